@@ -1,0 +1,129 @@
+"""The one tree of errors. Each carries a stable `code` and the HTTP status that it becomes at the edge."""
+
+from __future__ import annotations
+
+
+class HoldfastError(Exception):
+    """The root. `str()` of an error is text for a person and leaks nothing."""
+
+    code = "internal"
+    status = 500
+    title = "Something went wrong"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+
+
+class SettingsInvalid(HoldfastError):
+    """A setting cannot be used; the process does not start."""
+
+    code = "settings_invalid"
+    title = "A setting cannot be used"
+
+
+class RequestInvalid(HoldfastError):
+    """The request is malformed. `field` names the part, `detail` says what is allowed."""
+
+    code = "invalid_request"
+    status = 422
+    title = "The request cannot be used"
+
+    def __init__(self, field: str, allowed: str) -> None:
+        super().__init__(f"{field}: {allowed}")
+        self.field = field
+
+
+class CursorInvalid(HoldfastError):
+    code = "cursor_invalid"
+    status = 400
+    title = "The cursor is not an event id"
+
+    def __init__(self) -> None:
+        super().__init__("Last-Event-ID or last_event_id must be an event id such as 1763683200123-2, or 0-0")
+
+
+class AgentUnknown(HoldfastError):
+    code = "agent_unknown"
+    status = 404
+    title = "No worker offers this agent"
+
+
+class SessionUnknown(HoldfastError):
+    code = "session_unknown"
+    status = 404
+    title = "There is no such session"
+
+
+class JobUnknown(HoldfastError):
+    code = "job_unknown"
+    status = 404
+    title = "There is no such job in this session"
+
+
+class BodyTooLarge(HoldfastError):
+    code = "body_too_large"
+    status = 413
+    title = "The body is too large"
+
+
+class SessionBusy(HoldfastError):
+    code = "session_busy"
+    status = 409
+    title = "The session already has a job"
+
+
+class IdempotencyMismatch(HoldfastError):
+    code = "idempotency_mismatch"
+    status = 422
+    title = "This Idempotency-Key was used with another body"
+
+
+class QueueFull(HoldfastError):
+    """Nothing was accepted. `retry_after_s` is when to come back."""
+
+    code = "queue_full"
+    status = 429
+    title = "Too many jobs are waiting"
+    retry_after_s = 5
+
+
+class LogUnavailable(HoldfastError):
+    """Redis did not answer. The job may have been accepted: repeat with the same Idempotency-Key."""
+
+    code = "log_unavailable"
+    status = 503
+    title = "The event log does not answer"
+    retry_after_s = 2
+
+    def __init__(self, job_id: str | None = None) -> None:
+        super().__init__(self.title)
+        self.job_id = job_id
+
+
+class EventInvalid(HoldfastError):
+    """An agent emitted something that is no event: unknown shape, too large, not text."""
+
+    code = "event_invalid"
+    title = "The agent emitted something that is not an event"
+
+
+class Fenced(HoldfastError):
+    """Another claim took the session over: this attempt may write nothing any more."""
+
+    code = "fenced"
+    title = "Another attempt holds the session"
+
+
+class LogGone(HoldfastError):
+    """The log vanished under its holder, or lost more of its tail than the holder keeps."""
+
+    code = "log_lost"
+    title = "The event log vanished"
+
+
+class LogFull(HoldfastError):
+    """Redis is at maxmemory."""
+
+    code = "log_full"
+    title = "The event log is full"

@@ -1,0 +1,74 @@
+"""Event ids, cursors and the names of sessions and jobs.
+
+An event id is `<epoch>-<seq>`, also as the id of its Redis Stream entry. Ids are compared as two integers and text
+from outside is parsed strictly, because Redis itself takes `$`, `01-02` or `5` for an id.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import NamedTuple
+
+from shared.errors import CursorInvalid, RequestInvalid
+
+SESSION_ID_PATTERN = r"^[A-Za-z0-9_-]{1,128}$"
+MAX_EPOCH = 2**53
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_CURSOR = re.compile(r"0-0|[1-9][0-9]{12,15}-[1-9][0-9]{0,9}")
+
+
+class EventId(NamedTuple):
+    """The id of one event: the epoch that a claim handed out, and the event's place in it, from 1."""
+
+    epoch: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    def next(self) -> EventId:
+        return EventId(self.epoch, self.seq + 1)
+
+
+ORIGIN = EventId(0, 0)
+
+
+def parse_cursor(text: str) -> EventId:
+    """Parse a cursor that came from outside. Raises CursorInvalid for anything but the grammar of docs/protocol.md."""
+    if _CURSOR.fullmatch(text) is None:
+        raise CursorInvalid
+    cursor = parse_id(text)
+    if cursor.epoch >= MAX_EPOCH:
+        raise CursorInvalid
+    return cursor
+
+
+def parse_id(text: str | bytes) -> EventId:
+    """Parse an id that Redis answered."""
+    epoch, _, seq = text.partition("-") if isinstance(text, str) else text.partition(b"-")
+    return EventId(int(epoch), int(seq))
+
+
+def follows(cursor: EventId, entry: EventId, prev: EventId | None) -> bool:
+    """Whether the entry comes directly after the cursor. `prev` is what an entry with seq 1 names as the one before."""
+    if entry.seq == 1:
+        return prev == cursor
+    return entry.epoch == cursor.epoch and entry.seq == cursor.seq + 1
+
+
+def check_session_id(session_id: str) -> str:
+    """Return the session id. Raises RequestInvalid when it is not 1 to 128 of `A-Z a-z 0-9 _ -`."""
+    if _SESSION_ID.fullmatch(session_id) is None:
+        raise RequestInvalid("session_id", "1 to 128 characters of A-Z, a-z, 0-9, '_' and '-'")
+    return session_id
+
+
+def new_session_id() -> str:
+    """An unguessable session id of 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def new_job_id() -> str:
+    """A job id of 96 random bits."""
+    return secrets.token_urlsafe(12)
