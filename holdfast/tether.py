@@ -1,0 +1,75 @@
+"""Child processes that never outlive their parent, not even one that got SIGKILL.
+
+`tethered(command)` wraps a command in this very file run as a script, which uses the standard library alone. On Linux
+it asks the kernel to kill it with its parent and becomes the command. Elsewhere it stays in between, holds a pipe that
+ends with the parent, and then kills the command.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+_PR_SET_PDEATHSIG = 1
+_LINUX = sys.platform == "linux"
+_lifeline: tuple[int, int] | None = None
+
+
+def tethered(command: Sequence[str], *, by_pipe: bool = not _LINUX) -> tuple[list[str], tuple[int, ...]]:
+    """The command to start instead, and the file descriptors to pass to it.
+
+    Start it from the main thread: Linux takes the end of the starting thread for the end of the parent.
+    """
+    shim = [sys.executable, "-I", "-S", __file__]
+    if by_pipe:
+        lifeline = _read_end()
+        return [*shim, str(os.getpid()), str(lifeline), *command], (lifeline,)
+    return [*shim, str(os.getpid()), "-", *command], ()
+
+
+def _read_end() -> int:
+    """The end to pass on of a pipe whose other end this process holds for as long as it lives."""
+    global _lifeline  # noqa: PLW0603 - one pipe serves every child of the process
+    if _lifeline is None:
+        _lifeline = os.pipe()
+    return _lifeline[0]
+
+
+def main(arguments: Sequence[str]) -> int:
+    parent, lifeline, *command = arguments
+    if lifeline == "-":
+        _die_with(int(parent))
+        os.execvp(command[0], command)  # noqa: S606 - no shell wanted
+    return _hold(int(lifeline), command)
+
+
+def _die_with(parent: int) -> None:
+    import ctypes  # noqa: PLC0415 - of no use to the other way
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        # The parent died before the call above could count.
+        sys.exit(1)
+
+
+def _hold(lifeline: int, command: Sequence[str]) -> int:
+    """Run the command until it ends or the lifeline does. Returns its exit code, 128 + n for signal n."""
+    child = subprocess.Popen(command)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: child.send_signal(received))
+    threading.Thread(target=_kill_at_end, args=(lifeline, child), daemon=True).start()
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _kill_at_end(lifeline: int, child: subprocess.Popen[bytes]) -> None:
+    os.read(lifeline, 1)
+    child.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""Fixtures that every test may use: real servers and real processes. What they hand out stands in tests/support."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.process import Processes
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def _session_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(_session_redis: RedisServer) -> str:
+    """The address of a real, empty Redis. A test that configures, freezes or kills it takes `redis_server` instead."""
+    with redis.Redis.from_url(_session_redis.url) as client:
+        client.flushall()
+        client.script_flush()
+    return _session_redis.url
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """`redis_server(aof=True, fsync="always", maxmemory=2_000_000)` starts a server of the test's own."""
+    servers: list[RedisServer] = []
+
+    def start(**options: Any) -> RedisServer:
+        servers.append(RedisServer(tmp_path / f"redis-{len(servers)}", **options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """`processes.gateway(redis_url)`, `.worker(redis_url)`, `.start(command)`; what is left of them is killed."""
+    processes = Processes(tmp_path)
+    yield processes
+    processes.kill()

@@ -1,0 +1,159 @@
+"""Reads Server-Sent Events from a raw socket with a parser of its own, so that tests judge the bytes on the wire.
+
+Lines end at CR, LF or CRLF and at nothing else, as the standard has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+READ_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What one blank line dispatched. `id` is the last event id at that point, as a browser would send it back."""
+
+    id: str
+    data: str
+    event: str = "message"
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.data)
+        return value
+
+
+class SseParser:
+    """Bytes in, frames out. Keeps `last_event_id`, `retry_ms`, and the comments that passed."""
+
+    def __init__(self) -> None:
+        self.last_event_id = ""
+        self.retry_ms: int | None = None
+        self.comments: list[str] = []
+        self._line = bytearray()
+        self._after_cr = False
+        self._id = ""
+        self._data: list[str] = []
+        self._event = ""
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        frames: list[Frame] = []
+        for byte in chunk:
+            if byte == 0x0A and self._after_cr:
+                self._after_cr = False
+                continue
+            self._after_cr = byte == 0x0D
+            if byte in (0x0A, 0x0D):
+                frames += self._take(bytes(self._line).decode())
+                self._line.clear()
+            else:
+                self._line.append(byte)
+        return frames
+
+    def _take(self, line: str) -> list[Frame]:
+        if not line:
+            return self._dispatch()
+        if line.startswith(":"):
+            self.comments.append(line[1:].removeprefix(" "))
+            return []
+        name, _, value = line.partition(":")
+        self._field(name, value.removeprefix(" "))
+        return []
+
+    def _field(self, name: str, value: str) -> None:
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._event = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry_ms = int(value)
+
+    def _dispatch(self) -> list[Frame]:
+        self.last_event_id = self._id
+        data, event = self._data, self._event
+        self._data, self._event = [], ""
+        return [Frame(self.last_event_id, "\n".join(data), event or "message")] if data else []
+
+
+class SseStream:
+    """One GET for events over a socket of its own. `async with SseStream(url) as stream: async for frame in stream`.
+
+    `cut_after`: bytes of the body after which the connection is torn down, wherever that falls.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        last_event_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        cut_after: int | None = None,
+    ) -> None:
+        self._url = urlsplit(url)
+        self._request_headers = {"Accept": "text/event-stream", **(headers or {})}
+        if last_event_id is not None:
+            self._request_headers["Last-Event-ID"] = last_event_id
+        self._left = cut_after
+        self.parser = SseParser()
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(self._url.hostname, self._url.port, limit=1 << 20)
+        target = self._url.path + (f"?{self._url.query}" if self._url.query else "")
+        lines = [f"GET {target} HTTP/1.1", f"Host: {self._url.netloc}"]
+        lines += [f"{name}: {value}" for name, value in self._request_headers.items()]
+        self._writer.write("\r\n".join([*lines, "", ""]).encode())
+        head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), READ_SECONDS)
+        status, *rest = head.decode("latin-1").split("\r\n")
+        self.status = int(status.split(" ")[1])
+        self.headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest if line)
+        }
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.cut()
+
+    def cut(self) -> None:
+        """Tear the connection down (RST when bytes are unread), as a vanished network would seem to the server."""
+        self._writer.transport.abort()
+
+    async def __aiter__(self) -> AsyncIterator[Frame]:
+        """Frames until the server ends the stream, or until `cut_after` bytes came. Fails after 30 s of silence."""
+        async for chunk in self.chunks():
+            for frame in self.parser.feed(chunk):
+                yield frame
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes, without its chunked framing."""
+        async for chunk in self._decoded():
+            allowed = chunk if self._left is None else chunk[: self._left]
+            self.body += allowed
+            yield allowed
+            if self._left is not None:
+                self._left -= len(allowed)
+                if self._left == 0:
+                    self.cut()
+                    return
+
+    async def _decoded(self) -> AsyncIterator[bytes]:
+        if self.headers.get("transfer-encoding") != "chunked":
+            while chunk := await asyncio.wait_for(self._reader.read(65536), READ_SECONDS):
+                yield chunk
+            return
+        while size := int(await asyncio.wait_for(self._reader.readuntil(b"\r\n"), READ_SECONDS), 16):
+            yield (await self._reader.readexactly(size + 2))[:-2]
+        await self._reader.readuntil(b"\r\n")
