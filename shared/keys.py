@@ -18,6 +18,7 @@ class SessionKeys(NamedTuple):
     state: str
     line: str
     jobs: str
+    order: str
     messages: str
     idempotency: str
 
@@ -32,23 +33,16 @@ def log_key(session_id: str) -> str:
 
 # Queue server: one family a deployment.
 QUEUE = PREFIX + "queue:"
-DEFERRED = QUEUE + "deferred"
 TOKENS = QUEUE + "tokens"
-DEADLINES = QUEUE + "deadlines"
+DEFERRED = QUEUE + "deferred"
+AGAIN = QUEUE + "again"
+LANES = QUEUE + "lanes"
 WORKERS = QUEUE + "workers"
 WAKE = QUEUE + "wake"
 AGENTS = QUEUE + "agents"
 AGENTS_SEEN = QUEUE + "agents:seen"
-SEQUENCE = QUEUE + "sequence"
 
-
-def ready_key(lane: str) -> str:
-    return f"{QUEUE}ready:{lane}"
-
-
-def leased_key(worker_id: str) -> str:
-    return f"{QUEUE}leased:{worker_id}"
-
-
-def mailbox_key(worker_id: str) -> str:
-    return f"{QUEUE}mailbox:{worker_id}"
+# Prefixes that scripts and callers complete with the name of a lane or a worker.
+READY = QUEUE + "ready:"
+LEASED = QUEUE + "leased:"
+MAILBOX = QUEUE + "mailbox:"

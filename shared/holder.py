@@ -1,0 +1,265 @@
+"""The worker's side of a session: the claim, and every write that it fences."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from shared.conversation import fold
+from shared.errors import Fenced, HoldfastError, LogFull, LogGone
+from shared.event_log import EventLog
+from shared.events import CANCELLED, FAILED, STARTED, encode
+from shared.ids import EventId, parse_id
+from shared.keys import session_keys
+from shared.redis import Redis, ResponseError, is_full
+from shared.scripts import script
+from shared.settings import CommonSettings
+
+MESSAGES_LIMIT = 1000
+CANCEL_PATIENCE_MS = 5000
+DELETED_LOG_SECONDS = 60
+
+
+class LogBehind(HoldfastError):
+    """The log lost its tail and ends at `top`: write what is kept again, under the same ids."""
+
+    code = "log_behind"
+
+    def __init__(self, top: EventId) -> None:
+        super().__init__(f"the log ends at {top}")
+        self.top = top
+
+
+class Head(NamedTuple):
+    """The job that is next in a session's line, and the agent that it wants."""
+
+    job_id: str
+    agent: str
+
+
+class Event(NamedTuple):
+    """An event on its way into the log: `body` is its JSON without the id."""
+
+    kind: str
+    job_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claim that succeeded: run the job, and write in this epoch behind seq 1. `last`: no other attempt is allowed."""
+
+    session_id: str
+    job_id: str
+    token: str
+    epoch: int
+    number: int
+    agent: str
+    input: bytes
+    options: bytes
+    metadata: bytes
+    timeout_s: int
+    discard_from: EventId | None
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A claim that did not lead to an attempt. `verdict` is one of wait (not the head of its line), stale (another
+    delivery, `delivery`, claimed before), unoffered, ended, unknown, deleted; `head` is the next of the line."""
+
+    verdict: str
+    delivery: int = 0
+    head: Head | None = None
+
+
+class Appended(NamedTuple):
+    """`seq` is the newest of the epoch. `attention`: somebody wants something of the holder, see intents."""
+
+    seq: int
+    attention: bool
+
+
+class Finished(NamedTuple):
+    """`seq` is None when somebody had ended the job before. `head` is the next of the line."""
+
+    seq: int | None
+    head: Head | None
+
+
+class Intents(NamedTuple):
+    """What the holder is asked to do: `cancel` maps jobs of the line to who cancelled them."""
+
+    cancel: dict[str, str]
+    deleted: bool
+
+
+class Settled(NamedTuple):
+    """`held`: the session's holder has to carry the intents out; look again later."""
+
+    held: bool
+    head: Head | None
+
+
+class Holder:
+    """Claims sessions and writes to them. Every call raises RedisError when the outcome is not known; each may then be
+    repeated as it was."""
+
+    def __init__(self, redis: Redis, settings: CommonSettings) -> None:
+        self._settings = settings
+        self._log = EventLog(redis)
+        self._claim = script(redis, "claim", "session")
+        self._append = script(redis, "append", "session")
+        self._finish = script(redis, "finish", "session")
+        self._intents = script(redis, "intents", "session")
+        self._release = script(redis, "release", "session")
+        self._settle = script(redis, "settle", "session")
+
+    async def claim(
+        self, session_id: str, job_id: str, *, delivery: int, token: str, worker_id: str, offered: bool
+    ) -> Attempt | Refusal:
+        """Claim the session for one attempt at the job, or end the job when it may not run any more.
+
+        `token` is random, drawn once for this claim: repeated with it, the claim answers the same."""
+        fixed = (job_id, delivery, token, worker_id, random.randint(0, 999), int(offered))
+        reply = await self._claimed(session_id, job_id, fixed)
+        if reply[0] == b"run":
+            return _attempt(session_id, job_id, token, reply)
+        return _refusal(reply[0].decode(), reply)
+
+    async def end_lost(self, attempt: Attempt) -> Refusal:
+        """End an attempt's job whose log vanished: a claim makes the log anew, says so, and ends the job."""
+        fixed = (attempt.job_id, 0, attempt.token, "", random.randint(0, 999), 1)
+        ending = await self._ending(attempt.session_id, attempt.job_id, "log_lost", by="", before=b"")
+        reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, ending)
+        return _refusal(reply[0].decode(), reply)
+
+    async def _claimed(
+        self, session_id: str, job_id: str, fixed: tuple[Any, ...], ending: tuple[Any, ...] = ()
+    ) -> list[bytes]:
+        """Ask for the claim; where the job may not run any more, ask again with how it ends."""
+        while True:
+            reply: list[bytes] = await self._claim(session_keys(session_id), (*fixed, *self._limits(), *ending))
+            if reply[0] != b"doomed":
+                return reply
+            _, reason, by, before = reply
+            ending = await self._ending(session_id, job_id, reason.decode(), by=by.decode(), before=before)
+
+    async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended:
+        """Append a batch behind `after_seq`, whole or not at all. Raises Fenced, LogBehind, LogGone, LogFull."""
+        keys = session_keys(session_id)
+        flat = [part for event in events for part in event]
+        reply = await _full(
+            self._append((keys.log, keys.state), (epoch, after_seq, self._settings.retention_events, *flat))
+        )
+        _raise_for(reply)
+        return Appended(int(reply[1]), bool(reply[2]))
+
+    async def finish(
+        self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
+    ) -> Finished:
+        """Append a job's terminal event behind `after_seq` and close its record. `usage` is JSON, or empty.
+
+        Raises Fenced, LogBehind, LogGone."""
+        keys = session_keys(session_id)
+        fixed = (epoch, after_seq, event.job_id, event.kind, event.body, usage)
+        reply = await self._finish(keys, (*fixed, self._settings.retention_seconds, MESSAGES_LIMIT, *messages))
+        _raise_for(reply)
+        if reply[0] == b"ended":
+            return Finished(None, _head(reply[1:]))
+        return Finished(int(reply[1]), _head(reply[2:]))
+
+    async def intents(self, session_id: str, epoch: int) -> Intents:
+        """What the session's holder is asked to do. Raises Fenced."""
+        reply = await self._intents(session_keys(session_id), (epoch,))
+        _raise_for(reply)
+        texts = [part.decode() for part in reply[2:]]
+        return Intents(dict(zip(texts[::2], texts[1::2], strict=True)), bool(reply[1]))
+
+    async def release(self, session_id: str, epoch: int) -> None:
+        """Give the session back without a strike. Raises Fenced."""
+        _raise_for(await self._release(session_keys(session_id), (epoch,)))
+
+    async def settle(self, session_id: str) -> Settled:
+        """Carry out the intents of a session that nobody holds."""
+        fixed = (f"settle-{random.getrandbits(64):x}", random.randint(0, 999), CANCEL_PATIENCE_MS)
+        limits = (self._settings.retention_seconds, MESSAGES_LIMIT, DELETED_LOG_SECONDS)
+        reply = await self._settle(session_keys(session_id), (*fixed, *limits))
+        return Settled(reply[0] == b"held", _head(reply[1:]))
+
+    def _limits(self) -> tuple[int, int, int, int]:
+        settings = self._settings
+        return settings.max_attempts, settings.queue_seconds * 1000, settings.retention_seconds, MESSAGES_LIMIT
+
+    async def _ending(self, session_id: str, job_id: str, reason: str, *, by: str, before: bytes) -> tuple[Any, ...]:
+        """The arguments with which a claim ends the job: why, the event, and what the conversation keeps of it."""
+        messages = await self._said(session_id, job_id, parse_id(before)) if before else []
+        if reason == "cancelled":
+            return reason, CANCELLED, b'"by":' + encode(by), *messages
+        return reason, FAILED, b'"error":' + encode(ENDINGS[reason]), *messages
+
+    async def _said(self, session_id: str, job_id: str, cursor: EventId) -> list[bytes]:
+        """The messages of a job's latest attempt, as far as the log still has them."""
+        bodies: list[bytes] = []
+        async for entry in self._log.walk(session_id, cursor):
+            if entry.kind == STARTED and entry.job_id == job_id:
+                bodies.clear()
+            if entry.job_id == job_id:
+                bodies.append(entry.body)
+        return [encode(message) for message in fold(bodies)]
+
+
+ENDINGS = {
+    "exhausted": {"code": "poisoned", "message": "Every attempt lost its worker", "retryable": False},
+    "expired": {"code": "expired", "message": "The job waited too long for a worker", "retryable": True},
+    "log_lost": {"code": "log_lost", "message": "The event log vanished while the job ran", "retryable": True},
+}
+
+
+def _attempt(session_id: str, job_id: str, token: str, reply: list[bytes]) -> Attempt:
+    return Attempt(
+        session_id,
+        job_id,
+        token,
+        epoch=int(reply[1]),
+        number=int(reply[2]),
+        agent=reply[3].decode(),
+        input=reply[4],
+        options=reply[5],
+        metadata=reply[6],
+        timeout_s=int(reply[7]),
+        discard_from=parse_id(reply[8]) if reply[8] else None,
+        last=bool(reply[9]),
+    )
+
+
+def _refusal(word: str, reply: list[bytes]) -> Refusal:
+    if word == "stale":
+        return Refusal(word, delivery=int(reply[1]))
+    return Refusal(word, head=_head(reply[1:]))
+
+
+def _head(parts: Sequence[bytes]) -> Head | None:
+    return Head(parts[0].decode(), parts[1].decode()) if parts else None
+
+
+async def _full(reply: Awaitable[list[bytes]]) -> list[bytes]:
+    """Await a reply. Raises LogFull where the server is at maxmemory."""
+    try:
+        return await reply
+    except ResponseError as error:
+        if is_full(error):
+            raise LogFull from None
+        raise
+
+
+def _raise_for(reply: list[bytes]) -> None:
+    match reply[0]:
+        case b"fenced":
+            raise Fenced
+        case b"gone":
+            raise LogGone
+        case b"behind":
+            raise LogBehind(parse_id(reply[1]))

@@ -1,0 +1,28 @@
+"""Connections to Redis or Valkey. No retries here: whoever sends a command knows whether it may be sent again."""
+
+from __future__ import annotations
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+__all__ = ["Redis", "RedisConnectionError", "RedisError", "RedisTimeoutError", "ResponseError", "connect", "is_full"]
+
+
+def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -> Redis:
+    """A client whose pool holds at most so many connections; who finds none waits. Answers are bytes."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=socket_timeout_s,
+        socket_timeout=socket_timeout_s,
+        socket_connect_timeout=min(socket_timeout_s, 5.0),
+        socket_keepalive=True,
+    )
+    return Redis.from_pool(pool)
+
+
+def is_full(error: ResponseError) -> bool:
+    """Whether the server refused because it is at maxmemory."""
+    return "maxmemory" in str(error) or str(error).startswith("OOM")

@@ -1,0 +1,27 @@
+"""The Lua scripts, each in a file of its own. `session.lua` and `queue.lua` are the preludes of their family."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from redis.commands.core import AsyncScript
+
+from shared.redis import Redis
+
+SHEBANG = "#!lua"
+
+
+def source(name: str, prelude: str) -> str:
+    """The text of a script with its prelude put behind the first line, where the server wants the flags."""
+    folder = files(__name__)
+    text = folder.joinpath(f"{name}.lua").read_text("utf-8")
+    common = folder.joinpath(f"{prelude}.lua").read_text("utf-8")
+    first, _, rest = text.partition("\n")
+    if not first.startswith(SHEBANG):
+        raise ValueError(f"{name}.lua does not begin with {SHEBANG}")
+    return f"{first}\n{common}\n{rest}"
+
+
+def script(redis: Redis, name: str, prelude: str) -> AsyncScript:
+    """A script that sends its digest, and its text only where the server does not know it."""
+    return redis.register_script(source(name, prelude))

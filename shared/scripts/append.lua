@@ -1,0 +1,29 @@
+#!lua
+-- Append a batch under the fence, whole or not at all; what is there already is skipped.
+-- KEYS: log, state. ARGV: epoch, seq that it follows, retention events, then kind, job, body of each event
+-- Answers {'ok', seq, attention}, {'fenced'}, {'behind', top} or {'gone'}.
+local epoch, after = ARGV[1], tonumber(ARGV[2])
+local count = (#ARGV - 3) / 3
+local state = redis.call('HMGET', STATE, 'epoch', 'top', 'attention')
+if not state[1] then return {'gone'} end
+if state[1] ~= epoch then return {'fenced'} end
+local _, seq = parts(state[2])
+if seq < after then return {'behind', state[2]} end
+local attention = state[3] or ''
+for i = seq - after + 1, count do
+    local at = 3 * i + 1
+    local id = epoch .. '-' .. int(after + i)
+    local added
+    if i == count then
+        added = redis.call('XADD', LOG, 'NOMKSTREAM', 'MAXLEN', '~', ARGV[3], id,
+            'e', ARGV[at + 2], 'j', ARGV[at + 1], 'k', ARGV[at])
+    else
+        added = redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', ARGV[at + 2], 'j', ARGV[at + 1], 'k', ARGV[at])
+    end
+    if not added then return {'gone'} end
+end
+if after + count > seq then
+    seq = after + count
+    redis.call('HSET', STATE, 'top', epoch .. '-' .. int(seq))
+end
+return {'ok', int(seq), attention}

@@ -1,0 +1,72 @@
+#!lua
+-- Take the session for one attempt at the head of its line: a new epoch, whose first entry this script appends.
+-- ARGV: job, delivery, token, worker, random, offered, max attempts, queue ms, retention ttl s, messages limit,
+--       then to end the job instead: reason, kind, detail (a piece of JSON), message...
+-- Answers {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last},
+--   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
+--   {'wait'}, {'stale', delivery}, {'unoffered'}.
+local job, delivery, token, worker, random = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
+local offered, max_attempts, queue_ms = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
+local ttl_s, messages_limit = ARGV[9], tonumber(ARGV[10])
+local reason, kind, detail = ARGV[11] or '', ARGV[12] or '', ARGV[13] or ''
+
+local state = redis.call('HMGET', STATE, 'epoch', 'token', 'top', 'deleted')
+local epoch, held_by, top = state[1], state[2], state[3] or '0-0'
+if state[4] then return {'deleted'} end
+local record = job_get(job, 'status', 'delivery', 'attempt', 'strikes', 'open', 'cancel', 'created_at', 'first', 'agent',
+    'input', 'options', 'metadata', 'timeout_s', 'end', 'before')
+local status, known_delivery, attempt, first, agent = record[1], record[2], record[3], record[8], record[9]
+if not status then return {'unknown', unpack(head())} end
+if record[14] then return {'ended', unpack(head())} end
+
+local function run_answer(strikes)
+    local discard_from = tonumber(attempt) > 1 and first or ''
+    return {'run', epoch, attempt, agent, record[10], record[11], record[12], record[13], discard_from,
+        strikes + 1 >= max_attempts and '1' or ''}
+end
+
+local strikes = tonumber(record[4] or 0)
+if held_by == token and reason == '' then return run_answer(strikes) end -- the reply was lost and the call repeated
+if redis.call('LINDEX', LINE, 0) ~= job then return {'wait'} end
+if delivery <= tonumber(known_delivery) and held_by ~= token then return {'stale', known_delivery} end
+
+-- An attempt that neither ended nor gave the session back died: a strike.
+if record[5] and held_by ~= token then strikes = strikes + 1 end
+local now = now_ms()
+local doom = ''
+if record[6] then doom = 'cancelled'
+elseif strikes >= max_attempts then doom = 'exhausted'
+elseif tonumber(attempt) == 0 and now - tonumber(record[7]) > queue_ms then doom = 'expired'
+elseif reason == 'log_lost' and held_by == token then doom = 'log_lost' end
+if doom == '' and not offered then return {'unoffered'} end
+if doom ~= reason then return {'doomed', doom, record[6] or '', record[15] or ''} end
+
+local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0
+epoch = next_epoch(epoch, top, random)
+local id = epoch .. '-1'
+local common = ',"job_id":' .. cjson.encode(job) .. ',"at":' .. int(now) .. ',"prev":"' .. top .. '"'
+    .. (lost and ',"log_lost":true' or '')
+
+if doom ~= '' then
+    local body = '{"type":"' .. kind .. '"' .. common .. ',' .. detail .. '}'
+    redis.call('XADD', LOG, id, 'e', body, 'j', job, 'k', kind, 'p', top)
+    redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id)
+    if not first then job_set(job, 'before', top, 'first', id) end
+    redis.call('HDEL', STATE, 'job', 'worker')
+    end_job(job, id, kind, body, '', ttl_s, messages_limit, ARGV, 14)
+    return {'ended', unpack(head())}
+end
+
+attempt = int(tonumber(attempt) + 1)
+if not first then
+    first = id
+    job_set(job, 'before', top, 'first', id, 'started_at', int(now))
+end
+local body = '{"type":"job.started"' .. common .. ',"agent":' .. cjson.encode(agent) .. ',"attempt":' .. attempt
+    .. (tonumber(attempt) > 1 and ',"discard_from":"' .. first .. '"' or '')
+    .. ',"input":' .. record[10] .. '}'
+redis.call('XADD', LOG, id, 'e', body, 'j', job, 'k', 'job.started', 'p', top)
+redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id, 'job', job, 'worker', worker)
+job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker, 'started', id,
+    'open', '1', 'strikes', int(strikes))
+return run_answer(strikes)

@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+-- Append the terminal event of a job and everything that goes with it, under the fence. Runs at maxmemory too.
+-- ARGV: epoch, seq that it follows, job, kind, body, usage, retention ttl s, messages limit, message...
+-- Answers {'ok', seq, head...}, {'ended', head...} (somebody ended it before), {'fenced'}, {'behind', top} or {'gone'}.
+local epoch, after, job, kind, body, usage = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local state = redis.call('HMGET', STATE, 'epoch', 'top')
+if not state[1] then return {'gone'} end
+if state[1] ~= epoch then return {'fenced'} end
+local _, seq = parts(state[2])
+local id = epoch .. '-' .. int(after + 1)
+local ended = job_get(job, 'end')[1]
+if ended == id then return {'ok', int(after + 1), unpack(head())} end
+if ended then return {'ended', unpack(head())} end
+if seq < after then return {'behind', state[2]} end
+if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', kind) then return {'gone'} end
+redis.call('HSET', STATE, 'top', id)
+if not job_get(job, 'first')[1] then job_set(job, 'before', state[2], 'first', id) end
+end_job(job, id, kind, body, usage, ARGV[7], tonumber(ARGV[8]), ARGV, 9)
+return {'ok', int(after + 1), unpack(head())}

@@ -1,0 +1,12 @@
+#!lua flags=allow-oom
+-- Give the session back without an end and without a strike. The epoch moves on, so that the attempt can write no more.
+-- ARGV: epoch. Answers {'ok'} or {'fenced'}.
+local state = redis.call('HMGET', STATE, 'epoch', 'job')
+if state[1] ~= ARGV[1] then return {'fenced'} end
+redis.call('HINCRBY', STATE, 'epoch', 1)
+redis.call('HDEL', STATE, 'job', 'worker', 'token')
+if state[2] then
+    redis.call('HDEL', JOBS, state[2] .. ':open', state[2] .. ':worker')
+    job_set(state[2], 'status', 'queued')
+end
+return {'ok'}

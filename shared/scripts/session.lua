@@ -1,0 +1,63 @@
+-- What the session scripts share. Loaded in front of each of them.
+-- KEYS are those of shared/keys.py SessionKeys, in that order; a script that needs only the first two is given those.
+local LOG, STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY =
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+
+local function int(number)
+    return string.format('%.0f', number)
+end
+
+local function now_ms()
+    local time = redis.call('TIME')
+    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function parts(id)
+    local epoch, seq = string.match(id, '^(%d+)-(%d+)$')
+    return tonumber(epoch), tonumber(seq)
+end
+
+local function job_get(job, ...)
+    local fields = {}
+    for i, name in ipairs({...}) do fields[i] = job .. ':' .. name end
+    return redis.call('HMGET', JOBS, unpack(fields))
+end
+
+local function job_set(job, ...)
+    local pairs_ = {...}
+    for i = 1, #pairs_, 2 do pairs_[i] = job .. ':' .. pairs_[i] end
+    redis.call('HSET', JOBS, unpack(pairs_))
+end
+
+local function top_of_log()
+    local last = redis.call('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
+    return last[1] and last[1][1] or '0-0'
+end
+
+-- The next epoch: later than every one before, and not the one that another server would hand out.
+local function next_epoch(epoch, top, random)
+    local last = math.max(tonumber(epoch or 0), (parts(top)))
+    return int(math.max(now_ms(), last + 1) + random)
+end
+
+-- The head of the line as {job, agent}, or nothing.
+local function head()
+    local job = redis.call('LINDEX', LINE, 0)
+    if not job then return {} end
+    return {job, job_get(job, 'agent')[1]}
+end
+
+-- Record the end of a job, take it out of the line, let the session expire when nothing is open.
+local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
+    job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
+    if usage ~= '' then job_set(job, 'usage', usage) end
+    redis.call('HDEL', JOBS, job .. ':open')
+    redis.call('LREM', LINE, 0, job)
+    for i = from, #messages do redis.call('RPUSH', MESSAGES, messages[i]) end
+    if from <= #messages then redis.call('LTRIM', MESSAGES, -messages_limit, -1) end
+    if redis.call('HGET', STATE, 'job') == job then redis.call('HDEL', STATE, 'job', 'worker') end
+    if redis.call('LLEN', LINE) == 0 then
+        redis.call('HDEL', STATE, 'attention')
+        for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ttl_s) end
+    end
+end

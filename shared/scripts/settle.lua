@@ -1,0 +1,58 @@
+#!lua flags=allow-oom
+-- Carry out the intents of a session that nobody holds: end its cancelled jobs, or delete it.
+-- ARGV: token, random, patience ms with a cancelled attempt, retention ttl s, messages limit, seconds that a deleted log stays
+-- Answers {'ok', head...}, {'held'} (its holder carries them out) or {'nothing'}.
+local token, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local messages_limit, deleted_ttl_s = tonumber(ARGV[5]), ARGV[6]
+local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created')
+if not state[5] then return {'nothing'} end
+local top, deleted, holds = state[2] or '0-0', state[3], state[4]
+local now = now_ms()
+
+local doomed = {}
+for _, job in ipairs(redis.call('LRANGE', LINE, 0, -1)) do
+    local record = job_get(job, 'cancel', 'cancel_at')
+    if deleted then
+        doomed[#doomed + 1] = {job, record[1] or 'deleted'}
+    elseif record[1] then
+        doomed[#doomed + 1] = {job, record[1]}
+        if job == holds and now - tonumber(record[2]) >= patience_ms then holds = nil end
+    end
+end
+if not deleted and #doomed == 0 then return {'nothing'} end
+if not deleted and holds then return {'held'} end
+
+local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0
+local epoch = next_epoch(state[1], top, random)
+local seq = 0
+local function add(kind, job, rest)
+    seq = seq + 1
+    local id = epoch .. '-' .. int(seq)
+    local body = '{"type":"' .. kind .. '"' .. (job ~= '' and ',"job_id":' .. cjson.encode(job) or '')
+        .. ',"at":' .. int(now) .. rest
+    if seq == 1 then
+        body = body .. ',"prev":"' .. top .. '"' .. (lost and ',"log_lost":true' or '') .. '}'
+        redis.call('XADD', LOG, id, 'e', body, 'j', job, 'k', kind, 'p', top)
+    else
+        body = body .. '}'
+        redis.call('XADD', LOG, id, 'e', body, 'j', job, 'k', kind)
+    end
+    return id, body
+end
+
+redis.call('HSET', STATE, 'epoch', epoch, 'token', token)
+redis.call('HDEL', STATE, 'job', 'worker', 'attention')
+for _, entry in ipairs(doomed) do
+    local id, body = add('job.cancelled', entry[1], ',"by":' .. cjson.encode(entry[2]))
+    redis.call('HSET', STATE, 'top', id)
+    if not job_get(entry[1], 'first')[1] then job_set(entry[1], 'before', top, 'first', id) end
+    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, {}, 1)
+end
+if not deleted then return {'ok', unpack(head())} end
+
+-- The ends stay beside the last event, so that a viewer that is live sees no gap; what was said is gone.
+add('session.deleted', '', '')
+redis.call('XTRIM', LOG, 'MAXLEN', '=', seq)
+redis.call('DEL', STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY)
+redis.call('EXPIRE', LOG, deleted_ttl_s)
+return {'ok'}

@@ -1,0 +1,83 @@
+#!lua
+-- Accept a job: idempotency, the line, the job's record. The session is made when it is new.
+-- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, line limit, records limit
+-- Answers {'ok'|'replayed', job, status, position, top, worker to notify, head}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
+local job, agent, input, options, metadata, timeout_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local on_busy, key, digest = ARGV[7], ARGV[8], ARGV[9]
+local key_lifetime_ms, line_limit, records_limit = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local now = now_ms()
+
+local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted', 'worker')
+local created, top, deleted, worker = state[1], state[2] or '0-0', state[3], state[4] or ''
+if deleted then return {'deleted'} end
+
+local function answer(word, of)
+    local position = redis.call('LPOS', LINE, of)
+    local status = job_get(of, 'status')[1]
+    return {word, of, status, position or 0, top, '', position == 0 and '1' or ''}
+end
+
+if job_get(job, 'status')[1] then return answer('ok', job) end -- the reply was lost and the call repeated
+if key ~= '' then
+    local known = redis.call('HGET', IDEMPOTENCY, key)
+    if known then
+        local of, its_digest, at = string.match(known, '^(%S+) (%S+) (%d+)$')
+        if now - tonumber(at) < key_lifetime_ms and job_get(of, 'status')[1] then
+            if its_digest ~= digest then return {'mismatch'} end
+            return answer('replayed', of)
+        end
+    end
+end
+
+local length = redis.call('LLEN', LINE)
+if on_busy == 'reject' and length > 0 then return {'busy'} end
+if length >= line_limit then return {'full'} end
+
+if not created then
+    top = top_of_log() -- not 0-0 in the minute after the session's deletion
+    redis.call('HSET', STATE, 'created', int(now), 'top', top)
+end
+for i = 1, #KEYS do redis.call('PERSIST', KEYS[i]) end
+
+job_set(job, 'agent', agent, 'input', input, 'options', options, 'metadata', metadata, 'timeout_s', timeout_s,
+    'status', 'queued', 'created_at', int(now), 'attempt', '0', 'delivery', '0')
+if key ~= '' then
+    redis.call('HSET', IDEMPOTENCY, key, job .. ' ' .. digest .. ' ' .. int(now))
+    job_set(job, 'key', key)
+end
+redis.call('RPUSH', ORDER, job)
+
+local notify = ''
+if on_busy == 'interrupt' and length > 0 then
+    local running = redis.call('LINDEX', LINE, 0)
+    if not job_get(running, 'cancel')[1] then
+        job_set(running, 'cancel', 'interrupt', 'cancel_at', int(now))
+        redis.call('HSET', STATE, 'attention', '1')
+    end
+    redis.call('LINSERT', LINE, 'AFTER', running, job)
+    notify = worker
+else
+    redis.call('RPUSH', LINE, job)
+end
+
+-- Forget the oldest job that has ended once there are too many records.
+if redis.call('LLEN', ORDER) > records_limit then
+    local oldest = redis.call('LINDEX', ORDER, 0)
+    local record = job_get(oldest, 'end', 'key')
+    if record[1] then
+        redis.call('LPOP', ORDER)
+        if record[2] then
+            local known = redis.call('HGET', IDEMPOTENCY, record[2])
+            if known and string.match(known, '^%S+') == oldest then redis.call('HDEL', IDEMPOTENCY, record[2]) end
+        end
+        for _, name in ipairs({'agent', 'input', 'options', 'metadata', 'timeout_s', 'status', 'created_at', 'attempt',
+            'delivery', 'key', 'cancel', 'cancel_at', 'worker', 'before', 'first', 'started', 'started_at', 'strikes',
+            'open', 'end', 'end_body', 'ended_at', 'usage'}) do
+            redis.call('HDEL', JOBS, oldest .. ':' .. name)
+        end
+    end
+end
+
+local reply = answer('ok', job)
+reply[6] = notify
+return reply

@@ -1,0 +1,283 @@
+"""The gateway's side of a session: what it may ask for (jobs, cancels, deletions) and what it can see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from shared.conversation import Message, fold
+from shared.errors import IdempotencyMismatch, JobUnknown, QueueFull, SessionBusy, SessionUnknown
+from shared.event_log import EventLog
+from shared.events import STARTED
+from shared.ids import EventId, parse_id
+from shared.keys import session_keys
+from shared.redis import Redis
+from shared.scripts import script
+from shared.settings import CommonSettings
+
+KEY_LIFETIME_MS = 86_400_000
+RECORDS_LIMIT = 1000
+
+RECORD = (
+    "agent status attempt worker created_at started_at ended_at metadata usage before first started end end_body"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job as it is queued. `input`, `options` and `metadata` are JSON; `digest` is that of the whole body."""
+
+    agent: str
+    input: bytes
+    options: bytes
+    metadata: bytes
+    timeout_s: int
+    on_busy: str
+    idempotency_key: str | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that the log holds. `cursor` is the session's last id; `notify` the worker whose job is interrupted."""
+
+    job_id: str
+    status: str
+    position: int
+    cursor: EventId
+    replayed: bool
+    notify: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An intent that was written. `holder` is the worker that has to hear of it, `status` the job's at that moment."""
+
+    status: str
+    holder: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A job's record. Times are ms since 1970. `before` is the id before the job's `first` event, `started` that of its
+    latest attempt's start, `end` that of its terminal event, whose JSON is `end_body`."""
+
+    session_id: str
+    job_id: str
+    agent: str
+    status: str
+    attempt: int
+    worker: str | None
+    position: int | None
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+    metadata: Any
+    usage: Any
+    cursor: EventId
+    before: EventId | None
+    first: EventId | None
+    started: EventId | None
+    end: EventId | None
+    end_body: bytes | None
+
+    @property
+    def ending(self) -> dict[str, Any]:
+        """The terminal event; empty while there is none."""
+        return orjson.loads(self.end_body) if self.end_body else {}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A session: its jobs oldest first, and the ids of those that have not ended in their order."""
+
+    session_id: str
+    created_at: int
+    cursor: EventId
+    jobs: list[JobState]
+    line: list[str]
+
+    @property
+    def current(self) -> JobState:
+        """The head of the line, else the job that came last."""
+        head = self.line[0] if self.line else self.jobs[-1].job_id
+        return next(job for job in self.jobs if job.job_id == head)
+
+
+class Sessions:
+    """The sessions of a log server. Every call raises RedisError when the server does not answer."""
+
+    def __init__(self, redis: Redis, settings: CommonSettings) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._log = EventLog(redis)
+        self._submit = script(redis, "submit", "session")
+        self._cancel = script(redis, "cancel", "session")
+        self._delete = script(redis, "delete", "session")
+
+    async def submit(self, session_id: str, job_id: str, request: JobRequest) -> Submitted:
+        """Put the job into the session's line. Repeated with the same job id it answers the same.
+
+        Raises SessionBusy, IdempotencyMismatch, QueueFull, and SessionUnknown for one that is being deleted."""
+        job = (job_id, request.agent, request.input, request.options, request.metadata, request.timeout_s)
+        terms = (request.on_busy, request.idempotency_key or "", request.digest)
+        limits = (self._key_lifetime_ms(), self._settings.line_limit, RECORDS_LIMIT)
+        reply = await self._submit(session_keys(session_id), (*job, *terms, *limits))
+        word = reply[0].decode()
+        if word in REFUSALS:
+            raise REFUSALS[word]
+        return Submitted(
+            reply[1].decode(),
+            reply[2].decode(),
+            int(reply[3]),
+            parse_id(reply[4]),
+            word == "replayed",
+            reply[5].decode() or None,
+        )
+
+    async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
+        """Write that the job is to be cancelled; nothing happens to one that has ended. Raises SessionUnknown, JobUnknown."""
+        return _intent(await self._cancel(session_keys(session_id), (job_id, by)))
+
+    async def delete(self, session_id: str) -> Intent:
+        """Write that the session is to be deleted. Raises SessionUnknown."""
+        return _intent(await self._delete(session_keys(session_id)))
+
+    async def session(self, session_id: str) -> SessionState:
+        """The session with all its jobs. Raises SessionUnknown."""
+        keys = session_keys(session_id)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(keys.state, "created", "top", "deleted")
+            pipe.lrange(keys.line, 0, -1)
+            pipe.lrange(keys.order, 0, -1)
+            state, line, order = await pipe.execute()
+        created, top, deleted = state
+        if created is None or deleted:
+            raise SessionUnknown
+        ids, waiting = [job.decode() for job in order], [job.decode() for job in line]
+        jobs = await self._records(session_id, ids, waiting, parse_id(top))
+        return SessionState(session_id, int(created), parse_id(top), jobs, waiting)
+
+    async def job(self, session_id: str, job_id: str) -> JobState:
+        """One job. Raises SessionUnknown, JobUnknown."""
+        keys = session_keys(session_id)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(keys.state, "created", "top", "deleted")
+            pipe.lrange(keys.line, 0, -1)
+            pipe.hmget(keys.jobs, _fields(job_id))
+            state, line, record = await pipe.execute()
+        created, top, deleted = state
+        if created is None or deleted:
+            raise SessionUnknown
+        if record[0] is None:
+            raise JobUnknown
+        return _job(session_id, job_id, record, [job.decode() for job in line], parse_id(top))
+
+    async def messages(self, session_id: str) -> tuple[list[Message], EventId]:
+        """The conversation, with what the running job has said so far, and the cursor that it is true at."""
+        keys = session_keys(session_id)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(keys.state, "created", "top", "deleted", "job")
+            pipe.lrange(keys.messages, 0, -1)
+            state, stored = await pipe.execute()
+        created, top, deleted, running = state
+        if created is None or deleted:
+            raise SessionUnknown
+        messages = [orjson.loads(message) for message in stored]
+        if running is not None:
+            messages += await self._partial(session_id, running.decode(), parse_id(top))
+        return messages, parse_id(top)
+
+    async def _partial(self, session_id: str, job_id: str, top: EventId) -> list[Message]:
+        """What the latest attempt of a running job has said up to `top`."""
+        before = await self._redis.hget(session_keys(session_id).jobs, f"{job_id}:before")
+        bodies: list[bytes] = []
+        async for entry in self._log.walk(session_id, parse_id(before or b"0-0")):
+            if entry.id > top:
+                break
+            if entry.job_id == job_id:
+                if entry.kind == STARTED:
+                    bodies.clear()
+                bodies.append(entry.body)
+        return fold(bodies)
+
+    async def _records(
+        self, session_id: str, job_ids: Sequence[str], line: Sequence[str], top: EventId
+    ) -> list[JobState]:
+        fields = [field for job_id in job_ids for field in _fields(job_id)]
+        if not fields:
+            return []
+        values = await self._redis.hmget(session_keys(session_id).jobs, fields)
+        records = [values[at : at + len(RECORD)] for at in range(0, len(values), len(RECORD))]
+        found = zip(job_ids, records, strict=True)
+        return [_job(session_id, job_id, record, line, top) for job_id, record in found if record[0] is not None]
+
+    def _key_lifetime_ms(self) -> int:
+        return min(KEY_LIFETIME_MS, self._settings.retention_seconds * 1000)
+
+
+REFUSALS: dict[str, type[Exception]] = {
+    "busy": SessionBusy,
+    "full": QueueFull,
+    "mismatch": IdempotencyMismatch,
+    "deleted": SessionUnknown,
+    "unknown_session": SessionUnknown,
+    "unknown_job": JobUnknown,
+}
+
+
+def _intent(reply: list[bytes]) -> Intent:
+    word, *rest = (part.decode() for part in reply)
+    if word in REFUSALS:
+        raise REFUSALS[word]
+    return Intent(rest[0] if len(rest) == 2 else "", rest[-1] or None)
+
+
+def _fields(job_id: str) -> list[str]:
+    return [f"{job_id}:{name}" for name in RECORD]
+
+
+def _job(
+    session_id: str, job_id: str, record: Sequence[bytes | None], line: Sequence[str], top: EventId
+) -> JobState:
+    values = dict(zip(RECORD, record, strict=True))
+
+    def text(name: str) -> str | None:
+        value = values[name]
+        return None if value is None else value.decode()
+
+    def number(name: str) -> int | None:
+        value = values[name]
+        return None if value is None else int(value)
+
+    def event_id(name: str) -> EventId | None:
+        value = values[name]
+        return None if value is None else parse_id(value)
+
+    def json(name: str) -> Any:
+        value = values[name]
+        return None if value is None else orjson.loads(value)
+
+    return JobState(
+        session_id=session_id,
+        job_id=job_id,
+        agent=text("agent") or "",
+        status=text("status") or "",
+        attempt=number("attempt") or 0,
+        worker=text("worker"),
+        position=line.index(job_id) if job_id in line else None,
+        created_at=number("created_at") or 0,
+        started_at=number("started_at"),
+        ended_at=number("ended_at"),
+        metadata=json("metadata"),
+        usage=json("usage"),
+        cursor=event_id("end") or top,
+        before=event_id("before"),
+        first=event_id("first"),
+        started=event_id("started"),
+        end=event_id("end"),
+        end_body=values["end_body"],
+    )
