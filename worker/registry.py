@@ -1,0 +1,126 @@
+"""The agents that a worker offers: functions marked with `@agent`, found in the modules that the settings name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel
+
+from shared.errors import SettingsInvalid
+
+AgentFunction = Callable[..., Any]
+Schema = dict[str, Any]
+Input = type[BaseModel] | Schema
+
+# What every agent takes unless it says otherwise: a text, or a conversation.
+CHAT_INPUT: Schema = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "required": ["messages"],
+            "properties": {
+                "messages": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "required": ["role", "content"],
+                        "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
+                    },
+                }
+            },
+        },
+    ]
+}
+
+_MARK = "__holdfast_agent__"
+Function = TypeVar("Function", bound=AgentFunction)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent on offer. `function` takes a Run; it is async, an async generator of text, or synchronous."""
+
+    name: str
+    function: AgentFunction
+    schema: Schema
+
+
+@overload
+def agent(name: Function) -> Function: ...
+@overload
+def agent(name: str | None = None, *, input: Input | None = None) -> Callable[[Function], Function]: ...
+def agent(
+    name: str | Function | None = None, *, input: Input | None = None
+) -> Function | Callable[[Function], Function]:
+    """Mark a function as an agent, named as the function unless `name` says otherwise.
+
+    `input` is a JSON schema or a pydantic model that jobs for this agent must satisfy; a chat when left out.
+    """
+    if callable(name):
+        return agent()(name)
+
+    def mark(function: Function) -> Function:
+        setattr(function, _MARK, Agent(name or function.__name__, function, _schema(input)))
+        return function
+
+    return mark
+
+
+def _schema(input: Input | None) -> Schema:
+    if input is None:
+        return CHAT_INPUT
+    return input.model_json_schema() if inspect.isclass(input) else input
+
+
+class Registry(Mapping[str, Agent]):
+    """The agents of this worker by name."""
+
+    def __init__(self, agents: Iterable[Agent] = ()) -> None:
+        self._agents: dict[str, Agent] = {}
+        for found in agents:
+            self._add(found)
+
+    @classmethod
+    def load(cls, modules: Iterable[str]) -> Registry:
+        """Import the modules and gather their agents. Raises SettingsInvalid, which names the module."""
+        return cls(found for name in modules for found in _agents_of(_import(name)))
+
+    def schemas(self) -> dict[str, Schema]:
+        return {name: found.schema for name, found in self._agents.items()}
+
+    def __getitem__(self, name: str) -> Agent:
+        return self._agents[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._agents)
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def _add(self, found: Agent) -> None:
+        known = self._agents.setdefault(found.name, found)
+        if known.function is not found.function:
+            places = f"{known.function.__module__} and {found.function.__module__}"
+            raise SettingsInvalid(f"HOLDFAST_AGENTS: two agents are named {found.name!r}, in {places}")
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise SettingsInvalid(f"HOLDFAST_AGENTS: {name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _agents_of(module: ModuleType) -> list[Agent]:
+    marks = (getattr(value, _MARK, None) for value in vars(module).values())
+    found = [mark for mark in marks if isinstance(mark, Agent)]
+    if not found:
+        raise SettingsInvalid(f"HOLDFAST_AGENTS: {module.__name__} has no agent: mark a function with @agent")
+    return found

@@ -1,0 +1,306 @@
+"""Writes the events of one attempt into its session's log: in order, in batches, again after trouble, never twice.
+
+Pure deltas gather for a short window after the append before; everything else goes at once. One append is in flight at
+a time. What was acknowledged is kept for a while, so that a log that lost its tail gets it back under the same ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
+
+from shared.errors import LogFull, LogGone
+from shared.events import DELTAS, TERMINAL
+from shared.holder import Appended, Event, Finished, LogBehind
+from shared.ids import EventId
+from worker.outage import Outage
+
+Answer = TypeVar("Answer")
+
+
+class Bounds(NamedTuple):
+    """How much a writer holds: in one append, waiting for one (then `put` waits), and of what is in the log already."""
+
+    batch_events: int = 256
+    batch_bytes: int = 512 * 1024
+    waiting_events: int = 1000
+    waiting_bytes: int = 1024 * 1024
+    kept_events: int = 1000
+    kept_bytes: int = 256 * 1024
+
+
+class Log(Protocol):
+    """The part of shared.holder.Holder that a writer needs."""
+
+    async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
+    async def finish(
+        self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
+    ) -> Finished: ...
+
+
+class Tail:
+    """The newest events that the log acknowledged, with the seq of each."""
+
+    def __init__(self, seq: int, bounds: Bounds) -> None:
+        self.seq = seq
+        self._bounds = bounds
+        self._events: deque[Event] = deque()
+        self._bytes = 0
+
+    def extend(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._events.append(event)
+            self._bytes += len(event.body)
+            self.seq += 1
+        while len(self._events) > self._bounds.kept_events or self._bytes > self._bounds.kept_bytes:
+            self._bytes -= len(self._events.popleft().body)
+
+    def after(self, seq: int) -> list[Event]:
+        """The events above the seq. Raises LogGone when they are no longer all kept."""
+        missing = self.seq - seq
+        if missing > len(self._events):
+            raise LogGone(f"the log lost {missing} events, {len(self._events)} are kept")
+        return list(self._events)[len(self._events) - missing :]
+
+
+class Writer:
+    """The writer of one attempt, behind the first entry of its epoch.
+
+    `noticed` is called when the log says that somebody wants something of the session's holder; `lost` with the error
+    when this attempt can write no more, Fenced or LogGone; `written` with each batch once it is in the log.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        outage: Outage,
+        *,
+        session_id: str,
+        job_id: str,
+        epoch: int,
+        window_s: float,
+        noticed: Callable[[], None],
+        lost: Callable[[Exception], None],
+        written: Callable[[Sequence[Event]], None],
+        bounds: Bounds = Bounds(),  # noqa: B008 - immutable
+    ) -> None:
+        self._log = log
+        self._outage = outage
+        self._session_id = session_id
+        self._job_id = job_id
+        self._epoch = epoch
+        self._window_s = window_s
+        self._noticed, self._lost, self._written = noticed, lost, written
+        self._bounds = bounds
+        self._tail = Tail(1, bounds)
+        self._waiting: deque[Event] = deque()
+        self._waiting_bytes = 0
+        self._put = 0
+        self._done = 0
+        self._in_flight = asyncio.Lock()
+        self._flusher: asyncio.Task[None] | None = None
+        self._appended_at = float("-inf")
+        self._hurry = False
+        self._gathering: asyncio.Future[None] | None = None
+        self._watchers: list[asyncio.Future[None]] = []
+        self._error: Exception | None = None
+        self._gives_up_when_full = False
+
+    async def put(self, kind: str, body: bytes) -> None:
+        """Take an event for the log. Waits while too much is waiting already. Raises Fenced or LogGone."""
+        while self._is_full():
+            await self._progress()
+        self._raise_error()
+        self._waiting.append(Event(kind, self._job_id, body))
+        self._waiting_bytes += len(body)
+        self._put += 1
+        if kind not in DELTAS or self._is_full():
+            self._press()
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._drain())
+
+    async def flush(self) -> None:
+        """Wait until everything put so far is in the log. Raises Fenced or LogGone."""
+        target = self._put
+        while self._done < target:
+            self._press()
+            await self._progress()
+        self._raise_error()
+
+    async def finish(
+        self, event: Event, *, messages: Callable[[], Sequence[bytes]], usage: bytes, whole: bool
+    ) -> Finished:
+        """Write what waits, then the job's terminal event. `messages` is asked for once everything else is in the log.
+
+        `whole`: wait for room in a full Redis; else what does not fit any more is dropped, for the end always fits.
+        Raises Fenced or LogGone.
+        """
+        self._gives_up_when_full = not whole
+        await self.flush()
+        return await self._end(event, messages(), usage)
+
+    async def end_waiting(self, event: Event) -> Finished:
+        """Write the end of another job of this session, which waits in line. Raises Fenced or LogGone."""
+        return await self._end(event, (), b"")
+
+    def stop(self, error: Exception) -> None:
+        """Write nothing any more; whoever puts or waits gets the error."""
+        if self._error is None:
+            self._error = error
+            self._drop_waiting()
+            if self._flusher is not None and self._flusher is not asyncio.current_task():
+                self._flusher.cancel()
+
+    async def _drain(self) -> None:
+        """Append until nothing waits. Runs only while there is something to write."""
+        try:
+            while self._waiting:
+                await self._gather()
+                await self._append()
+        except Exception as error:  # noqa: BLE001 - Fenced, LogGone, or a mistake of ours: the attempt is over
+            self._fail(error)
+        finally:
+            self._flusher = None
+
+    async def _gather(self) -> None:
+        """Let deltas gather until the window behind the last append has passed."""
+        loop = asyncio.get_running_loop()
+        left_s = self._appended_at + self._window_s - loop.time()
+        if self._hurry or left_s <= 0:
+            return
+        self._gathering = loop.create_future()
+        alarm = loop.call_later(left_s, self._press)
+        try:
+            await self._gathering
+        finally:
+            alarm.cancel()
+            self._gathering = None
+
+    def _press(self) -> None:
+        """Do not gather any longer."""
+        self._hurry = True
+        if self._gathering is not None and not self._gathering.done():
+            self._gathering.set_result(None)
+
+    async def _append(self) -> None:
+        async with self._in_flight:
+            batch = self._next_batch()
+            self._hurry = len(batch) < len(self._waiting)
+            self._appended_at = asyncio.get_running_loop().time()
+            try:
+                appended = await self._insist(
+                    lambda: self._log.append(self._session_id, self._epoch, self._tail.seq, batch),
+                    unless_full=lambda: self._gives_up_when_full,
+                )
+            except LogFull:
+                self._drop_waiting()
+                return
+            self._acknowledge(batch)
+        if appended.attention:
+            self._noticed()
+
+    def _next_batch(self) -> list[Event]:
+        """The oldest events that wait, as many as one append takes. They stay in line until they are acknowledged."""
+        batch: list[Event] = []
+        size = 0
+        for event in self._waiting:
+            size += len(event.body)
+            if batch and (len(batch) >= self._bounds.batch_events or size > self._bounds.batch_bytes):
+                break
+            batch.append(event)
+        return batch
+
+    def _acknowledge(self, batch: list[Event]) -> None:
+        for event in batch:
+            self._waiting.popleft()
+            self._waiting_bytes -= len(event.body)
+        self._tail.extend(batch)
+        self._done += len(batch)
+        self._written(batch)
+        self._wake()
+
+    async def _end(self, event: Event, messages: Sequence[bytes], usage: bytes) -> Finished:
+        async with self._in_flight:
+            self._raise_error()
+            try:
+                finished = await self._insist(
+                    lambda: self._log.finish(
+                        self._session_id, self._epoch, self._tail.seq, event, messages=messages, usage=usage
+                    )
+                )
+            except Exception as error:
+                self._fail(error)
+                raise
+            if finished.seq is not None:
+                self._tail.extend([event])
+            return finished
+
+    async def _insist(
+        self, call: Callable[[], Awaitable[Answer]], *, unless_full: Callable[[], bool] = lambda: False
+    ) -> Answer:
+        """Repeat the same call until the log takes it, and give the log back the tail that it lost."""
+        while True:
+            try:
+                return await self._outage.insist(call, unless_full=unless_full)
+            except LogBehind as behind:
+                await self._rewrite(behind.top)
+
+    async def _rewrite(self, top: EventId) -> None:
+        """Write the tail that the log lost again, under the same ids."""
+        seq = top.seq if top.epoch == self._epoch else 0
+        for batch in _batches(self._tail.after(seq), self._bounds.batch_events):
+            try:
+                await self._outage.insist(partial(self._write_again, seq, batch))
+            except LogBehind:
+                return  # it lost still more: the call that found out is repeated and finds the new top
+            seq += len(batch)
+
+    async def _write_again(self, after_seq: int, batch: list[Event]) -> None:
+        if batch[0].kind in TERMINAL:
+            await self._log.finish(self._session_id, self._epoch, after_seq, batch[0], messages=(), usage=b"")
+        else:
+            await self._log.append(self._session_id, self._epoch, after_seq, batch)
+
+    def _fail(self, error: Exception) -> None:
+        self.stop(error)
+        self._lost(error)
+
+    def _drop_waiting(self) -> None:
+        self._done += len(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._wake()
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._bounds.waiting_events or self._waiting_bytes >= self._bounds.waiting_bytes
+
+    async def _progress(self) -> None:
+        """Wait until the log acknowledged something, or the writer stopped."""
+        watcher = asyncio.get_running_loop().create_future()
+        self._watchers.append(watcher)
+        await watcher
+
+    def _wake(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _batches(events: Sequence[Event], most: int) -> Iterator[list[Event]]:
+    """The events in order; a terminal one, which closes its job's record, stands alone."""
+    batch: list[Event] = []
+    for event in events:
+        if batch and (len(batch) == most or event.kind in TERMINAL or batch[0].kind in TERMINAL):
+            yield batch
+            batch = []
+        batch.append(event)
+    if batch:
+        yield batch
