@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -123,7 +123,7 @@ class Holder:
         """Claim the session for one attempt at the job, or end the job when it may not run any more.
 
         `token` is random, drawn once for this claim: repeated with it, the claim answers the same."""
-        fixed = (job_id, delivery, token, worker_id, random.randint(0, 999), int(offered))
+        fixed = (job_id, delivery, token, worker_id, secrets.randbelow(1000), int(offered))
         reply = await self._claimed(session_id, job_id, fixed)
         if reply[0] == b"run":
             return _attempt(session_id, job_id, token, reply)
@@ -131,7 +131,7 @@ class Holder:
 
     async def end_lost(self, attempt: Attempt) -> Refusal:
         """End an attempt's job whose log vanished: a claim makes the log anew, says so, and ends the job."""
-        fixed = (attempt.job_id, 0, attempt.token, "", random.randint(0, 999), 1)
+        fixed = (attempt.job_id, 0, attempt.token, "", secrets.randbelow(1000), 1)
         ending = await self._ending(attempt.session_id, attempt.job_id, "log_lost", by="", before=b"")
         reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, ending)
         return _refusal(reply[0].decode(), reply)
@@ -184,7 +184,7 @@ class Holder:
 
     async def settle(self, session_id: str) -> Settled:
         """Carry out the intents of a session that nobody holds."""
-        fixed = (f"settle-{random.getrandbits(64):x}", random.randint(0, 999), CANCEL_PATIENCE_MS)
+        fixed = (f"settle-{secrets.token_hex(8)}", secrets.randbelow(1000), CANCEL_PATIENCE_MS)
         limits = (self._settings.retention_seconds, MESSAGES_LIMIT, DELETED_LOG_SECONDS)
         reply = await self._settle(session_keys(session_id), (*fixed, *limits))
         return Settled(reply[0] == b"held", _head(reply[1:]))

@@ -1,6 +1,7 @@
-"""Every key that Holdfast writes in Redis. `docs/architecture.md` has the table: who writes it, what fences it, when it goes.
+"""Every key that Holdfast writes in Redis. `docs/architecture.md` has the table: who writes it, what fences it, when it
+goes.
 
-All keys of a session share the hash tag `{session_id}`, so that they stand in one Cluster slot and one script sees them all.
+All keys of a session share the hash tag `{session_id}`: they stand in one Cluster slot, and one script sees them all.
 """
 
 from __future__ import annotations

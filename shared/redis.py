@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as RedisClient
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 __all__ = ["Redis", "RedisConnectionError", "RedisError", "RedisTimeoutError", "ResponseError", "connect", "is_full"]
+
+
+# redis-py 5 types every answer as `Awaitable[X] | X`, for both of its clients at once, which no `await` passes.
+Redis = Any
 
 
 def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -> Redis:
@@ -20,7 +27,7 @@ def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -
         socket_connect_timeout=min(socket_timeout_s, 5.0),
         socket_keepalive=True,
     )
-    return Redis.from_pool(pool)
+    return RedisClient.from_pool(pool)
 
 
 def is_full(error: ResponseError) -> bool:

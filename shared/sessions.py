@@ -21,9 +21,10 @@ from shared.settings import CommonSettings
 KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000
 
-RECORD = (
-    "agent status attempt worker created_at started_at ended_at metadata usage before first started end end_body"
-).split()
+RECORD = [
+    *("agent", "status", "attempt", "worker", "created_at", "started_at", "ended_at"),
+    *("metadata", "usage", "before", "first", "started", "end", "end_body"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Sessions:
         )
 
     async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
-        """Write that the job is to be cancelled; nothing happens to one that has ended. Raises SessionUnknown, JobUnknown."""
+        """Write that the job is to be cancelled, unless it has ended. Raises SessionUnknown, JobUnknown."""
         return _intent(await self._cancel(session_keys(session_id), (job_id, by)))
 
     async def delete(self, session_id: str) -> Intent:
@@ -240,9 +241,7 @@ def _fields(job_id: str) -> list[str]:
     return [f"{job_id}:{name}" for name in RECORD]
 
 
-def _job(
-    session_id: str, job_id: str, record: Sequence[bytes | None], line: Sequence[str], top: EventId
-) -> JobState:
+def _job(session_id: str, job_id: str, record: Sequence[bytes | None], line: Sequence[str], top: EventId) -> JobState:
     values = dict(zip(RECORD, record, strict=True))
 
     def text(name: str) -> str | None:

@@ -24,4 +24,5 @@ def source(name: str, prelude: str) -> str:
 
 def script(redis: Redis, name: str, prelude: str) -> AsyncScript:
     """A script that sends its digest, and its text only where the server does not know it."""
-    return redis.register_script(source(name, prelude))
+    registered: AsyncScript = redis.register_script(source(name, prelude))
+    return registered

@@ -1,0 +1,200 @@
+"""The queue: one token for every job that has no end yet, in arq's payload format as JSON.
+
+A token is made before its job is accepted and dropped after the job's end is in the log. Whatever crashes in between,
+the token comes due, a worker takes it and asks the log, which alone knows what is to be done. A nudge is a token
+without a job: a worker shall look at what is asked of the session.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
+
+from shared import keys
+from shared.errors import AgentUnknown, QueueFull
+from shared.redis import Redis
+from shared.scripts import script
+from shared.settings import CommonSettings
+
+PLACES = (
+    keys.TOKENS,
+    keys.DEFERRED,
+    keys.AGAIN,
+    keys.LANES,
+    keys.WORKERS,
+    keys.WAKE,
+    keys.AGENTS_SEEN,
+    keys.READY,
+    keys.LEASED,
+    keys.MAILBOX,
+)
+ANY_LANE = "*"
+RESERVE_US = 5_000_000
+AGENTS_MEMORY_US = 7 * 86_400 * 1_000_000
+MAILBOX_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A leased token. `job_id` is None for a nudge, `made_at` in ms since 1970 by the clock of who made it."""
+
+    session_id: str
+    job_id: str | None
+    agent: str
+    delivery: int
+    made_at: int
+
+    @property
+    def id(self) -> str:
+        return token_id(self.session_id, self.job_id)
+
+
+def token_id(session_id: str, job_id: str | None) -> str:
+    return f"{session_id}/{job_id or ''}"
+
+
+class Queue:
+    """The queue server. Every call raises RedisError when the server does not answer, and may be repeated as it was."""
+
+    def __init__(self, redis: Redis, settings: CommonSettings) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._reserve = script(redis, "queue_reserve", "queue")
+        self._ready = script(redis, "queue_ready", "queue")
+        self._take = script(redis, "queue_take", "queue")
+        self._put_back = script(redis, "queue_put_back", "queue")
+        self._drop = script(redis, "queue_drop", "queue")
+        self._discard = script(redis, "queue_discard", "queue")
+        self._take_over = script(redis, "queue_take_over", "queue")
+        self._sweep = script(redis, "queue_sweep", "queue")
+
+    # What a gateway does.
+
+    async def reserve(self, session_id: str, job_id: str, agent: str) -> None:
+        """Make the token of a job that is about to be accepted, due in 5 s. Raises AgentUnknown, QueueFull."""
+        limits = (RESERVE_US, self._settings.queue_limit, agent, AGENTS_MEMORY_US)
+        token = token_id(session_id, job_id)
+        answer = await self._reserve(PLACES, (token, _payload(session_id, job_id, agent), *limits))
+        if answer == b"unknown":
+            raise AgentUnknown(f"agent: no worker offers {agent!r}; GET /v1/agents lists those on offer")
+        if answer == b"full":
+            raise QueueFull
+
+    async def discard(self, session_id: str, job_id: str, agent: str) -> None:
+        """Drop the token of a job that was refused."""
+        await self._discard(PLACES, (token_id(session_id, job_id), agent))
+
+    async def ready(self, session_id: str, job_id: str, agent: str) -> None:
+        """See that the job's token is due now, and wake a worker for it."""
+        await self._ready(PLACES, (token_id(session_id, job_id), _payload(session_id, job_id, agent), 0))
+
+    async def nudge(self, session_id: str, delay_s: float = 0) -> None:
+        """See that a worker looks at what is asked of the session."""
+        payload = _payload(session_id, None, ANY_LANE)
+        await self._ready(PLACES, (token_id(session_id, None), payload, int(delay_s * 1_000_000)))
+
+    async def notify(self, worker_id: str, session_id: str) -> None:
+        """Tell the worker that holds the session to look at what is asked of it. The message may be lost."""
+        mailbox = keys.MAILBOX + worker_id
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.lpush(mailbox, session_id)
+            pipe.ltrim(mailbox, 0, MAILBOX_LIMIT - 1)
+            pipe.expire(mailbox, 60)
+            await pipe.execute()
+
+    async def agents(self) -> dict[str, dict[str, Any]]:
+        """The agents on offer with the JSON schema of their input, remembered for 7 days."""
+        oldest = await self._now_us() - AGENTS_MEMORY_US
+        names = await self._redis.zrangebyscore(keys.AGENTS_SEEN, oldest, "+inf")
+        if not names:
+            return {}
+        schemas = await self._redis.hmget(keys.AGENTS, names)
+        offers = sorted(zip(names, schemas, strict=True))
+        return {name.decode(): orjson.loads(schema) for name, schema in offers if schema is not None}
+
+    async def depth(self) -> int:
+        """How many jobs have no end yet, nudges counted with them."""
+        return int(await self._redis.hlen(keys.TOKENS))
+
+    # What a worker does.
+
+    async def offer(self, agents: dict[str, dict[str, Any]]) -> None:
+        """Announce the agents that this worker offers."""
+        now = await self._now_us()
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
+            pipe.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
+            await pipe.execute()
+
+    async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> str | None:
+        """Wait for a wake-up, and answer the session that a message names. Only an `idle` worker hears of ready tokens,
+        so that a busy one takes no wake-up from it. Give it a connection whose timeout is longer."""
+        places = [keys.MAILBOX + worker_id, keys.WAKE] if idle else [keys.MAILBOX + worker_id]
+        found = await self._redis.blpop(places, timeout=timeout_s)
+        if found is None or found[0] == keys.WAKE.encode():
+            return None
+        session_id: str = found[1].decode()
+        return session_id
+
+    async def take(self, worker_id: str, agents: list[str], count: int) -> list[Token]:
+        """Lease up to `count` of the oldest ready tokens of these agents."""
+        flat = await self._take(PLACES, (worker_id, count, ANY_LANE, *agents))
+        return [_token(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
+
+    async def put_back(self, worker_id: str, token: Token, *, delivery: int, delay_s: float = 0) -> bool:
+        """Give a leased token back, for the given delivery. False when it was not leased any more."""
+        return bool(await self._put_back(PLACES, (worker_id, token.id, delivery, int(delay_s * 1_000_000))))
+
+    async def drop(self, worker_id: str, token: Token) -> bool:
+        """Drop a leased token, whose job has ended. False when it was not leased any more."""
+        return bool(await self._drop(PLACES, (worker_id, token.id)))
+
+    async def beat(self, worker_id: str) -> set[str]:
+        """Count the worker's heart one up. Answers the ids of the tokens that it leases."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hincrby(keys.WORKERS, worker_id, 1)
+            pipe.smembers(keys.LEASED + worker_id)
+            _, leased = await pipe.execute()
+        return {name.decode() for name in leased}
+
+    async def workers(self) -> dict[str, int]:
+        """Each worker's count of heartbeats."""
+        counts = await self._redis.hgetall(keys.WORKERS)
+        return {name.decode(): int(count) for name, count in counts.items()}
+
+    async def take_over(self, worker_id: str, count: int) -> int | None:
+        """Make a dead worker's tokens ready again, unless its count has moved. Answers how many, None when it has."""
+        moved = int(await self._take_over(PLACES, (worker_id, count)))
+        return None if moved < 0 else moved
+
+    async def sweep(self) -> None:
+        """See that jobs which waited too long are ended by any worker, though none offers their agent."""
+        await self._sweep(PLACES, (self._settings.queue_seconds * 1_000_000,))
+
+    async def leave(self, worker_id: str) -> None:
+        """Sign a worker off that leases nothing any more; what it leases after all is made ready again."""
+        counts = await self.workers()
+        if worker_id in counts:
+            await self.take_over(worker_id, counts[worker_id])
+
+    async def _now_us(self) -> int:
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1_000_000 + int(micros)
+
+
+def _payload(session_id: str, job_id: str | None, agent: str) -> bytes:
+    return serialize_job(agent, (session_id, job_id), {}, 1, int(time.time() * 1000), serializer=orjson.dumps)
+
+
+def _token(name: str, payload: bytes) -> Token:
+    """Read a token. One with a payload that nobody can read still says by its name which job it stands for."""
+    session_id, _, job_id = name.partition("/")
+    try:
+        agent, _, _, delivery, made_at = deserialize_job_raw(payload, deserializer=orjson.loads)
+    except DeserializationError:
+        agent, delivery, made_at = ANY_LANE, 1, 0
+    return Token(session_id, job_id or None, str(agent), int(delivery), int(made_at))

@@ -1,0 +1,45 @@
+-- What the queue scripts share. Loaded in front of each of them.
+-- A token stands for a job that has no end yet. It is in just one place: deferred, ready in its lane, or leased by a worker.
+-- KEYS: those of shared/queue.py PLACES, in that order.
+local TOKENS, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local READY, LEASED, MAILBOX = KEYS[8], KEYS[9], KEYS[10] -- prefixes: the queue never stands on a Cluster
+local ANY = '*' -- the lane that every worker serves
+local WAKE_LIMIT = 128
+
+local function now_us()
+    local time = redis.call('TIME')
+    return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function int(number)
+    return string.format('%.0f', number)
+end
+
+local function wake(count)
+    if count > 0 and redis.call('LLEN', WAKE) < WAKE_LIMIT then
+        local ones = {}
+        for i = 1, math.min(count, WAKE_LIMIT) do ones[i] = '1' end
+        redis.call('LPUSH', WAKE, unpack(ones))
+    end
+end
+
+local function make_ready(id, lane)
+    redis.call('ZADD', READY .. lane, int(now_us()), id)
+    redis.call('SADD', LANES, lane)
+end
+
+-- A payload has arq's format: t is the try, f the function, a its arguments, et when it was made, in ms.
+-- What cannot be read goes to the lane that every worker serves: its job is known by the token's name.
+local function lane_of(payload)
+    local readable, job = pcall(cjson.decode, payload)
+    return readable and type(job) == 'table' and type(job.f) == 'string' and job.f or ANY
+end
+
+local function set_delivery(id, delivery)
+    local payload = redis.call('HGET', TOKENS, id)
+    if payload then
+        payload = string.gsub(payload, '"t":%d+', '"t":' .. int(delivery), 1)
+        redis.call('HSET', TOKENS, id, payload)
+    end
+    return payload
+end

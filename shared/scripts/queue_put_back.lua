@@ -1,0 +1,14 @@
+#!lua
+-- Give a leased token back, for its `delivery`, due after a delay, or at once where it was wanted again meanwhile.
+-- ARGV: worker, token, delivery, delay us. Answers 1, or 0 when the worker does not lease it any more.
+local worker, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])
+if redis.call('SREM', LEASED .. worker, id) == 0 then return 0 end
+local payload = set_delivery(id, ARGV[3])
+if not payload then return 0 end
+if redis.call('SREM', AGAIN, id) == 1 or delay == 0 then
+    make_ready(id, lane_of(payload))
+    wake(1)
+else
+    redis.call('ZADD', DEFERRED, int(now_us() + delay), id)
+end
+return 1
