@@ -99,12 +99,13 @@ class EventLog:
             elif not page.more:
                 return
 
-    async def top(self, session_id: str) -> EventId:
-        """The id of the newest entry; 0-0 where there is none."""
-        return await self._newest(session_id, "+")
+    async def last(self, session_id: str) -> Entry | None:
+        """The newest entry."""
+        found = await self._redis.xrevrange(log_key(session_id), "+", "-", count=1)
+        return _entry(*found[0]) if found else None
 
     async def _gap(self, session_id: str, cursor: EventId, later: list[Entry], *, more: bool) -> Page:
-        below = await self._newest(session_id, str(cursor))
+        below = await self._newest_upto(session_id, cursor)
         if below not in (ORIGIN, cursor):
             return Page([], Gap("lost", below))
         if later:
@@ -121,8 +122,8 @@ class EventLog:
             return Page([])
         return Page([], Gap("expired", ORIGIN))
 
-    async def _newest(self, session_id: str, end: str) -> EventId:
-        found = await self._redis.xrevrange(log_key(session_id), end, "-", count=1)
+    async def _newest_upto(self, session_id: str, cursor: EventId) -> EventId:
+        found = await self._redis.xrevrange(log_key(session_id), str(cursor), "-", count=1)
         return parse_id(found[0][0]) if found else ORIGIN
 
     async def _range(self, session_id: str, start: str, count: int) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Events: what an entry of the log holds, encoded once, exactly as the wire sends it. docs/protocol.md has the table."""
+"""Events: what an entry of the log holds, encoded once, just as the wire sends it. docs/protocol.md has the table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RESERVED = ("job.", "session.", "gap")
 
 
 def encode(value: Any) -> bytes:
-    """Compact UTF-8 JSON. Raises EventInvalid for what JSON cannot say (a lone surrogate, an object, a huge integer)."""
+    """Compact UTF-8 JSON. Raises EventInvalid for what JSON cannot say: a lone surrogate, an object, a huge integer."""
     try:
         return orjson.dumps(value)
     except (TypeError, ValueError) as error:

@@ -49,7 +49,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claim that succeeded: run the job, and write in this epoch behind seq 1. `last`: no other attempt is allowed."""
+    """A claim that succeeded: run the job, write in this epoch behind seq 1. `last`: no other attempt is allowed."""
 
     session_id: str
     job_id: str
