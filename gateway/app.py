@@ -1,0 +1,66 @@
+"""The ASGI app: routes, refusals as problems, and the OpenAPI page that describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from gateway.errors import UnexpectedErrors, add_handlers
+from gateway.lifespan import lifespan_of
+from gateway.metrics import CountRequests, Metrics
+from gateway.routes import agents, events, health, jobs, page, sessions
+from gateway.routes.answers import Problem
+from gateway.routes.job_body import JobBody
+from gateway.settings import GatewaySettings
+
+ROUTERS = (jobs.router, events.router, sessions.router, agents.router, health.router, page.router)
+
+
+def create_app(settings: GatewaySettings) -> FastAPI:
+    """One gateway. Nothing is connected before its lifespan starts."""
+    metrics = Metrics()
+    app = FastAPI(
+        title="Holdfast",
+        version="1",
+        summary="Queue agent jobs, and read their events as a stream that can be resumed",
+        lifespan=lifespan_of(settings, metrics),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.page = page.load_page()
+    for router in ROUTERS:
+        app.include_router(router)
+    add_handlers(app)
+    app.add_middleware(UnexpectedErrors)
+    app.add_middleware(CountRequests, metrics=metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's description, with the schemas of what the routes read and refuse by themselves."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        _, extra = models_json_schema(
+            [(JobBody, "validation"), (Problem, "serialization")], ref_template="#/components/schemas/{model}"
+        )
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(extra["$defs"])
+        _drop_own_validation(schema)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _drop_own_validation(schema: dict[str, Any]) -> None:
+    """FastAPI promises a 422 of its own wherever there is a parameter; here each call says what it refuses."""
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(unused, None)
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]

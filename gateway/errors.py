@@ -1,0 +1,204 @@
+"""Every refusal leaves as `application/problem+json` (RFC 9457) with a stable `code`. Only this file maps them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.errors import HoldfastError, LogUnavailable, RequestInvalid
+from shared.redis import RedisError
+
+logger = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_MAX_NAME = 100
+
+
+class BodyInvalid(RequestInvalid):
+    """A body of which one or more fields cannot be used: (field, what is allowed) of each, the first one in front."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__(*problems[0])
+        self.problems = problems
+
+
+class RouteUnknown(HoldfastError):
+    code = "not_found"
+    status = 404
+    title = "There is nothing at this address"
+
+
+class MethodNotAllowed(HoldfastError):
+    """`allow` holds the methods that the address does answer."""
+
+    code = "method_not_allowed"
+    status = 405
+    title = "This address does not answer this method"
+
+    def __init__(self, allow: list[str]) -> None:
+        super().__init__(f"Allowed: {', '.join(allow)}")
+        self.allow = allow
+
+
+class NotAcceptable(HoldfastError):
+    code = "not_acceptable"
+    status = 406
+    title = "Events come as text/event-stream or application/x-ndjson"
+
+
+class BodyTimeout(HoldfastError):
+    code = "body_timeout"
+    status = 408
+    title = "The body did not arrive in time"
+
+
+class MediaTypeUnsupported(HoldfastError):
+    code = "unsupported_media_type"
+    status = 415
+    title = "Send the body as Content-Type: application/json"
+
+
+class NotReady(HoldfastError):
+    """`reasons` says what keeps the gateway from its work."""
+
+    code = "not_ready"
+    status = 503
+    title = "The gateway cannot do its work"
+    retry_after_s = 2
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
+def problem(error: HoldfastError) -> Response:
+    """The answer to an error, with the extra members and headers that its class carries."""
+    content: dict[str, Any] = {
+        "type": f"urn:holdfast:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+    }
+    headers = {}
+    if isinstance(error, RequestInvalid):
+        content["field"] = error.field
+    if isinstance(error, BodyInvalid):
+        content["errors"] = [{"field": field, "detail": allowed} for field, allowed in error.problems]
+    if isinstance(error, LogUnavailable) and error.job_id is not None:
+        content["job_id"] = error.job_id
+    if isinstance(error, NotReady):
+        content["reasons"] = error.reasons
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allow)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    body = orjson.dumps(content)
+    return Response(body, error.status, headers, media_type=MEDIA_TYPE)
+
+
+def body_invalid(errors: Any, root: str) -> BodyInvalid:
+    """Turn pydantic's errors into fields and what is allowed there; `root` names a value that has no field."""
+    return BodyInvalid([(_field(error["loc"], root), _allowed(error)) for error in errors])
+
+
+def _field(loc: tuple[int | str, ...], root: str) -> str:
+    return (".".join(str(part) for part in loc) or root)[:_MAX_NAME]
+
+
+def _allowed(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    if error["type"] == "missing":
+        return "is required"
+    message: str = error["msg"]
+    return message.removeprefix("Value error, ").removeprefix("Input ")
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """The methods that some route answers at the path of this request."""
+    return [method for method in METHODS if any(_answers(route, request, method) for route in request.app.routes)]
+
+
+def _answers(route: BaseRoute, request: Request, method: str) -> bool:
+    match, _ = route.matches({**request.scope, "method": method})
+    return match is Match.FULL
+
+
+async def _holdfast_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HoldfastError)
+    if error.status == 500:
+        return _unexpected(request.scope, error)
+    return problem(error)
+
+
+async def _redis_error(request: Request, error: Exception) -> Response:
+    logger.warning("redis does not answer", path=request.url.path, error=type(error).__name__)
+    return problem(LogUnavailable())
+
+
+async def _parameters_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem(body_invalid([{**one, "loc": one["loc"][1:]} for one in error.errors()], "request"))
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return problem(RouteUnknown())
+    if error.status_code == 405:
+        return problem(MethodNotAllowed(allowed_methods(request)))
+    other = HoldfastError(HTTPStatus(error.status_code).phrase)
+    other.status = error.status_code
+    other.code = HTTPStatus(error.status_code).name.lower()
+    other.title = other.detail
+    return problem(other)
+
+
+def _unexpected(scope: Scope, error: Exception) -> Response:
+    """Log what went wrong with its traceback, and answer without a word of it."""
+    logger.error("unexpected error", method=scope.get("method"), path=scope.get("path"), exc_info=error)
+    return problem(HoldfastError())
+
+
+class UnexpectedErrors:
+    """ASGI middleware: whatever nobody foresaw is logged once and answered as a problem without details."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as error:  # noqa: BLE001 - the last line: a client gets an answer, the log the traceback
+            response = _unexpected(scope, error)
+            if not started:
+                await response(scope, receive, send)
+
+
+def add_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(HoldfastError, _holdfast_error)
+    app.add_exception_handler(RedisError, _redis_error)
+    app.add_exception_handler(RequestValidationError, _parameters_invalid)
+    app.add_exception_handler(HTTPException, _http_exception)

@@ -1,0 +1,66 @@
+"""What a gateway process holds while it runs. It starts without Redis, and says what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from gateway.dependencies import State
+from gateway.metrics import Metrics
+from gateway.readiness import Readiness
+from gateway.settings import GatewaySettings
+from gateway.stream.hub import StreamHub, StreamLimits
+from shared.event_log import EventLog
+from shared.queue import Queue
+from shared.redis import connect
+from shared.sessions import Sessions
+
+REDIS_TIMEOUT_S = 5.0
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
+
+
+def _stream_limits(settings: GatewaySettings) -> StreamLimits:
+    return StreamLimits(
+        max_viewers=settings.max_viewers,
+        ping_s=settings.ping_seconds,
+        send_deadline_s=settings.send_deadline_seconds,
+    )
+
+
+def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
+    """The lifespan of an app with these settings; it yields the state that routes read."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        connections = settings.gateway_redis_connections
+        queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
+        log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
+        sessions, log = Sessions(log_redis, settings), EventLog(log_redis)
+        hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
+        readiness = Readiness(queue_redis, log_redis)
+        metrics.watch(hub.counters)
+        hub.start()
+        watching = asyncio.create_task(readiness.watch())
+        try:
+            yield State(
+                settings=settings,
+                sessions=sessions,
+                log=log,
+                queue=Queue(queue_redis, settings),
+                hub=hub,
+                readiness=readiness,
+                metrics=metrics,
+            )
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await hub.close()
+            await queue_redis.aclose()
+            await log_redis.aclose()
+
+    return lifespan

@@ -1,0 +1,83 @@
+"""What Prometheus scrapes. Labels hold route templates, never ids, so that their number is bounded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import METHODS
+from gateway.stream.hub import Counters
+
+
+class Metrics:
+    """The gateway's own registry: one per app, so that two apps in one process do not collide."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "holdfast_http_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "holdfast_http_first_byte_seconds", "Request to response start", ["route"], registry=self.registry
+        )
+        self.accepted = Counter(
+            "holdfast_jobs_accepted", "Jobs answered with 202", ["replayed"], registry=self.registry
+        )
+        self.queue_depth = Gauge("holdfast_queue_depth", "Jobs that have no end yet", registry=self.registry)
+        self.queue_up = Gauge("holdfast_queue_up", "Whether the queue's Redis answered", registry=self.registry)
+
+    def watch(self, counters: Counters) -> None:
+        """Expose what the streams of this process count."""
+        self.registry.register(_StreamCollector(counters))
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)
+
+
+class _StreamCollector(Collector):
+    """Reads the hub's plain integers when Prometheus asks, so that a stream counts without locks."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        for field in fields(self._counters):
+            value = getattr(self._counters, field.name)
+            if field.name == "viewers":
+                yield GaugeMetricFamily("holdfast_viewers", "Viewers connected now", value)
+            else:
+                yield CounterMetricFamily(f"holdfast_stream_{field.name}", f"Streams: {field.name}", value)
+
+
+class CountRequests:
+    """ASGI middleware: counts every response when it starts."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._count(scope, message["status"], time.perf_counter() - began)
+            await send(message)
+
+        await self.app(scope, receive, counted)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none") if status not in (404, 405) else "none"
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self.metrics.requests.labels(method, route, str(status)).inc()
+        self.metrics.latency.labels(route).observe(seconds)

@@ -1,0 +1,68 @@
+"""Whether this gateway can keep its promises with the servers that it was given, and if not, why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from shared.redis import Redis, RedisError
+
+logger = structlog.get_logger()
+
+OLDEST_VERSION = (7, 0)
+LOOK_DEADLINE_S = 2.0
+WATCH_INTERVAL_S = 1.0
+
+
+def reasons_against(info: Mapping[str, Any]) -> list[str]:
+    """What a server's INFO says against using it."""
+    reasons = []
+    version = str(info.get("redis_version", "unknown"))
+    if not _new_enough(version):
+        reasons.append(f"version {version} is older than {'.'.join(map(str, OLDEST_VERSION))}")
+    if info.get("role") != "master":
+        reasons.append("is a replica, which takes no writes")
+    policy = info.get("maxmemory_policy")
+    if policy != "noeviction":
+        reasons.append(f"maxmemory-policy is {policy}, which may evict whole sessions; it must be noeviction")
+    return reasons
+
+
+def _new_enough(version: str) -> bool:
+    parts = version.split(".")[:2]
+    return all(part.isdecimal() for part in parts) and tuple(int(part) for part in parts) >= OLDEST_VERSION
+
+
+class Readiness:
+    """Looks at the queue server and the log server. `stopping` turns it red for good."""
+
+    def __init__(self, queue_redis: Redis, log_redis: Redis) -> None:
+        self._servers = {"queue": queue_redis, "log": log_redis}
+        self.stopping = False
+
+    async def reasons(self) -> list[str]:
+        """Why the gateway is not ready; empty when it is. Answers within a few seconds."""
+        if self.stopping:
+            return ["the gateway is stopping"]
+        looks = await asyncio.gather(*(self._look(redis) for redis in self._servers.values()))
+        return [f"{name} redis: {reason}" for name, found in zip(self._servers, looks, strict=True) for reason in found]
+
+    async def _look(self, redis: Redis) -> list[str]:
+        try:
+            async with asyncio.timeout(LOOK_DEADLINE_S):
+                return reasons_against(await redis.info())
+        except (RedisError, TimeoutError, OSError) as error:
+            return [f"does not answer ({type(error).__name__})"]
+
+    async def watch(self) -> None:
+        """Say once what the gateway waits for, and once that it is ready; then end."""
+        waiting: list[str] = []
+        while reasons := await self.reasons():
+            if reasons != waiting:
+                logger.warning("waiting until Redis can be used", reasons=reasons)
+            waiting = reasons
+            await asyncio.sleep(WATCH_INTERVAL_S)
+        logger.info("ready")

@@ -1,0 +1,18 @@
+"""The agents on offer."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from gateway.dependencies import GatewayState, authorize
+from gateway.routes.answers import AgentsAnswer, json_response, problems
+
+router = APIRouter(tags=["agents"], dependencies=[Depends(authorize)])
+
+
+@router.get("/v1/agents", response_model=AgentsAnswer, responses=problems(503))
+async def list_agents(state: GatewayState) -> Response:
+    """The agents that workers offer, with the JSON schema of their input; remembered for 7 days."""
+    offers = await state["queue"].agents()
+    return json_response({"agents": [{"name": name, "input_schema": schema} for name, schema in offers.items()]})

@@ -1,0 +1,170 @@
+"""The shapes of the answers, as they are sent and as OpenAPI shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, Field, JsonValue
+from starlette.responses import Response
+
+from gateway.errors import MEDIA_TYPE
+from shared.sessions import JobState, SessionState
+
+Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
+Cursor = Annotated[str, Field(description="An event id, or 0-0", examples=["1763683200123-2"])]
+Milliseconds = Annotated[int, Field(description="ms since 1970", examples=[1763683200123])]
+
+
+class AcceptedAnswer(BaseModel):
+    job_id: str
+    session_id: str
+    status: Status
+    position: Annotated[int, Field(description="Place in the session's line; 0 runs next or runs")]
+    cursor: Cursor
+    events_url: str
+    session_events_url: str
+
+
+class JobAnswer(BaseModel):
+    session_id: str
+    job_id: str
+    agent: str
+    status: Status
+    attempt: int
+    worker: str | None
+    position: int | None
+    created_at: Milliseconds
+    started_at: Milliseconds | None
+    ended_at: Milliseconds | None
+    cursor: Cursor
+    usage: JsonValue
+    result: JsonValue
+    error: JsonValue
+    metadata: JsonValue
+
+
+class JobsAnswer(BaseModel):
+    jobs: Annotated[list[JobAnswer], Field(description="Oldest first")]
+
+
+class SessionAnswer(BaseModel):
+    session_id: str
+    status: Annotated[Status, Field(description="That of the job that runs or is next, else of the last one")]
+    job_id: str
+    agent: str
+    attempt: int
+    worker: str | None
+    created_at: Milliseconds
+    cursor: Cursor
+    jobs: Annotated[list[str], Field(description="Job ids, oldest first")]
+    line: Annotated[list[str], Field(description="Ids of the jobs that have not ended, in their order")]
+
+
+class MessagesAnswer(BaseModel):
+    session_id: str
+    messages: list[dict[str, JsonValue]]
+    cursor: Annotated[str, Field(description="Go on from here with ?last_event_id=")]
+
+
+class CancelAnswer(BaseModel):
+    session_id: str
+    job_id: str
+    status: Annotated[Status, Field(description="When the cancel was written; the end comes as an event")]
+
+
+class DeletedAnswer(BaseModel):
+    session_id: str
+    status: Literal["deleting"] = "deleting"
+
+
+class AgentAnswer(BaseModel):
+    name: str
+    input_schema: dict[str, JsonValue]
+
+
+class AgentsAnswer(BaseModel):
+    agents: list[AgentAnswer]
+
+
+class FieldProblem(BaseModel):
+    field: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. `code` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | None = None
+    errors: list[FieldProblem] | None = None
+    job_id: str | None = None
+
+
+def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, media_type="application/json")
+
+
+def job_answer(job: JobState) -> dict[str, Any]:
+    ending = job.ending
+    return {
+        "session_id": job.session_id,
+        "job_id": job.job_id,
+        "agent": job.agent,
+        "status": job.status,
+        "attempt": job.attempt,
+        "worker": job.worker,
+        "position": job.position,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "cursor": str(job.cursor),
+        "usage": job.usage,
+        "result": ending.get("result"),
+        "error": ending.get("error"),
+        "metadata": job.metadata,
+    }
+
+
+def session_answer(session: SessionState) -> dict[str, Any]:
+    current = session.current
+    return {
+        "session_id": session.session_id,
+        "status": current.status,
+        "job_id": current.job_id,
+        "agent": current.agent,
+        "attempt": current.attempt,
+        "worker": current.worker,
+        "created_at": session.created_at,
+        "cursor": str(session.cursor),
+        "jobs": [job.job_id for job in session.jobs],
+        "line": session.line,
+    }
+
+
+CODES = {
+    400: "cursor_invalid",
+    404: "session_unknown, job_unknown or agent_unknown",
+    406: "not_acceptable",
+    409: "session_busy",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request, or idempotency_mismatch",
+    429: "queue_full",
+    503: "log_unavailable (on /readyz not_ready)",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of the refusals of a call."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    retry = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+    return {
+        status: {"description": CODES[status], "content": content}
+        | ({"headers": retry} if status in (429, 503) else {})
+        for status in statuses
+    }

@@ -1,0 +1,56 @@
+"""Whether the process lives, whether it is of use, and how it does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import PlainTextResponse, Response
+
+from gateway.dependencies import GatewayState
+from gateway.errors import NotReady
+from gateway.routes.answers import json_response, problems
+from shared.redis import RedisError
+
+router = APIRouter(tags=["health"])
+
+SCRAPE_DEADLINE_S = 2.0
+
+
+def _example(content: dict[str, str]) -> dict[int | str, dict[str, Any]]:
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in content}}
+    return {200: {"content": {"application/json": {"schema": schema, "example": content}}}}
+
+
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez", responses=_example({"status": "alive"}))
+async def livez() -> Response:
+    """The process answers."""
+    return json_response({"status": "alive"})
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", responses=_example({"status": "ready"}) | problems(503))
+async def readyz(state: GatewayState) -> Response:
+    """Redis answers, is new enough, takes writes and evicts nothing. Otherwise 503 with the reasons."""
+    reasons = await state["readiness"].reasons()
+    if state["hub"].draining:
+        reasons = ["the gateway is stopping"]
+    if reasons:
+        raise NotReady(reasons)
+    return json_response({"status": "ready"})
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(state: GatewayState) -> Response:
+    """Prometheus text. What only Redis knows keeps its last value while Redis is away."""
+    gauges = state["metrics"]
+    try:
+        async with asyncio.timeout(SCRAPE_DEADLINE_S):
+            gauges.queue_depth.set(await state["queue"].depth())
+        gauges.queue_up.set(1)
+    except (RedisError, TimeoutError):
+        gauges.queue_up.set(0)
+    return Response(gauges.render(), media_type=CONTENT_TYPE_LATEST)

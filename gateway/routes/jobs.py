@@ -1,0 +1,123 @@
+"""Jobs: accepted, looked at, cancelled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from gateway.dependencies import (
+    ChosenSession,
+    GatewayState,
+    IdempotencyKey,
+    KnownJob,
+    KnownSession,
+    State,
+    ValidJobBody,
+    authorize,
+)
+from gateway.routes.answers import (
+    AcceptedAnswer,
+    CancelAnswer,
+    JobAnswer,
+    JobsAnswer,
+    job_answer,
+    json_response,
+    problems,
+)
+from gateway.routes.job_body import JobBody, job_request
+from gateway.submission import session_for, submit
+from shared.sessions import Submitted
+
+router = APIRouter(tags=["jobs"], dependencies=[Depends(authorize)])
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobBody"}}},
+    }
+}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": AcceptedAnswer,
+        "description": "Queued for good, or queued before under the same Idempotency-Key",
+        "headers": {
+            "Location": {"description": "The job's events", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {"description": "true for the first job again", "schema": {"const": "true"}},
+        },
+    },
+    **problems(404, 409, 413, 415, 422, 429, 503),
+}
+
+
+@router.post("/v1/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_BODY)
+async def post_job(state: GatewayState, key: IdempotencyKey, body: ValidJobBody) -> Response:
+    """Queue a job in a new session with an unguessable id."""
+    return await _accept(state, session_for(key), body, key)
+
+
+@router.post("/v1/sessions/{session_id}/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_BODY)
+async def post_session_job(
+    state: GatewayState, session_id: ChosenSession, key: IdempotencyKey, body: ValidJobBody
+) -> Response:
+    """Queue a job in a session, which is made when it is new."""
+    return await _accept(state, session_id, body, key)
+
+
+async def _accept(state: State, session_id: str, body: JobBody, key: str | None) -> Response:
+    submitted = await submit(state, session_id, job_request(body, key))
+    content = accepted_answer(session_id, submitted)
+    headers = {"Location": content["events_url"]}
+    if submitted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return json_response(content, 202, headers)
+
+
+def accepted_answer(session_id: str, submitted: Submitted) -> dict[str, Any]:
+    session_url = f"/v1/sessions/{session_id}"
+    return {
+        "job_id": submitted.job_id,
+        "session_id": session_id,
+        "status": submitted.status,
+        "position": submitted.position,
+        "cursor": str(submitted.cursor),
+        "events_url": f"{session_url}/jobs/{submitted.job_id}/events",
+        "session_events_url": f"{session_url}/events",
+    }
+
+
+@router.get("/v1/sessions/{session_id}/jobs", response_model=JobsAnswer, responses=problems(404, 503))
+async def list_jobs(state: GatewayState, session_id: KnownSession) -> Response:
+    """The jobs of a session, oldest first."""
+    session = await state["sessions"].session(session_id)
+    return json_response({"jobs": [job_answer(job) for job in session.jobs]})
+
+
+@router.get("/v1/sessions/{session_id}/jobs/{job_id}", response_model=JobAnswer, responses=problems(404, 503))
+async def get_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
+    """One job: where it stands, and what came of it."""
+    return json_response(job_answer(await state["sessions"].job(session_id, job_id)))
+
+
+@router.post(
+    "/v1/sessions/{session_id}/jobs/{job_id}/cancel",
+    status_code=202,
+    response_model=CancelAnswer,
+    responses=problems(404, 503),
+)
+async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
+    """Cancel a job. Repeating it is harmless, and so is cancelling a job that has ended."""
+    intent = await state["sessions"].cancel(session_id, job_id)
+    if intent.status not in ENDED:
+        await notify(state, session_id, intent.holder)
+    return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
+
+
+async def notify(state: State, session_id: str, holder: str | None) -> None:
+    """Wake the worker that holds the session, or any worker when nobody does."""
+    if holder is None:
+        await state["queue"].nudge(session_id)
+    else:
+        await state["queue"].notify(holder, session_id)

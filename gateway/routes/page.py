@@ -1,0 +1,73 @@
+"""The web page: a handful of files beside this package, served from memory with a policy that lets in nothing else."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from importlib.resources import files
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway.errors import RouteUnknown
+
+router = APIRouter(include_in_schema=False)
+
+MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+
+
+class PageFile:
+    """One file of the page: its bytes and the headers that go with them."""
+
+    def __init__(self, content: bytes, suffix: str) -> None:
+        self.content = content
+        self.headers = {
+            "Content-Type": MEDIA_TYPES[suffix],
+            "Cache-Control": "no-cache",
+            "ETag": f'"{sha256(content).hexdigest()[:32]}"',
+            "Content-Security-Policy": POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        }
+
+    def response(self, request: Request) -> Response:
+        if self.headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=self.headers)
+        return Response(self.content, headers=self.headers)
+
+
+def load_page() -> dict[str, PageFile]:
+    """The files of gateway/web by name. The page is plain files: no build step makes them."""
+    found = {}
+    for file in files("gateway").joinpath("web").iterdir():
+        suffix = file.name.rpartition(".")[2]
+        if file.is_file() and suffix in MEDIA_TYPES:
+            found[file.name] = PageFile(file.read_bytes(), suffix)
+    return found
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def page(request: Request) -> Response:
+    return _file(request, "index.html")
+
+
+@router.api_route("/web/{name}", methods=["GET", "HEAD"])
+async def page_file(request: Request, name: str) -> Response:
+    if name == "index.html":
+        raise RouteUnknown
+    return _file(request, name)
+
+
+def _file(request: Request, name: str) -> Response:
+    found: PageFile | None = request.app.state.page.get(name)
+    if found is None:
+        raise RouteUnknown
+    return found.response(request)

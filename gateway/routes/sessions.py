@@ -1,0 +1,44 @@
+"""Sessions: looked at, read as a conversation, deleted."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from gateway.dependencies import GatewayState, KnownSession, authorize
+from gateway.routes.answers import (
+    DeletedAnswer,
+    MessagesAnswer,
+    SessionAnswer,
+    json_response,
+    problems,
+    session_answer,
+)
+from gateway.routes.jobs import notify
+from shared.errors import SessionUnknown
+
+router = APIRouter(tags=["sessions"], dependencies=[Depends(authorize)])
+
+
+@router.get("/v1/sessions/{session_id}", response_model=SessionAnswer, responses=problems(404, 503))
+async def get_session(state: GatewayState, session_id: KnownSession) -> Response:
+    """Where a session stands."""
+    session = await state["sessions"].session(session_id)
+    if not session.jobs:  # deleted between two reads
+        raise SessionUnknown
+    return json_response(session_answer(session))
+
+
+@router.get("/v1/sessions/{session_id}/messages", response_model=MessagesAnswer, responses=problems(404, 503))
+async def get_messages(state: GatewayState, session_id: KnownSession) -> Response:
+    """The conversation, with what the running job has said so far. Go on from `cursor` by `?last_event_id=`."""
+    messages, cursor = await state["sessions"].messages(session_id)
+    return json_response({"session_id": session_id, "messages": messages, "cursor": str(cursor)})
+
+
+@router.delete("/v1/sessions/{session_id}", status_code=202, response_model=DeletedAnswer, responses=problems(404, 503))
+async def delete_session(state: GatewayState, session_id: KnownSession) -> Response:
+    """Cancel what runs and forget the session. Its viewers get `session.deleted`."""
+    intent = await state["sessions"].delete(session_id)
+    await notify(state, session_id, intent.holder)
+    return json_response({"session_id": session_id, "status": "deleting"}, 202)
