@@ -1,4 +1,4 @@
-"""Reading a session's log, anchored: each page begins with the cursor itself or its direct follower, or says what is missing."""
+"""Reading a session's log, anchored: a page begins with the cursor or its direct follower, or says what is missing."""
 
 from __future__ import annotations
 

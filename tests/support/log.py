@@ -1,0 +1,87 @@
+"""A session's two sides on a real server, with the short calls that tests of the log read well with."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import orjson
+
+from shared.event_log import EventLog
+from shared.holder import Appended, Attempt, Event, Finished, Holder, Refusal
+from shared.keys import SessionKeys, session_keys
+from shared.redis import connect
+from shared.sessions import JobRequest, Sessions, Submitted
+from shared.settings import CommonSettings
+
+
+def request(**changes: Any) -> JobRequest:
+    plain: dict[str, Any] = {
+        "agent": "scripted",
+        "input": b'"hello"',
+        "options": b"{}",
+        "metadata": b"{}",
+        "timeout_s": 600,
+        "on_busy": "queue",
+        "idempotency_key": None,
+        "digest": "d",
+    }
+    return JobRequest(**{**plain, **changes})
+
+
+def delta(job_id: str, text: str) -> Event:
+    return Event("text.delta", job_id, orjson.dumps({"type": "text.delta", "job_id": job_id, "text": text, "part": 0}))
+
+
+def completed(job_id: str) -> Event:
+    return Event("job.completed", job_id, orjson.dumps({"type": "job.completed", "job_id": job_id, "result": None}))
+
+
+class Session:
+    """One session `s` on a server of its own. `redis` is for looking and for breaking things."""
+
+    def __init__(self, redis_url: str, session_id: str = "s", **settings: Any) -> None:
+        self.id = session_id
+        self.redis = connect(redis_url, max_connections=8)
+        common = CommonSettings(**settings)
+        self.sessions = Sessions(self.redis, common)
+        self.holder = Holder(self.redis, common)
+        self.log = EventLog(self.redis)
+
+    @property
+    def keys(self) -> SessionKeys:
+        return session_keys(self.id)
+
+    async def submit(self, job_id: str = "j1", **changes: Any) -> Submitted:
+        return await self.sessions.submit(self.id, job_id, request(**changes))
+
+    async def try_claim(
+        self, job_id: str = "j1", *, delivery: int = 1, token: str | None = None, offered: bool = True
+    ) -> Attempt | Refusal:
+        token = token or secrets.token_hex(8)
+        return await self.holder.claim(self.id, job_id, delivery=delivery, token=token, worker_id="w1", offered=offered)
+
+    async def claim(self, job_id: str = "j1", *, delivery: int = 1) -> Attempt:
+        claimed = await self.try_claim(job_id, delivery=delivery)
+        assert isinstance(claimed, Attempt), claimed
+        return claimed
+
+    async def started(self, job_id: str = "j1") -> Attempt:
+        """A job that is submitted and claimed."""
+        await self.submit(job_id)
+        return await self.claim(job_id)
+
+    async def append(self, attempt: Attempt, after: int, *texts: str) -> Appended:
+        events = [delta(attempt.job_id, text) for text in texts]
+        return await self.holder.append(self.id, attempt.epoch, after, events)
+
+    async def finish(self, attempt: Attempt, after: int, job_id: str | None = None) -> Finished:
+        return await self.holder.finish(
+            self.id, attempt.epoch, after, completed(job_id or attempt.job_id), messages=[], usage=b""
+        )
+
+    async def texts(self) -> list[str]:
+        """The texts of all deltas in the log."""
+        found = await self.redis.xrange(self.keys.log)
+        events = [orjson.loads(values[b"e"]) for _, values in found]
+        return [event["text"] for event in events if event["type"] == "text.delta"]
