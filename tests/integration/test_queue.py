@@ -1,0 +1,235 @@
+"""The queue's tokens on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shared import keys
+from shared.errors import AgentUnknown, QueueFull
+from shared.queue import Queue, Token
+from shared.redis import Redis, connect
+from shared.settings import CommonSettings
+
+AGENTS = ["a", "b"]
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(redis_url, max_connections=32)
+    yield client
+    await client.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+async def queue(redis: Redis) -> Queue:
+    queue = Queue(redis, CommonSettings(queue_limit=1000))
+    await queue.offer({agent: {"type": "string"} for agent in AGENTS})
+    return queue
+
+
+async def one(queue: Queue, worker_id: str = "w1") -> Token:
+    tokens = await queue.take(worker_id, AGENTS, 1)
+    assert len(tokens) == 1
+    return tokens[0]
+
+
+async def test_a_ready_job_is_taken_once_however_many_workers_ask(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    taken = await asyncio.gather(*(queue.take(f"w{n}", AGENTS, 5) for n in range(20)))
+    assert [token.id for tokens in taken for token in tokens] == ["s/j"]
+
+
+async def test_the_oldest_ready_job_of_all_offered_agents_comes_first(queue: Queue) -> None:
+    for number in range(6):
+        await queue.ready("s", f"j{number}", "ab"[number % 2])
+    assert [token.job_id for token in await queue.take("w", AGENTS, 4)] == ["j0", "j1", "j2", "j3"]
+
+
+async def test_a_worker_takes_only_jobs_of_agents_that_it_offers(queue: Queue) -> None:
+    await queue.ready("s", "j", "b")
+    assert await queue.take("w1", ["a"], 5) == []
+    assert [token.id for token in await queue.take("w2", ["b"], 5)] == ["s/j"]
+
+
+async def test_an_agent_that_nobody_offers_is_refused(queue: Queue) -> None:
+    with pytest.raises(AgentUnknown):
+        await queue.reserve("s", "j", "nobody")
+    assert await queue.depth() == 0
+
+
+async def test_an_agent_is_remembered_for_seven_days(queue: Queue, redis: Redis) -> None:
+    assert await queue.agents() == {"a": {"type": "string"}, "b": {"type": "string"}}
+    await redis.zincrby(keys.AGENTS_SEEN, -7 * 86_400 * 1_000_000 - 1, "a")
+    assert list(await queue.agents()) == ["b"]
+    with pytest.raises(AgentUnknown):
+        await queue.reserve("s", "j", "a")
+
+
+async def test_a_full_queue_refuses(redis: Redis) -> None:
+    queue = Queue(redis, CommonSettings(queue_limit=1))
+    await queue.offer({"a": {}})
+    await queue.reserve("s", "j1", "a")
+    with pytest.raises(QueueFull):
+        await queue.reserve("s", "j2", "a")
+
+
+async def test_a_reserved_job_that_nobody_makes_ready_comes_due_by_itself(queue: Queue, redis: Redis) -> None:
+    await queue.reserve("s", "j", "a")
+    assert await queue.take("w", AGENTS, 1) == []
+    await redis.zincrby(keys.DEFERRED, -5_000_000, "s/j")
+    assert (await one(queue)).id == "s/j"
+
+
+async def test_a_reserved_job_that_was_refused_leaves_nothing(queue: Queue) -> None:
+    await queue.reserve("s", "j", "a")
+    await queue.discard("s", "j", "a")
+    assert await queue.depth() == 0
+
+
+async def test_making_a_job_ready_twice_makes_one_token(queue: Queue) -> None:
+    await queue.reserve("s", "j", "a")
+    await queue.ready("s", "j", "a")
+    await queue.ready("s", "j", "a")
+    await one(queue)
+    assert await queue.take("w2", AGENTS, 5) == []
+
+
+async def test_a_job_that_became_ready_while_it_was_leased_is_due_at_once_when_it_is_put_back(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    token = await one(queue)
+    await queue.ready("s", "j", "a")
+    assert await queue.put_back("w1", token, delivery=1, delay_s=60)
+    assert (await one(queue, "w2")).id == "s/j"
+
+
+async def test_a_token_that_was_put_back_carries_its_delivery(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    await queue.put_back("w1", await one(queue), delivery=7)
+    assert (await one(queue)).delivery == 7
+
+
+async def test_a_token_is_given_back_or_dropped_only_by_the_worker_that_leases_it(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    token = await one(queue, "w1")
+    assert not await queue.put_back("w2", token, delivery=1)
+    assert not await queue.drop("w2", token)
+    assert await queue.drop("w1", token)
+    assert await queue.depth() == 0
+
+
+async def test_a_nudge_that_is_wanted_again_while_it_is_carried_out_is_not_lost(queue: Queue) -> None:
+    await queue.nudge("s")
+    token = await one(queue)
+    assert token.job_id is None
+    await queue.nudge("s")
+    await queue.drop("w1", token)
+    await queue.drop("w1", await one(queue))
+    assert await queue.depth() == 0
+
+
+async def test_the_earlier_of_two_nudges_counts(queue: Queue) -> None:
+    await queue.nudge("s", delay_s=60)
+    await queue.nudge("s", delay_s=600)
+    await queue.nudge("s")
+    assert (await one(queue)).session_id == "s"
+
+
+async def test_a_takeover_makes_what_the_dead_worker_leased_ready_as_the_next_delivery(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    await one(queue, "dead")
+    count = (await queue.workers())["dead"]
+    assert await queue.take_over("dead", count) == 1
+    assert (await one(queue, "alive")).delivery == 2
+    assert "dead" not in await queue.workers()
+
+
+async def test_a_takeover_spares_a_worker_whose_heart_has_beaten_since(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    await one(queue, "slow")
+    count = (await queue.workers())["slow"]
+    assert await queue.beat("slow") == {"s/j"}
+    assert await queue.take_over("slow", count) is None
+    assert await queue.take("w2", AGENTS, 1) == []
+
+
+async def test_only_one_of_several_reapers_takes_over(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    await one(queue, "dead")
+    count = (await queue.workers())["dead"]
+    moved = await asyncio.gather(*(queue.take_over("dead", count) for _ in range(10)))
+    assert sorted(moved, key=lambda n: n or 0) == [None] * 9 + [1]
+
+
+async def test_a_worker_whose_tokens_were_taken_over_learns_it_from_its_next_heartbeat(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    await one(queue, "zombie")
+    await queue.take_over("zombie", (await queue.workers())["zombie"])
+    assert await queue.beat("zombie") == set()
+
+
+async def test_a_busy_worker_takes_no_wake_up_from_an_idle_one(queue: Queue) -> None:
+    await queue.ready("s", "j", "a")
+    assert await queue.wait("busy", 0.05, idle=False) is None
+    assert await queue.wait("idle", 60, idle=True) is None  # at once: the wake-up is still there
+
+
+async def test_a_message_names_the_session_that_wants_something(queue: Queue) -> None:
+    await queue.notify("w1", "s")
+    assert await queue.wait("w1", 60, idle=False) == "s"
+
+
+async def test_a_payload_that_nobody_can_read_still_stands_for_its_job(queue: Queue, redis: Redis) -> None:
+    await queue.reserve("s", "j", "a")
+    await redis.hset(keys.TOKENS, "s/j", b"\x80junk")
+    await redis.zadd(keys.DEFERRED, {"s/j": 1})
+    token = (await queue.take("w", ["a"], 1))[0]
+    assert (token.session_id, token.job_id) == ("s", "j")
+
+
+async def test_what_waited_too_long_can_be_taken_by_any_worker(redis: Redis, queue: Queue) -> None:
+    impatient = Queue(redis, CommonSettings(queue_seconds=1))
+    await queue.ready("s", "j", "a")
+    await redis.zincrby(keys.READY + "a", -2_000_000, "s/j")
+    await impatient.sweep()
+    assert (await queue.take("w", ["b"], 1))[0].id == "s/j"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_through_random_operations_every_token_stands_in_just_one_place(  # noqa: C901 - a case an operation
+    queue: Queue, redis: Redis, seed: int
+) -> None:
+    draw = random.Random(seed)
+    workers, leased = ["w1", "w2", "w3"], dict[str, tuple[str, Token]]()
+    for number in range(1500):
+        worker = draw.choice(workers)
+        match draw.randrange(7):
+            case 0:
+                await queue.reserve("s", f"j{number}", draw.choice(AGENTS))
+            case 1:
+                await queue.ready("s", f"j{draw.randrange(number + 1)}", draw.choice(AGENTS))
+            case 2:
+                await queue.nudge(f"s{draw.randrange(5)}", delay_s=draw.choice([0, 60]))
+            case 3:
+                for token in await queue.take(worker, AGENTS, draw.randint(1, 4)):
+                    assert token.id not in leased
+                    leased[token.id] = (worker, token)
+            case 4 | 5 if leased:
+                holder, token = leased.pop(draw.choice(list(leased)))
+                if draw.random() < 0.5:
+                    assert await queue.put_back(holder, token, delivery=2, delay_s=draw.choice([0, 60]))
+                else:
+                    assert await queue.drop(holder, token)
+            case 6 if draw.random() < 0.2:
+                count = (await queue.workers()).get(worker, -1)
+                await queue.take_over(worker, count)
+                leased = {name: held for name, held in leased.items() if held[0] != worker}
+    places = [name.decode() for name in await redis.zrange(keys.DEFERRED, 0, -1)]
+    for lane in [*AGENTS, "*"]:
+        places += [name.decode() for name in await redis.zrange(keys.READY + lane, 0, -1)]
+    for worker in workers:
+        places += [name.decode() for name in await redis.smembers(keys.LEASED + worker)]
+    assert sorted(places) == sorted(name.decode() for name in await redis.hkeys(keys.TOKENS))
