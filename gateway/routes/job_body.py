@@ -76,7 +76,8 @@ def parse_job_body(value: Any) -> JobBody:
     try:
         body = JobBody.model_validate(value)
     except ValidationError as error:
-        raise body_invalid(error.errors(), "body") from None
+        problems = [{**one, "loc": one["loc"][:1]} for one in error.errors()]
+        raise body_invalid(problems, "body") from None
     _check_input(body.input)
     return body
 

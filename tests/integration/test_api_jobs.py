@@ -1,0 +1,196 @@
+"""Accepting jobs: the contract of the 202, idempotency, and what a busy session answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.queue import Queue
+from tests.support.served import Served, served
+
+BODY: dict[str, Any] = {"agent": "scripted", "input": "tea"}
+
+
+@pytest.fixture
+async def gateway(redis_url: str) -> AsyncIterator[Served]:
+    async with served(redis_url) as gateway:
+        await gateway.offer("scripted")
+        yield gateway
+
+
+async def post(gateway: Served, session_id: str = "s", key: str | None = None, **body: Any) -> httpx2.Response:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return await gateway.client.post(f"/v1/sessions/{session_id}/jobs", json=BODY | body, headers=headers)
+
+
+async def test_an_accepted_job_tells_its_ids_its_place_and_where_its_events_are(gateway: Served) -> None:
+    answer = await post(gateway, "tea-talk_1")
+    job_id = answer.json()["job_id"]
+    assert answer.status_code == 202
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "job_id": job_id,
+        "session_id": "tea-talk_1",
+        "status": "queued",
+        "position": 0,
+        "cursor": "0-0",
+        "events_url": f"/v1/sessions/tea-talk_1/jobs/{job_id}/events",
+        "session_events_url": "/v1/sessions/tea-talk_1/events",
+    }
+    assert answer.headers["location"] == answer.json()["events_url"]
+    assert "idempotency-replayed" not in answer.headers
+
+
+async def test_further_jobs_wait_in_line(gateway: Served) -> None:
+    positions = [(await post(gateway)).json()["position"] for _ in range(3)]
+    assert positions == [0, 1, 2]
+
+
+async def test_a_job_without_a_session_gets_one_that_cannot_be_guessed(gateway: Served) -> None:
+    answers = [(await gateway.client.post("/v1/jobs", json=BODY)).json() for _ in range(2)]
+    first, second = (answer["session_id"] for answer in answers)
+    assert first != second
+    assert len(first) >= 22
+    assert (await gateway.client.get(f"/v1/sessions/{first}")).status_code == 200
+
+
+async def test_the_same_key_answers_the_first_job_again(gateway: Served) -> None:
+    first = await post(gateway, key="k-1")
+    again = await post(gateway, key="k-1", timeout_s=600)
+    assert again.status_code == 202
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["location"] == first.headers["location"]
+    assert again.json() == first.json()
+
+
+async def test_the_same_key_finds_its_job_where_no_session_was_named(gateway: Served) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+    first, again = [await gateway.client.post("/v1/jobs", json=BODY, headers=headers) for _ in range(2)]
+    assert (first.json()["session_id"], first.json()["job_id"]) == (again.json()["session_id"], again.json()["job_id"])
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_fifty_posts_at_once_with_one_key_are_one_job(gateway: Served) -> None:
+    answers = await asyncio.gather(*(post(gateway, key="k-1") for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["job_id"] for answer in answers}) == 1
+    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
+    jobs = (await gateway.client.get("/v1/sessions/s/jobs")).json()["jobs"]
+    assert len(jobs) == 1
+    assert await Queue(gateway.redis, gateway.settings).depth() == 1
+
+
+async def test_the_same_key_with_another_body_is_refused_and_leaves_no_trace(gateway: Served) -> None:
+    await post(gateway, key="k-1")
+    answer = await post(gateway, key="k-1", input="coffee")
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "idempotency_mismatch"
+    assert await Queue(gateway.redis, gateway.settings).depth() == 1
+
+
+async def test_one_key_in_two_sessions_is_two_jobs(gateway: Served) -> None:
+    first, second = await post(gateway, "a", key="k"), await post(gateway, "b", key="k")
+    assert first.json()["job_id"] != second.json()["job_id"]
+
+
+async def test_a_client_that_will_not_wait_is_told_that_the_session_is_busy(gateway: Served) -> None:
+    await post(gateway)
+    answer = await post(gateway, on_busy="reject")
+    assert (answer.status_code, answer.json()["code"]) == (409, "session_busy")
+    assert await Queue(gateway.redis, gateway.settings).depth() == 1
+
+
+async def test_an_interrupting_job_goes_right_behind_the_one_it_cancels(gateway: Served) -> None:
+    await post(gateway)
+    waiting = (await post(gateway)).json()["job_id"]
+    urgent = (await post(gateway, on_busy="interrupt")).json()
+    assert urgent["position"] == 1
+    line = (await gateway.client.get("/v1/sessions/s")).json()["line"]
+    assert line[1:] == [urgent["job_id"], waiting]
+
+
+async def test_a_line_that_is_full_takes_no_more(redis_url: str) -> None:
+    async with served(redis_url, line_limit=2) as gateway:
+        await gateway.offer("scripted")
+        answers = [await post(gateway) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+        assert answers[2].json()["code"] == "queue_full"
+        assert int(answers[2].headers["retry-after"]) > 0
+
+
+async def test_a_queue_that_is_full_takes_no_more(redis_url: str) -> None:
+    async with served(redis_url, queue_limit=1) as gateway:
+        await gateway.offer("scripted")
+        answers = [await post(gateway, session_id) for session_id in "ab"]
+        assert [answer.status_code for answer in answers] == [202, 429]
+        assert (await gateway.client.get("/v1/sessions/b")).status_code == 404
+
+
+async def test_an_agent_that_nobody_offers_is_unknown_and_makes_no_session(gateway: Served) -> None:
+    answer = await post(gateway, agent="nobody")
+    assert (answer.status_code, answer.json()["code"]) == (404, "agent_unknown")
+    assert (await gateway.client.get("/v1/sessions/s")).json()["code"] == "session_unknown"
+
+
+async def test_the_state_of_a_job_has_every_field_of_the_contract(gateway: Served) -> None:
+    job_id = (await post(gateway, metadata={"user": 7})).json()["job_id"]
+    state = (await gateway.client.get(f"/v1/sessions/s/jobs/{job_id}")).json()
+    created_at = state.pop("created_at")
+    assert created_at > 1_700_000_000_000
+    assert state == {
+        "session_id": "s",
+        "job_id": job_id,
+        "agent": "scripted",
+        "status": "queued",
+        "attempt": 0,
+        "worker": None,
+        "position": 0,
+        "started_at": None,
+        "ended_at": None,
+        "cursor": "0-0",
+        "usage": None,
+        "result": None,
+        "error": None,
+        "metadata": {"user": 7},
+    }
+    listed = (await gateway.client.get("/v1/sessions/s/jobs")).json()
+    assert listed == {"jobs": [state | {"created_at": created_at}]}
+
+
+async def test_the_state_of_a_session_is_that_of_its_head(gateway: Served) -> None:
+    first, second = [(await post(gateway)).json()["job_id"] for _ in range(2)]
+    state = (await gateway.client.get("/v1/sessions/s")).json()
+    assert (state["status"], state["job_id"], state["agent"], state["cursor"]) == ("queued", first, "scripted", "0-0")
+    assert state["jobs"] == state["line"] == [first, second]
+
+
+async def test_a_conversation_begins_empty_with_the_cursor_to_go_on_from(gateway: Served) -> None:
+    await post(gateway)
+    answer = await gateway.client.get("/v1/sessions/s/messages")
+    assert answer.json() == {"session_id": "s", "messages": [], "cursor": "0-0"}
+
+
+async def test_cancelling_a_waiting_job_is_accepted_twice(gateway: Served) -> None:
+    job_id = (await post(gateway)).json()["job_id"]
+    answers = [await gateway.client.post(f"/v1/sessions/s/jobs/{job_id}/cancel") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json() == {"session_id": "s", "job_id": job_id, "status": "queued"}
+
+
+async def test_a_deleted_session_is_unknown_at_once(gateway: Served) -> None:
+    await post(gateway)
+    answer = await gateway.client.delete("/v1/sessions/s")
+    assert (answer.status_code, answer.json()) == (202, {"session_id": "s", "status": "deleting"})
+    assert (await gateway.client.get("/v1/sessions/s")).status_code == 404
+
+
+async def test_the_agents_on_offer_come_with_their_schema(gateway: Served) -> None:
+    await gateway.offer("demo")
+    answer = await gateway.client.get("/v1/agents")
+    assert answer.json() == {
+        "agents": [{"name": name, "input_schema": {"type": "string"}} for name in ("demo", "scripted")]
+    }

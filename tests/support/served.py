@@ -1,0 +1,79 @@
+"""A gateway in the test's own process, on a real port, for tests that look inside or need it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+
+from gateway.__main__ import build_server
+from gateway.settings import GatewaySettings
+from shared.queue import Queue
+from shared.redis import Redis, connect
+from tests.support.process import until
+
+
+@dataclass(frozen=True)
+class Served:
+    """A gateway that answers at `url`. `client` has it as its base, `redis` is a connection of the test's own."""
+
+    url: str
+    client: httpx2.AsyncClient
+    app: FastAPI
+    redis: Redis
+    settings: GatewaySettings
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    async def offer(self, *agents: str) -> None:
+        """Announce agents as a worker would."""
+        await Queue(self.redis, self.settings).offer({agent: {"type": "string"} for agent in agents})
+
+
+@contextlib.asynccontextmanager
+async def served(redis_url: str, **settings: Any) -> AsyncIterator[Served]:
+    """Serve a gateway until the block ends."""
+    chosen = GatewaySettings(redis_url=redis_url, port=0, **settings)
+    server = build_server(chosen)
+    serving = asyncio.create_task(server._serve())
+    await until(lambda: server.started or serving.done())
+    port = server.servers[0].sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    redis = connect(redis_url, max_connections=8)
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+        try:
+            yield Served(url, client, server.config.app, redis, chosen)  # type: ignore[arg-type]
+        finally:
+            server.should_exit = True
+            await serving
+            await redis.aclose()
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An answer as it stood on the wire. Header names are lower-case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def raw_request(port: int, request: bytes) -> RawAnswer:
+    """Send these bytes as they are, and read until the server closes (send `Connection: close`)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+    try:
+        writer.write(request)
+        received = await asyncio.wait_for(reader.read(-1), 30)
+    finally:
+        writer.close()
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return RawAnswer(int(status.split(" ")[1]), headers, body)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.errors import BodyInvalid
+from gateway.routes.job_body import job_request, parse_job_body
+from shared.errors import RequestInvalid
+
+GOOD = {"agent": "demo", "input": "tea"}
+
+
+def deep(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    body = parse_job_body(GOOD)
+    assert (body.options, body.metadata, body.timeout_s, body.on_busy) == ({}, {}, 600, "queue")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"agent": None}, "agent"),
+        ({"agent": ""}, "agent"),
+        ({"agent": "x" * 129}, "agent"),
+        ({"input": None}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": ["a"]}, "input"),
+        ({"input": {"messages": "hello"}}, "input.messages"),
+        ({"input": {"messages": []}}, "input.messages"),
+        ({"input": {"messages": [{"role": "user"}]}}, "input.messages.0.content"),
+        ({"input": {"messages": [{"role": "root", "content": "x"}]}}, "input.messages.0.role"),
+        ({"options": None}, "options"),
+        ({"options": []}, "options"),
+        ({"options": {"a": {"b": float("inf")}}}, "options"),
+        ({"options": {"a": 2**64}}, "options"),
+        ({"metadata": "x"}, "metadata"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"timeout_s": 86_401}, "timeout_s"),
+        ({"timeout_s": 1.5}, "timeout_s"),
+        ({"timeout_s": "600"}, "timeout_s"),
+        ({"timeout_s": True}, "timeout_s"),
+        ({"on_busy": "wait"}, "on_busy"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(RequestInvalid) as refused:
+        job_request(parse_job_body(GOOD | change), None)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("missing", ["agent", "input"])
+def test_a_required_field_that_is_missing_is_named(missing: str) -> None:
+    with pytest.raises(BodyInvalid) as refused:
+        parse_job_body({name: value for name, value in GOOD.items() if name != missing})
+    assert refused.value.problems == [(missing, "is required")]
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [], [GOOD]])
+def test_a_body_that_is_no_object_is_refused_as_a_whole(value: object) -> None:
+    with pytest.raises(BodyInvalid) as refused:
+        parse_job_body(value)
+    assert refused.value.field == "body"
+
+
+def test_every_bad_field_is_listed_and_the_first_one_stands_in_front() -> None:
+    with pytest.raises(BodyInvalid) as refused:
+        parse_job_body({"agent": 1, "input": "x", "colour": 2})
+    assert [field for field, _ in refused.value.problems] == ["agent", "colour"]
+    assert refused.value.field == "agent"
+
+
+def test_the_name_of_an_unknown_field_comes_back_shortened() -> None:
+    with pytest.raises(BodyInvalid) as refused:
+        parse_job_body(GOOD | {"x" * 10_000: 1})
+    assert refused.value.field == "x" * 100
+
+
+def test_a_chat_and_an_object_of_the_agents_own_are_both_inputs() -> None:
+    chat = {"messages": [{"role": "user", "content": "hi"}, {"role": "tool", "content": "4", "call_id": "c"}]}
+    assert parse_job_body(GOOD | {"input": chat}).input == chat
+    assert parse_job_body(GOOD | {"input": {"city": "Oslo"}}).input == {"city": "Oslo"}
+
+
+def test_json_reaches_the_session_byte_for_byte_as_it_means() -> None:
+    request = job_request(parse_job_body(GOOD | {"input": "a\0b\u2028", "options": {"k": [1, 2.5, None]}}), "key-1")
+    assert orjson.loads(request.input) == "a\0b\u2028"
+    assert orjson.loads(request.options) == {"k": [1, 2.5, None]}
+    assert request.idempotency_key == "key-1"
+
+
+def test_nesting_that_the_parser_lets_through_can_be_written_too() -> None:
+    request = job_request(parse_job_body(GOOD | {"options": {"deep": deep(190)}}), None)
+    assert request.options.count(b"[") == 191
+
+
+def test_the_digest_is_that_of_the_meaning_and_not_of_the_spelling() -> None:
+    plain = job_request(parse_job_body(GOOD), None).digest
+    assert job_request(parse_job_body({"input": "tea", "timeout_s": 600, "agent": "demo"}), "k").digest == plain
+    assert job_request(parse_job_body(GOOD | {"input": "Tea"}), None).digest != plain
+    assert job_request(parse_job_body(GOOD | {"on_busy": "reject"}), None).digest != plain
