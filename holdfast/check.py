@@ -1,0 +1,77 @@
+"""`holdfast check`: whether the settings and the servers that they name will do, one line each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.readiness import reasons_against
+from gateway.settings import GatewaySettings
+from shared.errors import SettingsInvalid
+from shared.redis import RedisError, connect
+from shared.settings import CommonSettings, read_settings
+from worker.settings import WorkerSettings
+
+ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`ok` is None for what is worth knowing and stops nothing."""
+
+    ok: bool | None
+    text: str
+
+
+async def findings() -> AsyncIterator[Finding]:
+    """Look at the settings, then at each server."""
+    try:
+        settings, _ = read_settings(GatewaySettings), read_settings(WorkerSettings)
+    except SettingsInvalid as error:
+        yield Finding(ok=False, text=f"settings: {error}")
+        return
+    named = sum(name.startswith("HOLDFAST_") for name in os.environ)
+    yield Finding(ok=True, text=f"settings: {named} HOLDFAST_ variables are set, all can be used")
+    for name, url in servers(settings).items():
+        async for finding in server_findings(name, url):
+            yield finding
+
+
+def servers(settings: CommonSettings) -> dict[str, str]:
+    """The servers by what they do; one when queue and log share it."""
+    if settings.log_url == settings.redis_url:
+        return {"redis": settings.redis_url}
+    return {"queue redis": settings.redis_url, "log redis": settings.log_url}
+
+
+async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
+    place = f"{name} at {without_secret(url)}"
+    try:
+        client = connect(url, max_connections=1, socket_timeout_s=ANSWER_SECONDS)
+        info = await client.info()
+        await client.aclose()
+    except (RedisError, OSError, ValueError) as error:
+        yield Finding(ok=False, text=f"{place}: {str(error) or type(error).__name__}")
+        return
+    yield Finding(ok=True, text=f"{place}: answers, version {info.get('redis_version')}")
+    reasons = reasons_against(info)
+    for reason in reasons:
+        yield Finding(ok=False, text=f"{name}: {reason}")
+    if not reasons:
+        yield Finding(ok=True, text=f"{name}: new enough, takes writes, evicts nothing")
+    yield persistence(name, info)
+
+
+def persistence(name: str, info: dict[str, Any]) -> Finding:
+    if info.get("aof_enabled"):
+        return Finding(ok=True, text=f"{name}: keeps an append-only file")
+    return Finding(ok=None, text=f"{name}: keeps no append-only file: when it restarts, jobs and events are gone")
+
+
+def without_secret(url: str) -> str:
+    """The address without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

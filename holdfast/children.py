@@ -1,0 +1,121 @@
+"""The processes that `holdfast dev` keeps up: one terminal for their output, and started again when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.tether import tethered
+
+# One that ended sooner than this is started again only after a pause.
+STEADY_SECONDS = 5.0
+PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. `descriptors` stay open in the child."""
+
+    name: str
+    command: list[str]
+    env: Mapping[str, str]
+    cwd: Path
+    descriptors: tuple[int, ...] = ()
+
+
+class Child:
+    """A running plan. `say` takes each line of its output, and what happens to it."""
+
+    def __init__(self, plan: Plan, say: Callable[[str, str], None]) -> None:
+        self.name = plan.name
+        self._plan = plan
+        self._say = say
+        self._process: asyncio.subprocess.Process | None = None
+        self._output: asyncio.Task[None] | None = None
+        self._started_at = 0.0
+
+    async def start(self) -> None:
+        wrapped, lifeline = tethered(self._plan.command)
+        self._started_at = time.monotonic()
+        self._process = await asyncio.create_subprocess_exec(
+            *wrapped,
+            env=self._plan.env,
+            cwd=self._plan.cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            pass_fds=(*lifeline, *self._plan.descriptors),
+            # Ctrl-C at the terminal is for the parent, which stops its children in order.
+            start_new_session=True,
+        )
+        self._output = asyncio.create_task(self._pass_output_on(self._process))
+
+    @property
+    def ended(self) -> str | None:
+        """How it ended, as words; None while it runs."""
+        code = self._process.returncode if self._process else None
+        if code is None:
+            return None
+        return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+
+    async def keep_up(self) -> None:
+        """Start it again whenever it ends, until this is cancelled."""
+        while True:
+            await self._wait()
+            self._say("holdfast", f"{self.name} {self.ended}; starting it again")
+            if time.monotonic() - self._started_at < STEADY_SECONDS:
+                await asyncio.sleep(PAUSE_SECONDS)
+            await self.start()
+
+    async def stop(self, patience_s: float) -> None:
+        """SIGTERM, and SIGKILL for it and what it started when it still runs after `patience_s`."""
+        if self._process is None:
+            return
+        if self.ended is None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+        try:
+            await asyncio.wait_for(self._wait(), patience_s)
+        except TimeoutError:
+            self._say("holdfast", f"{self.name} still runs after {patience_s:g} s; killing it")
+            self.kill()
+            await self._wait()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _wait(self) -> None:
+        """Until it has ended and all its output is passed on."""
+        assert self._process is not None
+        assert self._output is not None
+        await self._process.wait()
+        with suppress(TimeoutError):
+            # A grandchild may hold the pipe open.
+            await asyncio.wait_for(asyncio.shield(self._output), 1)
+
+    async def _pass_output_on(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        rest = b""
+        while chunk := await process.stdout.read(65_536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._say(self.name, line.decode(errors="replace"))
+        if rest:
+            self._say(self.name, rest.decode(errors="replace"))
+
+
+def say(who: str, line: str) -> None:
+    """Write a line of a child, or of the parent itself, to the terminal."""
+    # With the terminal gone there is nobody to tell, and the children need their pipes read all the same.
+    with suppress(OSError):
+        sys.stderr.write(f"{who:>8} | {line}\n")
+        sys.stderr.flush()

@@ -1,0 +1,136 @@
+"""The gateway's client for `holdfast send` and `holdfast tail`: posts a job once, reads events without losing any."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import orjson
+
+from shared.errors import HoldfastError
+
+# The gateway pings every 10 s: a stream that is silent for longer is dead.
+SILENCE_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
+FIRST_RETRY_SECONDS = 1.0
+POST_ATTEMPTS = 5
+MAX_EVENT_BYTES = 64 * 1024 * 1024
+TRANSIENT = (429, 502, 503, 504)
+
+
+class Refused(HoldfastError):
+    """The gateway said no, or does not answer. The detail is what it said."""
+
+    code = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event. `id` is None for what the gateway says of its own, as `job.queued`."""
+
+    id: str | None
+    body: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        return str(self.body.get("type"))
+
+
+def connect(url: str) -> httpx2.Client:
+    """A client for the gateway at this address. A proxy of the environment is not asked for what is on this machine."""
+    timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    return httpx2.Client(base_url=url, timeout=timeout, trust_env=not _is_local(url))
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def post(client: httpx2.Client, path: str, body: dict[str, Any], key: str) -> dict[str, Any]:
+    """Post a job. The key makes a repeat safe, so an answer that was lost or refused for now is asked for again.
+
+    Raises Refused."""
+    problem = ""
+    for attempt in range(POST_ATTEMPTS):
+        if attempt:
+            time.sleep(FIRST_RETRY_SECONDS)
+        try:
+            response = client.post(path, json=body, headers={"Idempotency-Key": key})
+        except httpx2.TransportError as error:
+            problem = f"{client.base_url} does not answer: {error}"
+            continue
+        if response.status_code == 202:
+            accepted: dict[str, Any] = response.json()
+            return accepted
+        problem = problem_of(response)
+        if response.status_code not in TRANSIENT:
+            break
+    raise Refused(problem)
+
+
+def problem_of(response: httpx2.Response) -> str:
+    """What the gateway said, as a line."""
+    try:
+        problem = orjson.loads(response.read())
+        return f"{problem['detail']} ({problem['code']})"
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return f"{response.url} answered {response.status_code}"
+
+
+class Tail:
+    """The events at a path, over as many connections as it takes. Each goes on where the last one was cut."""
+
+    def __init__(self, client: httpx2.Client, path: str, cursor: str = "", *, only_new: bool = False) -> None:
+        self._client = client
+        self._path = path
+        self._params = {"from": "now"} if only_new else {}
+        self._retry_s = FIRST_RETRY_SECONDS
+        self._answered = False
+        self._cursor = cursor
+
+    def __iter__(self) -> Iterator[Event]:
+        """Events until the gateway has no more for good. Raises Refused; once it answered, it is waited for."""
+        while True:
+            try:
+                yield from self._connection()
+            except _Over:
+                return
+            except httpx2.TransportError as error:
+                if not self._answered:
+                    raise Refused(f"{self._client.base_url} does not answer: {error}") from None
+            time.sleep(self._retry_s)
+
+    def _connection(self) -> Iterator[Event]:
+        headers = {"Last-Event-ID": self._cursor} if self._cursor else {}
+        with self._client.sse(
+            self._path, params=self._params, headers=headers, max_event_size=MAX_EVENT_BYTES
+        ) as source:
+            self._check(source.response)
+            for frame in source:
+                self._retry_s = self._retry_s if frame.retry is None else frame.retry / 1000
+                fresh = frame.id if frame.id != self._cursor else None
+                self._cursor = frame.id or self._cursor
+                if frame.data:
+                    yield Event(fresh or None, orjson.loads(frame.data))
+
+    def _check(self, response: httpx2.Response) -> None:
+        self._answered = True
+        if response.status_code == 204:
+            raise _Over
+        if response.status_code in TRANSIENT:
+            raise httpx2.RemoteProtocolError(problem_of(response))
+        if response.status_code != 200:
+            raise Refused(problem_of(response))
+
+
+class _Over(Exception):
+    """The gateway has nothing more for this cursor."""

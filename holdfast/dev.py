@@ -1,0 +1,144 @@
+"""`holdfast dev`: an embedded Redis, one gateway and one worker, with one command and no set-up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx2
+
+from gateway.settings import GatewaySettings
+from holdfast.children import Child, Plan, say
+from holdfast.embedded import prepare
+from shared.errors import HoldfastError
+
+LOOK_SECONDS = 0.05
+PATIENCE_SECONDS = 8.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What suits a person at a terminal, unless the environment says otherwise.
+DEFAULTS = {"HOLDFAST_SCRIPTED_AGENT": "1", "HOLDFAST_LOG_FORMAT": "text"}
+
+
+class PortTaken(HoldfastError):
+    code = "port_taken"
+
+
+class StartFailed(HoldfastError):
+    code = "start_failed"
+
+
+class Dev:
+    """Everything that runs. The first signal stops it in order, the second one at once."""
+
+    def __init__(self, settings: GatewaySettings, folder: Path) -> None:
+        self._folder = folder
+        self._host = settings.host
+        self._port = settings.port
+        self._redis: Child | None = None
+        self._others: list[Child] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Run until a signal comes. Raises PortTaken, FolderInUse, ServerMissing or StartFailed."""
+        self._task = asyncio.current_task()
+        for number in STOP_SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
+        self._port = take_port(self._host, self._port)
+        try:
+            await self._start()
+            await self._keep_up()
+        except asyncio.CancelledError:
+            say("holdfast", "stopping")
+        finally:
+            await self._stop()
+
+    def _on_signal(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        else:
+            for child in self._children:
+                child.kill()
+
+    @property
+    def _children(self) -> list[Child]:
+        return [child for child in (self._redis, *self._others) if child is not None]
+
+    async def _start(self) -> None:
+        env = environment(self._port)
+        if "HOLDFAST_REDIS_URL" not in env:
+            env["HOLDFAST_REDIS_URL"] = await self._start_redis()
+        for name in ("gateway", "worker"):
+            # -P: a folder of the user's that is called `shared` must not stand in for ours.
+            child = Child(Plan(name, [sys.executable, "-P", "-m", name], env, Path.cwd()), say)
+            self._others.append(child)
+            await child.start()
+        url = url_of(self._host, self._port)
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+            await self._until(lambda: is_up(client))
+        print(f"Holdfast is at {url}", flush=True)
+
+    async def _start_redis(self) -> str:
+        server = prepare(self._folder)
+        self._redis = Child(Plan("redis", server.command, os.environ, server.folder, (server.lock,)), say)
+        await self._redis.start()
+        await self._until(server.answers)
+        return server.url
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        while not await condition():
+            for child in self._children:
+                if child.ended:
+                    raise StartFailed(f"{child.name} {child.ended} before Holdfast was up; its lines above say why")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _keep_up(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for child in self._children:
+                group.create_task(child.keep_up())
+
+    async def _stop(self) -> None:
+        """Redis last, since the others write their ends into it."""
+        await asyncio.gather(*(child.stop(PATIENCE_SECONDS) for child in self._others))
+        if self._redis is not None:
+            await self._redis.stop(PATIENCE_SECONDS)
+
+
+def environment(port: int) -> dict[str, str]:
+    """What the gateway and the worker get. With agents of the user's, the working folder is where they are found."""
+    env = DEFAULTS | os.environ | {"HOLDFAST_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    if env.get("HOLDFAST_AGENTS"):
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), env.get("PYTHONPATH")]))
+    return env
+
+
+def take_port(host: str, port: int) -> int:
+    """The port to listen on, a free one for 0. Raises PortTaken when it cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.create_server(address, family=family) as probe:
+            taken: int = probe.getsockname()[1]
+            return taken
+    except OSError as error:
+        raise PortTaken(f"Cannot listen on {host}:{port} ({error.strerror}): set HOLDFAST_PORT to another") from None
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a browser on this machine finds a gateway that listens there."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+async def is_up(client: httpx2.AsyncClient) -> bool:
+    """Whether the gateway is ready and a worker offers something."""
+    try:
+        if (await client.get("/readyz")).status_code != 200:
+            return False
+        return bool((await client.get("/v1/agents")).json().get("agents"))
+    except httpx2.TransportError:
+        return False

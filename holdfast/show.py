@@ -1,0 +1,103 @@
+"""Events for a person or a program: text that grows on a terminal, one JSON object a line elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TextIO
+
+import click
+import orjson
+
+from holdfast.client import Event
+
+
+class Show(Protocol):
+    """Takes events in their order."""
+
+    def __call__(self, event: Event) -> None: ...
+
+
+def show_to(out: TextIO) -> Show:
+    """What suits the stream."""
+    return TerminalShow(out) if out.isatty() else JsonShow(out)
+
+
+class JsonShow:
+    """`{"id": …, …}` a line, as the gateway's NDJSON has it."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def __call__(self, event: Event) -> None:
+        line = event.body if event.id is None else {"id": event.id, **event.body}
+        self._out.write(orjson.dumps(line).decode() + "\n")
+        self._out.flush()
+
+
+class TerminalShow:
+    """The answer's text as it grows; everything else in lines of its own, dimmed."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._at_line_start = True
+
+    def __call__(self, event: Event) -> None:
+        body = event.body
+        if event.type == "text.delta":
+            self._write(str(body.get("text", "")))
+        elif event.type == "reasoning.delta":
+            self._write(click.style(str(body.get("text", "")), dim=True))
+        elif event.type not in SILENT:
+            self._line(LINES.get(event.type, _other)(body))
+        self._out.flush()
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._out.write(text)
+            self._at_line_start = text.endswith("\n")
+
+    def _line(self, line: str) -> None:
+        if not self._at_line_start:
+            self._out.write("\n")
+        self._write(line + "\n")
+
+
+def _started(body: dict[str, Any]) -> str:
+    again = ": beginning again" if "discard_from" in body else ""
+    return _dim(f"{body.get('agent')}, attempt {body.get('attempt')}{again}")
+
+
+def _failed(body: dict[str, Any]) -> str:
+    error = body.get("error") or {}
+    return click.style(f"failed: {error.get('message')} ({error.get('code')})", fg="red")
+
+
+def _other(body: dict[str, Any]) -> str:
+    fields = {name: value for name, value in body.items() if name not in {"type", "job_id", "at", "prev", "from"}}
+    return _dim(f"{body.get('type')} {_json(fields)}")
+
+
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+# What a person does not miss.
+SILENT = frozenset({"job.completed", "section.ended", "tool.started", "tool.arguments.delta", "usage"})
+# What is shown otherwise than with its fields.
+LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "job.queued": lambda body: _dim(f"waiting, {body.get('position')} before it"),
+    "job.started": _started,
+    "job.failed": _failed,
+    "job.cancelled": lambda body: click.style(f"cancelled by {body.get('by')}", fg="yellow"),
+    "status": lambda body: _dim(f"… {body.get('message')}"),
+    "section.started": lambda body: click.style(f"\n{body.get('title')}", bold=True),
+    "tool.called": lambda body: _dim(f"→ {body.get('name')} {_json(body.get('arguments'))}"),
+    "tool.result": lambda body: _dim(f"← {_json(body.get('result'))}"),
+    "tool.failed": lambda body: click.style(f"← {body.get('error')}", fg="red"),
+    "question.asked": lambda body: click.style(f"? {body.get('prompt')}", fg="cyan"),
+    "gap": lambda body: click.style(f"gap: events are missing ({body.get('reason')})", fg="yellow"),
+}
