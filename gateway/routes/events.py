@@ -11,7 +11,7 @@ from gateway.dependencies import Cursor, GatewayState, KnownJob, KnownSession, S
 from gateway.routes.answers import problems
 from gateway.stream.response import EventStream, refusal
 from shared.errors import SessionUnknown
-from shared.ids import ORIGIN, EventId
+from shared.ids import EventId
 from shared.redis import RedisError
 
 router = APIRouter(tags=["events"], dependencies=[Depends(authorize)])
@@ -56,16 +56,17 @@ async def session_events(
 
 
 async def _deleted_before(state: State, session_id: str, cursor: EventId | None) -> bool:
-    """Whether the cursor is the session's last event. Raises SessionUnknown when there is nothing to read either."""
+    """Whether the cursor is the last event of a session that was deleted. Raises SessionUnknown.
+
+    In the minute after the deletion a viewer that was there before may still come for its `session.deleted`."""
     try:
         await state["sessions"].session(session_id)
-        return False
     except SessionUnknown:
-        pass
-    top = await state["log"].top(session_id)  # a deleted session has a log of one event, for a minute
-    if cursor is None or top == ORIGIN:
-        raise SessionUnknown
-    return cursor >= top
+        last = await state["log"].last(session_id)
+        if cursor is None or last is None:
+            raise
+        return cursor >= last.id
+    return False
 
 
 @router.get("/v1/sessions/{session_id}/jobs/{job_id}/events", responses=_EVENTS, response_class=Response)
