@@ -242,9 +242,14 @@ class Writer:
         self, call: Callable[[], Awaitable[Answer]], *, unless_full: Callable[[], bool] = lambda: False
     ) -> Answer:
         """Repeat the same call until the log takes it, and give the log back the tail that it lost."""
+
+        async def unless_stopped() -> Answer:
+            self._raise_error()
+            return await call()
+
         while True:
             try:
-                return await self._outage.insist(call, unless_full=unless_full)
+                return await self._outage.insist(unless_stopped, unless_full=unless_full)
             except LogBehind as behind:
                 await self._rewrite(behind.top)
 

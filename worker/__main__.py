@@ -1,0 +1,95 @@
+"""`python -m worker`: one worker process, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import os
+import sys
+
+import structlog
+
+from shared.errors import SettingsInvalid
+from shared.settings import read_settings
+from shared.telemetry import configure
+from worker.arq_worker import HoldfastWorker
+from worker.registry import Registry
+from worker.settings import WorkerSettings
+
+# The agents on LLM SDKs, and the variable without which the SDK can do nothing.
+SDK_AGENTS = {"worker.agents.openai": "OPENAI_API_KEY", "worker.agents.anthropic": "ANTHROPIC_API_KEY"}
+LEFTOVER_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Run a worker as the environment says. Exits 0 after SIGTERM, 2 when it cannot start."""
+    try:
+        settings = read_settings(WorkerSettings)
+        configure(as_json=settings.log_as_json, process="worker")
+        registry = Registry.load(modules(settings))
+    except SettingsInvalid as error:
+        sys.stderr.write(f"holdfast worker: {error}\n")
+        sys.exit(2)
+    _run(settings, registry)
+
+
+def modules(settings: WorkerSettings) -> list[str]:
+    """The modules whose agents this worker offers."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # one's own agents stand in the folder where the worker is started
+    scripted = ["worker.agents.scripted"] if settings.scripted_agent else []
+    return ["worker.agents.demo", *scripted, *_sdk_agents(), *settings.modules]
+
+
+def _sdk_agents() -> list[str]:
+    for module, variable in SDK_AGENTS.items():
+        if not os.environ.get(variable):
+            log.info("agent not offered", agent=module.rpartition(".")[2], why=f"{variable} is not set")
+    return [module for module, variable in SDK_AGENTS.items() if os.environ.get(variable)]
+
+
+def _run(settings: WorkerSettings, registry: Registry) -> None:
+    loop = _new_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(serve(settings, registry))
+        stuck = loop.run_until_complete(_leftovers())
+    finally:
+        logging.shutdown()
+    if stuck:  # agents that swallow their cancellation: the process ends without them
+        os._exit(0)
+    loop.close()
+
+
+async def serve(settings: WorkerSettings, registry: Registry) -> None:
+    worker = HoldfastWorker(settings, registry)
+    try:
+        await worker.async_run()
+    finally:
+        await worker.close()
+
+
+async def _leftovers() -> int:
+    """Cancel what still runs. Answers how many tasks did not end in time."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return 0
+    _, stuck = await asyncio.wait(tasks, timeout=LEFTOVER_SECONDS)
+    return len(stuck)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.new_event_loop()
+    import uvloop  # noqa: PLC0415 - it has no build for Windows
+
+    return uvloop.new_event_loop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The worker's process: arq's Worker, with a dispatch of its own.
+
+arq keeps the process, its signals, its pool and the format of the payloads. Three things are different here: a ready
+token wakes an idle worker instead of being polled for, tokens of running jobs are leased and hide no waiting ones, and
+an outage of Redis is waited out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import orjson
+import structlog
+from arq import ArqRedis
+from arq.worker import Worker, func
+
+from shared.holder import Holder
+from shared.keys import QUEUE
+from shared.queue import Queue, Token
+from shared.redis import Redis, RedisError, connect
+from shared.sessions import Sessions
+from worker.delivery import Delivery, Station
+from worker.lease import Lease
+from worker.outage import Outage, Pause
+from worker.reaper import Reaper
+from worker.registry import Registry
+from worker.settings import WorkerSettings
+
+# The nets below what normally comes by a wake-up, by a message or with the answer to an append.
+POLL_SECONDS = 1.0
+HEED_SECONDS = 5.0
+OFFER_SECONDS = 10.0
+
+RELEASE_SECONDS = 5.0  # how long a worker that stops tries to give back what it holds
+
+log = structlog.get_logger()
+
+
+class HoldfastWorker(Worker):
+    """Runs the jobs of the agents in its registry, `max_jobs` at a time, until it is told to stop."""
+
+    def __init__(self, settings: WorkerSettings, registry: Registry, *, handle_signals: bool = True) -> None:
+        self.id = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
+        self._settings = settings
+        self._registry = registry
+        self._connections: list[Redis] = []
+        tokens = self._connect(settings.redis_url, 8)
+        super().__init__(
+            functions=[func(_dispatched_elsewhere, name=name) for name in registry],
+            queue_name=QUEUE.rstrip(":"),
+            redis_pool=ArqRedis(tokens.connection_pool),
+            handle_signals=handle_signals,
+            max_jobs=settings.max_jobs,
+            job_serializer=orjson.dumps,
+            job_deserializer=orjson.loads,
+        )
+        # Heart and bell have connections of their own: whatever else is stuck, they are not.
+        pulse = Queue(self._connect(settings.redis_url, 4, timeout_s=max(settings.lease_seconds / 3, 0.5)), settings)
+        self._bell = Queue(self._connect(settings.redis_url, 2), settings)
+        sessions = self._connect(settings.log_url, 32)
+        queue_outage = Outage("queue")
+        self._station = Station(
+            self.id,
+            settings,
+            registry,
+            Queue(tokens, settings),
+            Holder(sessions, settings),
+            Sessions(sessions, settings),
+            queue_outage,
+            Outage("log"),
+            self._want,
+        )
+        lease_s = settings.lease_seconds
+        self._lease = Lease(pulse, queue_outage, self.id, lease_s, held=self._held, lost=self._lost, stray=self._stray)
+        self._reaper = Reaper(pulse, queue_outage, self.id, lease_s)
+        self._deliveries: dict[Delivery, asyncio.Task[None]] = {}
+        self._wanted: set[str] = set()
+        self._wants = asyncio.Event()
+        self._rung = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._listening: asyncio.Task[str | None] | None = None
+        self._listens_idle = False
+
+    # The process: start, work, stop.
+
+    async def main(self) -> None:
+        """Work until a signal or `stop()`. What is still held then is given back."""
+        log.info("worker started", worker=self.id, agents=sorted(self._registry), max_jobs=self.max_jobs)
+        dispatch = asyncio.create_task(self._dispatch())
+        jobs = (self._listen(), self._heed(), self._offer(), self._lease.run(), self._reaper.run())
+        loops = [asyncio.create_task(job) for job in jobs]
+        try:
+            await asyncio.wait({dispatch, *loops}, return_when=asyncio.FIRST_COMPLETED)
+            self.stop()
+            await dispatch
+            await self._drain()
+        finally:
+            await _cancel([dispatch, *loops])
+            await self._release()
+        for loop in loops:
+            if not loop.cancelled():
+                loop.result()  # none ends by itself: this raises what ended it
+        log.info("worker stopped", worker=self.id)
+
+    def stop(self) -> None:
+        """Take nothing new, finish within the grace time, give back the rest. The second time: without grace."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self.allow_pick_jobs = False
+        self._stopping.set()
+        self._rung.set()
+        self._listen_again_if_needed()
+
+    def handle_sig(self, signum: signal.Signals) -> None:
+        log.info("worker stops", worker=self.id, signal=signal.Signals(signum).name, jobs=len(self._deliveries))
+        self.stop()
+
+    async def close(self) -> None:
+        for connection in self._connections:
+            await connection.aclose(close_connection_pool=True)
+        self._pool = None
+
+    def _connect(self, url: str, max_connections: int, timeout_s: float = 10.0) -> Redis:
+        connection = connect(url, max_connections=max_connections, socket_timeout_s=timeout_s)
+        self._connections.append(connection)
+        return connection
+
+    async def _drain(self) -> None:
+        """Wait until the jobs have ended, the grace time is over or somebody is in a hurry."""
+        hurry = asyncio.create_task(self._hurry.wait())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.grace_seconds):
+                while self._deliveries and not hurry.done():
+                    running = {hurry, *self._deliveries.values()}
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel([hurry])
+
+    async def _release(self) -> None:
+        """Give back what is still held, and sign off. Goes by the list: a task that never began has no `finally`."""
+        held = dict(self._deliveries)
+        for task in held.values():
+            task.cancel()
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await asyncio.gather(*(delivery.release() for delivery in held))
+                await self._station.queue.leave(self.id)
+        except (RedisError, TimeoutError) as error:
+            log.warning("not everything was given back", worker=self.id, error=f"{type(error).__name__}: {error}")
+
+    # Dispatch: from a ready token to a task.
+
+    async def _dispatch(self) -> None:
+        pause = Pause()
+        while self.allow_pick_jobs:
+            self._rung.clear()
+            try:
+                await self._poll_iteration()
+            except RedisError as error:
+                self._station.queue_outage.began(error)
+                await pause.wait()
+            else:
+                self._station.queue_outage.ended()
+                pause = Pause()
+                await self._bell_or_poll()
+
+    async def _bell_or_poll(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._rung.wait()
+
+    async def _poll_iteration(self) -> None:
+        """Take as many ready tokens as there are free slots, and start them."""
+        agents = list(self._registry)
+        while free := self._free():
+            tokens = await self._station.queue.take(self.id, agents, free)
+            for token in tokens:
+                self._start(token)
+            if len(tokens) < free:
+                break
+        self._listen_again_if_needed()
+
+    def _start(self, token: Token) -> None:
+        delivery = Delivery(token, self._station)
+        task = self.loop.create_task(delivery.work())
+        self._deliveries[delivery] = task
+        task.add_done_callback(lambda _: self._ended(delivery))
+
+    def _ended(self, delivery: Delivery) -> None:
+        del self._deliveries[delivery]
+        self._rung.set()
+
+    def _free(self) -> int:
+        """How many more jobs may be taken."""
+        return self.max_jobs - len(self._deliveries) if self.allow_pick_jobs else 0
+
+    async def _listen(self) -> None:
+        """Hear wake-ups and messages; without a free slot no wake-ups, which are for those that have one."""
+        pause = Pause()
+        while True:
+            self._listens_idle = bool(self._free())
+            self._listening = asyncio.create_task(self._bell.wait(self.id, POLL_SECONDS, idle=self._listens_idle))
+            try:
+                await asyncio.wait({self._listening})
+            finally:
+                self._listening.cancel()
+            if self._listening.cancelled():
+                continue
+            error = self._listening.exception()
+            if error is None:
+                pause = Pause()
+                self._heard(self._listening.result())
+            elif isinstance(error, RedisError):
+                await pause.wait()
+            else:
+                raise error
+
+    def _listen_again_if_needed(self) -> None:
+        if self._listening is not None and self._listens_idle != bool(self._free()):
+            self._listening.cancel()
+
+    def _heard(self, session_id: str | None) -> None:
+        if session_id is None:
+            self._rung.set()
+        else:
+            self._want(session_id)
+
+    # What goes on beside: intents, the offer, the lease.
+
+    async def _heed(self) -> None:
+        """Look at what is asked of the sessions held here: soon where something is, now and then everywhere."""
+        while True:
+            wanted = await self._next_wanted()
+            held = [delivery for delivery in self._deliveries if wanted is None or delivery.token.session_id in wanted]
+            await asyncio.gather(*(delivery.heed() for delivery in held))
+
+    async def _next_wanted(self) -> set[str] | None:
+        """The sessions of which something is asked; None when it is time to look at all."""
+        try:
+            async with asyncio.timeout(HEED_SECONDS):
+                await self._wants.wait()
+        except TimeoutError:
+            return None
+        self._wants.clear()
+        wanted, self._wanted = self._wanted, set()
+        return wanted
+
+    def _want(self, session_id: str) -> None:
+        self._wanted.add(session_id)
+        self._wants.set()
+
+    async def _offer(self) -> None:
+        schemas = self._registry.schemas()
+        while True:
+            await self._station.queue_outage.insist(lambda: self._station.queue.offer(schemas))
+            await asyncio.sleep(OFFER_SECONDS)
+
+    def _held(self) -> set[str]:
+        return {delivery.token.id for delivery in self._deliveries}
+
+    def _lost(self, token_id: str) -> None:
+        for delivery in self._deliveries:
+            if delivery.token.id == token_id:
+                delivery.lose()
+
+    def _stray(self, token_id: str) -> None:
+        """A token that is leased to this worker without its knowledge is delivered to it now."""
+        session_id, _, job_id = token_id.partition("/")
+        self._start(Token(session_id, job_id or None, "", 0, 0))
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _dispatched_elsewhere(ctx: dict[Any, Any]) -> None:
+    raise NotImplementedError("arq's own dispatch is never used")

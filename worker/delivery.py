@@ -1,0 +1,228 @@
+"""One delivery of a token: ask the log what is to be done, do it, then drop the token or put it back.
+
+The log alone knows a job's state. A token that comes too early, too late or twice is therefore never an error.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+
+from shared.conversation import Message
+from shared.errors import Fenced, LogGone, SessionUnknown
+from shared.events import FAILED
+from shared.holder import Attempt, Head, Holder, Refusal
+from shared.queue import ANY_LANE, Queue, Token
+from shared.redis import RedisError
+from shared.sessions import Sessions
+from worker.jobs import Ending, Job
+from worker.outage import Outage
+from worker.registry import Registry
+from worker.settings import WorkerSettings
+
+IN_LINE_SECONDS = 5.0  # until a token whose job is not the head of its line is looked at again
+HELD_SECONDS = 1.0  # until intents that the session's holder is to carry out are looked at again
+ACCEPTING_SECONDS = 60.0  # how long the job of a token that the log does not know may still be about to be accepted
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """What a worker's deliveries share. `noticed` is told a session whose holder is asked for something."""
+
+    worker_id: str
+    settings: WorkerSettings
+    registry: Registry
+    queue: Queue
+    holder: Holder
+    sessions: Sessions
+    queue_outage: Outage
+    log_outage: Outage
+    noticed: Callable[[str], None]
+
+
+class Delivery:
+    """A token that this worker leases. `job` is set while the session is held."""
+
+    def __init__(self, token: Token, station: Station) -> None:
+        self.token = token
+        self.job: Job | None = None
+        self._station = station
+
+    async def work(self) -> None:
+        """Do what the token stands for. Raises nothing: a mistake of ours is logged, and the token comes again."""
+        try:
+            await (self._settle() if self.token.job_id is None else self._attempt(self.token.job_id))
+        except Exception:
+            log.exception("delivery failed", **self._names())
+            await self._put_back(IN_LINE_SECONDS, delivery=self.token.delivery + 1)
+
+    async def heed(self) -> None:
+        """Do what the session's holder is asked to do, if this is it. What fails is done at the next look."""
+        job = self.job
+        if job is None:
+            return
+        try:
+            await self._obey(job)
+        except (Fenced, LogGone) as error:
+            job.lose(error)
+        except RedisError as error:
+            self._station.log_outage.began(error)
+        except Exception:
+            log.exception("intents failed", **self._names())
+
+    def lose(self) -> None:
+        """Stop: others may have the token by now."""
+        if self.job is not None:
+            self.job.lose(Fenced("the lease was lost"))
+
+    async def release(self) -> None:
+        """Give session and token back, for another worker to begin again at once. Raises RedisError.
+
+        The task of `work` is cancelled before."""
+        delivery = self.token.delivery
+        if self.job is not None:
+            delivery += 1
+            with suppress(Fenced):
+                await self.job.release()
+        await self._station.queue.put_back(self._station.worker_id, self.token, delivery=delivery)
+        log.info("job released", **self._names())
+
+    async def _attempt(self, job_id: str) -> None:
+        claimed = await self._claim(job_id)
+        if isinstance(claimed, Refusal):
+            await self._refused(claimed)
+            return
+        began_s = time.monotonic()
+        self.job = self._job(claimed)
+        log.info("job started", **self._names(), attempt=claimed.number)
+        try:
+            ending, head = await self.job.run()
+        except Fenced:
+            log.warning("job lost", **self._names(), attempt=claimed.number)
+            await self._put_back(HELD_SECONDS, delivery=self.token.delivery + 1)
+            return
+        self._tell(ending, int((time.monotonic() - began_s) * 1000))
+        self.job = None
+        await self._close(head)
+
+    async def _claim(self, job_id: str) -> Attempt | Refusal:
+        station = self._station
+        return await station.log_outage.insist(
+            partial(
+                station.holder.claim,
+                self.token.session_id,
+                job_id,
+                delivery=self.token.delivery,
+                token=secrets.token_hex(8),
+                worker_id=station.worker_id,
+                offered=self.token.agent in station.registry,
+            )
+        )
+
+    def _job(self, attempt: Attempt) -> Job:
+        station = self._station
+        return Job(
+            attempt,
+            station.registry[attempt.agent],
+            station.holder,
+            station.log_outage,
+            history=partial(self._history, attempt),
+            window_s=station.settings.batch_ms / 1000,
+            noticed=partial(station.noticed, attempt.session_id),
+        )
+
+    async def _history(self, attempt: Attempt) -> list[Message]:
+        """The conversation before this job."""
+        read = partial(self._station.sessions.messages, attempt.session_id)
+        try:
+            messages, _ = await self._station.log_outage.insist(read)
+        except SessionUnknown:
+            return []
+        return [message for message in messages if message["job_id"] != attempt.job_id]
+
+    async def _refused(self, refusal: Refusal) -> None:
+        delivery = self.token.delivery
+        match refusal.verdict:
+            case "wait" | "unoffered":
+                await self._put_back(IN_LINE_SECONDS, delivery=delivery)
+            case "stale":
+                await self._put_back(0, delivery=refusal.delivery + 1)
+            case "unknown" if delivery == 1 and self._age_s() < ACCEPTING_SECONDS:
+                await self._put_back(IN_LINE_SECONDS, delivery=delivery)
+            case "deleted":
+                await self._settled()
+                await self._drop()
+            case _:
+                await self._close(refusal.head)
+
+    async def _settle(self) -> None:
+        settled = await self._settled()
+        if settled:
+            await self._drop()
+        else:
+            await self._put_back(HELD_SECONDS, delivery=self.token.delivery)
+
+    async def _settled(self) -> bool:
+        """Carry out what is asked of a session that nobody holds. False when somebody holds it."""
+        settled = await self._station.log_outage.insist(
+            partial(self._station.holder.settle, self.token.session_id)
+        )
+        await self._make_ready(settled.head)
+        return not settled.held
+
+    async def _obey(self, job: Job) -> None:
+        intents = await self._station.holder.intents(job.attempt.session_id, job.attempt.epoch)
+        if intents.deleted:
+            await self._settled()
+            raise Fenced("the session was deleted")
+        for job_id, by in intents.cancel.items():
+            if job_id == job.attempt.job_id:
+                job.cancel(by)
+            else:
+                await job.end_waiting(job_id, by)
+
+    # The token. Each of these is repeated until the queue answers.
+
+    async def _close(self, head: Head | None) -> None:
+        """Drop the token of a job that has ended, once the next of the line has its own."""
+        await self._make_ready(head)
+        await self._drop()
+
+    async def _make_ready(self, head: Head | None) -> None:
+        if head is not None and head.job_id != self.token.job_id:
+            await self._insist(partial(self._station.queue.ready, self.token.session_id, head.job_id, head.agent))
+
+    async def _drop(self) -> None:
+        await self._insist(partial(self._station.queue.drop, self._station.worker_id, self.token))
+
+    async def _put_back(self, delay_s: float, *, delivery: int) -> None:
+        """Give the token back. Where the queue does not know it any more, it is made anew, so that its job has one."""
+        station, token = self._station, self.token
+        given = partial(station.queue.put_back, station.worker_id, token, delivery=delivery, delay_s=delay_s)
+        if not await self._insist(given) and token.job_id is not None and token.agent != ANY_LANE:
+            await self._insist(partial(station.queue.ready, token.session_id, token.job_id, token.agent))
+
+    async def _insist(self, call: Callable[[], Any]) -> Any:
+        return await self._station.queue_outage.insist(call)
+
+    def _age_s(self) -> float:
+        return time.time() - self.token.made_at / 1000
+
+    def _tell(self, ending: Ending, ms: int) -> None:
+        if ending.kind == FAILED:
+            log.warning(ending.kind.replace(".", " "), **self._names(), code=ending.fields["error"]["code"], ms=ms)
+        else:
+            log.info(ending.kind.replace(".", " "), **self._names(), ms=ms)
+
+    def _names(self) -> dict[str, Any]:
+        token = self.token
+        return {"session": token.session_id, "job": token.job_id, "agent": token.agent}

@@ -1,0 +1,257 @@
+"""One attempt at a job: run the agent, write what it says, write how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from shared.conversation import Message
+from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone
+from shared.events import CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode
+from shared.holder import Attempt, Event, Finished, Head, Holder
+from worker.outage import Outage
+from worker.registry import Agent
+from worker.run import AgentError, Run, ThreadRun
+from worker.transcript import Transcript
+from worker.writer import Writer
+
+# How long an agent that is to stop may take to tidy up; then the end is written without it.
+STOPPING_SECONDS = 5.0
+MAX_MESSAGE_CHARACTERS = 500
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ends: the type of its terminal event, and the fields that go with it."""
+
+    kind: str
+    fields: dict[str, Any]
+
+    def event(self, job_id: str) -> Event:
+        body = {"type": self.kind, "job_id": job_id, "at": time.time_ns() // 1_000_000, **self.fields}
+        return Event(self.kind, job_id, encode(body))
+
+
+def completed(result: Any) -> Ending:
+    """The end of a job whose agent returned. What is not JSON, or too large for an event, fails the job."""
+    try:
+        size = len(encode(result))
+    except EventInvalid as error:
+        return failed(AgentError("result_invalid", f"The agent's result is {error}"))
+    if size > MAX_EVENT_BYTES:
+        return failed(AgentError("result_invalid", f"The agent's result is {size} bytes of at most {MAX_EVENT_BYTES}"))
+    return Ending(COMPLETED, {"result": result})
+
+
+def failed(error: BaseException) -> Ending:
+    """The end of a job whose agent raised."""
+    known = isinstance(error, HoldfastError)
+    message = str(error) if known else f"{type(error).__name__}: {error}"
+    return Ending(
+        FAILED,
+        {
+            "error": {
+                "code": _clean(error.code) if isinstance(error, HoldfastError) else AgentError.code,
+                "message": _clean(message),
+                "retryable": isinstance(error, AgentError) and error.retryable is True,
+            }
+        },
+    )
+
+
+def cancelled(by: str) -> Ending:
+    return Ending(CANCELLED, {"by": by})
+
+
+def _timed_out(timeout_s: float) -> Ending:
+    return failed(AgentError("timeout", f"The job did not end within {timeout_s:g} s", retryable=True))
+
+
+def _clean(text: str) -> str:
+    """Short, and encodable."""
+    return str(text)[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+class Job:
+    """One attempt at a job whose session this worker holds."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        agent: Agent,
+        holder: Holder,
+        outage: Outage,
+        *,
+        history: Callable[[], Awaitable[list[Message]]],
+        window_s: float,
+        noticed: Callable[[], None],
+    ) -> None:
+        self.attempt = attempt
+        self._agent = agent
+        self._holder = holder
+        self._outage = outage
+        self._history = history
+        self._stop: asyncio.Future[Ending | Exception] = asyncio.get_running_loop().create_future()
+        given = orjson.loads(attempt.input)
+        self._transcript = Transcript(attempt.job_id, given)
+        self._writer = Writer(
+            holder,
+            outage,
+            session_id=attempt.session_id,
+            job_id=attempt.job_id,
+            epoch=attempt.epoch,
+            window_s=window_s,
+            noticed=noticed,
+            lost=self.lose,
+            written=self._transcript.add,
+        )
+        self._run = Run(
+            self._writer,
+            session_id=attempt.session_id,
+            job_id=attempt.job_id,
+            attempt=attempt.number,
+            input=given,
+            options=orjson.loads(attempt.options),
+            metadata=orjson.loads(attempt.metadata),
+            history=[],
+        )
+
+    async def run(self) -> tuple[Ending, Head | None]:
+        """Run the job to its end, which is in the log when this returns. Answers the end and the next of the line.
+
+        Raises Fenced when somebody else has the session now."""
+        try:
+            ending = await self._outcome()
+            finished = await self._finish(ending)
+        except LogGone as error:
+            refusal = await self._outage.insist(lambda: self._holder.end_lost(self.attempt))
+            return failed(error), refusal.head
+        else:
+            return ending, finished.head
+        finally:
+            self._run.end()
+
+    def cancel(self, by: str) -> None:
+        """Stop the agent and end the job as cancelled. Does nothing once the agent has ended."""
+        if not self._stop.done():
+            self._stop.set_result(cancelled(by))
+
+    def lose(self, error: Exception) -> None:
+        """Stop at once and write nothing any more: this attempt does not hold the session."""
+        self._writer.stop(error)
+        if not self._stop.done():
+            self._stop.set_result(error)
+
+    async def end_waiting(self, job_id: str, by: str) -> Finished:
+        """Write the end of another job of the session, which was cancelled while it waited in line."""
+        return await self._writer.end_waiting(cancelled(by).event(job_id))
+
+    async def release(self) -> None:
+        """Stop at once and give the session back, so that the job begins again elsewhere without a strike."""
+        self.lose(Fenced("the worker stops"))
+        await self._holder.release(self.attempt.session_id, self.attempt.epoch)
+
+    async def _outcome(self) -> Ending:
+        """How the job ends: as the agent does, or as somebody who stopped it wants, or by its timeout."""
+        agent = asyncio.create_task(self._call())
+        either: set[asyncio.Future[Any]] = {agent, self._stop}
+        timeout_s = self.attempt.timeout_s
+        try:
+            await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            stopped = self._stop.result() if self._stop.done() else None
+            if isinstance(stopped, Exception):
+                raise stopped
+            if agent.done():
+                return agent.result()
+            await self._dismiss(agent)
+            return stopped or _timed_out(timeout_s)
+        finally:
+            self._run.cancelled = True
+            agent.cancel()
+
+    async def _dismiss(self, agent: asyncio.Task[Ending]) -> None:
+        """Ask the agent to stop, and give it a few seconds."""
+        self._run.cancelled = True
+        agent.cancel()
+        done, _ = await asyncio.wait({agent}, timeout=STOPPING_SECONDS)
+        if not done:
+            log.warning("agent does not stop", session=self.attempt.session_id, job=self.attempt.job_id)
+
+    async def _finish(self, ending: Ending) -> Finished:
+        self._run.end()
+        used = b"" if self._run.used is None else encode(self._run.used)
+        return await self._writer.finish(
+            ending.event(self.attempt.job_id),
+            messages=self._transcript.messages,
+            usage=used,
+            whole=ending.kind == COMPLETED,
+        )
+
+    async def _call(self) -> Ending:
+        """Run the agent. Whatever it raises is the job's failure and nobody else's."""
+        try:
+            self._run.history = await self._history()
+            return completed(await call(self._agent.function, self._run))
+        except (AgentError, asyncio.CancelledError) as error:
+            return failed(error)
+        except BaseException as error:  # SystemExit in an agent must not end the worker
+            log.warning("agent raised", session=self._run.session_id, job=self._run.job_id, exc_info=error)
+            return failed(error)
+
+
+async def call(function: Callable[..., Any], run: Run) -> Any:
+    """Call an agent of any kind: what a generator yields becomes text, a synchronous one has a thread of its own."""
+    if inspect.iscoroutinefunction(function):
+        return await function(run)
+    if inspect.isasyncgenfunction(function):
+        async with aclosing(function(run)) as pieces:
+            async for piece in pieces:
+                await run.text(piece)
+        return None
+    return await _in_thread(function, ThreadRun(run, asyncio.get_running_loop()))
+
+
+async def _in_thread(function: Callable[..., Any], run: ThreadRun) -> Any:
+    """Run it in a daemon thread: one that never ends must not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+    def report(result: Any, error: BaseException | None) -> None:
+        if not outcome.done():
+            outcome.set_result((result, error))
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = _drained(function(run), run)
+        except BaseException as raised:  # noqa: BLE001 - it is raised again in the loop
+            error = raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(report, result, error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="agent").start()
+    result, error = await outcome
+    if error is not None:
+        raise error
+    return result
+
+
+def _drained(result: Any, run: ThreadRun) -> Any:
+    """The result of a synchronous agent; what a generator yields becomes text."""
+    if not inspect.isgenerator(result):
+        return result
+    for piece in result:
+        run.text(piece)
+    return None

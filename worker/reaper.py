@@ -1,0 +1,88 @@
+"""Finds workers that died and makes their tokens ready again, without comparing anybody's clock with another's.
+
+A worker is dead when its count of heartbeats has not moved through an unbroken series of answered looks that spans the
+lease on this process's own monotonic clock. A look that failed or came late starts the series again: while Redis was
+away, nobody could count up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+import structlog
+
+from shared.queue import Queue
+from shared.redis import RedisError
+from worker.outage import Outage
+
+log = structlog.get_logger()
+
+
+class Sighting(NamedTuple):
+    """A worker's count of heartbeats, and when this series first saw it, in seconds of the monotonic clock."""
+
+    beats: int
+    since_s: float
+
+
+class Vigil:
+    """What a series of looks at the workers' counts says. Pure: the clock is passed in."""
+
+    def __init__(self, lease_s: float, late_s: float) -> None:
+        self._lease_s = lease_s
+        self._late_s = late_s
+        self._seen: dict[str, Sighting] = {}
+        self._looked_s = float("-inf")
+
+    def look(self, counts: dict[str, int], now_s: float) -> dict[str, int]:
+        """Take the answer of one look. Returns the workers that are dead, each with its count."""
+        if now_s - self._looked_s > self._late_s:
+            self.restart()
+        self._looked_s = now_s
+        self._seen = {worker: self._sighting(worker, count, now_s) for worker, count in counts.items()}
+        return {worker: seen.beats for worker, seen in self._seen.items() if now_s - seen.since_s >= self._lease_s}
+
+    def restart(self) -> None:
+        """A look failed: nothing is known of the time before the next one."""
+        self._seen.clear()
+
+    def _sighting(self, worker: str, count: int, now_s: float) -> Sighting:
+        seen = self._seen.get(worker)
+        return seen if seen is not None and seen.beats == count else Sighting(count, now_s)
+
+
+class Reaper:
+    """Looks at the other workers for as long as this one lives."""
+
+    def __init__(self, queue: Queue, outage: Outage, worker_id: str, lease_s: float) -> None:
+        self._queue = queue
+        self._outage = outage
+        self._worker_id = worker_id
+        self._lease_s = lease_s
+        self._every_s = min(max(lease_s / 25, 0.05), 0.4)
+        self._vigil = Vigil(lease_s, late_s=lease_s / 4)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        swept_s = loop.time()
+        while True:
+            try:
+                await self._look()
+                if loop.time() - swept_s >= self._lease_s:
+                    await self._queue.sweep()
+                    swept_s = loop.time()
+            except RedisError as error:
+                self._vigil.restart()
+                self._outage.began(error)
+            else:
+                self._outage.ended()
+            await asyncio.sleep(self._every_s)
+
+    async def _look(self) -> None:
+        counts = await self._queue.workers()
+        counts.pop(self._worker_id, None)
+        for worker, count in self._vigil.look(counts, asyncio.get_running_loop().time()).items():
+            jobs = await self._queue.take_over(worker, count)
+            if jobs is not None:
+                log.warning("worker is dead", dead=worker, jobs=jobs)

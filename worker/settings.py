@@ -1,0 +1,22 @@
+"""The settings of a worker, read once at the process's door."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.settings import CommonSettings
+
+
+class WorkerSettings(CommonSettings):
+    """Units stand in the names. The README has the table."""
+
+    agents: str = ""
+    scripted_agent: bool = False
+    max_jobs: int = Field(100, ge=1, le=100_000)
+    grace_seconds: float = Field(20, ge=0, le=86_400)
+    batch_ms: float = Field(20, ge=0, le=1000)
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules of the deployment's own agents."""
+        return [name.strip() for name in self.agents.split(",") if name.strip()]
