@@ -21,13 +21,14 @@ PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. `descriptors` stay open in the child."""
+    """What to start. `descriptors` stay open in the child; `reasons` is where a person reads why it ended."""
 
     name: str
     command: list[str]
     env: Mapping[str, str]
     cwd: Path
     descriptors: tuple[int, ...] = ()
+    reasons: str = "its lines above"
 
 
 class Child:
@@ -35,6 +36,7 @@ class Child:
 
     def __init__(self, plan: Plan, say: Callable[[str, str], None]) -> None:
         self.name = plan.name
+        self.reasons = plan.reasons
         self._plan = plan
         self._say = say
         self._process: asyncio.subprocess.Process | None = None

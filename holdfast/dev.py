@@ -85,7 +85,8 @@ class Dev:
 
     async def _start_redis(self) -> str:
         server = prepare(self._folder)
-        self._redis = Child(Plan("redis", server.command, os.environ, server.folder, (server.lock,)), say)
+        log = str(server.folder / "redis.log")
+        self._redis = Child(Plan("redis", server.command, os.environ, server.folder, (server.lock,), log), say)
         await self._redis.start()
         await self._until(server.answers)
         return server.url
@@ -94,7 +95,7 @@ class Dev:
         while not await condition():
             for child in self._children:
                 if child.ended:
-                    raise StartFailed(f"{child.name} {child.ended} before Holdfast was up; its lines above say why")
+                    raise StartFailed(f"{child.name} {child.ended} before Holdfast was up: see {child.reasons}")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _keep_up(self) -> None:

@@ -27,6 +27,7 @@ appendfsync everysec
 save ""
 maxmemory-policy noeviction
 loglevel warning
+logfile redis.log
 """
 
 

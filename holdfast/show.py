@@ -10,6 +10,8 @@ import orjson
 
 from holdfast.client import Event
 
+CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
+
 
 class Show(Protocol):
     """Takes events in their order."""
@@ -42,7 +44,7 @@ class TerminalShow:
         self._at_line_start = True
 
     def __call__(self, event: Event) -> None:
-        body = event.body
+        body = {name: _plain(value) if isinstance(value, str) else value for name, value in event.body.items()}
         if event.type == "text.delta":
             self._write(str(body.get("text", "")))
         elif event.type == "reasoning.delta":
@@ -69,7 +71,7 @@ def _started(body: dict[str, Any]) -> str:
 
 def _failed(body: dict[str, Any]) -> str:
     error = body.get("error") or {}
-    return click.style(f"failed: {error.get('message')} ({error.get('code')})", fg="red")
+    return click.style(_plain(f"failed: {error.get('message')} ({error.get('code')})"), fg="red")
 
 
 def _other(body: dict[str, Any]) -> str:
@@ -82,7 +84,12 @@ def _dim(text: str) -> str:
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return _plain(orjson.dumps(value).decode())
+
+
+def _plain(text: str) -> str:
+    """Without control characters: what a model says must not steer the terminal."""
+    return text.translate(CONTROL)
 
 
 # What a person does not miss.

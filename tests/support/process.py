@@ -111,8 +111,8 @@ class Processes:
         self._folder = folder
         self._started: list[Process] = []
 
-    def start(self, command: list[str], **env: str) -> Process:
-        process = Process(command, env=env, log=self._log(Path(command[0]).name))
+    def start(self, command: list[str], cwd: Path = ROOT, /, **env: str) -> Process:
+        process = Process(command, env=env, log=self._log(Path(command[0]).name), cwd=cwd)
         self._started.append(process)
         return process
 

@@ -1,0 +1,219 @@
+"""`holdfast dev`, `send`, `tail` and `check`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ports import free_port
+from tests.support.process import Process, Processes, inherited_env, until
+from tests.support.redis_server import RedisServer
+
+HOLDFAST = [sys.executable, "-m", "holdfast"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """The data folder of the test's `holdfast dev`."""
+    return str(tmp_path / "data")
+
+
+def start_dev(processes: Processes, folder: str, port: int, **env: str) -> Process:
+    return processes.start([*HOLDFAST, "dev", "--data", folder], HOLDFAST_PORT=str(port), **env)
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, its output piped."""
+    return subprocess.run(
+        [*HOLDFAST, *arguments], env=inherited_env() | env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def send(port: int, *arguments: str) -> list[dict[str, Any]]:
+    """Send to the scripted agent and read its events. Fails when the command does."""
+    url = f"http://127.0.0.1:{port}"
+    sent = run("send", "hello", "--agent", "scripted", "--url", url, "-o", "interval_ms=1", *arguments)
+    assert sent.returncode == 0, sent.stderr
+    return [json.loads(line) for line in sent.stdout.splitlines()]
+
+
+def text_of(events: list[dict[str, Any]]) -> str:
+    return "".join(event["text"] for event in events if event["type"] == "text.delta")
+
+
+def descendants(pid: int) -> set[int]:
+    """The pids of all that the process started, and that they started."""
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(child): int(parent) for child, parent in (line.split() for line in listing.splitlines())}
+    found: set[int] = set()
+    while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
+        found |= more
+    return found
+
+
+def child_named(pid: int, text: str) -> int:
+    """The descendant whose command line has the text."""
+    lines = {child: Path(f"/proc/{child}/cmdline").read_bytes().decode() for child in descendants(pid)}
+    return next(child for child, line in lines.items() if text in line.replace("\0", " "))
+
+
+async def test_one_command_brings_everything_up_and_sigterm_ends_it_cleanly(processes: Processes, folder: str) -> None:
+    port = free_port()
+    dev = start_dev(processes, folder, port)
+    await dev.until_output(f"Holdfast is at http://127.0.0.1:{port}\n")
+    events = send(port, "-o", "tokens=5")
+    assert text_of(events) == "w0 w1 w2 w3 w4 "
+    assert events[-1]["type"] == "job.completed"
+
+    started = descendants(dev.pid)
+    assert len(started) >= 3
+    dev.terminate()
+    assert await dev.wait() == 0
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+
+
+async def test_ctrl_c_ends_it_cleanly(processes: Processes, folder: str) -> None:
+    dev = start_dev(processes, folder, free_port())
+    await dev.until_output("Holdfast is at")
+    dev.interrupt()
+    assert await dev.wait() == 0
+    assert "Traceback" not in dev.output()
+
+
+async def test_nothing_is_left_when_it_is_killed_by_sigkill(processes: Processes, folder: str) -> None:
+    dev = start_dev(processes, folder, free_port())
+    await dev.until_output("Holdfast is at")
+    started = descendants(dev.pid)
+    dev.kill()
+    await until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()])
+
+
+async def test_what_was_said_is_there_after_a_kill_and_a_new_start(processes: Processes, folder: str) -> None:
+    port = free_port()
+    first = start_dev(processes, folder, port)
+    await first.until_output("Holdfast is at")
+    sent = send(port, "--session", "kept", "-o", "tokens=5")
+    first.kill()
+
+    second = start_dev(processes, folder, port)
+    await second.until_output("Holdfast is at")
+    again = run("tail", "kept", "--job", sent[0]["job_id"], "--url", f"http://127.0.0.1:{port}")
+    assert text_of([json.loads(line) for line in again.stdout.splitlines()]) == text_of(sent)
+
+
+async def test_a_worker_that_dies_is_started_again_and_its_job_goes_on(processes: Processes, folder: str) -> None:
+    port = free_port()
+    dev = start_dev(processes, folder, port, HOLDFAST_LEASE_SECONDS="1")
+    await dev.until_output("Holdfast is at")
+    events = send(port, "-o", "tokens=20", "-o", "crash_at=10")
+    assert events[-1]["type"] == "job.completed"
+    assert [event["attempt"] for event in events if event["type"] == "job.started"][-1] == 2
+    assert "worker was ended by SIGKILL; starting it again" in dev.output()
+
+
+async def test_a_viewer_goes_on_over_the_death_of_the_gateway(processes: Processes, folder: str) -> None:
+    port = free_port()
+    dev = start_dev(processes, folder, port)
+    await dev.until_output("Holdfast is at")
+    url = f"http://127.0.0.1:{port}"
+    viewer = processes.start(
+        [*HOLDFAST, "send", "hi", "--agent", "scripted", "-o", "tokens=100", "-o", "interval_ms=20", "--url", url]
+    )
+    await viewer.until_output("w20 ")
+    os.kill(child_named(dev.pid, "-m gateway"), signal.SIGKILL)
+    assert await viewer.wait() == 0
+    events = [json.loads(line) for line in viewer.output().splitlines() if line.startswith("{")]
+    assert text_of(events) == "".join(f"w{i} " for i in range(100))
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_port_in_use_is_one_clear_line(folder: str) -> None:
+    with listening() as port:
+        ended = run("dev", "--data", folder, HOLDFAST_PORT=str(port))
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"holdfast: Cannot listen on 127.0.0.1:{port} (Address already in use): set HOLDFAST_PORT to another\n"
+    )
+
+
+async def test_a_folder_in_use_is_one_clear_line(processes: Processes, folder: str) -> None:
+    first = start_dev(processes, folder, free_port())
+    await first.until_output("Holdfast is at")
+    second = run("dev", "--data", folder, HOLDFAST_PORT="0")
+    assert second.returncode == 1
+    assert second.stderr == f"holdfast: Another `holdfast dev` uses {folder}: end it, or choose another by --data\n"
+
+
+def test_agents_that_cannot_be_imported_end_it_with_their_reason(folder: str) -> None:
+    ended = run("dev", "--data", folder, "--agents", "no_such_module", HOLDFAST_PORT="0")
+    assert ended.returncode == 1
+    assert "no_such_module" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("holdfast: worker ended with exit code")
+
+
+async def test_agents_of_the_working_folder_are_offered_and_its_own_shared_is_not_in_the_way(
+    processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "my_agents.py").write_text(
+        "from worker import Run, agent\n\n@agent\nasync def greet(run: Run) -> None:\n    await run.text('hello')\n"
+    )
+    port = free_port()
+    bound = {"HOLDFAST_PORT": str(port), "HOLDFAST_AGENTS": "my_agents"}
+    dev = processes.start([str(Path(sys.executable).parent / "holdfast"), "dev"], tmp_path, **bound)
+    await dev.until_output("Holdfast is at")
+    sent = run("send", "x", "--agent", "greet", "--url", f"http://127.0.0.1:{port}")
+    assert text_of([json.loads(line) for line in sent.stdout.splitlines()]) == "hello"
+
+
+def test_check_is_content_with_a_server_that_will_do(redis_server: Callable[..., RedisServer]) -> None:
+    checked = run("check", HOLDFAST_REDIS_URL=redis_server(aof=True).url)
+    assert checked.returncode == 0, checked.stdout
+    assert "bad" not in checked.stdout
+    assert "keeps an append-only file" in checked.stdout
+
+
+def test_check_notes_that_nothing_is_kept_and_is_content(redis_server: Callable[..., RedisServer]) -> None:
+    checked = run("check", HOLDFAST_REDIS_URL=redis_server().url)
+    assert checked.returncode == 0
+    assert "note redis: keeps no append-only file" in checked.stdout
+
+
+def test_check_refuses_a_server_that_evicts(redis_server: Callable[..., RedisServer]) -> None:
+    checked = run("check", HOLDFAST_REDIS_URL=redis_server(maxmemory_policy="allkeys-lru").url)
+    assert checked.returncode == 1
+    assert "bad  redis: maxmemory-policy is allkeys-lru" in checked.stdout
+
+
+def test_check_names_a_server_that_does_not_answer_without_its_password() -> None:
+    checked = run("check", HOLDFAST_REDIS_URL=f"redis://user:secret@127.0.0.1:{free_port()}/0")
+    assert checked.returncode == 1
+    assert "bad  redis at redis://127.0.0.1" in checked.stdout
+    assert "secret" not in checked.stdout + checked.stderr
+
+
+def test_check_names_a_setting_that_cannot_be_used() -> None:
+    checked = run("check", HOLDFAST_LEASE_SECONDS="soon")
+    assert checked.returncode == 1
+    assert "HOLDFAST_LEASE_SECONDS" in checked.stdout
+
+
+def test_sending_to_a_gateway_that_is_away_is_one_clear_line() -> None:
+    sent = run("tail", "s", "--url", f"http://127.0.0.1:{free_port()}")
+    assert sent.returncode == 1
+    assert "does not answer" in sent.stderr
+    assert len(sent.stderr.splitlines()) == 1

@@ -1,0 +1,68 @@
+"""What the command prints of events."""
+
+from __future__ import annotations
+
+import io
+
+import click
+
+from holdfast.client import Event
+from holdfast.show import JsonShow, TerminalShow
+
+TALK = [
+    Event(None, {"type": "job.queued", "job_id": "j", "position": 2}),
+    Event("1-1", {"type": "job.started", "job_id": "j", "agent": "demo", "attempt": 1}),
+    Event("1-2", {"type": "status", "job_id": "j", "message": "Searching"}),
+    Event("1-3", {"type": "tool.called", "job_id": "j", "name": "clock", "arguments": {}}),
+    Event("1-4", {"type": "tool.result", "job_id": "j", "result": 5}),
+    Event("1-5", {"type": "text.delta", "job_id": "j", "text": "It is ", "part": 0}),
+    Event("1-6", {"type": "text.delta", "job_id": "j", "text": "five.", "part": 0}),
+    Event("1-7", {"type": "data", "job_id": "j", "name": "source", "value": "a clock"}),
+    Event("1-8", {"type": "job.failed", "job_id": "j", "error": {"code": "timeout", "message": "Too late"}}),
+]
+
+
+def test_a_terminal_shows_the_text_as_it_grows_and_the_rest_in_lines_of_their_own() -> None:
+    out = io.StringIO()
+    show = TerminalShow(out)
+    for event in TALK:
+        show(event)
+    assert click.unstyle(out.getvalue()).splitlines() == [
+        "waiting, 2 before it",
+        "demo, attempt 1",
+        "… Searching",
+        "→ clock {}",
+        "← 5",
+        "It is five.",
+        'data {"name":"source","value":"a clock"}',
+        "failed: Too late (timeout)",
+    ]
+
+
+def test_a_second_attempt_is_said_to_begin_again() -> None:
+    out = io.StringIO()
+    TerminalShow(out)(Event("2-1", {"type": "job.started", "agent": "demo", "attempt": 2, "discard_from": "1-1"}))
+    assert "attempt 2: beginning again" in out.getvalue()
+
+
+def test_elsewhere_each_event_is_one_line_of_json_with_its_id_first() -> None:
+    out = io.StringIO()
+    show = JsonShow(out)
+    show(TALK[0])
+    show(TALK[5])
+    assert out.getvalue().splitlines() == [
+        '{"type":"job.queued","job_id":"j","position":2}',
+        '{"id":"1-5","type":"text.delta","job_id":"j","text":"It is ","part":0}',
+    ]
+
+
+def test_what_a_model_says_cannot_steer_the_terminal() -> None:
+    out = io.StringIO()
+    show = TerminalShow(out)
+    hostile = "a\x1b[2Jb\x9b2Jc\x07\r\x7f\td\n"
+    show(Event("1-1", {"type": "text.delta", "text": hostile}))
+    show(Event("1-2", {"type": "tool.result", "result": {"x": hostile}}))
+    show(Event("1-3", {"type": "job.failed", "error": {"message": hostile, "code": "c"}}))
+    shown = click.unstyle(out.getvalue())
+    assert not {"\x1b", "\x9b", "\x07", "\r", "\x7f"} & set(shown)
+    assert shown.startswith("a[2Jb2Jc\td\n")
