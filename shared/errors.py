@@ -79,6 +79,18 @@ class IdempotencyMismatch(HoldfastError):
     title = "This Idempotency-Key was used with another body"
 
 
+class QuestionAnswered(HoldfastError):
+    code = "question_answered"
+    status = 409
+    title = "The question is answered already"
+
+
+class QuestionUnknown(HoldfastError):
+    code = "question_unknown"
+    status = 404
+    title = "The job has not asked this question"
+
+
 class QueueFull(HoldfastError):
     """Nothing was accepted. `retry_after_s` is when to come back."""
 

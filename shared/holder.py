@@ -68,7 +68,8 @@ class Attempt:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A claim that did not lead to an attempt. `verdict` is one of wait (not the head of its line), stale (another
-    delivery, `delivery`, claimed before), unoffered, ended, unknown, deleted; `head` is the next of the line."""
+    delivery, `delivery`, claimed before), parked (a person is asked), unoffered, ended, unknown, deleted; `head` is the
+    next of the line."""
 
     verdict: str
     delivery: int = 0
@@ -96,6 +97,13 @@ class Intents(NamedTuple):
     deleted: bool
 
 
+class Journal(NamedTuple):
+    """What a job's attempts have recorded, as JSON: the outcome of each step, the answer to each question."""
+
+    steps: dict[str, bytes]
+    answers: dict[str, bytes]
+
+
 class Settled(NamedTuple):
     """`held`: the session's holder has to carry the intents out; look again later."""
 
@@ -116,6 +124,9 @@ class Holder:
         self._intents = script(redis, "intents", "session")
         self._release = script(redis, "release", "session")
         self._settle = script(redis, "settle", "session")
+        self._ask = script(redis, "ask", "session")
+        self._journal = script(redis, "journal", "session")
+        self._redis = redis
 
     async def claim(
         self, session_id: str, job_id: str, *, delivery: int, token: str, worker_id: str, offered: bool
@@ -171,6 +182,28 @@ class Holder:
             return Finished(None, _head(reply[1:]))
         return Finished(int(reply[1]), _head(reply[2:]))
 
+    async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
+        """Append a question behind `after_seq`; its job waits until `answer` has one. Answers the newest seq.
+
+        Raises Fenced, LogBehind, LogGone, LogFull."""
+        call = self._ask(session_keys(session_id), (epoch, after_seq, event.job_id, question_id, event.body))
+        reply = await _full(call)
+        _raise_for(reply)
+        return int(reply[1])
+
+    async def record(self, session_id: str, epoch: int, key: str, value: bytes) -> None:
+        """Record what a step of the running job came to, as JSON. Raises Fenced, LogGone, LogFull."""
+        _raise_for(await _full(self._journal(session_keys(session_id), (epoch, f"step:{key}", value))))
+
+    async def recorded(self, session_id: str) -> Journal:
+        """What earlier attempts of the running job have recorded."""
+        found = await self._redis.hgetall(session_keys(session_id).journal)
+        entries = [(key.decode().partition(":"), value) for key, value in found.items()]
+        return Journal(
+            {name: value for (kind, _, name), value in entries if kind == "step"},
+            {name: value for (kind, _, name), value in entries if kind == "question"},
+        )
+
     async def intents(self, session_id: str, epoch: int) -> Intents:
         """What the session's holder is asked to do. Raises Fenced."""
         reply = await self._intents(session_keys(session_id), (epoch,))
@@ -189,9 +222,10 @@ class Holder:
         reply = await self._settle(session_keys(session_id), (*fixed, *limits))
         return Settled(reply[0] == b"held", _head(reply[1:]))
 
-    def _limits(self) -> tuple[int, int, int, int]:
+    def _limits(self) -> tuple[int, ...]:
         settings = self._settings
-        return settings.max_attempts, settings.queue_seconds * 1000, settings.retention_seconds, MESSAGES_LIMIT
+        waits_ms = settings.queue_seconds * 1000, settings.ask_seconds * 1000
+        return settings.max_attempts, *waits_ms, settings.retention_seconds, MESSAGES_LIMIT
 
     async def _ending(self, session_id: str, job_id: str, reason: str, *, by: str, before: bytes) -> tuple[Any, ...]:
         """The arguments with which a claim ends the job: why, the event, and what the conversation keeps of it."""
@@ -214,6 +248,7 @@ class Holder:
 ENDINGS = {
     "exhausted": {"code": "poisoned", "message": "Every attempt lost its worker", "retryable": False},
     "expired": {"code": "expired", "message": "The job waited too long for a worker", "retryable": True},
+    "unanswered": {"code": "unanswered", "message": "Nobody answered the question in time", "retryable": True},
     "log_lost": {"code": "log_lost", "message": "The event log vanished while the job ran", "retryable": True},
 }
 
@@ -236,7 +271,7 @@ def _attempt(session_id: str, job_id: str, token: str, reply: list[bytes]) -> At
 
 
 def _refusal(word: str, reply: list[bytes]) -> Refusal:
-    if word == "stale":
+    if word in ("stale", "parked"):
         return Refusal(word, delivery=int(reply[1]))
     return Refusal(word, head=_head(reply[1:]))
 

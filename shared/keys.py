@@ -22,6 +22,7 @@ class SessionKeys(NamedTuple):
     order: str
     messages: str
     idempotency: str
+    journal: str
 
 
 def session_keys(session_id: str) -> SessionKeys:

@@ -9,7 +9,15 @@ from typing import Any
 import orjson
 
 from shared.conversation import Message, fold
-from shared.errors import IdempotencyMismatch, JobUnknown, QueueFull, SessionBusy, SessionUnknown
+from shared.errors import (
+    IdempotencyMismatch,
+    JobUnknown,
+    QuestionAnswered,
+    QuestionUnknown,
+    QueueFull,
+    SessionBusy,
+    SessionUnknown,
+)
 from shared.event_log import EventLog
 from shared.events import STARTED
 from shared.ids import EventId, parse_id
@@ -59,6 +67,15 @@ class Intent:
 
     status: str
     holder: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that was written. `holder` is the worker that waits for it; where there is none, the job's token has to
+    become due for its `agent`."""
+
+    holder: str | None
+    agent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,7 @@ class Sessions:
         self._submit = script(redis, "submit", "session")
         self._cancel = script(redis, "cancel", "session")
         self._delete = script(redis, "delete", "session")
+        self._answer = script(redis, "answer", "session")
 
     async def submit(self, session_id: str, job_id: str, request: JobRequest) -> Submitted:
         """Put the job into the session's line. Repeated with the same job id it answers the same.
@@ -142,6 +160,15 @@ class Sessions:
     async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
         """Write that the job is to be cancelled, unless it has ended. Raises SessionUnknown, JobUnknown."""
         return _intent(await self._cancel(session_keys(session_id), (job_id, by)))
+
+    async def answer(self, session_id: str, job_id: str, question_id: str | None, value: bytes) -> Answered:
+        """Answer the question that the job waits for; None is whichever it is. `value` is JSON.
+
+        Raises QuestionAnswered, QuestionUnknown, SessionUnknown, JobUnknown."""
+        word, *rest = await self._answer(session_keys(session_id), (job_id, question_id or "", value))
+        if word != b"ok":
+            raise REFUSALS[word.decode()]
+        return Answered(rest[0].decode() or None, rest[1].decode())
 
     async def delete(self, session_id: str) -> Intent:
         """Write that the session is to be deleted. Raises SessionUnknown."""
@@ -225,6 +252,8 @@ REFUSALS: dict[str, type[Exception]] = {
     "full": QueueFull,
     "mismatch": IdempotencyMismatch,
     "deleted": SessionUnknown,
+    "answered": QuestionAnswered,
+    "unasked": QuestionUnknown,
     "unknown_session": SessionUnknown,
     "unknown_job": JobUnknown,
 }

@@ -20,6 +20,7 @@ class CommonSettings(BaseSettings):
     log_redis_url: str | None = None
     lease_seconds: float = Field(10, ge=0.5, le=3600)
     queue_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
+    ask_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
     queue_limit: int = Field(10_000, ge=1)
     line_limit: int = Field(100, ge=1)
     max_attempts: int = Field(3, ge=1, le=100)

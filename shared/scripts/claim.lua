@@ -1,20 +1,20 @@
 #!lua
 -- Take the session for one attempt at the head of its line: a new epoch, whose first entry this script appends.
--- ARGV: job, delivery, token, worker, random, offered, max attempts, queue ms, retention ttl s, messages limit,
+-- ARGV: job, delivery, token, worker, random, offered, max attempts, queue ms, ask ms, retention ttl s, messages limit,
 --       then to end the job instead: reason, kind, detail (a piece of JSON), message...
 -- Answers {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last},
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
---   {'wait'}, {'stale', delivery}, {'unoffered'}.
+--   {'wait'}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (a person is asked; the answer makes it ready).
 local job, delivery, token, worker, random = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 local offered, max_attempts, queue_ms = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
-local ttl_s, messages_limit = ARGV[9], tonumber(ARGV[10])
-local reason, kind, detail = ARGV[11] or '', ARGV[12] or '', ARGV[13] or ''
+local ask_ms, ttl_s, messages_limit = tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
+local reason, kind, detail = ARGV[12] or '', ARGV[13] or '', ARGV[14] or ''
 
 local state = redis.call('HMGET', STATE, 'epoch', 'token', 'top', 'deleted')
 local epoch, held_by, top = state[1], state[2], state[3] or '0-0'
 if state[4] then return {'deleted'} end
 local record = job_get(job, 'status', 'delivery', 'attempt', 'strikes', 'open', 'cancel', 'created_at', 'first', 'agent',
-    'input', 'options', 'metadata', 'timeout_s', 'end', 'before')
+    'input', 'options', 'metadata', 'timeout_s', 'end', 'before', 'asked_at')
 local status, known_delivery, attempt, first, agent = record[1], record[2], record[3], record[8], record[9]
 if not status then return {'unknown', unpack(head())} end
 if record[14] then return {'ended', unpack(head())} end
@@ -35,9 +35,18 @@ if record[5] and held_by ~= token then strikes = strikes + 1 end
 local now = now_ms()
 local doom = ''
 if record[6] then doom = 'cancelled'
+elseif record[16] and now - tonumber(record[16]) > ask_ms then doom = 'unanswered'
+elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'
 elseif tonumber(attempt) == 0 and now - tonumber(record[7]) > queue_ms then doom = 'expired'
 elseif reason == 'log_lost' and held_by == token then doom = 'log_lost' end
+if doom == 'parked' then -- whoever waited for the answer is gone, and can write no more
+    redis.call('HINCRBY', STATE, 'epoch', 1)
+    redis.call('HDEL', STATE, 'job', 'worker', 'token')
+    redis.call('HDEL', JOBS, job .. ':open', job .. ':worker')
+    job_set(job, 'delivery', int(delivery))
+    return {'parked', int(delivery)}
+end
 if doom == '' and not offered then return {'unoffered'} end
 if doom ~= reason then return {'doomed', doom, record[6] or '', record[15] or ''} end
 
@@ -53,7 +62,7 @@ if doom ~= '' then
     redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id)
     if not first then job_set(job, 'before', top, 'first', id) end
     redis.call('HDEL', STATE, 'job', 'worker')
-    end_job(job, id, kind, body, '', ttl_s, messages_limit, ARGV, 14)
+    end_job(job, id, kind, body, '', ttl_s, messages_limit, ARGV, 15)
     return {'ended', unpack(head())}
 end
 

@@ -1,7 +1,6 @@
 -- What the session scripts share. Loaded in front of each of them.
 -- KEYS are those of shared/keys.py SessionKeys, in that order; a script that needs only the first two is given those.
-local LOG, STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY =
-    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local LOG, STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
 
 local function int(number)
     return string.format('%.0f', number)
@@ -51,7 +50,8 @@ end
 local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
     if usage ~= '' then job_set(job, 'usage', usage) end
-    redis.call('HDEL', JOBS, job .. ':open')
+    redis.call('HDEL', JOBS, job .. ':open', job .. ':question', job .. ':asked_at')
+    if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it is the head's, and nobody else ever ran
     redis.call('LREM', LINE, 0, job)
     for i = from, #messages do redis.call('RPUSH', MESSAGES, messages[i]) end
     if from <= #messages then redis.call('LTRIM', MESSAGES, -messages_limit, -1) end

@@ -53,6 +53,6 @@ if not deleted then return {'ok', unpack(head())} end
 -- The ends stay beside the last event, so that a viewer that is live sees no gap; what was said is gone.
 add('session.deleted', '', '')
 redis.call('XTRIM', LOG, 'MAXLEN', '=', seq)
-redis.call('DEL', STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY)
+redis.call('DEL', STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL)
 redis.call('EXPIRE', LOG, deleted_ttl_s)
 return {'ok'}

@@ -1,0 +1,19 @@
+#!lua
+-- Answer the question that a job waits for.
+-- ARGV: job, question (empty: the one that waits), value. Answers {'ok', holder, agent}, {'answered'}, {'unasked'},
+-- {'unknown_session'} or {'unknown_job'}.
+local job, question, value = ARGV[1], ARGV[2], ARGV[3]
+local state = redis.call('HMGET', STATE, 'created', 'worker', 'deleted')
+if not state[1] or state[3] then return {'unknown_session'} end
+local record = job_get(job, 'status', 'question', 'answered', 'agent')
+if not record[1] then return {'unknown_job'} end
+local waiting, answered = record[2], record[3] or ''
+if question == '' and not waiting then return {answered ~= '' and 'answered' or 'unasked'} end
+if question == '' then question = waiting end
+if string.find(answered, ' ' .. question .. ' ', 1, true) then return {'answered'} end
+if question ~= waiting then return {'unasked'} end
+redis.call('HSET', JOURNAL, 'question:' .. question, value)
+redis.call('HDEL', JOBS, job .. ':question', job .. ':asked_at')
+job_set(job, 'status', state[2] and 'running' or 'queued', 'answered', answered .. ' ' .. question .. ' ')
+redis.call('HSET', STATE, 'attention', '1')
+return {'ok', state[2] or '', record[4]}

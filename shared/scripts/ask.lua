@@ -1,0 +1,18 @@
+#!lua
+-- Append the question that an agent puts to a person, and let its job wait for the answer.
+-- ARGV: epoch, seq that it follows, job, question, body. Answers {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
+local epoch, after, job, question, body = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local state = redis.call('HMGET', STATE, 'epoch', 'top')
+if not state[1] then return {'gone'} end
+if state[1] ~= epoch then return {'fenced'} end
+local _, seq = parts(state[2])
+if seq < after then return {'behind', state[2]} end
+if seq == after then
+    local id = epoch .. '-' .. int(after + 1)
+    if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', 'question.asked') then return {'gone'} end
+    redis.call('HSET', STATE, 'top', id)
+    if redis.call('HEXISTS', JOURNAL, 'question:' .. question) == 0 then
+        job_set(job, 'status', 'waiting', 'question', question, 'asked_at', int(now_ms()))
+    end
+end
+return {'ok', int(after + 1)}

@@ -1,0 +1,111 @@
+"""What a job records under its fence: questions with their answers, and the outcomes of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from shared.errors import Fenced, JobUnknown, LogGone, QuestionAnswered, QuestionUnknown
+from shared.holder import Attempt, Event, Refusal
+from tests.support.log import Session
+
+
+async def ask(session: Session, attempt: Attempt, after: int, question: str = "q1") -> int:
+    event = Event("question.asked", attempt.job_id, b'{"type":"question.asked"}')
+    return await session.holder.ask("s", attempt.epoch, after, event, question)
+
+
+async def test_a_question_lets_its_job_wait_and_is_asked_once_though_the_reply_is_lost(session: Session) -> None:
+    attempt = await session.started()
+    assert [await ask(session, attempt, 1) for _ in range(3)] == [2, 2, 2]
+    assert (await session.sessions.job("s", "j1")).status == "waiting"
+    assert await session.redis.xlen(session.keys.log) == 2
+
+
+async def test_an_answer_reaches_the_holder_and_a_second_one_is_refused(session: Session) -> None:
+    attempt = await session.started()
+    await ask(session, attempt, 1)
+    assert (await session.sessions.answer("s", "j1", "q1", b'"yes"')).holder == "w1"
+    assert (await session.append(attempt, 2, "on")).attention
+    assert (await session.holder.recorded("s")).answers == {"q1": b'"yes"'}
+    assert (await session.sessions.job("s", "j1")).status == "running"
+    for question in ("q1", None):
+        with pytest.raises(QuestionAnswered):
+            await session.sessions.answer("s", "j1", question, b'"no"')
+    await session.finish(attempt, 3)
+    with pytest.raises(QuestionAnswered):
+        await session.sessions.answer("s", "j1", "q1", b'"no"')
+
+
+async def test_a_question_that_was_not_asked_cannot_be_answered(session: Session) -> None:
+    attempt = await session.started()
+    for question in ("q1", None):
+        with pytest.raises(QuestionUnknown):
+            await session.sessions.answer("s", "j1", question, b"1")
+    await ask(session, attempt, 1)
+    with pytest.raises(QuestionUnknown):
+        await session.sessions.answer("s", "j1", "q2", b"1")
+    with pytest.raises(JobUnknown):
+        await session.sessions.answer("s", "j2", "q1", b"1")
+
+
+async def test_a_job_whose_worker_died_while_it_waited_is_parked_until_the_answer(session: Session) -> None:
+    attempt = await session.started()
+    await ask(session, attempt, 1)
+    assert await session.try_claim(delivery=2) == Refusal("parked", delivery=2)
+    with pytest.raises(Fenced):
+        await session.append(attempt, 2, "zombie")
+    answered = await session.sessions.answer("s", "j1", None, b'"yes"')
+    assert (answered.holder, answered.agent) == (None, "scripted")
+    second = await session.claim(delivery=3)
+    assert second.number == 2
+    assert (await session.holder.recorded("s")).answers == {"q1": b'"yes"'}
+    assert await ask(session, second, 1) == 2  # for those who dropped the first attempt
+    assert (await session.sessions.job("s", "j1")).status == "running"
+
+
+async def test_waiting_for_a_person_is_no_strike(open_session: Callable[..., Session]) -> None:
+    session = open_session(max_attempts=1)
+    await ask(session, await session.started(), 1)
+    await session.try_claim(delivery=2)
+    await session.sessions.answer("s", "j1", "q1", b"1")
+    assert (await session.claim(delivery=3)).number == 2
+
+
+async def test_a_question_that_nobody_answers_in_time_ends_the_job(open_session: Callable[..., Session]) -> None:
+    session = open_session(ask_seconds=1)
+    await ask(session, await session.started(), 1)
+    await session.redis.hset(session.keys.jobs, "j1:asked_at", 1)
+    assert (await session.try_claim(delivery=2)) == Refusal("ended")
+    assert (await session.sessions.job("s", "j1")).ending["error"]["code"] == "unanswered"
+
+
+async def test_a_parked_job_can_be_cancelled(session: Session) -> None:
+    await ask(session, await session.started(), 1)
+    await session.try_claim(delivery=2)
+    await session.sessions.cancel("s", "j1")
+    await session.holder.settle("s")
+    assert (await session.sessions.job("s", "j1")).status == "cancelled"
+
+
+async def test_a_step_is_recorded_for_the_next_attempt_and_its_first_outcome_stays(session: Session) -> None:
+    attempt = await session.started()
+    await session.holder.record("s", attempt.epoch, "pay:0:abc", b"1")
+    await session.holder.record("s", attempt.epoch, "pay:0:abc", b"2")
+    second = await session.claim(delivery=2)
+    assert (await session.holder.recorded("s")).steps == {"pay:0:abc": b"1"}
+    await session.finish(second, 1)
+    assert (await session.holder.recorded("s")).steps == {}
+
+
+async def test_a_zombie_records_nothing_and_brings_no_key_back(session: Session) -> None:
+    zombie = await session.started()
+    await session.claim(delivery=2)
+    with pytest.raises(Fenced):
+        await session.holder.record("s", zombie.epoch, "pay:0:abc", b"1")
+    await session.sessions.delete("s")
+    await session.holder.settle("s")
+    with pytest.raises(LogGone):
+        await session.holder.record("s", zombie.epoch, "pay:0:abc", b"1")
+    assert await session.redis.keys("*") == [session.keys.log.encode()]
