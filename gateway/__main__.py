@@ -20,6 +20,7 @@ from shared.telemetry import configure
 logger = structlog.get_logger()
 
 BAD_SETTINGS = 2
+KEEP_ALIVE_S = 75  # longer than the proxy's 60 s, so that it never sends into a connection that is being closed
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
@@ -59,6 +60,7 @@ def build_server(settings: GatewaySettings) -> GatewayServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=settings.gateway_grace_seconds,
         )
     )

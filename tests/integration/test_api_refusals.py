@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway import limits
 from gateway.routes import agents
+from tests.support.process import until
 from tests.support.redis_server import RedisServer
 from tests.support.served import RawAnswer, Served, raw_request, served
 
@@ -100,6 +102,18 @@ async def test_a_body_that_never_ends_is_given_up(gateway: Served, monkeypatch: 
     monkeypatch.setattr(limits, "BODY_DEADLINE_S", 0.05)
     head = request("/v1/jobs", "Content-Type: application/json", "Content-Length: 100", method="POST")
     check_problem(await raw_request(gateway.port, head + b"{"), 408, "body_timeout")
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(gateway: Served) -> None:
+    head = request("/v1/jobs", "Content-Type: application/json", "Content-Length: 100", method="POST")
+    tasks = gateway.server.server_state.tasks
+    with capture_logs() as lines:
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(head + b"{")
+        await until(lambda: bool(tasks))
+        writer.close()
+        await until(lambda: not tasks)
+    assert lines == []
 
 
 @pytest.mark.parametrize(

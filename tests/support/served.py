@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI
 
-from gateway.__main__ import build_server
+from gateway.__main__ import GatewayServer, build_server
 from gateway.settings import GatewaySettings
 from shared.queue import Queue
 from shared.redis import Redis, connect
@@ -24,7 +23,7 @@ class Served:
 
     url: str
     client: httpx2.AsyncClient
-    app: FastAPI
+    server: GatewayServer
     redis: Redis
     settings: GatewaySettings
 
@@ -49,7 +48,7 @@ async def served(redis_url: str, **settings: Any) -> AsyncIterator[Served]:
     redis = connect(redis_url, max_connections=8)
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
         try:
-            yield Served(url, client, server.config.app, redis, chosen)  # type: ignore[arg-type]
+            yield Served(url, client, server, redis, chosen)
         finally:
             server.should_exit = True
             await serving
