@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,17 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.process import Processes
+from tests.support.process import Processes, inherited_env
 from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """What this machine sets for Holdfast or a provider is nothing to the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - set(inherited_env()):
+            patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")
