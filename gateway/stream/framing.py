@@ -1,0 +1,174 @@
+"""Events as the bytes that a viewer gets. Pure: entries in, bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import orjson
+
+from shared.event_log import Entry, Gap
+from shared.events import DELETED, TERMINAL
+from shared.ids import EventId
+
+
+class Format(Protocol):
+    """One way to write the log to a viewer. Everything it makes ends at an event boundary."""
+
+    @property
+    def media_type(self) -> str: ...
+
+    @property
+    def opening(self) -> bytes:
+        """The first bytes of a stream, before anything is known."""
+
+    @property
+    def ping(self) -> bytes: ...
+
+    def event(self, entry: Entry) -> bytes: ...
+
+    def gap(self, gap: Gap) -> bytes:
+        """What is missing. A trimmed gap has no id of its own: the event behind it brings one."""
+
+    def queued(self, job_id: str, position: int) -> bytes: ...
+
+    def here(self, cursor: EventId) -> bytes:
+        """Moves the viewer's cursor and tells it nothing else."""
+
+    def farewell(self, retry_ms: int) -> bytes:
+        """The last bytes of a stream that ends before its time; come again after so long."""
+
+
+class _Sse:
+    media_type = "text/event-stream; charset=utf-8"
+    opening = b"retry: 1000\n\n"
+    ping = b": ping\n\n"
+
+    def event(self, entry: Entry) -> bytes:
+        return b"id: %d-%d\ndata: %b\n\n" % (*entry.id, _one_line(entry.body))
+
+    def gap(self, gap: Gap) -> bytes:
+        frame = b"data: %b\n\n" % _gap_body(gap)
+        return frame if gap.reason == "trimmed" else b"id: %d-%d\n%b" % (*gap.position, frame)
+
+    def queued(self, job_id: str, position: int) -> bytes:
+        return b"data: %b\n\n" % _queued_body(job_id, position)
+
+    def here(self, cursor: EventId) -> bytes:
+        return b"id: %d-%d\n\n" % cursor
+
+    def farewell(self, retry_ms: int) -> bytes:
+        return b"retry: %d\n\n" % retry_ms
+
+
+class _Ndjson:
+    media_type = "application/x-ndjson"
+    opening = b"\n"
+    ping = b"\n"
+
+    def event(self, entry: Entry) -> bytes:
+        return _with_id(entry.id, _one_line(entry.body))
+
+    def gap(self, gap: Gap) -> bytes:
+        body = _gap_body(gap)
+        return body + b"\n" if gap.reason == "trimmed" else _with_id(gap.position, body)
+
+    def queued(self, job_id: str, position: int) -> bytes:
+        return _queued_body(job_id, position) + b"\n"
+
+    def here(self, cursor: EventId) -> bytes:
+        return b'{"id":"%d-%d"}\n' % cursor
+
+    def farewell(self, retry_ms: int) -> bytes:
+        return b""
+
+
+SSE: Format = _Sse()
+NDJSON: Format = _Ndjson()
+
+
+def choose(accept: str | None) -> Format:
+    """The format that an Accept header asks for; Server-Sent Events unless it names NDJSON."""
+    return NDJSON if accept is not None and "application/x-ndjson" in accept.lower() else SSE
+
+
+class Batch:
+    """Entries that follow `prev` without a hole, and their bytes, made once for all viewers that share them."""
+
+    __slots__ = ("_frames", "_joined", "entries", "last", "prev", "size")
+
+    def __init__(self, prev: EventId, entries: Sequence[Entry]) -> None:
+        self.prev = prev
+        self.entries = entries
+        self.last = entries[-1].id
+        self.size = sum(len(entry.body) for entry in entries)
+        self._frames: dict[Format, list[bytes]] = {}
+        self._joined: dict[tuple[Format, str | None], bytes] = {}
+
+    def after(self, cursor: EventId, form: Format, job_id: str | None) -> bytes | None:
+        """The frames behind the cursor, of one job or of all. None: the cursor does not stand on this chain."""
+        if cursor == self.prev:
+            return self._whole(form, job_id)
+        if cursor >= self.last:
+            return b""
+        for count, entry in enumerate(self.entries, 1):
+            if entry.id == cursor:
+                return self._join(form, job_id, count)
+        return None
+
+    def ends(self, job_id: str | None) -> bool:
+        """Whether a stream of this job, or of the session, is over with this batch."""
+        return ends(self.entries, job_id)
+
+    def _whole(self, form: Format, job_id: str | None) -> bytes:
+        joined = self._joined.get((form, job_id))
+        if joined is None:
+            joined = self._joined[form, job_id] = self._join(form, job_id, 0)
+        return joined
+
+    def _join(self, form: Format, job_id: str | None, start: int) -> bytes:
+        frames = self._frames.get(form)
+        if frames is None:
+            frames = self._frames[form] = [form.event(entry) for entry in self.entries]
+        if job_id is None:
+            return b"".join(frames[start:])
+        return b"".join(frames[i] for i in range(start, len(frames)) if concerns(self.entries[i], job_id))
+
+
+def concerns(entry: Entry, job_id: str) -> bool:
+    """Whether a job's stream shows this entry."""
+    return entry.job_id == job_id or entry.kind == DELETED
+
+
+def ends(entries: Iterable[Entry], job_id: str | None) -> bool:
+    """Whether a stream of this job, or of the session when it is None, is over with one of these entries."""
+    return any(e.kind == DELETED or (e.kind in TERMINAL and e.job_id == job_id) for e in entries)
+
+
+def until_deleted(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Nothing comes after the session's end, even if another session of the same name was begun behind it."""
+    for count, entry in enumerate(entries, 1):
+        if entry.kind == DELETED:
+            return entries[:count]
+    return entries
+
+
+def _one_line(body: bytes) -> bytes:
+    """JSON has line ends only between its tokens, where a space means the same; inside a frame they would end it."""
+    if b"\n" in body or b"\r" in body:
+        return body.replace(b"\r", b" ").replace(b"\n", b" ")
+    return body
+
+
+def _with_id(event_id: EventId, body: bytes) -> bytes:
+    rest = body.lstrip()[1:]
+    comma = b"" if rest.lstrip().startswith(b"}") else b","
+    return b'{"id":"%d-%d"%b%b\n' % (*event_id, comma, rest)
+
+
+def _gap_body(gap: Gap) -> bytes:
+    return orjson.dumps({"type": "gap", "reason": gap.reason, "position": str(gap.position)})
+
+
+def _queued_body(job_id: str, position: int) -> bytes:
+    return orjson.dumps({"type": "job.queued", "job_id": job_id, "position": position})

@@ -1,0 +1,137 @@
+"""All event streams of one gateway process: who is connected, and what serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gateway.stream.catch_up import CatchUp
+from gateway.stream.counters import Counters
+from gateway.stream.outlet import Outlet
+from gateway.stream.pulse import Pulse
+from gateway.stream.tailer import Tailer
+from gateway.stream.viewer import Viewer, Wish
+from shared.event_log import EventLog
+from shared.sessions import Sessions
+
+__all__ = ["Counters", "StreamHub", "StreamLimits", "retry_ms"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Bounds of one process. `replays`: concurrent reads for viewers that catch up; each takes a pooled connection."""
+
+    max_viewers: int = 20_000
+    send_deadline_s: float = 20
+    ping_s: float = 10
+    recheck_s: float = 5
+    replays: int = 16
+    redis_deadline_s: float = 5
+
+
+class StreamHub:
+    """Viewers come and go by `attach` and `detach`; the hub keeps them fed, pinged and bounded."""
+
+    def __init__(
+        self, log_url: str, event_log: EventLog, sessions: Sessions, limits: StreamLimits | None = None
+    ) -> None:
+        self._limits = limits or StreamLimits()
+        self.counters = Counters()
+        self.draining = False
+        self._viewers: set[Viewer] = set()
+        self._tailer = Tailer(
+            log_url,
+            self.counters,
+            recheck_s=self._limits.recheck_s,
+            deadline_s=self._limits.redis_deadline_s,
+        )
+        self._catch_up = CatchUp(event_log, sessions, self._limits.replays, self._join, self.counters)
+        self._pulse = Pulse(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether new streams are refused."""
+        return self.draining or len(self._viewers) >= self._limits.max_viewers
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection that tails the logs is up."""
+        return self._tailer.connected
+
+    def start(self) -> None:
+        """Begin, in a running loop; Redis need not be there yet."""
+        self._tasks = [asyncio.create_task(part.run()) for part in (self._tailer, self._pulse)]
+
+    async def close(self) -> None:
+        """End every stream now, and stop."""
+        await self.drain(0)
+        await self._catch_up.close()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def drain(self, grace_s: float = 5) -> None:
+        """End every stream at an event boundary; one whose client takes nothing within the grace time is dropped."""
+        self.end_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._empty.wait()
+        for viewer in tuple(self._viewers):
+            if not viewer.ended or viewer.blocked:
+                viewer.outlet.abort()
+
+    def end_all(self) -> None:
+        """Refuse what comes from now on, and tell every viewer when to come again."""
+        self.draining = True
+        for viewer in tuple(self._viewers):
+            viewer.farewell(viewer.wish.form.farewell(retry_ms()))
+
+    def attach(self, wish: Wish, outlet: Outlet) -> Viewer:
+        """Take a viewer in: watch its session first, then let it catch up."""
+        viewer = Viewer(self, wish, outlet, self._tailer.watch(wish.session_id))
+        self._viewers.add(viewer)
+        self._empty.clear()
+        self._pulse.add(viewer)
+        self.counters.viewers += 1
+        self.counters.streams += 1
+        viewer.open()
+        if not viewer.blocked:
+            self._catch_up.add(viewer)
+        return viewer
+
+    def detach(self, viewer: Viewer) -> None:
+        """The viewer's request is over, whoever ended it."""
+        self._viewers.discard(viewer)
+        self._pulse.remove(viewer)
+        self._tailer.unwatch(viewer.channel, viewer)
+        self.counters.viewers -= 1
+        if not self._viewers:
+            self._empty.set()
+        viewer.outlet.close()
+
+    def fell_behind(self, viewer: Viewer) -> None:
+        self.counters.catch_ups += 1
+        self._tailer.leave(viewer.channel, viewer)
+
+    def catch_up(self, viewer: Viewer) -> None:
+        self._catch_up.add(viewer)
+
+    def stalled(self, viewer: Viewer) -> None:
+        self._pulse.watch(viewer)
+
+    def _join(self, viewer: Viewer) -> None:
+        replay, viewer.replay = viewer.replay, None
+        if not self._tailer.join(viewer.channel, viewer):
+            viewer.replay = replay
+
+
+def retry_ms() -> int:
+    """When a client that is sent away shall come again: spread, so that not all come at once."""
+    return random.randint(1000, 5000)  # noqa: S311 - spreads, hides nothing

@@ -1,0 +1,54 @@
+"""One timer for the pings and deadlines of all viewers. It knows nothing of Redis, so pings go on without it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.stream.counters import Counters
+from gateway.stream.viewer import Viewer
+
+BUCKETS = 20
+
+
+class Pulse:
+    """Pings each viewer every `ping_s`, a bucket of them at a time, and drops those that take nothing for too long."""
+
+    def __init__(self, ping_s: float, send_deadline_s: float, counters: Counters) -> None:
+        self._beat_s = ping_s / BUCKETS
+        self._deadline_s = send_deadline_s
+        self._buckets: list[set[Viewer]] = [set() for _ in range(BUCKETS)]
+        self._next = 0
+        self._stalled: set[Viewer] = set()
+        self._counters = counters
+
+    def add(self, viewer: Viewer) -> None:
+        viewer.bucket = self._next
+        self._buckets[self._next].add(viewer)
+        self._next = (self._next + 1) % BUCKETS
+
+    def remove(self, viewer: Viewer) -> None:
+        self._buckets[viewer.bucket].discard(viewer)
+        self._stalled.discard(viewer)
+
+    def watch(self, viewer: Viewer) -> None:
+        """A write waits for this viewer's client: its deadline runs."""
+        self._stalled.add(viewer)
+
+    async def run(self) -> None:
+        """Beat, until cancelled."""
+        while True:
+            for bucket in self._buckets:
+                await asyncio.sleep(self._beat_s)
+                for viewer in tuple(bucket):
+                    viewer.ping()
+                self._drop_stalled(asyncio.get_running_loop().time() - self._deadline_s)
+
+    def _drop_stalled(self, latest: float) -> None:
+        for viewer in tuple(self._stalled):
+            since = viewer.outlet.blocked_since
+            if since is None:
+                self._stalled.discard(viewer)
+            elif since <= latest:
+                self._stalled.discard(viewer)
+                self._counters.slow_closed += 1
+                viewer.outlet.abort()

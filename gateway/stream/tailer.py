@@ -1,0 +1,336 @@
+"""One connection per process hears which logs changed, reads those together, and hands each batch to its viewers.
+
+Redis tells once that a watched key changed; reading it watches it again. While a read is under way further notices
+gather, so the work grows with what changes and not with what is watched. Each read is held to the chain of ids; where
+it breaks, the viewers read the log by their own cursor, and that reading says what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+import structlog
+
+from gateway.stream.counters import Counters
+from gateway.stream.framing import Batch, until_deleted
+from shared.event_log import Entry, chained, entry_of
+from shared.ids import ORIGIN, EventId
+from shared.keys import log_key
+from shared.tracking import TrackingConnection, TrackingLost
+
+logger = structlog.get_logger()
+
+READ_KEYS = 128
+READ_EVENTS = 256
+TAIL_BYTES = 256 * 1024
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 1.0
+RECHECK_SLICES = 20
+
+
+class Live(Protocol):
+    """A viewer, as far as the tailer sees it."""
+
+    cursor: EventId
+
+    def deliver(self, batch: Batch) -> None:
+        """Take what comes next; the viewer skips what it has, and leaves when the batch does not fit."""
+
+    def fall_behind(self) -> None:
+        """Leave, and read the log by one's own cursor."""
+
+
+class Channel:
+    """One session that has viewers. `position` is the last id read for those that are live; None: nobody is.
+
+    While some viewers are still `behind`, the last batches are kept, so that those can step in without a window."""
+
+    __slots__ = ("behind", "key", "live", "noticed", "position", "reading", "session_id", "tail", "tail_bytes")
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        self.key = log_key(session_id).encode()
+        self.live: set[Live] = set()
+        self.behind = 0
+        self.position: EventId | None = None
+        self.reading: EventId | None = None
+        self.noticed = False
+        self.tail: deque[Batch] = deque()
+        self.tail_bytes = 0
+
+    def keep(self, batch: Batch) -> None:
+        """Remember the batch while anybody may need it, within bounds."""
+        if not self.behind:
+            return
+        self.tail.append(batch)
+        self.tail_bytes += batch.size
+        while self.tail_bytes > TAIL_BYTES:
+            self.tail_bytes -= self.tail.popleft().size
+
+    def forget(self) -> None:
+        self.tail.clear()
+        self.tail_bytes = 0
+
+    def reaches(self, cursor: EventId) -> bool:
+        """Whether a viewer with this cursor can go on from here."""
+        if self.position is None or cursor >= self.position:
+            return True
+        return bool(self.tail) and self.tail[0].prev <= cursor
+
+
+class Tailer:
+    """All channels of a process. Everything but `run` is called from the event loop and returns at once."""
+
+    def __init__(self, url: str, counters: Counters, *, recheck_s: float, deadline_s: float) -> None:
+        self._url = url
+        self._counters = counters
+        self._recheck_s = recheck_s / RECHECK_SLICES
+        self._deadline_s = deadline_s
+        self._channels: dict[bytes, Channel] = {}
+        self._dirty: dict[Channel, None] = {}
+        self._connection: TrackingConnection | None = None
+        self._in_flight = 0
+        self._pump_due = False
+        self._away = False
+        self._gone = asyncio.Event()
+        self._unchecked: Iterator[Channel] = iter(())
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    def watch(self, session_id: str) -> Channel:
+        """The session's channel, for one viewer more, who is behind until it joins."""
+        channel = self._channels.get(log_key(session_id).encode())
+        if channel is None:
+            channel = Channel(session_id)
+            self._channels[channel.key] = channel
+        channel.behind += 1
+        return channel
+
+    def join(self, channel: Channel, viewer: Live) -> bool:
+        """Let a viewer that has read up to its cursor go on live. False: the channel is too far ahead, read on."""
+        if not channel.live:
+            channel.position = viewer.cursor
+            channel.noticed = True
+            self._mark(channel)
+        elif not channel.reaches(viewer.cursor):
+            return False
+        channel.behind -= 1
+        channel.live.add(viewer)
+        for batch in tuple(channel.tail):
+            viewer.deliver(batch)
+        if not channel.behind:
+            channel.forget()
+        return True
+
+    def leave(self, channel: Channel, viewer: Live) -> None:
+        """A live viewer falls behind."""
+        channel.live.discard(viewer)
+        channel.behind += 1
+        self._rest(channel)
+
+    def unwatch(self, channel: Channel, viewer: Live) -> None:
+        """A viewer goes away."""
+        if viewer in channel.live:
+            channel.live.discard(viewer)
+            self._rest(channel)
+        else:
+            channel.behind -= 1
+        if not channel.live and not channel.behind:
+            self._channels.pop(channel.key, None)
+
+    async def run(self) -> None:
+        """Stay connected, until cancelled."""
+        recheck = asyncio.create_task(self._recheck())
+        try:
+            await self._stay_connected()
+        finally:
+            recheck.cancel()
+            if self._connection is not None:
+                self._connection.abort()
+
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        """Redis: these keys changed, or all of them."""
+        for key in self._channels if keys is None else keys:
+            channel = self._channels.get(key)
+            if channel is not None:
+                channel.noticed = True
+                # Notices and replies come in order: one that precedes the reply was seen by that read already.
+                if channel.reading is None:
+                    self._mark(channel)
+
+    def drained(self) -> None:
+        """All that was received is handed out: read what changed."""
+        self._pump()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._connection = None
+        self._gone.set()
+
+    async def _stay_connected(self) -> None:
+        retry_s = FIRST_RETRY_S
+        while True:
+            try:
+                connection = await TrackingConnection.open(self._url, self, self._deadline_s)
+            except Exception as error:  # noqa: BLE001 - whatever it is, viewers stay and the next try may do
+                self._tell_away(f"{type(error).__name__}: {error}")
+            else:
+                retry_s = FIRST_RETRY_S
+                self._begin(connection)
+                await self._gone.wait()
+                self._tell_away("the connection was lost")
+            await asyncio.sleep(retry_s * random.uniform(0.5, 1))  # noqa: S311 - spreads, hides nothing
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
+
+    def _tell_away(self, reason: str) -> None:
+        """Once, not at every try."""
+        if not self._away:
+            self._away = True
+            logger.warning("the log's Redis is away", reason=reason)
+
+    def _begin(self, connection: TrackingConnection) -> None:
+        """Watch and read everything again: nothing is known about the time in between."""
+        self._gone.clear()
+        if not connection.alive:
+            self._gone.set()
+            return
+        if self._away:
+            self._counters.reconnects += 1
+            self._away = False
+            logger.info("the log's Redis is back")
+        self._connection = connection
+        self._in_flight = 0
+        for channel in self._channels.values():
+            channel.reading = None
+            channel.noticed = True
+            self._mark(channel)
+
+    async def _recheck(self) -> None:
+        """The net under the notices: every so often each channel is read without one, a slice of them at a time."""
+        while True:
+            await asyncio.sleep(self._recheck_s)
+            for channel in self._slice():
+                if channel.position is not None:
+                    channel.noticed = True
+                    self._mark(channel)
+
+    def _slice(self) -> Sequence[Channel]:
+        size = len(self._channels) // RECHECK_SLICES + 1
+        taken = list(islice(self._unchecked, size))
+        if not taken:
+            self._unchecked = iter(list(self._channels.values()))
+        return taken
+
+    def _rest(self, channel: Channel) -> None:
+        """Nothing is read for a channel that nobody is live on."""
+        if not channel.live:
+            channel.position = None
+            channel.forget()
+            self._dirty.pop(channel, None)
+
+    def _mark(self, channel: Channel) -> None:
+        if channel.position is None:
+            return
+        self._dirty[channel] = None
+        if not self._pump_due:
+            self._pump_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Read what changed, unless a read is under way: its end comes back here."""
+        self._pump_due = False
+        if self._connection is None or self._in_flight or not self._dirty:
+            return
+        chosen = list(islice(self._dirty, READ_KEYS))
+        for channel in chosen:
+            del self._dirty[channel]
+        self._read(self._connection, chosen)
+
+    def _read(self, connection: TrackingConnection, channels: Sequence[Channel]) -> None:
+        for channel in channels:
+            channel.reading = channel.position
+        keys = [channel.key for channel in channels]
+        ids = [str(channel.reading) for channel in channels]
+        self._in_flight += 1
+        connection.call(partial(self._take, channels), "XREAD", "COUNT", READ_EVENTS, "STREAMS", *keys, *ids)
+
+    def _take(self, channels: Sequence[Channel], reply: Any) -> None:
+        if isinstance(reply, TrackingLost):
+            return
+        self._in_flight -= 1
+        if isinstance(reply, Exception):
+            self._refused(channels, reply)
+            return
+        found: dict[bytes, list[Any]] = reply or {}
+        for channel in channels:
+            self._take_one(channel, found.get(channel.key))
+
+    def _refused(self, channels: Sequence[Channel], error: Exception) -> None:
+        """One key that cannot be read refuses the whole command: read each by itself."""
+        if len(channels) == 1:
+            channel = channels[0]
+            channel.reading = None
+            logger.warning("a log cannot be read", session_id=channel.session_id, error=str(error))
+            self._unanchor(channel)
+        elif self._connection is not None:
+            for channel in channels:
+                self._read(self._connection, [channel])
+
+    def _take_one(self, channel: Channel, found: list[Any] | None) -> None:
+        asked, channel.reading = channel.reading, None
+        if asked is None or channel.position != asked:
+            self._mark(channel)
+            return
+        noticed, channel.noticed = channel.noticed, False
+        if found:
+            self._advance(channel, asked, found)
+            if len(found) >= READ_EVENTS:
+                self._mark(channel)
+        elif noticed and asked != ORIGIN:
+            self._check(channel, asked)
+
+    def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
+        entries = _entries(found)
+        count = chained(position, entries)
+        if count:
+            batch = Batch(position, until_deleted(entries[:count]))
+            channel.position = entries[count - 1].id
+            channel.keep(batch)
+            for viewer in tuple(channel.live):
+                viewer.deliver(batch)
+        if count < len(found):
+            self._unanchor(channel)
+
+    def _check(self, channel: Channel, position: EventId) -> None:
+        """A notice without anything new: the position itself may be gone, trimmed or lost or expired."""
+        if self._connection is not None:
+            verdict = partial(self._checked, channel, position)
+            self._connection.call(verdict, "XRANGE", channel.key, str(position), str(position))
+
+    def _checked(self, channel: Channel, position: EventId, reply: Any) -> None:
+        if not reply and channel.position == position:
+            self._unanchor(channel)
+
+    def _unanchor(self, channel: Channel) -> None:
+        """The chain broke: all viewers find out by their own cursors."""
+        for viewer in tuple(channel.live):
+            viewer.fall_behind()
+
+
+def _entries(found: list[Any]) -> list[Entry]:
+    """The entries up to the first that is none of ours."""
+    entries: list[Entry] = []
+    for raw_id, fields in found:
+        try:
+            entries.append(entry_of(raw_id, fields))
+        except (KeyError, ValueError, TypeError):
+            break
+    return entries

@@ -1,0 +1,168 @@
+"""One connected client: where it stands in the log, and whether it is live or catching up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.stream.counters import Counters
+from gateway.stream.framing import Batch, Format
+from gateway.stream.outlet import Outlet
+from gateway.stream.replay import Replay
+from gateway.stream.tailer import Channel
+from shared.ids import ORIGIN, EventId
+from shared.sessions import JobState
+
+PENDING_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a viewer asked for. `cursor` None: from the start. `job`: only this one, as its record stood on arrival."""
+
+    session_id: str
+    form: Format
+    cursor: EventId | None = None
+    from_now: bool = False
+    raw: bool = False
+    job: JobState | None = None
+
+
+class House(Protocol):
+    """What a viewer needs of the hub."""
+
+    counters: Counters
+
+    def fell_behind(self, viewer: Viewer) -> None:
+        """A live viewer has to catch up."""
+
+    def catch_up(self, viewer: Viewer) -> None:
+        """The viewer can take another page."""
+
+    def stalled(self, viewer: Viewer) -> None:
+        """A write waits for the client."""
+
+
+class Viewer:
+    """`cursor` is the last id that was handed out, or is kept in `_pending` for a client that is slow to take it.
+
+    `replay` is there while the viewer catches up; a viewer without one is live."""
+
+    __slots__ = (
+        *("_farewell", "_house", "_over", "_pending", "_pending_bytes", "_settled"),
+        *("begun", "bucket", "channel", "cursor", "ended", "job", "job_id", "outlet", "replay", "scheduled", "wish"),
+    )
+
+    def __init__(self, house: House, wish: Wish, outlet: Outlet, channel: Channel) -> None:
+        self._house = house
+        self.wish = wish
+        self.outlet = outlet
+        self.channel = channel
+        self.job = wish.job
+        self.job_id = None if wish.job is None else wish.job.job_id
+        self.cursor = wish.cursor or ORIGIN
+        self.replay: Replay | None = Replay(wish.form, self.job_id, raw=wish.raw)
+        self.bucket = 0
+        self.begun = False
+        self.ended = False
+        self.scheduled = False
+        self._settled: EventId | None = None
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._over = False
+        self._farewell: bytes | None = None
+
+    @property
+    def blocked(self) -> bool:
+        return self.outlet.blocked_since is not None
+
+    @property
+    def gone(self) -> bool:
+        """Nothing more will be sent to it."""
+        return self.ended or self.outlet.closed
+
+    def open(self) -> None:
+        """Send the first byte."""
+        self._write(self.wish.form.opening)
+
+    def ping(self) -> None:
+        if not self.blocked and not self.gone:
+            self._write(self.wish.form.ping)
+
+    def deliver(self, batch: Batch) -> None:
+        """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
+        if self.gone or self.replay is not None or batch.last <= self.cursor:
+            return
+        data = batch.after(self.cursor, self.wish.form, self.job_id)
+        if data is None:
+            self.fall_behind()
+            return
+        self._house.counters.events += len(batch.entries)
+        over = batch.ends(self.job_id)
+        if self.blocked:
+            self._keep(data, batch.last, over=over)
+        else:
+            self.push(data, batch.last, over=over)
+
+    def push(self, data: bytes, cursor: EventId, *, over: bool) -> None:
+        """Write what brings the viewer to this cursor. Not while blocked."""
+        self.cursor = cursor
+        if over:
+            self.finish(data)
+        elif data:
+            self._write(data)
+
+    def fall_behind(self) -> None:
+        """From live to catching up, by the viewer's own cursor."""
+        if self.replay is not None or self.gone:
+            return
+        if self._settled is not None:
+            self.cursor = self._settled
+            self._forget()
+        self.replay = Replay(self.wish.form, self.job_id, raw=self.wish.raw)
+        self._house.fell_behind(self)
+        if not self.blocked:
+            self._house.catch_up(self)
+
+    def finish(self, data: bytes) -> None:
+        """Write the last bytes and end the response."""
+        if not self.gone:
+            self.ended = True
+            self._write(data, more=False)
+
+    def farewell(self, data: bytes) -> None:
+        """End the stream with these bytes, as soon as the client takes them."""
+        if self.blocked:
+            self._farewell = data
+        else:
+            self.finish(data)
+
+    def _keep(self, data: bytes, cursor: EventId, *, over: bool) -> None:
+        if self._pending_bytes + len(data) > PENDING_BYTES:
+            self.fall_behind()
+            return
+        if self._settled is None:
+            self._settled = self.cursor
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        self.cursor = cursor
+        self._over = self._over or over
+
+    def _forget(self) -> None:
+        self._settled, self._pending, self._pending_bytes, self._over = None, [], 0, False
+
+    def _writable(self) -> None:
+        if self._farewell is not None:
+            self.finish(self._farewell)
+        elif self._settled is not None:
+            data, over = b"".join(self._pending), self._over
+            self._forget()
+            self.push(data, self.cursor, over=over)
+        elif self.replay is not None:
+            self._house.catch_up(self)
+
+    def _write(self, data: bytes, *, more: bool = True) -> None:
+        self._house.counters.bytes += len(data)
+        self.outlet.write(data, self._writable, more=more)
+        if self.blocked:
+            self._house.stalled(self)

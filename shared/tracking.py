@@ -1,0 +1,164 @@
+"""A connection of our own that hears which keys changed: RESP3 with CLIENT TRACKING.
+
+redis-py 5.3 takes a push for the next command's reply, which would shift every later reply by one; so this speaks for
+itself, on hiredis' parser. One such connection serves a whole process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import hiredis
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+
+Argument = str | bytes | int
+OnReply = Callable[[Any], None]
+
+_INCOMPLETE = object()
+
+
+class TrackingLost(ConnectionError):
+    """The connection is gone; also the reply to every command that had none yet."""
+
+
+class TrackingRefused(ConnectionError):
+    """The server answered and does not want us: wrong password, no permission, still loading."""
+
+
+class Listener(Protocol):
+    """Who owns the connection. All calls come from the event loop, between two reads of the socket."""
+
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        """These keys changed and are no longer watched; None: all of them."""
+
+    def drained(self) -> None:
+        """Everything that the last read of the socket brought has been handed out."""
+
+    def lost(self) -> None:
+        """The connection is gone. Comes once, after the pending commands got TrackingLost."""
+
+
+class TrackingConnection(asyncio.Protocol):
+    """Commands go out in order, replies come in order. A reading command watches its keys until their next change."""
+
+    def __init__(self, listener: Listener, deadline_s: float) -> None:
+        self._listener = listener
+        self._check_s = deadline_s / 2
+        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
+        self._waiting: deque[OnReply] = deque()
+        self._heard = True
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def open(cls, url: str, listener: Listener, deadline_s: float) -> TrackingConnection:
+        """Connect, authenticate and switch tracking on. `deadline_s`: silence after which the connection is given up.
+
+        Raises OSError, of which TimeoutError, TrackingLost and TrackingRefused are kinds.
+        """
+        connection = cls(listener, deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s):
+                address = await _connect(url, connection)
+                await connection._greet(address)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    @property
+    def alive(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def call(self, on_reply: OnReply, *command: Argument) -> None:
+        """Send a command. `on_reply` gets the reply, a hiredis.ReplyError, or TrackingLost."""
+        if self._transport is None or not self.alive:
+            asyncio.get_running_loop().call_soon(on_reply, TrackingLost())
+            return
+        self._waiting.append(on_reply)
+        self._transport.write(hiredis.pack_command(cast("Any", command)))
+
+    async def ask(self, *command: Argument) -> Any:
+        """Send a command and wait for its reply, which may be an error as a value."""
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.call(lambda value: None if reply.done() else reply.set_result(value), *command)
+        return await reply
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._check()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not _INCOMPLETE:
+                self._take(reply)
+        except hiredis.ProtocolError:
+            self.abort()
+            return
+        self._listener.drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._waiting:
+            self._waiting.popleft()(TrackingLost())
+        self._listener.lost()
+
+    def _take(self, reply: Any) -> None:
+        if type(reply) is not hiredis.PushNotification:
+            self._waiting.popleft()(reply)
+        elif reply[0] == b"invalidate":
+            self._listener.invalidated(reply[1])
+
+    def _check(self) -> None:
+        """A half-open connection is silent: whoever waits must have heard something since the last look."""
+        if self._waiting and not self._heard:
+            self.abort()
+            return
+        self._heard = False
+        if not self._waiting:
+            self.call(_ignore, "PING")
+        self._timer = asyncio.get_running_loop().call_later(self._check_s, self._check)
+
+    async def _greet(self, address: dict[str, Any]) -> None:
+        hello: list[Argument] = ["HELLO", "3"]
+        if address.get("password") is not None:
+            hello += ["AUTH", address.get("username") or "default", address["password"]]
+        commands: list[tuple[Argument, ...]] = [tuple(hello)]
+        if address.get("db"):
+            commands.append(("SELECT", address["db"]))
+        commands.append(("CLIENT", "TRACKING", "ON"))
+        for reply in await asyncio.gather(*(self.ask(*command) for command in commands)):
+            if isinstance(reply, TrackingLost):
+                raise reply
+            if isinstance(reply, Exception):
+                raise TrackingRefused(str(reply))
+
+
+async def _connect(url: str, protocol: TrackingConnection) -> dict[str, Any]:
+    """Open the socket that the URL names, as redis-py would. Returns the URL's parts."""
+    loop = asyncio.get_running_loop()
+    address: dict[str, Any] = dict(parse_url(url))
+    kind = address.pop("connection_class", Connection)
+    if issubclass(kind, UnixDomainSocketConnection):
+        await loop.create_unix_connection(lambda: protocol, address["path"])
+        return address
+    context = kind(**address).ssl_context.get() if issubclass(kind, SSLConnection) else None
+    host, port = address.get("host", "localhost"), address.get("port", 6379)
+    await loop.create_connection(lambda: protocol, host, port, ssl=context)
+    return address
+
+
+def _ignore(_reply: Any) -> None:
+    pass
