@@ -57,8 +57,8 @@ def completed(result: Any) -> Ending:
 
 def failed(error: BaseException) -> Ending:
     """The end of a job whose agent raised."""
-    known = isinstance(error, HoldfastError)
-    message = str(error) if known else f"{type(error).__name__}: {error}"
+    name = "" if isinstance(error, HoldfastError) else type(error).__name__
+    message = ": ".join(part for part in (name, str(error)) if part)
     return Ending(
         FAILED,
         {

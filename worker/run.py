@@ -15,7 +15,7 @@ from shared.events import encode, encode_event
 MAX_TOOL_RESULT_BYTES = 64 * 1024
 
 # The fields that readers of the log rely on, by type. Other types may have any fields.
-_REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
+_REQUIRED: dict[str, dict[str, type]] = {
     "status": {"message": str},
     "text.delta": {"text": str, "part": int},
     "reasoning.delta": {"text": str, "part": int},
@@ -158,12 +158,11 @@ class Run:
         self._sink = None
 
     def _encoded(self, event: dict[str, Any]) -> tuple[str, bytes]:
-        kind = event.get("type")
-        _check(kind, event)
+        kind = _check(event)
         whole: dict[str, Any] = {"type": kind, "job_id": self.job_id} | event | {"job_id": self.job_id}
         if kind in _DATED:
             whole["at"] = time.time_ns() // 1_000_000
-        return str(kind), encode_event(whole)
+        return kind, encode_event(whole)
 
     def _add_usage(self, event: dict[str, Any]) -> None:
         used = self.used or {"input_tokens": 0, "output_tokens": 0}
@@ -192,14 +191,19 @@ class ThreadRun:
         return call
 
 
-def _check(kind: Any, event: dict[str, Any]) -> None:
+def _check(event: dict[str, Any]) -> str:
+    """The event's type. Raises EventInvalid when it lacks what readers of the log rely on."""
+    kind = event.get("type")
+    if not isinstance(kind, str):
+        raise EventInvalid("type: an event is an object with a type")
     if not _OURS.isdisjoint(event):
         raise EventInvalid(f"{kind}: the fields id, prev and from are Holdfast's own")
     for name, wanted in _REQUIRED.get(kind, {}).items():
         value = event.get(name)
         if name not in event or not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-            expected = "" if wanted is object else f" ({getattr(wanted, '__name__', wanted)})"
+            expected = "" if wanted is object else f" ({wanted.__name__})"
             raise EventInvalid(f"{kind} needs {name}{expected}")
+    return kind
 
 
 def _bounded(name: str, value: Any) -> dict[str, Any]:

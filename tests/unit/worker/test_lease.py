@@ -1,0 +1,86 @@
+"""What a beat's answer means for the tokens at hand."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from shared.queue import Queue
+from worker.lease import Lease
+from worker.outage import Outage
+
+
+class Beats:
+    """A queue whose beats answer with these tokens. `during` happens while the answer is on its way."""
+
+    def __init__(self) -> None:
+        self.leased: set[str] = set()
+        self.during: Any = lambda: None
+
+    async def beat(self, worker_id: str) -> set[str]:
+        answer = set(self.leased)
+        self.during()
+        return answer
+
+
+class Hand:
+    def __init__(self, queue: Beats) -> None:
+        self.held: set[str] = set()
+        self.lost: list[str] = []
+        self.stray: list[str] = []
+        self.lease = Lease(
+            cast("Queue", queue),
+            Outage("queue"),
+            "w",
+            10,
+            held=lambda: self.held,
+            lost=self.lost.append,
+            stray=self.stray.append,
+        )
+
+
+@pytest.fixture
+def queue() -> Beats:
+    return Beats()
+
+
+@pytest.fixture
+def hand(queue: Beats) -> Hand:
+    return Hand(queue)
+
+
+async def test_a_token_that_is_leased_no_more_is_lost(queue: Beats, hand: Hand) -> None:
+    hand.held = {"a", "b"}
+    queue.leased = {"b"}
+    await hand.lease.beat()
+    assert hand.lost == ["a"]
+
+
+async def test_a_token_taken_while_the_answer_was_on_its_way_is_not_lost(queue: Beats, hand: Hand) -> None:
+    queue.during = lambda: hand.held.add("new")
+    await hand.lease.beat()
+    assert hand.lost == []
+
+
+async def test_a_token_dropped_while_the_answer_was_on_its_way_is_not_lost(queue: Beats, hand: Hand) -> None:
+    hand.held = {"a"}
+    queue.during = hand.held.clear
+    await hand.lease.beat()
+    assert hand.lost == []
+
+
+async def test_a_token_whose_taking_was_never_answered_is_found_at_the_second_beat(queue: Beats, hand: Hand) -> None:
+    queue.leased = {"a"}
+    await hand.lease.beat()
+    assert hand.stray == []
+    await hand.lease.beat()
+    assert hand.stray == ["a"]
+
+
+async def test_a_token_whose_taking_is_answered_between_two_beats_is_no_stray(queue: Beats, hand: Hand) -> None:
+    queue.leased = {"a"}
+    await hand.lease.beat()
+    hand.held = {"a"}
+    await hand.lease.beat()
+    assert hand.stray == []

@@ -1,0 +1,49 @@
+"""What a conversation keeps of a job, folded while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from shared.conversation import fold
+from shared.holder import Event
+from worker.transcript import Transcript
+
+
+def event(kind: str, **fields: Any) -> Event:
+    return Event(kind, "j", orjson.dumps({"type": kind, "job_id": "j", **fields}))
+
+
+SAID = [
+    event("status", message="…"),
+    event("reasoning.delta", text="hm", part=0),
+    event("text.delta", text="Let me ", part=0),
+    event("text.delta", text="see. ", part=0),
+    event("tool.started", call_id="c", name="clock"),
+    event("tool.arguments.delta", call_id="c", delta="{}"),
+    event("tool.called", call_id="c", name="clock", arguments={}),
+    event("tool.result", call_id="c", result={"hour": 12}),
+    event("text.delta", text="No", part=1),
+    event("text.delta", text="on.", part=1),
+    event("text.delta", text="I am another", part=0, agent="second"),
+    event("usage", input_tokens=1, output_tokens=1, model="m"),
+]
+
+
+def test_it_equals_the_fold_of_the_log() -> None:
+    started = orjson.dumps({"type": "job.started", "job_id": "j", "input": "What time is it?"})
+    transcript = Transcript("j", "What time is it?")
+    transcript.add(SAID[:4])
+    transcript.add(SAID[4:])
+    assert [orjson.loads(message) for message in transcript.messages()] == fold(
+        [started, *(said.body for said in SAID)]
+    )
+
+
+def test_it_may_be_asked_in_the_middle() -> None:
+    transcript = Transcript("j", "hi")
+    transcript.add(SAID[2:3])
+    assert orjson.loads(transcript.messages()[-1])["content"] == "Let me "
+    transcript.add(SAID[3:4])
+    assert orjson.loads(transcript.messages()[-1])["content"] == "Let me see. "

@@ -1,0 +1,372 @@
+"""The writer against a log of this file's own: what goes in one append, when, and what is done after trouble."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from shared.errors import Fenced, LogFull, LogGone
+from shared.holder import Appended, Event, Finished, Head, LogBehind
+from shared.ids import EventId
+from shared.redis import RedisConnectionError
+from tests.support.process import until
+from worker.outage import Outage
+from worker.writer import Bounds, Writer
+
+EPOCH = 1763683200123
+ENDED = Event("job.completed", "j", b"end")
+
+
+class StandInLog:
+    """A log in memory that answers like the scripts do. `before` and `after` of an append may raise or wait."""
+
+    def __init__(self) -> None:
+        self.entries: list[Event] = [Event("job.started", "j", b"start")]
+        self.appends: list[list[bytes]] = []
+        self.attention = False
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.before: Callable[[], Any] = lambda: None
+        self.after: Callable[[], Any] = lambda: None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await self.gate.wait()
+            self.before()
+            self._write(after_seq, events)
+            self.appends.append([event.body for event in events])
+            self.after()
+            return Appended(len(self.entries), self.attention)
+        finally:
+            self.in_flight -= 1
+
+    async def finish(
+        self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
+    ) -> Finished:
+        self._write(after_seq, [event])
+        return Finished(len(self.entries), Head("next", "agent"))
+
+    def _write(self, after_seq: int, events: Sequence[Event]) -> None:
+        if len(self.entries) < after_seq:
+            raise LogBehind(EventId(EPOCH, len(self.entries)))
+        self.entries += events[len(self.entries) - after_seq :]
+
+    def bodies(self) -> list[bytes]:
+        return [event.body for event in self.entries[1:]]
+
+
+class Harness:
+    def __init__(self, log: StandInLog, window_s: float, bounds: Bounds) -> None:
+        self.log = log
+        self.noticed = 0
+        self.lost: list[Exception] = []
+        self.written: list[bytes] = []
+        self.writer = Writer(
+            log,
+            Outage("log"),
+            session_id="s",
+            job_id="j",
+            epoch=EPOCH,
+            window_s=window_s,
+            noticed=self._notice,
+            lost=self.lost.append,
+            written=lambda events: self.written.extend(event.body for event in events),
+            bounds=bounds,
+        )
+
+    def _notice(self) -> None:
+        self.noticed += 1
+
+    async def delta(self, *bodies: bytes) -> None:
+        for body in bodies:
+            await self.writer.put("text.delta", body)
+
+    async def finish(self, *, whole: bool = True) -> Finished:
+        return await self.writer.finish(ENDED, messages=list, usage=b"", whole=whole)
+
+
+@pytest.fixture
+def log() -> StandInLog:
+    return StandInLog()
+
+
+@pytest.fixture
+async def start(log: StandInLog) -> AsyncIterator[Callable[..., Harness]]:
+    """`start(window_s=…, …bounds)` makes a writer. The window is an hour unless a test says otherwise."""
+    harnesses: list[Harness] = []
+
+    def make(window_s: float = 3600, **bounds: int) -> Harness:
+        harnesses.append(Harness(log, window_s, Bounds(**bounds)))
+        return harnesses[-1]
+
+    yield make
+    for harness in harnesses:
+        harness.writer.stop(Fenced())
+
+
+class TestBatching:
+    async def test_the_first_event_of_a_quiet_stream_goes_at_once(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start()
+        await harness.delta(b"a")
+        await until(lambda: log.appends == [[b"a"]])
+
+    async def test_deltas_gather_while_an_append_is_in_flight(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        log.gate.clear()
+        await harness.delta(b"a")
+        await until(lambda: log.in_flight == 1)
+        await harness.delta(b"b", b"c", b"d")
+        log.gate.set()
+        await harness.writer.flush()
+        assert log.appends == [[b"a"], [b"b", b"c", b"d"]]
+
+    async def test_deltas_gather_until_the_window_has_passed(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0.3)
+        await harness.delta(b"a")
+        await until(lambda: len(log.appends) == 1)
+        await harness.delta(b"b")
+        await asyncio.sleep(0)
+        await harness.delta(b"c")
+        await until(lambda: len(log.appends) == 2)
+        assert log.appends[1] == [b"b", b"c"]
+
+    @pytest.mark.parametrize("kind", ["tool.started", "tool.called", "status", "data", "usage", "my.own"])
+    async def test_what_is_no_delta_never_waits(
+        self, log: StandInLog, start: Callable[..., Harness], kind: str
+    ) -> None:
+        harness = start()  # the window is an hour
+        await harness.delta(b"a")
+        await until(lambda: len(log.appends) == 1)
+        await harness.delta(b"b")
+        await harness.writer.put(kind, b"now")
+        await until(lambda: log.appends == [[b"a"], [b"b", b"now"]])
+
+    async def test_what_is_no_delta_and_comes_during_an_append_goes_right_after_it(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start()
+        log.gate.clear()
+        await harness.delta(b"a")
+        await until(lambda: log.in_flight == 1)
+        await harness.writer.put("status", b"now")
+        log.gate.set()
+        await until(lambda: log.appends == [[b"a"], [b"now"]])
+
+    async def test_flush_does_not_wait_for_the_window(self, log: StandInLog, start: Callable[..., Harness]) -> None:
+        harness = start()
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        await harness.delta(b"b")
+        await harness.writer.flush()
+        assert log.bodies() == [b"a", b"b"]
+        assert harness.written == [b"a", b"b"]
+
+    async def test_a_batch_is_bounded_by_count_and_by_bytes(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(batch_events=3, batch_bytes=10)
+        await harness.delta(b"1", b"2", b"3", b"4", b"55555", b"66666", b"7" * 20, b"8")
+        await harness.writer.flush()
+        assert log.appends == [[b"1", b"2", b"3"], [b"4", b"55555"], [b"66666"], [b"7" * 20], [b"8"]]
+
+    @pytest.mark.parametrize("bounds", [{"waiting_events": 3}, {"waiting_bytes": 3}])
+    async def test_put_waits_once_too_much_is_waiting(
+        self, log: StandInLog, start: Callable[..., Harness], bounds: dict[str, int]
+    ) -> None:
+        harness = start(window_s=0, **bounds)
+        log.gate.clear()
+        await harness.delta(b"1", b"2", b"3")
+        late = asyncio.create_task(harness.delta(b"4"))
+        await asyncio.sleep(0.02)
+        assert not late.done()
+        log.gate.set()
+        await late
+        await harness.writer.flush()
+        assert log.bodies() == [b"1", b"2", b"3", b"4"]
+
+    async def test_one_append_is_in_flight_at_a_time(self, log: StandInLog, start: Callable[..., Harness]) -> None:
+        harness = start(window_s=0)
+        for number in range(50):
+            await harness.delta(b"%d" % number)
+            await asyncio.sleep(0)
+            if number % 10 == 0:
+                await harness.writer.end_waiting(Event("job.cancelled", f"other{number}", b"cancelled"))
+        await harness.finish()
+        assert log.most_in_flight == 1
+        assert [body for body in log.bodies() if body.isdigit()] == [b"%d" % number for number in range(50)]
+
+    async def test_no_task_is_left_while_there_is_nothing_to_write(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        before = len(asyncio.all_tasks())
+        harness = start()
+        await harness.delta(b"a")
+        assert len(asyncio.all_tasks()) == before + 1
+        await harness.writer.flush()
+        await until(lambda: len(asyncio.all_tasks()) == before)
+
+
+class TestTrouble:
+    async def test_a_reply_that_is_lost_after_the_write_doubles_nothing(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        log.after = failing_once(RedisConnectionError("the reply was lost"))
+        await harness.delta(b"a", b"b")
+        await harness.writer.flush()
+        await harness.delta(b"c")
+        await harness.finish()
+        assert log.appends[0] == log.appends[1] == [b"a", b"b"]
+        assert log.bodies() == [b"a", b"b", b"c", b"end"]
+
+    @pytest.mark.parametrize("error", [RedisConnectionError("away"), LogFull()])
+    async def test_it_waits_trouble_out_and_loses_nothing(
+        self, log: StandInLog, start: Callable[..., Harness], error: Exception
+    ) -> None:
+        harness = start(window_s=0)
+        log.before = failing_times(3, error)
+        await harness.delta(b"a")
+        await harness.writer.put("status", b"b")
+        await harness.finish()
+        assert log.bodies() == [b"a", b"b", b"end"]
+
+    async def test_a_tail_that_the_log_lost_is_written_again_under_the_same_ids(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0, batch_events=2)
+        for body in (b"a", b"b", b"c", b"d", b"e"):
+            await harness.delta(body)
+            await harness.writer.flush()
+        del log.entries[2:]
+        await harness.delta(b"f")
+        await harness.finish()
+        assert log.bodies() == [b"a", b"b", b"c", b"d", b"e", b"f", b"end"]
+        assert harness.written == [b"a", b"b", b"c", b"d", b"e", b"f"]
+
+    async def test_a_tail_that_is_lost_while_it_is_written_again_is_mended_too(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0, batch_events=1)
+        for body in (b"a", b"b", b"c"):
+            await harness.delta(body)
+            await harness.writer.flush()
+        del log.entries[3:]
+        appends = iter(range(100))
+
+        def forget_more() -> None:
+            if next(appends) == 1:
+                del log.entries[2:]
+
+        log.before = forget_more
+        await harness.finish()
+        assert log.bodies() == [b"a", b"b", b"c", b"end"]
+
+    async def test_the_end_of_another_job_is_written_again_as_an_end(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        await harness.writer.end_waiting(Event("job.cancelled", "other", b"cancelled"))
+        await harness.delta(b"b")
+        await harness.writer.flush()
+        del log.entries[1:]
+        log.appends.clear()
+        await harness.finish()
+        assert log.bodies() == [b"a", b"cancelled", b"b", b"end"]
+        assert [b"cancelled"] not in log.appends  # an append would leave that job's record open
+
+    async def test_a_tail_longer_than_what_is_kept_ends_the_attempt(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0, kept_events=2)
+        for body in (b"a", b"b", b"c"):
+            await harness.delta(body)
+            await harness.writer.flush()
+        del log.entries[1:]
+        await harness.delta(b"d")
+        with pytest.raises(LogGone):
+            await harness.writer.flush()
+        assert isinstance(harness.lost[0], LogGone)
+
+    async def test_a_fenced_writer_says_so_to_everybody(self, log: StandInLog, start: Callable[..., Harness]) -> None:
+        harness = start(window_s=0)
+        log.before = failing_times(1000, Fenced())
+        await harness.delta(b"a")
+        with pytest.raises(Fenced):
+            await harness.writer.flush()
+        with pytest.raises(Fenced):
+            await harness.delta(b"b")
+        with pytest.raises(Fenced):
+            await harness.finish()
+        assert isinstance(harness.lost[0], Fenced)
+        assert log.bodies() == []
+
+    async def test_a_stopped_writer_gives_up_in_the_middle_of_an_outage(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        log.before = failing_times(10**9, RedisConnectionError("away"))
+        await harness.delta(b"a")
+        finishing = asyncio.create_task(harness.finish())
+        await asyncio.sleep(0.02)
+        harness.writer.stop(Fenced())
+        with pytest.raises(Fenced):
+            await finishing
+        assert log.bodies() == []
+
+
+class TestEnd:
+    async def test_finish_writes_what_waits_first(self, log: StandInLog, start: Callable[..., Harness]) -> None:
+        harness = start()
+        await harness.delta(b"a", b"b")
+        finished = await harness.finish()
+        assert log.bodies() == [b"a", b"b", b"end"]
+        assert finished == Finished(4, Head("next", "agent"))
+
+    async def test_the_end_of_a_cancelled_job_does_not_wait_for_room(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        log.before = failing_times(10**9, LogFull())
+        await harness.delta(b"a")
+        await harness.finish(whole=False)
+        assert log.bodies() == [b"end"]
+        assert harness.written == []
+
+    async def test_attention_in_an_answer_is_passed_on(self, log: StandInLog, start: Callable[..., Harness]) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        assert harness.noticed == 0
+        log.attention = True
+        await harness.delta(b"b")
+        await harness.writer.flush()
+        assert harness.noticed == 1
+
+
+def failing_times(count: int, error: Exception) -> Callable[[], None]:
+    left = iter(range(count))
+
+    def fail() -> None:
+        if next(left, None) is not None:
+            raise error
+
+    return fail
+
+
+def failing_once(error: Exception) -> Callable[[], None]:
+    return failing_times(1, error)
