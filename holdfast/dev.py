@@ -122,7 +122,10 @@ def take_port(host: str, port: int) -> int:
     """The port to listen on, a free one for 0. Raises PortTaken when it cannot be had."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.create_server(address, family=family) as probe:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As the gateway will do it: connections of a predecessor that linger are no hindrance.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
             taken: int = probe.getsockname()[1]
             return taken
     except OSError as error:
