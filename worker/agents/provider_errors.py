@@ -1,0 +1,104 @@
+"""What went wrong at a provider, as an error that a person can read and that holds no key. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from worker.run import AgentError
+
+MAX_DETAIL_CHARS = 300
+
+_CODES: dict[int | str, str] = {
+    401: "provider_refused_key",
+    402: "provider_quota_exhausted",
+    403: "provider_refused_key",
+    429: "provider_rate_limited",
+    529: "provider_overloaded",
+    "authentication_error": "provider_refused_key",
+    "billing_error": "provider_quota_exhausted",
+    "insufficient_quota": "provider_quota_exhausted",
+    "invalid_request_error": "provider_bad_request",
+    "overloaded_error": "provider_overloaded",
+    "permission_error": "provider_refused_key",
+    "rate_limit_error": "provider_rate_limited",
+}
+_RETRYABLE = frozenset({"provider_overloaded", "provider_rate_limited", "provider_unavailable"})
+# Refusals that pass by themselves: a timeout, a conflict, too early.
+_PASSING = frozenset({408, 409, 425})
+
+_REMOVED = "[removed]"
+_KEY_LIKE = re.compile(
+    r"""
+    (?i:\b(?:bearer|basic)\s+\S+)
+    | \b(?:sk|pk|rk|gsk|xai|hf|api|key)[-_][\w*.\-]{6,}    # prefixed, as most providers' keys are
+    | \bAIza[\w\-]{10,}
+    | [\w\-]*\*{3,}[\w\-]*                                 # masked by the provider
+    | \b[A-Za-z0-9]{32,}\b                                 # opaque
+    """,
+    re.VERBOSE,
+)
+
+
+class Provider:
+    """Words the errors of one provider. `keys` are taken out of whatever it says."""
+
+    def __init__(self, name: str, keys: Iterable[str | None] = ()) -> None:
+        self.name = name
+        self._keys = [key for key in keys if key]
+
+    def refused(self, status: int, body: Any) -> AgentError:
+        """The answer to a request was an error."""
+        kind, detail = _detail(body)
+        return self._error(_code(status, kind), f"answered {status}", kind, detail)
+
+    def broke_off(self, body: Any) -> AgentError:
+        """An error arrived in the middle of an answer."""
+        kind, detail = _detail(body)
+        return self._error(_code(500, kind), "broke off in the middle of its answer", kind, detail)
+
+    def unreachable(self) -> AgentError:
+        return AgentError("provider_unavailable", f"{self.name} could not be reached", retryable=True)
+
+    def cut(self) -> AgentError:
+        message = f"The connection to {self.name} was cut in the middle of its answer"
+        return AgentError("provider_stream_cut", message, retryable=True)
+
+    def silent(self, idle_timeout_s: float) -> AgentError:
+        message = f"{self.name} sent nothing for {idle_timeout_s:g} s"
+        return AgentError("provider_timeout", message, retryable=True)
+
+    def garbled(self) -> AgentError:
+        message = f"{self.name} sent something that cannot be understood"
+        return AgentError("provider_bad_response", message, retryable=True)
+
+    def no_key(self, variable: str) -> AgentError:
+        return AgentError("provider_no_key", f"There is no key for {self.name}: {variable} is not set for the worker")
+
+    def _error(self, code: str, what: str, kind: str, detail: str) -> AgentError:
+        told = "".join((f" ({kind})" if kind else "", f": {detail}" if detail else ""))
+        clean = without_keys(told, self._keys)[:MAX_DETAIL_CHARS]
+        return AgentError(code, f"{self.name} {what}{clean}", retryable=code in _RETRYABLE)
+
+
+def without_keys(text: str, keys: Iterable[str] = ()) -> str:
+    """The text with these keys, and whatever looks like one, taken out."""
+    for key in keys:
+        text = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", _REMOVED, text)
+    return _KEY_LIKE.sub(_REMOVED, text)
+
+
+def _code(status: int, kind: str) -> str:
+    if known := _CODES.get(kind) or _CODES.get(status):
+        return known
+    return "provider_bad_request" if 400 <= status < 500 and status not in _PASSING else "provider_unavailable"
+
+
+def _detail(body: Any) -> tuple[str, str]:
+    """The kind and the message of an error's body, which is `{"error": {"type", "message"}}` or some part of that."""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if not isinstance(error, dict):
+        return "", error if isinstance(error, str) and not error.lstrip().startswith("<") else ""
+    kind, message = error.get("type") or error.get("code"), error.get("message")
+    return kind if isinstance(kind, str) else "", message if isinstance(message, str) else ""

@@ -1,0 +1,127 @@
+"""The tool calls of one turn of a model: put together while they stream, then run side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from shared.events import encode
+from worker.agents.provider_errors import without_keys
+from worker.agents.voice import Pieces, whole
+from worker.run import Run
+from worker.tools import Tool
+
+MAX_ERROR_CHARS = 2000
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One call. `text` is the JSON of its arguments, as far as it came."""
+
+    call_id: str
+    name: str = ""
+    text: str = ""
+    _pieces: Pieces = field(default_factory=Pieces)
+
+    @property
+    def arguments(self) -> dict[str, Any] | None:
+        """The parsed arguments, or None when the text is no JSON object. No text at all means no arguments."""
+        try:
+            value = orjson.loads(self.text or "{}")
+        except orjson.JSONDecodeError:
+            return None
+        return value if isinstance(value, dict) else None
+
+    def add(self, piece: str) -> str:
+        """Take a piece of the arguments. Returns it in whole characters."""
+        added = self._pieces.add(piece)
+        self.text += added
+        return added
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model is told about one of its calls."""
+
+    call_id: str
+    content: str
+    failed: bool = False
+
+
+class ToolCalls:
+    """Puts the calls of one turn together and emits them as they grow. The pieces of a call share an index."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._by_index: dict[int, ToolCall] = {}
+        self._all: list[ToolCall] = []
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """In the order in which they began. One that never got a name is none."""
+        return [call for call in self._all if call.name]
+
+    async def add(self, index: int, call_id: str, name: str, piece: str) -> None:
+        """Take the next piece of a call; what it does not say is empty. Arguments wait for the name."""
+        call = self._at(index, call_id)
+        if name and not call.name:
+            call.name = name
+            await self._run.tool_started(call.call_id, name)
+            piece, call.text = call.text + piece, ""
+        added = call.add(piece)
+        if call.name:
+            await self._run.tool_arguments(call.call_id, added)
+
+    def _at(self, index: int, call_id: str) -> ToolCall:
+        """The call at the index. Some servers give all calls one index: another id is another call."""
+        call = self._by_index.get(index)
+        if call is None or (call_id and call_id != call.call_id and call.name):
+            call = self._by_index[index] = ToolCall(call_id or f"call_{uuid.uuid4().hex}")
+            self._all.append(call)
+        elif call_id:
+            call.call_id = call_id
+        return call
+
+
+async def run_side_by_side(run: Run, calls: list[ToolCall], tools: Mapping[str, Tool]) -> list[Answer]:
+    """Run all calls at once. Returns the answers in the order of the calls; that of a call that fails is its error."""
+    for call in calls:
+        await run.tool_called(call.call_id, call.name, call.arguments or {})
+    tasks = [asyncio.create_task(_answer(run, call, tools)) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def give_up(run: Run, calls: list[ToolCall], reason: str) -> None:
+    """Say of calls that are not going to run why."""
+    for call in calls:
+        await run.tool_failed(call.call_id, reason)
+
+
+async def _answer(run: Run, call: ToolCall, tools: Mapping[str, Tool]) -> Answer:
+    arguments, tool = call.arguments, tools.get(call.name)
+    if tool is None:
+        return await _failed(run, call, f"there is no tool {call.name!r}")
+    if arguments is None:
+        return await _failed(run, call, f"the arguments are not a JSON object: {call.text[:100]}")
+    try:
+        result = await tool.call(arguments)
+        encoded = encode(result)
+    except Exception as error:  # noqa: BLE001  # a tool may raise anything, and the model is to hear of it
+        return await _failed(run, call, f"{type(error).__name__}: {error}")
+    await run.tool_result(call.call_id, result)
+    return Answer(call.call_id, result if isinstance(result, str) else encoded.decode())
+
+
+async def _failed(run: Run, call: ToolCall, reason: str) -> Answer:
+    told = whole(without_keys(reason))[:MAX_ERROR_CHARS]
+    await run.tool_failed(call.call_id, told)
+    return Answer(call.call_id, f"error: {told}", failed=True)
