@@ -85,7 +85,7 @@ class NotReady(HoldfastError):
 def problem(error: HoldfastError) -> Response:
     """The answer to an error, with the extra members and headers that its class carries."""
     content: dict[str, Any] = {
-        "type": f"urn:holdfast:problem:{error.code}",
+        "type": "about:blank",
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
