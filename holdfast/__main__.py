@@ -38,12 +38,10 @@ def dev(agents: str | None, data: Path) -> None:
 
     With HOLDFAST_REDIS_URL set, that Redis is used. Ctrl-C ends it all; the data stays in the --data folder.
     """
-    from gateway.settings import GatewaySettings
-    from holdfast.dev import Dev
-    from shared.settings import read_settings
+    from holdfast.dev import run
 
     offer(agents)
-    asyncio.run(Dev(read_settings(GatewaySettings), data).run())
+    run(data)
 
 
 @cli.command()

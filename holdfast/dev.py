@@ -16,12 +16,20 @@ from gateway.settings import GatewaySettings
 from holdfast.children import Child, Plan, say
 from holdfast.embedded import prepare
 from shared.errors import HoldfastError
+from shared.settings import read_settings
+from worker.settings import WorkerSettings
 
 LOOK_SECONDS = 0.05
-PATIENCE_SECONDS = 8.0
+# Beyond the grace time that gateway and worker take for themselves.
+PATIENCE_SECONDS = 5.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What suits a person at a terminal, unless the environment says otherwise.
-DEFAULTS = {"HOLDFAST_SCRIPTED_AGENT": "1", "HOLDFAST_LOG_FORMAT": "text"}
+DEFAULTS = {
+    "HOLDFAST_SCRIPTED_AGENT": "1",
+    "HOLDFAST_LOG_FORMAT": "text",
+    "HOLDFAST_GRACE_SECONDS": "2",
+    "HOLDFAST_GATEWAY_GRACE_SECONDS": "2",
+}
 
 
 class PortTaken(HoldfastError):
@@ -32,19 +40,28 @@ class StartFailed(HoldfastError):
     code = "start_failed"
 
 
+def run(folder: Path) -> None:
+    """Run until a signal comes. Raises SettingsInvalid, PortTaken, FolderInUse, ServerMissing or StartFailed."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    gateway, worker = read_settings(GatewaySettings), read_settings(WorkerSettings)
+    patience_s = PATIENCE_SECONDS + max(gateway.gateway_grace_seconds, worker.grace_seconds)
+    asyncio.run(Dev(gateway.host, gateway.port, folder, patience_s).run())
+
+
 class Dev:
     """Everything that runs. The first signal stops it in order, the second one at once."""
 
-    def __init__(self, settings: GatewaySettings, folder: Path) -> None:
+    def __init__(self, host: str, port: int, folder: Path, patience_s: float) -> None:
+        self._host = host
+        self._port = port
         self._folder = folder
-        self._host = settings.host
-        self._port = settings.port
+        self._patience_s = patience_s
         self._redis: Child | None = None
         self._others: list[Child] = []
         self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Run until a signal comes. Raises PortTaken, FolderInUse, ServerMissing or StartFailed."""
         self._task = asyncio.current_task()
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
@@ -105,14 +122,14 @@ class Dev:
 
     async def _stop(self) -> None:
         """Redis last, since the others write their ends into it."""
-        await asyncio.gather(*(child.stop(PATIENCE_SECONDS) for child in self._others))
+        await asyncio.gather(*(child.stop(self._patience_s) for child in self._others))
         if self._redis is not None:
-            await self._redis.stop(PATIENCE_SECONDS)
+            await self._redis.stop(self._patience_s)
 
 
 def environment(port: int) -> dict[str, str]:
     """What the gateway and the worker get. With agents of the user's, the working folder is where they are found."""
-    env = DEFAULTS | os.environ | {"HOLDFAST_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    env = os.environ | {"HOLDFAST_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     if env.get("HOLDFAST_AGENTS"):
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), env.get("PYTHONPATH")]))
     return env

@@ -121,6 +121,27 @@ async def test_a_worker_that_dies_is_started_again_and_its_job_goes_on(processes
     assert "worker was ended by SIGKILL; starting it again" in dev.output()
 
 
+async def test_a_job_that_a_stop_cut_off_goes_on_after_the_next_start(processes: Processes, folder: str) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    first = start_dev(processes, folder, port, HOLDFAST_GRACE_SECONDS="0")
+    await first.until_output("Holdfast is at")
+    options = ["-o", "tokens=600", "-o", "interval_ms=5", "--session", "cut", "--url", url]
+    viewer = processes.start([*HOLDFAST, "send", "hi", "--agent", "scripted", *options])
+    await viewer.until_output("w20 ")
+    first.terminate()
+    assert await first.wait() == 0
+    assert "killing" not in first.output()
+
+    second = start_dev(processes, folder, port)
+    await second.until_output("Holdfast is at")
+    assert await viewer.wait() == 0
+    events = [json.loads(line) for line in viewer.output().splitlines() if line.startswith("{")]
+    assert [event["attempt"] for event in events if event["type"] == "job.started"] == [1, 2]
+    last_attempt = events[[event.get("attempt") for event in events].index(2) :]
+    assert text_of(last_attempt) == "".join(f"w{i} " for i in range(600))
+
+
 async def test_a_viewer_goes_on_over_the_death_of_the_gateway(processes: Processes, folder: str) -> None:
     port = free_port()
     dev = start_dev(processes, folder, port)
