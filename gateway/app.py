@@ -12,6 +12,7 @@ from gateway.errors import UnexpectedErrors, add_handlers
 from gateway.lifespan import lifespan_of
 from gateway.metrics import CountRequests, Metrics
 from gateway.routes import agents, events, health, jobs, page, sessions
+from gateway.routes.answer_body import AnswerBody
 from gateway.routes.answers import Problem
 from gateway.routes.job_body import JobBody
 from gateway.settings import GatewaySettings
@@ -48,7 +49,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         _, extra = models_json_schema(
-            [(JobBody, "validation"), (Problem, "serialization")], ref_template="#/components/schemas/{model}"
+            [(JobBody, "validation"), (AnswerBody, "validation"), (Problem, "serialization")],
+            ref_template="#/components/schemas/{model}",
         )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(extra["$defs"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, Any, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Query, Request
 
@@ -11,7 +11,6 @@ from gateway.errors import NotAcceptable
 from gateway.limits import read_json
 from gateway.metrics import Metrics
 from gateway.readiness import Readiness
-from gateway.routes.job_body import JobBody, parse_job_body
 from gateway.settings import GatewaySettings
 from gateway.stream.framing import Format, choose
 from gateway.stream.hub import StreamHub
@@ -104,11 +103,11 @@ async def _idempotency_key(
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 
 
-async def _job_body(request: Request, state: GatewayState) -> JobBody:
-    return parse_job_body(await read_json(request, state["settings"].max_body_bytes))
+async def _json_body(request: Request, state: GatewayState) -> Any:
+    return await read_json(request, state["settings"].max_body_bytes)
 
 
-ValidJobBody = Annotated[JobBody, Depends(_job_body)]
+JsonBody = Annotated[Any, Depends(_json_body)]
 
 
 async def _cursor(

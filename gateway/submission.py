@@ -38,26 +38,26 @@ async def submit(state: State, session_id: str, request: JobRequest) -> Submitte
         logger.warning("redis does not answer a submit", session_id=session_id, job_id=job_id, error=repr(error))
         raise LogUnavailable(job_id) from None
     except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull):
-        await _tidy(state["queue"].discard(session_id, job_id, request.agent), job_id)
+        await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
         raise
     state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
     if submitted.replayed:
-        await _tidy(state["queue"].discard(session_id, job_id, request.agent), job_id)
+        await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
     else:
-        await _hasten(state["queue"], session_id, request.agent, submitted)
+        await _start(state["queue"], session_id, request.agent, submitted)
     return submitted
 
 
-async def _hasten(queue: Queue, session_id: str, agent: str, submitted: Submitted) -> None:
+async def _start(queue: Queue, session_id: str, agent: str, submitted: Submitted) -> None:
     """Start the job now, or have its predecessor end now."""
     if submitted.position == 0:
-        await _tidy(queue.ready(session_id, submitted.job_id, agent), submitted.job_id)
+        await hasten(queue.ready(session_id, submitted.job_id, agent), submitted.job_id)
     if submitted.notify is not None:
-        await _tidy(queue.notify(submitted.notify, session_id), submitted.job_id)
+        await hasten(queue.notify(submitted.notify, session_id), submitted.job_id)
 
 
-async def _tidy(call: Awaitable[None], job_id: str) -> None:
-    """A step that only saves time: the log has decided, and the token comes due by itself."""
+async def hasten(call: Awaitable[None], job_id: str) -> None:
+    """Take a step that only saves time: the log has decided, and the job's token comes due by itself."""
     try:
         await call
     except RedisError as error:

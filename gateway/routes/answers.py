@@ -73,6 +73,11 @@ class CancelAnswer(BaseModel):
     status: Annotated[Status, Field(description="When the cancel was written; the end comes as an event")]
 
 
+class AnsweredAnswer(BaseModel):
+    session_id: str
+    job_id: str
+
+
 class DeletedAnswer(BaseModel):
     session_id: str
     status: Literal["deleting"] = "deleting"
@@ -148,9 +153,9 @@ def session_answer(session: SessionState) -> dict[str, Any]:
 
 CODES = {
     400: "cursor_invalid",
-    404: "session_unknown, job_unknown or agent_unknown",
+    404: "session_unknown, job_unknown, agent_unknown or question_unknown",
     406: "not_acceptable",
-    409: "session_busy",
+    409: "session_busy or question_answered",
     413: "body_too_large",
     415: "unsupported_media_type",
     422: "invalid_request, or idempotency_mismatch",

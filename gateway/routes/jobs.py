@@ -11,14 +11,16 @@ from gateway.dependencies import (
     ChosenSession,
     GatewayState,
     IdempotencyKey,
+    JsonBody,
     KnownJob,
     KnownSession,
     State,
-    ValidJobBody,
     authorize,
 )
+from gateway.routes.answer_body import encoded_value, parse_answer_body
 from gateway.routes.answers import (
     AcceptedAnswer,
+    AnsweredAnswer,
     CancelAnswer,
     JobAnswer,
     JobsAnswer,
@@ -26,19 +28,20 @@ from gateway.routes.answers import (
     json_response,
     problems,
 )
-from gateway.routes.job_body import JobBody, job_request
-from gateway.submission import session_for, submit
+from gateway.routes.job_body import job_request, parse_job_body
+from gateway.submission import hasten, session_for, submit
 from shared.sessions import Submitted
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(authorize)])
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobBody"}}},
-    }
-}
+
+
+def _body(model: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": AcceptedAnswer,
@@ -52,22 +55,22 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/v1/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_BODY)
-async def post_job(state: GatewayState, key: IdempotencyKey, body: ValidJobBody) -> Response:
+@router.post("/v1/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
+async def post_job(state: GatewayState, key: IdempotencyKey, body: JsonBody) -> Response:
     """Queue a job in a new session with an unguessable id."""
     return await _accept(state, session_for(key), body, key)
 
 
-@router.post("/v1/sessions/{session_id}/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_BODY)
+@router.post("/v1/sessions/{session_id}/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
 async def post_session_job(
-    state: GatewayState, session_id: ChosenSession, key: IdempotencyKey, body: ValidJobBody
+    state: GatewayState, session_id: ChosenSession, key: IdempotencyKey, body: JsonBody
 ) -> Response:
     """Queue a job in a session, which is made when it is new."""
     return await _accept(state, session_id, body, key)
 
 
-async def _accept(state: State, session_id: str, body: JobBody, key: str | None) -> Response:
-    submitted = await submit(state, session_id, job_request(body, key))
+async def _accept(state: State, session_id: str, body: Any, key: str | None) -> Response:
+    submitted = await submit(state, session_id, job_request(parse_job_body(body), key))
     content = accepted_answer(session_id, submitted)
     headers = {"Location": content["events_url"]}
     if submitted.replayed:
@@ -111,8 +114,26 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
     """Cancel a job. Repeating it is harmless, and so is cancelling a job that has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
     if intent.status not in ENDED:
-        await notify(state, session_id, intent.holder)
+        await hasten(notify(state, session_id, intent.holder), job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
+
+
+@router.post(
+    "/v1/sessions/{session_id}/jobs/{job_id}/answer",
+    status_code=202,
+    response_model=AnsweredAnswer,
+    responses=problems(404, 409, 413, 415, 422, 503),
+    openapi_extra=_body("AnswerBody"),
+)
+async def answer_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob, body: JsonBody) -> Response:
+    """Answer the question that the agent asked. The first answer counts, a later one is 409."""
+    answer = parse_answer_body(body)
+    answered = await state["sessions"].answer(session_id, job_id, answer.question_id, encoded_value(answer))
+    if answered.holder is None:
+        await hasten(state["queue"].ready(session_id, job_id, answered.agent), job_id)
+    else:
+        await hasten(state["queue"].notify(answered.holder, session_id), job_id)
+    return json_response({"session_id": session_id, "job_id": job_id}, 202)
 
 
 async def notify(state: State, session_id: str, holder: str | None) -> None:

@@ -139,6 +139,7 @@ async def test_the_description_names_every_call_and_its_refusals_as_problems(gat
         "/v1/sessions/{session_id}/jobs",
         "/v1/sessions/{session_id}/jobs/{job_id}",
         "/v1/sessions/{session_id}/jobs/{job_id}/cancel",
+        "/v1/sessions/{session_id}/jobs/{job_id}/answer",
         "/v1/sessions/{session_id}/jobs/{job_id}/events",
         "/v1/sessions/{session_id}/events",
         "/v1/sessions/{session_id}/messages",
