@@ -1,0 +1,117 @@
+// The calls of the HTTP contract that the page makes, and their problems in words.
+
+const CALL_TIMEOUT_MS = 15000;
+const RETRY_MS = [500, 1000, 2000, 4000, 8000];
+
+/** What a call was refused with. `transient`: nothing is decided, the same call may be made again. */
+export class Problem extends Error {
+  constructor(status, body = {}, retryAfter_s = null) {
+    super(wordsOf(status, body));
+    this.status = status;
+    this.code = body.code ?? (status ? "http" : "network");
+    this.retryAfter_s = retryAfter_s;
+    this.transient = status === 0 || status === 502 || status === 503 || status === 504;
+  }
+}
+
+function wordsOf(status, body) {
+  if (status === 0) return "The server cannot be reached.";
+  const title = body.title ?? `The server answered ${status}.`;
+  return body.detail && body.detail !== title ? `${title}: ${body.detail}` : title;
+}
+
+async function call(path, { method = "GET", headers = {}, body, signal } = {}) {
+  const timeout = AbortSignal.timeout(CALL_TIMEOUT_MS);
+  let response;
+  let answer;
+  try {
+    response = await fetch(path, { method, headers, body, cache: "no-store", signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
+    answer = await response.json().catch(() => ({}));
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem(0);
+  }
+  if (!response.ok) throw new Problem(response.status, answer, Number(response.headers.get("Retry-After")) || null);
+  return answer;
+}
+
+/** Make a call until its outcome is decided. `waiting(problem)` hears of each failure that is only for now. */
+export async function persist(attempt, { signal, waiting = () => {} } = {}) {
+  for (let failures = 0; ; failures += 1) {
+    try {
+      return await attempt();
+    } catch (problem) {
+      if (!(problem instanceof Problem && problem.transient)) throw problem;
+      waiting(problem);
+      const pause_ms = Math.max(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)], 1000 * (problem.retryAfter_s ?? 0));
+      await pause(pause_ms * (0.75 + Math.random() / 2), signal);
+    }
+  }
+}
+
+function pause(pause_ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, pause_ms);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+}
+
+const sessionPath = (sessionId) => `v1/sessions/${encodeURIComponent(sessionId)}`;
+const jobPath = (sessionId, jobId) => `${sessionPath(sessionId)}/jobs/${encodeURIComponent(jobId)}`;
+
+export const eventsUrl = (sessionId) => `${sessionPath(sessionId)}/events`;
+
+export const agents = async () => (await call("v1/agents")).agents;
+
+export const messages = (sessionId) => call(`${sessionPath(sessionId)}/messages`);
+
+export const jobs = async (sessionId) => (await call(`${sessionPath(sessionId)}/jobs`)).jobs;
+
+export const cancel = (sessionId, jobId) => call(`${jobPath(sessionId, jobId)}/cancel`, { method: "POST" });
+
+/** Queue a job. The same key queues it once, however often this is called. */
+export function submit(sessionId, key, job, signal) {
+  return call(`${sessionPath(sessionId)}/jobs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "Idempotency-Key": key },
+    body: JSON.stringify(job),
+    signal,
+  });
+}
+
+/** Whether the session is still there. Rejects when that cannot be said now. */
+export async function exists(sessionId) {
+  try {
+    await call(sessionPath(sessionId));
+    return true;
+  } catch (problem) {
+    if (problem.status === 404) return false;
+    throw problem;
+  }
+}
+
+/** One job's events from its first on, each with its `id`, until it ends, the caller stops listening or time is up. */
+export async function* jobEvents(sessionId, jobId, timeout_ms) {
+  const stop = new AbortController();
+  try {
+    const response = await fetch(`${jobPath(sessionId, jobId)}/events`, {
+      headers: { Accept: "application/x-ndjson" },
+      cache: "no-store",
+      signal: AbortSignal.any([stop.signal, AbortSignal.timeout(timeout_ms)]),
+    });
+    if (!response.ok) throw new Problem(response.status);
+    const decoder = new TextDecoder();
+    const reader = response.body.getReader();
+    let rest = "";
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+      const lines = (rest + decoder.decode(chunk.value, { stream: true })).split("\n");
+      rest = lines.pop();
+      for (const line of lines) if (line) yield JSON.parse(line);
+    }
+  } finally {
+    stop.abort();
+  }
+}

@@ -1,0 +1,134 @@
+// The form at the bottom: the message, the agent, its options.
+
+import { agents } from "./api.js";
+import { element } from "./dom.js";
+import { keep, recall } from "./memory.js";
+
+const AGENT = "holdfast.agent";
+const OPTIONS = "holdfast.options";
+const LOOK_AGAIN_MS = 2000;
+
+const find = (id) => document.getElementById(id);
+
+/** `on.send({agent, input, options})` gets what is to be sent; the form is empty by then. */
+export class Composer {
+  #form = find("composer");
+  #input = find("input");
+  #agent = find("agent");
+  #send = find("send");
+  #options = find("options");
+  #panel = find("options-panel");
+  #toggle = find("options-toggle");
+  #problem = find("options-problem");
+  #on;
+
+  constructor(on) {
+    this.#on = on;
+    this.#form.addEventListener("submit", (event) => this.#submitted(event));
+    this.#input.addEventListener("input", () => this.#changed());
+    this.#input.addEventListener("keydown", (event) => this.#pressed(event));
+    this.#agent.addEventListener("change", () => keep("localStorage", AGENT, this.#agent.value));
+    this.#toggle.addEventListener("click", () => this.#open(this.#panel.hidden));
+    this.#options.addEventListener("input", () => this.#readOptions());
+    this.#panel.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      this.#open(false);
+      this.#toggle.focus();
+    });
+    this.#options.value = recall("sessionStorage", OPTIONS, "");
+    this.#markOptions();
+    this.lookForAgents();
+  }
+
+  /** Where a finger types, a focus would pull the keyboard up over the answer. */
+  focus() {
+    if (matchMedia("(pointer: fine)").matches) this.#input.focus({ preventScroll: true });
+  }
+
+  /** Put a text that was not sent before whatever has been written since. */
+  restore(text) {
+    this.#input.value = [text, this.#input.value].filter(Boolean).join("\n\n");
+    this.#changed();
+    this.focus();
+  }
+
+  /** Send a text as though it had been written. */
+  say(text) {
+    this.#input.value = text;
+    this.#changed();
+    this.#form.requestSubmit();
+  }
+
+  async lookForAgents() {
+    const offered = await agents().catch(() => null);
+    const names = (offered ?? []).map((agent) => agent.name);
+    if (names.length) this.#offer(names);
+    else if (offered) this.#agent.replaceChildren(element("option", { value: "" }, "No agent is on offer"));
+    if (!names.length) setTimeout(() => this.lookForAgents(), LOOK_AGAIN_MS);
+    this.#agent.disabled = !names.length;
+    this.#changed();
+  }
+
+  #offer(names) {
+    const wanted = [this.#agent.value, recall("localStorage", AGENT), "demo", names[0]];
+    this.#agent.replaceChildren(...names.map((name) => element("option", { value: name }, name)));
+    this.#agent.value = wanted.find((name) => names.includes(name));
+  }
+
+  #changed() {
+    this.#input.rows = 1;
+    const line_px = Number.parseFloat(getComputedStyle(this.#input).lineHeight);
+    this.#input.rows = Math.max(1, Math.min(10, Math.round((this.#input.scrollHeight - 16) / line_px)));
+    this.#send.disabled = !this.#input.value.trim() || !this.#agent.value;
+  }
+
+  #pressed(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    this.#form.requestSubmit();
+  }
+
+  #submitted(event) {
+    event.preventDefault();
+    const input = this.#input.value.trim();
+    const options = this.#readOptions();
+    if (!input || !this.#agent.value) return;
+    if (!options) {
+      this.#open(true);
+      return;
+    }
+    this.#input.value = "";
+    this.#changed();
+    this.focus();
+    this.#on.send({ agent: this.#agent.value, input, options });
+  }
+
+  #open(open) {
+    this.#panel.hidden = !open;
+    this.#toggle.setAttribute("aria-expanded", String(open));
+    if (open) this.#options.focus();
+  }
+
+  /** The options as an object, or null, with the reason shown, when what is written is none. */
+  #readOptions() {
+    const written = this.#options.value.trim();
+    keep("sessionStorage", OPTIONS, this.#options.value);
+    let options = null;
+    try {
+      options = written ? JSON.parse(written) : {};
+    } catch {
+      // shown below
+    }
+    const usable = options !== null && typeof options === "object" && !Array.isArray(options);
+    this.#problem.hidden = usable;
+    this.#problem.textContent = usable ? "" : 'Options are one JSON object, such as {"tokens": 200}.';
+    this.#options.setAttribute("aria-invalid", String(!usable));
+    this.#markOptions();
+    return usable ? options : null;
+  }
+
+  #markOptions() {
+    this.#toggle.classList.toggle("set", this.#options.value.trim() !== "");
+  }
+}

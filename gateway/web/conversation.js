@@ -1,0 +1,251 @@
+// What a session has said, made from its record and its events. No DOM here: the page draws what this holds.
+
+import { newer } from "./feed.js";
+
+const ENDED = new Set(["completed", "failed", "cancelled"]);
+
+/** One job: what was asked, what came of it in the order it came, and how it stands. */
+export class Job {
+  agent = "";
+  status = "queued";
+  attempt = 1;
+  position = null;
+  input = null;
+  items = [];
+  steps = [];
+  usage = [];
+  error = null;
+  result = null;
+  startedAt = null;
+  endedAt = null;
+
+  constructor(id) {
+    this.id = id;
+  }
+
+  get ended() {
+    return ENDED.has(this.status);
+  }
+
+  /** The answer's text, all of it, as the agent wrote it. */
+  get text() {
+    return this.items.filter((item) => item.kind === "text").map((item) => item.text).join("");
+  }
+
+  tool(callId) {
+    return this.items.find((item) => item.kind === "tool" && item.callId === callId);
+  }
+
+  /** Append a delta to the block of text that it continues. A tool or a section in between begins a new block. */
+  grow(kind, event, id) {
+    const { part = 0, agent = null, text } = event;
+    for (let at = this.items.length - 1; at >= 0; at -= 1) {
+      const item = this.items[at];
+      if (item.kind !== "text" && item.kind !== "reasoning") break;
+      // The record does not tell parts: its last block is the one that goes on.
+      const same = item.part === part || item.part === null;
+      if (item.kind === kind && same && item.agent === agent) {
+        item.part = part;
+        item.text += text;
+        return;
+      }
+    }
+    this.items.push({ kind, part, agent, text, id });
+  }
+
+  startTool(callId, name, id) {
+    const tool = { kind: "tool", callId, name, state: "writing", written: "", arguments: undefined, result: undefined, id };
+    this.items.push(tool);
+    return tool;
+  }
+
+  endTool(callId, state, result, truncated) {
+    Object.assign(this.tool(callId) ?? this.startTool(callId, "", null), { state, result, truncated });
+  }
+}
+
+/** A line of the conversation that belongs to no job. */
+export class Notice {
+  constructor(text) {
+    this.text = text;
+  }
+}
+
+/** The jobs of a session in their order, with notices between them. `changed(job)` hears of every change. */
+export class Conversation {
+  turns = [];
+  #jobs = new Map();
+  #changed;
+
+  constructor(changed = () => {}) {
+    this.#changed = changed;
+  }
+
+  get jobs() {
+    return [...this.#jobs.values()];
+  }
+
+  /** The job that is at work, or will be next. */
+  get current() {
+    return this.jobs.find((job) => !job.ended && job.status !== "queued") ?? this.jobs.find((job) => !job.ended);
+  }
+
+  job(id) {
+    return this.#jobs.get(id);
+  }
+
+  ensure(id) {
+    const known = this.#jobs.get(id);
+    if (known) return known;
+    const job = new Job(id);
+    this.#jobs.set(id, job);
+    this.turns.push(job);
+    return job;
+  }
+
+  notice(text) {
+    this.turns.push(new Notice(text));
+  }
+
+  /** Take the session's record: `messages` as they were at one cursor, and then the state of its jobs. */
+  load(messages, states) {
+    for (const state of states) this.#takeState(this.ensure(state.job_id), state);
+    for (const [id, said] of Map.groupBy(messages, (message) => message.job_id)) this.#takeMessages(this.ensure(id), said);
+  }
+
+  #takeState(job, state) {
+    job.agent = state.agent;
+    job.status = state.status;
+    job.attempt = state.attempt || 1;
+    job.position = state.position ?? null;
+    job.startedAt = state.started_at ?? null;
+    job.endedAt = state.ended_at ?? null;
+    job.error = state.error ?? null;
+    job.result = state.result ?? null;
+    job.usage = state.usage ? [state.usage].flat() : [];
+    this.#changed(job);
+  }
+
+  #takeMessages(job, messages) {
+    // What was given to the job ends with its last user message; the rest is the answer.
+    const given = messages.findLastIndex((message) => message.role === "user") + 1;
+    job.input = { messages: messages.slice(0, given) };
+    job.items = [];
+    for (const message of messages.slice(given)) takeMessage(job, message);
+    this.#changed(job);
+  }
+
+  /** Put what a job's own log tells in the place of what the record told. Answers whether the log told all of it. */
+  detail(jobId, events) {
+    const told = new Conversation();
+    for (const event of events) told.apply(event, event.id ?? null);
+    const from = told.job(jobId);
+    if (!from?.ended || events.some((event) => event.type === "gap")) return false;
+    const { items, steps, usage, attempt } = from;
+    Object.assign(this.job(jobId), { items, steps, usage, attempt });
+    this.#changed(this.job(jobId));
+    return true;
+  }
+
+  /** Take one event. Types that say nothing to a reader are passed over. */
+  apply(event, id) {
+    const take = TAKE[event.type];
+    if (!take || !event.job_id) return;
+    const job = this.ensure(event.job_id);
+    const open = !job.ended;
+    take(job, event, id);
+    this.#changed(job);
+    if (open && job.ended) this.#moveUp(job);
+  }
+
+  /** No event tells the others in line that one before them has gone. */
+  #moveUp(gone) {
+    for (const job of this.jobs) {
+      if (job.status !== "queued" || !(job.position > (gone.position ?? 0))) continue;
+      job.position -= 1;
+      this.#changed(job);
+    }
+    gone.position = null;
+  }
+}
+
+/** The words in what a job was given. */
+export function inputText(input) {
+  if (input === null || typeof input === "string") return input ?? "";
+  const messages = Array.isArray(input.messages) ? input.messages : [];
+  return messages.filter((message) => message.role === "user").map((message) => contentText(message.content)).join("\n\n");
+}
+
+function contentText(content) {
+  return typeof content === "string" ? content : JSON.stringify(content, null, 2);
+}
+
+function takeMessage(job, { role, content, agent = null, call_id: callId, tool_calls: calls = [] }) {
+  if (role === "tool") job.endTool(callId, "done", content);
+  else if (content) job.items.push({ kind: "text", part: null, agent, text: content, id: null });
+  for (const call of calls) {
+    Object.assign(job.startTool(call.call_id, call.name, null), { state: "called", arguments: call.arguments });
+  }
+}
+
+const TAKE = {
+  "job.queued"(job, event) {
+    if (job.status === "queued") job.position = event.position;
+  },
+  "job.started"(job, event) {
+    job.status = "running";
+    job.position = 0;
+    job.attempt = event.attempt;
+    job.agent = event.agent;
+    job.startedAt = event.at ?? null;
+    if (event.input !== undefined) job.input = event.input;
+    const kept = (item) => event.discard_from && item.id && newer(event.discard_from, item.id);
+    job.items = job.items.filter(kept);
+    job.steps = job.steps.filter(kept);
+    job.usage = [];
+  },
+  status: (job, event, id) => job.steps.push({ message: event.message, id }),
+  "text.delta": (job, event, id) => job.grow("text", event, id),
+  "reasoning.delta": (job, event, id) => job.grow("reasoning", event, id),
+  "tool.started": (job, event, id) => job.startTool(event.call_id, event.name, id),
+  "tool.arguments.delta"(job, event, id) {
+    (job.tool(event.call_id) ?? job.startTool(event.call_id, "", id)).written += event.delta;
+  },
+  "tool.called"(job, event, id) {
+    const tool = job.tool(event.call_id) ?? job.startTool(event.call_id, event.name, id);
+    Object.assign(tool, { name: event.name, arguments: event.arguments, state: "called" });
+  },
+  "tool.result": (job, event) => job.endTool(event.call_id, "done", event.result, event.truncated),
+  "tool.failed": (job, event) => job.endTool(event.call_id, "failed", event.error, event.truncated),
+  "section.started"(job, event, id) {
+    job.items.push({ kind: "section", title: event.title, index: event.index, open: true, id });
+  },
+  "section.ended"(job, event) {
+    const section = job.items.findLast((item) => item.kind === "section" && item.index === event.index);
+    if (section) section.open = false;
+  },
+  data(job, event, id) {
+    const outline = event.name === "outline" && job.items.find((item) => item.kind === "data" && item.name === "outline");
+    if (outline) outline.value = event.value;
+    else job.items.push({ kind: "data", name: event.name, value: event.value, id });
+  },
+  "question.asked": (job, event, id) => job.items.push({ kind: "note", text: event.prompt, id }),
+  fallback(job, event, id) {
+    job.items.push({ kind: "note", text: `Streaming broke off (${event.reason}). ${event.to} goes on.`, id });
+  },
+  usage: (job, event) => job.usage.push(event),
+  "job.completed"(job, event) {
+    end(job, "completed", event);
+    job.result = event.result ?? null;
+  },
+  "job.failed"(job, event) {
+    end(job, "failed", event);
+    job.error = event.error;
+  },
+  "job.cancelled": (job, event) => end(job, "cancelled", event),
+};
+
+function end(job, status, event) {
+  job.status = status;
+  job.endedAt = event.at ?? job.endedAt;
+}

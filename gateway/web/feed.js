@@ -1,0 +1,162 @@
+// The events of one session over an EventSource that comes back by itself, each accepted once.
+
+export const ORIGIN = "0-0";
+const LOST_AFTER_MS = 600;
+const STEADY_AFTER_MS = 500;
+const BACKOFF_MS = [500, 1000, 2000, 4000, 8000, 15000];
+const REMEMBERED_IDS = 20000;
+
+/** Whether event id `a` is newer than `b`. Ids are `<epoch>-<seq>`, two integers below 2^53. */
+export function newer(a, b) {
+  const [epochA, seqA] = a.split("-").map(Number);
+  const [epochB, seqB] = b.split("-").map(Number);
+  return epochA === epochB ? seqA > seqB : epochA > epochB;
+}
+
+/**
+ * `on.event(event, id)` gets each event once, id null for what the gateway says by itself; `on.state(state)` hears
+ * "connecting", "live", "lost" (after a moment without a connection), "gone" (the session is), "resting" and "closed"; `on.rewind()` that what
+ * is shown may be wrong and must be read anew; `on.exists()` answers, by promise, whether the session is there, or rejects.
+ */
+export class Feed {
+  lastId = ORIGIN;
+  accepted = [];
+  state = "closed";
+  #on;
+  #source = null;
+  #url = "";
+  #timers = {};
+  #failures = 0;
+
+  constructor(on) {
+    this.#on = on;
+  }
+
+  /** Read on after `lastId`. */
+  open(url, lastId) {
+    this.close();
+    this.#url = url;
+    this.#failures = 0;
+    this.lastId = lastId;
+    this.accepted = [];
+    this.#become("connecting");
+    this.#connect();
+  }
+
+  close() {
+    this.#disconnect();
+    this.#become("closed");
+  }
+
+  /** Give the connection up for a new one, because it may be dead without having said so. */
+  reopen() {
+    if (this.state === "closed" || this.state === "gone") return;
+    this.#disconnect();
+    this.#connect();
+  }
+
+  /** Let the connection go while nobody looks, until `reopen`. */
+  rest() {
+    if (this.state !== "live") return;
+    this.#disconnect();
+    this.#become("resting");
+  }
+
+  /** The connection is known to be gone. */
+  lose() {
+    if (!this.#source) return;
+    this.#clear("steady");
+    this.#become("lost");
+  }
+
+  #connect() {
+    const source = new EventSource(`${this.#url}?last_event_id=${this.lastId}`);
+    this.#source = source;
+    source.onopen = () => this.#set("steady", STEADY_AFTER_MS, () => this.#live());
+    source.onmessage = (message) => this.#receive(message);
+    source.onerror = () => this.#failed(source);
+  }
+
+  #disconnect() {
+    this.#source?.close();
+    this.#source = null;
+    for (const name of Object.keys(this.#timers)) this.#clear(name);
+  }
+
+  /** A gateway that stops or has lost its log ends streams too, so a connection counts once it has stood for a moment. */
+  #live() {
+    this.#failures = 0;
+    this.#clear("steady");
+    this.#clear("lost");
+    this.#become("live");
+  }
+
+  #failed(source) {
+    this.#clear("steady");
+    if (!this.#timers.lost) this.#set("lost", LOST_AFTER_MS, () => this.#become("lost"));
+    // The browser itself tries again after all but a refusal.
+    if (source.readyState === EventSource.CLOSED) this.#retry();
+  }
+
+  #retry() {
+    const pause_ms = BACKOFF_MS[Math.min(this.#failures, BACKOFF_MS.length - 1)] * (0.75 + Math.random() / 2);
+    this.#failures += 1;
+    this.#set("retry", pause_ms, async () => {
+      const exists = await this.#on.exists().catch(() => null);
+      if (this.#source?.readyState !== EventSource.CLOSED) return;
+      if (exists) this.#connect();
+      else if (exists === null) this.#retry();
+      else {
+        this.#disconnect();
+        this.#become("gone");
+      }
+    });
+  }
+
+  #receive(message) {
+    const event = JSON.parse(message.data);
+    this.#live();
+    if (event.type === "job.queued") this.#on.event(event, null);
+    else if (event.type === "gap") this.#gap(event);
+    else if (newer(message.lastEventId, this.lastId)) this.#accept(event, message.lastEventId);
+  }
+
+  #accept(event, id) {
+    if (event.from && !newer(event.from, this.lastId)) {
+      this.#on.rewind(); // a run of deltas that begins in what is already shown cannot be cut in two
+      return;
+    }
+    this.lastId = id;
+    this.accepted.push(id);
+    if (this.accepted.length > REMEMBERED_IDS) this.accepted.splice(0, REMEMBERED_IDS / 2);
+    this.#on.event(event, id);
+  }
+
+  #gap(event) {
+    if (event.reason === "lost") {
+      this.#on.rewind();
+      return;
+    }
+    if (event.reason === "expired") this.lastId = ORIGIN;
+    this.#on.event(event, null);
+  }
+
+  #become(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.#on.state(state);
+  }
+
+  #set(name, after_ms, act) {
+    this.#clear(name);
+    this.#timers[name] = setTimeout(() => {
+      delete this.#timers[name];
+      act();
+    }, after_ms);
+  }
+
+  #clear(name) {
+    clearTimeout(this.#timers[name]);
+    delete this.#timers[name];
+  }
+}

@@ -1,0 +1,89 @@
+// Messages on their way. Each has an Idempotency-Key for life, so it is queued once however often it is sent: after a lost
+// answer, after a refresh, or from two clicks.
+
+import { persist, submit } from "./api.js";
+import { inputText } from "./conversation.js";
+import { element, setText } from "./dom.js";
+import { keep, randomName, recall } from "./memory.js";
+
+const STORED = "holdfast.outbox";
+
+/** Sends drawn in `parent`. `on.sent(entry, answer)` and `on.refused(entry, problem)` hear how each came out. */
+export class Outbox {
+  #parent;
+  #on;
+  #entries = [];
+
+  constructor(parent, on) {
+    this.#parent = parent;
+    this.#on = on;
+  }
+
+  send(sessionId, job) {
+    this.#start({ key: randomName(), sessionId, job });
+  }
+
+  /** Go on with what a page before this one did not get to send. */
+  resume() {
+    for (const entry of recall("sessionStorage", STORED, [])) this.#start(entry);
+  }
+
+  /** Show only what goes to this session. */
+  show(sessionId) {
+    for (const entry of this.#entries) entry.node.hidden = entry.sessionId !== sessionId || Boolean(entry.seenAs);
+  }
+
+  /** A job has turned up in the events: it may be one whose 202 is still on its way, which must not be shown twice. */
+  adopt(sessionId, job) {
+    const asked = job.input === null ? null : inputText(job.input);
+    const entry = this.#entries.find(
+      (each) => each.sessionId === sessionId && !each.seenAs && (asked === null || asked === each.job.input),
+    );
+    if (!entry) return;
+    entry.seenAs = job.id;
+    job.input ??= entry.job.input;
+    this.show(sessionId);
+  }
+
+  /** Give up what has not been sent to this session. Answers whether there was anything. */
+  abort(sessionId) {
+    const waiting = this.#entries.filter((entry) => entry.sessionId === sessionId);
+    for (const entry of waiting) entry.stop.abort();
+    return waiting.length > 0;
+  }
+
+  async #start(entry) {
+    this.#add(entry);
+    const { key, sessionId, job, stop, line } = entry;
+    try {
+      const waiting = (problem) => setText(line, `Not sent yet. ${problem.message} Trying again…`);
+      const answer = await persist(() => submit(sessionId, key, job, stop.signal), { signal: stop.signal, waiting });
+      this.#remove(entry);
+      this.#on.sent(entry, answer);
+    } catch (problem) {
+      this.#remove(entry);
+      this.#on.refused(entry, stop.signal.aborted ? null : problem);
+    }
+  }
+
+  #add(entry) {
+    entry.stop = new AbortController();
+    entry.line = element("span", {}, "Sending…");
+    const back = element("button", { type: "button", class: "quiet", click: () => entry.stop.abort() }, "Take back");
+    const words = element("div", { class: "said" }, entry.job.input);
+    entry.node = element("article", { class: "turn sending" }, words, element("p", { class: "waiting" }, entry.line, back));
+    this.#parent.append(entry.node);
+    this.#entries.push(entry);
+    this.#store();
+  }
+
+  #remove(entry) {
+    entry.node.remove();
+    this.#entries.splice(this.#entries.indexOf(entry), 1);
+    this.#store();
+  }
+
+  #store() {
+    keep("sessionStorage", STORED, this.#entries.map(({ key, sessionId, job }) => ({ key, sessionId, job })));
+  }
+}

@@ -1,0 +1,344 @@
+// The page: one session, its conversation, and the wires between what happens and what is seen.
+
+import * as api from "./api.js";
+import { Composer } from "./composer.js";
+import { Conversation, inputText } from "./conversation.js";
+import { element, setText } from "./dom.js";
+import { Feed, newer } from "./feed.js";
+import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
+import { Outbox } from "./outbox.js";
+import { Turns } from "./turns.js";
+
+const DETAILED_JOBS = 10;
+const DETAIL_TIMEOUT_MS = 15000;
+const FIRST_EVENT_TIMEOUT_MS = 5000;
+const AT_END_PX = 48;
+const BACK_SHOWN_MS = 2500;
+const REST_AFTER_MS = 30000;
+const IDEAS = ["Write a short report about the tides", "Plan a quiet week of dinners", "Explain how a message queue works"];
+const CONNECTION = {
+  connecting: "Connecting",
+  live: "Connected",
+  lost: "Disconnected",
+  resting: "Resting",
+  gone: "Session ended",
+  closed: "Ready",
+};
+const GAPS = {
+  trimmed: "Some of what was said here is no longer kept.",
+  expired: "What was said here before is no longer kept.",
+};
+
+const find = (id) => document.getElementById(id);
+const log = find("log");
+
+let sessionId = "";
+let untold = ""; // a session id made here, which the server has not heard of
+let conversation = new Conversation();
+let generation = 0;
+let stopping = null;
+let atEnd = true;
+let wasLost = false;
+let frame = 0;
+const dirty = new Set();
+
+const feed = new Feed({ event: take, state: showConnection, rewind: load, exists: () => api.exists(sessionId) });
+const turns = new Turns(find("turns"), cancel);
+const outbox = new Outbox(find("outbox"), { sent, refused });
+const composer = new Composer({ send });
+const otherTabs = new BroadcastChannel("holdfast");
+
+// ---------------------------------------------------------------------------------------------- the session
+
+/** Show the session that the address names, or a new one. */
+function enter() {
+  const named = /^#([A-Za-z0-9_-]{1,128})$/.exec(location.hash)?.[1];
+  sessionId = named ?? (untold = randomName());
+  if (!named) history.replaceState(null, "", `#${sessionId}`);
+  begin([], []);
+  outbox.show(sessionId);
+  if (sessionId === untold) rest();
+  else load();
+  composer.focus();
+}
+
+/** Nothing was posted to this session yet: there is nothing to read. */
+function rest() {
+  generation += 1;
+  feed.close();
+  showConnection("closed");
+  find("empty").hidden = false;
+}
+
+function begin(messages, states) {
+  conversation = new Conversation(changed);
+  dirty.clear();
+  turns.clear();
+  conversation.load(messages, states);
+  for (const job of conversation.jobs) job.input ??= rememberedInput(job.id);
+  draw();
+}
+
+/** Read the session's record, then its events from there on. */
+async function load() {
+  const mine = ++generation;
+  feed.close();
+  try {
+    const record = await api.persist(() => read(sessionId), { waiting: () => showConnection("lost") });
+    if (mine !== generation) return;
+    begin(record.messages, record.states);
+    feed.open(api.eventsUrl(sessionId), record.start);
+    await detail(mine);
+  } catch (problem) {
+    if (mine !== generation) return;
+    rest();
+    if (problem.status !== 404) showProblem(problem.message);
+  }
+}
+
+/** The messages first and the states after: what ends in between is told by an event after the messages' cursor. */
+async function read(id) {
+  const { messages, cursor } = await api.messages(id);
+  const states = await api.jobs(id);
+  const running = states.find((state) => state.status === "running" || state.status === "waiting");
+  const before = running ? await beforeStart(id, running.job_id) : null;
+  return { messages, states, start: before !== null && newer(cursor, before) ? before : cursor };
+}
+
+/** The id before a running job's first event. Read from there, the answer comes with all that messages leave out. */
+async function beforeStart(id, jobId) {
+  try {
+    for await (const event of api.jobEvents(id, jobId, FIRST_EVENT_TIMEOUT_MS)) {
+      if (event.type === "job.started") return event.prev ?? null;
+      if (event.type === "gap") return null;
+    }
+  } catch {
+    // then the answer goes on from the messages
+  }
+  return null;
+}
+
+/** Messages hold no thoughts, steps or sections: read the latest answers again from their logs, while these are kept. */
+async function detail(mine) {
+  const ended = conversation.jobs.filter((job) => job.ended).slice(-DETAILED_JOBS).reverse();
+  for (const { id } of ended) {
+    const events = [];
+    try {
+      for await (const event of api.jobEvents(sessionId, id, DETAIL_TIMEOUT_MS)) events.push(event);
+    } catch {
+      continue;
+    }
+    if (mine !== generation) return;
+    conversation.detail(id, events);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- events
+
+function take(event, id) {
+  if (event.type === "gap") conversation.notice(GAPS[event.reason] ?? GAPS.trimmed);
+  if (event.type === "session.deleted") {
+    feed.close();
+    showConnection("gone");
+    conversation.notice("This conversation was deleted.");
+  }
+  const known = conversation.job(event.job_id);
+  conversation.apply(event, id);
+  const job = conversation.job(event.job_id);
+  if (job && !known) introduce(job);
+  if (event.type === "job.started") forgetInput(event.job_id);
+  if (job?.ended && known && event.type.startsWith("job.")) announceEnd(job);
+  changed(job);
+}
+
+function introduce(job) {
+  outbox.adopt(sessionId, job);
+  job.input ??= rememberedInput(job.id);
+}
+
+function announceEnd(job) {
+  const words = { completed: "The answer is complete.", failed: "The answer failed.", cancelled: "The answer was stopped." };
+  setText(find("announcer"), words[job.status]);
+}
+
+// ---------------------------------------------------------------------------------------------- sending and stopping
+
+function send(job) {
+  atEnd = true;
+  find("problem").hidden = true;
+  find("empty").hidden = true;
+  outbox.send(sessionId, job);
+  outbox.show(sessionId);
+  changed();
+}
+
+function sent(entry, answer) {
+  rememberInput(answer.job_id, entry.job.input);
+  otherTabs.postMessage(entry.sessionId);
+  if (untold === entry.sessionId) untold = "";
+  if (entry.sessionId !== sessionId) return;
+  const job = conversation.ensure(answer.job_id);
+  if (job.status === "queued") Object.assign(job, { agent: entry.job.agent, position: answer.position });
+  job.input ??= entry.job.input;
+  changed(job);
+  if (feed.state === "closed" || feed.state === "gone") load();
+}
+
+function refused(entry, problem) {
+  if (entry.sessionId === sessionId) composer.restore(entry.job.input);
+  if (problem) showProblem(problem.message);
+  changed();
+}
+
+async function cancel(job) {
+  stopping = job.id;
+  changed(job);
+  try {
+    await api.persist(() => api.cancel(sessionId, job.id), { waiting: (problem) => showProblem(problem.message) });
+    find("problem").hidden = true;
+  } catch (problem) {
+    stopping = null;
+    showProblem(problem.message);
+    changed(job);
+  }
+}
+
+function stop() {
+  if (outbox.abort(sessionId)) return;
+  const job = conversation.current;
+  if (job && stopping !== job.id) cancel(job);
+}
+
+// ---------------------------------------------------------------------------------------------- what is seen
+
+/** Note that a job has changed. However many changes there are, the page is drawn once a frame. */
+function changed(job) {
+  if (job) dirty.add(job);
+  frame ||= requestAnimationFrame(draw);
+}
+
+function draw() {
+  cancelAnimationFrame(frame);
+  frame = 0;
+  turns.render(conversation.turns, dirty);
+  dirty.clear();
+  if (conversation.turns.length) find("empty").hidden = true;
+  drawStop();
+  drawTitle();
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+function drawStop() {
+  const job = conversation.current;
+  const button = find("stop");
+  button.hidden = !job;
+  button.disabled = Boolean(job) && stopping === job.id;
+  setText(button.firstChild, button.disabled ? "Stopping… " : "Stop ");
+}
+
+function drawTitle() {
+  const [first] = conversation.jobs;
+  const words = inputText(first?.input ?? null).slice(0, 60);
+  const title = words ? `${words} · Holdfast` : "Holdfast";
+  document.title = conversation.current ? `● ${title}` : title;
+}
+
+function showConnection(state) {
+  find("connection").dataset.state = state;
+  setText(find("connection-text"), CONNECTION[state]);
+  const banner = find("banner");
+  if (state === "lost") {
+    wasLost = true;
+    banner.dataset.kind = "lost";
+    setText(banner, "The connection is gone. Whatever is being written is kept; this page is trying to come back.");
+    banner.hidden = false;
+  } else if (state === "live" && wasLost) {
+    wasLost = false;
+    banner.dataset.kind = "back";
+    setText(banner, "Connected again.");
+    setTimeout(() => (banner.hidden ||= !wasLost), BACK_SHOWN_MS);
+  } else if (state === "gone" || state === "closed") {
+    wasLost = false;
+    banner.hidden = true;
+  }
+}
+
+function showProblem(words) {
+  setText(find("problem"), words);
+  find("problem").hidden = false;
+}
+
+// ---------------------------------------------------------------------------------------------- wiring
+
+find("ideas").append(...IDEAS.map((idea) => element("li", {}, element("button", { type: "button", click: () => composer.say(idea) }, idea))));
+
+find("new").addEventListener("click", () => {
+  untold = randomName();
+  location.hash = untold;
+});
+
+find("stop").addEventListener("click", () => {
+  stop();
+  composer.focus();
+});
+
+find("jump").addEventListener("click", () => {
+  log.scrollTop = log.scrollHeight;
+  composer.focus();
+});
+
+log.addEventListener("scroll", () => {
+  atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < AT_END_PX;
+  find("jump").hidden = atEnd;
+});
+
+// What grows the composer must not push the end of the answer out of sight.
+new ResizeObserver(() => {
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}).observe(log);
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") stop();
+});
+
+window.addEventListener("hashchange", enter);
+window.addEventListener("offline", () => feed.lose());
+window.addEventListener("online", () => feed.reopen());
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) feed.reopen();
+});
+
+// A browser allows few connections to one host: tabs that nobody looks at give theirs back while nothing happens.
+let restTimer = 0;
+let hiddenSince = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(restTimer);
+  if (document.hidden) {
+    hiddenSince = Date.now();
+    restTimer = setTimeout(() => conversation.current || feed.rest(), REST_AFTER_MS);
+  } else if (Date.now() - hiddenSince > REST_AFTER_MS) {
+    feed.reopen(); // it may have died in its sleep
+  }
+});
+
+otherTabs.addEventListener("message", ({ data }) => {
+  if (data !== sessionId) return;
+  if (feed.state === "closed") load();
+  else if (feed.state === "resting") feed.reopen();
+});
+
+Object.defineProperty(window, "holdfast", {
+  value: Object.freeze({
+    get lastId() {
+      return feed.lastId;
+    },
+    get accepted() {
+      return [...feed.accepted];
+    },
+    text: (jobId) => conversation.job(jobId)?.text ?? null,
+  }),
+});
+
+enter();
+outbox.resume();
+outbox.show(sessionId);

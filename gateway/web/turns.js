@@ -1,0 +1,312 @@
+// Draws a conversation. Each view holds on to its nodes and changes only what differs from the frame before.
+
+import { inputText, Notice } from "./conversation.js";
+import { element, growText, setText } from "./dom.js";
+import { Markdown } from "./markdown.js";
+
+/** The turns of a conversation inside `parent`. `cancel(job)` is called for a job in line that is taken back. */
+export class Turns {
+  #parent;
+  #cancel;
+  #views = new Map();
+
+  constructor(parent, cancel) {
+    this.#parent = parent;
+    this.#cancel = cancel;
+  }
+
+  clear() {
+    this.#views.clear();
+    this.#parent.replaceChildren();
+  }
+
+  /** Draw `dirty`, a set of jobs that have changed, and whatever turn is not there yet. */
+  render(turns, dirty) {
+    for (const turn of turns) {
+      let view = this.#views.get(turn);
+      if (!view) {
+        view = turn instanceof Notice ? new NoticeView(turn) : new JobView(turn, this.#cancel);
+        this.#views.set(turn, view);
+        this.#parent.append(view.root);
+        view.render();
+      } else if (dirty.has(turn)) {
+        view.render();
+      }
+    }
+  }
+}
+
+class NoticeView {
+  constructor(notice) {
+    this.root = element("p", { class: "notice" }, notice.text);
+  }
+
+  render() {}
+}
+
+class JobView {
+  #job;
+  #items = [];
+  #said = element("div", { class: "said" });
+  #waiting;
+  #place = element("span");
+  #taken = element("p", { class: "notice", hidden: true });
+  #steps = element("details", { class: "steps", hidden: true }, element("summary"), element("ol"));
+  #flow = element("div", { class: "flow" });
+  #live = element("p", { class: "live", hidden: true }, element("span", { class: "pulse" }), element("span"));
+  #end = element("div", { class: "end", hidden: true });
+
+  constructor(job, cancel) {
+    this.#job = job;
+    const back = element("button", { type: "button", class: "quiet", click: () => cancel(job) }, "Take back");
+    this.#waiting = element("p", { class: "waiting", hidden: true }, this.#place, back);
+    const answer = element("div", { class: "answer" }, this.#taken, this.#steps, this.#flow, this.#live, this.#end);
+    this.root = element("article", { class: "turn", "data-job": job.id }, this.#said, this.#waiting, answer);
+  }
+
+  render() {
+    const job = this.#job;
+    this.root.dataset.status = job.status;
+    // A screen reader reads the answer once it is whole, not token by token.
+    this.root.setAttribute("aria-busy", String(!job.ended));
+    setText(this.#said, inputText(job.input));
+    this.#said.hidden = !this.#said.textContent;
+    this.#renderPlace();
+    this.#taken.hidden = job.attempt < 2;
+    setText(this.#taken, `Another worker took over and began again (attempt ${job.attempt}).`);
+    this.#renderSteps();
+    this.#renderItems();
+    this.#renderLive();
+    this.#renderEnd();
+  }
+
+  #renderPlace() {
+    const { status, position } = this.#job;
+    this.#waiting.hidden = status !== "queued";
+    const place = { 0: "Waiting for a worker", 1: "Next in line" }[position ?? 0] ?? `In line, ${position} ahead`;
+    setText(this.#place, place);
+  }
+
+  #renderSteps() {
+    const { steps } = this.#job;
+    const [summary, list] = this.#steps.children;
+    this.#steps.hidden = !steps.length;
+    if (list.childElementCount > steps.length) list.replaceChildren();
+    setText(summary, steps.length === 1 ? "1 step" : `${steps.length} steps`);
+    for (const step of steps.slice(list.childElementCount)) list.append(element("li", {}, step.message));
+  }
+
+  #renderItems() {
+    const { items } = this.#job;
+    const same = this.#items.findIndex((view, index) => view.item !== items[index]);
+    if (same >= 0) for (const view of this.#items.splice(same)) view.root.remove();
+    for (const [index, item] of items.entries()) {
+      if (!this.#items[index]) {
+        this.#items[index] = new VIEWS[item.kind](item);
+        this.#flow.append(this.#items[index].root);
+      }
+      this.#items[index].render(this.#job, index === items.length - 1);
+    }
+  }
+
+  #renderLive() {
+    const job = this.#job;
+    this.#live.hidden = job.ended || job.status === "queued";
+    setText(this.#live.lastChild, doingOf(job));
+  }
+
+  #renderEnd() {
+    const job = this.#job;
+    this.#end.hidden = !job.ended;
+    if (!job.ended) return;
+    const facts = element("p", { class: "facts" }, factsOf(job).join(" · "));
+    if (job.text) facts.append(copyButton(() => job.text));
+    this.#end.replaceChildren(...[outcomeOf(job), facts].filter(Boolean));
+  }
+}
+
+/** What a job is at, in its own words if it has said any. */
+function doingOf(job) {
+  if (job.status === "waiting") return "Waiting for your answer";
+  return job.steps.at(-1)?.message ?? { text: "Writing…", reasoning: "Thinking…" }[job.items.at(-1)?.kind] ?? "Working…";
+}
+
+function outcomeOf(job) {
+  if (job.status === "cancelled") return element("p", { class: "outcome" }, "Stopped.");
+  if (job.status === "failed") {
+    const { code = "", message = "It failed." } = job.error ?? {};
+    return element("p", { class: "outcome error", role: "alert" }, element("strong", {}, "This did not work. "), message, element("code", {}, code));
+  }
+  if (!job.items.length && job.result != null) return valueNode(job.result);
+  return job.items.length ? null : element("p", { class: "outcome" }, "There is no answer to show.");
+}
+
+function factsOf(job) {
+  const sum = (field) => job.usage.reduce((total, usage) => total + (usage[field] ?? 0), 0);
+  const models = [...new Set(job.usage.map((usage) => usage.model).filter(Boolean))];
+  const facts = [job.agent, ...models.filter((model) => model !== job.agent)];
+  if (job.endedAt - job.startedAt >= 100) facts.push(durationOf(job.endedAt - job.startedAt));
+  if (job.usage.length) facts.push(`${sum("input_tokens").toLocaleString()} tokens in, ${sum("output_tokens").toLocaleString()} out`);
+  return facts.filter(Boolean);
+}
+
+function durationOf(time_ms) {
+  const time_s = time_ms / 1000;
+  if (time_s < 60) return `${time_s.toFixed(1)} s`;
+  return `${Math.floor(time_s / 60)} min ${Math.round(time_s % 60)} s`;
+}
+
+function copyButton(textOf) {
+  const button = element("button", { type: "button", class: "quiet", click: copy }, "Copy");
+  async function copy() {
+    const copied = await navigator.clipboard?.writeText(textOf()).then(() => true, () => false);
+    setText(button, copied ? "Copied" : "Not allowed here");
+    setTimeout(() => setText(button, "Copy"), 1500);
+  }
+  return button;
+}
+
+class TextView {
+  constructor(item) {
+    this.item = item;
+    const body = element("div", { class: "markdown" });
+    this.root = element("div", {}, item.agent && element("p", { class: "speaker" }, item.agent), body);
+    this.markdown = new Markdown(body);
+  }
+
+  render() {
+    if (this.drawn === this.item.text.length) return;
+    this.drawn = this.item.text.length;
+    this.markdown.update(this.item.text);
+  }
+}
+
+class ReasoningView {
+  constructor(item) {
+    this.item = item;
+    this.summary = element("summary");
+    this.body = element("p");
+    this.root = element("details", { class: "reasoning" }, this.summary, this.body);
+  }
+
+  render(job, last) {
+    const going = last && !job.ended;
+    setText(this.summary, going ? "Thinking…" : "Thoughts");
+    this.root.classList.toggle("going", going);
+    growText(this.body, this.item.text);
+  }
+}
+
+const TOOL_STATES = { writing: "preparing", called: "running", done: "done", failed: "failed" };
+
+class ToolView {
+  constructor(item) {
+    this.item = item;
+    this.name = element("strong");
+    this.preview = element("code", { class: "preview" });
+    this.state = element("span", { class: "state" });
+    this.given = element("pre", { tabindex: "0" });
+    this.result = element("pre", { tabindex: "0" });
+    this.resultPart = element("div", { hidden: true }, element("h3", {}, "Result"), this.result);
+    const body = element("div", { class: "body" }, element("h3", {}, "Arguments"), this.given, this.resultPart);
+    this.root = element("details", { class: "tool" }, element("summary", {}, this.name, this.preview, this.state), body);
+  }
+
+  render(job) {
+    const { name, state, written, arguments: given, result, truncated } = this.item;
+    const shown = job.ended && (state === "writing" || state === "called") ? "not finished" : TOOL_STATES[state];
+    this.root.dataset.state = shown;
+    setText(this.name, name);
+    setText(this.state, shown);
+    growText(this.preview, given === undefined ? written : JSON.stringify(given));
+    growText(this.given, given === undefined ? written : JSON.stringify(given, null, 2));
+    if (result === undefined || this.resultPart.hidden === false) return;
+    this.resultPart.hidden = false;
+    setText(this.result, textOf(result) + (truncated ? "\n… cut off here; the agent was given all of it" : ""));
+  }
+}
+
+class SectionView {
+  constructor(item) {
+    this.item = item;
+    this.root = element("h3", { class: "section" }, item.title);
+  }
+
+  render(job) {
+    this.root.classList.toggle("going", this.item.open && !job.ended);
+  }
+}
+
+class DataView {
+  constructor(item) {
+    this.item = item;
+    this.title = element("summary", {}, titleOf(item.name));
+    this.body = element("div", { class: "body" });
+    this.root = element("details", { class: "data", open: item.name === "outline" }, this.title, this.body);
+  }
+
+  render(job) {
+    if (this.shown !== this.item.value) this.body.replaceChildren(valueNode(this.item.value));
+    this.shown = this.item.value;
+    if (this.item.name === "outline") markOutline(this.body, job);
+  }
+}
+
+class NoteView {
+  constructor(item) {
+    this.item = item;
+    this.root = element("p", { class: "notice" }, item.text);
+  }
+
+  render() {}
+}
+
+const VIEWS = {
+  text: TextView,
+  reasoning: ReasoningView,
+  tool: ToolView,
+  section: SectionView,
+  data: DataView,
+  note: NoteView,
+};
+
+/** Mark which entries of an outline are written, and which one is being written. */
+function markOutline(body, job) {
+  const entries = body.querySelectorAll(":scope > ol > li");
+  const sections = job.items.filter((item) => item.kind === "section");
+  entries.forEach((entry, index) => {
+    const section = sections.find((each) => each.title === entry.textContent) ?? sections[index];
+    entry.dataset.state = !section ? "ahead" : section.open && !job.ended ? "going" : "done";
+  });
+}
+
+/** Any JSON value as nodes: a list of words as a list, rows as a table, the rest as JSON. */
+function valueNode(value) {
+  const entries = Array.isArray(value) ? value : (value?.sections ?? value?.items);
+  if (Array.isArray(entries) && entries.length) {
+    const words = entries.map((entry) => (typeof entry === "string" ? entry : entry?.title));
+    if (words.every((word) => typeof word === "string")) return element("ol", {}, ...words.map((word) => element("li", {}, word)));
+    if (entries.every(isFlat)) return tableNode(entries);
+  }
+  return element("pre", { tabindex: "0" }, textOf(value));
+}
+
+function isFlat(row) {
+  return row !== null && typeof row === "object" && Object.values(row).every((cell) => cell === null || typeof cell !== "object");
+}
+
+function tableNode(rows) {
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const line = (cells, tag) => element("tr", {}, ...cells.map((cell) => element(tag, {}, cell)));
+  const body = rows.map((row) => line(columns.map((column) => String(row[column] ?? "")), "td"));
+  return element("div", { class: "table", tabindex: "0" }, element("table", {}, element("thead", {}, line(columns, "th")), element("tbody", {}, ...body)));
+}
+
+function textOf(value) {
+  return typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "");
+}
+
+function titleOf(name) {
+  const words = String(name).replaceAll(/[_-]+/g, " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
