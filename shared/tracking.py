@@ -67,6 +67,7 @@ class TrackingConnection(asyncio.Protocol):
         except BaseException:
             connection.abort()
             raise
+        connection._check()
         return connection
 
     @property
@@ -94,7 +95,6 @@ class TrackingConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._check()
 
     def data_received(self, data: bytes) -> None:
         self._heard = True

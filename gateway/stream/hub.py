@@ -89,6 +89,8 @@ class StreamHub:
 
     def end_all(self) -> None:
         """Refuse what comes from now on, and tell every viewer when to come again."""
+        if self.draining:
+            return
         self.draining = True
         for viewer in tuple(self._viewers):
             viewer.farewell(viewer.wish.form.farewell(retry_ms()))

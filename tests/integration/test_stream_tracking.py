@@ -1,0 +1,167 @@
+"""The connection that hears which keys changed, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from shared.tracking import TrackingConnection, TrackingLost, TrackingRefused
+from tests.support.process import until
+from tests.support.redis_server import RedisServer
+
+
+class Ear:
+    """Notes what the connection tells."""
+
+    def __init__(self) -> None:
+        self.heard: list[list[bytes] | None] = []
+        self.losses = 0
+
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        self.heard.append(keys)
+
+    def drained(self) -> None:
+        pass
+
+    def lost(self) -> None:
+        self.losses += 1
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+async def connection(redis_url: str, ear: Ear) -> AsyncIterator[TrackingConnection]:
+    connection = await TrackingConnection.open(redis_url, ear, deadline_s=5)
+    yield connection
+    connection.abort()
+
+
+@pytest.fixture
+def other(redis_url: str) -> redis.Redis:
+    return redis.Redis.from_url(redis_url)
+
+
+def guarded(server: RedisServer) -> RedisServer:
+    """The server wants the password `secret` from now on."""
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("requirepass", "secret")
+    return server
+
+
+async def test_a_read_key_that_changes_is_told_once_and_again_after_the_next_read(
+    connection: TrackingConnection, ear: Ear, other: redis.Redis
+) -> None:
+    for _ in range(2):
+        ear.heard.clear()
+        await connection.ask("XREAD", "STREAMS", "k", "0-0")
+        other.xadd("k", {"a": 1})
+        other.xadd("k", {"a": 2})
+        await until(lambda: bool(ear.heard))
+        await connection.ask("PING")
+        assert ear.heard == [[b"k"]]
+
+
+async def test_a_flushed_server_is_told_as_all_keys(
+    connection: TrackingConnection, ear: Ear, other: redis.Redis
+) -> None:
+    await connection.ask("XREAD", "STREAMS", "k", "0-0")
+    other.flushall()
+    await until(lambda: None in ear.heard)
+
+
+async def test_every_reply_reaches_its_own_command_while_notices_come_in_between(
+    connection: TrackingConnection, ear: Ear, other: redis.Redis
+) -> None:
+    replies: list[tuple[int, Any]] = []
+
+    def keep(number: int) -> Callable[[Any], None]:
+        return lambda reply: replies.append((number, reply))
+
+    for number in range(2000):
+        connection.call(keep(number), "XREAD", "STREAMS", f"k{number % 7}", "0-0")
+        connection.call(keep(number), "ECHO", str(number))
+        if number % 50 == 0:
+            other.xadd(f"k{number % 7}", {"n": number})
+            await asyncio.sleep(0)
+    await connection.ask("PING")
+    echoes = [(number, reply) for number, reply in replies if isinstance(reply, bytes)]
+    assert echoes == [(number, str(number).encode()) for number in range(2000)]
+    assert ear.heard
+
+
+async def test_an_error_is_the_reply_to_its_command_and_to_no_other(connection: TrackingConnection) -> None:
+    wrong, right = await asyncio.gather(connection.ask("XADD", "k"), connection.ask("ECHO", "a"))
+    assert "wrong number of arguments" in str(wrong)
+    assert isinstance(wrong, Exception)
+    assert right == b"a"
+
+
+async def test_commands_without_a_reply_get_the_loss_when_the_server_dies(
+    redis_server: Callable[..., RedisServer], ear: Ear
+) -> None:
+    server = redis_server()
+    connection = await TrackingConnection.open(server.url, ear, deadline_s=30)
+    waiting = asyncio.create_task(connection.ask("XREAD", "BLOCK", "0", "STREAMS", "k", "0-0"))
+    await asyncio.sleep(0)
+    server.kill()
+    assert isinstance(await asyncio.wait_for(waiting, 10), TrackingLost)
+    assert isinstance(await connection.ask("PING"), TrackingLost)
+    assert (ear.losses, connection.alive) == (1, False)
+
+
+async def test_a_server_that_falls_silent_is_given_up(redis_server: Callable[..., RedisServer], ear: Ear) -> None:
+    server = redis_server()
+    connection = await TrackingConnection.open(server.url, ear, deadline_s=0.2)
+    server.stop()
+    await until(lambda: ear.losses == 1)
+    assert not connection.alive
+    with pytest.raises(TimeoutError):
+        await TrackingConnection.open(server.url, ear, deadline_s=0.2)
+    server.cont()
+
+
+async def test_an_idle_connection_to_a_server_that_answers_is_kept(redis_url: str, ear: Ear) -> None:
+    connection = await TrackingConnection.open(redis_url, ear, deadline_s=0.1)
+    await asyncio.sleep(0.5)
+    assert (connection.alive, ear.losses) == (True, 0)
+    connection.abort()
+
+
+@pytest.mark.parametrize("credentials", ["", "someone:wrong@", ":wrong@"])
+async def test_a_server_that_refuses_is_no_connection(
+    redis_server: Callable[..., RedisServer], ear: Ear, credentials: str
+) -> None:
+    server = guarded(redis_server())
+    with pytest.raises(TrackingRefused):
+        await TrackingConnection.open(server.url.replace("//", f"//{credentials}"), ear, deadline_s=5)
+
+
+async def test_password_and_database_of_the_url_are_used(redis_server: Callable[..., RedisServer], ear: Ear) -> None:
+    server = guarded(redis_server())
+    url = server.url.replace("//", "//:secret@").replace("/0", "/3")
+    connection = await TrackingConnection.open(url, ear, deadline_s=5)
+    assert b"db=3" in await connection.ask("CLIENT", "INFO")
+    connection.abort()
+
+
+async def test_a_unix_socket_is_an_address_too(
+    redis_server: Callable[..., RedisServer], ear: Ear, tmp_path: Path
+) -> None:
+    path = tmp_path / "s"
+    redis_server(unixsocket=str(path))
+    connection = await TrackingConnection.open(f"unix://{path}", ear, deadline_s=5)
+    assert await connection.ask("ECHO", "a") == b"a"
+    connection.abort()
+
+
+async def test_nothing_listening_is_an_os_error(ear: Ear) -> None:
+    with pytest.raises(OSError):
+        await TrackingConnection.open("redis://127.0.0.1:1/0", ear, deadline_s=5)

@@ -1,0 +1,127 @@
+"""Event streams alone, on a real port: a hub with limits of the test's own behind two plain routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.stream.framing import choose
+from gateway.stream.hub import StreamHub, StreamLimits
+from gateway.stream.protocol import StreamProtocol
+from gateway.stream.response import EventStream
+from shared.event_log import EventLog
+from shared.ids import parse_cursor
+from shared.redis import connect
+from shared.sessions import Sessions
+from shared.settings import CommonSettings
+from tests.support.process import until
+from tests.support.sse import Frame, SseStream
+
+Wanted = Callable[[Frame], bool]
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Serves `/<session>` and `/<session>/<job>`. `server` stops at the end of the block or before."""
+
+    hub: StreamHub
+    server: uvicorn.Server
+    serving: asyncio.Task[None]
+    port: int
+
+    def url(self, session_id: str = "s", job_id: str = "", **query: str) -> str:
+        path = "/".join(part for part in (session_id, job_id) if part)
+        return f"http://127.0.0.1:{self.port}/{path}?" + "&".join(f"{name}={value}" for name, value in query.items())
+
+    def open(self, session_id: str = "s", job_id: str = "", cursor: str | None = None, **query: str) -> SseStream:
+        return SseStream(self.url(session_id, job_id, **query), last_event_id=cursor)
+
+
+@contextlib.asynccontextmanager
+async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIterator[Streams]:
+    """Serve streams until the block ends."""
+    redis = connect(redis_url, max_connections=16, socket_timeout_s=2)
+    sessions = Sessions(redis, CommonSettings())
+    hub = StreamHub(redis_url, EventLog(redis), sessions, limits)
+
+    async def answer(request: Request) -> Response:
+        session_id, job_id = request.path_params["session_id"], request.path_params.get("job_id")
+        given = request.headers.get("last-event-id")
+        return EventStream(
+            hub,
+            session_id,
+            cursor=parse_cursor(given) if given else None,
+            from_now=request.query_params.get("from") == "now",
+            raw=request.query_params.get("raw") == "true",
+            format=choose(request.headers.get("accept")),
+            job=None if job_id is None else await sessions.job(session_id, job_id),
+        )
+
+    app = Starlette(routes=[Route("/{session_id}", answer), Route("/{session_id}/{job_id}", answer)])
+    config = uvicorn.Config(
+        app, port=0, http=StreamProtocol, log_config=None, lifespan="off", timeout_graceful_shutdown=10
+    )
+    server = uvicorn.Server(config)
+    hub.start()
+    serving = asyncio.create_task(server._serve())
+    await until(lambda: server.started or serving.done())
+    try:
+        yield Streams(hub, server, serving, server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        await serving
+        await hub.close()
+        await redis.aclose()
+
+
+async def ids_until(stream: SseStream, last: str) -> list[str]:
+    """The ids of the events up to that one."""
+    return [frame.id for frame in await frames_until(stream, lambda frame: frame.id == last)]
+
+
+async def frames_until(stream: SseStream, wanted: Wanted) -> list[Frame]:
+    """The frames up to the first that is wanted."""
+    frames: list[Frame] = []
+    async for frame in stream:
+        frames.append(frame)
+        if wanted(frame):
+            return frames
+    raise AssertionError(f"the stream ended before that; it had {frames[-3:]}")
+
+
+class Deaf:
+    """A client that asks for a stream and reads nothing until it is told to, with the smallest of receive buffers."""
+
+    def __init__(self, url: str) -> None:
+        host, _, path = url.removeprefix("http://").partition("/")
+        name, _, port = host.partition(":")
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.connect((name, int(port)))
+        self._socket.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        self._socket.setblocking(False)
+
+    async def read(self) -> bytes:
+        """What comes next; b"" when the server has ended or dropped the connection."""
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 65536), 30)
+        except ConnectionResetError:
+            return b""
+
+    async def read_all(self) -> bytes:
+        received = bytearray()
+        while chunk := await self.read():
+            received += chunk
+        return bytes(received)
+
+    def close(self) -> None:
+        self._socket.close()

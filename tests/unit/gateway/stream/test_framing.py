@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.stream.framing import NDJSON, SSE, Batch, choose, until_deleted
+from shared.event_log import Entry, Gap
+from shared.ids import ORIGIN, EventId
+from tests.support.sse import Frame, SseParser
+
+EPOCH = 1763683200123
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def entry(seq: int, body: bytes, job_id: str = "j1", kind: str = "text.delta") -> Entry:
+    return Entry(EventId(EPOCH, seq), kind, job_id, body, None)
+
+
+def text(seq: int, job_id: str = "j1") -> Entry:
+    body = orjson.dumps({"type": "text.delta", "job_id": job_id, "text": f"w{seq}", "part": 0})
+    return entry(seq, body, job_id)
+
+
+def parsed(wire: bytes) -> list[Frame]:
+    return SseParser().feed(wire)
+
+
+class TestSse:
+    def test_an_event_is_its_id_and_its_body(self) -> None:
+        assert SSE.event(entry(2, b'{"type":"x"}')) == b'id: 1763683200123-2\ndata: {"type":"x"}\n\n'
+
+    @given(st.dictionaries(st.text(), JSON, max_size=4), st.integers(1, 10**9))
+    def test_whatever_an_event_holds_comes_back_as_one_equal_event(self, event: dict[str, object], seq: int) -> None:
+        frames = parsed(SSE.event(entry(seq, orjson.dumps(event))))
+        assert [frame.id for frame in frames] == [f"{EPOCH}-{seq}"]
+        assert frames[0].json == event
+        assert frames[0].event == "message"
+
+    @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\n", "\r\r", "\r\n\r\n"])
+    def test_line_ends_between_the_tokens_of_an_event_cannot_begin_another_one(self, end: str) -> None:
+        forged = f'{{"type":"x",{end}id: 1-1{end}event: done{end}data: {{"type":"job.completed"}}{end}"a":1}}'
+        frames = parsed(SSE.event(entry(2, forged.encode())) + SSE.event(text(3)))
+        assert [(frame.id, frame.event) for frame in frames] == [(f"{EPOCH}-2", "message"), (f"{EPOCH}-3", "message")]
+
+    def test_a_lost_gap_moves_the_cursor_to_the_position(self) -> None:
+        wire = SSE.gap(Gap("lost", EventId(EPOCH, 7)))
+        position = b"1763683200123-7"
+        data = b'{"type":"gap","reason":"lost","position":"' + position + b'"}'
+        assert wire == b"id: " + position + b"\ndata: " + data + b"\n\n"
+
+    def test_an_expired_gap_moves_the_cursor_to_the_beginning(self) -> None:
+        assert SSE.gap(Gap("expired", ORIGIN)).startswith(b"id: 0-0\ndata: ")
+
+    def test_a_trimmed_gap_has_no_id_of_its_own(self) -> None:
+        assert SSE.gap(Gap("trimmed", EventId(EPOCH, 7))).startswith(b"data: ")
+
+    def test_a_waiting_job_is_told_without_an_id(self) -> None:
+        assert SSE.queued("j1", 2) == b'data: {"type":"job.queued","job_id":"j1","position":2}\n\n'
+
+    def test_where_a_viewer_begins_moves_its_cursor_and_fires_no_event(self) -> None:
+        parser = SseParser()
+        assert parser.feed(SSE.here(EventId(EPOCH, 7))) == []
+        assert parser.last_event_id == f"{EPOCH}-7"
+
+    def test_a_ping_is_a_comment_and_leaves_the_cursor_alone(self) -> None:
+        parser = SseParser()
+        frames = parser.feed(SSE.event(text(2)) + SSE.ping)
+        assert len(frames) == 1
+        assert (parser.comments, parser.last_event_id) == (["ping"], f"{EPOCH}-2")
+
+    def test_the_farewell_says_when_to_come_again(self) -> None:
+        parser = SseParser()
+        assert parser.feed(SSE.farewell(2500)) == []
+        assert parser.retry_ms == 2500
+
+
+class TestNdjson:
+    def test_an_event_is_one_line_with_its_id_first(self) -> None:
+        assert NDJSON.event(entry(2, b'{"type":"x"}')) == b'{"id":"1763683200123-2","type":"x"}\n'
+
+    @given(st.dictionaries(st.text().filter(lambda name: name != "id"), JSON, max_size=4))
+    def test_whatever_an_event_holds_comes_back_as_one_equal_line(self, event: dict[str, object]) -> None:
+        wire = NDJSON.event(entry(2, orjson.dumps(event)))
+        assert wire.count(b"\n") == 1
+        assert json.loads(wire) == {"id": f"{EPOCH}-2", **event}
+
+    @pytest.mark.parametrize("body", [b"{}", b" { } ", b'\n{"a":\r\n1}\n', b'{"a":1}'])
+    def test_spaces_between_tokens_do_no_harm(self, body: bytes) -> None:
+        wire = NDJSON.event(entry(2, body))
+        assert (wire.count(b"\n"), wire[-1:]) == (1, b"\n")
+        assert json.loads(wire) == {"id": f"{EPOCH}-2", **json.loads(body)}
+
+    def test_a_lost_gap_has_the_position_as_its_id_and_a_trimmed_one_none(self) -> None:
+        lost = json.loads(NDJSON.gap(Gap("lost", EventId(EPOCH, 7))))
+        assert lost == {"id": f"{EPOCH}-7", "type": "gap", "reason": "lost", "position": f"{EPOCH}-7"}
+        assert "id" not in json.loads(NDJSON.gap(Gap("trimmed", EventId(EPOCH, 7))))
+
+    def test_a_ping_is_an_empty_line(self) -> None:
+        assert NDJSON.ping == b"\n"
+
+
+class TestChoose:
+    @pytest.mark.parametrize("accept", [None, "", "*/*", "text/event-stream", "text/event-stream, */*"])
+    def test_server_sent_events_are_the_default(self, accept: str | None) -> None:
+        assert choose(accept) is SSE
+
+    @pytest.mark.parametrize("accept", ["application/x-ndjson", "Application/X-NDJSON; q=1"])
+    def test_ndjson_is_for_those_who_ask(self, accept: str) -> None:
+        assert choose(accept) is NDJSON
+
+
+class TestBatch:
+    batch = Batch(EventId(EPOCH, 1), [text(2), text(3, "j2"), text(4)])
+
+    def test_a_viewer_at_the_position_before_gets_all_of_it(self) -> None:
+        frames = parsed(self.batch.after(EventId(EPOCH, 1), SSE, None) or b"")
+        assert [frame.id for frame in frames] == [f"{EPOCH}-{seq}" for seq in (2, 3, 4)]
+
+    def test_a_viewer_further_ahead_gets_only_what_it_lacks(self) -> None:
+        frames = parsed(self.batch.after(EventId(EPOCH, 3), SSE, None) or b"")
+        assert [frame.id for frame in frames] == [f"{EPOCH}-4"]
+
+    @pytest.mark.parametrize("cursor", [EventId(EPOCH, 4), EventId(EPOCH + 1, 1)])
+    def test_a_viewer_at_the_end_or_behind_it_gets_nothing(self, cursor: EventId) -> None:
+        assert self.batch.after(cursor, SSE, None) == b""
+
+    @pytest.mark.parametrize("cursor", [ORIGIN, EventId(EPOCH - 1, 9)])
+    def test_a_viewer_that_lacks_what_came_before_does_not_fit(self, cursor: EventId) -> None:
+        assert self.batch.after(cursor, SSE, None) is None
+
+    def test_a_viewer_of_one_job_gets_only_that(self) -> None:
+        frames = parsed(self.batch.after(EventId(EPOCH, 1), SSE, "j2") or b"")
+        assert [frame.id for frame in frames] == [f"{EPOCH}-3"]
+
+    def test_viewers_at_the_same_cursor_share_the_same_bytes(self) -> None:
+        first, second = (self.batch.after(EventId(EPOCH, 1), SSE, None) for _ in range(2))
+        assert first is second
+
+    def test_a_jobs_stream_is_over_with_its_terminal_event_and_not_with_anothers(self) -> None:
+        end = entry(5, b'{"type":"job.failed"}', "j1", "job.failed")
+        batch = Batch(EventId(EPOCH, 4), [end])
+        assert (batch.ends("j1"), batch.ends("j2"), batch.ends(None)) == (True, False, False)
+
+    def test_every_stream_is_over_with_the_session(self) -> None:
+        batch = Batch(EventId(EPOCH, 4), [entry(5, b'{"type":"session.deleted"}', "", "session.deleted")])
+        assert (batch.ends("j1"), batch.ends(None)) == (True, True)
+        assert b"session.deleted" in (batch.after(EventId(EPOCH, 4), SSE, "j1") or b"")
+
+    def test_nothing_comes_after_the_sessions_end(self) -> None:
+        deleted = entry(3, b"{}", "", "session.deleted")
+        assert until_deleted([text(2), deleted, text(4)]) == [text(2), deleted]

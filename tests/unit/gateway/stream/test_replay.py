@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import orjson
+
+from gateway.stream.framing import SSE
+from gateway.stream.replay import PAGE_BYTES, Replay
+from shared.event_log import PAGE_EVENTS, Entry, Gap, Page
+from shared.ids import ORIGIN, EventId
+from tests.support.sse import Frame, SseParser
+
+EPOCH = 1763683200123
+
+
+def at(seq: int) -> EventId:
+    return EventId(EPOCH, seq)
+
+
+def delta(seq: int, text: str = "w", job_id: str = "j1") -> Entry:
+    body = orjson.dumps({"type": "text.delta", "job_id": job_id, "text": text, "part": 0})
+    return Entry(at(seq), "text.delta", job_id, body, None)
+
+
+def end(seq: int, job_id: str = "j1") -> Entry:
+    body = orjson.dumps({"type": "job.completed", "job_id": job_id})
+    return Entry(at(seq), "job.completed", job_id, body, None)
+
+
+def frames(wire: bytes) -> list[Frame]:
+    return SseParser().feed(wire)
+
+
+def kinds(wire: bytes) -> list[object]:
+    return [frame.json["type"] for frame in frames(wire)]
+
+
+class TestPages:
+    def test_a_run_of_deltas_goes_on_over_the_border_of_a_page(self) -> None:
+        replay = Replay(SSE, None, raw=False)
+        first = replay.take(at(1), Page([delta(2, "a"), delta(3, "b")], more=True))
+        assert (first.data, first.cursor, first.at_end) == (b"", at(3), False)
+        second = replay.take(at(3), Page([delta(4, "c")]))
+        (merged,) = frames(second.data)
+        assert (merged.json["text"], merged.json["from"], merged.id) == ("abc", str(at(2)), str(at(4)))
+        assert second.at_end
+
+    def test_raw_leaves_every_event_as_it_is(self) -> None:
+        taken = Replay(SSE, None, raw=True).take(at(1), Page([delta(2), delta(3)]))
+        assert [frame.id for frame in frames(taken.data)] == [str(at(2)), str(at(3))]
+
+    def test_a_jobs_stream_shows_no_other_job_and_passes_over_its_events(self) -> None:
+        taken = Replay(SSE, "j1", raw=True).take(at(1), Page([delta(2), delta(3, job_id="j2")]))
+        assert [frame.id for frame in frames(taken.data)] == [str(at(2))]
+        assert taken.cursor == at(3)
+
+    def test_a_jobs_stream_is_over_with_its_end_and_what_was_open_is_sent_before_it(self) -> None:
+        taken = Replay(SSE, "j1", raw=False).take(at(1), Page([delta(2), end(3)], more=True))
+        assert taken.over
+        assert kinds(taken.data) == ["text.delta", "job.completed"]
+
+    def test_a_sessions_stream_goes_on_after_the_end_of_a_job(self) -> None:
+        assert not Replay(SSE, None, raw=False).take(at(1), Page([end(2)])).over
+
+    def test_pages_shrink_when_events_are_large_and_grow_when_they_are_small(self) -> None:
+        replay = Replay(SSE, None, raw=True)
+        replay.take(at(1), Page([delta(2, "x" * PAGE_BYTES)], more=True))
+        assert replay.count == 8
+        replay.take(at(2), Page([delta(3, "x")], more=True))
+        assert replay.count == PAGE_EVENTS
+
+
+class TestGaps:
+    def test_a_trimmed_gap_comes_in_one_write_with_the_first_event_that_is_kept(self) -> None:
+        replay = Replay(SSE, None, raw=False)
+        gap = replay.take(at(1), Page([delta(50, "a")], Gap("trimmed", at(50)), more=True))
+        assert gap.data == b""  # the run is still open
+        rest = replay.take(at(50), Page([delta(51, "b")]))
+        assert kinds(rest.data) == ["gap", "text.delta"]
+        assert frames(rest.data)[0].id == ""
+
+    def test_a_trimmed_gap_that_no_event_follows_is_told_before_the_viewer_goes_live(self) -> None:
+        replay = Replay(SSE, "j1", raw=False)
+        taken = replay.take(at(1), Page([delta(50, job_id="j2")], Gap("trimmed", at(50))))
+        assert taken.data == b""
+        assert kinds(replay.rest()) == ["gap"]
+        assert replay.rest() == b""
+
+    def test_a_lost_gap_comes_after_what_was_read_before_it_and_sets_the_cursor_back(self) -> None:
+        replay = Replay(SSE, None, raw=False)
+        replay.take(at(1), Page([delta(2, "a")], more=True))
+        taken = replay.take(at(9), Page([], Gap("lost", at(5))))
+        assert kinds(taken.data) == ["text.delta", "gap"]
+        assert (taken.cursor, taken.at_end) == (at(5), False)
+        assert frames(taken.data)[-1].id == str(at(5))
+
+    def test_a_log_that_is_missing_is_told_once_and_then_is_the_end(self) -> None:
+        replay = Replay(SSE, None, raw=False)
+        first = replay.take(at(9), Page([], Gap("expired", ORIGIN)))
+        assert (kinds(first.data), first.cursor, first.at_end) == (["gap"], ORIGIN, False)
+        second = replay.take(ORIGIN, Page([], Gap("expired", ORIGIN)))
+        assert (second.data, second.cursor, second.at_end) == (b"", ORIGIN, True)
+
+    def test_a_gap_makes_the_jobs_record_stale(self) -> None:
+        replay = Replay(SSE, "j1", raw=False)
+        replay.take(at(1), Page([], Gap("lost", at(1))))
+        assert replay.stale
+
+    def test_an_end_from_the_record_comes_behind_the_gap(self) -> None:
+        replay = Replay(SSE, "j1", raw=False)
+        replay.take(at(1), Page([delta(50, job_id="j2")], Gap("trimmed", at(50))))
+        assert kinds(replay.conclude(end(9))) == ["gap", "job.completed"]
