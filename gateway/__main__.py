@@ -39,6 +39,11 @@ class GatewayServer(uvicorn.Server):
             for listener in server.sockets:
                 logger.info("listening", address=listener.getsockname()[:2])
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logger.info("stopping", connections=len(self.server_state.connections))
+        await super().shutdown(sockets)
+        logger.info("stopped")
+
 
 def rest_collector() -> None:
     """What lives as long as the process is never looked at again, the rest less often: shorter pauses for viewers."""
@@ -58,6 +63,7 @@ def build_server(settings: GatewaySettings) -> GatewayServer:
             http=StreamProtocol,
             lifespan="on",
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,

@@ -6,13 +6,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import METHODS
 from gateway.stream.hub import Counters
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nothing here asks for
 
 
 class Metrics:

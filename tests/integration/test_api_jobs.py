@@ -10,6 +10,8 @@ import httpx2
 import pytest
 
 from shared.queue import Queue
+from shared.redis import RedisTimeoutError
+from shared.sessions import Sessions
 from tests.support.served import Served, served
 
 BODY: dict[str, Any] = {"agent": "scripted", "input": "tea"}
@@ -90,6 +92,52 @@ async def test_the_same_key_with_another_body_is_refused_and_leaves_no_trace(gat
     assert answer.status_code == 422
     assert answer.json()["code"] == "idempotency_mismatch"
     assert await Queue(gateway.redis, gateway.settings).depth() == 1
+
+
+async def test_a_job_whose_acceptance_was_lost_on_the_way_is_the_one_that_a_repeat_finds(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script ran and its reply was lost: the 503 names the job that it put into the line."""
+    submit = Sessions.submit
+
+    async def submit_and_lose(*arguments: Any) -> None:
+        await submit(*arguments)
+        raise RedisTimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sessions, "submit", submit_and_lose)
+        lost = await post(gateway, key="k-1")
+    again = await post(gateway, key="k-1")
+    assert (lost.status_code, again.status_code) == (503, 202)
+    assert again.json()["job_id"] == lost.json()["job_id"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert await Queue(gateway.redis, gateway.settings).depth() == 1
+
+
+async def test_a_job_is_accepted_though_the_queue_goes_away_once_the_log_has_it(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its token was made before and comes due by itself."""
+
+    async def away(*_: object) -> None:
+        raise RedisTimeoutError
+
+    monkeypatch.setattr(Queue, "ready", away)
+    assert (await post(gateway)).status_code == 202
+    assert await Queue(gateway.redis, gateway.settings).depth() == 1
+
+
+async def test_a_deletion_that_no_worker_heard_of_is_to_be_repeated(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise RedisTimeoutError
+
+    await post(gateway)
+    with monkeypatch.context() as patched:
+        patched.setattr(Queue, "nudge", away)
+        assert (await gateway.client.delete("/v1/sessions/s")).status_code == 503
+    assert (await gateway.client.delete("/v1/sessions/s")).status_code == 202
 
 
 async def test_one_key_in_two_sessions_is_two_jobs(gateway: Served) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx2
 
 from tests.support.ports import free_port
-from tests.support.process import Processes
+from tests.support.process import Processes, until
 from tests.support.redis_server import RedisServer
 from tests.support.sse import SseStream
 
@@ -44,13 +44,13 @@ async def test_an_interrupt_ends_it_with_0_as_well(processes: Processes, redis_u
 async def test_open_streams_end_cleanly_with_a_time_to_come_back_and_the_process_with_0(
     processes: Processes, redis_url: str
 ) -> None:
-    worker = processes.worker(redis_url)
+    processes.worker(redis_url)
     gateway = processes.gateway(redis_url)
     await gateway.until_ready()
     async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as client:
         body = {"agent": "scripted", "input": "x", "options": {"tokens": 100_000}}
-        while (await client.post("/v1/sessions/s/jobs", json=body)).status_code != 202:
-            assert worker.running, worker.describe()
+        await until(lambda: offered(client))
+        assert (await client.post("/v1/sessions/s/jobs", json=body)).status_code == 202
     async with SseStream(f"{gateway.url}/v1/sessions/s/events") as stream:
         frames = aiter(stream)
         await anext(frames)
@@ -61,6 +61,10 @@ async def test_open_streams_end_cleanly_with_a_time_to_come_back_and_the_process
     assert bytes(stream.body).endswith(b"\n\n")
     assert await gateway.wait() == 0
     assert "Traceback" not in gateway.output()
+
+
+async def offered(client: httpx2.AsyncClient) -> bool:
+    return "scripted" in (await client.get("/v1/agents")).text
 
 
 async def test_a_setting_that_cannot_be_used_is_named_in_one_line(processes: Processes) -> None:
