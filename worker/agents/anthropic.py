@@ -102,12 +102,9 @@ class _Messages:
 
     async def turn(self) -> Turn:
         answer = _Answer(self._run, self._voice)
-        try:
-            async with aclosing(self._events()) as events:
-                async for event in events:
-                    await answer.add(event)
-        except (AttributeError, TypeError, LookupError) as error:  # the SDK checks no shapes
-            raise self._provider.garbled() from error
+        async with aclosing(self._events()) as events:
+            async for event in events:
+                await self._take(answer, event)
         if not answer.ended:
             raise self._provider.cut()
         await self._run.usage(answer.input_tokens, answer.output_tokens, answer.model or self._options.model)
@@ -117,6 +114,12 @@ class _Messages:
     def add(self, answers: list[Answer]) -> None:
         results = [_tool_result(answer.call_id, answer.content, failed=answer.failed) for answer in answers]
         self._messages.append({"role": "user", "content": results})
+
+    async def _take(self, answer: _Answer, event: RawMessageStreamEvent) -> None:
+        try:
+            await answer.add(event)
+        except (AttributeError, TypeError, LookupError) as error:  # the SDK checks no shapes
+            raise self._provider.garbled() from error
 
     async def _events(self) -> AsyncGenerator[RawMessageStreamEvent, None]:
         """The events of one answer. Raises AgentError for whatever goes wrong with the provider."""
@@ -213,12 +216,17 @@ def _request(options: AnthropicOptions, tools: dict[str, Tool], messages: list[M
     system = [options.system or "", *(message.content for message in messages if message.role in _SYSTEM)]
     wanted = {
         "system": "\n\n".join(filter(None, system)) or None,
-        "temperature": options.temperature,
+        "extra_body": _sampling(options.temperature),
         "thinking": _thinking(options.thinking),
         "tools": [_described(tool) for tool in tools.values()] or None,
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
     return {"model": options.model, "max_tokens": options.max_tokens, **asked}
+
+
+def _sampling(temperature: float | None) -> Json | None:
+    """The SDK has no argument for it any more, since newer models take none; older ones still do."""
+    return None if temperature is None else {"temperature": temperature}
 
 
 def _thinking(wanted: int | str | None) -> Json | None:

@@ -88,12 +88,9 @@ class _Completions:
     async def turn(self) -> Turn:
         self._voice.pause()
         answer = _Answer(self._run, self._voice)
-        try:
-            async with aclosing(self._chunks()) as chunks:
-                async for chunk in chunks:
-                    await answer.add(chunk)
-        except (AttributeError, TypeError) as error:  # the SDK checks no shapes
-            raise self._provider.garbled() from error
+        async with aclosing(self._chunks()) as chunks:
+            async for chunk in chunks:
+                await self._take(answer, chunk)
         if answer.finish is None:
             raise self._provider.cut()
         if answer.usage is not None:
@@ -103,6 +100,14 @@ class _Completions:
 
     def add(self, answers: list[Answer]) -> None:
         self._messages += [_tool_message(answer.call_id, answer.content) for answer in answers]
+
+    async def _take(self, answer: _Answer, chunk: ChatCompletionChunk) -> None:
+        if not isinstance(chunk, ChatCompletionChunk):  # the SDK checks no shapes
+            raise self._provider.garbled()
+        try:
+            await answer.add(chunk)
+        except (AttributeError, TypeError) as error:
+            raise self._provider.garbled() from error
 
     async def _chunks(self) -> AsyncGenerator[ChatCompletionChunk, None]:
         """The pieces of one answer. Raises AgentError for whatever goes wrong with the provider."""

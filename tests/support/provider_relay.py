@@ -1,0 +1,129 @@
+"""Stands between an SDK and the fake provider, and does to single frames what networks and providers do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx2
+import orjson
+
+OnFrame = Callable[[int, bytes], Awaitable[bytes]]
+"""Given the number of a frame in its answer, from 0, and its bytes; returns those to send. May wait as long as it
+likes, and may raise Cut or End."""
+
+
+class Cut(Exception):
+    """Tear the connection down here."""
+
+
+class End(Exception):
+    """End the answer here, as if it were complete."""
+
+
+class Relay:
+    """A provider at `url`, by way of `upstream`. `requests` are the bodies that came by, `frames` what was sent on."""
+
+    def __init__(self, upstream: str, on_frame: OnFrame) -> None:
+        self.url = ""
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[str] = []
+        self.frames = 0
+        self.left = asyncio.Event()
+        self._upstream = upstream
+        self._on_frame = on_frame
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay one request; then the connection ends."""
+        path, body = await self._request(reader)
+        self._watch(reader)
+        try:
+            await self._answer(path, body, writer)
+        except Cut:
+            writer.transport.abort()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def _request(self, reader: asyncio.StreamReader) -> tuple[str, bytes]:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        self.headers.append(head)
+        lengths = [line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length")]
+        body = await reader.readexactly(int(lengths[0]))
+        self.requests.append(orjson.loads(body))
+        return head.split(" ")[1], body
+
+    def _watch(self, reader: asyncio.StreamReader) -> None:
+        async def until_left() -> None:
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            self.left.set()
+
+        task = asyncio.create_task(until_left())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        headers = {"content-type": "application/json"}
+        async with (
+            httpx2.AsyncClient(trust_env=False, timeout=30) as client,
+            client.stream("POST", self._upstream + path, content=body, headers=headers) as answer,
+        ):
+            content_type = answer.headers["content-type"]
+            head = f"HTTP/1.1 {answer.status_code} Relayed\r\nContent-Type: {content_type}\r\nConnection: close\r\n"
+            writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+            with contextlib.suppress(End):
+                async for number, frame in _numbered(answer.aiter_bytes()):
+                    await self._send(await self._on_frame(number, frame), writer)
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+
+    async def _send(self, frame: bytes, writer: asyncio.StreamWriter) -> None:
+        if frame:
+            writer.write(f"{len(frame):x}\r\n".encode() + frame + b"\r\n")
+            await writer.drain()
+        self.frames += 1
+
+
+async def _numbered(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+    number, kept = 0, b""
+    async for chunk in chunks:
+        *frames, kept = (kept + chunk).split(b"\n\n")
+        for frame in frames:
+            yield number, frame + b"\n\n"
+            number += 1
+    if kept:
+        yield number, kept
+
+
+async def pass_on(number: int, frame: bytes) -> bytes:
+    """The relay that changes nothing."""
+    return frame
+
+
+@contextlib.asynccontextmanager
+async def relayed(upstream: str, on_frame: OnFrame = pass_on) -> AsyncIterator[Relay]:
+    """Relay until the block ends; what is still open then is torn down."""
+    relay = Relay(upstream, on_frame)
+    handlers: set[asyncio.Task[Any]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            await relay.serve(reader, writer)
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    relay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield relay
+    finally:
+        server.close()
+        for task in handlers | relay._tasks:
+            task.cancel()
+        await asyncio.gather(*handlers, *relay._tasks, return_exceptions=True)

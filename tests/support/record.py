@@ -1,0 +1,56 @@
+"""A run whose events stay in a list."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+
+from worker.run import Run
+
+
+class Record:
+    """Where a run's events go in a test. `until(count, kind)` waits for them."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._changed = asyncio.Condition()
+
+    async def put(self, kind: str, body: bytes) -> None:
+        async with self._changed:
+            self.events.append(orjson.loads(body))
+            self._changed.notify_all()
+
+    async def flush(self) -> None:
+        """Everything is there at once."""
+
+    async def until(self, count: int, *kinds: str) -> None:
+        """Wait until that many events of these kinds were emitted."""
+        async with asyncio.timeout(30), self._changed:
+            await self._changed.wait_for(lambda: len(self.of(*kinds)) >= count)
+
+    def of(self, *kinds: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] in kinds]
+
+    def kinds(self) -> list[str]:
+        """The types in their order, each run of one type once."""
+        kinds = [event["type"] for event in self.events]
+        return [kind for before, kind in zip(["", *kinds], kinds, strict=False) if kind != before]
+
+    def joined(self, kind: str, name: str = "text") -> str:
+        """The pieces of all deltas of the kind."""
+        return "".join(event[name] for event in self.of(kind))
+
+
+def a_run(record: Record, input: Any = "hi", *, history: list[dict[str, Any]] | None = None, **options: Any) -> Run:
+    return Run(
+        record,
+        session_id="s",
+        job_id="j",
+        attempt=1,
+        input=input,
+        options=options,
+        metadata={},
+        history=history or [],
+    )
