@@ -17,7 +17,12 @@ def configure(*, as_json: bool, process: str) -> None:
         structlog.processors.format_exc_info,
     ]
     renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # the others show local variables: what was said
+        )
     )
     if not as_json:
         shared.pop()  # the console renderer draws exceptions itself

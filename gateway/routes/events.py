@@ -59,14 +59,12 @@ async def _deleted_before(state: State, session_id: str, cursor: EventId | None)
     """Whether the cursor is the last event of a session that was deleted. Raises SessionUnknown.
 
     In the minute after the deletion a viewer that was there before may still come for its `session.deleted`."""
-    try:
-        await state["sessions"].session(session_id)
-    except SessionUnknown:
-        last = await state["log"].last(session_id)
-        if cursor is None or last is None:
-            raise
-        return cursor >= last.id
-    return False
+    if await state["sessions"].exists(session_id):
+        return False
+    last = await state["log"].last(session_id)
+    if cursor is None or last is None:
+        raise SessionUnknown
+    return cursor >= last.id
 
 
 @router.get("/v1/sessions/{session_id}/jobs/{job_id}/events", responses=_EVENTS, response_class=Response)

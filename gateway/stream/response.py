@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.errors import problem
 from gateway.stream.framing import NDJSON, SSE, Format
 from gateway.stream.hub import StreamHub, retry_ms
 from gateway.stream.outlet import Outlet
@@ -64,19 +64,9 @@ class EventStream(Response):
 def refusal(form: Format) -> Response:
     """Come again later. A browser gives up on anything but 200, so it gets that, a `retry:`, and the end."""
     if form is NDJSON:
-        return _unavailable()
-    return Response(form.farewell(retry_ms()), headers=_headers(form), media_type=None)
-
-
-def _unavailable() -> Response:
-    error = LogUnavailable()
-    problem = {"type": "about:blank", "title": error.title, "status": error.status, "code": error.code}
-    return Response(
-        orjson.dumps(problem),
-        status_code=error.status,
-        headers={"Retry-After": str(retry_ms() // 1000)},
-        media_type="application/problem+json",
-    )
+        return problem(LogUnavailable())
+    headers = {**_headers(form), "Connection": "close"}
+    return Response(form.farewell(retry_ms()), headers=headers, media_type=None)
 
 
 def _headers(form: Format) -> dict[str, str]:
