@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from openai import AsyncOpenAI
 
 from tests.support.aimock import Aimock, aimock_in, call, rounds, says
 from tests.support.ports import free_port
-from tests.support.provider_relay import Cut, End, OnFrame, Relay, pass_on, relayed
+from tests.support.provider_relay import Cut, End, OnFrame, Pace, Relay, pass_on, relayed
 from tests.support.record import Record, a_run
 from worker.agents.anthropic import anthropic_agent
 from worker.agents.openai import openai_agent
@@ -82,25 +81,6 @@ def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDKs wait between their tries, which tests need not."""
     for client in (AsyncOpenAI, AsyncAnthropic):
         monkeypatch.setattr(client, "_calculate_retry_timeout", lambda *_: 0)
-
-
-class Pace:
-    """Holds each delta of the provider back until the one before it was emitted, and fails when it never is.
-    Then `then` may do what it likes to the frame."""
-
-    DELTA = re.compile(rb'"(content|text|arguments|partial_json|thinking|reasoning_content)":"[^"]')
-    KINDS = ("text.delta", "reasoning.delta", "tool.arguments.delta")
-
-    def __init__(self, record: Record, then: OnFrame = pass_on) -> None:
-        self._record = record
-        self._then = then
-        self._sent = 0
-
-    async def __call__(self, number: int, frame: bytes) -> bytes:
-        if self.DELTA.search(frame):
-            await self._record.until(self._sent, *self.KINDS)
-            self._sent += 1
-        return await self._then(number, frame)
 
 
 class TestSpeaking:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import orjson
@@ -21,6 +22,13 @@ class Cut(Exception):
 
 class End(Exception):
     """End the answer here, as if it were complete."""
+
+
+class Heard(Protocol):
+    """Somebody downstream, who can be waited for."""
+
+    async def until(self, count: int, *kinds: str) -> None:
+        """Wait until that many events of these types arrived; fail when they do not."""
 
 
 class Relay:
@@ -103,6 +111,24 @@ async def _numbered(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, by
 async def pass_on(number: int, frame: bytes) -> bytes:
     """The relay that changes nothing."""
     return frame
+
+
+class Pace:
+    """Holds each delta of the provider back until the one before it was heard downstream: nothing comes in a burst.
+    Then `then` may do what it likes to the frame."""
+
+    DELTA = re.compile(rb'"(content|text|arguments|partial_json|thinking|reasoning_content)":"[^"]')
+
+    def __init__(self, heard: Heard, then: OnFrame = pass_on) -> None:
+        self._heard = heard
+        self._then = then
+        self._sent = 0
+
+    async def __call__(self, number: int, frame: bytes) -> bytes:
+        if self.DELTA.search(frame):
+            await self._heard.until(self._sent, "text.delta", "reasoning.delta", "tool.arguments.delta")
+            self._sent += 1
+        return await self._then(number, frame)
 
 
 @contextlib.asynccontextmanager

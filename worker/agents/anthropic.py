@@ -21,7 +21,7 @@ from anthropic import (
     CredentialsError,
     DefaultAsyncHttpxClient,
 )
-from anthropic.resources.messages import AsyncMessages  # noqa: F401  # the SDK imports it on first use, amid a job
+from anthropic.resources.messages import AsyncMessages  # noqa: F401  # else the SDK imports it amid the first job
 from anthropic.types import MessageDeltaUsage, RawContentBlockDelta, RawMessageStreamEvent, Usage
 from pydantic import Field
 

@@ -21,7 +21,7 @@ from openai import (
     DefaultAsyncHttpxClient,
     OpenAIError,
 )
-from openai.resources.chat import AsyncCompletions  # noqa: F401  # the SDK imports it on first use, amid a job
+from openai.resources.chat.chat import AsyncChat  # noqa: F401  # else the SDK imports it amid the first job
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall
 from pydantic import Field
