@@ -22,10 +22,11 @@ function wordsOf(status, body) {
 
 async function call(path, { method = "GET", headers = {}, body, signal } = {}) {
   const timeout = AbortSignal.timeout(CALL_TIMEOUT_MS);
+  const until = signal ? AbortSignal.any([signal, timeout]) : timeout;
   let response;
   let answer;
   try {
-    response = await fetch(path, { method, headers, body, cache: "no-store", signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
+    response = await fetch(path, { method, headers, body, cache: "no-store", signal: until });
     answer = await response.json().catch(() => ({}));
   } catch (error) {
     if (signal?.aborted) throw error;

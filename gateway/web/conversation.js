@@ -29,7 +29,10 @@ export class Job {
 
   /** The answer's text, all of it, as the agent wrote it. */
   get text() {
-    return this.items.filter((item) => item.kind === "text").map((item) => item.text).join("");
+    return this.items
+      .filter((item) => item.kind === "text")
+      .map((item) => item.text)
+      .join("");
   }
 
   tool(callId) {
@@ -54,7 +57,16 @@ export class Job {
   }
 
   startTool(callId, name, id) {
-    const tool = { kind: "tool", callId, name, state: "writing", written: "", arguments: undefined, result: undefined, id };
+    const tool = {
+      kind: "tool",
+      callId,
+      name,
+      state: "writing",
+      written: "",
+      arguments: undefined,
+      result: undefined,
+      id,
+    };
     this.items.push(tool);
     return tool;
   }
@@ -110,7 +122,8 @@ export class Conversation {
   /** Take the session's record: `messages` as they were at one cursor, and then the state of its jobs. */
   load(messages, states) {
     for (const state of states) this.#takeState(this.ensure(state.job_id), state);
-    for (const [id, said] of Map.groupBy(messages, (message) => message.job_id)) this.#takeMessages(this.ensure(id), said);
+    for (const [id, said] of Map.groupBy(messages, (message) => message.job_id))
+      this.#takeMessages(this.ensure(id), said);
   }
 
   #takeState(job, state) {
@@ -173,7 +186,10 @@ export class Conversation {
 export function inputText(input) {
   if (input === null || typeof input === "string") return input ?? "";
   const messages = Array.isArray(input.messages) ? input.messages : [];
-  return messages.filter((message) => message.role === "user").map((message) => contentText(message.content)).join("\n\n");
+  return messages
+    .filter((message) => message.role === "user")
+    .map((message) => contentText(message.content))
+    .join("\n\n");
 }
 
 function contentText(content) {
@@ -225,7 +241,8 @@ const TAKE = {
     if (section) section.open = false;
   },
   data(job, event, id) {
-    const outline = event.name === "outline" && job.items.find((item) => item.kind === "data" && item.name === "outline");
+    const outline =
+      event.name === "outline" && job.items.find((item) => item.kind === "data" && item.name === "outline");
     if (outline) outline.value = event.value;
     else job.items.push({ kind: "data", name: event.name, value: event.value, id });
   },

@@ -14,9 +14,10 @@ export function newer(a, b) {
 }
 
 /**
- * `on.event(event, id)` gets each event once, id null for what the gateway says by itself; `on.state(state)` hears
- * "connecting", "live", "lost" (after a moment without a connection), "gone" (the session is), "resting" and "closed"; `on.rewind()` that what
- * is shown may be wrong and must be read anew; `on.exists()` answers, by promise, whether the session is there, or rejects.
+ * `on.event(event, id)` gets each event once, id null for what the gateway says by itself. `on.state(state)` hears
+ * "connecting", "live", "lost" (after a moment without a connection), "gone" (the session is), "resting", "closed".
+ * `on.rewind()` hears that what is shown may be wrong and must be read anew. `on.exists()` promises whether the session
+ * is there, or rejects.
  */
 export class Feed {
   lastId = ORIGIN;
@@ -83,7 +84,7 @@ export class Feed {
     for (const name of Object.keys(this.#timers)) this.#clear(name);
   }
 
-  /** A gateway that stops or has lost its log ends streams too, so a connection counts once it has stood for a moment. */
+  /** A gateway that stops, or lost its log, answers and ends the stream: a connection counts once it stood a moment. */
   #live() {
     this.#failures = 0;
     this.#clear("steady");

@@ -37,7 +37,8 @@ export class Markdown {
     const old = this.#open[index];
     if (old && old.kind === block.kind) {
       if (old.source === block.source) return old;
-      if (block.source.startsWith(old.source) && old.grow?.(block.source)) return Object.assign(old, { source: block.source });
+      if (block.source.startsWith(old.source) && old.grow?.(block.source))
+        return Object.assign(old, { source: block.source });
     }
     const fresh = draw(block, 0);
     if (old) old.node.replaceWith(fresh.node);
@@ -50,14 +51,17 @@ export class Markdown {
 function split(text) {
   const lines = [...linesOf(text)];
   const blocks = [];
-  for (let at = 0; at < lines.length; ) {
+  for (let at = 0; at < lines.length;) {
     if (!lines[at].text.trim()) {
       at += 1;
       continue;
     }
     const kind = kindOf(lines, at);
     const after = END[kind](lines, at);
-    const source = lines.slice(at, after).map((line) => line.text).join("\n");
+    const source = lines
+      .slice(at, after)
+      .map((line) => line.text)
+      .join("\n");
     blocks.push({ kind, source, end: lines[after - 1].end });
     at = after;
   }
@@ -65,7 +69,7 @@ function split(text) {
 }
 
 function* linesOf(text) {
-  for (let start = 0; start < text.length; ) {
+  for (let start = 0; start < text.length;) {
     const newline = text.indexOf("\n", start);
     const end = newline < 0 ? text.length : newline + 1;
     yield { text: text.slice(start, newline < 0 ? end : newline).replace(/\r$/, ""), end };
@@ -110,7 +114,10 @@ const END = {
       if (/^(?: {2}|\t)/.test(line)) return true;
       if (line.trim()) return lines[next - 1].text.trim() !== "" && kindOf(lines, next) === "paragraph";
       const following = lines.slice(next).find((other) => other.text.trim())?.text;
-      return following !== undefined && (/^(?: {2}|\t)/.test(following) || (ITEM.test(following) && markOf(following) === mark));
+      return (
+        following !== undefined &&
+        (/^(?: {2}|\t)/.test(following) || (ITEM.test(following) && markOf(following) === mark))
+      );
     });
   },
 };
@@ -168,7 +175,10 @@ const DRAW = {
   },
   rule: () => ({ node: element("hr") }),
   quote(source, depth) {
-    const inner = source.split("\n").map((line) => line.replace(QUOTE, "")).join("\n");
+    const inner = source
+      .split("\n")
+      .map((line) => line.replace(QUOTE, ""))
+      .join("\n");
     return { node: drawAll(element("blockquote"), inner, depth + 1) };
   },
   paragraph(source) {
@@ -177,7 +187,11 @@ const DRAW = {
     let length = source.length;
     const grow = (longer) => {
       // Only text that cannot mean anything is appended; the last characters are looked at again for a "http" + "://".
-      if (!plain || node.lastChild?.nodeType !== Node.TEXT_NODE || meansSomething(longer.slice(Math.max(0, length - 8)))) {
+      if (
+        !plain ||
+        node.lastChild?.nodeType !== Node.TEXT_NODE ||
+        meansSomething(longer.slice(Math.max(0, length - 8)))
+      ) {
         return false;
       }
       node.lastChild.appendData(longer.slice(length));
@@ -205,7 +219,8 @@ const DRAW = {
       return node;
     };
     const body = element("tbody", {}, ...rows.map((cells) => row(cells, "td")));
-    return { node: element("div", { class: "table", tabindex: "0" }, element("table", {}, element("thead", {}, row(head, "th")), body)) };
+    const table = element("table", {}, element("thead", {}, row(head, "th")), body);
+    return { node: element("div", { class: "table", tabindex: "0" }, table) };
   },
 };
 
@@ -234,13 +249,17 @@ function itemsOf(source) {
 }
 
 function cellsOf(line) {
-  return line.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
+  return line
+    .trim()
+    .replace(/^\||\|$/g, "")
+    .split(/(?<!\\)\|/)
+    .map((cell) => cell.trim().replaceAll("\\|", "|"));
 }
 
 const SPECIAL = /[\\`*_~[]|https?:\/\//g;
 const LINK = /\[([^\]\n]{1,500})\]\(((?:https?:\/\/|mailto:)[^\s()<>]{1,2000})\)/y;
 const ADDRESS = /https?:\/\/[^\s<>"'`*]{1,2000}/y;
-const MARKS = { "**": "strong", "__": "strong", "~~": "del", "*": "em", _: "em" };
+const MARKS = { "**": "strong", __: "strong", "~~": "del", "*": "em", _: "em" };
 
 function meansSomething(text) {
   SPECIAL.lastIndex = 0;
@@ -256,13 +275,13 @@ function inline(parent, text, depth) {
     if (pending) parent.append(pending);
     pending = "";
   };
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     SPECIAL.lastIndex = at;
     const next = SPECIAL.exec(text)?.index ?? text.length;
     pending += text.slice(at, next);
     if (next === text.length) break;
     const piece = depth < MAX_DEPTH ? pieceAt(text, next, depth, missing) : null;
-    if (piece === null) plain = false;
+    if (piece === null || piece.open) plain = false;
     if (piece?.node) {
       flush();
       parent.append(piece.node);
@@ -275,7 +294,7 @@ function inline(parent, text, depth) {
   return plain;
 }
 
-/** What begins at the sign at `at`: `{node, end}`, for an escaped sign `{text, end}`, or null when the sign is only a character. */
+/** What begins at the sign at `at`: `{node, end}`, `{text, end}` for an escaped sign, null for a mere character. */
 function pieceAt(text, at, depth, missing) {
   switch (text[at]) {
     case "\\":
@@ -313,7 +332,9 @@ function linkAt(text, at) {
 function addressAt(text, at) {
   ADDRESS.lastIndex = at;
   const address = ADDRESS.exec(text)?.[0].replace(/[.,;:!?)\]]+$/, "");
-  return address && address.length > 8 ? { node: anchor(address, address), end: at + address.length } : null;
+  if (!address || address.length <= 8) return null;
+  // At the end of what is there so far, a full stop may turn out to belong to it.
+  return { node: anchor(address, address), end: at + address.length, open: ADDRESS.lastIndex === text.length };
 }
 
 function anchor(address, label) {

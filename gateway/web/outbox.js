@@ -1,5 +1,5 @@
-// Messages on their way. Each has an Idempotency-Key for life, so it is queued once however often it is sent: after a lost
-// answer, after a refresh, or from two clicks.
+// Messages on their way. Each has an Idempotency-Key for life, so it is queued once however often it is sent: after a
+// lost answer, after a refresh, or from two clicks.
 
 import { persist, submit } from "./api.js";
 import { inputText } from "./conversation.js";
@@ -71,7 +71,12 @@ export class Outbox {
     entry.line = element("span", {}, "Sending…");
     const back = element("button", { type: "button", class: "quiet", click: () => entry.stop.abort() }, "Take back");
     const words = element("div", { class: "said" }, entry.job.input);
-    entry.node = element("article", { class: "turn sending" }, words, element("p", { class: "waiting" }, entry.line, back));
+    entry.node = element(
+      "article",
+      { class: "turn sending" },
+      words,
+      element("p", { class: "waiting" }, entry.line, back),
+    );
     this.#parent.append(entry.node);
     this.#entries.push(entry);
     this.#store();
@@ -84,6 +89,10 @@ export class Outbox {
   }
 
   #store() {
-    keep("sessionStorage", STORED, this.#entries.map(({ key, sessionId, job }) => ({ key, sessionId, job })));
+    keep(
+      "sessionStorage",
+      STORED,
+      this.#entries.map(({ key, sessionId, job }) => ({ key, sessionId, job })),
+    );
   }
 }

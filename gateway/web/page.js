@@ -15,7 +15,11 @@ const FIRST_EVENT_TIMEOUT_MS = 5000;
 const AT_END_PX = 48;
 const BACK_SHOWN_MS = 2500;
 const REST_AFTER_MS = 30000;
-const IDEAS = ["Write a short report about the tides", "Plan a quiet week of dinners", "Explain how a message queue works"];
+const IDEAS = [
+  "Write a short report about the tides",
+  "Plan a quiet week of dinners",
+  "Explain how a message queue works",
+];
 const CONNECTION = {
   connecting: "Connecting",
   live: "Connected",
@@ -118,9 +122,12 @@ async function beforeStart(id, jobId) {
   return null;
 }
 
-/** Messages hold no thoughts, steps or sections: read the latest answers again from their logs, while these are kept. */
+/** Messages hold no thoughts, steps or sections: read the latest answers again from their logs while they are kept. */
 async function detail(mine) {
-  const ended = conversation.jobs.filter((job) => job.ended).slice(-DETAILED_JOBS).reverse();
+  const ended = conversation.jobs
+    .filter((job) => job.ended)
+    .slice(-DETAILED_JOBS)
+    .reverse();
   for (const { id } of ended) {
     const events = [];
     try {
@@ -157,7 +164,11 @@ function introduce(job) {
 }
 
 function announceEnd(job) {
-  const words = { completed: "The answer is complete.", failed: "The answer failed.", cancelled: "The answer was stopped." };
+  const words = {
+    completed: "The answer is complete.",
+    failed: "The answer failed.",
+    cancelled: "The answer was stopped.",
+  };
   setText(find("announcer"), words[job.status]);
 }
 
@@ -270,7 +281,10 @@ function showProblem(words) {
 
 // ---------------------------------------------------------------------------------------------- wiring
 
-find("ideas").append(...IDEAS.map((idea) => element("li", {}, element("button", { type: "button", click: () => composer.say(idea) }, idea))));
+for (const idea of IDEAS) {
+  const button = element("button", { type: "button", click: () => composer.say(idea) }, idea);
+  find("ideas").append(element("li", {}, button));
+}
 
 find("new").addEventListener("click", () => {
   untold = randomName();

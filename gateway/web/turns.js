@@ -128,14 +128,17 @@ class JobView {
 /** What a job is at, in its own words if it has said any. */
 function doingOf(job) {
   if (job.status === "waiting") return "Waiting for your answer";
-  return job.steps.at(-1)?.message ?? { text: "Writing…", reasoning: "Thinking…" }[job.items.at(-1)?.kind] ?? "Working…";
+  return (
+    job.steps.at(-1)?.message ?? { text: "Writing…", reasoning: "Thinking…" }[job.items.at(-1)?.kind] ?? "Working…"
+  );
 }
 
 function outcomeOf(job) {
   if (job.status === "cancelled") return element("p", { class: "outcome" }, "Stopped.");
   if (job.status === "failed") {
     const { code = "", message = "It failed." } = job.error ?? {};
-    return element("p", { class: "outcome error", role: "alert" }, element("strong", {}, "This did not work. "), message, element("code", {}, code));
+    const words = [element("strong", {}, "This did not work. "), message, element("code", {}, code)];
+    return element("p", { class: "outcome error", role: "alert" }, ...words);
   }
   if (!job.items.length && job.result != null) return valueNode(job.result);
   return job.items.length ? null : element("p", { class: "outcome" }, "There is no answer to show.");
@@ -146,7 +149,8 @@ function factsOf(job) {
   const models = [...new Set(job.usage.map((usage) => usage.model).filter(Boolean))];
   const facts = [job.agent, ...models.filter((model) => model !== job.agent)];
   if (job.endedAt - job.startedAt >= 100) facts.push(durationOf(job.endedAt - job.startedAt));
-  if (job.usage.length) facts.push(`${sum("input_tokens").toLocaleString()} tokens in, ${sum("output_tokens").toLocaleString()} out`);
+  const [taken, given] = [sum("input_tokens"), sum("output_tokens")];
+  if (job.usage.length) facts.push(`${taken.toLocaleString()} tokens in, ${given.toLocaleString()} out`);
   return facts.filter(Boolean);
 }
 
@@ -159,7 +163,10 @@ function durationOf(time_ms) {
 function copyButton(textOf) {
   const button = element("button", { type: "button", class: "quiet", click: copy }, "Copy");
   async function copy() {
-    const copied = await navigator.clipboard?.writeText(textOf()).then(() => true, () => false);
+    const copied = await navigator.clipboard?.writeText(textOf()).then(
+      () => true,
+      () => false,
+    );
     setText(button, copied ? "Copied" : "Not allowed here");
     setTimeout(() => setText(button, "Copy"), 1500);
   }
@@ -209,7 +216,12 @@ class ToolView {
     this.result = element("pre", { tabindex: "0" });
     this.resultPart = element("div", { hidden: true }, element("h3", {}, "Result"), this.result);
     const body = element("div", { class: "body" }, element("h3", {}, "Arguments"), this.given, this.resultPart);
-    this.root = element("details", { class: "tool" }, element("summary", {}, this.name, this.preview, this.state), body);
+    this.root = element(
+      "details",
+      { class: "tool" },
+      element("summary", {}, this.name, this.preview, this.state),
+      body,
+    );
   }
 
   render(job) {
@@ -285,21 +297,32 @@ function valueNode(value) {
   const entries = Array.isArray(value) ? value : (value?.sections ?? value?.items);
   if (Array.isArray(entries) && entries.length) {
     const words = entries.map((entry) => (typeof entry === "string" ? entry : entry?.title));
-    if (words.every((word) => typeof word === "string")) return element("ol", {}, ...words.map((word) => element("li", {}, word)));
+    if (words.every((word) => typeof word === "string")) return listNode(words);
     if (entries.every(isFlat)) return tableNode(entries);
   }
   return element("pre", { tabindex: "0" }, textOf(value));
 }
 
+function listNode(words) {
+  return element("ol", {}, ...words.map((word) => element("li", {}, word)));
+}
+
 function isFlat(row) {
-  return row !== null && typeof row === "object" && Object.values(row).every((cell) => cell === null || typeof cell !== "object");
+  const flat = (cell) => cell === null || typeof cell !== "object";
+  return !flat(row) && Object.values(row).every(flat);
 }
 
 function tableNode(rows) {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const line = (cells, tag) => element("tr", {}, ...cells.map((cell) => element(tag, {}, cell)));
-  const body = rows.map((row) => line(columns.map((column) => String(row[column] ?? "")), "td"));
-  return element("div", { class: "table", tabindex: "0" }, element("table", {}, element("thead", {}, line(columns, "th")), element("tbody", {}, ...body)));
+  const body = rows.map((row) =>
+    line(
+      columns.map((column) => String(row[column] ?? "")),
+      "td",
+    ),
+  );
+  const table = element("table", {}, element("thead", {}, line(columns, "th")), element("tbody", {}, ...body));
+  return element("div", { class: "table", tabindex: "0" }, table);
 }
 
 function textOf(value) {

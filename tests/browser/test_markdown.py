@@ -1,0 +1,61 @@
+"""The page's small Markdown, in a real browser: drawn while it grows, it ends as the same nodes as drawn at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.browser import Page
+
+TEXTS = [
+    "one\n\ntwo\nstill two\n\n\nthree",
+    "# Head #\ntext\n## Sub\n---\n***\nafter",
+    "**bold** and *slanted* and `code` and ~~gone~~ and __bold__ and _slanted_ and ***both***",
+    "- a\n- b\n  - c\n\n    deeper\n- d\n\n1. one\n2. two\n\n   ```py\n   x = 1\n\n\n   y = 2\n   ```\n3. three\n\nend",
+    "```js\nconst a = `b`;\n\n<b>\n```\nafter\n~~~\nopen",
+    "| a | b |\n|---|:-:|\n| 1 | **2** |\n| x \\| y | |\n\nafter",
+    "> quoted\n> - item\n\nplain [link](https://example.com/a_b_c) https://example.com/d, (https://example.com/e).",
+    "2 * 3 * 4, snake_case_name, **open, `open, [open](http",
+    "\\*not slanted\\* a\\\\b\r\nnext line\r\n\r\nlast",
+    "in the year\n1969. Not a list\n1. a list",
+    "💧 ünïcode **fett💧**\n\n" + "w " * 50,
+]
+DRAWN = {
+    "**a** b": "<p><strong>a</strong> b</p>",
+    "- a\n  - b": "<ul><li><p>a</p><ul><li><p>b</p></li></ul></li></ul>",
+    "```py\nx < 1\n```": '<pre data-language="py" tabindex="0"><code>x &lt; 1</code></pre>',
+    "<script>x</script>": "<p>&lt;script&gt;x&lt;/script&gt;</p>",
+    "[x](javascript:alert(1))": "<p>[x](javascript:alert(1))</p>",
+    "2 * 3 * 4": "<p>2 * 3 * 4</p>",
+    "3. c\n4. d": '<ol start="3"><li><p>c</p></li><li><p>d</p></li></ol>',
+}
+
+
+async def drawn(page: Page, texts: list[str]) -> str:
+    """The HTML after the texts were shown one after the other."""
+    html: Any = await page.evaluate(
+        f"""import("/web/markdown.js").then(({{ Markdown }}) => {{
+            const box = document.createElement("div");
+            const markdown = new Markdown(box);
+            for (const text of {json.dumps(texts)}) markdown.update(text);
+            box.normalize();
+            return box.innerHTML;
+        }})"""
+    )
+    return str(html)
+
+
+async def test_a_text_drawn_while_it_grows_ends_like_one_drawn_at_once(page: Page) -> None:
+    for text in TEXTS:
+        growing = [text[:end] for end in range(1, len(text) + 1)]
+        assert await drawn(page, growing) == await drawn(page, [text]), text
+
+
+async def test_markdown_is_drawn_as_nodes(page: Page) -> None:
+    for text, html in DRAWN.items():
+        assert await drawn(page, [text]) == html
+
+
+async def test_a_long_text_without_any_end_is_drawn_in_time_that_grows_with_it(page: Page) -> None:
+    for hostile in ("**a " * 20_000, "`" * 20_001, "[a" * 20_000, "*_" * 20_000, "> " * 5_000 + "x", "- " * 5_000):
+        assert await drawn(page, [hostile])
