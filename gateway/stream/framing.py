@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import orjson
@@ -10,6 +10,8 @@ import orjson
 from shared.event_log import Entry, Gap
 from shared.events import DELETED, TERMINAL
 from shared.ids import EventId
+
+WRITE_BYTES = 64 * 1024
 
 
 class Format(Protocol):
@@ -133,6 +135,24 @@ class Batch:
         if job_id is None:
             return b"".join(frames[start:])
         return b"".join(frames[i] for i in range(start, len(frames)) if concerns(self.entries[i], job_id))
+
+
+def batches(prev: EventId, entries: Sequence[Entry]) -> Iterator[Batch]:
+    """The entries in pieces that go out in one write each."""
+    while entries:
+        count = fitting(entries)
+        yield Batch(prev, entries[:count])
+        prev, entries = entries[count - 1].id, entries[count:]
+
+
+def fitting(entries: Sequence[Entry]) -> int:
+    """How many of the leading entries go out in one write: WRITE_BYTES of them, but one at least."""
+    size = 0
+    for count, entry in enumerate(entries):
+        size += len(entry.body)
+        if size > WRITE_BYTES and count:
+            return count
+    return len(entries)
 
 
 def concerns(entry: Entry, job_id: str) -> bool:

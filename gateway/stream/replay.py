@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gateway.stream.compaction import Compactor, Discards
-from gateway.stream.framing import Format, concerns, ends, until_deleted
+from gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, until_deleted
 from shared.event_log import PAGE_EVENTS, Entry, Page
 from shared.ids import EventId
 from shared.sessions import JobState
 
-FIRST_PAGE_EVENTS = 128
-PAGE_BYTES = 64 * 1024
+FIRST_PAGE_EVENTS = 64
 
 
 class Taken(NamedTuple):
@@ -66,6 +65,7 @@ class Replay:
 
     def take(self, cursor: EventId, page: Page) -> Taken:
         """What the page behind the cursor comes to."""
+        page = _fitting(page)
         again = self._gap(page)
         entries = until_deleted(page.entries)
         over = ends(entries, self._job_id)
@@ -126,7 +126,13 @@ class Replay:
         return b"".join(frames)
 
     def _resize(self, entries: Sequence[Entry]) -> None:
-        """Ask for as many events as come to about PAGE_BYTES."""
+        """Ask for as many events as go out in one write."""
         if entries:
             size = sum(len(entry.body) for entry in entries)
-            self.count = max(8, min(PAGE_EVENTS, PAGE_BYTES * len(entries) // (size + 1)))
+            self.count = max(1, min(PAGE_EVENTS, WRITE_BYTES * len(entries) // (size + 1)))
+
+
+def _fitting(page: Page) -> Page:
+    """As much of the page as goes out in one write; the rest is read again when the client has taken that."""
+    count = fitting(page.entries)
+    return page if count == len(page.entries) else Page(page.entries[:count], page.gap, more=True)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.stream.counters import Counters
-from gateway.stream.framing import Batch, until_deleted
+from gateway.stream.framing import Batch, batches, until_deleted
 from shared.event_log import Entry, chained, entry_of
 from shared.ids import ORIGIN, EventId
 from shared.keys import log_key
@@ -300,9 +300,8 @@ class Tailer:
     def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
         entries = _entries(found)
         count = chained(position, entries)
-        if count:
-            batch = Batch(position, until_deleted(entries[:count]))
-            channel.position = entries[count - 1].id
+        for batch in batches(position, until_deleted(entries[:count])):
+            channel.position = batch.last
             channel.keep(batch)
             for viewer in tuple(channel.live):
                 viewer.deliver(batch)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stream.framing import NDJSON, SSE, Batch, choose, until_deleted
+from gateway.stream.framing import NDJSON, SSE, WRITE_BYTES, Batch, batches, choose, until_deleted
 from shared.event_log import Entry, Gap
 from shared.ids import ORIGIN, EventId
 from tests.support.sse import Frame, SseParser
@@ -157,3 +157,9 @@ class TestBatch:
     def test_nothing_comes_after_the_sessions_end(self) -> None:
         deleted = entry(3, b"{}", "", "session.deleted")
         assert until_deleted([text(2), deleted, text(4)]) == [text(2), deleted]
+
+    def test_entries_are_cut_into_chained_pieces_of_one_write_each(self) -> None:
+        large = [entry(seq, b"x" * (WRITE_BYTES // 3)) for seq in range(2, 9)] + [entry(9, b"y" * 2 * WRITE_BYTES)]
+        pieces = list(batches(EventId(EPOCH, 1), large))
+        assert [len(piece.entries) for piece in pieces] == [3, 3, 1, 1]
+        assert [piece.prev for piece in pieces[1:]] == [piece.last for piece in pieces[:-1]]

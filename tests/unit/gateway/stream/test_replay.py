@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import orjson
 
-from gateway.stream.framing import SSE
-from gateway.stream.replay import PAGE_BYTES, Replay
+from gateway.stream.framing import SSE, WRITE_BYTES
+from gateway.stream.replay import Replay
 from shared.event_log import PAGE_EVENTS, Entry, Gap, Page
 from shared.ids import ORIGIN, EventId
 from tests.support.sse import Frame, SseParser
@@ -62,10 +62,15 @@ class TestPages:
 
     def test_pages_shrink_when_events_are_large_and_grow_when_they_are_small(self) -> None:
         replay = Replay(SSE, None, raw=True)
-        replay.take(at(1), Page([delta(2, "x" * PAGE_BYTES)], more=True))
-        assert replay.count == 8
+        replay.take(at(1), Page([delta(2, "x" * WRITE_BYTES)], more=True))
+        assert replay.count == 1
         replay.take(at(2), Page([delta(3, "x")], more=True))
         assert replay.count == PAGE_EVENTS
+
+    def test_a_page_of_large_events_is_taken_as_far_as_one_write_goes(self) -> None:
+        large = [delta(seq, "x" * (WRITE_BYTES // 2)) for seq in range(2, 10)]
+        taken = Replay(SSE, None, raw=True).take(at(1), Page(large))
+        assert (taken.cursor, taken.at_end) == (at(2), False)
 
 
 class TestGaps:
