@@ -1,0 +1,77 @@
+"""`python -m bench [SCENARIO…]`: run scenarios and print their tables. docs/performance.md says what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import resource
+import sys
+
+from bench import machine
+from bench.plan import Plan
+from bench.processes import CACHE, ROOT
+from bench.programs import CompilerMissing
+from bench.report import Table, place
+
+SCENARIOS = ("L1", "L2", "L3", "L4", "L5", "L6", "W1", "W2", "H1")
+DOCUMENT = ROOT / "docs" / "performance.md"
+REPEATS = 3
+
+
+def main() -> int:
+    arguments = _arguments()
+    _open_files()
+    facts = machine.facts()
+    print(f"{facts}{'; the short form: its figures say nothing' if arguments.quick else ''}\n", flush=True)
+    plan = Plan(arguments.quick, arguments.repeats, machine.cores(), frozenset(arguments.peers))
+    CACHE.mkdir(parents=True, exist_ok=True)
+    voids = 0
+    for name in arguments.scenarios or SCENARIOS:
+        try:
+            table = run(name, plan)
+        except CompilerMissing as missing:
+            sys.exit(f"bench: {missing}")
+        voids += sum(not row.runs for row in table.rows[:1])
+        print(table.markdown(), end="\n\n", flush=True)
+        if arguments.write:
+            write(table, facts)
+    return 1 if voids else 0
+
+
+def run(name: str, plan: Plan) -> Table:
+    sys.stderr.write(f"{name}\n")
+    table: Table = importlib.import_module(f"bench.scenarios.{name.lower()}").run(plan)
+    return table
+
+
+def write(table: Table, facts: str) -> None:
+    """Put the table into the document, with the machine that it was taken on."""
+    text = DOCUMENT.read_text() if DOCUMENT.exists() else ""
+    DOCUMENT.write_text(place(text, table.name, f"{table.markdown()}\n\nTaken on {facts}."))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="a short form that shows that everything works")
+    parser.add_argument("--repeats", type=int, default=None, help=f"runs of each peer ({REPEATS}; 1 with --quick)")
+    parser.add_argument(
+        "--peers", nargs="*", default=[], metavar="KEY", help="only these peers, such as holdfast nchan"
+    )
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {DOCUMENT.relative_to(ROOT)}")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.scenarios) - set(SCENARIOS))
+    if unknown:
+        parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    arguments.repeats = arguments.repeats or (1 if arguments.quick else REPEATS)
+    return arguments
+
+
+def _open_files() -> None:
+    """A viewer is an open file, here and in the servers that inherit the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Statistics of repeated runs. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The nearest-rank quantile: a value that occurred. `q` from 0 to 1."""
+    if not values:
+        raise ValueError("no values")
+    ordered = sorted(values)
+    rank = max(1, -(-len(ordered) * round(q * 1_000_000) // 1_000_000))
+    return ordered[min(rank, len(ordered)) - 1]
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def spread(values: Sequence[float]) -> float:
+    """Half the distance between the extremes, relative to the median; 0 for a single value."""
+    middle = median(values)
+    return (max(values) - min(values)) / 2 / middle if middle else 0.0
+
+
+def ratio(value: float, base: float) -> float | None:
+    """How many times `base` the value is; None where that says nothing."""
+    return value / base if base else None
+
+
+def short(value: float) -> str:
+    """Three significant digits, thousands grouped: 0.123, 4.56, 78.9, 12,300."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        digits = len(str(int(abs(value)))) - 3
+        return f"{round(value, -digits):,.0f}"
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:.{decimals}f}"

@@ -1,0 +1,225 @@
+"""Publisher and viewers: the two C programs, driven by lines."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from bench.ledger import Verdict, Void
+from bench.processes import Child
+from bench.programs import program
+
+ARGUMENT, GROUP, SESSION = b"\x1f", b"\x1e", b"\x1d"
+EVENT = b'{"type":"text.delta","job_id":"%b","text":"{token} ","part":0}'
+SETTLE_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How events get in. `framing`: resp, http or lines; `templates`: see publish.c, one for each session; `batch`: how
+    many events of a session go in together."""
+
+    port: int
+    framing: str
+    templates: Sequence[bytes]
+    connections: int = 1
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running server under test. `server` are the processes whose CPU and memory count as the server's. `path` is the
+    viewers' request target with {session}. `history`: a viewer may come late and read from the start."""
+
+    port: int
+    path: str
+    feed: Feed
+    server: Sequence[Child]
+    redis: Child | None = None
+    history: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How long viewers took to their goal."""
+
+    count: int
+    missing: int
+    p50_ms: float
+    slowest_ms: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What the measured viewers got."""
+
+    events: int
+    bytes: int
+    seconds: float
+    p50_us: float
+    p90_us: float
+    p99_us: float
+    p999_us: float
+    max_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the publisher did. `late_ms`: how far it ever was behind its schedule."""
+
+    sent: int
+    commands: int
+    replies: int
+    errors: int
+    seconds: float
+    answered_seconds: float
+    late_ms: float
+
+    def check(self, *, silent: bool) -> None:
+        """Raises Void unless the server took everything."""
+        if self.errors or (not silent and self.replies != self.commands):
+            raise Void(f"publisher: {self.errors} errors, {self.replies} of {self.commands} answered")
+
+
+def command(*arguments: bytes) -> bytes:
+    """The template of one session's command, from its arguments."""
+    return b"".join(argument + ARGUMENT for argument in arguments)
+
+
+class Viewers:
+    """So many SSE viewers in one process."""
+
+    def __init__(self, child: Child, count: int) -> None:
+        self.child = child
+        self.count = count
+
+    def open(self, first: int, last: int, *, goal: int = 0, pending: int = 256) -> None:
+        """Begin to connect viewers [first, last), who expect all events from the start."""
+        self.child.tell(f"open {first} {last} {goal} {pending}")
+
+    def join(self, first: int, last: int, *, pending: int = 256) -> None:
+        """Likewise, but they expect only what comes."""
+        self.child.tell(f"join {first} {last} {pending}")
+
+    def opened(self, first: int, last: int, *, timeout_s: float = 60) -> float:
+        """Wait for their answers. Returns the seconds since `open`. Raises Void when some got none."""
+        answer = orjson.loads(self.child.ask(f"opened {first} {last} {timeout_s * 1000:.0f}"))
+        if answer["missing"]:
+            raise Void(f"{answer['missing']} of {answer['count']} viewers got no answer in {timeout_s} s")
+        return float(answer["seconds"])
+
+    def drop(self, first: int, last: int) -> None:
+        self.child.tell(f"drop {first} {last}")
+
+    def resume(self, first: int, last: int) -> None:
+        """All at once, each by its own cursor; their goal is what is published by now."""
+        self.child.tell(f"resume {first} {last}")
+
+    def reached(self, first: int, last: int, *, timeout_s: float = 60) -> Reached:
+        """Wait until they are at their goal. Raises Void when some never got there."""
+        answer = Reached(**orjson.loads(self.child.ask(f"reached {first} {last} {timeout_s * 1000:.0f}")))
+        if answer.missing:
+            raise Void(f"{answer.missing} viewers were not at their goal after {timeout_s} s")
+        return answer
+
+    def measure(self, first: int, last: int) -> None:
+        self.child.tell(f"measure {first} {last}")
+
+    def arrivals(self) -> Arrivals:
+        return Arrivals(**orjson.loads(self.child.ask("report")))
+
+    def verdict(self, first: int, last: int, *, timeout_ms: int = SETTLE_MS) -> Verdict:
+        """Wait until these have everything, then read all viewers' books."""
+        behind = orjson.loads(self.child.ask(f"settle {first} {last} {timeout_ms}"))["behind"]
+        return Verdict(**orjson.loads(self.child.ask("verdict")), behind=behind)
+
+
+class Publisher:
+    """Publishes at a rate that the server has no say in."""
+
+    def __init__(self, child: Child, feed: Feed) -> None:
+        self.child = child
+        self._feed = feed
+
+    def start(self, rate: float, events: int, *, first: int = 0, last: int | None = None) -> None:
+        """Begin to publish so many events to sessions [first, last), `rate` a second; 0: as fast as they are answered."""
+        self.child.tell(f"run {rate} {events} {first} {len(self._feed.templates) if last is None else last}")
+
+    def wait(self) -> Sent:
+        """Wait until all are sent and answered. Raises Void when the server refused some."""
+        sent = Sent(**orjson.loads(self.child.listen()))
+        sent.check(silent=self._feed.framing == "lines")
+        return sent
+
+
+class Load:
+    """The generator against one target: `sessions` sessions, `count` viewers spread over them."""
+
+    def __init__(self, target: Target, sessions: int, count: int, folder: Path, core: int | None) -> None:
+        self.target = target
+        published = folder / "published"
+        published.write_bytes(bytes(4 * sessions))
+        templates = folder / "templates"
+        templates.write_bytes(b"".join(template + SESSION for template in target.feed.templates))
+        feed = target.feed
+        publish = [program("load/publish.c"), feed.port, feed.connections, feed.framing, templates, published, sessions]
+        outstanding = 0 if feed.framing == "lines" else 10_000
+        view = [program("load/viewers.c"), target.port, count, sessions, published, target.path]
+        log = folder / "load.log"
+        self._children = [
+            Child([str(part) for part in (*publish, feed.batch, outstanding)], log=log, core=core, dialogue=True),
+            Child([str(part) for part in view], log=log, core=core, dialogue=True),
+        ]
+        self.publisher = Publisher(self._children[0], feed)
+        self.viewers = Viewers(self._children[1], count)
+
+    def cpu_s(self) -> float:
+        return sum(child.cpu_s() for child in self._children)
+
+    def stop(self) -> None:
+        for child in self._children:
+            child.stop()
+
+
+@contextlib.contextmanager
+def load(target: Target, sessions: int, count: int, folder: Path, core: int | None) -> Iterator[Load]:
+    """A generator that is gone at the end of the block."""
+    running = Load(target, sessions, count, folder, core)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds at one moment."""
+
+    at: float
+    server: float
+    redis: float
+    load: float
+
+    @classmethod
+    def now(cls, running: Load) -> Usage:
+        target = running.target
+        return cls(
+            time.monotonic(),
+            sum(child.cpu_s() for child in target.server),
+            target.redis.cpu_s() if target.redis is not None else 0.0,
+            running.cpu_s(),
+        )
+
+    def since(self, before: Usage) -> Usage:
+        return Usage(
+            self.at - before.at,
+            self.server - before.server,
+            self.redis - before.redis,
+            self.load - before.load,
+        )

@@ -1,0 +1,268 @@
+/* An open-loop publisher: event k is due at k / RATE, whatever the server does, and goes to the sessions in turn.
+ *
+ *     publish PORT CONNECTIONS FRAMING TEMPLATES PUBLISHED SESSIONS BATCH OUTSTANDING
+ *
+ * FRAMING: resp (each argument gets its length, each command its count), http (arguments as they are) or lines (likewise, after
+ * a first line `PUB`, and nothing is answered).
+ * TEMPLATES: for each session, ended by 0x1d, arguments ended by 0x1f. What stands behind 0x1e is repeated for each event
+ * of a batch of BATCH; without 0x1e all is, and a batch is so many commands. In arguments {token} is filled in
+ * (@<ns, 19 digits>.<seq, 9 digits>@) and {entry}, the entry that the batch follows in a log that began with one entry.
+ * In a batch each event bears the time at which it was due by itself, so that gathering counts as latency.
+ * PUBLISHED: a file of one uint32 per session, the newest seq written to the socket. Replies are counted by their first line:
+ * RESP replies by nesting, HTTP answers by their status. At most OUTSTANDING commands wait for their reply (0: any number).
+ *
+ * Commands on stdin: `run RATE EVENTS FROM TO` (sessions [FROM, TO); RATE 0: as fast as OUTSTANDING allows) prints, when all
+ * are answered or 10 s after the last, {"sent","replies","errors","seconds","late_ms"}: `late_ms` is how far behind its own schedule it ever was.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TICK_NS = 500 * 1000, BUFFER = 256 * 1024, MAX_CONNECTIONS = 64, PATIENCE_MS = 10000 };
+
+struct link {
+    int fd;
+    char *out;
+    size_t size, room, sent;
+    int depth;            /* replies inside arrays that are still to come */
+    size_t skip;          /* bytes left of a bulk reply or an HTTP body */
+    char line[256];
+    int line_size;
+    long length;          /* of the HTTP body that follows the head */
+    int in_head;
+};
+
+struct template { char *head, *repeated, *end; };
+
+static struct link links[MAX_CONNECTIONS];
+static struct template *templates;
+static volatile uint32_t *published;
+static int connections, sessions, batch, resp, silent;
+static uint64_t spacing; /* ns between two events of one session */
+static long outstanding;
+static uint64_t commands, replies, errors;
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void die(const char *what) { perror(what); exit(1); }
+
+static void put(struct link *l, const char *data, size_t size) {
+    if (l->size + size > l->room) {
+        l->room = (l->size + size) * 2;
+        l->out = realloc(l->out, l->room);
+    }
+    memcpy(l->out + l->size, data, size);
+    l->size += size;
+}
+
+/* One argument, filled in. Returns its end. */
+static char *argument(struct link *l, char *p, uint32_t seq, uint32_t after, uint64_t at) {
+    char text[8192], prefix[32];
+    size_t n = 0;
+    while (*p != 0x1f) {
+        if (n > sizeof text - 64) die("argument too long");
+        if (*p == '{' && !strncmp(p, "{entry}", 7)) n += (size_t)sprintf(text + n, "%u", after + 1), p += 7;
+        else if (*p == '{' && !strncmp(p, "{token}", 7)) n += (size_t)sprintf(text + n, "@%019llu.%09u@", (unsigned long long)at, seq), p += 7;
+        else text[n++] = *p++;
+    }
+    if (resp) put(l, prefix, (size_t)sprintf(prefix, "$%zu\r\n", n));
+    put(l, text, n);
+    if (resp) put(l, "\r\n", 2);
+    return p + 1;
+}
+
+static int arguments_in(const char *p, const char *end) {
+    int n = 0;
+    for (; p < end; p++) n += *p == 0x1f;
+    return n;
+}
+
+static void command(struct link *l, struct template *t, uint32_t after, int repeats, uint64_t now) {
+    char prefix[32];
+    int fixed = arguments_in(t->head, t->repeated), each = arguments_in(t->repeated, t->end);
+    if (resp) put(l, prefix, (size_t)sprintf(prefix, "*%d\r\n", fixed + each * repeats));
+    for (char *p = t->head; p < t->repeated;) p = argument(l, p, after + 1, after, now);
+    for (int i = 1; i <= repeats; i++)
+        for (char *p = t->repeated; p < t->end;) p = argument(l, p, after + (uint32_t)i, after, now - (uint64_t)(repeats - i) * spacing);
+    commands++;
+}
+
+static void publish(int session, int size) {
+    struct link *l = &links[session % connections];
+    struct template *t = &templates[session];
+    uint32_t after = published[session];
+    uint64_t now = now_ns();
+    if (t->head != t->repeated) command(l, t, after, size, now);
+    else for (int i = 0; i < size; i++) command(l, t, after + (uint32_t)i, 1, now - (uint64_t)(size - 1 - i) * spacing);
+    published[session] = after + (uint32_t)size;
+}
+
+static void whole(struct link *l) {
+    if (!l->depth) replies++;
+    else if (!--l->depth) replies++;
+}
+
+static void resp_line(struct link *l) {
+    long n = strtol(l->line + 1, NULL, 10);
+    switch (l->line[0]) {
+        case '*': if (n > 0) { if (l->depth) die("nested arrays"); l->depth = (int)n; } else whole(l); break;
+        case '$': if (n >= 0) l->skip = (size_t)n + 2; else whole(l); break;
+        case '-':
+            if (!errors++) fprintf(stderr, "publish: %.200s\n", l->line);
+            whole(l);
+            break;
+        default: whole(l);
+    }
+}
+
+static void http_line(struct link *l) {
+    if (!l->in_head) {
+        if (strncmp(l->line, "HTTP/1.1 2", 10) && !errors++) fprintf(stderr, "publish: %.200s\n", l->line);
+        l->in_head = 1, l->length = 0;
+    } else if (l->line_size == 0) {
+        l->in_head = 0;
+        if (l->length) l->skip = (size_t)l->length;
+        else replies++;
+    } else if (!strncasecmp(l->line, "content-length:", 15)) l->length = strtol(l->line + 15, NULL, 10);
+}
+
+static void received(struct link *l, const char *p, size_t size) {
+    const char *end = p + size;
+    while (p < end) {
+        if (l->skip) {
+            size_t take = (size_t)(end - p) < l->skip ? (size_t)(end - p) : l->skip;
+            l->skip -= take, p += take;
+            if (!l->skip) { if (resp) whole(l); else replies++; }
+        } else if (*p == '\n') {
+            if (l->line_size && l->line[l->line_size - 1] == '\r') l->line_size--;
+            l->line[l->line_size] = 0;
+            if (resp) resp_line(l); else http_line(l);
+            l->line_size = 0, p++;
+        } else {
+            if (l->line_size < 255) l->line[l->line_size++] = *p;
+            p++;
+        }
+    }
+}
+
+static void flush(struct link *l) {
+    while (l->sent < l->size) {
+        ssize_t n = send(l->fd, l->out + l->sent, l->size - l->sent, MSG_NOSIGNAL);
+        if (n < 0) { if (errno == EAGAIN) return; die("send"); }
+        l->sent += (size_t)n;
+    }
+    l->sent = l->size = 0;
+}
+
+static void exchange(uint64_t until) {
+    static char buffer[BUFFER];
+    struct pollfd fds[MAX_CONNECTIONS];
+    for (int i = 0; i < connections; i++) {
+        flush(&links[i]);
+        fds[i] = (struct pollfd){.fd = links[i].fd, .events = (short)(POLLIN | (links[i].size ? POLLOUT : 0))};
+    }
+    uint64_t now = now_ns(), wait = until > now ? until - now : 0;
+    struct timespec timeout = {.tv_sec = (time_t)(wait / 1000000000u), .tv_nsec = (long)(wait % 1000000000u)};
+    if (ppoll(fds, (nfds_t)connections, &timeout, NULL) <= 0) return;
+    for (int i = 0; i < connections; i++) {
+        if (!(fds[i].revents & (POLLIN | POLLHUP | POLLERR))) continue;
+        ssize_t n = recv(links[i].fd, buffer, BUFFER, 0);
+        if (n > 0) received(&links[i], buffer, (size_t)n);
+        else if (n == 0 || errno != EAGAIN) die("connection closed");
+    }
+}
+
+static void run(double rate, uint64_t total, int from, int to) {
+    uint64_t start = now_ns(), sent = 0;
+    double late = 0;
+    commands = replies = errors = 0;
+    spacing = rate > 0 ? (uint64_t)(1e9 * (to - from) / rate) : 0;
+    while (sent < total) {
+        uint64_t now = now_ns(), next = now + TICK_NS;
+        uint64_t due = rate > 0 ? (uint64_t)((double)(now - start) * rate / 1e9) + (uint64_t)batch : total;
+        if (due > total) due = total;
+        while (sent < due && (!outstanding || (long)(commands - replies) < outstanding)) {
+            uint64_t size = total - sent < (uint64_t)batch ? total - sent : (uint64_t)batch;
+            if (sent + size > due) break;
+            publish(from + (int)(sent / (uint64_t)batch % (uint64_t)(to - from)), (int)size);
+            sent += size;
+        }
+        double behind = rate > 0 ? (double)(now - start) - (double)sent / rate * 1e9 : 0;
+        if (behind > late) late = behind;
+        for (int i = 0; i < connections; i++) flush(&links[i]);
+        do exchange(next); while (now_ns() < next && (rate > 0 || (long)(commands - replies) >= outstanding));
+    }
+    double seconds = (double)(now_ns() - start) / 1e9;
+    uint64_t deadline = now_ns() + PATIENCE_MS * 1000000ull;
+    while (!silent && replies < commands && now_ns() < deadline) exchange(now_ns() + 1000000);
+    printf("{\"sent\":%llu,\"commands\":%llu,\"replies\":%llu,\"errors\":%llu,\"seconds\":%.6f,\"answered_seconds\":%.6f,\"late_ms\":%.3f}\n",
+           (unsigned long long)sent, (unsigned long long)commands, (unsigned long long)replies, (unsigned long long)errors, seconds,
+           (double)(now_ns() - start) / 1e9, late / 1e6);
+    fflush(stdout);
+}
+
+static void join(int index, int port) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to)) die("connect");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    if (silent && send(fd, "PUB\n", 4, 0) != 4) die("send");
+    links[index].fd = fd;
+}
+
+static void read_templates(const char *name) {
+    struct stat about;
+    int file = open(name, O_RDONLY);
+    if (file < 0 || fstat(file, &about)) die(name);
+    char *p = mmap(NULL, (size_t)about.st_size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0), *end = p + about.st_size;
+    if (p == MAP_FAILED) die("mmap");
+    templates = calloc((size_t)sessions, sizeof *templates);
+    for (int i = 0; i < sessions; i++) {
+        char *stop = memchr(p, 0x1d, (size_t)(end - p));
+        if (!stop) { fprintf(stderr, "publish: %d templates for %d sessions\n", i, sessions); exit(2); }
+        char *group = memchr(p, 0x1e, (size_t)(stop - p));
+        if (group) memmove(group, group + 1, (size_t)(stop - group - 1));
+        templates[i] = (struct template){p, group ? group : p, group ? stop - 1 : stop};
+        p = stop + 1;
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc != 9) { fprintf(stderr, "usage: publish PORT CONNECTIONS FRAMING TEMPLATES PUBLISHED SESSIONS BATCH OUTSTANDING\n"); return 2; }
+    connections = atoi(argv[2]), sessions = atoi(argv[6]), batch = atoi(argv[7]), outstanding = atol(argv[8]);
+    if (connections < 1 || connections > MAX_CONNECTIONS || batch < 1) return 2;
+    resp = !strcmp(argv[3], "resp"), silent = !strcmp(argv[3], "lines");
+    prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
+    read_templates(argv[4]);
+    int file = open(argv[5], O_RDWR);
+    if (file < 0) die(argv[5]);
+    published = mmap(NULL, sizeof *published * (size_t)sessions, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (published == MAP_FAILED) die("mmap");
+    for (int i = 0; i < connections; i++) join(i, atoi(argv[1]));
+    char line[128];
+    while (fgets(line, sizeof line, stdin)) {
+        double rate;
+        unsigned long long total;
+        int from, to;
+        if (sscanf(line, "run %lf %llu %d %d", &rate, &total, &from, &to) == 4 && from < to && to <= sessions) run(rate, total, from, to);
+    }
+    return 0;
+}

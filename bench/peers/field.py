@@ -1,0 +1,18 @@
+"""Everybody who is measured, the product first."""
+
+from __future__ import annotations
+
+from bench.peers import holdfast, naive, nchan, raw, resumable_stream, sse_starlette
+
+FIELD = (
+    holdfast.PEER,
+    naive.PEER,
+    naive.TUNED,
+    sse_starlette.PEER,
+    nchan.PEER,
+    nchan.WITH_REDIS,
+    resumable_stream.PEER,
+    raw.PEER,
+    raw.COALESCING,
+)
+WITH_HISTORY = tuple(peer for peer in FIELD if peer.history)

@@ -1,0 +1,73 @@
+"""The product: the real gateway, and logs that are written by the worker's own append script."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+
+from bench.load import EVENT, GROUP, Feed, Target, command
+from bench.peers.stage import Peer, Stage
+from bench.processes import free_port
+from shared.holder import Attempt, Holder
+from shared.keys import session_keys
+from shared.redis import connect
+from shared.scripts import source
+from shared.sessions import JobRequest, Sessions
+from shared.settings import CommonSettings
+
+AGENT = "bench"
+RETENTION_EVENTS = b"100000"
+
+
+def start(stage: Stage) -> Target:
+    redis = stage.redis()
+    attempts = asyncio.run(claimed(redis.url, stage.sessions))
+    port = free_port()
+    gateway = stage.python("gateway", port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port))
+    feed = Feed(redis.port, "resp", [append(attempt) for attempt in attempts], batch=stage.batch)
+    return Target(port, "/v1/sessions/bench-{session}/events", feed, [gateway], redis.child)
+
+
+def start_raw(stage: Stage) -> Target:
+    """Catching up event by event, without compaction."""
+    target = start(stage)
+    return Target(target.port, f"{target.path}?raw=true", target.feed, target.server, target.redis)
+
+
+async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
+    """Sessions bench-0, bench-1, … with a running job each, claimed as a worker claims them."""
+    redis = connect(redis_url, max_connections=32)
+    settings = CommonSettings(redis_url=redis_url)
+    intake, holder = Sessions(redis, settings), Holder(redis, settings)
+    try:
+        attempts: list[Attempt] = []
+        for number in range(sessions):
+            attempts.append(await _claimed(intake, holder, f"bench-{number}"))
+        await redis.script_load(source("append", "session"))
+        return attempts
+    finally:
+        await redis.aclose()
+
+
+async def _claimed(intake: Sessions, holder: Holder, session_id: str) -> Attempt:
+    job_id = hashlib.sha256(session_id.encode()).hexdigest()[:16]
+    await intake.submit(session_id, job_id, JobRequest(AGENT, b'"go"', b"{}", b"{}", 86_400, "queue", None, ""))
+    attempt = await holder.claim(
+        session_id, job_id, delivery=1, token=f"bench-{job_id}", worker_id="bench", offered=True
+    )
+    assert isinstance(attempt, Attempt)
+    return attempt
+
+
+def append(attempt: Attempt) -> bytes:
+    """The worker's append as a template. The log begins with the entry of the claim."""
+    keys = session_keys(attempt.session_id)
+    digest = hashlib.sha1(source("append", "session").encode(), usedforsecurity=False).hexdigest()
+    job_id = attempt.job_id.encode()
+    fixed = (b"2", keys.log.encode(), keys.state.encode(), str(attempt.epoch).encode(), b"{entry}", RETENTION_EVENTS)
+    return command(b"EVALSHA", digest.encode(), *fixed) + GROUP + command(b"text.delta", job_id, EVENT % job_id)
+
+
+PEER = Peer("holdfast", "Holdfast", start)
+RAW = Peer("holdfast", "Holdfast, event by event", start_raw)

@@ -1,0 +1,71 @@
+"""What every peer is given to start in."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.load import Target
+from bench.machine import Cores
+from bench.peers.redis import RedisServer
+from bench.processes import ROOT, Child, await_listening, free_port
+
+
+class PeerMissing(Exception):
+    """This machine lacks what the peer needs; the message says what."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """A folder and cores for one run of one peer. What is started here is stopped with it, the last first."""
+
+    folder: Path
+    cores: Cores
+    sessions: int
+    batch: int = 1
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def on_end(self, clean: Callable[[], object]) -> None:
+        self._stack.callback(clean)
+
+    def redis(self) -> RedisServer:
+        server = RedisServer(self.folder, self.cores.load)
+        self._stack.callback(server.stop)
+        return server
+
+    def server(self, command: list[str], port: int, **env: str) -> Child:
+        """Start a server on the server's core and wait until it listens."""
+        child = Child(command, log=self.folder / f"server-{port}.log", core=self.cores.server, env=env)
+        self._stack.callback(child.stop)
+        await_listening(child, port)
+        return child
+
+    def python(self, module: str, port: int, **env: str) -> Child:
+        """Start `python -m module` likewise."""
+        return self.server([sys.executable, "-m", module], port, PYTHONPATH=str(ROOT), **env)
+
+    def uvicorn(self, app: str, redis_url: str, **env: str) -> tuple[Child, int]:
+        """Serve an app as the product is served: uvloop, httptools, no access log."""
+        port = free_port()
+        options = ["--port", str(port), "--no-access-log", "--log-level", "warning", "--loop", "uvloop"]
+        command = [sys.executable, "-m", "uvicorn", app, *options, "--http", "httptools"]
+        return self.server(command, port, REDIS_URL=redis_url, PYTHONPATH=str(ROOT), **env), port
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One server to be measured. `start` raises PeerMissing. `history`: whether it has anything to resume from."""
+
+    key: str
+    name: str
+    start: Callable[[Stage], Target]
+    history: bool = True

@@ -1,0 +1,64 @@
+"""How a scenario is run: which peers, how often, for how long."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.ledger import Void
+from bench.machine import Cores
+from bench.peers.stage import Peer, PeerMissing, Stage
+from bench.report import Row
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`quick`: the short form that shows that everything works, not how fast it is. `only`: keys of the peers wanted,
+    empty for all."""
+
+    quick: bool
+    repeats: int
+    cores: Cores
+    only: frozenset[str] = frozenset()
+
+    def choose(self, full: float, quick: float) -> float:
+        return quick if self.quick else full
+
+    def compare(self, peers: Sequence[Peer], once: Callable[[Peer], Figures]) -> list[Row]:
+        """Run every peer in turn, and all of them again for each repeat, so that noise of the machine meets all."""
+        wanted = [peer for peer in peers if not self.only or peer.key in self.only]
+        rows = {peer.name: Row(peer.name) for peer in wanted}
+        missing: set[str] = set()
+        for repeat in range(self.repeats):
+            for peer in wanted:
+                if peer.name not in missing and not self._add(rows[peer.name], peer, once, repeat):
+                    missing.add(peer.name)
+        return list(rows.values())
+
+    def _add(self, row: Row, peer: Peer, once: Callable[[Peer], Figures], repeat: int) -> bool:
+        """Run a peer once. Returns whether it is there at all."""
+        try:
+            figures = dict(once(peer))
+        except PeerMissing as missing:
+            row.notes.append(f"left out: {missing}")
+            return False
+        except Void as void:
+            row.notes.append(f"run {repeat + 1} is void: {void}")
+            return True
+        row.runs.append(figures)
+        shown = " ".join(f"{key}={value:.4g}" for key, value in figures.items())
+        sys.stderr.write(f"  {peer.name} #{repeat + 1}: {shown}\n")
+        return True
+
+    @contextlib.contextmanager
+    def stage(self, sessions: int, batch: int = 1) -> Iterator[Stage]:
+        """A scratch folder for one run; whatever was started in it is gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+            with Stage(Path(folder), self.cores, sessions, batch) as stage:
+                yield stage
