@@ -33,6 +33,7 @@ def main() -> None:
     except SettingsInvalid as error:
         sys.stderr.write(f"holdfast worker: {error}\n")
         sys.exit(2)
+    registry.warm()
     _run(settings, registry)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar, overload
 
+import structlog
 from pydantic import BaseModel
 
 from shared.errors import SettingsInvalid
@@ -39,35 +40,43 @@ CHAT_INPUT: Schema = {
     ]
 }
 
+log = structlog.get_logger()
+
 _MARK = "__holdfast_agent__"
 Function = TypeVar("Function", bound=AgentFunction)
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent on offer. `function` takes a Run; it is async, an async generator of text, or synchronous."""
+    """One agent on offer. `function` takes a Run; it is async, an async generator of text, or synchronous.
+
+    `warm` does, before the first job, what would hold up that job's first token: mostly imports."""
 
     name: str
     function: AgentFunction
     schema: Schema
+    warm: Callable[[], object] | None = None
 
 
 @overload
 def agent(name: Function) -> Function: ...
 @overload
-def agent(name: str | None = None, *, input: Input | None = None) -> Callable[[Function], Function]: ...
 def agent(
-    name: str | Function | None = None, *, input: Input | None = None
+    name: str | None = None, *, input: Input | None = None, warm: Callable[[], object] | None = None
+) -> Callable[[Function], Function]: ...
+def agent(
+    name: str | Function | None = None, *, input: Input | None = None, warm: Callable[[], object] | None = None
 ) -> Function | Callable[[Function], Function]:
     """Mark a function as an agent, named as the function unless `name` says otherwise.
 
     `input` is a JSON schema or a pydantic model that jobs for this agent must satisfy; a chat when left out.
+    `warm` is called once, when the worker starts, before any job.
     """
     if callable(name):
         return agent()(name)
 
     def mark(function: Function) -> Function:
-        setattr(function, _MARK, Agent(name or function.__name__, function, _schema(input)))
+        setattr(function, _MARK, Agent(name or function.__name__, function, _schema(input), warm))
         return function
 
     return mark
@@ -91,6 +100,15 @@ class Registry(Mapping[str, Agent]):
     def load(cls, modules: Iterable[str]) -> Registry:
         """Import the modules and gather their agents. Raises SettingsInvalid, which names the module."""
         return cls(found for name in modules for found in _agents_of(_import(name)))
+
+    def warm(self) -> None:
+        """Call what the agents want called before the first job. One that fails costs that job time, nothing else."""
+        for found in self._agents.values():
+            try:
+                if found.warm is not None:
+                    found.warm()
+            except Exception as error:  # noqa: BLE001 - the agent may still work
+                log.warning("agent could not be warmed", agent=found.name, exc_info=error)
 
     def schemas(self) -> dict[str, Schema]:
         return {name: found.schema for name, found in self._agents.items()}
