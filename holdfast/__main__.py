@@ -150,8 +150,7 @@ def follow(events: Any, *, until_job_ends: bool) -> str | None:
         last = event.type
         if last == DELETED or (until_job_ends and last in TERMINAL):
             break
-    if sys.stdout.isatty():
-        click.echo()
+    show.end()
     return last
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class Tail:
         self._params = {"from": "now"} if only_new else {}
         self._retry_s = FIRST_RETRY_SECONDS
         self._answered = False
+        self._lost = False
         self._cursor = cursor
 
     def __iter__(self) -> Iterator[Event]:
@@ -107,6 +109,7 @@ class Tail:
             except httpx2.TransportError as error:
                 if not self._answered:
                     raise Refused(f"{self._client.base_url} does not answer: {error}") from None
+                self._say_lost(error)
             time.sleep(self._retry_s)
 
     def _connection(self) -> Iterator[Event]:
@@ -115,12 +118,19 @@ class Tail:
             self._path, params=self._params, headers=headers, max_event_size=MAX_EVENT_BYTES
         ) as source:
             self._check(source.response)
+            self._lost = False
             for frame in source:
                 self._retry_s = self._retry_s if frame.retry is None else frame.retry / 1000
                 fresh = frame.id if frame.id != self._cursor else None
                 self._cursor = frame.id or self._cursor
                 if frame.data:
                     yield Event(fresh or None, orjson.loads(frame.data))
+
+    def _say_lost(self, error: httpx2.TransportError) -> None:
+        """One line for an outage, however long."""
+        if not self._lost:
+            print(f"holdfast: the connection is lost ({error}); waiting for the gateway", file=sys.stderr, flush=True)
+        self._lost = True
 
     def _check(self, response: httpx2.Response) -> None:
         self._answered = True

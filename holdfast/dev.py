@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from worker.settings import WorkerSettings
 LOOK_SECONDS = 0.05
 # Beyond the grace time that gateway and worker take for themselves.
 PATIENCE_SECONDS = 5.0
+# Some senders signal a process and then its group.
+SAME_SIGNAL_SECONDS = 0.5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What suits a person at a terminal, unless the environment says otherwise.
 DEFAULTS = {
@@ -60,6 +63,7 @@ class Dev:
         self._redis: Child | None = None
         self._others: list[Child] = []
         self._task: asyncio.Task[None] | None = None
+        self._signalled_at = 0.0
 
     async def run(self) -> None:
         self._task = asyncio.current_task()
@@ -75,10 +79,12 @@ class Dev:
             await self._stop()
 
     def _on_signal(self) -> None:
+        now = time.monotonic()
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        else:
+            self._signalled_at = now
+        elif now - self._signalled_at > SAME_SIGNAL_SECONDS:
             for child in self._children:
                 child.kill()
 

@@ -14,9 +14,11 @@ CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
 
 class Show(Protocol):
-    """Takes events in their order."""
+    """Takes events in their order, then the end."""
 
     def __call__(self, event: Event) -> None: ...
+
+    def end(self) -> None: ...
 
 
 def show_to(out: TextIO) -> Show:
@@ -34,6 +36,9 @@ class JsonShow:
         line = event.body if event.id is None else {"id": event.id, **event.body}
         self._out.write(orjson.dumps(line).decode() + "\n")
         self._out.flush()
+
+    def end(self) -> None:
+        """Every line has ended already."""
 
 
 class TerminalShow:
@@ -53,15 +58,22 @@ class TerminalShow:
             self._line(LINES.get(event.type, _other)(body))
         self._out.flush()
 
+    def end(self) -> None:
+        self._end_line()
+        self._out.flush()
+
     def _write(self, text: str) -> None:
         if text:
             self._out.write(text)
             self._at_line_start = text.endswith("\n")
 
     def _line(self, line: str) -> None:
-        if not self._at_line_start:
-            self._out.write("\n")
+        self._end_line()
         self._write(line + "\n")
+
+    def _end_line(self) -> None:
+        if not self._at_line_start:
+            self._write("\n")
 
 
 def _started(body: dict[str, Any]) -> str:
@@ -101,7 +113,7 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "job.failed": _failed,
     "job.cancelled": lambda body: click.style(f"cancelled by {body.get('by')}", fg="yellow"),
     "status": lambda body: _dim(f"… {body.get('message')}"),
-    "section.started": lambda body: click.style(f"\n{body.get('title')}", bold=True),
+    "section.started": lambda body: click.style(str(body.get("title")), bold=True),
     "tool.called": lambda body: _dim(f"→ {body.get('name')} {_json(body.get('arguments'))}"),
     "tool.result": lambda body: _dim(f"← {_json(body.get('result'))}"),
     "tool.failed": lambda body: click.style(f"← {body.get('error')}", fg="red"),

@@ -27,6 +27,7 @@ def test_a_terminal_shows_the_text_as_it_grows_and_the_rest_in_lines_of_their_ow
     show = TerminalShow(out)
     for event in TALK:
         show(event)
+    show.end()
     assert click.unstyle(out.getvalue()).splitlines() == [
         "waiting, 2 before it",
         "demo, attempt 1",
@@ -37,6 +38,15 @@ def test_a_terminal_shows_the_text_as_it_grows_and_the_rest_in_lines_of_their_ow
         'data {"name":"source","value":"a clock"}',
         "failed: Too late (timeout)",
     ]
+
+
+def test_the_last_line_is_ended_once() -> None:
+    out = io.StringIO()
+    show = TerminalShow(out)
+    show(Event("1-1", {"type": "text.delta", "text": "bye"}))
+    show.end()
+    show.end()
+    assert out.getvalue() == "bye\n"
 
 
 def test_a_second_attempt_is_said_to_begin_again() -> None:
