@@ -107,7 +107,7 @@ class Registry(Mapping[str, Agent]):
             try:
                 if found.warm is not None:
                     found.warm()
-            except Exception as error:  # noqa: BLE001 - the agent may still work
+            except Exception as error:  # the agent may still work
                 log.warning("agent could not be warmed", agent=found.name, exc_info=error)
 
     def schemas(self) -> dict[str, Schema]:
