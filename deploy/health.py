@@ -1,0 +1,76 @@
+"""A container's health check: `python health.py gateway` or `python health.py worker`. Exits 0 when it is of use.
+
+Prints why it is not. That Redis is away makes both unhealthy: it says that the container does no work now, not that a
+restart would help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import socket
+import sys
+import time
+
+GATEWAY_PORT = 8000
+GATEWAY_ANSWERS_S = 8.0
+LOOK_S = 0.5
+
+
+def gateway() -> str | None:
+    """What keeps this container's gateway from being ready: what its /readyz says."""
+    port = int(os.environ.get("HOLDFAST_PORT") or GATEWAY_PORT)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=GATEWAY_ANSWERS_S)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        body = answer.read(10_000).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as error:
+        return f"the gateway does not answer: {error!r}"
+    finally:
+        connection.close()
+    return None if answer.status == 200 else body
+
+
+async def worker() -> str | None:
+    """Whether the heartbeat of this container's worker moves in Redis; a worker beats three times in a lease."""
+    from shared.queue import Queue
+    from shared.redis import RedisError, connect
+    from shared.settings import CommonSettings, read_settings
+
+    settings = read_settings(CommonSettings)
+    redis = connect(settings.redis_url, max_connections=1, socket_timeout_s=5)
+    try:
+        return await heart_stands(Queue(redis, settings), f"{socket.gethostname()[:40]}-", settings.lease_seconds)
+    except (RedisError, OSError) as error:
+        return f"Redis does not answer: {error!r}"
+    finally:
+        await redis.aclose()
+
+
+async def heart_stands(queue: Queue, prefix: str, wait_s: float) -> str | None:
+    """Look until the count of a worker with this prefix moves. A worker's id begins with its host's name."""
+    first = await counts(queue, prefix)
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        await asyncio.sleep(LOOK_S)
+        now = await counts(queue, prefix)
+        if any(now[name] != first.get(name) for name in now):
+            return None
+    return f"no heartbeat of this worker within {wait_s:g} s: {first}"
+
+
+async def counts(queue: Queue, prefix: str) -> dict[str, int]:
+    return {name: count for name, count in (await queue.workers()).items() if name.startswith(prefix)}
+
+
+def main() -> None:
+    """Check the part that the first argument names."""
+    problem = asyncio.run(worker()) if sys.argv[1:] == ["worker"] else gateway()
+    if problem is not None:
+        sys.exit(problem)
+
+
+if __name__ == "__main__":
+    main()
