@@ -95,7 +95,7 @@ class TestOpenAI:
     ) -> None:
         await aimock.answer(*rounds("hi", {**CALCULATING, "reasoning": "Six times seven"}, {"content": "42"}))
 
-        async def rename(number: int, frame: bytes) -> bytes:
+        async def rename(frame: bytes) -> bytes:
             return frame.replace(b'"reasoning_content"', b'"%s"' % field.encode())
 
         async with relayed(aimock.url, rename) as relay:
@@ -110,7 +110,7 @@ class TestOpenAI:
     ) -> None:
         await aimock.answer(says("I must not", to="hi"))
 
-        async def refuse(number: int, frame: bytes) -> bytes:
+        async def refuse(frame: bytes) -> bytes:
             return frame.replace(b'"content":"I', b'"refusal":"I')
 
         async with relayed(aimock.url, refuse) as relay:
@@ -122,7 +122,7 @@ class TestOpenAI:
     ) -> None:
         await aimock.answer(says("Hello", to="hi", chunkSize=2))
 
-        async def strip(number: int, frame: bytes) -> bytes:
+        async def strip(frame: bytes) -> bytes:
             if b'"usage"' in frame:
                 return b""
             return re.sub(rb'"(id|object|created|model|logprobs)":("[^"]*"|\d+|null),', b"", frame)

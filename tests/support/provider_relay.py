@@ -11,9 +11,8 @@ from typing import Any, Protocol
 import httpx2
 import orjson
 
-OnFrame = Callable[[int, bytes], Awaitable[bytes]]
-"""Given the number of a frame in its answer, from 0, and its bytes; returns those to send. May wait as long as it
-likes, and may raise Cut or End."""
+OnFrame = Callable[[bytes], Awaitable[bytes]]
+"""Given a frame of an answer; returns the bytes to send. May wait as long as it likes, and may raise Cut or End."""
 
 
 class Cut(Exception):
@@ -32,13 +31,11 @@ class Heard(Protocol):
 
 
 class Relay:
-    """A provider at `url`, by way of `upstream`. `requests` are the bodies that came by, `frames` what was sent on."""
+    """A provider at `url`, by way of `upstream`. `requests` are the bodies that came by; `left`: a client left."""
 
     def __init__(self, upstream: str, on_frame: OnFrame) -> None:
         self.url = ""
         self.requests: list[dict[str, Any]] = []
-        self.headers: list[str] = []
-        self.frames = 0
         self.left = asyncio.Event()
         self._upstream = upstream
         self._on_frame = on_frame
@@ -59,7 +56,6 @@ class Relay:
 
     async def _request(self, reader: asyncio.StreamReader) -> tuple[str, bytes]:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        self.headers.append(head)
         lengths = [line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length")]
         body = await reader.readexactly(int(lengths[0]))
         self.requests.append(orjson.loads(body))
@@ -85,8 +81,8 @@ class Relay:
             head = f"HTTP/1.1 {answer.status_code} Relayed\r\nContent-Type: {content_type}\r\nConnection: close\r\n"
             writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
             with contextlib.suppress(End):
-                async for number, frame in _numbered(answer.aiter_bytes()):
-                    await self._send(await self._on_frame(number, frame), writer)
+                async for frame in _frames(answer.aiter_bytes()):
+                    await self._send(await self._on_frame(frame), writer)
             writer.write(b"0\r\n\r\n")
             await writer.drain()
 
@@ -94,21 +90,19 @@ class Relay:
         if frame:
             writer.write(f"{len(frame):x}\r\n".encode() + frame + b"\r\n")
             await writer.drain()
-        self.frames += 1
 
 
-async def _numbered(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
-    number, kept = 0, b""
+async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    kept = b""
     async for chunk in chunks:
         *frames, kept = (kept + chunk).split(b"\n\n")
         for frame in frames:
-            yield number, frame + b"\n\n"
-            number += 1
+            yield frame + b"\n\n"
     if kept:
-        yield number, kept
+        yield kept
 
 
-async def pass_on(number: int, frame: bytes) -> bytes:
+async def pass_on(frame: bytes) -> bytes:
     """The relay that changes nothing."""
     return frame
 
@@ -124,11 +118,11 @@ class Pace:
         self._then = then
         self._sent = 0
 
-    async def __call__(self, number: int, frame: bytes) -> bytes:
+    async def __call__(self, frame: bytes) -> bytes:
         if self.DELTA.search(frame):
             await self._heard.until(self._sent, "text.delta", "reasoning.delta", "tool.arguments.delta")
             self._sent += 1
-        return await self._then(number, frame)
+        return await self._then(frame)
 
 
 @contextlib.asynccontextmanager
