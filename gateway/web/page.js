@@ -91,6 +91,7 @@ async function load() {
     const record = await api.persist(() => read(sessionId), { waiting: () => showConnection("lost") });
     if (mine !== generation) return;
     begin(record.messages, record.states);
+    if (record.cut) conversation.notice(GAPS.trimmed);
     feed.open(api.eventsUrl(sessionId), record.start);
     await detail(mine);
   } catch (problem) {
@@ -105,21 +106,24 @@ async function read(id) {
   const { messages, cursor } = await api.messages(id);
   const states = await api.jobs(id);
   const running = states.find((state) => state.status === "running" || state.status === "waiting");
-  const before = running ? await beforeStart(id, running.job_id) : null;
-  return { messages, states, start: before !== null && newer(cursor, before) ? before : cursor };
+  const { before, cut } = running ? await beginningOf(id, running.job_id) : {};
+  return { messages, states, cut, start: before && newer(cursor, before) ? before : cursor };
 }
 
-/** The id before a running job's first event. Read from there, the answer comes with all that messages leave out. */
-async function beforeStart(id, jobId) {
+/**
+ * The id `before` a running job's first event: read from there, the answer comes with all that messages leave out.
+ * `cut`: the log has lost the beginning, and so have the messages.
+ */
+async function beginningOf(id, jobId) {
   try {
     for await (const event of api.jobEvents(id, jobId, FIRST_EVENT_TIMEOUT_MS)) {
-      if (event.type === "job.started") return event.prev ?? null;
-      if (event.type === "gap") return null;
+      if (event.type === "job.started") return { before: event.prev };
+      if (event.type === "gap") return { cut: true };
     }
   } catch {
     // then the answer goes on from the messages
   }
-  return null;
+  return {};
 }
 
 /** Messages hold no thoughts, steps or sections: read the latest answers again from their logs while they are kept. */

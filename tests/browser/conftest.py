@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx2
 import pytest
+import pytest_asyncio
 
 from tests.support.browser import Browser, Context, Page, browser
 from tests.support.ports import free_port
-from tests.support.process import Gateway, Process, Processes
+from tests.support.process import ROOT, Gateway, Process, Processes
 
 
 @dataclass
@@ -22,7 +26,6 @@ class Stack:
     processes: Processes
     gateway: Gateway
     worker: Process
-    browser: Browser
     context: Context
 
     @property
@@ -56,18 +59,58 @@ class Stack:
         return httpx2.AsyncClient(base_url=self.gateway.url, trust_env=False)
 
 
-@pytest.fixture
-async def stack(redis_url: str, processes: Processes) -> AsyncIterator[Stack]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    async with browser() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def context(chromium: Browser) -> AsyncIterator[Context]:
+    """A profile without memories. Fails at the end when a page threw anything."""
+    context = await chromium.context()
+    yield context
+    await context.close()
+    problems, chromium.problems = chromium.problems, []
+    assert not problems
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stack(redis_url: str, processes: Processes, context: Context) -> Stack:
     gateway = processes.gateway(redis_url, port=free_port())
     worker = processes.worker(redis_url)
-    async with browser() as running:
-        await gateway.until_ready()
-        yield Stack(redis_url, processes, gateway, worker, running, await running.context())
+    await gateway.until_ready()
+    return Stack(redis_url, processes, gateway, worker, context)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(stack: Stack) -> Page:
     """A tab that shows the session, once an agent is on offer."""
     page = await stack.page()
     await page.until("!document.getElementById('agent').disabled")
     return page
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    extensions_map = {".js": "text/javascript", "": "text/plain"}  # noqa: RUF012 - as the base class has it
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def files_url() -> Iterator[str]:
+    """The page's files without anything behind them: `web/page.js` and its like."""
+    handler = functools.partial(QuietHandler, directory=str(ROOT / "gateway"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def blank(files_url: str, context: Context) -> Page:
+    """A tab that shows a file, and can import the page's modules."""
+    return await context.page(f"{files_url}/web/icon.svg")

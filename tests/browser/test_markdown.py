@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.support.browser import Page
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEXTS = [
     "one\n\ntwo\nstill two\n\n\nthree",
@@ -31,9 +35,9 @@ DRAWN = {
 }
 
 
-async def drawn(page: Page, texts: list[str]) -> str:
+async def drawn(blank: Page, texts: list[str]) -> str:
     """The HTML after the texts were shown one after the other."""
-    html: Any = await page.evaluate(
+    html: Any = await blank.evaluate(
         f"""import("/web/markdown.js").then(({{ Markdown }}) => {{
             const box = document.createElement("div");
             const markdown = new Markdown(box);
@@ -45,17 +49,17 @@ async def drawn(page: Page, texts: list[str]) -> str:
     return str(html)
 
 
-async def test_a_text_drawn_while_it_grows_ends_like_one_drawn_at_once(page: Page) -> None:
+async def test_a_text_drawn_while_it_grows_ends_like_one_drawn_at_once(blank: Page) -> None:
     for text in TEXTS:
         growing = [text[:end] for end in range(1, len(text) + 1)]
-        assert await drawn(page, growing) == await drawn(page, [text]), text
+        assert await drawn(blank, growing) == await drawn(blank, [text]), text
 
 
-async def test_markdown_is_drawn_as_nodes(page: Page) -> None:
+async def test_markdown_is_drawn_as_nodes(blank: Page) -> None:
     for text, html in DRAWN.items():
-        assert await drawn(page, [text]) == html
+        assert await drawn(blank, [text]) == html
 
 
-async def test_a_long_text_without_any_end_is_drawn_in_time_that_grows_with_it(page: Page) -> None:
+async def test_a_hostile_text_full_of_signs_that_never_close_is_drawn(blank: Page) -> None:
     for hostile in ("**a " * 20_000, "`" * 20_001, "[a" * 20_000, "*_" * 20_000, "> " * 5_000 + "x", "- " * 5_000):
-        assert await drawn(page, [hostile])
+        assert await drawn(blank, [hostile])

@@ -64,8 +64,9 @@ class Context:
         await page.call("goto", url)
         return page
 
-    async def set_offline(self, offline: bool) -> None:
-        await self.browser.call(self.name, "setOffline", offline)
+    async def close(self) -> None:
+        """Close its tabs."""
+        await self.browser.call(self.name, "close")
 
 
 class Page:
@@ -140,7 +141,7 @@ class Page:
 
 @contextlib.asynccontextmanager
 async def browser() -> AsyncIterator[Browser]:
-    """A browser until the block ends. Fails when a page threw anything by then."""
+    """A browser until the block ends."""
     launch = chromium()
     launch = launch | {"args": [*launch["args"], *ARGS], "env": inherited_env() | launch["env"]}
     pipe = asyncio.subprocess.PIPE
@@ -156,4 +157,3 @@ async def browser() -> AsyncIterator[Browser]:
         process.stdin.close()
         await asyncio.wait_for(process.wait(), ANSWER_SECONDS)
         await listening
-    assert not running.problems
