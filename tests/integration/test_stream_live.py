@@ -23,7 +23,7 @@ from tests.support.streams import Streams, Wanted, frames_until, ids_until, stre
 
 @pytest.fixture
 async def served(redis_url: str) -> AsyncIterator[Streams]:
-    async with streams(redis_url) as served:
+    async with streams(redis_url, StreamLimits(recheck_s=3600)) as served:  # no test may be saved by it but its own
         yield served
 
 
