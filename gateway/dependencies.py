@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Path, Query, Request
 from gateway.errors import NotAcceptable
 from gateway.limits import read_json
 from gateway.metrics import Metrics
+from gateway.offers import Offers
 from gateway.readiness import Readiness
 from gateway.settings import GatewaySettings
 from gateway.stream.framing import Format, choose
@@ -34,6 +35,7 @@ class State(TypedDict):
     sessions: Sessions
     log: EventLog
     queue: Queue
+    offers: Offers
     hub: StreamHub
     readiness: Readiness
     metrics: Metrics

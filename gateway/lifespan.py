@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from gateway.dependencies import State
 from gateway.metrics import Metrics
+from gateway.offers import Offers
 from gateway.readiness import Readiness
 from gateway.settings import GatewaySettings
 from gateway.stream.hub import StreamHub, StreamLimits
@@ -40,6 +41,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         connections = settings.gateway_redis_connections
         queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
+        queue = Queue(queue_redis, settings)
         sessions, log = Sessions(log_redis, settings), EventLog(log_redis)
         hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
         readiness = Readiness(queue_redis, log_redis)
@@ -51,7 +53,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 settings=settings,
                 sessions=sessions,
                 log=log,
-                queue=Queue(queue_redis, settings),
+                queue=queue,
+                offers=Offers(queue),
                 hub=hub,
                 readiness=readiness,
                 metrics=metrics,

@@ -17,6 +17,9 @@ from shared.sessions import JobRequest, Submitted
 
 logger = structlog.get_logger()
 
+# A cancelled attempt has 5 s to end; then a worker may claim over it.
+STUCK_S = 6.0
+
 
 def session_for(idempotency_key: str | None) -> str:
     """The id of a session that no client named: drawn, or derived from the key so that a repeat finds its job."""
@@ -44,16 +47,23 @@ async def submit(state: State, session_id: str, request: JobRequest) -> Submitte
     if submitted.replayed:
         await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
     else:
-        await _start(state["queue"], session_id, request.agent, submitted)
+        await _start(state["queue"], session_id, request, submitted)
     return submitted
 
 
-async def _start(queue: Queue, session_id: str, agent: str, submitted: Submitted) -> None:
-    """Start the job now, or have its predecessor end now."""
+async def ask_holder(queue: Queue, session_id: str, holder: str | None) -> None:
+    """Tell the worker that holds the session of an intent; any worker when nobody does, and later, if it is stuck."""
+    if holder is not None:
+        await queue.notify(holder, session_id)
+    await queue.nudge(session_id, delay_s=0 if holder is None else STUCK_S)
+
+
+async def _start(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
+    """Start the job now, or have the one that it interrupts end now."""
     if submitted.position == 0:
-        await hasten(queue.ready(session_id, submitted.job_id, agent), submitted.job_id)
-    if submitted.notify is not None:
-        await hasten(queue.notify(submitted.notify, session_id), submitted.job_id)
+        await hasten(queue.ready(session_id, submitted.job_id, request.agent), submitted.job_id)
+    elif request.on_busy == "interrupt":
+        await hasten(ask_holder(queue, session_id, submitted.notify), submitted.job_id)
 
 
 async def hasten(call: Awaitable[None], job_id: str) -> None:

@@ -116,6 +116,11 @@ class Queue:
         offers = sorted(zip(names, schemas, strict=True))
         return {name.decode(): orjson.loads(schema) for name, schema in offers if schema is not None}
 
+    async def schema(self, agent: str) -> bytes | None:
+        """The JSON schema of an agent's input; None when nobody offers the agent."""
+        schema: bytes | None = await self._redis.hget(keys.AGENTS, agent)
+        return schema
+
     async def depth(self) -> int:
         """How many jobs have no end yet, nudges counted with them."""
         return int(await self._redis.hlen(keys.TOKENS))

@@ -29,7 +29,7 @@ from gateway.routes.answers import (
     problems,
 )
 from gateway.routes.job_body import job_request, parse_job_body
-from gateway.submission import hasten, session_for, submit
+from gateway.submission import ask_holder, hasten, session_for, submit
 from shared.sessions import Submitted
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(authorize)])
@@ -70,7 +70,9 @@ async def post_session_job(
 
 
 async def _accept(state: State, session_id: str, body: Any, key: str | None) -> Response:
-    submitted = await submit(state, session_id, job_request(parse_job_body(body), key))
+    parsed = parse_job_body(body)
+    await state["offers"].check(parsed.agent, parsed.input)
+    submitted = await submit(state, session_id, job_request(parsed, key))
     content = accepted_answer(session_id, submitted)
     headers = {"Location": content["events_url"]}
     if submitted.replayed:
@@ -114,7 +116,7 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
     """Cancel a job. Repeating it is harmless, and so is cancelling a job that has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
     if intent.status not in ENDED:
-        await hasten(notify(state, session_id, intent.holder), job_id)
+        await hasten(ask_holder(state["queue"], session_id, intent.holder), job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
 
 
@@ -134,11 +136,3 @@ async def answer_job(state: GatewayState, session_id: KnownSession, job_id: Know
     else:
         await hasten(state["queue"].notify(answered.holder, session_id), job_id)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)
-
-
-async def notify(state: State, session_id: str, holder: str | None) -> None:
-    """Wake the worker that holds the session, or any worker when nobody does."""
-    if holder is None:
-        await state["queue"].nudge(session_id)
-    else:
-        await state["queue"].notify(holder, session_id)

@@ -21,6 +21,7 @@ from shared.sessions import JobState, Sessions
 logger = structlog.get_logger()
 
 RETRY_S = 0.5
+COMPLAIN_S = 10
 
 
 class CatchUp:
@@ -45,6 +46,7 @@ class CatchUp:
         self._queue: deque[Viewer] = deque()
         self._turns: set[asyncio.Task[None]] = set()
         self._paused = False
+        self._complain_at = 0.0
 
     def add(self, viewer: Viewer) -> None:
         """Give the viewer a turn, unless it waits for one already."""
@@ -86,7 +88,7 @@ class CatchUp:
         except (SessionUnknown, JobUnknown):
             viewer.farewell(b"")
         except ResponseError as error:
-            logger.warning("a log cannot be read", session_id=viewer.wish.session_id, error=str(error))
+            self._complain(viewer, error)
             return RETRY_S
         except RedisError:
             self._pause()
@@ -95,6 +97,13 @@ class CatchUp:
             logger.exception("a viewer cannot be served", session_id=viewer.wish.session_id)
             viewer.outlet.abort()
         return 0
+
+    def _complain(self, viewer: Viewer, error: ResponseError) -> None:
+        """Every viewer tries again and again: one line for all of them, now and then."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._complain_at:
+            self._complain_at = now + COMPLAIN_S
+            logger.warning("a log cannot be read", session_id=viewer.wish.session_id, error=str(error))
 
     def _pause(self) -> None:
         """Redis is away for all: try again in a moment."""

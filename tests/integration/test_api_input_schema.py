@@ -1,0 +1,70 @@
+"""A job's input is held to the schema that its agent offers, before anything is accepted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.queue import Queue
+from tests.support.served import Served, served
+
+SCHEMA = {
+    "type": "object",
+    "required": ["city", "days"],
+    "additionalProperties": False,
+    "properties": {
+        "city": {"type": "string", "maxLength": 10},
+        "days": {"type": "integer", "minimum": 1},
+        "with": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+
+async def post(gateway: Served, given: Any) -> tuple[int, dict[str, Any]]:
+    await Queue(gateway.redis, gateway.settings).offer({"planner": SCHEMA})
+    answer = await gateway.client.post("/v1/sessions/s/jobs", json={"agent": "planner", "input": given})
+    return answer.status_code, answer.json()
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "detail"),
+    [
+        ({"city": "Rome"}, "input", "days is required"),
+        ({"city": "Rome", "days": "two"}, "input.days", "must be of type integer"),
+        ({"city": "Rome", "days": 0}, "input.days", "must satisfy minimum: 1"),
+        ({"city": "Rome" * 9, "days": 1}, "input.city", "must satisfy maxLength: 10"),
+        ({"city": "Rome", "days": 1, "with": ["Ann", 5]}, "input.with.1", "must be of type string"),
+        ({"city": "Rome", "days": 1, "x": 1}, "input", "has a field that there is not"),
+        ("Rome", "input", "must be of type object"),
+    ],
+)
+async def test_an_input_that_the_agent_does_not_take_is_refused_by_field(
+    redis_url: str, given: Any, field: str, detail: str
+) -> None:
+    async with served(redis_url) as gateway:
+        status, problem = await post(gateway, given)
+        assert (status, problem["code"], problem["field"]) == (422, "invalid_request", field)
+        assert problem["errors"][0] == {"field": field, "detail": detail}
+        assert await Queue(gateway.redis, gateway.settings).depth() == 0
+
+
+async def test_every_field_that_is_wrong_is_named(redis_url: str) -> None:
+    async with served(redis_url) as gateway:
+        _, problem = await post(gateway, {"city": 1, "days": "two"})
+        assert [error["field"] for error in problem["errors"]] == ["input.city", "input.days"]
+
+
+async def test_an_input_that_the_agent_takes_is_accepted(redis_url: str) -> None:
+    async with served(redis_url) as gateway:
+        status, _ = await post(gateway, {"city": "Rome", "days": 2})
+        assert status == 202
+
+
+async def test_a_schema_that_changed_counts_soon(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.offers.MEMORY_S", 0)
+    async with served(redis_url) as gateway:
+        assert (await post(gateway, {"city": "Rome", "days": 2}))[0] == 202
+        await Queue(gateway.redis, gateway.settings).offer({"planner": {"type": "string"}})
+        answer = await gateway.client.post("/v1/sessions/s/jobs", json={"agent": "planner", "input": "Rome"})
+        assert answer.status_code == 202
