@@ -37,6 +37,7 @@ POLL_SECONDS = 1.0
 HEED_SECONDS = 5.0
 OFFER_SECONDS = 10.0
 
+CANCEL_AGAIN_SECONDS = 0.1
 RELEASE_SECONDS = 5.0  # how long a worker that stops tries to give back what it holds
 
 log = structlog.get_logger()
@@ -83,7 +84,6 @@ class HoldfastWorker(Worker):
         self._wanted: set[str] = set()
         self._wants = asyncio.Event()
         self._rung = asyncio.Event()
-        self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._listening: asyncio.Task[str | None] | None = None
         self._listens_idle = False
@@ -98,23 +98,25 @@ class HoldfastWorker(Worker):
         loops = [asyncio.create_task(job) for job in jobs]
         try:
             await asyncio.wait({dispatch, *loops}, return_when=asyncio.FIRST_COMPLETED)
-            self.stop()
+            self._take_no_more()
             await dispatch
             await self._drain()
         finally:
-            await _cancel([dispatch, *loops])
+            await cancel([dispatch, *loops])
             await self._release()
         for loop in loops:
             if not loop.cancelled():
-                loop.result()  # none ends by itself: this raises what ended it
+                loop.result()  # raises what ended it: none ends by itself
         log.info("worker stopped", worker=self.id)
 
     def stop(self) -> None:
         """Take nothing new, finish within the grace time, give back the rest. The second time: without grace."""
-        if self._stopping.is_set():
+        if not self.allow_pick_jobs:
             self._hurry.set()
+        self._take_no_more()
+
+    def _take_no_more(self) -> None:
         self.allow_pick_jobs = False
-        self._stopping.set()
         self._rung.set()
         self._listen_again_if_needed()
 
@@ -140,19 +142,20 @@ class HoldfastWorker(Worker):
                 while self._deliveries and not hurry.done():
                     running = {hurry, *self._deliveries.values()}
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel([hurry])
+        await cancel([hurry])
 
     async def _release(self) -> None:
         """Give back what is still held, and sign off. Goes by the list: a task that never began has no `finally`."""
         held = dict(self._deliveries)
-        for task in held.values():
-            task.cancel()
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
-                await asyncio.gather(*(delivery.release() for delivery in held))
+                await cancel(held.values())
+                outcomes = await asyncio.gather(*(delivery.release() for delivery in held), return_exceptions=True)
                 await self._station.queue.leave(self.id)
         except (RedisError, TimeoutError) as error:
-            log.warning("not everything was given back", worker=self.id, error=f"{type(error).__name__}: {error}")
+            outcomes = [error]
+        for outcome in filter(None, outcomes):
+            log.warning("not everything was given back", worker=self.id, error=f"{type(outcome).__name__}: {outcome}")
 
     # Dispatch: from a ready token to a task.
 
@@ -208,8 +211,9 @@ class HoldfastWorker(Worker):
             self._listening = asyncio.create_task(self._bell.wait(self.id, POLL_SECONDS, idle=self._listens_idle))
             try:
                 await asyncio.wait({self._listening})
-            finally:
-                self._listening.cancel()
+            except asyncio.CancelledError:
+                await cancel([self._listening])
+                raise
             if self._listening.cancelled():
                 continue
             error = self._listening.exception()
@@ -275,11 +279,14 @@ class HoldfastWorker(Worker):
         self._start(Token(session_id, job_id or None, "", 0, 0))
 
 
-async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks and wait for their end. Python 3.11's wait_for, by which redis-py sends a command, now and then
+    swallows a cancellation: it is repeated until it is heard."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def _dispatched_elsewhere(ctx: dict[Any, Any]) -> None:

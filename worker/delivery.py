@@ -28,6 +28,7 @@ from worker.registry import Registry
 from worker.settings import WorkerSettings
 
 IN_LINE_SECONDS = 5.0  # until a token whose job is not the head of its line is looked at again
+PARKED_SECONDS = 60.0  # until a job that waits for a person is looked at, unless the answer makes its token ready
 HELD_SECONDS = 1.0  # until intents that the session's holder is to carry out are looked at again
 ACCEPTING_SECONDS = 60.0  # how long the job of a token that the log does not know may still be about to be accepted
 
@@ -156,7 +157,9 @@ class Delivery:
                 await self._put_back(IN_LINE_SECONDS, delivery=delivery)
             case "stale":
                 await self._put_back(0, delivery=refusal.delivery + 1)
-            case "unknown" if delivery == 1 and self._age_s() < ACCEPTING_SECONDS:
+            case "parked":
+                await self._put_back(PARKED_SECONDS, delivery=refusal.delivery + 1)
+            case "unknown" if delivery <= 1 and self._age_s() < ACCEPTING_SECONDS:
                 await self._put_back(IN_LINE_SECONDS, delivery=delivery)
             case "deleted":
                 await self._settled()

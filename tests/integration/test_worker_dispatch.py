@@ -1,0 +1,156 @@
+"""Which worker takes what, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import orjson
+import pytest
+from arq import ArqRedis
+from arq.worker import Worker, func
+
+from shared.redis import connect
+from tests.support.process import until
+from tests.support.workers import Client, worker_on
+from worker import Run
+from worker.arq_worker import cancel
+
+SHORT = {"tokens": 1, "interval_ms": 0}
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[Client]:
+    client = Client(redis_url)
+    yield client
+    await client.close()
+
+
+async def hold(run: Run) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_waiting_job_starts_at_once_on_the_idle_worker_however_many_run(
+    redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.arq_worker.POLL_SECONDS", 3600)  # no net: it is the wake-up that starts a job
+    async with AsyncExitStack() as stack:
+        busy = [await stack.enter_async_context(worker_on(redis_url, [hold], max_jobs=10)) for _ in range(10)]
+        await client.offered("hold")
+        for number in range(100):
+            await client.post(f"busy{number}", agent="hold")
+        await until(lambda: all(worker._free() == 0 for worker in busy))
+        idle = await stack.enter_async_context(worker_on(redis_url, [hold], max_jobs=100))
+        for number in range(20):
+            await client.post(f"waiting{number}", options=SHORT)
+        for number in range(20):
+            await client.end(f"waiting{number}")
+            assert (await client.job(f"waiting{number}")).worker == idle.id
+        assert all(worker._free() == 0 for worker in busy)
+
+
+async def test_stock_arq_starts_none_of_them(redis_url: str) -> None:
+    """What the test above is about: running jobs stay in arq's queue, and hide what waits behind the first hundred."""
+    started: list[str] = []
+    redis = connect(redis_url, max_connections=64)
+    pool = ArqRedis(redis.connection_pool, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
+
+    async def job(ctx: dict[Any, Any]) -> None:
+        started.append(ctx["job_id"])
+        await asyncio.Event().wait()
+
+    def stock() -> tuple[Worker, asyncio.Task[None]]:
+        worker = Worker(
+            [func(job, name="job")],
+            redis_pool=pool,
+            job_deserializer=orjson.loads,
+            handle_signals=False,
+            max_jobs=10,
+            poll_delay=0.02,
+        )
+        return worker, asyncio.create_task(worker.async_run())
+
+    running = [stock() for _ in range(10)]
+    for number in range(100):
+        await pool.enqueue_job("job", _job_id=f"busy{number}")
+    await until(lambda: len(started) == 100)
+    running.append(stock())
+    for number in range(20):
+        await pool.enqueue_job("job", _job_id=f"waiting{number}")
+    polls = 0
+    counting = running[-1][0]
+    poll_iteration = counting._poll_iteration
+
+    async def counted() -> None:
+        nonlocal polls
+        await poll_iteration()
+        polls += 1
+
+    counting._poll_iteration = counted  # type: ignore[method-assign]
+    await until(lambda: polls >= 50)
+    assert len(started) == 100
+    await cancel(task for _, task in running)
+    await cancel(task for worker, _ in running for task in worker.tasks.values())
+    await redis.aclose(close_connection_pool=True)
+
+
+async def test_a_slot_that_becomes_free_takes_what_waits(redis_url: str, client: Client) -> None:
+    async with worker_on(redis_url, max_jobs=2) as worker:
+        await client.offered("scripted")
+        for number in range(30):
+            await client.post(f"s{number}", options={"tokens": 2, "interval_ms": 1})
+        most = 0
+        for number in range(30):
+            most = max(most, 2 - worker._free())
+            await client.end(f"s{number}")
+        assert most <= 2
+        await client.empty()
+
+
+async def test_a_worker_takes_only_jobs_of_agents_that_it_offers(redis_url: str, client: Client) -> None:
+    async with worker_on(redis_url):
+        await client.queue.offer({"hold": {}})
+        await client.offered("scripted")
+        await client.post("other", agent="hold")
+        await client.post("own", options=SHORT)
+        assert (await client.end("own"))["type"] == "job.completed"
+        assert (await client.job("other")).status == "queued"
+        async with worker_on(redis_url, [hold]) as second:
+            await client.running("other")
+            assert (await client.job("other")).worker == second.id
+
+
+async def test_a_job_that_waits_too_long_for_its_agent_is_ended_by_any_worker(redis_url: str, client: Client) -> None:
+    await client.queue.offer({"hold": {}})
+    await client.post(agent="hold")
+    async with worker_on(redis_url, queue_seconds=1, lease_seconds=0.5):
+        assert (await client.end())["error"]["code"] == "expired"
+        await client.empty()
+
+
+async def test_many_sessions_at_once_on_several_workers_all_end_once(redis_url: str, client: Client) -> None:
+    async with AsyncExitStack() as stack:
+        workers = [await stack.enter_async_context(worker_on(redis_url, max_jobs=20)) for _ in range(3)]
+        await client.offered("scripted")
+        sessions = [f"s{number}" for number in range(120)]
+        await asyncio.gather(*(client.post(session, options={"tokens": 5, "interval_ms": 2}) for session in sessions))
+        for session in sessions:
+            await client.end(session)
+            kinds = await client.kinds(session)
+            assert kinds == ["job.started", *["text.delta"] * 5, "job.completed"]
+        took = {(await client.job(session)).worker for session in sessions}
+        assert took == {worker.id for worker in workers}
+        await client.empty()
+
+
+async def test_a_worker_stops_cleanly_with_nothing_to_do(redis_url: str, client: Client) -> None:
+    async with worker_on(redis_url) as worker:
+        await client.offered("scripted")
+        await until(lambda: _counted(client, worker.id))
+    assert await client.queue.workers() == {}
+
+
+async def _counted(client: Client, worker_id: str) -> bool:
+    return worker_id in await client.queue.workers()

@@ -1,0 +1,160 @@
+"""Workers in this process, and the few calls with which a gateway would use them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from shared.event_log import Entry, EventLog
+from shared.holder import Holder
+from shared.ids import ORIGIN
+from shared.queue import Queue
+from shared.redis import connect
+from shared.sessions import JobState, Sessions
+from shared.settings import CommonSettings
+from tests.support.log import request
+from tests.support.process import until
+from worker.arq_worker import HoldfastWorker
+from worker.registry import Agent, Registry
+from worker.settings import WorkerSettings
+
+WAIT_SECONDS = 30.0
+
+
+class Client:
+    """What a gateway does, without HTTP."""
+
+    def __init__(self, redis_url: str, log_redis_url: str | None = None, **settings: Any) -> None:
+        common = CommonSettings(redis_url=redis_url, log_redis_url=log_redis_url, **settings)
+        self.redis = connect(redis_url, max_connections=16)
+        self.log_redis = connect(common.log_url, max_connections=16)
+        self.queue = Queue(self.redis, common)
+        self.sessions = Sessions(self.log_redis, common)
+        self.holder = Holder(self.log_redis, common)
+        self.log = EventLog(self.log_redis)
+
+    async def post(
+        self, session: str = "s", job: str = "j1", agent: str = "scripted", *, input: Any = "hi", **rest: Any
+    ) -> str:
+        """Queue a job. `options` and `metadata` are objects; the rest is as in a JobRequest. Answers its id."""
+        options, metadata = rest.pop("options", {}), rest.pop("metadata", {})
+        await self.queue.reserve(session, job, agent)
+        body = {"input": orjson.dumps(input), "options": orjson.dumps(options), "metadata": orjson.dumps(metadata)}
+        submitted = await self.sessions.submit(session, job, request(agent=agent, **body, **rest))
+        if submitted.position == 0:
+            await self.queue.ready(session, job, agent)
+        if submitted.notify:
+            await self.queue.notify(submitted.notify, session)
+        return job
+
+    async def cancel(self, session: str = "s", job: str = "j1", by: str = "user") -> None:
+        await self._tell(session, (await self.sessions.cancel(session, job, by)).holder)
+
+    async def delete(self, session: str = "s") -> None:
+        await self._tell(session, (await self.sessions.delete(session)).holder)
+
+    async def _tell(self, session: str, holder: str | None) -> None:
+        if holder:
+            await self.queue.notify(holder, session)
+        await self.queue.nudge(session)
+
+    async def job(self, session: str = "s", job: str = "j1") -> JobState:
+        return await self.sessions.job(session, job)
+
+    async def end(self, session: str = "s", job: str = "j1") -> dict[str, Any]:
+        """Wait for the job's end; answers its terminal event."""
+        await self.until(session, job, lambda state: state.end is not None)
+        return (await self.job(session, job)).ending
+
+    async def until(
+        self, session: str, job: str, holds: Callable[[JobState], bool], timeout_s: float = WAIT_SECONDS
+    ) -> None:
+        async def look() -> bool:
+            return holds(await self.job(session, job))
+
+        await until(look, timeout_s, lambda: f"job {job} of {session}")
+
+    async def running(self, session: str = "s", job: str = "j1") -> None:
+        await self.until(session, job, lambda state: state.status == "running")
+
+    async def entries(self, session: str = "s") -> list[Entry]:
+        """The whole log, which has to be without a gap."""
+        page = await self.log.read(session, ORIGIN, 100_000)
+        assert page.gap is None
+        assert not page.more
+        return page.entries
+
+    async def said(self, session: str = "s", job: str = "j1") -> str:
+        """The text of the job's latest attempt."""
+        text = ""
+        for event in await self.events(session, job):
+            if event["type"] == "job.started":
+                text = ""
+            text += event.get("text", "")
+        return text
+
+    async def events(self, session: str = "s", job: str | None = None) -> list[dict[str, Any]]:
+        entries = await self.entries(session)
+        return [orjson.loads(entry.body) for entry in entries if job is None or entry.job_id == job]
+
+    async def kinds(self, session: str = "s", job: str | None = None) -> list[str]:
+        return [event["type"] for event in await self.events(session, job)]
+
+    async def spoke(self, session: str = "s", job: str = "j1", tokens: int = 1) -> None:
+        """Wait until the log has so many deltas of the job."""
+        await self.until(session, job, lambda state: state.status != "queued")
+
+        async def look() -> bool:
+            return (await self.kinds(session, job)).count("text.delta") >= tokens
+
+        await until(look, WAIT_SECONDS, lambda: f"{tokens} deltas of {job}")
+
+    async def empty(self) -> None:
+        """Wait until no token is left."""
+
+        async def look() -> bool:
+            return await self.queue.depth() == 0
+
+        await until(look, WAIT_SECONDS, lambda: "the queue to be empty")
+
+    async def offered(self, *agents: str) -> None:
+        """Wait until the agents are on offer."""
+
+        async def look() -> bool:
+            return set(agents) <= set(await self.queue.agents())
+
+        await until(look, WAIT_SECONDS, lambda: f"{agents} to be on offer")
+
+    async def close(self) -> None:
+        await self.redis.aclose(close_connection_pool=True)
+        await self.log_redis.aclose(close_connection_pool=True)
+
+
+@asynccontextmanager
+async def worker_on(
+    redis_url: str, agents: Iterable[Callable[..., Any]] = (), **settings: Any
+) -> AsyncIterator[HoldfastWorker]:
+    """A worker that offers `scripted` and these functions, each by its name. It is stopped without grace at the end."""
+    own = [Agent(function.__name__, function, {}) for function in agents]
+    registry = Registry([*Registry.load(["worker.agents.scripted"]).values(), *own])
+    worker = HoldfastWorker(WorkerSettings(redis_url=redis_url, **settings), registry, handle_signals=False)
+    task = asyncio.create_task(worker.async_run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        worker.stop()
+        await task
+        await worker.close()
+
+
+def environment(**settings: Any) -> dict[str, str]:
+    """Settings as the variables of a process."""
+    return {f"HOLDFAST_{name.upper()}": str(value) for name, value in settings.items()} | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", "")]))
+    }
