@@ -11,11 +11,15 @@ from pathlib import Path
 import orjson
 
 from bench.ledger import Verdict, Void
+from bench.peers.redis import RedisServer
 from bench.processes import Child
 from bench.programs import program
 
 ARGUMENT, GROUP, SESSION = b"\x1f", b"\x1e", b"\x1d"
-EVENT = b'{"type":"text.delta","job_id":"%b","text":"{token} ","part":0}'
+EVENT = b'{"type":"text.delta","job_id":"abcdefghijklmnop","text":"{token} ","part":0}'
+SHORT_EVENT = EVENT.replace(
+    b"{token} ", b"{short}"
+)  # as long as the tokens of a language model, for bytes to be compared
 SETTLE_MS = 10_000
 
 
@@ -40,7 +44,7 @@ class Target:
     path: str
     feed: Feed
     server: Sequence[Child]
-    redis: Child | None = None
+    redis: RedisServer | None = None
     history: bool = True
 
 
@@ -90,6 +94,11 @@ class Sent:
 def command(*arguments: bytes) -> bytes:
     """The template of one session's command, from its arguments."""
     return b"".join(argument + ARGUMENT for argument in arguments)
+
+
+def filled_size(event: bytes) -> int:
+    """The size of an event in bytes once the publisher has filled in its token."""
+    return len(event.replace(b"{token}", bytes(31)).replace(b"{short}", bytes(5)))
 
 
 class Viewers:
@@ -148,7 +157,7 @@ class Publisher:
         self._feed = feed
 
     def start(self, rate: float, events: int, *, first: int = 0, last: int | None = None) -> None:
-        """Begin to publish so many events to sessions [first, last), `rate` a second; 0: as fast as they are answered."""
+        """Begin to publish so many events to sessions [first, last), `rate` a second; 0: as they are answered."""
         self.child.tell(f"run {rate} {events} {first} {len(self._feed.templates) if last is None else last}")
 
     def wait(self) -> Sent:
@@ -212,7 +221,7 @@ class Usage:
         return cls(
             time.monotonic(),
             sum(child.cpu_s() for child in target.server),
-            target.redis.cpu_s() if target.redis is not None else 0.0,
+            target.redis.child.cpu_s() if target.redis is not None else 0.0,
             running.cpu_s(),
         )
 

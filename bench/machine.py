@@ -28,7 +28,8 @@ def facts() -> str:
     """One line that says what the figures were taken on."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    return f"{os.cpu_count()} cores ({_processor()}), {memory_gib:.0f} GiB, {system}, load {os.getloadavg()[0]:.1f} at the start"
+    busy = f"load {os.getloadavg()[0]:.1f} at the start"
+    return f"{os.cpu_count()} cores ({_processor()}), {memory_gib:.0f} GiB, {system}, {busy}"
 
 
 def _processor() -> str:

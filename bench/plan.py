@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.ledger import Void
+from bench.load import EVENT
 from bench.machine import Cores
 from bench.peers.stage import Peer, PeerMissing, Stage
 from bench.report import Row
@@ -57,8 +58,10 @@ class Plan:
         return True
 
     @contextlib.contextmanager
-    def stage(self, sessions: int, batch: int = 1) -> Iterator[Stage]:
+    def stage(self, sessions: int, *, batch: int = 1, event: bytes = EVENT) -> Iterator[Stage]:
         """A scratch folder for one run; whatever was started in it is gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
-            with Stage(Path(folder), self.cores, sessions, batch) as stage:
-                yield stage
+        with (
+            tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder,
+            Stage(Path(folder), self.cores, sessions, batch, event) as stage,
+        ):
+            yield stage

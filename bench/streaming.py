@@ -33,7 +33,7 @@ class Scene:
 
 def stream(plan: Plan, peer: Peer, scene: Scene) -> dict[str, float]:
     """Publish at the scene's rate to live viewers. Raises Void when a viewer lost or doubled an event."""
-    with plan.stage(scene.sessions, scene.batch) as stage:
+    with plan.stage(scene.sessions, batch=scene.batch) as stage:
         target = peer.start(stage)
         with load(target, scene.sessions, scene.viewers, stage.folder, plan.cores.load) as running:
             return _stream(running, scene)

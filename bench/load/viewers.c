@@ -5,7 +5,8 @@
  *
  * Viewer i reads session i % SESSIONS. PATH may hold {session} and {bytes} (body bytes of whole frames so far).
  * PUBLISHED is a file of one uint32 per session, the newest sequence number, which the publisher keeps.
- * Payloads carry tokens @<ns, 19 digits>.<seq, 9 digits>@: the time on CLOCK_MONOTONIC, and a number from 1 per session.
+ * Payloads carry tokens @<ns, 19 digits>.<seq, 9 digits>@: the time on CLOCK_MONOTONIC, and a number from 1 per session; or
+ * @<seq, up to 9 digits>, which says no time.
  *
  * Commands, one a line on stdin; ranges are half open. Those with an answer print one line of JSON.
  *     open FROM TO GOAL PENDING   connect, at most PENDING at a time (0: all at once), expecting seq 1 first; GOAL: a seq, 0: none
@@ -120,9 +121,9 @@ static void note(struct viewer *v, uint32_t seq) {
     }
 }
 
-static void token(struct viewer *v, int index, uint64_t now) {
-    uint64_t at = strtoull(v->token, NULL, 10);
-    note(v, (uint32_t)strtoul(v->token + 20, NULL, 10));
+static void token(struct viewer *v, int index, uint64_t now, int timed) {
+    uint64_t at = timed ? strtoull(v->token, NULL, 10) : 0;
+    note(v, (uint32_t)strtoul(v->token + (timed ? 20 : 0), NULL, 10));
     if (v->goal && !v->reached && v->seq >= v->goal) v->reached = now;
     if (index < measure_from || index >= measure_to || at < measured_since) return;
     uint64_t us = now > at ? (now - at) / 1000 : 0;
@@ -172,14 +173,17 @@ static void body(struct viewer *v, int index, const char *p, size_t size, uint64
         }
         case MARK: /* a token whole in the buffer, else character by character */
             if (v->matched == TOKEN) {
-                if (*p == '@') v->token[TOKEN] = 0, token(v, index, now), p++;
+                if (*p == '@') v->token[TOKEN] = 0, token(v, index, now, 1), p++;
                 v->line = OTHER;
             } else if (v->matched == 0 && end - p >= TOKEN && p[19] == '.') {
                 memcpy(v->token, p, TOKEN);
                 v->matched = TOKEN, p += TOKEN;
             } else if (isdigit((unsigned char)*p) || *p == '.') {
                 v->token[v->matched++] = *p++;
-            } else v->line = OTHER;
+            } else {
+                if (v->matched && v->matched < 10) v->token[v->matched] = 0, token(v, index, now, 0);
+                v->line = OTHER;
+            }
             break;
     }
     v->bytes = before + size;

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 
-from bench.load import EVENT, GROUP, Feed, Target, command
+from bench.load import GROUP, Feed, Target, command
 from bench.peers.stage import Peer, Stage
 from bench.processes import free_port
 from shared.holder import Attempt, Holder
@@ -17,6 +17,7 @@ from shared.sessions import JobRequest, Sessions
 from shared.settings import CommonSettings
 
 AGENT = "bench"
+JOB = "abcdefghijklmnop"  # as the events say
 RETENTION_EVENTS = b"100000"
 
 
@@ -25,8 +26,8 @@ def start(stage: Stage) -> Target:
     attempts = asyncio.run(claimed(redis.url, stage.sessions))
     port = free_port()
     gateway = stage.python("gateway", port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port))
-    feed = Feed(redis.port, "resp", [append(attempt) for attempt in attempts], batch=stage.batch)
-    return Target(port, "/v1/sessions/bench-{session}/events", feed, [gateway], redis.child)
+    feed = Feed(redis.port, "resp", [append(attempt, stage.event) for attempt in attempts], batch=stage.batch)
+    return Target(port, "/v1/sessions/bench-{session}/events", feed, [gateway], redis)
 
 
 def start_raw(stage: Stage) -> Target:
@@ -41,9 +42,7 @@ async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
     settings = CommonSettings(redis_url=redis_url)
     intake, holder = Sessions(redis, settings), Holder(redis, settings)
     try:
-        attempts: list[Attempt] = []
-        for number in range(sessions):
-            attempts.append(await _claimed(intake, holder, f"bench-{number}"))
+        attempts = [await _claimed(intake, holder, f"bench-{number}") for number in range(sessions)]
         await redis.script_load(source("append", "session"))
         return attempts
     finally:
@@ -51,22 +50,20 @@ async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
 
 
 async def _claimed(intake: Sessions, holder: Holder, session_id: str) -> Attempt:
-    job_id = hashlib.sha256(session_id.encode()).hexdigest()[:16]
-    await intake.submit(session_id, job_id, JobRequest(AGENT, b'"go"', b"{}", b"{}", 86_400, "queue", None, ""))
+    await intake.submit(session_id, JOB, JobRequest(AGENT, b'"go"', b"{}", b"{}", 86_400, "queue", None, ""))
     attempt = await holder.claim(
-        session_id, job_id, delivery=1, token=f"bench-{job_id}", worker_id="bench", offered=True
+        session_id, JOB, delivery=1, token=f"bench-{session_id}", worker_id="bench", offered=True
     )
     assert isinstance(attempt, Attempt)
     return attempt
 
 
-def append(attempt: Attempt) -> bytes:
+def append(attempt: Attempt, event: bytes) -> bytes:
     """The worker's append as a template. The log begins with the entry of the claim."""
     keys = session_keys(attempt.session_id)
     digest = hashlib.sha1(source("append", "session").encode(), usedforsecurity=False).hexdigest()
-    job_id = attempt.job_id.encode()
     fixed = (b"2", keys.log.encode(), keys.state.encode(), str(attempt.epoch).encode(), b"{entry}", RETENTION_EVENTS)
-    return command(b"EVALSHA", digest.encode(), *fixed) + GROUP + command(b"text.delta", job_id, EVENT % job_id)
+    return command(b"EVALSHA", digest.encode(), *fixed) + GROUP + command(b"text.delta", JOB.encode(), event)
 
 
 PEER = Peer("holdfast", "Holdfast", start)

@@ -14,15 +14,13 @@ import redis.asyncio
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from bench.load import EVENT, Feed, Target, command
+from bench.load import Feed, Target, command
 from bench.peers.stage import Peer, Stage
-
-JOB = b"abcdefghijklmnop"
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.redis = redis.asyncio.from_url(os.environ["REDIS_URL"], decode_responses=True)
+    app.state.redis = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
     if os.environ.get("COLLECTOR") == "tuned":
         gc.collect()
         gc.freeze()
@@ -60,12 +58,12 @@ def serve(stage: Stage, application: str, **env: str) -> Target:
     """An app that reads `stream:<session>` from Redis and streams /events/<session>."""
     server = stage.redis()
     child, port = stage.uvicorn(application, server.url, **env)
-    return Target(port, "/events/{session}", feed(server.port, stage.sessions), [child], server.child)
+    return Target(port, "/events/{session}", feed(server.port, stage), [child], server)
 
 
-def feed(redis_port: int, sessions: int) -> Feed:
-    keys = [b"stream:%d" % number for number in range(sessions)]
-    return Feed(redis_port, "resp", [command(b"XADD", key, b"*", b"data", EVENT % JOB) for key in keys])
+def feed(redis_port: int, stage: Stage) -> Feed:
+    keys = [b"stream:%d" % number for number in range(stage.sessions)]
+    return Feed(redis_port, "resp", [command(b"XADD", key, b"*", b"data", stage.event) for key in keys])
 
 
 PEER = Peer("naive", "naive FastAPI", start)

@@ -7,8 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from bench.load import EVENT, Feed, Target, command
-from bench.peers.naive import JOB
+from bench.load import Feed, Target, command, filled_size
 from bench.peers.stage import Peer, PeerMissing, Stage
 from bench.processes import CACHE, free_port
 
@@ -61,7 +60,7 @@ def start_with_redis(stage: Stage) -> Target:
     redis = stage.redis()
     upstream = f"upstream logs {{ nchan_redis_server {redis.url}; }}"
     target = _start(stage, upstream=upstream, storage="nchan_redis_pass logs;")
-    return Target(target.port, target.path, target.feed, target.server, redis.child)
+    return Target(target.port, target.path, target.feed, target.server, redis)
 
 
 def _start(stage: Stage, *, upstream: str, storage: str) -> Target:
@@ -77,15 +76,13 @@ def _start(stage: Stage, *, upstream: str, storage: str) -> Target:
     )
     command_line = [binary, "-c", str(configuration), "-p", str(stage.folder), "-e", str(stage.folder / "nginx.log")]
     nginx = stage.server(command_line, port)
-    feed = Feed(port, "http", [_post(number) for number in range(stage.sessions)], connections=CONNECTIONS)
+    feed = Feed(port, "http", [_post(number, stage.event) for number in range(stage.sessions)], connections=CONNECTIONS)
     return Target(port, "/events/{session}", feed, [nginx])
 
 
-def _post(session: int) -> bytes:
-    body = EVENT % JOB
-    size = len(body) - len(b"{token}") + 31
+def _post(session: int, event: bytes) -> bytes:
     head = b"POST /publish/%d HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
-    return command(head % (session, size) + body)
+    return command(head % (session, filled_size(event)) + event)
 
 
 def _nginx() -> tuple[str, Path]:
@@ -110,16 +107,17 @@ def _make_folder(stage: Stage) -> None:
 
 
 def _unpack(into: Path) -> None:
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+    apt_get, unpack = shutil.which("apt-get"), shutil.which("dpkg-deb")
+    if apt_get is None or unpack is None:
         raise PeerMissing("no nginx with nchan, and this is no Debian to take it from")
     into.mkdir(parents=True, exist_ok=True)
     fetched = subprocess.run(
-        ["apt-get", "download", "-q", "nginx", "libnginx-mod-nchan"], cwd=into, capture_output=True, check=False
+        [apt_get, "download", "-q", "nginx", "libnginx-mod-nchan"], cwd=into, capture_output=True, check=False
     )
     if fetched.returncode:
         raise PeerMissing("no nginx with nchan (apt-get install nginx libnginx-mod-nchan; apt-get update first)")
     for package in into.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(into)], check=True)
+        subprocess.run([unpack, "-x", str(package), str(into)], check=True)
 
 
 PEER = Peer("nchan", "nchan, in memory", start)

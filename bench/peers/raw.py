@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bench.load import EVENT, Feed, Target, command
-from bench.peers.naive import JOB
+from bench.load import Feed, Target, command
 from bench.peers.stage import Peer, Stage
 from bench.processes import free_port
 from bench.programs import program
@@ -20,7 +19,7 @@ def start_coalescing(stage: Stage) -> Target:
 def _start(stage: Stage, mode: str) -> Target:
     port = free_port()
     server = stage.server([program("peers/epoll_writer.c"), str(port), str(stage.sessions), mode], port)
-    lines = [command(b"%d %b\n" % (number, EVENT % JOB)) for number in range(stage.sessions)]
+    lines = [command(b"%d %b\n" % (number, stage.event)) for number in range(stage.sessions)]
     return Target(port, "/{session}", Feed(port, "lines", lines), [server])
 
 

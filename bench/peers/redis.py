@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import redis
 
 from bench.processes import Child, await_listening, free_port
 from holdfast.embedded import server_binary
@@ -18,6 +21,15 @@ class RedisServer:
             command += [f"--{name}", str(value)]
         self.child = Child(command, log=folder / "redis.log", core=core)
         await_listening(self.child, self.port)
+
+    def info(self, section: str) -> dict[str, Any]:
+        """What INFO says of a section."""
+        with redis.Redis.from_url(self.url) as client:
+            found: dict[str, Any] = client.info(section)
+            return found
+
+    def connections(self) -> int:
+        return int(self.info("clients")["connected_clients"])
 
     def stop(self) -> None:
         self.child.stop()

@@ -9,8 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from bench.load import EVENT, Feed, Target, command
-from bench.peers.naive import JOB
+from bench.load import Feed, Target, command
 from bench.peers.stage import Peer, PeerMissing, Stage
 from bench.processes import CACHE, ROOT, free_port
 
@@ -26,8 +25,8 @@ def start(stage: Stage) -> Target:
         stage.server([node, str(server), "produce", str(produced), sessions], produced, REDIS_URL=redis.url),
         stage.server([node, str(server), "serve", str(served), sessions], served, REDIS_URL=redis.url),
     ]
-    lines = [command(b"%d %b\n" % (number, EVENT % JOB)) for number in range(stage.sessions)]
-    return Target(served, "/{session}?skip={bytes}", Feed(produced, "lines", lines), processes, redis.child)
+    lines = [command(b"%d %b\n" % (number, stage.event)) for number in range(stage.sessions)]
+    return Target(served, "/{session}?skip={bytes}", Feed(produced, "lines", lines), processes, redis)
 
 
 def _installed() -> tuple[str, Path]:

@@ -17,7 +17,7 @@ from bench.peers.stage import Peer, PeerMissing, Stage
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.redis = redis.asyncio.from_url(os.environ["REDIS_URL"], decode_responses=True)
+    app.state.redis = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
     yield
     await app.state.redis.aclose()
 

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-from bench.load import Target
+from bench.load import EVENT, Target
 from bench.machine import Cores
 from bench.peers.redis import RedisServer
 from bench.processes import ROOT, Child, await_listening, free_port
@@ -26,9 +27,10 @@ class Stage:
     cores: Cores
     sessions: int
     batch: int = 1
+    event: bytes = EVENT
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
