@@ -10,6 +10,7 @@ import structlog
 
 from gateway.dependencies import State
 from shared.errors import IdempotencyMismatch, LogUnavailable, QueueFull, SessionBusy, SessionUnknown
+from shared.failpoints import failpoint
 from shared.ids import new_job_id, new_session_id
 from shared.queue import Queue
 from shared.redis import RedisError
@@ -35,7 +36,9 @@ async def submit(state: State, session_id: str, request: JobRequest) -> Submitte
     Raises what Queue.reserve and Sessions.submit refuse, and LogUnavailable, after which it may have been accepted."""
     job_id = new_job_id()
     try:
+        failpoint("before_reserve")
         await state["queue"].reserve(session_id, job_id, request.agent)
+        failpoint("after_reserve_before_submit")
         submitted = await state["sessions"].submit(session_id, job_id, request)
     except RedisError as error:
         logger.warning("redis does not answer a submit", session_id=session_id, job_id=job_id, error=repr(error))
@@ -47,7 +50,9 @@ async def submit(state: State, session_id: str, request: JobRequest) -> Submitte
     if submitted.replayed:
         await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
     else:
+        failpoint("after_submit_before_ready")
         await _start(state["queue"], session_id, request, submitted)
+        failpoint("after_ready_before_answer")
     return submitted
 
 

@@ -18,6 +18,7 @@ import structlog
 from shared.conversation import Message
 from shared.errors import Fenced, LogGone, SessionUnknown
 from shared.events import FAILED
+from shared.failpoints import failpoint
 from shared.holder import Attempt, Head, Holder, Refusal
 from shared.queue import ANY_LANE, Queue, Token
 from shared.redis import RedisError
@@ -98,7 +99,9 @@ class Delivery:
         log.info("job released", **self._names())
 
     async def _attempt(self, job_id: str) -> None:
+        failpoint("before_claim")
         claimed = await self._claim(job_id)
+        failpoint("after_claim")
         if isinstance(claimed, Refusal):
             await self._refused(claimed)
             return
@@ -197,7 +200,9 @@ class Delivery:
 
     async def _close(self, head: Head | None) -> None:
         """Drop the token of a job that has ended, once the next of the line has its own."""
+        failpoint("after_finish_before_next_head")
         await self._make_ready(head)
+        failpoint("after_next_head_before_drop")
         await self._drop()
 
     async def _make_ready(self, head: Head | None) -> None:

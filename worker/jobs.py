@@ -18,6 +18,7 @@ import structlog
 from shared.conversation import Message
 from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone
 from shared.events import CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode
+from shared.failpoints import failpoint
 from shared.holder import Attempt, Event, Finished, Head, Holder
 from worker.outage import Outage
 from worker.registry import Agent
@@ -134,6 +135,7 @@ class Job:
         Raises Fenced when somebody else has the session now."""
         try:
             ending = await self._outcome()
+            failpoint("after_agent_before_finish")
             finished = await self._finish(ending)
         except LogGone as error:
             refusal = await self._outage.insist(lambda: self._holder.end_lost(self.attempt))

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from shared.errors import LogFull, LogGone
 from shared.events import DELTAS, TERMINAL
+from shared.failpoints import failpoint
 from shared.holder import Appended, Event, Finished, LogBehind
 from shared.ids import EventId
 from worker.outage import Outage
@@ -190,6 +191,7 @@ class Writer:
             batch = self._next_batch()
             self._hurry = len(batch) < len(self._waiting)
             self._appended_at = asyncio.get_running_loop().time()
+            failpoint("before_append")
             try:
                 appended = await self._insist(
                     lambda: self._log.append(self._session_id, self._epoch, self._tail.seq, batch),
@@ -198,6 +200,7 @@ class Writer:
             except LogFull:
                 self._drop_waiting()
                 return
+            failpoint("after_append_before_ack")
             self._acknowledge(batch)
         if appended.attention:
             self._noticed()

@@ -1,0 +1,56 @@
+"""Places where a test lets a process die, freeze or fail. Nothing happens there unless HOLDFAST_FAILPOINTS names them.
+
+`HOLDFAST_FAILPOINTS="after_claim=exit,before_append=raise@3"`: what to do at a point (exit, stop or raise) when it is
+passed for the nth time, the first where no `@n` is given. The variable is for tests, and is read once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import NamedTuple
+
+from shared.errors import HoldfastError
+
+EXIT_CODE = 77
+
+
+class FailpointReached(HoldfastError):
+    """Raised where a test wants it."""
+
+
+class _Armed(NamedTuple):
+    act: str
+    at: int
+
+
+def _read(text: str) -> dict[str, _Armed]:
+    points = {}
+    for part in filter(None, text.split(",")):
+        name, _, action = part.partition("=")
+        act, _, at = action.partition("@")
+        points[name] = _Armed(act, int(at or 1))
+    return points
+
+
+_ARMED = _read(os.environ.get("HOLDFAST_FAILPOINTS", ""))
+_passed: dict[str, int] = {}
+
+
+def failpoint(name: str) -> None:
+    """Do what a test wants here."""
+    if _ARMED and name in _ARMED:
+        _reach(name, _ARMED[name])
+
+
+def _reach(name: str, armed: _Armed) -> None:
+    _passed[name] = _passed.get(name, 0) + 1
+    if _passed[name] != armed.at:
+        return
+    match armed.act:
+        case "exit":
+            os._exit(EXIT_CODE)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "raise":
+            raise FailpointReached(name)
