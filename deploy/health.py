@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a script
 """A container's health check: `python health.py gateway` or `python health.py worker`. Exits 0 when it is of use.
 
 Prints why it is not. That Redis is away makes both unhealthy: it says that the container does no work now, not that a
@@ -12,6 +13,10 @@ import os
 import socket
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.queue import Queue
 
 GATEWAY_PORT = 8000
 GATEWAY_ANSWERS_S = 8.0
@@ -35,9 +40,10 @@ def gateway() -> str | None:
 
 async def worker() -> str | None:
     """Whether the heartbeat of this container's worker moves in Redis; a worker beats three times in a lease."""
-    from shared.queue import Queue
-    from shared.redis import RedisError, connect
-    from shared.settings import CommonSettings, read_settings
+    # Only here: the gateway's check runs every few seconds, too, and needs nothing of this.
+    from shared.queue import Queue  # noqa: PLC0415
+    from shared.redis import RedisError, connect  # noqa: PLC0415
+    from shared.settings import CommonSettings, read_settings  # noqa: PLC0415
 
     settings = read_settings(CommonSettings)
     redis = connect(settings.redis_url, max_connections=1, socket_timeout_s=5)
