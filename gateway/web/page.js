@@ -15,11 +15,7 @@ const FIRST_EVENT_TIMEOUT_MS = 5000;
 const AT_END_PX = 48;
 const BACK_SHOWN_MS = 2500;
 const REST_AFTER_MS = 30000;
-const IDEAS = [
-  "Write a short report about the tides",
-  "Plan a quiet week of dinners",
-  "Explain how a message queue works",
-];
+const IDEAS = ["What is a holdfast?", "Why does an answer need one?", "Tell me something long"];
 const CONNECTION = {
   connecting: "Connecting",
   live: "Connected",
