@@ -436,3 +436,17 @@ class TestRead:
             batch = [delta("j1", "x")] * 100
             after = (await session.holder.append("s", attempt.epoch, after, batch)).seq
         assert 1000 <= await session.redis.xlen(session.keys.log) < 1300
+
+    async def test_a_log_whose_first_entry_comes_while_it_is_read_has_no_gap(self, session: Session) -> None:
+        """A reader at 0-0 saw an empty log, then the record of the claim that had come meanwhile, and said `expired`."""
+        await session.submit()
+        newest = session.log._newest_upto
+
+        async def claimed_meanwhile(session_id: str, cursor: EventId) -> EventId:
+            seen = await newest(session_id, cursor)
+            await session.claim()
+            return seen
+
+        session.log._newest_upto = claimed_meanwhile  # type: ignore[method-assign]
+        page = await session.log.read("s", ORIGIN)
+        assert (page.gap, page.more) == (None, True)
