@@ -438,7 +438,7 @@ class TestRead:
         assert 1000 <= await session.redis.xlen(session.keys.log) < 1300
 
     async def test_a_log_whose_first_entry_comes_while_it_is_read_has_no_gap(self, session: Session) -> None:
-        """A reader at 0-0 saw an empty log, then the record of the claim that had come meanwhile, and said `expired`."""
+        """A reader at 0-0 saw an empty log, then the record of a claim that had come meanwhile: it said `expired`."""
         await session.submit()
         newest = session.log._newest_upto
 
