@@ -22,7 +22,7 @@ from shared.failpoints import failpoint
 from shared.holder import Attempt, Event, Finished, Head, Holder
 from worker.outage import Outage
 from worker.registry import Agent
-from worker.run import AgentError, Run, ThreadRun
+from worker.run import AgentError, Run, RunEnded, ThreadRun
 from worker.transcript import Transcript
 from worker.writer import Writer
 
@@ -206,7 +206,7 @@ class Job:
         try:
             self._run.history = await self._history()
             return completed(await call(self._agent.function, self._run))
-        except (AgentError, asyncio.CancelledError) as error:
+        except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)
         except BaseException as error:  # SystemExit in an agent must not end the worker
             log.warning("agent raised", session=self._run.session_id, job=self._run.job_id, exc_info=error)
