@@ -38,14 +38,13 @@ class Feed:
 @dataclass(frozen=True, slots=True)
 class Target:
     """A running server under test. `server` are the processes whose CPU and memory count as the server's. `path` is the
-    viewers' request target with {session}. `history`: a viewer may come late and read from the start."""
+    viewers' request target with {session}."""
 
-    port: int
+    ports: Sequence[int]
     path: str
     feed: Feed
     server: Sequence[Child]
     redis: RedisServer | None = None
-    history: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ class Load:
         feed = target.feed
         publish = [program("load/publish.c"), feed.port, feed.connections, feed.framing, templates, published, sessions]
         outstanding = 0 if feed.framing == "lines" else 10_000
-        view = [program("load/viewers.c"), target.port, count, sessions, published, target.path]
+        view = [program("load/viewers.c"), ",".join(map(str, target.ports)), count, sessions, published, target.path]
         log = folder / "load.log"
         self._children = [
             Child([str(part) for part in (*publish, feed.batch, outstanding)], log=log, core=core, dialogue=True),

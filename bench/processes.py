@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -72,6 +73,14 @@ class Child:
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+    async def until_output(self, *texts: str) -> None:
+        """Wait until the output has one of the texts. Raises Void when it ended before or took too long."""
+        deadline = time.monotonic() + START_S
+        while not any(text in self.output() for text in texts):
+            if not self.running or time.monotonic() > deadline:
+                raise Void(f"{self.name} did not start: {self.output()[-500:].strip()}")
+            await asyncio.sleep(0.02)
 
     def cpu_s(self) -> float:
         """CPU time of the process and its descendants that live, in ns steps."""

@@ -1,9 +1,9 @@
 /* Many SSE viewers in one thread: opens, drops and resumes them, checks that no event is lost or doubled, and measures
  * the time from publication to arrival.
  *
- *     viewers PORT COUNT SESSIONS PUBLISHED PATH
+ *     viewers PORT[,PORT...] COUNT SESSIONS PUBLISHED PATH
  *
- * Viewer i reads session i % SESSIONS. PATH may hold {session} and {bytes} (body bytes of whole frames so far).
+ * Viewer i reads session i % SESSIONS at the ports in turn. PATH may hold {session} and {bytes} (body bytes of whole frames so far).
  * PUBLISHED is a file of one uint32 per session, the newest sequence number, which the publisher keeps.
  * Payloads carry tokens @<ns, 19 digits>.<seq, 9 digits>@: the time on CLOCK_MONOTONIC, and a number from 1 per session; or
  * @<seq, up to 9 digits>, which says no time.
@@ -65,7 +65,7 @@ struct viewer {
 };
 
 static struct viewer *viewers;
-static int count, sessions, epoll, port, waiting_total, queue_from, queue_to, queue_pending;
+static int count, sessions, epoll, ports[16], port_count, waiting_total, queue_from, queue_to, queue_pending;
 static volatile uint32_t *published;
 static const char *path;
 static uint64_t lost, doubled, disordered, closed_by_server, refused;
@@ -278,7 +278,7 @@ static void request(struct viewer *v) {
 }
 
 static void begin(struct viewer *v, int index) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)ports[index % port_count]), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int one = 1;
     v->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (v->fd < 0) die("socket");
@@ -432,7 +432,8 @@ static void obey(char *line) {
 
 int main(int argc, char **argv) {
     if (argc != 6) { fprintf(stderr, "usage: viewers PORT COUNT SESSIONS PUBLISHED PATH\n"); return 2; }
-    port = atoi(argv[1]), count = atoi(argv[2]), sessions = atoi(argv[3]), path = argv[5];
+    count = atoi(argv[2]), sessions = atoi(argv[3]), path = argv[5];
+    for (char *p = strtok(argv[1], ","); p && port_count < 16; p = strtok(NULL, ",")) ports[port_count++] = atoi(p);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;

@@ -21,19 +21,19 @@ JOB = "abcdefghijklmnop"  # as the events say
 RETENTION_EVENTS = b"100000"
 
 
-def start(stage: Stage) -> Target:
+def start(stage: Stage, *, gateways: int = 1) -> Target:
     redis = stage.redis()
     attempts = asyncio.run(claimed(redis.url, stage.sessions))
-    port = free_port()
-    gateway = stage.python("gateway", port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port))
+    ports = [free_port() for _ in range(gateways)]
+    servers = [stage.python("gateway", port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port)) for port in ports]
     feed = Feed(redis.port, "resp", [append(attempt, stage.event) for attempt in attempts], batch=stage.batch)
-    return Target(port, "/v1/sessions/bench-{session}/events", feed, [gateway], redis)
+    return Target(ports, "/v1/sessions/bench-{session}/events", feed, servers, redis)
 
 
 def start_raw(stage: Stage) -> Target:
     """Catching up event by event, without compaction."""
     target = start(stage)
-    return Target(target.port, f"{target.path}?raw=true", target.feed, target.server, target.redis)
+    return Target(target.ports, f"{target.path}?raw=true", target.feed, target.server, target.redis)
 
 
 async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:

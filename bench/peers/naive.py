@@ -58,7 +58,7 @@ def serve(stage: Stage, application: str, **env: str) -> Target:
     """An app that reads `stream:<session>` from Redis and streams /events/<session>."""
     server = stage.redis()
     child, port = stage.uvicorn(application, server.url, **env)
-    return Target(port, "/events/{session}", feed(server.port, stage), [child], server)
+    return Target([port], "/events/{session}", feed(server.port, stage), [child], server)
 
 
 def feed(redis_port: int, stage: Stage) -> Feed:

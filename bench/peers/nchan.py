@@ -60,7 +60,7 @@ def start_with_redis(stage: Stage) -> Target:
     redis = stage.redis()
     upstream = f"upstream logs {{ nchan_redis_server {redis.url}; }}"
     target = _start(stage, upstream=upstream, storage="nchan_redis_pass logs;")
-    return Target(target.port, target.path, target.feed, target.server, redis)
+    return Target(target.ports, target.path, target.feed, target.server, redis)
 
 
 def _start(stage: Stage, *, upstream: str, storage: str) -> Target:
@@ -77,7 +77,7 @@ def _start(stage: Stage, *, upstream: str, storage: str) -> Target:
     command_line = [binary, "-c", str(configuration), "-p", str(stage.folder), "-e", str(stage.folder / "nginx.log")]
     nginx = stage.server(command_line, port)
     feed = Feed(port, "http", [_post(number, stage.event) for number in range(stage.sessions)], connections=CONNECTIONS)
-    return Target(port, "/events/{session}", feed, [nginx])
+    return Target([port], "/events/{session}", feed, [nginx])
 
 
 def _post(session: int, event: bytes) -> bytes:

@@ -20,7 +20,7 @@ def _start(stage: Stage, mode: str) -> Target:
     port = free_port()
     server = stage.server([program("peers/epoll_writer.c"), str(port), str(stage.sessions), mode], port)
     lines = [command(b"%d %b\n" % (number, stage.event)) for number in range(stage.sessions)]
-    return Target(port, "/{session}", Feed(port, "lines", lines), [server])
+    return Target([port], "/{session}", Feed(port, "lines", lines), [server])
 
 
 PEER = Peer("raw", "raw C writer, one write an event", start, history=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,27 @@ class RedisServer:
             command += [f"--{name}", str(value)]
         self.child = Child(command, log=folder / "redis.log", core=core)
         await_listening(self.child, self.port)
+        self._client: Any = redis.Redis.from_url(self.url)  # typed for both of its clients at once
 
     def info(self, section: str) -> dict[str, Any]:
         """What INFO says of a section."""
-        with redis.Redis.from_url(self.url) as client:
-            found: dict[str, Any] = client.info(section)
-            return found
+        found: dict[str, Any] = self._client.info(section)
+        return found
+
+    def exist(self, keys: Sequence[str]) -> int:
+        """How many of the keys are there."""
+        return int(self._client.exists(*keys))
+
+    def entries(self, keys: Sequence[str]) -> int:
+        """How many entries these streams hold together."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.xlen(key)
+            return sum(pipeline.execute())
 
     def connections(self) -> int:
         return int(self.info("clients")["connected_clients"])
 
     def stop(self) -> None:
+        self._client.close()
         self.child.stop()

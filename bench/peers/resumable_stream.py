@@ -26,7 +26,7 @@ def start(stage: Stage) -> Target:
         stage.server([node, str(server), "serve", str(served), sessions], served, REDIS_URL=redis.url),
     ]
     lines = [command(b"%d %b\n" % (number, stage.event)) for number in range(stage.sessions)]
-    return Target(served, "/{session}?skip={bytes}", Feed(produced, "lines", lines), processes, redis)
+    return Target([served], "/{session}?skip={bytes}", Feed(produced, "lines", lines), processes, redis)
 
 
 def _installed() -> tuple[str, Path]:

@@ -51,6 +51,13 @@ class Stage:
         await_listening(child, port)
         return child
 
+    def background(self, command: list[str], **env: str) -> Child:
+        """Start a process that listens to nothing, on the server's core."""
+        log = self.folder / f"background-{free_port()}.log"
+        child = Child(command, log=log, core=self.cores.server, env={"PYTHONPATH": str(ROOT)} | env)
+        self._stack.callback(child.stop)
+        return child
+
     def python(self, module: str, port: int, **env: str) -> Child:
         """Start `python -m module` likewise."""
         return self.server([sys.executable, "-m", module], port, PYTHONPATH=str(ROOT), **env)

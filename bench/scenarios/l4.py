@@ -35,7 +35,8 @@ def run(plan: Plan) -> Table:
     )
     method = (
         f"All viewers connect at once. During the cold replay another session streams {LIVE_RATE:.0f} events/s to a "
-        "live viewer. The texts replayed are 5 characters each. resumable-stream can replay only what its producer still holds in memory."
+        "live viewer. The texts replayed are 5 characters each. "
+        "resumable-stream can replay only what its producer still holds in memory."
     )
     peers = (holdfast.PEER, holdfast.RAW, *WITH_HISTORY[1:])
     rows = plan.compare(peers, lambda peer: {**_hot(plan, peer, events), **_cold(plan, peer, cold)})
