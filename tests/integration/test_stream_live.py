@@ -123,10 +123,12 @@ class TestLive:
         attempt = await session.started()
         async with served.open("broken", raw="true"), served.open(raw="true") as healthy:
             await ids_until(healthy, f"{attempt.epoch}-1")
-            await session.redis.set("holdfast:{broken}:log", "no stream")
-            for seq in range(1, 20):
-                await session.append(attempt, seq, "w")
-            assert await ids_until(healthy, f"{attempt.epoch}-20") == ids(attempt.epoch, *range(2, 21))
+            await until(lambda: served.hub._tailer._channels[b"holdfast:{broken}:log"].position is not None)
+            async with session.redis.pipeline(transaction=True) as pipe:  # both change at once, and are read together
+                pipe.set("holdfast:{broken}:log", "no stream")
+                pipe.xadd(session.keys.log, {"e": "{}", "j": "j1", "k": "status"}, id=f"{attempt.epoch}-2")
+                await pipe.execute()
+            assert await ids_until(healthy, f"{attempt.epoch}-2") == ids(attempt.epoch, 2)
 
     async def test_a_foreign_entry_ends_its_own_streams_and_disturbs_no_other(
         self, served: Streams, session: Session
