@@ -23,7 +23,7 @@ Command = list[bytes]
 
 class FaultProxy:
     """Toxics: `delay_s` before each piece, `slice_bytes` as the largest piece, `bytes_per_s`, `black_hole` (nothing
-    passes, nothing closes), `refusing` (new connections are reset). `cut`, `reset`, `half_close` act on all open ones."""
+    passes, nothing closes), `refusing` (new connections are reset). `cut`, `reset`, `half_close` act on open ones."""
 
     def __init__(self, port: int) -> None:
         self._target = port

@@ -1,0 +1,461 @@
+"""Seeded chaos: jobs are queued and watched while workers, gateways and Redis are killed and frozen at random.
+
+    scripts/chaos --seed 7 --minutes 5 --jobs 1000
+
+Prints what was done and seen, and how long takeovers took. Ends with 1 when any event was lost, doubled or reordered,
+or any job has not exactly one end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import orjson
+
+from shared.event_log import EventLog
+from shared.events import TERMINAL
+from shared.keys import LEASED, TOKENS
+from shared.redis import RedisError, connect
+from tests.support.history import History, Told, final_log
+from tests.support.ports import free_port
+from tests.support.process import Gateway, Process, Processes, until
+from tests.support.redis_server import RedisServer
+from tests.support.watcher import Watcher
+
+LEASE_S = 2.0
+WORKERS = 3
+GATEWAYS = 2
+SETTLE_S = 120.0
+AGENT = {
+    "HOLDFAST_LEASE_SECONDS": str(LEASE_S),
+    "HOLDFAST_MAX_ATTEMPTS": "100",  # who dies here is innocent
+    "HOLDFAST_GRACE_SECONDS": "1",
+    "HOLDFAST_LOG_FORMAT": "json",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`seed` decides every choice; an odd one keeps queue and logs on two servers."""
+
+    seed: int
+    minutes: float
+    jobs: int
+
+    @property
+    def two_servers(self) -> bool:
+        return bool(self.seed % 2)
+
+
+@dataclass
+class Report:
+    """What was done and seen. Takeover times are in seconds."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    events: int = 0
+    attempts: int = 0
+    connections: int = 0
+    deliveries: int = 0
+    takeovers: list[float] = field(default_factory=list)
+    undisturbed: list[float] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    seconds: float = 0
+
+    def lines(self, plan: Plan) -> list[str]:
+        return [
+            f"seed {plan.seed}, {plan.jobs} jobs in {self.seconds:.0f} s, {1 + plan.two_servers} Redis (AOF, always)",
+            "faults      " + ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items())),
+            "ends        " + ", ".join(f"{name} {count}" for name, count in sorted(self.ends.items())),
+            f"attempts    {self.attempts}",
+            f"events      {self.events} in the logs, {self.deliveries} delivered over {self.connections} connections",
+            f"takeovers   {_spread(self.takeovers)}; with Redis up all along {_spread(self.undisturbed)}",
+            f"violations  {len(self.violations)}",
+            *(f"            {found}" for found in self.violations[:20]),
+        ]
+
+
+def _spread(times: Sequence[float]) -> str:
+    if not times:
+        return "none"
+    ordered = sorted(times)
+    p50, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.99))
+    return f"{len(ordered)}, p50 {p50:.2f} s, p99 {p99:.2f} s"
+
+
+@dataclass
+class Death:
+    """A worker that was killed, when, and what it held then."""
+
+    at_s: float
+    held: set[tuple[str, str]]
+
+
+class House:
+    """The deployment under test: what stands where, and how each part is put up again after it was killed."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.processes = Processes(folder)
+        count = 1 + plan.two_servers
+        self.servers = [RedisServer(folder / f"redis-{n}", aof=True, fsync="always") for n in range(count)]
+        self._env = AGENT | ({"HOLDFAST_LOG_REDIS_URL": self.servers[1].url} if plan.two_servers else {})
+        self._ports = [free_port() for _ in range(GATEWAYS)]
+        self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
+        self.gateways: list[Gateway] = []
+        self.workers: list[Process] = []
+        self.redis_trouble: list[tuple[float, float]] = []
+
+    @property
+    def queue_url(self) -> str:
+        return self.servers[0].url
+
+    @property
+    def log_url(self) -> str:
+        return self.servers[-1].url
+
+    async def start(self) -> None:
+        for server in self.servers:
+            server.start()
+        self.gateways = [self.gateway(number) for number in range(GATEWAYS)]
+        self.workers = [self.worker() for _ in range(WORKERS)]
+        for gateway in self.gateways:
+            await gateway.until_ready()
+        for worker in self.workers:
+            await worker.until_output("worker started")
+
+    def gateway(self, number: int) -> Gateway:
+        return self.processes.gateway(self.queue_url, port=self._ports[number], **self._env)
+
+    def worker(self) -> Process:
+        return self.processes.worker(self.queue_url, **self._env)
+
+    def close(self) -> None:
+        self.processes.kill()
+        for server in self.servers:
+            server.kill()
+
+
+class Chaos:
+    """Does one thing to one process every second or so."""
+
+    def __init__(self, house: House, report: Report, seed: int) -> None:
+        self._house = house
+        self._report = report
+        self._random = random.Random(seed)
+        self.deaths: list[Death] = []
+
+    async def rage(self, until_s: float) -> None:
+        acts: dict[Callable[[], Awaitable[None]], int] = {
+            self._kill_worker: 6,
+            self._stop_worker: 2,
+            self._freeze_worker: 2,
+            self._kill_gateway: 3,
+            self._stop_gateway: 1,
+            self._kill_redis: 3,
+            self._freeze_redis: 1,
+        }
+        while time.monotonic() < until_s:
+            await asyncio.sleep(self._random.uniform(1, 5))
+            act = self._random.choices(list(acts), list(acts.values()))[0]
+            self._report.faults[act.__name__.strip("_").replace("_", " ")] += 1
+            await act()
+
+    async def _pause(self, most_s: float) -> None:
+        await asyncio.sleep(self._random.uniform(0, most_s))
+
+    async def _kill_worker(self) -> None:
+        number = self._random.randrange(WORKERS)
+        worker = self._house.workers[number]
+        held = await self._held(worker)
+        self.deaths.append(Death(time.time(), held))
+        worker.kill()
+        await self._pause(1)
+        self._house.workers[number] = self._house.worker()
+
+    async def _stop_worker(self) -> None:
+        number = self._random.randrange(WORKERS)
+        self._house.workers[number].terminate()
+        self._house.workers[number] = self._house.worker()
+
+    async def _freeze_worker(self) -> None:
+        worker = self._random.choice(self._house.workers)
+        worker.stop()
+        await asyncio.sleep(self._random.uniform(0.5, 2.5) * LEASE_S)
+        worker.cont()
+
+    async def _kill_gateway(self) -> None:
+        number = self._random.randrange(GATEWAYS)
+        self._house.gateways[number].kill()
+        await self._pause(1)
+        self._house.gateways[number] = self._house.gateway(number)
+
+    async def _stop_gateway(self) -> None:
+        number = self._random.randrange(GATEWAYS)
+        gateway = self._house.gateways[number]
+        gateway.terminate()
+        if await gateway.wait() != 0:
+            self._report.violations.append(f"a gateway ended with {await gateway.wait()} after SIGTERM")
+        self._house.gateways[number] = self._house.gateway(number)
+
+    async def _kill_redis(self) -> None:
+        server, began_s = self._random.choice(self._house.servers), time.time()
+        server.kill()
+        await self._pause(1)
+        server.start()
+        self._house.redis_trouble.append((began_s, time.time()))
+
+    async def _freeze_redis(self) -> None:
+        server, began_s = self._random.choice(self._house.servers), time.time()
+        server.stop()
+        await asyncio.sleep(self._random.uniform(0.5, 2 * LEASE_S))
+        server.cont()
+        self._house.redis_trouble.append((began_s, time.time()))
+
+    async def _held(self, worker: Process) -> set[tuple[str, str]]:
+        """The (session, job) of each token that the worker leases; none when the queue does not answer."""
+        name = next((line["worker"] for line in _lines(worker) if line.get("event") == "worker started"), "")
+        redis = connect(self._house.queue_url, max_connections=1, socket_timeout_s=0.5)
+        try:
+            tokens = [token.decode().split("/") for token in await redis.smembers(LEASED + name)]
+        except RedisError:
+            return set()
+        finally:
+            await redis.aclose(close_connection_pool=True)
+        return {(session_id, job_id) for session_id, job_id in tokens if job_id}
+
+
+def _lines(process: Process) -> list[dict[str, str]]:
+    lines = [line for line in process.output().splitlines() if line.startswith("{")]
+    return [orjson.loads(line) for line in lines[:5]]
+
+
+class Crowd:
+    """Who posts, cancels and watches."""
+
+    def __init__(self, house: House, history: History, plan: Plan, report: Report) -> None:
+        self._house = house
+        self._history = history
+        self._plan = plan
+        self._report = report
+        self._random = random.Random(plan.seed)
+        self._client = httpx2.AsyncClient(trust_env=False, timeout=20)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.watchers: list[Watcher] = []
+        self.readers: list[tuple[Watcher, int]] = []
+        self.posting: set[asyncio.Task[None]] = set()
+
+    async def post_all(self, seconds: float) -> None:
+        """Post all jobs over so many seconds, some sessions with several in line."""
+        sessions = max(1, self._plan.jobs // 2)
+        for number in range(self._plan.jobs):
+            session_id = f"s{self._random.randrange(sessions)}"
+            posting = asyncio.create_task(self._post(session_id, number))
+            self.posting.add(posting)
+            await asyncio.sleep(self._random.uniform(0, 2 * seconds / self._plan.jobs))
+        await asyncio.gather(*self.posting)
+
+    async def _post(self, session_id: str, number: int) -> None:
+        tokens, interval_ms = self._random.randint(1, 60), self._random.choice([0, 10, 40])
+        cancel, read = self._random.random() < 0.05, self._random.random() < 0.3
+        options = {"tokens": tokens, "interval_ms": interval_ms, "tools": self._random.randrange(2)}
+        body = {"agent": "scripted", "input": f"job {number}", "options": options}
+        job = await self._call(f"/v1/sessions/{session_id}/jobs", body, f"key-{number}")
+        self._history.accepted.add((session_id, job["job_id"]))
+        self._watch(session_id)
+        if read:
+            self._read(session_id, job["job_id"], tokens)
+        if cancel:
+            await asyncio.sleep(self._random.uniform(0, 1))
+            await self._call(f"/v1/sessions/{session_id}/jobs/{job['job_id']}/cancel", {}, "")
+
+    async def _call(self, path: str, body: Mapping[str, object], key: str) -> dict[str, str]:
+        """Ask until somebody answers with 202; a job under the same key each time."""
+        headers = {"Idempotency-Key": key} if key else {}
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                answer = await self._client.post(
+                    self._random.choice(self._house.urls) + path, json=body, headers=headers
+                )
+                if answer.status_code == 202:
+                    found: dict[str, str] = answer.json()
+                    return found
+                if answer.status_code not in (429, 503):
+                    raise AssertionError(f"{path} was answered {answer.status_code} {answer.text}")
+            await asyncio.sleep(self._random.uniform(0.05, 0.5))
+
+    def _watch(self, session_id: str) -> None:
+        if any(watcher.transcript.session_id == session_id for watcher in self.watchers):
+            return
+        transcript = self._history.client(session_id, f"watcher of {session_id}")
+        path = f"/v1/sessions/{session_id}/events?raw=true"
+        self.watchers.append(self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=4)))
+
+    def _read(self, session_id: str, job_id: str, tokens: int) -> None:
+        transcript = self._history.client(session_id, f"reader of {job_id}", raw=False)
+        path = f"/v1/sessions/{session_id}/jobs/{job_id}/events"
+        reader = self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=3))
+        self.readers.append((reader, tokens))
+
+    def _begin(self, watcher: Watcher) -> Watcher:
+        self._tasks.add(asyncio.create_task(watcher.watch()))
+        return watcher
+
+    def _seed(self) -> int:
+        return self._random.randrange(2**32)
+
+    async def go(self) -> None:
+        for task in [*self._tasks, *self.posting]:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, *self.posting, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                self._report.violations.append(f"{type(outcome).__name__}: {outcome}")
+        await self._client.aclose()
+
+
+class Judge:
+    """Looks at the servers from behind, waits for the end of everything, and compares."""
+
+    def __init__(self, house: House, history: History) -> None:
+        self._history = history
+        self._house = house
+        self._queue = connect(house.queue_url, max_connections=2)
+        self._redis = connect(house.log_url, max_connections=4)
+        self._log = EventLog(self._redis)
+
+    async def close(self) -> None:
+        for redis in (self._queue, self._redis):
+            await redis.aclose(close_connection_pool=True)
+
+    async def all_ended(self) -> None:
+        """Wait until no token is left."""
+
+        async def empty() -> bool:
+            await asyncio.sleep(0.2)
+            try:
+                return bool(await self._queue.hlen(TOKENS) == 0)
+            except RedisError:
+                return False
+
+        await until(empty, SETTLE_S, lambda: "the queue to be empty")
+
+    async def logs(self) -> dict[str, list[Told]]:
+        sessions = {session_id for session_id, _ in self._history.accepted}
+        return {session_id: await final_log(self._log, session_id) for session_id in sessions}
+
+    async def starts(self, session_id: str) -> list[tuple[str, int, int]]:
+        """(job, attempt, when) of each start in the log; when in ms since 1970."""
+        entries = await self._log._range(session_id, "-", 1_000_000)
+        bodies = [orjson.loads(entry.body) for entry in entries if entry.kind == "job.started"]
+        return [(body["job_id"], body["attempt"], body["at"]) for body in bodies]
+
+
+async def run(plan: Plan, folder: Path) -> Report:
+    """One run from start to verdict."""
+    report, history, house = Report(), History(), House(folder, plan)
+    began_s = time.monotonic()
+    try:
+        await house.start()
+        crowd = Crowd(house, history, plan, report)
+        judge = Judge(house, history)
+        chaos = Chaos(house, report, plan.seed + 1)
+        try:
+            await _let_loose(plan, crowd, chaos)
+            await _judge(report, history, crowd, judge, chaos, house)
+        finally:
+            await crowd.go()
+            await judge.close()
+    finally:
+        house.close()
+    report.seconds = time.monotonic() - began_s
+    return report
+
+
+async def _let_loose(plan: Plan, crowd: Crowd, chaos: Chaos) -> None:
+    seconds = plan.minutes * 60
+    raging = asyncio.create_task(chaos.rage(time.monotonic() + seconds))
+    await crowd.post_all(seconds * 0.9)
+    await raging
+
+
+async def _judge(report: Report, history: History, crowd: Crowd, judge: Judge, chaos: Chaos, house: House) -> None:
+    with contextlib.suppress(AssertionError):  # what has no end is found below
+        await judge.all_ended()
+    logs = await judge.logs()
+    await _all_told(crowd, logs)
+    report.violations += history.violations(logs) + history.incomplete(logs)
+    report.violations += [
+        f"P1 {reader.transcript.client} has another text than the agent said"
+        for reader, tokens in crowd.readers
+        if reader.transcript.events()[-1:] and reader.transcript.events()[-1].kind == "job.completed"
+        if reader.text != "".join(f"w{number} " for number in range(tokens))
+    ]
+    for watcher in [*crowd.watchers, *(reader for reader, _ in crowd.readers)]:
+        report.violations += [f"{watcher.transcript.client} was refused with {s}" for s in watcher.refused]
+        report.connections += watcher.transcript.connections
+        report.deliveries += len(watcher.transcript.steps)
+        report.violations += [f"P3 {watcher.transcript.client} was told of {g}" for g in watcher.transcript.gaps()]
+    report.violations += [f"P4 {r.transcript.client} never came to an end" for r, _ in crowd.readers if not r.over]
+    for log in logs.values():
+        report.events += len(log)
+        report.attempts += sum(event.kind == "job.started" for event in log)
+        report.ends.update(event.kind for event in log if event.kind in TERMINAL)
+    await _takeovers(report, judge, chaos, house, list(logs))
+
+
+async def _all_told(crowd: Crowd, logs: dict[str, list[Told]]) -> None:
+    """Wait until every viewer has all there is; who does not is found by the comparison."""
+
+    def told() -> bool:
+        watched = all(
+            watcher.transcript.cursor == logs[watcher.transcript.session_id][-1].id
+            for watcher in crowd.watchers
+            if logs[watcher.transcript.session_id]
+        )
+        return watched and all(reader.over for reader, _ in crowd.readers)
+
+    with contextlib.suppress(AssertionError):
+        await until(told, 60)
+
+
+async def _takeovers(report: Report, judge: Judge, chaos: Chaos, house: House, sessions: Sequence[str]) -> None:
+    """From the kill of a worker to the next start of each job that it held."""
+    starts = {session_id: await judge.starts(session_id) for session_id in sessions}
+    for death in chaos.deaths:
+        for session_id, job_id in death.held:
+            later = [at / 1000 for job, n, at in starts.get(session_id, ()) if job == job_id and n > 1]
+            after = [at_s for at_s in later if at_s > death.at_s]
+            if not after:
+                continue  # it had just ended, or was cancelled
+            report.takeovers.append(after[0] - death.at_s)
+            window = death.at_s - LEASE_S, after[0]
+            if not any(began < window[1] and ended > window[0] for began, ended in house.redis_trouble):
+                report.undisturbed.append(after[0] - death.at_s)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=None, help="decides every choice; drawn and printed when left out")
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--jobs", type=int, default=1000)
+    given = parser.parse_args()
+    plan = Plan(random.randrange(10**6) if given.seed is None else given.seed, given.minutes, given.jobs)
+    sys.stdout.write(f"scripts/chaos --seed {plan.seed} --minutes {plan.minutes:g} --jobs {plan.jobs}\n")
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    report = asyncio.run(run(plan, folder))
+    sys.stdout.write("\n".join(report.lines(plan)) + f"\nlogs of the processes: {folder}\n")
+    return 1 if report.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""A viewer that goes from gateway to gateway, is cut at random, and writes down all that it accepts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+
+from tests.support.history import Transcript
+from tests.support.sse import SseStream
+
+AWAY = (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError, EOFError)
+STOPS = 204
+
+
+class Watcher:
+    """Comes back by its own Last-Event-ID, as an EventSource would: any status but 200 or 204 is `refused`.
+
+    `stay_s`: the longest that one connection lasts; None: until it ends by itself."""
+
+    def __init__(
+        self, gateways: Sequence[str], path: str, transcript: Transcript, seed: int, *, stay_s: float | None = None
+    ) -> None:
+        self._gateways = gateways
+        self._path = path
+        self._random = random.Random(seed)
+        self._stay_s = stay_s
+        self.transcript = transcript
+        self.text = ""
+        self.over = False
+        self.refused: list[int] = []
+        self.comments = 0
+
+    async def watch(self) -> None:
+        """Connect again and again, until the stream says that nothing comes any more."""
+        while not self.over:
+            try:
+                await self.connect()
+            except AWAY:
+                await asyncio.sleep(self._random.uniform(0.05, 0.3))
+
+    async def connect(self) -> None:
+        """One connection, as long as it lasts."""
+        cursor = str(self.transcript.cursor)
+        url = self._random.choice(self._gateways) + self._path
+        stay_s = None if self._stay_s is None else self._random.uniform(0.05, self._stay_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(stay_s):
+                async with SseStream(url, last_event_id=None if cursor == "0-0" else cursor) as stream:
+                    self.transcript.connections += 1
+                    if stream.status != 200:
+                        self._stop(stream.status)
+                        return
+                    await self._read(stream)
+
+    async def _read(self, stream: SseStream) -> None:
+        async for frame in stream:
+            self.transcript.accept(frame)
+            event = frame.json
+            if event["type"] == "job.started":
+                self.text = ""
+            elif event["type"] == "text.delta":
+                self.text += event["text"]
+        self.comments += len(stream.parser.comments)
+
+    def _stop(self, status: int) -> None:
+        self.over = True
+        if status != STOPS:
+            self.refused.append(status)
