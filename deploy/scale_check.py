@@ -166,8 +166,8 @@ def parse_events(lines: Iterator[bytes]) -> Iterator[Event]:
             event_id = value
         elif name == "data":
             data = value
-        elif not name and data:
-            if event_id or '"type":"gap"' in data:
+        elif not name and not value:
+            if data and (event_id or '"type":"gap"' in data):
                 yield Event(event_id, data)
             event_id, data = "", ""
 
