@@ -20,7 +20,7 @@ EVENT = b'{"type":"text.delta","job_id":"abcdefghijklmnop","text":"{token} ","pa
 SHORT_EVENT = EVENT.replace(
     b"{token} ", b"{short}"
 )  # as long as the tokens of a language model, for bytes to be compared
-SETTLE_MS = 10_000
+SETTLE_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from bench.ledger import Void
-from bench.load import Arrivals, Load, Sent, Usage, load
+from bench.load import SETTLE_MS, Arrivals, Load, Sent, Usage, load
 from bench.peers.stage import Peer
 from bench.plan import Plan
 
@@ -24,6 +24,7 @@ class Scene:
     viewers: int
     rate: float
     seconds: float
+    settle_ms: int = SETTLE_MS
 
     @property
     def batch(self) -> int:
@@ -45,11 +46,11 @@ def _stream(running: Load, scene: Scene) -> dict[str, float]:
     viewers.opened(*everyone)
     time.sleep(ATTACH_S)
     publish(running, scene, WARM_UP_S)
-    viewers.verdict(*everyone).check()
+    viewers.verdict(*everyone, timeout_ms=scene.settle_ms).check()
     viewers.measure(*everyone)
     before = Usage.now(running)
     sent = publish(running, scene, scene.seconds)
-    viewers.verdict(*everyone).check()
+    viewers.verdict(*everyone, timeout_ms=scene.settle_ms).check()
     return figures(viewers.arrivals(), Usage.now(running).since(before), sent)
 
 

@@ -9,10 +9,10 @@
  * (@<ns, 19 digits>.<seq, 9 digits>@), {short} (@<seq, 4 digits>) and {entry}, the entry that the batch follows in a log that began with one entry.
  * In a batch each event bears the time at which it was due by itself, so that gathering counts as latency.
  * PUBLISHED: a file of one uint32 per session, the newest seq written to the socket. Replies are counted by their first line:
- * RESP replies by nesting, HTTP answers by their status. At most OUTSTANDING commands wait for their reply (0: any number).
+ * RESP replies by nesting, HTTP answers by their status. Without a rate at most OUTSTANDING commands wait for their reply (0: any number).
  *
  * Commands on stdin: `run RATE EVENTS FROM TO` (sessions [FROM, TO); RATE 0: as fast as OUTSTANDING allows) prints, when all
- * are answered or 10 s after the last, {"sent","replies","errors","seconds","late_ms"}: `late_ms` is how far behind its own schedule it ever was.
+ * are answered or 30 s after the last, {"sent","replies","errors","seconds","late_ms"}: `late_ms` is how far behind its own schedule it ever was.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TICK_NS = 500 * 1000, BUFFER = 256 * 1024, MAX_CONNECTIONS = 64, PATIENCE_MS = 10000 };
+enum { TICK_NS = 500 * 1000, BUFFER = 256 * 1024, MAX_CONNECTIONS = 64, PATIENCE_MS = 30000 };
 
 struct link {
     int fd;
@@ -199,7 +199,7 @@ static void run(double rate, uint64_t total, int from, int to) {
         uint64_t now = now_ns(), next = now + TICK_NS;
         uint64_t due = rate > 0 ? (uint64_t)((double)(now - start) * rate / 1e9) + (uint64_t)batch : total;
         if (due > total) due = total;
-        while (sent < due && (!outstanding || (long)(commands - replies) < outstanding)) {
+        while (sent < due && (rate > 0 || !outstanding || (long)(commands - replies) < outstanding)) {
             uint64_t size = total - sent < (uint64_t)batch ? total - sent : (uint64_t)batch;
             if (sent + size > due) break;
             publish(from + (int)(sent / (uint64_t)batch % (uint64_t)(to - from)), (int)size);
@@ -208,7 +208,7 @@ static void run(double rate, uint64_t total, int from, int to) {
         double behind = rate > 0 ? (double)(now - start) - (double)sent / rate * 1e9 : 0;
         if (behind > late) late = behind;
         for (int i = 0; i < connections; i++) flush(&links[i]);
-        do exchange(next); while (now_ns() < next && (rate > 0 || (long)(commands - replies) >= outstanding));
+        do exchange(next); while (now_ns() < next && (rate > 0 || (outstanding && (long)(commands - replies) >= outstanding)));
     }
     double seconds = (double)(now_ns() - start) / 1e9;
     uint64_t deadline = now_ns() + PATIENCE_MS * 1000000ull;

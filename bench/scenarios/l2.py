@@ -33,7 +33,7 @@ def run(plan: Plan) -> Table:
         lambda peer: saturate(
             plan,
             peer,
-            lambda rate: Scene(1, viewers, rate, seconds),
+            lambda rate: Scene(1, viewers, rate, seconds, settle_ms=2000),
             first=FIRST,
             ceiling=plan.choose(CEILING, 80),
             p99_ms=P99_MS,

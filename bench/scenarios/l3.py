@@ -22,7 +22,7 @@ def run(plan: Plan) -> Table:
         lambda peer: saturate(
             plan,
             peer,
-            lambda rate: Scene(sessions, sessions, rate, seconds),
+            lambda rate: Scene(sessions, sessions, rate, seconds, settle_ms=2000),
             first=plan.choose(FIRST, 1000),
             ceiling=plan.choose(CEILING, 4000),
             p99_ms=P99_MS,
