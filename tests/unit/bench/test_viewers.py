@@ -69,7 +69,7 @@ def watch(tmp_path: Path) -> Iterator[Callable[..., tuple[Viewers, Server]]]:
             server = Server(*answers)
             file = tmp_path / "published"
             file.write_bytes(published.to_bytes(4, "little"))
-            command = [program("load/viewers.c"), str(server.port), "1", "1", str(file), "/{session}?skip={bytes}"]
+            command = [program("generator/viewers.c"), str(server.port), "1", "1", str(file), "/{session}?skip={bytes}"]
             child = Child(command, log=tmp_path / "viewers.log", dialogue=True)
             closing.append(child.stop)
             closing.append(server.close)
