@@ -1,0 +1,3 @@
+"""Agents of other frameworks as agents of Holdfast. Each has its module, which is imported by whoever uses it."""
+
+from __future__ import annotations

@@ -1,0 +1,54 @@
+"""What the adapters of all frameworks share: an agent that speaks through a framework, and how its run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from worker.adapters.failures import provider_failure
+from worker.adapters.speech import Speech, as_text, begin, current, plain
+from worker.agents.chat import MAX_RESULT_CHARS
+from worker.registry import AgentFunction, Input
+from worker.registry import agent as mark
+from worker.run import AgentError, Run
+
+ToInput = Callable[[Run], Any]
+"""Makes of a run what the framework's object is called with, where the default does not suit."""
+
+Speaker = Callable[[Run, Speech], Awaitable[Any]]
+"""Runs the framework's object and says what it streams. Returns its final output."""
+
+
+def adapted(name: str, speak: Speaker, *, input: Input | None, warm: Callable[[], object]) -> AgentFunction:
+    """The agent of this name that speaks so."""
+
+    async def through_framework(run: Run) -> dict[str, Any]:
+        try:
+            return outcome(await speak(run, begin(run)))
+        except AgentError:
+            raise
+        except Exception as error:
+            failure = provider_failure(error)
+            if failure is None:
+                raise
+            raise failure from None
+
+    return mark(name, input=input, warm=warm)(through_framework)
+
+
+def outcome(output: Any) -> dict[str, Any]:
+    """The job's result: `{"text"}` for a text, else `{"output"}`; if it is too long the beginning, and `truncated`."""
+    if isinstance(output, str):
+        return {"text": plain(output[:MAX_RESULT_CHARS]), **_cut(output)}
+    value = plain(output)
+    text = as_text(value)
+    return {"output": text[:MAX_RESULT_CHARS], "truncated": True} if _cut(text) else {"output": value}
+
+
+def current_run() -> Run:
+    """The run of the job that a framework's tool is called in. Raises LookupError outside of one."""
+    return current().run
+
+
+def _cut(text: str) -> dict[str, Any]:
+    return {"truncated": True} if len(text) > MAX_RESULT_CHARS else {}

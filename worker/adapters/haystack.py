@@ -1,0 +1,162 @@
+"""Haystack: an Agent or a Pipeline as an agent.
+
+    helper = haystack.agent("helper", Agent(chat_generator=OpenAIChatGenerator(), tools=[search]))
+
+What generators stream becomes events, and so do the calls of tools and their results. An Agent that is another one's
+tool is heard, under a name, with `Agent(..., streaming_callback=haystack.nested("researcher"))`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from contextlib import aclosing
+from typing import Any
+
+from haystack import Pipeline
+from haystack.components.agents import Agent
+from haystack.dataclasses import ChatMessage, StreamingChunk, ToolCall, ToolCallDelta, ToolCallResult
+
+from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.rehearsal import warm
+from worker.adapters.speech import Speech, current
+from worker.agents.messages import Message, conversation
+from worker.registry import AgentFunction, Input
+from worker.run import Run
+
+Json = dict[str, Any]
+
+
+def agent(
+    name: str, speaker: Agent | Pipeline, *, input: Input | None = None, to_input: ToInput | None = None
+) -> AgentFunction:
+    """Offer a Haystack Agent or Pipeline as an agent of this name.
+
+    Without `to_input` an Agent gets the conversation as its messages; so does every component of a Pipeline that
+    needs `messages`, and any other input that nobody else provides gets the text of the last one. The result is the
+    text of the last reply, or the Pipeline's output where there is none.
+    """
+
+    async def speak(run: Run, speech: Speech) -> Any:
+        if isinstance(speaker, Agent):
+            return await _run_agent(speaker, to_input(run) if to_input else {"messages": _given(run)}, speech)
+        return await _run_pipeline(speaker, to_input(run) if to_input else _inputs(speaker, _given(run)), speech)
+
+    return adapted(name, speak, input=input, warm=warm())
+
+
+def nested(name: str) -> Callable[[StreamingChunk], Awaitable[None]]:
+    """The `streaming_callback` of an Agent, or of a generator, within a tool: its events carry the name."""
+
+    async def callback(chunk: StreamingChunk) -> None:
+        speech, one_run = current(), (name, asyncio.current_task())
+        listening = speech.memory.setdefault(one_run, _Listening(speech.agent(name), one_run))
+        await listening.take(chunk)
+
+    return callback
+
+
+async def _run_agent(speaker: Agent, given: Json, speech: Speech) -> Any:
+    listening = _Listening(speech)
+
+    async def callback(chunk: StreamingChunk) -> None:
+        await listening.take(chunk)
+
+    output = await speaker.run_async(**given, streaming_callback=callback)
+    return await listening.finished(output.get("messages", []), output)
+
+
+async def _run_pipeline(speaker: Pipeline, given: Json, speech: Speech) -> Any:
+    listenings: dict[str | None, _Listening] = {}
+    stream = speaker.stream(given)
+    async with aclosing(aiter(stream)) as chunks:  # type: ignore[type-var]  # it is an async generator
+        async for chunk in chunks:
+            component = chunk.component_info.name if chunk.component_info else None
+            await listenings.setdefault(component, _Listening(speech, component)).take(chunk)
+    output = stream.result
+    replies = [reply for outputs in output.values() for reply in outputs.get("replies", outputs.get("messages", []))]
+    listening = next(reversed(listenings.values()), _Listening(speech))
+    return await listening.finished([reply for reply in replies if isinstance(reply, ChatMessage)], output)
+
+
+def _given(run: Run) -> list[ChatMessage]:
+    return [_message(message) for message in conversation(run)]
+
+
+def _message(message: Message) -> ChatMessage:
+    match message.role:
+        case "assistant":
+            calls = [ToolCall(call.name, call.arguments, id=call.call_id) for call in message.tool_calls]
+            return ChatMessage.from_assistant(message.content or None, tool_calls=calls)
+        case "tool":
+            origin = ToolCall("", {}, id=message.call_id)
+            return ChatMessage.from_tool(message.content, origin=origin)
+        case "user":
+            return ChatMessage.from_user(message.content)
+    return ChatMessage.from_system(message.content)
+
+
+def _inputs(pipeline: Pipeline, messages: list[ChatMessage]) -> Json:
+    """What the components need and none of them provides."""
+    text = messages[-1].text
+    return {
+        component: {
+            name: messages if name == "messages" else text for name, socket in sockets.items() if socket["is_mandatory"]
+        }
+        for component, sockets in pipeline.inputs().items()
+    }
+
+
+class _Listening:
+    """Says what streams from one component: message after message, each ended by its finish reason."""
+
+    def __init__(self, speech: Speech, component: Hashable = None) -> None:
+        self._speech = speech
+        self._component = component
+        self._number = 0
+        self._ended = False
+
+    @property
+    def _message(self) -> Hashable:
+        return self._component, self._number
+
+    async def take(self, chunk: StreamingChunk) -> None:
+        if chunk.tool_call_result is not None:
+            await self._result(chunk.tool_call_result)
+            return
+        if self._ended and (chunk.content or chunk.reasoning or chunk.tool_calls):
+            self._number, self._ended = self._number + 1, False
+        await self._speech.text(self._message, chunk.content)
+        if chunk.reasoning:
+            await self._speech.reasoning(self._message, chunk.reasoning.reasoning_text)
+        for piece in chunk.tool_calls or []:
+            await self._call(piece)
+        await self._usage(chunk.meta)
+        if chunk.finish_reason:
+            self._ended = True
+            await self._speech.ended(self._message)
+
+    async def finished(self, messages: list[ChatMessage], output: Json) -> Any:
+        """Say the last reply if nothing of it has streamed. Returns its text, or the output where there is none."""
+        if not messages or messages[-1].text is None:
+            return output
+        if not self._number and not self._ended:
+            await self._speech.whole_text(self._message, messages[-1].text)
+        return messages[-1].text
+
+    async def _call(self, piece: ToolCallDelta) -> None:
+        call_id, name = piece.id or "", piece.tool_name or ""
+        await self._speech.call(self._message, piece.index, piece.arguments or "", call_id=call_id, name=name)
+
+    async def _result(self, result: ToolCallResult) -> None:
+        origin = result.origin
+        await self._speech.called(origin.id or "", origin.tool_name, origin.arguments)
+        say = self._speech.failed if result.error else self._speech.result
+        await say(origin.id or "", result.result, origin.tool_name)
+
+    async def _usage(self, meta: Json) -> None:
+        """Count what a chunk tells of usage, in the words of OpenAI or in those of Anthropic."""
+        if used := meta.get("usage"):
+            taken = used.get("prompt_tokens") or used.get("input_tokens")
+            given = used.get("completion_tokens") or used.get("output_tokens")
+            await self._speech.usage(taken, given, meta.get("model"))

@@ -1,0 +1,146 @@
+"""LangChain: any Runnable as an agent.
+
+    poet = langchain.agent("poet", prompt | model)
+
+What chat models say, and the tools that are called, become events as they stream; what a chain without a model yields
+becomes text. A model with the tag `nostream` is not heard. The events of an agent within (one made by `create_agent`
+with a name, or any Runnable with the metadata `lc_agent_name`) carry its name in `agent`.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from langchain_core.runnables import Runnable
+
+from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.langchain_messages import (
+    LAZY_MODULES,
+    given_messages,
+    say_chunk,
+    say_message,
+    say_usage,
+    text_of,
+)
+from worker.adapters.rehearsal import warm
+from worker.adapters.speech import Speech
+from worker.registry import AgentFunction, Input
+from worker.run import Run
+
+_NOT_HEARD = "nostream"  # as LangGraph has it
+
+Event = dict[str, Any]
+
+
+def agent(
+    name: str, runnable: Runnable[Any, Any], *, input: Input | None = None, to_input: ToInput | None = None
+) -> AgentFunction:
+    """Offer a Runnable as an agent of this name. Without `to_input` it gets the conversation in the shape that its
+    input schema asks for: as messages, as the text of the last one, or as an object of both. Its result is the text of
+    the final message, or the output itself."""
+
+    async def speak(run: Run, speech: Speech) -> Any:
+        listening = _Listening(speech)
+        events = runnable.astream_events(to_input(run) if to_input else _given(run, runnable), version="v2")
+        async with aclosing(events) as heard:  # type: ignore[type-var]  # it is an async generator
+            async for event in heard:
+                await listening.take(event)  # type: ignore[arg-type]  # a TypedDict
+        return text_of(listening.output)
+
+    return adapted(name, speak, input=input, warm=warm(*LAZY_MODULES))
+
+
+def _given(run: Run, runnable: Runnable[Any, Any]) -> Any:
+    """The conversation, in the shape that the Runnable's schema asks for. Without a schema it is the last text."""
+    messages = given_messages(run)
+    schema = _resolved(runnable.get_input_jsonschema())
+    fields = schema.get("properties", {}).keys() - {"root"}
+    if fields:
+        wanted = {*schema.get("required", ()), "messages"} & fields
+        return _filled({name: schema["properties"][name] for name in wanted}, messages)
+    return messages if "anyOf" in schema or schema.get("type") == "array" else messages[-1].text
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    return schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def _filled(fields: dict[str, Any], messages: list[Any]) -> dict[str, Any]:
+    """The input variables of a prompt: lists are the conversation, anything else the last text. With both, the lists
+    are what came before it."""
+    lists = {name for name, field in fields.items() if field.get("type") == "array"}
+    spoken = messages if len(lists) == len(fields) else messages[:-1]
+    return {name: spoken if name in lists else messages[-1].text for name in fields}
+
+
+class _Listening:
+    """Says what a Runnable streams. `output` is what the whole of it gave."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech = speech
+        self._root: Event | None = None
+        self._a_model_spoke = False
+        self.output: Any = None
+
+    async def take(self, event: Event) -> None:
+        self._root = self._root or event
+        if event["run_id"] == self._root["run_id"] and "chat_model" not in event["event"]:
+            await self._whole(event)
+        if _NOT_HEARD in event.get("tags", []):
+            return
+        data, speech = event["data"], self._speech.agent(self._agent(event))
+        match event["event"]:
+            case "on_chat_model_stream" | "on_llm_stream":
+                await self._piece(speech, event["run_id"], data["chunk"])
+            case "on_chat_model_end":
+                await self._message(speech, event, data["output"])
+            case "on_tool_end":
+                await _tool_ended(speech, event)
+            case "on_tool_error":
+                await _tool_failed(speech, event)
+            case "on_custom_event":
+                await speech.data(event["name"], data)
+
+    async def _whole(self, event: Event) -> None:
+        """The Runnable itself yields or ends."""
+        chunk = event["data"].get("chunk")
+        if isinstance(chunk, str) and not self._a_model_spoke:
+            await self._speech.text(event["run_id"], chunk)
+        if event["event"].endswith("_end"):
+            self.output = event["data"].get("output")
+
+    async def _piece(self, speech: Speech, key: str, chunk: Any) -> None:
+        self._a_model_spoke = True
+        if isinstance(chunk, AIMessageChunk):
+            await say_chunk(speech, key, chunk)
+        else:
+            await speech.text(key, getattr(chunk, "text", chunk))
+
+    async def _message(self, speech: Speech, event: Event, message: AIMessage) -> None:
+        self._a_model_spoke = True
+        self.output = message  # where the Runnable is nothing but a model
+        await say_message(speech, event["run_id"], message)
+        await say_usage(speech, message, event["metadata"].get("ls_model_name") or "")
+
+    def _agent(self, event: Event) -> str | None:
+        """The name of the agent that speaks, when it is not the one that was asked."""
+        name = event["metadata"].get("lc_agent_name")
+        return None if self._root is None or name == self._root["metadata"].get("lc_agent_name") else name
+
+
+async def _tool_ended(speech: Speech, event: Event) -> None:
+    output = event["data"].get("output")
+    if isinstance(output, ToolMessage):
+        await say_message(speech, event["run_id"], output)
+    else:  # not a model's call, but a step of the chain
+        await speech.called(event["run_id"], event["name"], event["data"].get("input"))
+        await speech.result(event["run_id"], output)
+
+
+async def _tool_failed(speech: Speech, event: Event) -> None:
+    data = event["data"]
+    call_id = data.get("tool_call_id") or event["run_id"]
+    await speech.called(call_id, event["name"], data.get("input"))
+    await speech.failed(call_id, f"{type(data['error']).__name__}: {data['error']}")

@@ -1,0 +1,107 @@
+"""LangChain's messages: ours as its own, and its own as events. LangGraph speaks in them too."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+from worker.adapters.speech import Speech
+from worker.agents.messages import Message, conversation
+from worker.run import Run
+
+# What LangChain imports amid the first job.
+LAZY_MODULES = ("langchain_core.tracers.context", "langchain_core.tracers.run_collector")
+
+# Marks the messages that the job began with, so that a graph that hands them on does not say them again.
+GIVEN = "given-"
+
+
+def given_messages(run: Run) -> list[BaseMessage]:
+    """The session's history and the job's input."""
+    return [_message(message, f"{GIVEN}{number}") for number, message in enumerate(conversation(run))]
+
+
+def _message(message: Message, id: str) -> BaseMessage:
+    match message.role:
+        case "assistant":
+            calls = [{"id": c.call_id, "name": c.name, "args": c.arguments} for c in message.tool_calls]
+            return AIMessage(message.content, tool_calls=calls, id=id)
+        case "tool":
+            return ToolMessage(message.content, tool_call_id=message.call_id, id=id)
+        case "user":
+            return HumanMessage(message.content, id=id)
+    return SystemMessage(message.content, id=id)
+
+
+def is_given(message: BaseMessage) -> bool:
+    return (message.id or "").startswith(GIVEN)
+
+
+def text_of(output: Any) -> Any:
+    """What is worth keeping of an output: the text of a message, of the last message of a state, or all of it."""
+    if isinstance(output, dict) and isinstance(messages := output.get("messages"), list) and messages:
+        output = messages[-1]
+    return str(output.text) if isinstance(output, BaseMessage) else output
+
+
+async def say_chunk(speech: Speech, key: Hashable, chunk: AIMessageChunk) -> None:
+    """Say the next piece of a message that is named by the key."""
+    for block in chunk.content_blocks:
+        index = block.get("index", 0)
+        match block["type"]:
+            case "text":
+                await speech.text(key, block["text"], index)
+            case "reasoning":
+                await speech.reasoning(key, block.get("reasoning", ""), index)
+            case "tool_call_chunk":
+                await _say_call(speech, key, index, block)
+    if chunk.chunk_position == "last":
+        await speech.ended(key)
+
+
+async def _say_call(speech: Speech, key: Hashable, index: Hashable, piece: Any) -> None:
+    call_id, name = piece.get("id") or "", piece.get("name") or ""
+    await speech.call(key, index, piece.get("args") or "", call_id=call_id, name=name)
+
+
+async def say_message(speech: Speech, key: Hashable, message: BaseMessage) -> None:
+    """Say what a whole message adds to what has streamed of it."""
+    if isinstance(message, AIMessage):
+        await speech.whole_reasoning(key, _joined(message, "reasoning"))
+        await speech.whole_text(key, _joined(message, "text"))
+    await say_calls(speech, [message])
+
+
+async def say_calls(speech: Speech, messages: Iterable[Any]) -> None:
+    """Say the complete calls of tools, and their results, that are among the messages."""
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            await _say_result(speech, message)
+        elif isinstance(message, AIMessage):
+            for call in message.tool_calls:
+                await speech.called(call["id"] or "", call["name"], call["args"])
+
+
+async def _say_result(speech: Speech, message: ToolMessage) -> None:
+    say = speech.failed if message.status == "error" else speech.result
+    content = message.content if isinstance(message.content, str) else message.text or message.content
+    await say(message.tool_call_id, content, message.name or "tool")
+
+
+async def say_usage(speech: Speech, message: AIMessage, model: str) -> None:
+    if used := message.usage_metadata:
+        model = message.response_metadata.get("model_name") or model
+        await speech.usage(used["input_tokens"], used["output_tokens"], model)
+
+
+def _joined(message: AIMessage, kind: str) -> str:
+    return "".join(str(block.get(kind, "")) for block in message.content_blocks if block["type"] == kind)

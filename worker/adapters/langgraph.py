@@ -1,0 +1,139 @@
+"""LangGraph: a compiled graph as an agent.
+
+    graph_agent = langgraph.agent("researcher", builder.compile())
+
+What models in the graph say, and the tools that they call, become events as they stream. What else a node puts into
+the graph's state becomes `data`, and so does what it writes with `get_stream_writer()`; a text written there becomes
+`status`. The events of a subgraph carry its name in `agent`. An `interrupt(...)` asks a person, as `run.ask` does; it
+needs a checkpointer, for which an `InMemorySaver()` will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+from langgraph.types import Command, Interrupt, StreamMode
+
+from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.langchain_messages import (
+    LAZY_MODULES,
+    given_messages,
+    is_given,
+    say_calls,
+    say_chunk,
+    say_message,
+    say_usage,
+    text_of,
+)
+from worker.adapters.rehearsal import warm
+from worker.adapters.speech import Speech, as_text
+from worker.registry import AgentFunction, Input
+from worker.run import Run
+
+ToConfig = Callable[[Run], RunnableConfig]
+
+_MODES: list[StreamMode] = ["messages", "updates", "custom", "values"]
+
+
+def agent(
+    name: str,
+    graph: Pregel[Any, Any, Any, Any],
+    *,
+    input: Input | None = None,
+    to_input: ToInput | None = None,
+    to_config: ToConfig | None = None,
+) -> AgentFunction:
+    """Offer a graph as an agent of this name. By default it gets `{"messages": [...]}`: the session's history and the
+    job's input. Its result is the text of the last message, or the whole state where there are no messages.
+
+    A checkpointer keeps what happens within one attempt, since the history is Holdfast's: `to_config` may give the
+    graph another `thread_id`.
+    """
+
+    async def speak(run: Run, speech: Speech) -> Any:
+        given = to_input(run) if to_input else {"messages": given_messages(run)}
+        config = to_config(run) if to_config else _config(run)
+        listening = _Listening(speech)
+        while given is not None:
+            stream = graph.astream(given, config, stream_mode=_MODES, subgraphs=True)
+            async with aclosing(stream) as parts:  # type: ignore[type-var]  # it is an async generator
+                async for part in parts:
+                    await listening.take(*part)
+            given = await listening.answers()
+        return text_of(listening.state)
+
+    return adapted(name, speak, input=input, warm=warm(*LAZY_MODULES))
+
+
+def _config(run: Run) -> RunnableConfig:
+    return {"configurable": {"thread_id": f"{run.session_id}/{run.job_id}/{run.attempt}"}}
+
+
+class _Listening:
+    """Says what a graph streams. `state` is the last state of the whole graph."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech = speech
+        self._agents: dict[tuple[str, ...], str] = {}
+        self._interrupts: dict[str, Interrupt] = {}
+        self.state: Any = None
+
+    async def answers(self) -> Command[Any] | None:
+        """Ask a person what the graph has stopped for. Returns what it goes on with; None when it has ended."""
+        asked, self._interrupts = self._interrupts, {}
+        answers = {key: await self._speech.run.ask(as_text(interrupt.value)) for key, interrupt in asked.items()}
+        return Command(resume=answers) if answers else None
+
+    async def take(self, namespace: tuple[str, ...], mode: str, payload: Any) -> None:
+        speech = self._speech.agent(self._agent(namespace))
+        match mode:
+            case "messages":
+                await self._message(namespace, *payload)
+            case "updates":
+                await self._updates(speech, payload)
+            case "custom" if isinstance(payload, str):
+                await speech.run.status(payload)
+            case "custom":
+                await speech.data("custom", payload)
+            case "values" if not namespace:
+                self.state = payload
+
+    def _agent(self, namespace: tuple[str, ...]) -> str | None:
+        """The name of the subgraph at the namespace: its own, else that of the node that it runs in."""
+        if not namespace:
+            return None
+        return self._agents.get(namespace) or namespace[-1].partition(":")[0]
+
+    async def _message(self, namespace: tuple[str, ...], message: BaseMessage, metadata: dict[str, Any]) -> None:
+        if is_given(message):
+            return
+        if namespace and (own_name := metadata.get("lc_agent_name")):
+            self._agents[namespace] = own_name
+        speech = self._speech.agent(self._agent(namespace))
+        if isinstance(message, AIMessageChunk):
+            await say_chunk(speech, message.id, message)
+        elif isinstance(message, AIMessage | ToolMessage):
+            await say_message(speech, message.id, message)
+        if isinstance(message, AIMessage):
+            await say_usage(speech, message, metadata.get("ls_model_name") or "")
+
+    async def _updates(self, speech: Speech, updates: dict[str, Any]) -> None:
+        self._interrupts |= {interrupt.id: interrupt for interrupt in updates.pop("__interrupt__", ())}
+        for key, value in _written(updates):
+            messages = value if isinstance(value, list) else [value]
+            if any(isinstance(message, BaseMessage) for message in messages):
+                await say_calls(speech, [message for message in messages if not is_given(message)])
+            elif value is not None:
+                await speech.data(key, value)
+
+
+def _written(updates: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What nodes have written into the graph's state: each key and its new value."""
+    for node, update in updates.items():
+        for written in update if isinstance(update, list) else [update]:
+            yield from written.items() if isinstance(written, dict) else [(node, written)]

@@ -1,0 +1,160 @@
+"""Pydantic AI: an Agent as an agent.
+
+    helper = pydantic_ai.agent("helper", Agent("openai-chat:gpt-5", tools=[search]))
+
+What models stream becomes events, and so do the calls of tools and their results. An agent that another one's tool runs
+is heard, under a name, with `await expert.run(task, event_stream_handler=pydantic_ai.nested("expert"))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Sequence
+from typing import Any
+
+from pydantic_ai import AgentRunResultEvent, RunContext
+from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.messages import (
+    AgentStreamEvent,
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+    RetryPromptPart,
+    SystemPromptPart,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+    ToolCallEvent,
+    ToolCallPart,
+    ToolCallPartDelta,
+    ToolResultEvent,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.rehearsal import warm
+from worker.adapters.speech import Speech, as_text, current
+from worker.agents.messages import Message, conversation
+from worker.registry import AgentFunction, Input
+from worker.run import Run
+
+Handler = Callable[[RunContext[Any], AsyncIterable[AgentStreamEvent]], Awaitable[None]]
+
+
+def agent(
+    name: str,
+    speaker: AbstractAgent[Any, Any],
+    *,
+    input: Input | None = None,
+    to_input: ToInput | None = None,
+) -> AgentFunction:
+    """Offer an Agent as an agent of this name. The result is its output.
+
+    `to_input` gives arguments for `run_stream_events` instead of the conversation as `message_history`. The `deps` of
+    the tools are the Run unless it gives others, so that they can say what they do: `await ctx.deps.status("…")`.
+    """
+
+    async def speak(run: Run, speech: Speech) -> Any:
+        arguments = {"deps": run, **(to_input(run) if to_input else {"message_history": _given(run)})}
+        listening = _Listening(speech)
+        async with speaker.run_stream_events(**arguments) as events:
+            async for event in events:
+                if isinstance(event, AgentRunResultEvent):
+                    await _count(speech, event.result.new_messages())
+                    return event.result.output
+                await listening.take(event)
+        return None
+
+    return adapted(name, speak, input=input, warm=warm("genai_prices.decompose", "genai_prices.validation"))
+
+
+def nested(name: str) -> Handler:
+    """The `event_stream_handler` of an agent that a tool runs: its events carry the name."""
+
+    async def handler(context: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
+        listening = _Listening(current().agent(name), (name, context.run_id, context.run_step))
+        async for event in events:
+            await listening.take(event)
+
+    return handler
+
+
+def _given(run: Run) -> list[ModelMessage]:
+    return [_message(message) for message in conversation(run)]
+
+
+def _message(message: Message) -> ModelMessage:
+    match message.role:
+        case "assistant":
+            text = [TextPart(message.content)] if message.content else []
+            calls = [ToolCallPart(c.name, c.arguments, tool_call_id=c.call_id) for c in message.tool_calls]
+            return ModelResponse(parts=[*text, *calls])
+        case "tool":
+            return ModelRequest(parts=[ToolReturnPart("", message.content, tool_call_id=message.call_id)])
+        case "user":
+            return ModelRequest(parts=[UserPromptPart(message.content)])
+    return ModelRequest(parts=[SystemPromptPart(message.content)])
+
+
+class _Listening:
+    """Says what a run streams. A response of a model is a message; it begins where a part begins again at 0."""
+
+    def __init__(self, speech: Speech, one_run: Hashable = None) -> None:
+        self._speech = speech
+        self._one_run = one_run
+        self._responses = 0
+
+    @property
+    def _message(self) -> Hashable:
+        return self._one_run, self._responses
+
+    async def take(self, event: AgentStreamEvent) -> None:
+        match event:
+            case PartStartEvent():
+                self._responses += event.index == 0
+                await self._part(event.index, event.part)
+            case PartDeltaEvent():
+                await self._delta(event.index, event.delta)
+            case ToolCallEvent():
+                await self._speech.called(event.part.tool_call_id, event.part.tool_name, event.part.args)
+            case ToolResultEvent():
+                await self._result(event.part)
+
+    async def _part(self, index: int, part: Any) -> None:
+        match part:
+            case TextPart():
+                await self._speech.text(self._message, part.content, index)
+            case ThinkingPart():
+                await self._speech.reasoning(self._message, part.content, index)
+            case ToolCallPart():
+                await self._speech.call(
+                    self._message, index, _json(part.args), call_id=part.tool_call_id, name=part.tool_name
+                )
+
+    async def _delta(self, index: int, delta: Any) -> None:
+        match delta:
+            case TextPartDelta():
+                await self._speech.text(self._message, delta.content_delta, index)
+            case ThinkingPartDelta():
+                await self._speech.reasoning(self._message, delta.content_delta or "", index)
+            case ToolCallPartDelta():
+                await self._speech.call(self._message, index, _json(delta.args_delta))
+
+    async def _result(self, part: ToolReturnPart | RetryPromptPart) -> None:
+        if isinstance(part, RetryPromptPart) or part.outcome != "success":
+            await self._speech.failed(part.tool_call_id, part.content, part.tool_name or "tool")
+        else:
+            await self._speech.result(part.tool_call_id, part.content, part.tool_name)
+
+
+def _json(arguments: Any) -> str:
+    return as_text(arguments) if arguments else ""
+
+
+async def _count(speech: Speech, messages: Sequence[ModelMessage]) -> None:
+    for message in messages:
+        if isinstance(message, ModelResponse):
+            await speech.usage(message.usage.input_tokens, message.usage.output_tokens, message.model_name)

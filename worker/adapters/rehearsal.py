@@ -1,0 +1,204 @@
+"""Rehearses a streamed answer with the SDKs of the providers, without a network.
+
+The SDKs import their resources and build their types when they are first needed: amid the first job that would stop
+every other job's tokens for up to a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import httpx2
+import orjson
+
+Json = dict[str, Any]
+
+_TOOL = {"name": "look", "description": "", "parameters": {"type": "object", "properties": {}}}
+_ASKED = [{"role": "user", "content": "Hello"}]
+
+
+def warm(*modules: str) -> Callable[[], None]:
+    """What a framework's agents want called before the first job: import these modules, rehearse with the SDKs."""
+
+    def warming() -> None:
+        for name in modules:
+            import_module(name)
+        rehearse()
+
+    return warming
+
+
+@cache
+def rehearse() -> None:
+    """Rehearse with each SDK that something has imported."""
+    if "openai" in sys.modules:
+        asyncio.run(_openai())
+    if "anthropic" in sys.modules:
+        asyncio.run(_anthropic())
+
+
+async def _openai() -> None:
+    from openai import AsyncOpenAI  # noqa: PLC0415  # only where it is there already
+
+    for ask, frames in ((_ask_chat, _CHAT), (_ask_responses, _RESPONSES)):
+        async with AsyncOpenAI(api_key="none", base_url=_NOWHERE, http_client=_client(frames)) as client:
+            await _hear(ask(client))
+
+
+async def _anthropic() -> None:
+    from anthropic import AsyncAnthropic  # noqa: PLC0415  # only where it is there already
+
+    for ask in (_ask_messages, _ask_beta_messages):
+        async with AsyncAnthropic(api_key="none", base_url=_NOWHERE, http_client=_client(_MESSAGES)) as client:
+            await _hear(ask(client))
+
+
+def _ask_chat(client: Any) -> Awaitable[AsyncIterator[Any]]:
+    tools = [{"type": "function", "function": _TOOL}]
+    return client.chat.completions.create(model="none", messages=_ASKED, tools=tools, stream=True)  # type: ignore[no-any-return]
+
+
+def _ask_responses(client: Any) -> Awaitable[AsyncIterator[Any]]:
+    return client.responses.create(model="none", input=_ASKED, tools=[{"type": "function", **_TOOL}], stream=True)  # type: ignore[no-any-return]
+
+
+def _ask_messages(client: Any) -> Awaitable[AsyncIterator[Any]]:
+    return client.messages.create(model="none", max_tokens=1, messages=_ASKED, stream=True)  # type: ignore[no-any-return]
+
+
+def _ask_beta_messages(client: Any) -> Awaitable[AsyncIterator[Any]]:
+    return client.beta.messages.create(model="none", max_tokens=1, messages=_ASKED, stream=True)  # type: ignore[no-any-return]
+
+
+async def _hear(answer: Awaitable[AsyncIterator[Any]]) -> None:
+    async for _ in await answer:
+        pass
+
+
+def _client(frames: list[Json]) -> httpx2.AsyncClient:
+    """An HTTP client whose every answer is these frames."""
+    body = b"".join(b"event: %s\ndata: %s\n\n" % (_kind(frame), orjson.dumps(frame)) for frame in frames)
+    headers = {"content-type": "text/event-stream"}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=body))
+    return httpx2.AsyncClient(transport=transport)
+
+
+def _kind(frame: Json) -> bytes:
+    return str(frame.get("type", "message")).encode()
+
+
+_NOWHERE = "http://127.0.0.1:9"
+
+
+def _chunk(**changes: Any) -> Json:
+    choice = {"index": 0, "delta": {}, "finish_reason": None}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "none", "choices": [choice]} | changes
+
+
+def _delta(delta: Json, finish: str | None = None) -> Json:
+    return _chunk(choices=[{"index": 0, "delta": delta, "finish_reason": finish}])
+
+
+_CHAT: list[Json] = [
+    _delta({"role": "assistant", "content": "Hello"}),
+    _delta(
+        {"tool_calls": [{"index": 0, "id": "t", "type": "function", "function": {"name": "look", "arguments": "{}"}}]}
+    ),
+    _delta({}, "tool_calls"),
+    _chunk(choices=[], usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}),
+]
+
+_TEXT = {"type": "output_text", "text": "Hello", "annotations": []}
+_MESSAGE = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [_TEXT]}
+_CALL = {"type": "function_call", "id": "f", "call_id": "t", "name": "look", "arguments": "{}", "status": "completed"}
+_SUMMARY = {"type": "summary_text", "text": "Hm"}
+_REASONING = {"type": "reasoning", "id": "r", "summary": [_SUMMARY]}
+_COUNTED = {
+    "input_tokens": 1,
+    "input_tokens_details": {"cached_tokens": 0},
+    "output_tokens": 1,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 2,
+}
+_RESPONSE = {
+    "id": "a",
+    "object": "response",
+    "created_at": 1,
+    "model": "none",
+    "status": "completed",
+    "output": [_REASONING, _MESSAGE, _CALL],
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [{"type": "function", **_TOOL, "strict": False}],
+    "usage": _COUNTED,
+}
+
+
+def _steps(**kinds: Json) -> list[Json]:
+    return [
+        {"type": f"response.{kind.replace('__', '.')}", "sequence_number": number, **fields}
+        for number, (kind, fields) in enumerate(kinds.items())
+    ]
+
+
+_RESPONSES: list[Json] = [
+    *_steps(created={"response": _RESPONSE}, in_progress={"response": _RESPONSE}),
+    *_steps(
+        output_item__added={"output_index": 0, "item": _REASONING},
+        reasoning_summary_part__added={"output_index": 0, "item_id": "r", "summary_index": 0, "part": _SUMMARY},
+        reasoning_summary_text__delta={"output_index": 0, "item_id": "r", "summary_index": 0, "delta": "Hm"},
+        reasoning_summary_text__done={"output_index": 0, "item_id": "r", "summary_index": 0, "text": "Hm"},
+        reasoning_summary_part__done={"output_index": 0, "item_id": "r", "summary_index": 0, "part": _SUMMARY},
+        output_item__done={"output_index": 0, "item": _REASONING},
+    ),
+    *_steps(
+        output_item__added={"output_index": 1, "item": _MESSAGE},
+        content_part__added={"output_index": 1, "item_id": "m", "content_index": 0, "part": _TEXT},
+        output_text__delta={"output_index": 1, "item_id": "m", "content_index": 0, "delta": "Hello", "logprobs": []},
+        output_text__done={"output_index": 1, "item_id": "m", "content_index": 0, "text": "Hello", "logprobs": []},
+        content_part__done={"output_index": 1, "item_id": "m", "content_index": 0, "part": _TEXT},
+        output_item__done={"output_index": 1, "item": _MESSAGE},
+    ),
+    *_steps(
+        output_item__added={"output_index": 2, "item": _CALL},
+        function_call_arguments__delta={"output_index": 2, "item_id": "f", "delta": "{}"},
+        function_call_arguments__done={"output_index": 2, "item_id": "f", "name": "look", "arguments": "{}"},
+        output_item__done={"output_index": 2, "item": _CALL},
+    ),
+    *_steps(completed={"response": _RESPONSE}),
+]
+
+_BLOCKS: list[tuple[Json, Json]] = [
+    ({"type": "thinking", "thinking": "", "signature": ""}, {"type": "thinking_delta", "thinking": "Hm"}),
+    ({"type": "text", "text": ""}, {"type": "text_delta", "text": "Hello"}),
+    ({"type": "tool_use", "id": "t", "name": "look", "input": {}}, {"type": "input_json_delta", "partial_json": "{}"}),
+]
+_ENVELOPE: Json = {
+    "id": "m",
+    "type": "message",
+    "role": "assistant",
+    "model": "none",
+    "content": [],
+    "stop_reason": None,
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+_MESSAGES: list[Json] = [
+    {"type": "message_start", "message": _ENVELOPE},
+    *(
+        frame
+        for index, (block, delta) in enumerate(_BLOCKS)
+        for frame in (
+            {"type": "content_block_start", "index": index, "content_block": block},
+            {"type": "content_block_delta", "index": index, "delta": delta},
+            {"type": "content_block_stop", "index": index},
+        )
+    ),
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 1}},
+    {"type": "message_stop"},
+]

@@ -1,0 +1,165 @@
+"""Semantic Kernel: a kernel with a chat service and plugins, or a ChatCompletionAgent, as an agent.
+
+    helper = semantic_kernel.agent("helper", ChatCompletionAgent(service=OpenAIChatCompletion(), plugins=[Search()]))
+
+The model is asked directly, with the agent's instructions and settings: `ChatCompletionAgent.invoke_stream` keeps the
+arguments of function calls to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from semantic_kernel import Kernel
+from semantic_kernel.agents import ChatCompletionAgent
+from semantic_kernel.connectors.ai.chat_completion_client_base import ChatCompletionClientBase
+from semantic_kernel.connectors.ai.function_choice_behavior import FunctionChoiceBehavior
+from semantic_kernel.contents import (
+    ChatHistory,
+    ChatMessageContent,
+    FunctionCallContent,
+    FunctionResultContent,
+    StreamingChatMessageContent,
+    StreamingTextContent,
+    TextContent,
+)
+from semantic_kernel.contents.streaming_reasoning_content import StreamingReasoningContent
+from semantic_kernel.contents.utils.author_role import AuthorRole
+from semantic_kernel.functions import KernelArguments
+
+from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.rehearsal import warm
+from worker.adapters.speech import Speech, as_text, current
+from worker.agents.messages import Message, conversation
+from worker.registry import AgentFunction, Input
+from worker.run import Run
+
+# How the kernel words the failure of a function: the only trace that it leaves.
+_FAILED = "An error occurred while invoking the function "
+
+_ROLES = {
+    "system": AuthorRole.SYSTEM,
+    "developer": AuthorRole.DEVELOPER,
+    "user": AuthorRole.USER,
+    "assistant": AuthorRole.ASSISTANT,
+    "tool": AuthorRole.TOOL,
+}
+
+
+def agent(
+    name: str, speaker: Kernel | ChatCompletionAgent, *, input: Input | None = None, to_input: ToInput | None = None
+) -> AgentFunction:
+    """Offer a kernel or a ChatCompletionAgent as an agent of this name. `to_input` gives another ChatHistory than the
+    session's. The result is the text of the last answer."""
+
+    async def speak(run: Run, speech: Speech) -> Any:
+        history = to_input(run) if to_input else _given(run)
+        return await _say(speech, speaker, history)
+
+    return adapted(name, speak, input=input, warm=warm("semantic_kernel.template_engine.protocols"))
+
+
+async def nested(speaker: Kernel | ChatCompletionAgent, text: str, name: str | None = None) -> str:
+    """Ask another agent from within a function. Its events carry its name. Returns its answer."""
+    if name is None and isinstance(speaker, ChatCompletionAgent):
+        name = speaker.name
+    history = ChatHistory()
+    history.add_user_message(text)
+    return await _say(current().agent(name), speaker, history)
+
+
+async def _say(speech: Speech, speaker: Kernel | ChatCompletionAgent, history: ChatHistory) -> str:
+    """Let it answer, and say what it streams. Returns the text of the last answer."""
+    listening = _Listening(speech)
+    async with aclosing(await _answers(speaker, history)) as answers:
+        async for messages in answers:
+            for message in messages:
+                await listening.take(message)
+    return listening.text
+
+
+async def _answers(
+    speaker: Kernel | ChatCompletionAgent, history: ChatHistory
+) -> AsyncGenerator[list[StreamingChatMessageContent], Any]:
+    if isinstance(speaker, Kernel):
+        return _ask(speaker, KernelArguments(), FunctionChoiceBehavior.Auto(), history)
+    arguments = speaker.arguments or KernelArguments()
+    if instructions := await speaker.format_instructions(speaker.kernel, arguments):
+        history = ChatHistory(messages=list(history.messages), system_message=instructions)
+    return _ask(speaker.kernel, arguments, speaker.function_choice_behavior, history)
+
+
+def _ask(
+    kernel: Kernel, arguments: KernelArguments, behavior: FunctionChoiceBehavior | None, history: ChatHistory
+) -> AsyncGenerator[list[StreamingChatMessageContent], Any]:
+    service, settings = kernel.select_ai_service(arguments=arguments, type=ChatCompletionClientBase)
+    assert isinstance(service, ChatCompletionClientBase)
+    if settings.function_choice_behavior is None:
+        settings.function_choice_behavior = behavior
+    return service.get_streaming_chat_message_contents(history, settings, kernel=kernel, arguments=arguments)
+
+
+def _given(run: Run) -> ChatHistory:
+    return ChatHistory(messages=[_message(message) for message in conversation(run)])
+
+
+def _message(message: Message) -> ChatMessageContent:
+    items: list[Any] = [TextContent(text=message.content)] if message.content else []
+    if message.role == "tool":
+        items = [FunctionResultContent(id=message.call_id, result=message.content, function_name="")]
+    items += [FunctionCallContent(id=c.call_id, name=c.name, arguments=c.arguments) for c in message.tool_calls]
+    return ChatMessageContent(role=_ROLES[message.role], items=items)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One answer of the model: a message to the speech."""
+
+    speech: Speech
+    number: int | None
+
+
+class _Listening:
+    """Says what a chat service streams, round after round. `text` is what the last round said."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech = speech
+        self._round = _Round(speech, -1)
+        self.text = ""
+
+    async def take(self, message: StreamingChatMessageContent) -> None:
+        number = message.function_invoke_attempt
+        if message.role == AuthorRole.TOOL:
+            await self._speech.ended(self._round)
+        elif number != self._round.number:
+            self._round, self.text = _Round(self._speech, number), ""
+        for item in message.items:
+            await self._item(item)
+        used = message.metadata.get("usage")
+        if used is not None and message.choice_index == 0:
+            await self._speech.usage(used.prompt_tokens, used.completion_tokens, message.ai_model_id)
+
+    async def _item(self, item: Any) -> None:
+        match item:
+            case StreamingReasoningContent():
+                await self._speech.reasoning(self._round, item.text or "")
+            case StreamingTextContent():
+                self.text += item.text or ""
+                await self._speech.text(self._round, item.text or "")
+            case FunctionCallContent():
+                await self._call(item)
+            case FunctionResultContent():
+                await self._result(item)
+
+    async def _call(self, call: FunctionCallContent) -> None:
+        arguments = as_text(call.arguments) if call.arguments else ""
+        index, call_id, name = call.index or 0, call.id or "", call.name or ""
+        await self._speech.call(self._round, index, arguments, call_id=call_id, name=name)
+
+    async def _result(self, item: FunctionResultContent) -> None:
+        text = str(item.result)
+        say = self._speech.failed if text.startswith(_FAILED) else self._speech.result
+        await say(item.id or "", text, item.name or "tool")
