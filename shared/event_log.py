@@ -120,7 +120,7 @@ class EventLog:
         recorded = await self._redis.hget(session_keys(session_id).state, "top")
         if cursor == ORIGIN and (recorded is None or parse_id(recorded) == ORIGIN):
             return Page([])
-        if await self._redis.exists(log_key(session_id)):  # its first entry came between the reads
+        if await self._redis.xlen(log_key(session_id)):  # its first entry came between the reads
             return Page([], more=True)
         return Page([], Gap("expired", ORIGIN))
 
