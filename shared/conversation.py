@@ -18,6 +18,7 @@ class Fold:
     def __init__(self) -> None:
         self._messages: list[Message] = []
         self._names: dict[str, str] = {}
+        self._open: dict[str | None, Message] = {}
 
     def messages(self) -> list[Message]:
         return list(self._messages)
@@ -27,6 +28,7 @@ class Fold:
         match event["type"]:
             case "job.started":
                 self._messages = input_messages(event.get("input"), event["job_id"])
+                self._open.clear()
             case "text.delta":
                 self._assistant(event)["content"] += event["text"]
             case "tool.called":
@@ -43,6 +45,7 @@ class Fold:
 
     def _tool(self, event: dict[str, Any], content: str) -> None:
         call_id = event["call_id"]
+        self._open.pop(event.get("agent"), None)
         self._messages.append(
             {
                 "role": "tool",
@@ -54,14 +57,16 @@ class Fold:
         )
 
     def _assistant(self, event: dict[str, Any]) -> Message:
-        """The message that the assistant is at, a new one after anybody else's or another agent's."""
-        last = self._messages[-1] if self._messages else None
-        if last is None or last["role"] != "assistant" or last.get("agent") != event.get("agent"):
-            last = {"role": "assistant", "content": "", "job_id": event["job_id"]}
-            if "agent" in event:
-                last["agent"] = event["agent"]
-            self._messages.append(last)
-        return last
+        """The message that this agent is at; after the results of its tools it begins another."""
+        agent = event.get("agent")
+        message = self._open.get(agent)
+        if message is None:
+            message = {"role": "assistant", "content": "", "job_id": event["job_id"]}
+            if agent is not None:
+                message["agent"] = agent
+            self._open[agent] = message
+            self._messages.append(message)
+        return message
 
 
 def fold(bodies: Iterable[bytes]) -> list[Message]:

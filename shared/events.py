@@ -15,6 +15,7 @@ STARTED = "job.started"
 COMPLETED = "job.completed"
 FAILED = "job.failed"
 CANCELLED = "job.cancelled"
+ASKED = "question.asked"
 DELETED = "session.deleted"
 TERMINAL = frozenset({COMPLETED, FAILED, CANCELLED})
 

@@ -97,7 +97,7 @@ class Intents(NamedTuple):
     deleted: bool
 
 
-class Journal(NamedTuple):
+class Recorded(NamedTuple):
     """What a job's attempts have recorded, as JSON: the outcome of each step, the answer to each question."""
 
     steps: dict[str, bytes]
@@ -195,11 +195,11 @@ class Holder:
         """Record what a step of the running job came to, as JSON. Raises Fenced, LogGone, LogFull."""
         _raise_for(await _full(self._journal(session_keys(session_id), (epoch, f"step:{key}", value))))
 
-    async def recorded(self, session_id: str) -> Journal:
+    async def recorded(self, session_id: str) -> Recorded:
         """What earlier attempts of the running job have recorded."""
         found = await self._redis.hgetall(session_keys(session_id).journal)
         entries = [(key.decode().partition(":"), value) for key, value in found.items()]
-        return Journal(
+        return Recorded(
             {name: value for (kind, _, name), value in entries if kind == "step"},
             {name: value for (kind, _, name), value in entries if kind == "question"},
         )

@@ -76,6 +76,7 @@ class HoldfastWorker(Worker):
             queue_outage,
             Outage("log"),
             self._want,
+            self._ring,
         )
         lease_s = settings.lease_seconds
         self._lease = Lease(pulse, queue_outage, self.id, lease_s, held=self._held, lost=self._lost, stray=self._stray)
@@ -135,12 +136,13 @@ class HoldfastWorker(Worker):
         return connection
 
     async def _drain(self) -> None:
-        """Wait until the jobs have ended, the grace time is over or somebody is in a hurry."""
+        """Wait until the jobs have ended, the grace time is over or somebody is in a hurry. Nobody waits for those that
+        wait for a person."""
         hurry = asyncio.create_task(self._hurry.wait())
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.grace_seconds):
-                while self._deliveries and not hurry.done():
-                    running = {hurry, *self._deliveries.values()}
+                while (working := self._working()) and not hurry.done():
+                    running = {hurry, *(self._deliveries[delivery] for delivery in working)}
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         await cancel([hurry])
 
@@ -199,9 +201,16 @@ class HoldfastWorker(Worker):
         del self._deliveries[delivery]
         self._rung.set()
 
+    def _ring(self) -> None:
+        self._rung.set()
+
     def _free(self) -> int:
-        """How many more jobs may be taken."""
-        return self.max_jobs - len(self._deliveries) if self.allow_pick_jobs else 0
+        """How many more jobs may be taken. One that waits for a person takes no slot; it may take one too many again
+        when the answer comes."""
+        return max(self.max_jobs - len(self._working()), 0) if self.allow_pick_jobs else 0
+
+    def _working(self) -> list[Delivery]:
+        return [delivery for delivery in self._deliveries if not delivery.waits]
 
     async def _listen(self) -> None:
         """Hear wake-ups and messages; without a free slot no wake-ups, which are for those that have one."""
@@ -226,8 +235,11 @@ class HoldfastWorker(Worker):
                 raise error
 
     def _listen_again_if_needed(self) -> None:
-        if self._listening is not None and self._listens_idle != bool(self._free()):
-            self._listening.cancel()
+        """See that a worker which has become full or idle listens as such. Repeated, as in `cancel`, until it is heard."""
+        listening = self._listening
+        if listening is not None and not listening.done() and self._listens_idle != bool(self._free()):
+            listening.cancel()
+            self.loop.call_later(CANCEL_AGAIN_SECONDS, self._listen_again_if_needed)
 
     def _heard(self, session_id: str | None) -> None:
         if session_id is None:

@@ -38,7 +38,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """What a worker's deliveries share. `noticed` is told a session whose holder is asked for something."""
+    """What a worker's deliveries share. `noticed` is told a session whose holder is asked for something;
+    `rested` is called when a job begins or ends to wait for a person."""
 
     worker_id: str
     settings: WorkerSettings
@@ -49,6 +50,7 @@ class Station:
     queue_outage: Outage
     log_outage: Outage
     noticed: Callable[[str], None]
+    rested: Callable[[], None]
 
 
 class Delivery:
@@ -58,6 +60,11 @@ class Delivery:
         self.token = token
         self.job: Job | None = None
         self._station = station
+
+    @property
+    def waits(self) -> bool:
+        """Whether its job waits for a person."""
+        return self.job is not None and self.job.waits
 
     async def work(self) -> None:
         """Do what the token stands for. Raises nothing: a mistake of ours is logged, and the token comes again."""
@@ -141,7 +148,9 @@ class Delivery:
             station.log_outage,
             history=partial(self._history, attempt),
             window_s=station.settings.batch_ms / 1000,
+            ask_s=station.settings.ask_seconds,
             noticed=partial(station.noticed, attempt.session_id),
+            rested=station.rested,
         )
 
     async def _history(self, attempt: Attempt) -> list[Message]:
@@ -179,9 +188,7 @@ class Delivery:
 
     async def _settled(self) -> bool:
         """Carry out what is asked of a session that nobody holds. False when somebody holds it."""
-        settled = await self._station.log_outage.insist(
-            partial(self._station.holder.settle, self.token.session_id)
-        )
+        settled = await self._station.log_outage.insist(partial(self._station.holder.settle, self.token.session_id))
         await self._make_ready(settled.head)
         return not settled.held
 
@@ -195,6 +202,9 @@ class Delivery:
                 job.cancel(by)
             else:
                 await job.end_waiting(job_id, by)
+        if job.waits:
+            recorded = await self._station.holder.recorded(job.attempt.session_id)
+            job.answer(recorded.answers)
 
     # The token. Each of these is repeated until the queue answers.
 

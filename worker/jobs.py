@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -17,9 +18,11 @@ import structlog
 
 from shared.conversation import Message
 from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone
-from shared.events import CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode
+from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode
 from shared.failpoints import failpoint
-from shared.holder import Attempt, Event, Finished, Head, Holder
+from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Recorded
+from worker.allowance import Allowance
+from worker.journal import Journal
 from worker.outage import Outage
 from worker.registry import Agent
 from worker.run import AgentError, Run, RunEnded, ThreadRun
@@ -97,9 +100,16 @@ class Job:
         *,
         history: Callable[[], Awaitable[list[Message]]],
         window_s: float,
+        ask_s: float,
         noticed: Callable[[], None],
+        rested: Callable[[], None],
     ) -> None:
         self.attempt = attempt
+        self._ask_s = ask_s
+        self._noticed = noticed
+        self._rested = rested
+        self._allowance = Allowance(attempt.timeout_s, self._time_out)
+        self._question: tuple[str, asyncio.Future[bytes]] | None = None
         self._agent = agent
         self._holder = holder
         self._outage = outage
@@ -145,16 +155,27 @@ class Job:
         finally:
             self._run.end()
 
+    @property
+    def waits(self) -> bool:
+        """Whether a person is asked; the job takes no slot then."""
+        return self._question is not None
+
+    def answer(self, answers: dict[str, bytes]) -> None:
+        """Give the agent the answer that it waits for, if it is among these."""
+        if self._question is None:
+            return
+        question_id, given = self._question
+        if question_id in answers and not given.done():
+            given.set_result(answers[question_id])
+
     def cancel(self, by: str) -> None:
         """Stop the agent and end the job as cancelled. Does nothing once the agent has ended."""
-        if not self._stop.done():
-            self._stop.set_result(cancelled(by))
+        self._stop_with(cancelled(by))
 
     def lose(self, error: Exception) -> None:
         """Stop at once and write nothing any more: this attempt does not hold the session."""
         self._writer.stop(error)
-        if not self._stop.done():
-            self._stop.set_result(error)
+        self._stop_with(error)
 
     async def end_waiting(self, job_id: str, by: str) -> Finished:
         """Write the end of another job of the session, which was cancelled while it waited in line."""
@@ -169,23 +190,64 @@ class Job:
         """How the job ends: as the agent does, or as somebody who stopped it wants, or by its timeout."""
         agent = asyncio.create_task(self._call())
         either: set[asyncio.Future[Any]] = {agent, self._stop}
-        timeout_s = self.attempt.timeout_s
+        self._allowance.run()
         try:
-            await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             stopped = self._stop.result() if self._stop.done() else None
             if isinstance(stopped, Exception):
                 raise stopped
-            if agent.done():
+            if agent.done() or stopped is None:
                 return agent.result()
             await self._dismiss(agent)
-            return stopped or _timed_out(timeout_s)
+            return stopped
         finally:
-            self._run.cancelled = True
+            self._allowance.pause()
+            self._run.cancel()
             agent.cancel()
+
+    def _time_out(self) -> None:
+        self._stop_with(_timed_out(self.attempt.timeout_s))
+
+    def _stop_with(self, reason: Ending | Exception) -> None:
+        """The first reason to stop counts."""
+        if not self._stop.done():
+            self._stop.set_result(reason)
+
+    async def _journal(self) -> Journal:
+        """What earlier attempts recorded, of which there is nothing before the first."""
+        attempt, recorded = self.attempt, Recorded({}, {})
+        if attempt.number > 1:
+            recorded = await self._outage.insist(partial(self._holder.recorded, attempt.session_id))
+        return Journal(attempt.job_id, self._record, self._ask, steps=recorded.steps, answers=recorded.answers)
+
+    async def _record(self, key: str, value: bytes) -> None:
+        attempt = self.attempt
+        await self._outage.insist(partial(self._holder.record, attempt.session_id, attempt.epoch, key, value))
+
+    async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
+        """Put the question into the log, and wait unless an earlier attempt was answered."""
+        await self._writer.ask(Event(ASKED, self.attempt.job_id, encode(event)), question_id)
+        return orjson.loads(await self._answer(question_id) if known is None else known)
+
+    async def _answer(self, question_id: str) -> bytes:
+        self._question = (question_id, asyncio.get_running_loop().create_future())
+        self._allowance.pause()
+        self._rested()
+        self._noticed()  # the answer may have come before anybody waited for it
+        try:
+            async with asyncio.timeout(self._ask_s):
+                return await self._question[1]
+        except TimeoutError:
+            unanswered = ENDINGS["unanswered"]
+            raise AgentError("unanswered", str(unanswered["message"]), retryable=True) from None
+        finally:
+            self._question = None
+            self._allowance.run()
+            self._rested()
 
     async def _dismiss(self, agent: asyncio.Task[Ending]) -> None:
         """Ask the agent to stop, and give it a few seconds."""
-        self._run.cancelled = True
+        self._run.cancel()
         agent.cancel()
         done, _ = await asyncio.wait({agent}, timeout=STOPPING_SECONDS)
         if not done:
@@ -204,7 +266,7 @@ class Job:
     async def _call(self) -> Ending:
         """Run the agent. Whatever it raises is the job's failure and nobody else's."""
         try:
-            self._run.history = await self._history()
+            self._run.begin(await self._history(), await self._journal())
             return completed(await call(self._agent.function, self._run))
         except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)

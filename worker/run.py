@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import inspect
+import itertools
 import time
-from collections.abc import Callable
-from inspect import iscoroutinefunction
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
 from shared.errors import EventInvalid, HoldfastError
 from shared.events import encode, encode_event
+from worker.journal import Journal
 
 # A larger result of a tool is cut in the log; the agent has it whole.
 MAX_TOOL_RESULT_BYTES = 64 * 1024
@@ -27,10 +31,12 @@ _REQUIRED: dict[str, dict[str, type]] = {
     "section.started": {"title": str, "index": int},
     "section.ended": {"title": str, "index": int},
     "data": {"name": str, "value": object},
+    "fallback": {"reason": str, "to": str},
     "usage": {"input_tokens": int, "output_tokens": int, "model": str},
 }
 _NEVER_EMPTY = {"text.delta": "text", "reasoning.delta": "text", "tool.arguments.delta": "delta"}
 _OURS = frozenset({"id", "prev", "from"})
+_ASKING = frozenset({"question.asked", "question.answered"})
 _DATED = ("tool.started", "tool.called", "tool.result", "tool.failed", "status")
 
 
@@ -60,11 +66,31 @@ class Sink(Protocol):
     async def flush(self) -> None: ...
 
 
+class Voice:
+    """What a run and its sub-agents have in common: where they speak, until the job ends."""
+
+    def __init__(self, sink: Sink, journal: Journal | None) -> None:
+        self.sink: Sink | None = sink
+        self.journal = journal
+        self.cancelled = False
+        self.used: dict[str, Any] | None = None
+        self.sections = itertools.count()
+        self.calls = itertools.count()
+
+
+class ToolCall:
+    """A tool call that an agent shows: inside `async with run.tool(…) as call`, `call.result` is what it came to."""
+
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
+        self.result: Any = None
+
+
 class Run:
     """One attempt at a job, as its agent sees it.
 
     `input` is a text or an object; `history` is the conversation before this job, as messages
-    `{"role": "user" | "assistant" | "tool", "content": str, …}`; `cancelled` turns true when the job is to stop.
+    `{"role": "user" | "assistant" | "tool", "content": str, …}`.
     """
 
     def __init__(
@@ -78,6 +104,7 @@ class Run:
         options: dict[str, Any],
         metadata: dict[str, Any],
         history: list[dict[str, Any]],
+        journal: Journal | None = None,
     ) -> None:
         self.session_id = session_id
         self.job_id = job_id
@@ -86,9 +113,67 @@ class Run:
         self.options = options
         self.metadata = metadata
         self.history = history
-        self.cancelled = False
-        self.used: dict[str, Any] | None = None
-        self._sink: Sink | None = sink
+        self._voice = Voice(sink, journal)
+        self._name: str | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job is to stop."""
+        return self._voice.cancelled
+
+    @property
+    def used(self) -> dict[str, Any] | None:
+        """The sum of what `usage` was told."""
+        return self._voice.used
+
+    def agent(self, name: str) -> Run:
+        """The same run for a sub-agent, whose events carry its name. Several may speak side by side."""
+        named = copy.copy(self)
+        named._name = name  # noqa: SLF001 - a Run of our own making
+        return named
+
+    async def ask(self, prompt: str, schema: dict[str, Any] | None = None) -> Any:
+        """Ask a person, and wait for the answer for as long as the deployment allows.
+
+        The wait takes no slot of the worker and outlives it: the agent is then run again, gets the answer here, and
+        finds the steps that it had recorded done. `schema` is a JSON schema that the answer has to satisfy."""
+        question = self._whole({"type": "question.asked", "prompt": prompt, "schema": schema or {}})
+        question_id, value = await self._journal().ask(question)
+        await self._put({"type": "question.answered", "question_id": question_id, "value": value})
+        return value
+
+    async def step(
+        self, name: str, function: Callable[..., Any], *arguments: Any, timeout_s: float | None = None
+    ) -> Any:
+        """Run `function(*arguments)` once, over all attempts, and return its result, which must be JSON.
+
+        One that was cut before its result was recorded runs again, so a function that takes `idempotency_key` is given
+        one that stays the same. Raises AgentError `step_timeout` when it takes longer than `timeout_s`."""
+        step = self._journal().step(name, arguments)
+        if step.done:
+            return step.result
+        return await step.record(await _within(timeout_s, name, _called(function, arguments, step.idempotency_key)))
+
+    @asynccontextmanager
+    async def section(self, title: str) -> AsyncIterator[None]:
+        """A part of a report: what is said inside belongs to it."""
+        index = next(self._voice.sections)
+        await self.section_started(title, index)
+        yield
+        await self.section_ended(title, index)
+
+    @asynccontextmanager
+    async def tool(self, name: str, arguments: Any = None) -> AsyncIterator[ToolCall]:
+        """Show a tool call: started, called with the arguments, and `call.result`, or the failure, which goes on."""
+        call = ToolCall(f"call-{next(self._voice.calls)}")
+        await self.tool_started(call.call_id, name)
+        await self.tool_called(call.call_id, name, {} if arguments is None else arguments)
+        try:
+            yield call
+        except Exception as error:
+            await self.tool_failed(call.call_id, f"{type(error).__name__}: {error}")
+            raise
+        await self.tool_result(call.call_id, call.result)
 
     async def text(self, text: str, part: int = 0) -> None:
         """The next piece of the answer's text block `part`."""
@@ -133,40 +218,65 @@ class Run:
         """What one call to a model took. The job's usage is the sum."""
         await self.emit({"type": "usage", "input_tokens": input_tokens, "output_tokens": output_tokens, "model": model})
 
+    async def fallback(self, reason: str, to: str) -> None:
+        """Say that something failed, and what takes over."""
+        await self.emit({"type": "fallback", "reason": reason, "to": to})
+
     async def emit(self, event: dict[str, Any]) -> None:
         """Append an event of any type but Holdfast's own. Waits while Redis is slow and too much is waiting for it.
 
         Raises EventInvalid when it is malformed or above 256 KiB, RunEnded when the job has ended.
         """
-        if self._sink is None:
-            raise RunEnded
-        kind, body = self._encoded(event)
+        kind = _check(event)
         if kind in _NEVER_EMPTY and not event[_NEVER_EMPTY[kind]]:
             return
+        await self._put(event)
         if kind == "usage":
             self._add_usage(event)
-        await self._sink.put(kind, body)
 
     async def flush(self) -> None:
         """Wait until everything emitted so far is in the log."""
-        if self._sink is None:
-            raise RunEnded
-        await self._sink.flush()
+        await self._sink().flush()
+
+    def cancel(self) -> None:
+        """Tell the agent that it is to stop. Called by the worker."""
+        self._voice.cancelled = True
 
     def end(self) -> None:
         """From now on an emit raises. Called by the worker."""
-        self._sink = None
+        self._voice.sink = None
 
-    def _encoded(self, event: dict[str, Any]) -> tuple[str, bytes]:
-        kind = _check(event)
-        whole: dict[str, Any] = {"type": kind, "job_id": self.job_id} | event | {"job_id": self.job_id}
-        if kind in _DATED:
+    def begin(self, history: list[dict[str, Any]], journal: Journal) -> None:
+        """What is known only once the session is held. Called by the worker."""
+        self.history = history
+        self._voice.journal = journal
+
+    def _sink(self) -> Sink:
+        if self._voice.sink is None:
+            raise RunEnded
+        return self._voice.sink
+
+    def _journal(self) -> Journal:
+        self._sink()
+        assert self._voice.journal is not None
+        return self._voice.journal
+
+    async def _put(self, event: dict[str, Any]) -> None:
+        await self._sink().put(event["type"], encode_event(self._whole(event)))
+
+    def _whole(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The event as the log has it."""
+        whole = {"type": event["type"], "job_id": self.job_id}
+        if self._name is not None:
+            whole["agent"] = self._name
+        whole |= event | {"job_id": self.job_id}
+        if event["type"] in _DATED:
             whole["at"] = time.time_ns() // 1_000_000
-        return kind, encode_event(whole)
+        return whole
 
     def _add_usage(self, event: dict[str, Any]) -> None:
         used = self.used or {"input_tokens": 0, "output_tokens": 0}
-        self.used = {
+        self._voice.used = {
             "input_tokens": used["input_tokens"] + event["input_tokens"],
             "output_tokens": used["output_tokens"] + event["output_tokens"],
             "model": event["model"],
@@ -182,13 +292,68 @@ class ThreadRun:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._run, name)
-        return self._blocking(value) if iscoroutinefunction(value) else value
+        return self._blocking(value) if inspect.iscoroutinefunction(value) else value
+
+    def agent(self, name: str) -> ThreadRun:
+        return ThreadRun(self._run.agent(name), self._loop)
+
+    def section(self, title: str) -> AbstractContextManager[None]:
+        return self._within(self._run.section(title))
+
+    def tool(self, name: str, arguments: Any = None) -> AbstractContextManager[ToolCall]:
+        return self._within(self._run.tool(name, arguments))
+
+    def step(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """As Run.step; the function runs in the agent's thread, where nothing can cut it short."""
+        step = self._run._journal().step(name, arguments)  # noqa: SLF001 - the other face of the same run
+        if step.done:
+            return step.result
+        named = {"idempotency_key": step.idempotency_key} if _takes_key(function) else {}
+        return self._wait(step.record(function(*arguments, **named)))
 
     def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            return asyncio.run_coroutine_threadsafe(method(*arguments, **named), self._loop).result()
+        return lambda *arguments, **named: self._wait(method(*arguments, **named))
 
-        return call
+    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    @contextmanager
+    def _within(self, manager: Any) -> Iterator[Any]:
+        value = self._wait(manager.__aenter__())
+        try:
+            yield value
+        except BaseException as error:
+            if not self._wait(manager.__aexit__(type(error), error, error.__traceback__)):
+                raise
+        else:
+            self._wait(manager.__aexit__(None, None, None))
+
+
+async def _called(function: Callable[..., Any], arguments: tuple[Any, ...], idempotency_key: str) -> Any:
+    """Call a step's function; a synchronous one in a thread."""
+    named = {"idempotency_key": idempotency_key} if _takes_key(function) else {}
+    if inspect.iscoroutinefunction(function):
+        return await function(*arguments, **named)
+    result = await asyncio.to_thread(function, *arguments, **named)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _takes_key(function: Callable[..., Any]) -> bool:
+    try:
+        return "idempotency_key" in inspect.signature(function).parameters
+    except ValueError:  # a builtin that does not tell
+        return False
+
+
+async def _within(timeout_s: float | None, name: str, call: Coroutine[Any, Any, Any]) -> Any:
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            return await call
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise AgentError("step_timeout", f"{name} did not end within {timeout_s:g} s", retryable=True) from None
 
 
 def _check(event: dict[str, Any]) -> str:
@@ -196,6 +361,8 @@ def _check(event: dict[str, Any]) -> str:
     kind = event.get("type")
     if not isinstance(kind, str):
         raise EventInvalid("type: an event is an object with a type")
+    if kind in _ASKING:
+        raise EventInvalid(f"{kind}: use run.ask")
     if not _OURS.isdisjoint(event):
         raise EventInvalid(f"{kind}: the fields id, prev and from are Holdfast's own")
     for name, wanted in _REQUIRED.get(kind, {}).items():

@@ -20,8 +20,8 @@ class Transcript:
     def __init__(self, job_id: str, given: Any) -> None:
         self._fold = Fold()
         self._fold.add({"type": STARTED, "job_id": job_id, "input": given})
-        self._text: dict[str, Any] | None = None
-        self._pieces: list[str] = []
+        self._texts: dict[str | None, list[str]] = {}
+        self._job_id = job_id
 
     def add(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -37,12 +37,11 @@ class Transcript:
         return [encode(message) for message in self._fold.messages()]
 
     def _add_text(self, event: dict[str, Any]) -> None:
-        if self._text is None or self._text.get("agent") != event.get("agent"):
-            self._join()
-            self._text = event
-        self._pieces.append(event["text"])
+        self._texts.setdefault(event.get("agent"), []).append(event["text"])
 
     def _join(self) -> None:
-        if self._text is not None:
-            self._fold.add({**self._text, "text": "".join(self._pieces)})
-        self._text, self._pieces = None, []
+        """Agents that speak side by side have a message each, in the order in which they began."""
+        for agent, pieces in self._texts.items():
+            named = {} if agent is None else {"agent": agent}
+            self._fold.add({"type": TEXT, "job_id": self._job_id, "text": "".join(pieces), **named})
+        self._texts.clear()

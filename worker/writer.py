@@ -12,14 +12,17 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
+import orjson
+
 from shared.errors import LogFull, LogGone
-from shared.events import DELTAS, TERMINAL
+from shared.events import ASKED, DELTAS, TERMINAL
 from shared.failpoints import failpoint
 from shared.holder import Appended, Event, Finished, LogBehind
 from shared.ids import EventId
 from worker.outage import Outage
 
 Answer = TypeVar("Answer")
+ALONE = TERMINAL | {ASKED}
 
 
 class Bounds(NamedTuple):
@@ -37,6 +40,7 @@ class Log(Protocol):
     """The part of shared.holder.Holder that a writer needs."""
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
+    async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int: ...
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
     ) -> Finished: ...
@@ -142,6 +146,14 @@ class Writer:
         self._gives_up_when_full = not whole
         await self.flush()
         return await self._end(event, messages(), usage)
+
+    async def ask(self, event: Event, question_id: str) -> None:
+        """Write what waits, then a question, after which the job waits for its answer. Raises Fenced or LogGone."""
+        await self.flush()
+        async with self._in_flight:
+            await self._insist(partial(self._put_question, self._tail, event, question_id))
+            self._tail.extend([event])
+            self._written([event])
 
     async def end_waiting(self, event: Event) -> Finished:
         """Write the end of another job of this session, which waits in line. Raises Fenced or LogGone."""
@@ -256,6 +268,9 @@ class Writer:
             except LogBehind as behind:
                 await self._rewrite(behind.top)
 
+    async def _put_question(self, tail: Tail, event: Event, question_id: str) -> None:
+        await self._log.ask(self._session_id, self._epoch, tail.seq, event, question_id)
+
     async def _rewrite(self, top: EventId) -> None:
         """Write the tail that the log lost again, under the same ids."""
         seq = top.seq if top.epoch == self._epoch else 0
@@ -269,6 +284,9 @@ class Writer:
     async def _write_again(self, after_seq: int, batch: list[Event]) -> None:
         if batch[0].kind in TERMINAL:
             await self._log.finish(self._session_id, self._epoch, after_seq, batch[0], messages=(), usage=b"")
+        elif batch[0].kind == ASKED:
+            question_id = orjson.loads(batch[0].body)["question_id"]
+            await self._log.ask(self._session_id, self._epoch, after_seq, batch[0], question_id)
         else:
             await self._log.append(self._session_id, self._epoch, after_seq, batch)
 
@@ -303,10 +321,10 @@ class Writer:
 
 
 def _batches(events: Sequence[Event], most: int) -> Iterator[list[Event]]:
-    """The events in order; a terminal one, which closes its job's record, stands alone."""
+    """The events in order; one that changes its job's record stands alone."""
     batch: list[Event] = []
     for event in events:
-        if batch and (len(batch) == most or event.kind in TERMINAL or batch[0].kind in TERMINAL):
+        if batch and (len(batch) == most or event.kind in ALONE or batch[0].kind in ALONE):
             yield batch
             batch = []
         batch.append(event)

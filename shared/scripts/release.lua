@@ -7,6 +7,6 @@ redis.call('HINCRBY', STATE, 'epoch', 1)
 redis.call('HDEL', STATE, 'job', 'worker', 'token')
 if state[2] then
     redis.call('HDEL', JOBS, state[2] .. ':open', state[2] .. ':worker')
-    job_set(state[2], 'status', 'queued')
+    job_set(state[2], 'status', job_get(state[2], 'question')[1] and 'waiting' or 'queued')
 end
 return {'ok'}

@@ -119,7 +119,7 @@ async def test_a_job_is_accepted_though_the_queue_goes_away_once_the_log_has_it(
 ) -> None:
     """Its token was made before and comes due by itself."""
 
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise RedisTimeoutError
 
     monkeypatch.setattr(Queue, "ready", away)
@@ -130,7 +130,7 @@ async def test_a_job_is_accepted_though_the_queue_goes_away_once_the_log_has_it(
 async def test_a_deletion_that_no_worker_heard_of_is_to_be_repeated(
     gateway: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise RedisTimeoutError
 
     await post(gateway)

@@ -33,7 +33,7 @@ async def scripted(run: Run) -> dict[str, int]:
     """Speak the tokens `w0 w1 …`, after the tool calls, and fail or die where the script says so."""
     script = _script(run.options)
     if script.ask is not None:
-        raise AgentError("not_supported", "options.ask: this version cannot ask a person yet")
+        await run.ask(script.ask)
     for number in range(script.tools):
         await _call_tool(run, number)
     loop = asyncio.get_running_loop()

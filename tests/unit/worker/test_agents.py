@@ -91,10 +91,6 @@ class TestScripted:
             await scripted(a_run(record, **options))
         assert caught.value.code == "options_invalid"
 
-    async def test_asking_is_refused_until_it_is_possible(self, record: Record) -> None:
-        with pytest.raises(AgentError, match="ask"):
-            await scripted(a_run(record, ask="Shall I?"))
-
 
 class TestDemo:
     @pytest.fixture(autouse=True)

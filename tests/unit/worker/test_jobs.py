@@ -105,7 +105,9 @@ def job(holder: StandInHolder, function: Callable[..., Any], *, timeout_s: float
         Outage("log"),
         history=history,
         window_s=0,
+        ask_s=60,
         noticed=lambda: None,
+        rested=lambda: None,
     )
 
 
