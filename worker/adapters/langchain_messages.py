@@ -19,7 +19,12 @@ from worker.agents.messages import Message, conversation
 from worker.run import Run
 
 # What LangChain imports amid the first job.
-LAZY_MODULES = ("langchain_core.tracers.context", "langchain_core.tracers.run_collector")
+LAZY_MODULES = (
+    "langchain_core.messages.block_translators.langchain_v0",
+    "langchain_core.tracers.context",
+    "langchain_core.tracers.run_collector",
+    "langchain_core.tracers.stdout",
+)
 
 # Marks the messages that the job began with, so that a graph that hands them on does not say them again.
 GIVEN = "given-"

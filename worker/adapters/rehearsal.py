@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -23,11 +24,14 @@ _ASKED = [{"role": "user", "content": "Hello"}]
 
 
 def warm(*modules: str) -> Callable[[], None]:
-    """What a framework's agents want called before the first job: import these modules, rehearse with the SDKs."""
+    """What a framework's agents want called before the first job: import these modules, rehearse with the SDKs.
+
+    A module that the installed version does not have is none that it would import later."""
 
     def warming() -> None:
         for name in modules:
-            import_module(name)
+            with suppress(ImportError):
+                import_module(name)
         rehearse()
 
     return warming

@@ -40,6 +40,12 @@ from worker.run import Run
 # How the kernel words the failure of a function: the only trace that it leaves.
 _FAILED = "An error occurred while invoking the function "
 
+# What the kernel imports amid the first job.
+_LAZY_MODULES = (
+    "semantic_kernel.template_engine.protocols.code_renderer",
+    "semantic_kernel.template_engine.protocols.text_renderer",
+)
+
 _ROLES = {
     "system": AuthorRole.SYSTEM,
     "developer": AuthorRole.DEVELOPER,
@@ -59,7 +65,7 @@ def agent(
         history = to_input(run) if to_input else _given(run)
         return await _say(speech, speaker, history)
 
-    return adapted(name, speak, input=input, warm=warm("semantic_kernel.template_engine.protocols"))
+    return adapted(name, speak, input=input, warm=warm(*_LAZY_MODULES))
 
 
 async def nested(speaker: Kernel | ChatCompletionAgent, text: str, name: str | None = None) -> str:
