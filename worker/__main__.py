@@ -14,6 +14,7 @@ from shared.errors import SettingsInvalid
 from shared.settings import read_settings
 from shared.telemetry import configure
 from worker.arq_worker import HoldfastWorker
+from worker.quiet import quieten
 from worker.registry import Registry
 from worker.settings import WorkerSettings
 
@@ -29,6 +30,7 @@ def main() -> None:
     try:
         settings = read_settings(WorkerSettings)
         configure(as_json=settings.log_as_json, process="worker")
+        quieten()
         registry = Registry.load(modules(settings))
     except SettingsInvalid as error:
         sys.stderr.write(f"holdfast worker: {error}\n")

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from contextlib import suppress
 from typing import Any
 
-from agents import Agent, AgentToolStreamEvent, RunConfig, Runner, RunResultStreaming, StreamEvent, set_tracing_disabled
+from agents import Agent, AgentToolStreamEvent, RunConfig, Runner, RunResultStreaming, StreamEvent
 from agents.items import HandoffOutputItem, RunItem, ToolCallOutputItem
 
 from worker.adapters.adapter import ToInput, adapted
@@ -22,9 +22,6 @@ from worker.adapters.speech import Speech, as_text, current
 from worker.agents.messages import Message, conversation
 from worker.registry import AgentFunction, Input
 from worker.run import Run
-
-# The SDK sends every run to OpenAI unless this is said; an agent's module may say otherwise.
-set_tracing_disabled(True)
 
 MAX_TURNS = 10
 # How the SDK words the failure of a tool: the only trace that it leaves.
