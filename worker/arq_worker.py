@@ -235,7 +235,7 @@ class HoldfastWorker(Worker):
                 raise error
 
     def _listen_again_if_needed(self) -> None:
-        """See that a worker which has become full or idle listens as such. Repeated, as in `cancel`, until it is heard."""
+        """See that a worker which has become full or idle listens as such. Repeated until it is heard, see `cancel`."""
         listening = self._listening
         if listening is not None and not listening.done() and self._listens_idle != bool(self._free()):
             listening.cancel()

@@ -43,9 +43,10 @@ async def test_a_waiting_job_starts_at_once_on_the_idle_worker_however_many_run(
             await client.post(f"busy{number}", agent="hold")
         await until(lambda: all(worker._free() == 0 for worker in busy))
         idle = await stack.enter_async_context(worker_on(redis_url, [hold], max_jobs=100))
-        for number in range(20):
+        await until(lambda: not any(worker._listens_idle for worker in busy))
+        await until(lambda: _blocked(client, 11))
+        for number in range(20):  # one after the other: each needs a wake-up of its own
             await client.post(f"waiting{number}", options=SHORT)
-        for number in range(20):
             await client.end(f"waiting{number}")
             assert (await client.job(f"waiting{number}")).worker == idle.id
         assert all(worker._free() == 0 for worker in busy)
@@ -154,3 +155,8 @@ async def test_a_worker_stops_cleanly_with_nothing_to_do(redis_url: str, client:
 
 async def _counted(client: Client, worker_id: str) -> bool:
     return worker_id in await client.queue.workers()
+
+
+async def _blocked(client: Client, count: int) -> bool:
+    """Whether so many connections wait for something, and no more."""
+    return bool((await client.redis.info("clients"))["blocked_clients"] == count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -35,23 +36,35 @@ class StandInLog:
         self.gate.set()
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended:
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            await self.gate.wait()
+        async with self._flight():
             self.before()
             self._write(after_seq, events)
             self.appends.append([event.body for event in events])
             self.after()
             return Appended(len(self.entries), self.attention)
-        finally:
-            self.in_flight -= 1
+
+    async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
+        async with self._flight():
+            self._write(after_seq, [event])
+            return len(self.entries)
 
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
     ) -> Finished:
-        self._write(after_seq, [event])
-        return Finished(len(self.entries), Head("next", "agent"))
+        async with self._flight():
+            self._write(after_seq, [event])
+            return Finished(len(self.entries), Head("next", "agent"))
+
+    @asynccontextmanager
+    async def _flight(self) -> AsyncIterator[None]:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            yield
+        finally:
+            self.in_flight -= 1
 
     def _write(self, after_seq: int, events: Sequence[Event]) -> None:
         if len(self.entries) < after_seq:
@@ -336,6 +349,17 @@ class TestEnd:
         finished = await harness.finish()
         assert log.bodies() == [b"a", b"b", b"end"]
         assert finished == Finished(4, Head("next", "agent"))
+
+    async def test_a_question_comes_after_what_waits_and_before_what_follows(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start()
+        await harness.delta(b"a", b"b")
+        await harness.writer.ask(Event("question.asked", "j", b"question"), "q1")
+        await harness.delta(b"c")
+        await harness.finish()
+        assert log.bodies() == [b"a", b"b", b"question", b"c", b"end"]
+        assert harness.written == [b"a", b"b", b"question", b"c"]
 
     async def test_the_end_of_a_cancelled_job_does_not_wait_for_room(
         self, log: StandInLog, start: Callable[..., Harness]
