@@ -12,8 +12,9 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.runnables import Runnable
+from pydantic.errors import PydanticUserError
 
 from worker.adapters.adapter import ToInput, adapted
 from worker.adapters.langchain_messages import (
@@ -37,37 +38,44 @@ Event = dict[str, Any]
 def agent(
     name: str, runnable: Runnable[Any, Any], *, input: Input | None = None, to_input: ToInput | None = None
 ) -> AgentFunction:
-    """Offer a Runnable as an agent of this name. Without `to_input` it gets the conversation in the shape that its
-    input schema asks for: as messages, as the text of the last one, or as an object of both. Its result is the text of
-    the final message, or the output itself."""
+    """Offer a Runnable as an agent of this name. Without `to_input` it gets the conversation, in the shape that its
+    input schema asks for: the messages, or the text of the last one, or an object with what it requires of both. Its
+    result is the text of the final message, or the output itself."""
+    schema = {} if to_input else _input_schema(runnable)
 
     async def speak(run: Run, speech: Speech) -> Any:
+        given = to_input(run) if to_input else _given(given_messages(run), schema)
         listening = _Listening(speech)
-        events = runnable.astream_events(to_input(run) if to_input else _given(run, runnable), version="v2")
-        async with aclosing(events) as heard:  # type: ignore[type-var]  # it is an async generator
-            async for event in heard:
+        async with aclosing(runnable.astream_events(given, version="v2")) as events:  # type: ignore[type-var]
+            async for event in events:
                 await listening.take(event)  # type: ignore[arg-type]  # a TypedDict
         return text_of(listening.output)
 
     return adapted(name, speak, input=input, warm=warm(*LAZY_MODULES))
 
 
-def _given(run: Run, runnable: Runnable[Any, Any]) -> Any:
-    """The conversation, in the shape that the Runnable's schema asks for. Without a schema it is the last text."""
-    messages = given_messages(run)
-    schema = _resolved(runnable.get_input_jsonschema())
-    fields = schema.get("properties", {}).keys() - {"root"}
-    if fields:
-        wanted = {*schema.get("required", ()), "messages"} & fields
-        return _filled({name: schema["properties"][name] for name in wanted}, messages)
-    return messages if "anyOf" in schema or schema.get("type") == "array" else messages[-1].text
+def _input_schema(runnable: Runnable[Any, Any]) -> dict[str, Any]:
+    """What the Runnable says of its input; nothing where it has no types, or such as cannot be resolved."""
+    try:
+        return _resolved(runnable.get_input_jsonschema())
+    except PydanticUserError:
+        return {}
+
+
+def _given(messages: list[BaseMessage], schema: dict[str, Any]) -> Any:
+    """The conversation, in the shape that the schema asks for."""
+    properties = schema.get("properties", {})
+    if schema.get("type") == "string" or properties.keys() == {"root"}:
+        return messages[-1].text
+    wanted = {*schema.get("required", ()), "messages"} & properties.keys()
+    return _filled({name: properties[name] for name in wanted}, messages) if wanted else messages
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
-def _filled(fields: dict[str, Any], messages: list[Any]) -> dict[str, Any]:
+def _filled(fields: dict[str, Any], messages: list[BaseMessage]) -> dict[str, Any]:
     """The input variables of a prompt: lists are the conversation, anything else the last text. With both, the lists
     are what came before it."""
     lists = {name for name, field in fields.items() if field.get("type") == "array"}

@@ -109,15 +109,18 @@ def _ask(
 
 
 def _given(run: Run) -> ChatHistory:
-    return ChatHistory(messages=[_message(message) for message in conversation(run)])
+    return ChatHistory(messages=[content for message in conversation(run) for content in _contents(message)])
 
 
-def _message(message: Message) -> ChatMessageContent:
-    items: list[Any] = [TextContent(text=message.content)] if message.content else []
+def _contents(message: Message) -> list[ChatMessageContent]:
+    """The message in the kernel's words. Text and calls are apart: of one with both, connectors send only the calls."""
+    items: list[list[Any]] = [
+        [TextContent(text=message.content)] if message.content else [],
+        [FunctionCallContent(id=c.call_id, name=c.name, arguments=as_text(c.arguments)) for c in message.tool_calls],
+    ]
     if message.role == "tool":
-        items = [FunctionResultContent(id=message.call_id, result=message.content, function_name="")]
-    items += [FunctionCallContent(id=c.call_id, name=c.name, arguments=c.arguments) for c in message.tool_calls]
-    return ChatMessageContent(role=_ROLES[message.role], items=items)
+        items = [[FunctionResultContent(id=message.call_id, result=message.content, function_name="")]]
+    return [ChatMessageContent(role=_ROLES[message.role], items=some) for some in items if some]
 
 
 @dataclass(frozen=True)
