@@ -59,7 +59,6 @@ def worker(agents: str | None) -> None:
     from worker.__main__ import main as run
 
     offer(agents)
-    sys.path.append(str(Path.cwd()))
     run()
 
 

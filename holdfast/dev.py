@@ -134,11 +134,8 @@ class Dev:
 
 
 def environment(port: int) -> dict[str, str]:
-    """What the gateway and the worker get. With agents of the user's, the working folder is where they are found."""
-    env = os.environ | {"HOLDFAST_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    if env.get("HOLDFAST_AGENTS"):
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), env.get("PYTHONPATH")]))
-    return env
+    """What the gateway and the worker get."""
+    return os.environ | {"HOLDFAST_PORT": str(port), "PYTHONUNBUFFERED": "1"}
 
 
 def take_port(host: str, port: int) -> int:

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
+from pathlib import Path
 
 import structlog
 
@@ -31,7 +32,7 @@ def main() -> None:
         settings = read_settings(WorkerSettings)
         configure(as_json=settings.log_as_json, process="worker")
         quieten()
-        registry = Registry.load(modules(settings))
+        registry = Registry([*Registry.load(modules(settings)).values(), *Registry.installed().values()])
     except SettingsInvalid as error:
         sys.stderr.write(f"holdfast worker: {error}\n")
         sys.exit(2)
@@ -41,8 +42,10 @@ def main() -> None:
 
 def modules(settings: WorkerSettings) -> list[str]:
     """The modules whose agents this worker offers."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # one's own agents stand in the folder where the worker is started
+    here = str(Path.cwd())
+    if here not in sys.path:
+        # One's own agents stand in the folder where the worker is started; ours must be found before its others.
+        sys.path.append(here)
     scripted = ["worker.agents.scripted"] if settings.scripted_agent else []
     return ["worker.agents.demo", *scripted, *_sdk_agents(), *settings.modules]
 

@@ -1,11 +1,15 @@
-"""The agents that a worker offers: functions marked with `@agent`, found in the modules that the settings name."""
+"""The agents that a worker offers: functions marked with `@agent`, in the modules that the settings name and in what is
+installed under the entry point `holdfast.agents`."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, overload
 
@@ -13,6 +17,8 @@ import structlog
 from pydantic import BaseModel
 
 from shared.errors import SettingsInvalid
+from worker.signature import bound, input_of
+from worker.tools import tools_of
 
 AgentFunction = Callable[..., Any]
 Schema = dict[str, Any]
@@ -42,6 +48,8 @@ CHAT_INPUT: Schema = {
 
 log = structlog.get_logger()
 
+# The group of entry points by which an installed package offers agents: `name = "package.module"` or `…:function`.
+GROUP = "holdfast.agents"
 _MARK = "__holdfast_agent__"
 Function = TypeVar("Function", bound=AgentFunction)
 
@@ -69,17 +77,28 @@ def agent(
 ) -> Function | Callable[[Function], Function]:
     """Mark a function as an agent, named as the function unless `name` says otherwise.
 
-    `input` is a JSON schema or a pydantic model that jobs for this agent must satisfy; a chat when left out.
-    `warm` is called once, when the worker starts, before any job.
+    What the function takes beside its run is a job's input: one pydantic model, or named fields with type hints.
+    For one that takes the run alone, `input` is a JSON schema or a pydantic model that jobs must satisfy; a chat when
+    left out. `warm` is called once, when the worker starts, before any job. Raises SettingsInvalid.
     """
     if callable(name):
         return agent()(name)
 
     def mark(function: Function) -> Function:
-        setattr(function, _MARK, Agent(name or function.__name__, function, _schema(input), warm))
+        setattr(function, _MARK, _agent(name, function, input, warm))
         return function
 
     return mark
+
+
+def _agent(name: str | None, function: AgentFunction, input: Input | None, warm: Callable[[], object] | None) -> Agent:
+    takes = input_of(function)
+    named = name or function.__name__
+    if takes is None:
+        return Agent(named, function, _schema(input), warm)
+    if input is not None:
+        raise SettingsInvalid(f"@agent {function.__name__}: type hints or input=, not both")
+    return Agent(named, bound(function, takes), takes.schema, warm)
 
 
 def _schema(input: Input | None) -> Schema:
@@ -99,7 +118,12 @@ class Registry(Mapping[str, Agent]):
     @classmethod
     def load(cls, modules: Iterable[str]) -> Registry:
         """Import the modules and gather their agents. Raises SettingsInvalid, which names the module."""
-        return cls(found for name in modules for found in _agents_of(_import(name)))
+        return cls(found for name in modules for found in _agents_of(_import(name, f"HOLDFAST_AGENTS: {name}")))
+
+    @classmethod
+    def installed(cls) -> Registry:
+        """The agents of installed packages. Raises SettingsInvalid, which names the entry point."""
+        return cls(found for entry in entry_points(group=GROUP) for found in _agents_at(entry.name, entry.value))
 
     def warm(self) -> None:
         """Call what the agents want called before the first job. One that fails costs that job time, nothing else."""
@@ -129,16 +153,42 @@ class Registry(Mapping[str, Agent]):
             raise SettingsInvalid(f"HOLDFAST_AGENTS: two agents are named {found.name!r}, in {places}")
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, origin: str) -> ModuleType:
     try:
         return importlib.import_module(name)
+    except SettingsInvalid as error:  # what @agent says
+        raise SettingsInvalid(f"{origin}: {error}{_place(error)}") from error
     except Exception as error:
-        raise SettingsInvalid(f"HOLDFAST_AGENTS: {name} cannot be imported: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}{_place(error)}"
+        raise SettingsInvalid(f"{origin} cannot be imported: {reason}") from error
+
+
+def _place(error: Exception) -> str:
+    """Where in the module's own code it went wrong; a SyntaxError says so itself."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith("<") or Path(filename).parent in (Path(__file__).parent, Path(importlib.__file__).parent)
 
 
 def _agents_of(module: ModuleType) -> list[Agent]:
     marks = (getattr(value, _MARK, None) for value in vars(module).values())
     found = [mark for mark in marks if isinstance(mark, Agent)]
-    if not found:
+    if not found and not tools_of(module.__name__):
         raise SettingsInvalid(f"HOLDFAST_AGENTS: {module.__name__} has no agent: mark a function with @agent")
     return found
+
+
+def _agents_at(name: str, place: str) -> list[Agent]:
+    """The agents of a module, or the one of `module:function`."""
+    origin = f"entry point {GROUP} {name}"
+    module, _, attribute = place.partition(":")
+    imported = _import(module, origin)
+    if not attribute:
+        return _agents_of(imported)
+    mark = getattr(getattr(imported, attribute, None), _MARK, None)
+    if not isinstance(mark, Agent):
+        raise SettingsInvalid(f"{origin}: {place} is no agent: mark a function with @agent")
+    return [mark]

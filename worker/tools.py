@@ -84,6 +84,12 @@ def find_tools(names: Iterable[str]) -> dict[str, Tool]:
     return {name: _find(name) for name in names}
 
 
+def tools_of(module: str) -> list[str]:
+    """The names of the tools that a module has marked, or a module of that package."""
+    homes = {name: known.function.__module__ for name, known in _tools.items()}
+    return [name for name, home in homes.items() if f"{home}.".startswith(f"{module}.")]
+
+
 def _find(name: str) -> Tool:
     if name not in _tools:
         raise ToolUnknown(f"there is no tool {name!r}; there are: {', '.join(sorted(_tools))}")

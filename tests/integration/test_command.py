@@ -187,15 +187,20 @@ def test_agents_that_cannot_be_imported_end_it_with_their_reason(folder: str) ->
     assert ended.stderr.splitlines()[-1].startswith("holdfast: worker ended with exit code")
 
 
-async def test_agents_of_the_working_folder_are_offered_and_its_own_shared_is_not_in_the_way(
+GREET = "from worker import Run, agent\n\n@agent\nasync def greet(run: Run) -> None:\n    await run.text('hello')\n"
+
+
+async def test_agents_of_the_working_folder_are_offered_and_its_folders_named_as_ours_are_not_in_the_way(
     processes: Processes, tmp_path: Path
 ) -> None:
-    (tmp_path / "my_agents.py").write_text(
-        "from worker import Run, agent\n\n@agent\nasync def greet(run: Run) -> None:\n    await run.text('hello')\n"
-    )
+    (tmp_path / "my_agents.py").write_text(GREET)
+    for name in ("shared", "gateway", "worker", "holdfast"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong one')\n")
     port = free_port()
     bound = {"HOLDFAST_PORT": str(port), "HOLDFAST_AGENTS": "my_agents"}
-    dev = processes.start([str(Path(sys.executable).parent / "holdfast"), "dev"], tmp_path, **bound)
+    command = str(Path(sys.executable).parent / "holdfast")
+    dev = processes.start([command, "dev"], tmp_path, **bound)
     await dev.until_output("Holdfast is at")
     sent = run("send", "x", "--agent", "greet", "--url", f"http://127.0.0.1:{port}")
     assert text_of([json.loads(line) for line in sent.stdout.splitlines()]) == "hello"

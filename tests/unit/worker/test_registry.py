@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,9 @@ def test_the_input_is_a_schema_or_a_model() -> None:
         (None, "No module named 'agents_bad'"),
         ("1 / 0", "ZeroDivisionError"),
         ("x = 1", "has no agent"),
+        ("def f():\n    1 / 0\n\nf()\n", "ZeroDivisionError: division by zero (agents_bad.py, line 2)"),
+        ("def f(:", "invalid syntax (agents_bad.py, line 1)"),
+        ("from worker import agent\n@agent\ndef f(): ...\n", "@agent f: the first parameter of an agent is its Run"),
         ("from worker import agent\n@agent('demo')\ndef f(run): ...\n", "two agents are named 'demo'"),
     ],
 )
@@ -70,4 +74,51 @@ def test_a_module_that_cannot_be_used_is_named(
         module("agents_bad", source)
     with pytest.raises(SettingsInvalid, match="agents_bad") as caught:
         Registry.load(["worker.agents.demo", "agents_bad"])
+    assert says in str(caught.value)
+
+
+def test_a_module_may_have_only_tools(module: Any) -> None:
+    name = module("only_tools", "from worker.tools import tool\n@tool\ndef only_here(n: int) -> int: return n\n")
+    assert not Registry.load([name])
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`package("offer", "module:function", source)`: an installed package with an entry point of that name."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def install(name: str, place: str, source: str) -> None:
+        (tmp_path / f"{place.partition(':')[0]}.py").write_text(source)
+        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[holdfast.agents]\n{name} = {place}\n")
+
+    return install
+
+
+TWO = "from worker import agent\n@agent\ndef one(run): ...\n@agent\ndef two(run): ...\n"
+
+
+@pytest.mark.parametrize(("place", "agents"), [("installed_a", ["one", "two"]), ("installed_b:two", ["two"])])
+def test_installed_packages_offer_a_module_or_one_function(
+    package: Callable[..., None], place: str, agents: list[str]
+) -> None:
+    package("offering", place, TWO)
+    assert sorted(Registry.installed()) == agents
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "says"),
+    [
+        ("installed_c", "1 / 0", "cannot be imported: ZeroDivisionError"),
+        ("installed_d:three", TWO, "installed_d:three is no agent"),
+    ],
+)
+def test_an_installed_package_that_cannot_be_used_is_named(
+    package: Callable[..., None], place: str, source: str, says: str
+) -> None:
+    package("broken", place, source)
+    with pytest.raises(SettingsInvalid, match="broken") as caught:
+        Registry.installed()
     assert says in str(caught.value)
