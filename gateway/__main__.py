@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import resource
 import socket
 import sys
+from contextlib import suppress
 from types import FrameType
 
 import structlog
@@ -52,6 +54,13 @@ def rest_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def allow_files() -> None:
+    """Allow this process as many open files, viewers that is, as the system lets it have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems name a limit that they do not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def build_server(settings: GatewaySettings) -> GatewayServer:
     """A server that is ready to `run()` or `await serve()`."""
     return GatewayServer(
@@ -80,6 +89,7 @@ def main() -> None:
         sys.stderr.write(f"holdfast gateway: {error}\n")
         sys.exit(BAD_SETTINGS)
     configure(as_json=settings.log_as_json, process="gateway")
+    allow_files()
     build_server(settings).run()
 
 

@@ -13,7 +13,7 @@ from shared.event_log import EventLog
 from shared.events import CANCELLED, FAILED, STARTED, encode
 from shared.ids import EventId, parse_id
 from shared.keys import session_keys
-from shared.redis import Redis, ResponseError, is_full
+from shared.redis import AsyncScript, Redis, ResponseError, is_full
 from shared.scripts import script
 from shared.settings import CommonSettings
 
@@ -119,6 +119,7 @@ class Holder:
         self._settings = settings
         self._log = EventLog(redis)
         self._claim = script(redis, "claim", "session")
+        self._claim_end = script(redis, "claim", "session", when_full=True)
         self._append = script(redis, "append", "session")
         self._finish = script(redis, "finish", "session")
         self._intents = script(redis, "intents", "session")
@@ -134,8 +135,11 @@ class Holder:
         """Claim the session for one attempt at the job, or end the job when it may not run any more.
 
         `token` is random, drawn once for this claim: repeated with it, the claim answers the same."""
-        fixed = (job_id, delivery, token, worker_id, secrets.randbelow(1000), int(offered))
-        reply = await self._claimed(session_id, job_id, fixed)
+        fixed = (job_id, delivery, token, worker_id, secrets.randbelow(1000))
+        try:
+            reply = await self._claimed(session_id, job_id, (*fixed, int(offered)), self._claim)
+        except LogFull:  # nothing can start, but what is to end must end
+            reply = await self._claimed(session_id, job_id, (*fixed, 0), self._claim_end)
         if reply[0] == b"run":
             return _attempt(session_id, job_id, token, reply)
         return _refusal(reply[0].decode(), reply)
@@ -144,15 +148,20 @@ class Holder:
         """End an attempt's job whose log vanished: a claim makes the log anew, says so, and ends the job."""
         fixed = (attempt.job_id, 0, attempt.token, "", secrets.randbelow(1000), 1)
         ending = await self._ending(attempt.session_id, attempt.job_id, "log_lost", by="", before=b"")
-        reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, ending)
+        reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, self._claim_end, ending)
         return _refusal(reply[0].decode(), reply)
 
     async def _claimed(
-        self, session_id: str, job_id: str, fixed: tuple[Any, ...], ending: tuple[Any, ...] = ()
+        self,
+        session_id: str,
+        job_id: str,
+        fixed: tuple[Any, ...],
+        claim: AsyncScript,
+        ending: tuple[Any, ...] = (),
     ) -> list[bytes]:
         """Ask for the claim; where the job may not run any more, ask again with how it ends."""
         while True:
-            reply: list[bytes] = await self._claim(session_keys(session_id), (*fixed, *self._limits(), *ending))
+            reply = await _full(claim(session_keys(session_id), (*fixed, *self._limits(), *ending)))
             if reply[0] != b"doomed":
                 return reply
             _, reason, by, before = reply

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
@@ -53,6 +53,12 @@ class Token:
         return token_id(self.session_id, self.job_id)
 
 
+class Ring(NamedTuple):
+    """What a worker hears: a token is ready, or something is asked of the holder of `session_id`."""
+
+    session_id: str | None
+
+
 def token_id(session_id: str, job_id: str | None) -> str:
     return f"{session_id}/{job_id or ''}"
 
@@ -66,10 +72,12 @@ class Queue:
         self._reserve = script(redis, "queue_reserve", "queue")
         self._ready = script(redis, "queue_ready", "queue")
         self._take = script(redis, "queue_take", "queue")
+        self._beat = script(redis, "queue_beat", "queue")
         self._put_back = script(redis, "queue_put_back", "queue")
         self._drop = script(redis, "queue_drop", "queue")
         self._discard = script(redis, "queue_discard", "queue")
         self._take_over = script(redis, "queue_take_over", "queue")
+        self._beat = script(redis, "queue_beat", "queue")
         self._sweep = script(redis, "queue_sweep", "queue")
 
     # What a gateway does.
@@ -135,15 +143,18 @@ class Queue:
             pipe.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
             await pipe.execute()
 
-    async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> str | None:
-        """Wait for a wake-up, and answer the session that a message names. Only an `idle` worker hears of ready tokens,
-        so that a busy one takes no wake-up from it. Give it a connection whose timeout is longer."""
+    async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> Ring | None:
+        """Wait for a wake-up or a message. Only an `idle` worker hears wake-ups, so that a busy one takes none from it.
+        Give it a connection whose timeout is longer."""
         places = [keys.MAILBOX + worker_id, keys.WAKE] if idle else [keys.MAILBOX + worker_id]
         found = await self._redis.blpop(places, timeout=timeout_s)
-        if found is None or found[0] == keys.WAKE.encode():
+        if found is None:
             return None
-        session_id: str = found[1].decode()
-        return session_id
+        return Ring(None if found[0] == keys.WAKE.encode() else found[1].decode())
+
+    async def wake(self) -> None:
+        """Pass a wake-up on that came when there was no free slot any more."""
+        await self._redis.lpush(keys.WAKE, "1")
 
     async def take(self, worker_id: str, agents: list[str], count: int) -> list[Token]:
         """Lease up to `count` of the oldest ready tokens of these agents."""
@@ -160,11 +171,7 @@ class Queue:
 
     async def beat(self, worker_id: str) -> set[str]:
         """Count the worker's heart one up. Answers the ids of the tokens that it leases."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hincrby(keys.WORKERS, worker_id, 1)
-            pipe.smembers(keys.LEASED + worker_id)
-            _, leased = await pipe.execute()
-        return {name.decode() for name in leased}
+        return {name.decode() for name in await self._beat(PLACES, (worker_id,))}
 
     async def workers(self) -> dict[str, int]:
         """Each worker's count of heartbeats."""

@@ -6,11 +6,21 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as RedisClient
+from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["Redis", "RedisConnectionError", "RedisError", "RedisTimeoutError", "ResponseError", "connect", "is_full"]
+__all__ = [
+    "AsyncScript",
+    "Redis",
+    "RedisConnectionError",
+    "RedisError",
+    "RedisTimeoutError",
+    "ResponseError",
+    "connect",
+    "is_full",
+]
 
 
 # redis-py 5 types every answer as `Awaitable[X] | X`, for both of its clients at once, which no `await` passes.

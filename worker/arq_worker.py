@@ -22,7 +22,7 @@ from arq.worker import Worker, func
 
 from shared.holder import Holder
 from shared.keys import QUEUE
-from shared.queue import Queue, Token
+from shared.queue import Queue, Ring, Token
 from shared.redis import Redis, RedisError, connect
 from shared.sessions import Sessions
 from worker.delivery import Delivery, Station
@@ -86,7 +86,7 @@ class HoldfastWorker(Worker):
         self._wants = asyncio.Event()
         self._rung = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._listening: asyncio.Task[str | None] | None = None
+        self._listening: asyncio.Task[Ring | None] | None = None
         self._listens_idle = False
 
     # The process: start, work, stop.
@@ -228,7 +228,7 @@ class HoldfastWorker(Worker):
             error = self._listening.exception()
             if error is None:
                 pause = Pause()
-                self._heard(self._listening.result())
+                await self._heard(self._listening.result())
             elif isinstance(error, RedisError):
                 await pause.wait()
             else:
@@ -241,11 +241,14 @@ class HoldfastWorker(Worker):
             listening.cancel()
             self.loop.call_later(CANCEL_AGAIN_SECONDS, self._listen_again_if_needed)
 
-    def _heard(self, session_id: str | None) -> None:
-        if session_id is None:
-            self._rung.set()
-        else:
-            self._want(session_id)
+    async def _heard(self, ring: Ring | None) -> None:
+        if ring is None or (ring.session_id is None and self._free()):
+            self._ring()
+        elif ring.session_id is not None:
+            self._want(ring.session_id)
+        else:  # it became full just now: the wake-up is for somebody else
+            with suppress(RedisError):
+                await self._bell.wake()
 
     # What goes on beside: intents, the offer, the lease.
 

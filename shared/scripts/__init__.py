@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from redis.commands.core import AsyncScript
-
-from shared.redis import Redis
+from shared.redis import AsyncScript, Redis
 
 SHEBANG = "#!lua"
 
@@ -22,7 +20,11 @@ def source(name: str, prelude: str) -> str:
     return f"{first}\n{common}\n{rest}"
 
 
-def script(redis: Redis, name: str, prelude: str) -> AsyncScript:
-    """A script that sends its digest, and its text only where the server does not know it."""
-    registered: AsyncScript = redis.register_script(source(name, prelude))
+def script(redis: Redis, name: str, prelude: str, *, when_full: bool = False) -> AsyncScript:
+    """A script that sends its digest, and its text only where the server does not know it. `when_full`: it shall run at
+    maxmemory, though its own first line does not say so."""
+    text = source(name, prelude)
+    if when_full:
+        text = text.replace(SHEBANG, f"{SHEBANG} flags=allow-oom", 1)
+    registered: AsyncScript = redis.register_script(text)
     return registered

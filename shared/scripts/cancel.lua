@@ -1,5 +1,5 @@
-#!lua
--- Write the intent to cancel a job.
+#!lua flags=allow-oom
+-- Write the intent to cancel a job. At maxmemory too.
 -- ARGV: job, by. Answers {'ok', status, worker that holds the session}, {'unknown_session'} or {'unknown_job'}.
 local job, by = ARGV[1], ARGV[2]
 local state = redis.call('HMGET', STATE, 'created', 'worker', 'deleted')

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- What the holder is asked to do. ARGV: epoch. Answers {'ok', deleted, job, by, ...} or {'fenced'}.
 local state = redis.call('HMGET', STATE, 'epoch', 'deleted')
 if state[1] ~= ARGV[1] then return {'fenced'} end

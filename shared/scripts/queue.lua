@@ -1,4 +1,5 @@
--- What the queue scripts share. Loaded in front of each of them.
+-- What the queue scripts share. Loaded in front of each of them. All but the one that lets a new job in run at maxmemory
+-- too: what was accepted goes on, and a full server must not make living workers look dead.
 -- A token stands for a job that has no end yet. It is in just one place: deferred, ready in its lane, or leased by a worker.
 -- KEYS: those of shared/queue.py PLACES, in that order.
 local TOKENS, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Drop a token whose job has ended. A nudge that was wanted again meanwhile (its id ends with /) stays.
 -- ARGV: worker, token. Answers 1, or 0 when the worker does not lease it any more.
 local worker, id = ARGV[1], ARGV[2]

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Give a leased token back, for its `delivery`, due after a delay, or at once where it was wanted again meanwhile.
 -- ARGV: worker, token, delivery, delay us. Answers 1, or 0 when the worker does not lease it any more.
 local worker, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])

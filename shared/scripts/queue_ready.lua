@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- See that a token is due, `delay` us from now at the latest. One that is leased becomes due again when it is put back.
 -- ARGV: token, payload, delay us
 local id, delay = ARGV[1], tonumber(ARGV[3])

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Put what has waited too long in a lane, whose workers may all be gone, into the lane that every worker serves: it ends there.
 -- ARGV: longest wait us
 local before = int(now_us() - tonumber(ARGV[1]))

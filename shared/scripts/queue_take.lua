@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Lease the oldest ready tokens of some lanes to a worker; what is due becomes ready first.
 -- ARGV: worker, count, lane... Answers {token, payload, ...}.
 local worker, count = ARGV[1], tonumber(ARGV[2])

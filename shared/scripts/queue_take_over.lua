@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Make all that a dead worker leased ready again, as the next delivery. Compares once more: its count must not have moved.
 -- ARGV: worker, count. Answers how many tokens, or -1 when the worker lives or somebody else was first.
 local worker = ARGV[1]

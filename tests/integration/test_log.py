@@ -192,6 +192,18 @@ class TestAppend:
             await session.redis.config_set("maxmemory", 0)
         assert (await session.sessions.job("s", "j1")).status == "completed"
 
+    async def test_at_maxmemory_nothing_starts_and_what_is_to_end_ends(self, session: Session) -> None:
+        await session.submit("j1")
+        await session.submit("j2")
+        await session.redis.config_set("maxmemory", 1)
+        try:
+            assert await verdict(session, "j1") == "unoffered"
+            await session.sessions.cancel("s", "j1")
+            assert await verdict(session, "j1") == "ended"
+        finally:
+            await session.redis.config_set("maxmemory", 0)
+        assert (await session.sessions.session("s")).line == ["j2"]
+
 
 class TestEnd:
     async def test_an_end_retried_after_a_lost_reply_is_written_once(self, session: Session) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from shared import keys
 from shared.errors import AgentUnknown, QueueFull
-from shared.queue import Queue, Token
+from shared.queue import Queue, Ring, Token
 from shared.redis import Redis, connect
 from shared.settings import CommonSettings
 
@@ -174,12 +174,12 @@ async def test_a_worker_whose_tokens_were_taken_over_learns_it_from_its_next_hea
 async def test_a_busy_worker_takes_no_wake_up_from_an_idle_one(queue: Queue) -> None:
     await queue.ready("s", "j", "a")
     assert await queue.wait("busy", 0.05, idle=False) is None
-    assert await queue.wait("idle", 60, idle=True) is None  # at once: the wake-up is still there
+    assert await queue.wait("idle", 60, idle=True) == Ring(None)  # at once: the wake-up is still there
 
 
 async def test_a_message_names_the_session_that_wants_something(queue: Queue) -> None:
     await queue.notify("w1", "s")
-    assert await queue.wait("w1", 60, idle=False) == "s"
+    assert await queue.wait("w1", 60, idle=False) == Ring("s")
 
 
 async def test_a_payload_that_nobody_can_read_still_stands_for_its_job(queue: Queue, redis: Redis) -> None:
@@ -233,3 +233,16 @@ async def test_through_random_operations_every_token_stands_in_just_one_place(  
     for worker in workers:
         places += [name.decode() for name in await redis.smembers(keys.LEASED + worker)]
     assert sorted(places) == sorted(name.decode() for name in await redis.hkeys(keys.TOKENS))
+
+
+async def test_at_maxmemory_hearts_beat_and_tokens_move(queue: Queue, redis: Redis) -> None:
+    await queue.ready("s", "j", "a")
+    await redis.config_set("maxmemory", 1)
+    try:
+        token = await one(queue)
+        assert await queue.beat("w1") == {token.id}
+        assert await queue.put_back("w1", token, delivery=2)
+        assert await queue.drop("w1", await one(queue))
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert await queue.depth() == 0
