@@ -57,6 +57,15 @@ class Plan:
     def two_servers(self) -> bool:
         return bool(self.seed % 2)
 
+    @property
+    def sessions(self) -> int:
+        return max(1, self.jobs // 4)
+
+    @property
+    def stay_s(self) -> float:
+        """The longest time between two connections of a viewer: some twenty come back each second, not more."""
+        return max(3.0, self.sessions / 10)
+
 
 @dataclass
 class Report:
@@ -257,7 +266,7 @@ class Crowd:
 
     async def post_all(self, seconds: float) -> None:
         """Post all jobs over so many seconds, some sessions with several in line."""
-        sessions = max(1, self._plan.jobs // 2)
+        sessions = self._plan.sessions
         for number in range(self._plan.jobs):
             session_id = f"s{self._random.randrange(sessions)}"
             posting = asyncio.create_task(self._post(session_id, number))
@@ -299,12 +308,14 @@ class Crowd:
             return
         transcript = self._history.client(session_id, f"watcher of {session_id}")
         path = f"/v1/sessions/{session_id}/events?raw=true"
-        self.watchers.append(self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=4)))
+        self.watchers.append(
+            self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s))
+        )
 
     def _read(self, session_id: str, job_id: str, tokens: int) -> None:
         transcript = self._history.client(session_id, f"reader of {job_id}", raw=False)
         path = f"/v1/sessions/{session_id}/jobs/{job_id}/events"
-        reader = self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=3))
+        reader = self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s))
         self.readers.append((reader, tokens))
 
     def _begin(self, watcher: Watcher) -> Watcher:

@@ -39,8 +39,8 @@ class RedisServer:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start the server and return once it answers."""
+    def start(self, *, loaded: bool = True) -> None:
+        """Start the server and return once it answers; unless `loaded`, as soon as it says that it is still loading."""
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [server_binary(), "--port", str(self.port)]
         for name, value in self._options.items():
@@ -50,7 +50,7 @@ class RedisServer:
             self._process = subprocess.Popen(
                 wrapped, cwd=self.folder, stdout=log, stderr=log, pass_fds=descriptors, start_new_session=True
             )
-        self._wait_until_up()
+        self._wait_until_up(b"+PONG" if loaded else b"-LOADING")
 
     def kill(self) -> None:
         """SIGKILL, as a crash of the machine's memory would have it. Returns once the server is gone."""
@@ -76,11 +76,11 @@ class RedisServer:
         self.kill()
         self.start()
 
-    def answers(self) -> bool:
+    def answers(self, wanted: bytes = b"+PONG") -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
+                return connection.recv(64).startswith(wanted)
         except OSError:
             return False
 
@@ -88,10 +88,10 @@ class RedisServer:
         assert self._process is not None, "the server was never started"
         self._process.send_signal(number)
 
-    def _wait_until_up(self) -> None:
+    def _wait_until_up(self, wanted: bytes) -> None:
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
-        while not self.answers():
+        while not self.answers(wanted):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Redis did not start:\n{(self.folder / 'server.log').read_text()}")
             time.sleep(0.005)

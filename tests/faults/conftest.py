@@ -1,0 +1,24 @@
+"""Fixtures of the fault tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from shared.redis import Redis, connect
+from tests.support.patience import patient
+
+
+@pytest.fixture
+async def admin_of() -> AsyncIterator[Callable[[str], Redis]]:
+    """`admin_of(server.url)`: a connection for looking at a server and for breaking things on it."""
+    opened: list[Redis] = []
+
+    def open_(url: str) -> Redis:
+        opened.append(patient(connect(url, max_connections=2, socket_timeout_s=20)))
+        return opened[-1]
+
+    yield open_
+    for admin in opened:
+        await admin.aclose(close_connection_pool=True)
