@@ -16,6 +16,7 @@ from shared.settings import read_settings
 from shared.telemetry import configure
 from worker.arq_worker import HoldfastWorker
 from worker.quiet import quieten
+from worker.redaction import keep_out_of_log_lines, without_keys
 from worker.registry import Registry
 from worker.settings import WorkerSettings
 
@@ -31,10 +32,11 @@ def main() -> None:
     try:
         settings = read_settings(WorkerSettings)
         configure(as_json=settings.log_as_json, process="worker")
+        keep_out_of_log_lines()
         quieten()
         registry = Registry([*Registry.load(modules(settings)).values(), *Registry.installed().values()])
     except SettingsInvalid as error:
-        sys.stderr.write(f"holdfast worker: {error}\n")
+        sys.stderr.write(f"holdfast worker: {without_keys(str(error), opaque=False)}\n")
         sys.exit(2)
     registry.warm()
     _run(settings, registry)

@@ -24,6 +24,7 @@ from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Recor
 from worker.allowance import Allowance
 from worker.journal import Journal
 from worker.outage import Outage
+from worker.redaction import without_keys
 from worker.registry import Agent
 from worker.run import AgentError, Run, RunEnded, ThreadRun
 from worker.transcript import Transcript
@@ -60,9 +61,10 @@ def completed(result: Any) -> Ending:
 
 
 def failed(error: BaseException) -> Ending:
-    """The end of a job whose agent raised."""
-    name = "" if isinstance(error, HoldfastError) else type(error).__name__
-    message = ": ".join(part for part in (name, str(error)) if part)
+    """The end of a job whose agent raised. What was not raised for people to read may hold anything, keys too."""
+    meant = isinstance(error, HoldfastError)
+    told = ": ".join(part for part in ("" if meant else type(error).__name__, str(error)) if part)
+    message = without_keys(told, opaque=not meant)
     return Ending(
         FAILED,
         {

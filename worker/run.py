@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from shared.errors import EventInvalid, HoldfastError
 from shared.events import encode, encode_event
 from worker.journal import Journal
+from worker.redaction import without_keys
 
 # A larger result of a tool is cut in the log; the agent has it whole.
 MAX_TOOL_RESULT_BYTES = 64 * 1024
@@ -171,7 +172,7 @@ class Run:
         try:
             yield call
         except Exception as error:
-            await self.tool_failed(call.call_id, f"{type(error).__name__}: {error}")
+            await self.tool_failed(call.call_id, without_keys(f"{type(error).__name__}: {error}"))
             raise
         await self.tool_result(call.call_id, call.result)
 

@@ -15,9 +15,9 @@ from pydantic_core import to_jsonable_python
 
 from shared.errors import EventInvalid
 from shared.events import encode
-from worker.agents.provider_errors import without_keys
 from worker.agents.tool_calls import MAX_ERROR_CHARS, ToolCall
 from worker.agents.voice import Pieces, whole
+from worker.redaction import without_keys
 from worker.run import Run
 
 # A text that comes as a whole goes into events of this length.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
+from worker.redaction import without_keys
 from worker.run import AgentError
 
 MAX_DETAIL_CHARS = 300
@@ -27,18 +27,6 @@ _CODES: dict[int | str, str] = {
 _RETRYABLE = frozenset({"provider_overloaded", "provider_rate_limited", "provider_unavailable"})
 # Refusals that pass by themselves: a timeout, a conflict, too early.
 _PASSING = frozenset({408, 409, 425})
-
-_REMOVED = "[removed]"
-_KEY_LIKE = re.compile(
-    r"""
-    (?i:\b(?:bearer|basic)\s+\S+)
-    | \b(?:sk|pk|rk|gsk|xai|hf|api|key)[-_][\w*.\-]{6,}    # prefixed, as most providers' keys are
-    | \bAIza[\w\-]{10,}
-    | [\w\-]*\*{3,}[\w\-]*                                 # masked by the provider
-    | \b[A-Za-z0-9]{32,}\b                                 # opaque
-    """,
-    re.VERBOSE,
-)
 
 
 class Provider:
@@ -80,13 +68,6 @@ class Provider:
         told = "".join((f" ({kind})" if kind else "", f": {detail}" if detail else ""))
         clean = without_keys(told, self._keys)[:MAX_DETAIL_CHARS]
         return AgentError(code, f"{self.name} {what}{clean}", retryable=code in _RETRYABLE)
-
-
-def without_keys(text: str, keys: Iterable[str] = ()) -> str:
-    """The text with these keys, and whatever looks like one, taken out."""
-    for key in keys:
-        text = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", _REMOVED, text)
-    return _KEY_LIKE.sub(_REMOVED, text)
 
 
 def _code(status: int, kind: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from shared.events import encode
-from worker.agents.provider_errors import without_keys
 from worker.agents.voice import Pieces, whole
+from worker.redaction import without_keys
 from worker.run import Run
 from worker.tools import Tool
 

@@ -2,42 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.agents.provider_errors import Provider, without_keys
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "sk-abcdef1234",
-        "sk-proj-Ab_12-34.56",
-        "sk-ant-api03-xyz",
-        "sk-12****89",
-        "gsk_abcdefgh",
-        "AIzaSyA-1234567890",
-        "Bearer abc.def",
-        "Basic dXNlcjpwYXNz",
-        "hunter2hunter2",
-        "0123456789abcdef0123456789abcdef",
-    ],
-)
-def test_a_key_is_taken_out_of_a_text(text: str) -> None:
-    assert without_keys(f"The key {text} is wrong", ["hunter2hunter2"]) == "The key [removed] is wrong"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The model gpt-4o-mini-search-preview-2025-03-11 does not exist",
-        "max_tokens must be below 128000, see https://platform.example/docs/api-keys",
-        "ask-me-anything is no risk-taking",
-    ],
-)
-def test_what_is_no_key_stays(text: str) -> None:
-    assert without_keys(text) == text
-
-
-def test_a_short_key_goes_only_where_it_stands_alone() -> None:
-    assert without_keys("test of the latest", ["test"]) == "[removed] of the latest"
+from worker.agents.provider_errors import Provider
 
 
 @pytest.mark.parametrize(
