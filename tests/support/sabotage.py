@@ -32,7 +32,7 @@ def copy_tree(to: Path) -> None:
 
 
 def remains_green(tree: Path, test: str) -> bool:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "--timeout=40", test]
+    command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "--timeout=40", test]
     try:
         run = subprocess.run(command, cwd=tree, check=False, capture_output=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
