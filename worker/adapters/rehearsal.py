@@ -1,4 +1,4 @@
-"""Rehearses a streamed answer with the SDKs of the providers, without a network.
+"""Rehearses streamed answers with the SDKs of the providers, against a server of its own that says the same always.
 
 The SDKs import their resources and build their types when they are first needed: amid the first job that would stop
 every other job's tokens for up to a second.
@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx2
 import orjson
+from pydantic import BaseModel
 
 Json = dict[str, Any]
 
@@ -40,26 +41,38 @@ def warm(*modules: str) -> Callable[[], None]:
 @cache
 def rehearse() -> None:
     """Rehearse with each SDK that something has imported."""
-    if "openai" in sys.modules:
-        asyncio.run(_openai())
-    if "anthropic" in sys.modules:
-        asyncio.run(_anthropic())
+    asyncio.run(_rehearse())
 
 
-async def _openai() -> None:
+async def _rehearse() -> None:
+    server = await asyncio.start_server(_answer, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        if "openai" in sys.modules:
+            await _openai(f"http://{host}:{port}")
+        if "anthropic" in sys.modules:
+            await _anthropic(f"http://{host}:{port}")
+
+
+async def _openai(url: str) -> None:
     from openai import AsyncOpenAI  # noqa: PLC0415  # only where it is there already
 
-    for ask, frames in ((_ask_chat, _CHAT), (_ask_responses, _RESPONSES)):
-        async with AsyncOpenAI(api_key="none", base_url=_NOWHERE, http_client=_client(frames)) as client:
+    async with AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=_client()) as client:
+        for ask in (_ask_chat, _ask_responses):
             await _hear(ask(client))
 
 
-async def _anthropic() -> None:
+async def _anthropic(url: str) -> None:
     from anthropic import AsyncAnthropic  # noqa: PLC0415  # only where it is there already
 
-    for ask in (_ask_messages, _ask_beta_messages):
-        async with AsyncAnthropic(api_key="none", base_url=_NOWHERE, http_client=_client(_MESSAGES)) as client:
+    async with AsyncAnthropic(api_key="none", base_url=url, max_retries=0, http_client=_client()) as client:
+        for ask in (_ask_messages, _ask_beta_messages):
             await _hear(ask(client))
+
+
+def _client() -> httpx2.AsyncClient:
+    """A client that no proxy of the environment comes between."""
+    return httpx2.AsyncClient(trust_env=False)
 
 
 def _ask_chat(client: Any) -> Awaitable[AsyncIterator[Any]]:
@@ -80,23 +93,34 @@ def _ask_beta_messages(client: Any) -> Awaitable[AsyncIterator[Any]]:
 
 
 async def _hear(answer: Awaitable[AsyncIterator[Any]]) -> None:
-    async for _ in await answer:
-        pass
+    async for piece in await answer:
+        _build(piece)
 
 
-def _client(frames: list[Json]) -> httpx2.AsyncClient:
-    """An HTTP client whose every answer is these frames."""
+def _build(value: Any) -> None:
+    """Build the types of all that an answer consists of: the SDKs leave that to whoever validates one or dumps it."""
+    if isinstance(value, BaseModel):
+        type(value).model_rebuild()
+        value = [field for _, field in value]
+    if isinstance(value, list):
+        for part in value:
+            _build(part)
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request as a provider would."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
+    path = head.split(" ")[1]
+    frames = _CHAT if "chat" in path else _RESPONSES if "responses" in path else _MESSAGES
     body = b"".join(b"event: %s\ndata: %s\n\n" % (_kind(frame), orjson.dumps(frame)) for frame in frames)
-    headers = {"content-type": "text/event-stream"}
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=body))
-    return httpx2.AsyncClient(transport=transport)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n" + body)
+    await writer.drain()
+    writer.close()
 
 
 def _kind(frame: Json) -> bytes:
     return str(frame.get("type", "message")).encode()
-
-
-_NOWHERE = "http://127.0.0.1:9"
 
 
 def _chunk(**changes: Any) -> Json:
