@@ -70,6 +70,7 @@ class TestScripted:
     ) -> None:
         deaths: list[int] = []
         monkeypatch.setattr("os.kill", lambda pid, number: deaths.append(record.flushed))
+        monkeypatch.setattr("os._exit", lambda code: None)
         run = a_run(record, attempt=attempt, tokens=3, interval_ms=0, crash_at=2, crash_always=always)
         await scripted(run)
         assert deaths == ([2] if dies else [])
