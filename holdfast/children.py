@@ -60,21 +60,38 @@ class Child:
         self._output = asyncio.create_task(self._pass_output_on(self._process))
 
     @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it runs."""
+        return self._process.returncode if self._process else None
+
+    @property
     def ended(self) -> str | None:
         """How it ended, as words; None while it runs."""
-        code = self._process.returncode if self._process else None
+        code = self.exit_code
         if code is None:
             return None
         return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
 
+    @property
+    def waits(self) -> bool:
+        """Whether it ended for now, and is started again when the reason is gone."""
+        return False
+
     async def keep_up(self) -> None:
-        """Start it again whenever it ends, until this is cancelled."""
+        """Start it again whenever that is due, until this is cancelled."""
         while True:
-            await self._wait()
-            self._say("holdfast", f"{self.name} {self.ended}; starting it again")
-            if time.monotonic() - self._started_at < STEADY_SECONDS:
-                await asyncio.sleep(PAUSE_SECONDS)
+            await self.until_due()
             await self.start()
+
+    async def until_due(self) -> None:
+        """Wait until it has ended, and for a pause if it did so soon."""
+        await self.wait()
+        self.say_of_it(f"{self.ended}; starting it again")
+        if time.monotonic() - self._started_at < STEADY_SECONDS:
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def say_of_it(self, what: str) -> None:
+        self._say("holdfast", f"{self.name} {what}")
 
     async def stop(self, patience_s: float) -> None:
         """SIGTERM, and SIGKILL for it and what it started when it still runs after `patience_s`."""
@@ -84,18 +101,18 @@ class Child:
             with suppress(ProcessLookupError):
                 self._process.terminate()
         try:
-            await asyncio.wait_for(self._wait(), patience_s)
+            await asyncio.wait_for(self.wait(), patience_s)
         except TimeoutError:
-            self._say("holdfast", f"{self.name} still runs after {patience_s:g} s; killing it")
+            self.say_of_it(f"still runs after {patience_s:g} s; killing it")
             self.kill()
-            await self._wait()
+            await self.wait()
 
     def kill(self) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def _wait(self) -> None:
+    async def wait(self) -> None:
         """Until it has ended and all its output is passed on."""
         assert self._process is not None
         assert self._output is not None

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import httpx2
@@ -16,6 +16,7 @@ import httpx2
 from gateway.settings import GatewaySettings
 from holdfast.children import Child, Plan, say
 from holdfast.embedded import prepare
+from holdfast.reload import ReloadedChild, Sources
 from shared.errors import HoldfastError
 from shared.settings import read_settings
 from worker.settings import WorkerSettings
@@ -49,17 +50,18 @@ def run(folder: Path) -> None:
         os.environ.setdefault(name, value)
     gateway, worker = read_settings(GatewaySettings), read_settings(WorkerSettings)
     patience_s = PATIENCE_SECONDS + max(gateway.gateway_grace_seconds, worker.grace_seconds)
-    asyncio.run(Dev(gateway.host, gateway.port, folder, patience_s).run())
+    asyncio.run(Dev(gateway.host, gateway.port, folder, patience_s, worker.modules).run())
 
 
 class Dev:
     """Everything that runs. The first signal stops it in order, the second one at once."""
 
-    def __init__(self, host: str, port: int, folder: Path, patience_s: float) -> None:
+    def __init__(self, host: str, port: int, folder: Path, patience_s: float, agents: list[str]) -> None:
         self._host = host
         self._port = port
         self._folder = folder
         self._patience_s = patience_s
+        self._agents = Sources(agents, Path.cwd())
         self._redis: Child | None = None
         self._others: list[Child] = []
         self._task: asyncio.Task[None] | None = None
@@ -96,14 +98,13 @@ class Dev:
         env = environment(self._port)
         if "HOLDFAST_REDIS_URL" not in env:
             env["HOLDFAST_REDIS_URL"] = await self._start_redis()
-        for name in ("gateway", "worker"):
-            # -P: a folder of the user's that is called `shared` must not stand in for ours.
-            child = Child(Plan(name, [sys.executable, "-P", "-m", name], env, Path.cwd()), say)
-            self._others.append(child)
+        worker = ReloadedChild(plan("worker", env), say, self._agents, self._patience_s)
+        self._others += [Child(plan("gateway", env), say), worker]
+        for child in self._others:
             await child.start()
         url = url_of(self._host, self._port)
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
-            await self._until(lambda: is_up(client))
+            await self._until(lambda: is_up(client, with_agents=not worker.waits))
         print(f"Holdfast is at {url}", flush=True)
 
     async def _start_redis(self) -> str:
@@ -117,7 +118,7 @@ class Dev:
     async def _until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         while not await condition():
             for child in self._children:
-                if child.ended:
+                if child.ended and not child.waits:
                     raise StartFailed(f"{child.name} {child.ended} before Holdfast was up: see {child.reasons}")
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -131,6 +132,11 @@ class Dev:
         await asyncio.gather(*(child.stop(self._patience_s) for child in self._others))
         if self._redis is not None:
             await self._redis.stop(self._patience_s)
+
+
+def plan(name: str, env: Mapping[str, str]) -> Plan:
+    # -P: a folder of the user's that is called `shared` must not stand in for ours.
+    return Plan(name, [sys.executable, "-P", "-m", name], env, Path.cwd())
 
 
 def environment(port: int) -> dict[str, str]:
@@ -158,11 +164,11 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-async def is_up(client: httpx2.AsyncClient) -> bool:
-    """Whether the gateway is ready and a worker offers something."""
+async def is_up(client: httpx2.AsyncClient, *, with_agents: bool) -> bool:
+    """Whether the gateway is ready and, where there is a worker, that offers something."""
     try:
         if (await client.get("/readyz")).status_code != 200:
             return False
-        return bool((await client.get("/v1/agents")).json().get("agents"))
+        return not with_agents or bool((await client.get("/v1/agents")).json().get("agents"))
     except httpx2.TransportError:
         return False

@@ -206,6 +206,100 @@ async def test_agents_of_the_working_folder_are_offered_and_its_folders_named_as
     assert text_of([json.loads(line) for line in sent.stdout.splitlines()]) == "hello"
 
 
+class Workshop:
+    """A `holdfast dev` with agents of one's own in a folder, whose files a test edits."""
+
+    def __init__(self, processes: Processes, folder: Path, agents: str) -> None:
+        self._processes = processes
+        self._folder = folder
+        self._agents = agents
+        self.port = free_port()
+
+    async def start(self) -> Process:
+        bound = {"HOLDFAST_PORT": str(self.port), "HOLDFAST_AGENTS": self._agents, "HOLDFAST_GRACE_SECONDS": "0"}
+        command = str(Path(sys.executable).parent / "holdfast")
+        self.dev = self._processes.start([command, "dev"], self._folder, **bound)
+        await self.dev.until_output("Holdfast is at")
+        return self.dev
+
+    def write(self, name: str, source: str) -> None:
+        path = self._folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
+
+    async def until_said(self, agent: str, text: str) -> None:
+        """Wait until the agent answers so."""
+        await until(lambda: self._said(agent) == text, describe=self.dev.describe)
+
+    def _said(self, agent: str) -> str:
+        sent = run("send", "x", "--agent", agent, "--url", f"http://127.0.0.1:{self.port}")
+        return text_of([json.loads(line) for line in sent.stdout.splitlines()])
+
+
+async def test_an_edited_agent_is_run_as_it_is_now(processes: Processes, tmp_path: Path) -> None:
+    shop = Workshop(processes, tmp_path, "my_agents,more.agents")
+    shop.write("words.py", "HELLO = 'hello'\n")
+    shop.write("my_agents.py", "import words\n" + GREET.replace("'hello'", "words.HELLO"))
+    shop.write("more/agents.py", GREET.replace("greet", "other"))
+    dev = await shop.start()
+    await shop.until_said("greet", "hello")
+    shop.write("words.py", "HELLO = 'good morning'\n")
+    await shop.until_said("greet", "good morning")
+    assert "worker starts again: words.py has changed" in dev.output()
+    shop.write("more/agents.py", GREET.replace("greet", "other").replace("hello", "good evening"))
+    await shop.until_said("other", "good evening")
+    assert "starting it again" not in dev.output()
+
+
+@pytest.mark.parametrize("broken_from_the_start", [True, False])
+async def test_an_agent_that_cannot_be_imported_is_one_line_until_it_is_mended(
+    processes: Processes, tmp_path: Path, broken_from_the_start: bool
+) -> None:
+    shop = Workshop(processes, tmp_path, "my_agents")
+    shop.write("my_agents.py", "def broken(:\n" if broken_from_the_start else GREET)
+    dev = await shop.start()
+    if not broken_from_the_start:
+        shop.write("my_agents.py", "def broken(:\n")
+    await dev.until_output("worker waits until that is mended")
+    line = "holdfast worker: HOLDFAST_AGENTS: my_agents cannot be imported: SyntaxError: invalid syntax"
+    assert dev.output().count("cannot be imported") == dev.output().count(line) == 1
+    assert "Traceback" not in dev.output()
+    shop.write("my_agents.py", GREET)
+    await shop.until_said("greet", "hello")
+    assert dev.output().count("cannot be imported") == 1
+    dev.terminate()
+    assert await dev.wait() == 0
+
+
+SLOW = """
+import asyncio
+from worker import Run, agent
+
+@agent
+async def slow(run: Run):
+    for number in range(EVENTS):
+        yield f"{number} "
+        await asyncio.sleep(0.02)
+"""
+
+
+async def test_a_job_that_runs_while_its_agent_is_edited_goes_on_in_the_new_one_without_a_strike(
+    processes: Processes, tmp_path: Path
+) -> None:
+    shop = Workshop(processes, tmp_path, "my_agents")
+    shop.write("my_agents.py", SLOW.replace("EVENTS", "100_000"))
+    await shop.start()
+    url = f"http://127.0.0.1:{shop.port}"
+    viewer = processes.start([*HOLDFAST, "send", "hi", "--agent", "slow", "--session", "s", "--url", url])
+    await viewer.until_output('"text":"5 "')
+    shop.write("my_agents.py", SLOW.replace("EVENTS", "7"))
+    assert await viewer.wait() == 0
+    events = [json.loads(line) for line in viewer.output().splitlines() if line.startswith("{")]
+    assert [event["attempt"] for event in events if event["type"] == "job.started"] == [1, 2]
+    last = events[[event.get("attempt") for event in events].index(2) :]
+    assert text_of(last) == "0 1 2 3 4 5 6 "
+
+
 def test_check_is_content_with_a_server_that_will_do(redis_server: Callable[..., RedisServer]) -> None:
     checked = run("check", HOLDFAST_REDIS_URL=redis_server(aof=True).url)
     assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,112 @@
+"""The worker of `holdfast dev`: begun anew when the files of the user's agents change."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from holdfast.children import Child, Plan
+
+# Files are looked at, not waited for: there are few, and folders that are mounted from elsewhere tell of no change.
+LOOK_SECONDS = 0.3
+# With this code a worker ends that cannot use its settings, one's own agents among them.
+CANNOT_START = 2
+
+Snapshot = dict[Path, int]
+
+
+class Sources:
+    """The Python files of these modules, whose names may have dots: of a package all, of a module what stands beside
+    it. They are found from `folder` first."""
+
+    def __init__(self, modules: Iterable[str], folder: Path) -> None:
+        self._tops = {name.partition(".")[0] for name in modules}
+        self._folder = folder
+        self._seen: Snapshot = {}
+
+    def mark(self) -> None:
+        """Remember how they are now."""
+        self._seen = self._look()
+
+    @property
+    def exist(self) -> bool:
+        return bool(self._look())
+
+    async def changed(self) -> Path:
+        """Wait until one of them is another than when they were marked, and until they are all written."""
+        before, now = self._seen, self._look()
+        while now in (self._seen, {}) or now != before:
+            await asyncio.sleep(LOOK_SECONDS)
+            before, now = now, self._look()
+        return min(path for path, _ in now.items() ^ self._seen.items())
+
+    def _look(self) -> Snapshot:
+        """When each file was last changed, in ns."""
+        found: Snapshot = {}
+        for path in {path for top in self._tops for path in _files(top, self._folder)}:
+            try:
+                found[path] = path.stat().st_mtime_ns
+            except OSError:  # gone meanwhile
+                continue
+        return found
+
+
+def _files(top: str, folder: Path) -> Iterator[Path]:
+    spec = _spec(top, folder)
+    if spec is None:
+        return
+    if spec.submodule_search_locations:
+        for place in spec.submodule_search_locations:
+            yield from Path(place).rglob("*.py")
+    elif spec.origin:
+        beside = Path(spec.origin).parent
+        yield from beside.glob("*.py")
+        for package in beside.glob("*/__init__.py"):
+            yield from package.parent.rglob("*.py")
+
+
+def _spec(top: str, folder: Path) -> ModuleSpec | None:
+    try:
+        return PathFinder.find_spec(top, [str(folder)]) or importlib.util.find_spec(top)
+    except ValueError:  # a module of this process that has none
+        return None
+
+
+class ReloadedChild(Child):
+    """A child that is stopped and started again when `sources` change, and not before when it cannot start as they are.
+
+    `patience_s` is how long it may take to stop."""
+
+    def __init__(self, plan: Plan, say: Callable[[str, str], None], sources: Sources, patience_s: float) -> None:
+        super().__init__(plan, say)
+        self._sources = sources
+        self._patience_s = patience_s
+
+    @property
+    def waits(self) -> bool:
+        """Whether it ended because the sources cannot be used as they are."""
+        return self.exit_code == CANNOT_START and self._sources.exist
+
+    async def start(self) -> None:
+        self._sources.mark()
+        await super().start()
+
+    async def until_due(self) -> None:
+        changed = asyncio.create_task(self._sources.changed())
+        ended = asyncio.create_task(self.wait())
+        try:
+            await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if self.waits and not changed.done():
+                self.say_of_it("waits until that is mended")
+                await changed
+            if changed.done():
+                self.say_of_it(f"starts again: {changed.result().name} has changed")
+                await self.stop(self._patience_s)
+            else:
+                await super().until_due()
+        finally:
+            changed.cancel()
+            ended.cancel()
