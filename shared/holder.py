@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import orjson
+
 from shared.conversation import fold
 from shared.errors import Fenced, HoldfastError, LogFull, LogGone
 from shared.event_log import EventLog
@@ -194,8 +196,10 @@ class Holder:
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
         """Append a question behind `after_seq`; its job waits until `answer` has one. Answers the newest seq.
 
-        Raises Fenced, LogBehind, LogGone, LogFull."""
-        call = self._ask(session_keys(session_id), (epoch, after_seq, event.job_id, question_id, event.body))
+        The `schema` in the event is kept for whoever checks the answer. Raises Fenced, LogBehind, LogGone, LogFull."""
+        schema = encode(orjson.loads(event.body).get("schema", {}))
+        fixed = (epoch, after_seq, event.job_id, question_id, event.body, schema)
+        call = self._ask(session_keys(session_id), fixed)
         reply = await _full(call)
         _raise_for(reply)
         return int(reply[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -67,6 +67,13 @@ class Intent:
 
     status: str
     holder: str | None
+
+
+class Question(NamedTuple):
+    """The question that a job waits for; `schema` is JSON."""
+
+    question_id: str
+    schema: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,12 @@ class Sessions:
     async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
         """Write that the job is to be cancelled, unless it has ended. Raises SessionUnknown, JobUnknown."""
         return _intent(await self._cancel(session_keys(session_id), (job_id, by)))
+
+    async def question(self, session_id: str, job_id: str) -> Question | None:
+        """The question that the job waits for, if it does."""
+        fields = [f"{job_id}:question", f"{job_id}:schema"]
+        question_id, schema = await self._redis.hmget(session_keys(session_id).jobs, fields)
+        return None if question_id is None else Question(question_id.decode(), schema or b"{}")
 
     async def answer(self, session_id: str, job_id: str, question_id: str | None, value: bytes) -> Answered:
         """Answer the question that the job waits for; None is whichever it is. `value` is JSON.

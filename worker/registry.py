@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, TypeVar, overload
 
 import structlog
+from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel
 
 from shared.errors import SettingsInvalid
@@ -104,7 +105,12 @@ def _agent(name: str | None, function: AgentFunction, input: Input | None, warm:
 def _schema(input: Input | None) -> Schema:
     if input is None:
         return CHAT_INPUT
-    return input.model_json_schema() if inspect.isclass(input) else input
+    schema = input.model_json_schema() if inspect.isclass(input) else input
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise SettingsInvalid(f"@agent input= is no JSON schema: {error.message}") from None
+    return schema
 
 
 class Registry(Mapping[str, Agent]):

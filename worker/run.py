@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
+from jsonschema import Draft202012Validator, SchemaError
+
 from shared.errors import EventInvalid, HoldfastError
 from shared.events import encode, encode_event
 from worker.journal import Journal
@@ -137,7 +139,9 @@ class Run:
         """Ask a person, and wait for the answer for as long as the deployment allows.
 
         The wait takes no slot of the worker and outlives it: the agent is then run again, gets the answer here, and
-        finds the steps that it had recorded done. `schema` is a JSON schema that the answer has to satisfy."""
+        finds the steps that it had recorded done. `schema` is a JSON schema that the answer has to satisfy. Raises
+        EventInvalid when it is none."""
+        _check_schema(schema or {})
         question = self._whole({"type": "question.asked", "prompt": prompt, "schema": schema or {}})
         question_id, value = await self._journal().ask(question)
         await self._put({"type": "question.answered", "question_id": question_id, "value": value})
@@ -372,6 +376,13 @@ def _check(event: dict[str, Any]) -> str:
             expected = "" if wanted is object else f" ({wanted.__name__})"
             raise EventInvalid(f"{kind} needs {name}{expected}")
     return kind
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise EventInvalid(f"question.asked needs a JSON schema: {error.message}") from None
 
 
 def _bounded(name: str, value: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gateway.dependencies import (
     State,
     authorize,
 )
-from gateway.routes.answer_body import encoded_value, parse_answer_body
+from gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
 from gateway.routes.answers import (
     AcceptedAnswer,
     AnsweredAnswer,
@@ -29,6 +29,7 @@ from gateway.routes.answers import (
     problems,
 )
 from gateway.routes.job_body import job_request, parse_job_body
+from gateway.schema import check
 from gateway.submission import ask_holder, hasten, session_for, submit
 from shared.sessions import Submitted
 
@@ -130,9 +131,20 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
 async def answer_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob, body: JsonBody) -> Response:
     """Answer the question that the agent asked. The first answer counts, a later one is 409."""
     answer = parse_answer_body(body)
-    answered = await state["sessions"].answer(session_id, job_id, answer.question_id, encoded_value(answer))
+    value = encoded_value(answer)
+    question_id = await _fitting(state, session_id, job_id, answer)
+    answered = await state["sessions"].answer(session_id, job_id, question_id, value)
     if answered.holder is None:
         await hasten(state["queue"].ready(session_id, job_id, answered.agent), job_id)
     else:
         await hasten(state["queue"].notify(answered.holder, session_id), job_id)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)
+
+
+async def _fitting(state: State, session_id: str, job_id: str, answer: AnswerBody) -> str | None:
+    """The question that is answered. Raises BodyInvalid when it is the one that waits, and wants another value."""
+    waiting = await state["sessions"].question(session_id, job_id)
+    if waiting is None or answer.question_id not in (None, waiting.question_id):
+        return answer.question_id
+    check(answer.value, waiting.schema, "value")
+    return waiting.question_id

@@ -1,7 +1,8 @@
 #!lua
 -- Append the question that an agent puts to a person, and let its job wait for the answer.
--- ARGV: epoch, seq that it follows, job, question, body. Answers {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
-local epoch, after, job, question, body = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+-- ARGV: epoch, seq that it follows, job, question, body, schema of the answer.
+-- Answers {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
+local epoch, after, job, question, body, schema = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local state = redis.call('HMGET', STATE, 'epoch', 'top')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
@@ -12,7 +13,7 @@ if seq == after then
     if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', 'question.asked') then return {'gone'} end
     redis.call('HSET', STATE, 'top', id)
     if redis.call('HEXISTS', JOURNAL, 'question:' .. question) == 0 then
-        job_set(job, 'status', 'waiting', 'question', question, 'asked_at', int(now_ms()))
+        job_set(job, 'status', 'waiting', 'question', question, 'schema', schema, 'asked_at', int(now_ms()))
     end
 end
 return {'ok', int(after + 1)}

@@ -50,7 +50,7 @@ end
 local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
     if usage ~= '' then job_set(job, 'usage', usage) end
-    redis.call('HDEL', JOBS, job .. ':open', job .. ':question', job .. ':asked_at')
+    redis.call('HDEL', JOBS, job .. ':open', job .. ':question', job .. ':schema', job .. ':asked_at')
     if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it is the head's, and nobody else ever ran
     redis.call('LREM', LINE, 0, job)
     for i = from, #messages do redis.call('RPUSH', MESSAGES, messages[i]) end

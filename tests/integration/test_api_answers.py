@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,11 +20,16 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         yield gateway
 
 
+async def ask(session: Session, attempt: Attempt, question: str = "q1", schema: dict[str, Any] | None = None) -> None:
+    body = json.dumps({"type": "question.asked", "schema": schema or {}}).encode()
+    after = await session.redis.xlen(session.keys.log)
+    await session.holder.ask("s", attempt.epoch, after, Event("question.asked", "j1", body), question)
+
+
 @pytest.fixture
 async def asked(session: Session) -> Attempt:
     attempt = await session.started()
-    event = Event("question.asked", "j1", b'{"type":"question.asked"}')
-    await session.holder.ask("s", attempt.epoch, 1, event, "q1")
+    await ask(session, attempt)
     return attempt
 
 
@@ -70,3 +76,70 @@ async def test_an_answer_that_cannot_be_used_is_refused(
 async def test_nothing_is_an_answer_too(gateway: Served, session: Session, asked: Attempt) -> None:
     assert (await answer(gateway, value=None)).status_code == 202
     assert (await session.holder.recorded("s")).answers == {"q1": b"null"}
+
+
+TRIP = {
+    "type": "object",
+    "required": ["city"],
+    "properties": {"city": {"enum": ["Rome", "Oslo"]}, "days": {"type": "integer", "minimum": 1}},
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "field", "detail"),
+    [
+        ({"type": "boolean"}, "yes", "value", "must be of type boolean"),
+        ({"enum": ["red", "green"]}, "blue", "value", 'must satisfy enum: ["red","green"]'),
+        (TRIP, {"days": 1}, "value", "city is required"),
+        (TRIP, {"city": "Bonn"}, "value.city", 'must satisfy enum: ["Rome","Oslo"]'),
+        (TRIP, {"city": "Rome", "days": 0}, "value.days", "must satisfy minimum: 1"),
+        ({"type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"type": "number"}}}, [1, "2"], "value.1",
+         "must be of type number"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("named", [{"question_id": "q1"}, {}])
+async def test_a_value_that_the_question_does_not_take_is_refused_by_field_and_the_question_waits_on(
+    gateway: Served, session: Session, named: dict[str, str],
+    schema: dict[str, Any], value: Any, field: str, detail: str,
+) -> None:  # fmt: skip
+    await ask(session, await session.started(), schema=schema)
+    refused = await answer(gateway, value=value, **named)
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (422, "invalid_request", field)
+    assert refused.json()["errors"] == [{"field": field, "detail": detail}]
+    assert (await session.sessions.job("s", "j1")).status == "waiting"
+
+
+async def test_every_field_of_an_answer_that_is_wrong_is_named(gateway: Served, session: Session) -> None:
+    await ask(session, await session.started(), schema=TRIP)
+    refused = await answer(gateway, value={"city": "Bonn", "days": "two"})
+    assert [error["field"] for error in refused.json()["errors"]] == ["value.city", "value.days"]
+
+
+async def test_a_value_that_the_question_takes_is_kept(gateway: Served, session: Session) -> None:
+    await ask(session, await session.started(), schema=TRIP)
+    assert (await answer(gateway, value={"city": "Rome", "days": 2})).status_code == 202
+    assert (await session.holder.recorded("s")).answers == {"q1": b'{"city":"Rome","days":2}'}
+
+
+async def test_an_answered_question_is_answered_whatever_the_value_while_the_next_one_waits(
+    gateway: Served, session: Session
+) -> None:
+    attempt = await session.started()
+    await ask(session, attempt, "q1", {"type": "string"})
+    await answer(gateway, value="yes")
+    await ask(session, attempt, "q2", {"type": "integer"})
+    assert (await answer(gateway, question_id="q1", value=5)).json()["code"] == "question_answered"
+    assert (await answer(gateway, question_id="q2", value="five")).status_code == 422
+    assert (await answer(gateway, value=5)).status_code == 202
+    assert (await session.holder.recorded("s")).answers == {"q1": b'"yes"', "q2": b"5"}
+
+
+async def test_a_schema_that_refers_elsewhere_is_not_fetched_and_refuses_nothing(
+    gateway: Served, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("urllib.request.urlopen", fetched)
+    await ask(session, await session.started(), schema={"$ref": "https://schema.example/one.json"})
+    assert (await answer(gateway, value=1)).status_code == 202

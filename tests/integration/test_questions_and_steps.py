@@ -11,8 +11,8 @@ from shared.holder import Attempt, Event, Refusal
 from tests.support.log import Session
 
 
-async def ask(session: Session, attempt: Attempt, after: int, question: str = "q1") -> int:
-    event = Event("question.asked", attempt.job_id, b'{"type":"question.asked"}')
+async def ask(session: Session, attempt: Attempt, after: int, question: str = "q1", schema: bytes = b"{}") -> int:
+    event = Event("question.asked", attempt.job_id, b'{"type":"question.asked","schema":%b}' % schema)
     return await session.holder.ask("s", attempt.epoch, after, event, question)
 
 
@@ -21,6 +21,34 @@ async def test_a_question_lets_its_job_wait_and_is_asked_once_though_the_reply_i
     assert [await ask(session, attempt, 1) for _ in range(3)] == [2, 2, 2]
     assert (await session.sessions.job("s", "j1")).status == "waiting"
     assert await session.redis.xlen(session.keys.log) == 2
+
+
+async def test_what_a_question_wants_is_known_until_it_is_answered_or_its_job_ends(session: Session) -> None:
+    attempt = await session.started()
+    assert await session.sessions.question("s", "j1") is None
+    await ask(session, attempt, 1, schema=b'{"type":"string","enum":[]}')
+    assert await session.sessions.question("s", "j1") == ("q1", b'{"type":"string","enum":[]}')
+    await session.sessions.answer("s", "j1", "q1", b'"yes"')
+    assert await session.sessions.question("s", "j1") is None
+    await ask(session, attempt, 2, "q2", schema=b'{"type":"integer"}')
+    assert await session.sessions.question("s", "j1") == ("q2", b'{"type":"integer"}')
+    await session.finish(attempt, 3)
+    assert await session.sessions.question("s", "j1") is None
+    assert not await session.redis.hexists(session.keys.jobs, "j1:schema")
+
+
+async def test_a_question_without_a_schema_takes_anything(session: Session) -> None:
+    attempt = await session.started()
+    event = Event("question.asked", "j1", b'{"type":"question.asked"}')
+    await session.holder.ask("s", attempt.epoch, 1, event, "q1")
+    assert await session.sessions.question("s", "j1") == ("q1", b"{}")
+
+
+async def test_a_question_that_is_asked_again_by_a_later_attempt_keeps_what_it_wants(session: Session) -> None:
+    attempt = await session.started()
+    await ask(session, attempt, 1, schema=b'{"type":"string"}')
+    await session.holder.release("s", attempt.epoch)
+    assert await session.sessions.question("s", "j1") == ("q1", b'{"type":"string"}')
 
 
 async def test_an_answer_reaches_the_holder_and_a_second_one_is_refused(session: Session) -> None:

@@ -260,6 +260,19 @@ async def test_a_tool_that_raises_is_shown_as_failed_and_raises_on(redis_url: st
     assert "tool.failed" in await client.kinds()
 
 
+async def test_a_question_whose_schema_is_none_fails_clearly_and_is_not_asked(redis_url: str, client: Client) -> None:
+    async def odd(run: Run) -> None:
+        await run.ask("How many?", {"type": "many"})
+
+    async with worker_on(redis_url, [odd]):
+        await client.offered("odd")
+        await client.post(agent="odd")
+        error = (await client.end())["error"]
+        assert error["code"] == "event_invalid"
+        assert error["message"].startswith("question.asked needs a JSON schema: 'many'")
+    assert "question.asked" not in await client.kinds()
+
+
 async def test_a_question_cannot_be_forged(redis_url: str, client: Client) -> None:
     async def forger(run: Run) -> None:
         await run.emit({"type": "question.asked", "question_id": "q", "prompt": "?", "schema": {}})

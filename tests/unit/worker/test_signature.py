@@ -57,8 +57,6 @@ async def result_of(function: Callable[..., Any], given: Any) -> Any:
 
 
 def test_a_function_of_the_run_alone_takes_a_chat() -> None:
-    async def plain(run: Run) -> None: ...
-
     assert offered(plain).schema == CHAT_INPUT
     assert offered(plain).function is plain
 
@@ -107,6 +105,7 @@ async def test_what_only_the_model_finds_wrong_fails_the_job_by_field() -> None:
     assert caught.value.code == "input_invalid"
 
 
+async def plain(run: Run) -> None: ...
 async def no_run() -> None: ...
 async def no_run_but(city: str) -> None: ...
 async def any_number(run: Run, *cities: str) -> None: ...
@@ -145,6 +144,11 @@ def test_hints_and_a_schema_of_ones_own_contradict_each_other() -> None:
 
     with pytest.raises(SettingsInvalid, match="planner: type hints or input=, not both"):
         agent(input=Trip)(planner)
+
+
+def test_a_schema_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsInvalid, match="input= is no JSON schema"):
+        agent(input={"type": "text"})(plain)
 
 
 def test_what_only_a_type_checker_knows_is_no_hindrance() -> None:
