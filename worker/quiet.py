@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-_OFF = {"HAYSTACK_TELEMETRY_ENABLED": "false", "OPENAI_AGENTS_DISABLE_TRACING": "true"}
+NO_TRACING = "OPENAI_AGENTS_DISABLE_TRACING"
+_OFF = {"HAYSTACK_TELEMETRY_ENABLED": "false", NO_TRACING: "true"}
 
 
 def quieten() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 from worker.adapters.failures import provider_failure
 from worker.adapters.speech import Speech, as_text, begin, current, plain
-from worker.agents.chat import MAX_RESULT_CHARS
 from worker.registry import AgentFunction, Input
 from worker.registry import agent as mark
 from worker.run import AgentError, Run
+
+# A result has to fit into the terminal event, however many bytes its characters take there.
+MAX_RESULT_CHARS = 32_000
 
 ToInput = Callable[[Run], Any]
 """Makes of a run what the framework's object is called with, where the default does not suit."""

@@ -17,12 +17,14 @@ from haystack import Pipeline
 from haystack.components.agents import Agent
 from haystack.dataclasses import ChatMessage, StreamingChunk, ToolCall, ToolCallDelta, ToolCallResult
 
-from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.adapter import ToInput, adapted, current_run
 from worker.adapters.rehearsal import warm
 from worker.adapters.speech import Speech, current
 from worker.agents.messages import Message, conversation
 from worker.registry import AgentFunction, Input
 from worker.run import Run
+
+__all__ = ["agent", "current_run", "nested"]
 
 Json = dict[str, Any]
 

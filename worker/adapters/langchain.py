@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Tool
 from langchain_core.runnables import Runnable
 from pydantic.errors import PydanticUserError
 
-from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.adapter import ToInput, adapted, current_run
 from worker.adapters.langchain_messages import (
     LAZY_MODULES,
     given_messages,
@@ -29,6 +29,8 @@ from worker.adapters.rehearsal import warm
 from worker.adapters.speech import Speech
 from worker.registry import AgentFunction, Input
 from worker.run import Run
+
+__all__ = ["agent", "current_run"]
 
 _NOT_HEARD = "nostream"  # as LangGraph has it
 
@@ -94,7 +96,7 @@ class _Listening:
 
     async def take(self, event: Event) -> None:
         self._root = self._root or event
-        if event["run_id"] == self._root["run_id"] and "chat_model" not in event["event"]:
+        if event["run_id"] == self._root["run_id"] and event["event"] != "on_custom_event":
             await self._whole(event)
         if _NOT_HEARD in event.get("tags", []):
             return
@@ -128,7 +130,6 @@ class _Listening:
 
     async def _message(self, speech: Speech, event: Event, message: AIMessage) -> None:
         self._a_model_spoke = True
-        self.output = message  # where the Runnable is nothing but a model
         await say_message(speech, event["run_id"], message)
         await say_usage(speech, message, event["metadata"].get("ls_model_name") or "")
 

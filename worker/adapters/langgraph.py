@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt, StreamMode
 
-from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.adapter import ToInput, adapted, current_run
 from worker.adapters.langchain_messages import (
     LAZY_MODULES,
     given_messages,
@@ -34,6 +34,8 @@ from worker.adapters.rehearsal import warm
 from worker.adapters.speech import Speech, as_text
 from worker.registry import AgentFunction, Input
 from worker.run import Run
+
+__all__ = ["agent", "current_run"]
 
 ToConfig = Callable[[Run], RunnableConfig]
 

@@ -9,19 +9,26 @@ carry the new agent's name. An agent that is another one's tool is heard, under 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
 from contextlib import suppress
 from typing import Any
 
-from agents import Agent, AgentToolStreamEvent, RunConfig, Runner, RunResultStreaming, StreamEvent
+from agents import Agent, AgentToolStreamEvent, RunConfig, Runner, RunResultStreaming, StreamEvent, set_tracing_disabled
 from agents.items import HandoffOutputItem, RunItem, ToolCallOutputItem
 
-from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.adapter import ToInput, adapted, current_run
 from worker.adapters.rehearsal import warm
 from worker.adapters.speech import Speech, as_text, current
 from worker.agents.messages import Message, conversation
+from worker.quiet import NO_TRACING
 from worker.registry import AgentFunction, Input
 from worker.run import Run
+
+__all__ = ["agent", "current_run", "nested"]
+
+# The SDK tells OpenAI of every run unless it is told not to; it may have been imported before the environment was.
+set_tracing_disabled(os.environ[NO_TRACING].lower() in {"1", "true"})
 
 MAX_TURNS = 10
 # How the SDK words the failure of a tool: the only trace that it leaves.

@@ -34,12 +34,14 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.adapter import ToInput, adapted, current_run
 from worker.adapters.rehearsal import warm
 from worker.adapters.speech import Speech, as_text, current
 from worker.agents.messages import Message, conversation
 from worker.registry import AgentFunction, Input
 from worker.run import Run
+
+__all__ = ["agent", "current_run", "nested"]
 
 Handler = Callable[[RunContext[Any], AsyncIterable[AgentStreamEvent]], Awaitable[None]]
 

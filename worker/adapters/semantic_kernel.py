@@ -30,12 +30,14 @@ from semantic_kernel.contents.streaming_reasoning_content import StreamingReason
 from semantic_kernel.contents.utils.author_role import AuthorRole
 from semantic_kernel.functions import KernelArguments
 
-from worker.adapters.adapter import ToInput, adapted
+from worker.adapters.adapter import ToInput, adapted, current_run
 from worker.adapters.rehearsal import warm
 from worker.adapters.speech import Speech, as_text, current
 from worker.agents.messages import Message, conversation
 from worker.registry import AgentFunction, Input
 from worker.run import Run
+
+__all__ = ["agent", "current_run", "nested"]
 
 # How the kernel words the failure of a function: the only trace that it leaves.
 _FAILED = "An error occurred while invoking the function "

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 
 import pytest
 
-from tests.support.aimock import Aimock, aimock_in, call, rounds
+from tests.support.aimock import Aimock, call, rounds
 from tests.support.frameworks import FRAMEWORKS
 from tests.support.process import Processes
 
@@ -45,12 +44,6 @@ modules, types = set(sys.modules), built()
 asyncio.run(registry[sys.argv[1]].function(a_run(Record())))
 print(sorted(set(sys.modules) - modules), sorted(built() - types))
 """
-
-
-@pytest.fixture(scope="module")
-def aimock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aimock]:
-    with aimock_in(tmp_path_factory.mktemp("aimock")) as running:
-        yield running
 
 
 async def test_a_worker_without_frameworks_imports_none(processes: Processes) -> None:

@@ -1,0 +1,139 @@
+"""What only LangGraph has: state, custom data, subgraphs, interrupts."""
+
+from __future__ import annotations
+
+import asyncio
+from operator import add
+from typing import Annotated, Any, TypedDict
+
+import httpx2
+from langchain_core.messages import AIMessage
+from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.config import get_stream_writer
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import interrupt
+
+from tests.support.aimock import Aimock, says
+from tests.support.record import Record, a_run
+from worker.adapters import langgraph
+
+
+class Report(TypedDict):
+    topic: str
+    parts: Annotated[list[str], add]
+
+
+async def test_what_a_node_puts_into_the_state_and_writes_is_for_the_page(record: Record) -> None:
+    async def plan(state: Report) -> dict[str, Any]:
+        write = get_stream_writer()
+        write(f"Planning {state['topic']}")
+        write({"done": 0.5})
+        return {"parts": ["beginning", "end"]}
+
+    graph = StateGraph(Report).add_node("plan", plan).add_edge(START, "plan").compile()
+    agent = langgraph.agent("planner", graph, to_input=lambda run: {"topic": run.input})
+
+    result = await agent(a_run(record, "bees"))
+
+    assert [event["message"] for event in record.of("status")] == ["Planning bees"]
+    assert [(event["name"], event["value"]) for event in record.of("data")] == [
+        ("custom", {"done": 0.5}),
+        ("parts", ["beginning", "end"]),
+    ]
+    assert result == {"output": {"topic": "bees", "parts": ["beginning", "end"]}}
+
+
+async def test_parallel_subgraphs_speak_under_their_names_and_each_text_is_whole(
+    aimock: Aimock, http: httpx2.AsyncClient, record: Record
+) -> None:
+    await aimock.answer(says("The sky is blue", to="sky", chunkSize=3), says("The sea is deep", to="sea", chunkSize=3))
+    model = ChatOpenAI(model="gpt-5.4-mini", http_async_client=http)
+
+    def about(thing: str) -> Any:
+        async def speak(state: MessagesState) -> dict[str, Any]:
+            return {"messages": [await model.ainvoke(thing)]}
+
+        return StateGraph(MessagesState).add_node("speak", speak).add_edge(START, "speak").compile()
+
+    graph = StateGraph(MessagesState)
+    for thing in ("sky", "sea"):
+        graph.add_node(thing, about(thing))
+        graph.add_edge(START, thing)
+
+    await langgraph.agent("both", graph.compile())(a_run(record))
+
+    texts = {thing: [event for event in record.of("text.delta") if event["agent"] == thing] for thing in ("sky", "sea")}
+    assert {thing: "".join(event["text"] for event in spoken) for thing, spoken in texts.items()} == {
+        "sky": "The sky is blue",
+        "sea": "The sea is deep",
+    }
+    assert {len({event["part"] for event in spoken}) for spoken in texts.values()} == {1}
+
+
+async def test_a_message_that_no_model_streamed_is_said_once(record: Record) -> None:
+    async def answer(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage("Known by heart")]}
+
+    async def repeat(state: MessagesState) -> dict[str, Any]:
+        return {"messages": state["messages"]}
+
+    graph = StateGraph(MessagesState).add_node("answer", answer).add_node("repeat", repeat)
+    graph.add_edge(START, "answer").add_edge("answer", "repeat")
+    history = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two"}]
+
+    result = await langgraph.agent("heart", graph.compile())(a_run(record, history=history))
+
+    assert record.joined("text.delta") == "Known by heart"
+    assert result == {"text": "Known by heart"}
+
+
+async def test_an_interrupt_asks_a_person_and_the_graph_goes_on_with_the_answer(
+    record: Record, monkeypatch: Any
+) -> None:
+    async def order(state: Report) -> dict[str, Any]:
+        return {"parts": [interrupt({"really": state["topic"]})]}
+
+    graph = StateGraph(Report).add_node("order", order).add_edge(START, "order").compile(checkpointer=InMemorySaver())
+    asked: list[str] = []
+
+    async def ask(prompt: str) -> str:
+        asked.append(prompt)
+        return "yes"
+
+    run = a_run(record, "bees")
+    monkeypatch.setattr(run, "ask", ask)
+    result = await langgraph.agent("buyer", graph, to_input=lambda run: {"topic": run.input})(run)
+
+    assert asked == ['{"really":"bees"}']
+    assert result == {"output": {"topic": "bees", "parts": ["yes"]}}
+
+
+async def test_two_jobs_of_a_session_share_no_checkpoint(aimock: Aimock, record: Record) -> None:
+    """Their history is Holdfast's; the checkpointer would add it a second time."""
+    heard: list[int] = []
+
+    async def answer(state: MessagesState) -> dict[str, Any]:
+        heard.append(len(state["messages"]))
+        return {"messages": [AIMessage("ok")]}
+
+    graph = StateGraph(MessagesState).add_node("answer", answer).add_edge(START, "answer")
+    agent = langgraph.agent("counting", graph.compile(checkpointer=InMemorySaver()))
+    second = a_run(record, history=[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ok"}])
+    second.job_id = "j2"
+
+    await agent(a_run(record))
+    await agent(second)
+
+    assert heard == [1, 3]
+
+
+async def test_a_tool_deep_in_a_graph_finds_the_run(record: Record) -> None:
+    async def work(state: Report) -> dict[str, Any]:
+        await asyncio.create_task(langgraph.current_run().status("working"))
+        return {"parts": []}
+
+    graph = StateGraph(Report).add_node("work", work).add_edge(START, "work").compile()
+    await langgraph.agent("deep", graph, to_input=lambda run: {"topic": ""})(a_run(record))
+
+    assert [event["message"] for event in record.of("status")] == ["working"]

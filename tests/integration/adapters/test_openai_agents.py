@@ -1,0 +1,138 @@
+"""What only the OpenAI Agents SDK has: handoffs, agents as tools, structured output."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    RunContextWrapper,
+    function_tool,
+)
+from agents.tracing import get_trace_provider
+from openai import AsyncOpenAI
+from pydantic import BaseModel
+
+from tests.support.aimock import Aimock, call, rounds, says
+from tests.support.record import Record, a_run
+from worker import Run
+from worker.adapters import openai_agents
+
+
+@pytest.fixture
+def model(aimock: Aimock, http: httpx2.AsyncClient) -> OpenAIResponsesModel:
+    return OpenAIResponsesModel("gpt-5.4-mini", AsyncOpenAI(http_client=http))
+
+
+async def test_after_a_handoff_events_carry_the_new_agent_s_name(
+    aimock: Aimock, model: OpenAIResponsesModel, record: Record
+) -> None:
+    await aimock.answer(*rounds("hi", {"toolCalls": [call("call_1", "transfer_to_expert")]}, {"content": "I know"}))
+    expert = Agent(name="Expert", model=model)
+    boss = Agent(name="Boss", model=model, handoffs=[expert])
+
+    assert await openai_agents.agent("boss", boss)(a_run(record)) == {"text": "I know"}
+
+    [said] = record.of("text.delta")
+    assert (said["agent"], said["text"]) == ("Expert", "I know")
+    [called], [result] = record.of("tool.called"), record.of("tool.result")
+    assert (called["name"], called["call_id"]) == ("transfer_to_expert", result["call_id"])
+
+
+async def test_an_agent_that_is_a_tool_speaks_under_its_name(
+    aimock: Aimock, model: OpenAIResponsesModel, record: Record
+) -> None:
+    await aimock.answer(
+        *rounds("hi", {"toolCalls": [call("call_1", "expert", input="dig")]}, {"content": "In short"}),
+        says("Facts and more", to="dig", chunkSize=5),
+    )
+    expert = Agent(name="Expert", model=model).as_tool("expert", "Knows", on_stream=openai_agents.nested)
+
+    await openai_agents.agent("boss", Agent(name="Boss", model=model, tools=[expert]))(a_run(record))
+
+    assert [(event.get("agent"), event["text"]) for event in record.of("text.delta")] == [
+        ("Expert", "Facts"),
+        ("Expert", " and "),
+        ("Expert", "more"),
+        (None, "In short"),
+    ]
+    assert [event["result"] for event in record.of("tool.result")] == ["Facts and more"]
+
+
+async def test_reasoning_is_kept_apart_from_text(aimock: Aimock, model: OpenAIResponsesModel, record: Record) -> None:
+    response = {"content": "Blue", "reasoning": "The sky is asked for"}
+    await aimock.answer({"match": {"userMessage": "hi"}, "response": response, "chunkSize": 5})
+
+    await openai_agents.agent("thinker", Agent(name="Thinker", model=model))(a_run(record))
+
+    assert record.joined("reasoning.delta") == "The sky is asked for"
+    assert record.joined("text.delta") == "Blue"
+
+
+async def test_chat_completions_stream_as_responses_do(
+    aimock: Aimock, http: httpx2.AsyncClient, record: Record
+) -> None:
+    turn = {"content": "Let me see", "toolCalls": [call("call_1", "look", at="sky")]}
+    await aimock.answer(*rounds("hi", turn, {"content": "Blue"}, chunkSize=4))
+    model = OpenAIChatCompletionsModel("gpt-5.4-mini", AsyncOpenAI(http_client=http))
+
+    @function_tool
+    async def look(context: RunContextWrapper[Run], at: str) -> str:
+        """Look somewhere."""
+        await context.context.status(f"Looking at the {at}")
+        return "blue"
+
+    settings = ModelSettings(include_usage=True)
+    agent = Agent(name="Looker", model=model, model_settings=settings, tools=[look])
+    await openai_agents.agent("looker", agent)(a_run(record))
+
+    assert [kind for kind in record.kinds() if kind != "usage"] == [
+        *("text.delta", "tool.started", "tool.arguments.delta", "tool.called", "status", "tool.result", "text.delta")
+    ]
+    assert record.joined("tool.arguments.delta", "delta") == '{"at":"sky"}'
+    assert {event["part"] for event in record.of("text.delta")} == {0, 1}
+
+
+async def test_structured_output_is_the_result(aimock: Aimock, model: OpenAIResponsesModel, record: Record) -> None:
+    class Weather(BaseModel):
+        celsius: int
+
+    await aimock.answer(says('{"celsius": 18}', to="hi"))
+    agent: Agent[Any] = Agent(name="Weather", model=model, output_type=Weather)
+
+    assert await openai_agents.agent("weather", agent)(a_run(record)) == {"output": {"celsius": 18}}
+
+
+async def test_a_job_that_is_cancelled_ends_the_run_within(
+    aimock: Aimock, model: OpenAIResponsesModel, record: Record
+) -> None:
+    await aimock.answer(*rounds("hi", {"toolCalls": [call("call_1", "wait")]}, {"content": "never"}))
+    waiting, ended = asyncio.Event(), asyncio.Event()
+
+    @function_tool
+    async def wait() -> None:
+        """Wait for ever."""
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    agent = Agent(name="Waiter", model=model, tools=[wait])
+    job = asyncio.create_task(openai_agents.agent("waiter", agent)(a_run(record)))
+    await asyncio.wait_for(waiting.wait(), 30)
+    job.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    await asyncio.wait_for(ended.wait(), 30)
+
+
+def test_nothing_is_traced_to_the_makers_of_the_sdk() -> None:
+    assert get_trace_provider().create_trace("a run").export() is None
