@@ -7,24 +7,21 @@ import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-
-import structlog
 
 from shared.errors import SettingsInvalid
 from shared.settings import read_settings
 from shared.telemetry import configure
+from worker.agents.chat import chat_agents
+from worker.agents.models import known_models
 from worker.arq_worker import HoldfastWorker
 from worker.quiet import quieten
 from worker.redaction import keep_out_of_log_lines, without_keys
-from worker.registry import Registry
+from worker.registry import Agent, Registry
 from worker.settings import WorkerSettings
 
-# The agents on LLM SDKs, and the variable without which the SDK can do nothing.
-SDK_AGENTS = {"worker.agents.openai": "OPENAI_API_KEY", "worker.agents.anthropic": "ANTHROPIC_API_KEY"}
 LEFTOVER_SECONDS = 1.0
-
-log = structlog.get_logger()
 
 
 def main() -> None:
@@ -34,7 +31,7 @@ def main() -> None:
         configure(as_json=settings.log_as_json, process="worker")
         keep_out_of_log_lines()
         quieten()
-        registry = Registry([*Registry.load(modules(settings)).values(), *Registry.installed().values()])
+        registry = Registry(_agents(settings))
     except SettingsInvalid as error:
         sys.stderr.write(f"holdfast worker: {without_keys(str(error), opaque=False)}\n")
         sys.exit(2)
@@ -49,14 +46,15 @@ def modules(settings: WorkerSettings) -> list[str]:
         # One's own agents stand in the folder where the worker is started; ours must be found before its others.
         sys.path.append(here)
     scripted = ["worker.agents.scripted"] if settings.scripted_agent else []
-    return ["worker.agents.demo", *scripted, *_sdk_agents(), *settings.modules]
+    return ["worker.agents.demo", *scripted, *settings.modules]
 
 
-def _sdk_agents() -> list[str]:
-    for module, variable in SDK_AGENTS.items():
-        if not os.environ.get(variable):
-            log.info("agent not offered", agent=module.rpartition(".")[2], why=f"{variable} is not set")
-    return [module for module, variable in SDK_AGENTS.items() if os.environ.get(variable)]
+def _agents(settings: WorkerSettings) -> Iterator[Agent]:
+    """All that this worker offers. Raises SettingsInvalid."""
+    models = known_models(settings.models)
+    yield from Registry.load(modules(settings)).values()
+    yield from Registry.installed().values()
+    yield from chat_agents(models)
 
 
 def _run(settings: WorkerSettings, registry: Registry) -> None:

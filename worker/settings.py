@@ -12,6 +12,7 @@ class WorkerSettings(CommonSettings):
 
     agents: str = ""
     scripted_agent: bool = False
+    models: str = ""
     max_jobs: int = Field(100, ge=1, le=100_000)
     grace_seconds: float = Field(20, ge=0, le=86_400)
     batch_ms: float = Field(20, ge=0, le=1000)

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from anthropic import AsyncAnthropic
-from openai import AsyncOpenAI
 
 from tests.support.aimock import Aimock, aimock_in, call, rounds, says
 from tests.support.ports import free_port
 from tests.support.provider_relay import Cut, End, OnFrame, Pace, Relay, pass_on, relayed
 from tests.support.record import Record, a_run
-from worker.agents.anthropic import anthropic_agent
-from worker.agents.openai import openai_agent
+from worker.agents import retries
+from worker.agents.chat import chat_agent
+from worker.agents.models import known_models
 from worker.run import AgentError, Run
 from worker.tools import tool
 
 KEY = "a-key-that-must-never-be-seen"
-AGENTS: dict[str, Callable[[Run], Awaitable[dict[str, Any]]]] = {"openai": openai_agent, "anthropic": anthropic_agent}
+MODELS = known_models()
+AGENTS = {name: chat_agent(model, MODELS) for name, model in MODELS.items()}
 EMOJI = "Grüße 👩‍🚀🚀 an alle 🌍!"
 
 
@@ -57,7 +57,8 @@ class Provider:
         self.patch.setenv("ANTHROPIC_API_KEY", KEY)
 
     async def run(self, record: Record, input: Any = "hi", **given: Any) -> dict[str, Any]:
-        return await AGENTS[self.name](a_run(record, input, **given))
+        result: dict[str, Any] = await AGENTS[self.name](a_run(record, input, **given))
+        return result
 
     async def fails(self, record: Record, **options: Any) -> AgentError:
         with pytest.raises(AgentError) as raised:
@@ -77,10 +78,9 @@ def record() -> Record:
 
 
 @pytest.fixture
-def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDKs wait between their tries, which tests need not."""
-    for client in (AsyncOpenAI, AsyncAnthropic):
-        monkeypatch.setattr(client, "_calculate_retry_timeout", lambda *_: 0)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two tries there is a wait, which tests need not."""
+    monkeypatch.setattr(retries, "_wait_s", lambda *_: 0)
 
 
 class TestSpeaking:
@@ -315,7 +315,7 @@ class TestFailing:
         ],
     )
     async def test_a_refusal_is_named(
-        self, provider: Provider, record: Record, status: int, kind: str, code: str, retryable: bool, no_retries: None
+        self, provider: Provider, record: Record, status: int, kind: str, code: str, retryable: bool, no_waits: None
     ) -> None:
         error = {"message": f"No, {KEY}, or Bearer abc123", "type": kind}
         refusal = {"match": {"userMessage": "hi"}, "response": {"error": error, "status": status}}
@@ -325,9 +325,11 @@ class TestFailing:
 
         assert (failure.code, failure.retryable) == (code, retryable)
         assert f"answered {status} ({kind}): No, [removed], or [removed]" in failure.message
-        assert record.events == []
+        assert [event["message"] for event in record.events] == (
+            [f"{failure.message}. Try {number} of 3 follows in 0.0 s" for number in (2, 3)] if retryable else []
+        )
 
-    async def test_a_passing_refusal_is_tried_again_by_the_sdk(self, provider: Provider, record: Record) -> None:
+    async def test_a_passing_refusal_is_tried_again(self, provider: Provider, record: Record, no_waits: None) -> None:
         busy = {"error": {"message": "Busy", "type": "rate_limit_error"}, "status": 429}
         match = {"userMessage": "hi"}
         await provider.aimock.answer(
@@ -369,7 +371,7 @@ class TestFailing:
             failure = await provider.fails(record, tools=["explode"])
 
         assert failure.code == "provider_stream_cut"
-        assert record.kinds() == ["tool.started", "tool.arguments.delta"]
+        assert record.kinds() == ["tool.started", "tool.arguments.delta", "tool.failed"]
 
     async def test_a_silent_provider_is_given_up_on(self, provider: Provider, record: Record) -> None:
         await provider.aimock.answer(says("abcdef", to="hi", chunkSize=1))
@@ -421,7 +423,7 @@ class TestFailing:
         assert "broke off in the middle of its answer (overloaded_error): Overloaded" in failure.message
         assert record.joined("text.delta") == "a"
 
-    async def test_an_unreachable_provider_is_named(self, provider: Provider, record: Record, no_retries: None) -> None:
+    async def test_an_unreachable_provider_is_named(self, provider: Provider, record: Record, no_waits: None) -> None:
         provider.at(f"http://127.0.0.1:{free_port()}")
 
         failure = await provider.fails(record)
@@ -461,7 +463,7 @@ class TestFailing:
         assert named in failure.message
 
     async def test_the_key_reaches_no_log_line_and_no_event(
-        self, provider: Provider, record: Record, caplog: pytest.LogCaptureFixture, no_retries: None
+        self, provider: Provider, record: Record, caplog: pytest.LogCaptureFixture, no_waits: None
     ) -> None:
         caplog.set_level(logging.DEBUG)
         await provider.aimock.answer(says("abcdef", to="hi"))

@@ -12,9 +12,12 @@ from tests.support.aimock import Aimock, aimock_in, call, rounds, says
 from tests.support.process import Processes
 from tests.support.provider_relay import relayed
 from tests.support.record import Record, a_run
-from worker.agents.anthropic import anthropic_agent
-from worker.agents.openai import OpenAIOptions, _client, _request, openai_agent
+from worker.agents.chat import chat_agent
+from worker.agents.models import known_models
+from worker.agents.openai import OpenAIOptions, _client, _request
 
+MODELS = known_models()
+openai_agent, anthropic_agent = (chat_agent(MODELS[name], MODELS) for name in ("openai", "anthropic"))
 CALCULATING = {"toolCalls": [call("call_1", "calculator", expression="6 * 7")]}
 
 
@@ -146,17 +149,19 @@ class TestOpenAI:
     ) -> None:
         monkeypatch.setenv("OPENAI_BASE_URL", f"https://{host}/v1")
         options = OpenAIOptions(max_tokens=5)
-        async with _client(options) as client:
-            assert _request(client, options, {})[limit] == 5
+        async with _client(MODELS["openai"], "not-a-key", options) as client:
+            assert _request(client, MODELS["openai"], options, {})[limit] == 5
 
 
 FIRST_JOB = """
-import asyncio, importlib, sys
+import asyncio, sys
 from tests.support.record import Record, a_run
-agents = [importlib.import_module(f"worker.agents.{name}") for name in ("openai", "anthropic")]
+from worker.agents.chat import chat_agents
+from worker.agents.models import known_models
+agents = list(chat_agents(known_models()))
 before = set(sys.modules)
-for agent in (agents[0].openai_agent, agents[1].anthropic_agent):
-    asyncio.run(agent(a_run(Record(), tools=["clock"])))
+for agent in agents:
+    asyncio.run(agent.function(a_run(Record(), tools=["clock"])))
 late = sorted(set(sys.modules) - before)
 print([name for name in late if name.partition(".")[0] in ("openai", "anthropic", "httpx2")])
 """

@@ -1,4 +1,4 @@
-"""The `anthropic` agent: a chat with tools over the Messages API.
+"""How to talk with Anthropic: a chat with tools over the Messages API.
 
 It reads the raw events of `create(stream=True)`: `messages.stream()` adds derived ones, which say each token twice.
 """
@@ -6,33 +6,34 @@ It reads the raw events of `create(stream=True)`: `messages.stream()` adds deriv
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Annotated, Any, Literal
 
 import httpx2
 from anthropic import (
-    AnthropicError,
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     AsyncAnthropic,
     AsyncStream,
-    CredentialsError,
     DefaultAsyncHttpxClient,
 )
 from anthropic.resources.messages import AsyncMessages  # noqa: F401  # else the SDK imports it amid the first job
+from anthropic.types import Message as WholeMessage
 from anthropic.types import MessageDeltaUsage, RawContentBlockDelta, RawMessageStreamEvent, Usage
 from pydantic import Field
 
-from worker.agents.chat import LENGTH, REFUSAL, STOP, Turn, chat
+from shared.events import encode
 from worker.agents.connection import timeouts, tls
-from worker.agents.messages import Message, conversation
-from worker.agents.options import ChatOptions, chosen_tools, parse_options
-from worker.agents.provider_errors import Provider
+from worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from worker.agents.messages import SYSTEM, Message
+from worker.agents.models import Model
+from worker.agents.options import ChatOptions
+from worker.agents.provider_errors import Provider, ProviderFailure
+from worker.agents.retries import asked_to_wait_s
 from worker.agents.tool_calls import Answer, ToolCalls
 from worker.agents.voice import Voice
-from worker.registry import agent
 from worker.run import Run
 from worker.tools import Tool
 
@@ -44,104 +45,114 @@ _FINISH = {
     "model_context_window_exceeded": LENGTH,
     "refusal": REFUSAL,
 }
-_SYSTEM = ("system", "developer")
 _NOT_IN_A_CALL_ID = re.compile(r"[^A-Za-z0-9_-]")
 
 Json = dict[str, Any]
 
 
 class AnthropicOptions(ChatOptions):
-    """The options of the `anthropic` agent. `thinking` is a budget in tokens, or left to the model."""
+    """The options of a model of Anthropic. `thinking` is a budget in tokens, or left to the model."""
 
-    model: str = Field("claude-sonnet-5", min_length=1, max_length=200)
     max_tokens: int = Field(8192, ge=1)
     temperature: float | None = Field(None, ge=0, le=1)
     thinking: Annotated[int, Field(ge=1024)] | Literal["adaptive", "disabled"] | None = None
 
 
-@agent("anthropic")
-async def anthropic_agent(run: Run) -> Json:
-    """Chat with a model of Anthropic."""
-    options = parse_options(AnthropicOptions, run.options)
-    tools, messages = chosen_tools(options), conversation(run)
-    async with _client(options) as client:
-        return await chat(run, _Messages(run, client, options, tools, messages), tools, options.max_steps)
+@asynccontextmanager
+async def _converse(
+    run: Run, voice: Voice, model: Model, key: str, options: AnthropicOptions, tools: dict[str, Tool]
+) -> AsyncIterator[Conversation]:
+    async with _client(model, key, options) as client:
+        yield _Messages(run, voice, client, model, options, tools)
 
 
-def _client(options: AnthropicOptions) -> AsyncAnthropic:
-    """A client of the job's own, so that a cancelled job closes its connection. Raises AgentError without a key."""
-    no_key = Provider("Anthropic").no_key("ANTHROPIC_API_KEY")
-    try:
-        http_client = DefaultAsyncHttpxClient(verify=tls())
-        client = AsyncAnthropic(timeout=timeouts(options.idle_timeout_s), http_client=http_client)
-    except AnthropicError:
-        raise no_key from None
-    if not (client.api_key or client.auth_token or client.credentials):
-        raise no_key
-    return client
+def _client(model: Model, key: str, options: AnthropicOptions) -> AsyncAnthropic:
+    """A client of the job's own, so that a cancelled job closes its connection."""
+    http_client = DefaultAsyncHttpxClient(verify=tls())
+    timeout = timeouts(options.idle_timeout_s)
+    return AsyncAnthropic(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
 class _Messages:
-    """A chat over the Messages API; the request grows by what is said."""
+    """A chat over the Messages API. It remembers what was said since `before`, in the shape that goes back."""
 
     def __init__(
         self,
         run: Run,
+        voice: Voice,
         client: AsyncAnthropic,
+        model: Model,
         options: AnthropicOptions,
         tools: dict[str, Tool],
-        messages: list[Message],
     ) -> None:
         self._run = run
+        self._voice = voice
         self._client = client
         self._options = options
-        self._provider = Provider("Anthropic", [client.api_key, client.auth_token])
-        self._voice = Voice(run)
-        self._request = _request(options, tools, messages)
-        self._messages: Any = _conversation(messages)
+        self._model = model
+        self._tools = tools
+        self._provider = Provider(model.title, [client.api_key])
+        self._said: list[Json] = []
 
-    async def turn(self) -> Turn:
-        answer = _Answer(self._run, self._voice)
-        async with aclosing(self._events()) as events:
-            async for event in events:
-                await self._take(answer, event)
+    async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
+        self._voice.begin()
+        answer = _Answer(self._voice)
+        asked = _request(self._model, self._options, self._tools, before)
+        asked["messages"] = [*_conversation(before), *self._said]
+        if streamed:
+            await self._listen(answer, asked)
+        else:
+            await self._take(answer.add_whole(await self._whole(asked)))
         if not answer.ended:
             raise self._provider.cut()
-        await self._run.usage(answer.input_tokens, answer.output_tokens, answer.model or self._options.model)
-        self._messages.append(answer.message())
+        await self._run.usage(answer.input_tokens, answer.output_tokens, answer.model or self._model.model)
+        self._said.append(answer.message())
         return Turn(answer.text, answer.calls.calls, answer.finish)
 
     def add(self, answers: list[Answer]) -> None:
         results = [_tool_result(answer.call_id, answer.content, failed=answer.failed) for answer in answers]
-        self._messages.append({"role": "user", "content": results})
+        self._said.append({"role": "user", "content": results})
 
-    async def _take(self, answer: _Answer, event: RawMessageStreamEvent) -> None:
+    async def _listen(self, answer: _Answer, asked: Json) -> None:
+        async with aclosing(self._events(asked)) as events:
+            async for event in events:
+                await self._take(answer.add(event))
+
+    async def _take(self, adding: Coroutine[Any, Any, None]) -> None:
         try:
-            await answer.add(event)
+            await adding
         except (AttributeError, TypeError, LookupError) as error:  # the SDK checks no shapes
             raise self._provider.garbled() from error
 
-    async def _events(self) -> AsyncGenerator[RawMessageStreamEvent, None]:
-        """The events of one answer. Raises AgentError for whatever goes wrong with the provider."""
-        stream: AsyncStream[RawMessageStreamEvent] | None = None
-        try:
-            stream = await self._client.messages.create(messages=self._messages, stream=True, **self._request)
+    async def _events(self, asked: Json) -> AsyncGenerator[RawMessageStreamEvent, None]:
+        """The events of one answer. Raises ProviderFailure for whatever goes wrong with the provider."""
+        with self._named(self._provider.unreachable):
+            stream: AsyncStream[RawMessageStreamEvent] = await self._client.messages.create(stream=True, **asked)
+        with self._named(self._provider.cut, begun=True):
             async with stream:
                 async for event in stream:
                     yield event
+
+    async def _whole(self, asked: Json) -> WholeMessage:
+        """An answer that does not stream."""
+        with self._named(self._provider.unreachable):
+            message: WholeMessage = await self._client.messages.create(stream=False, **asked)
+            return message
+
+    @contextmanager
+    def _named(self, dropped: Callable[[], ProviderFailure], *, begun: bool = False) -> Iterator[None]:
+        """Make a ProviderFailure of whatever goes wrong with the provider; `dropped` is that of a lost connection."""
+        try:
+            yield
         except (APITimeoutError, httpx2.TimeoutException):
             raise self._provider.silent(self._options.idle_timeout_s) from None
         except (APIConnectionError, httpx2.RequestError):  # the SDK lets httpx2's own errors out of a stream
-            raise (self._provider.unreachable() if stream is None else self._provider.cut()) from None
+            raise dropped() from None
         except APIStatusError as error:
-            refused = stream is None
-            raise (
-                self._provider.refused(error.status_code, error.body)
-                if refused
-                else self._provider.broke_off(error.body)
-            ) from None
-        except CredentialsError:
-            raise self._provider.no_key("ANTHROPIC_API_KEY") from None
+            if begun:
+                raise self._provider.broke_off(error.body) from None
+            wait_s = asked_to_wait_s(error.response.headers)
+            raise self._provider.refused(error.status_code, error.body, wait_s) from None
         except (ValueError, RecursionError):
             raise self._provider.garbled() from None
 
@@ -149,10 +160,10 @@ class _Messages:
 class _Answer:
     """One answer, put together from its events and emitted as it grows."""
 
-    def __init__(self, run: Run, voice: Voice) -> None:
+    def __init__(self, voice: Voice) -> None:
         self._voice = voice
         self._blocks: dict[int, Json] = {}
-        self.calls = ToolCalls(run)
+        self.calls = ToolCalls(voice)
         self.finish = STOP
         self.ended = False
         self.model = ""
@@ -173,10 +184,37 @@ class _Answer:
             case "content_block_delta":
                 await self._grow(event.index, self._blocks[event.index], event.delta)
             case "message_delta":
-                self.finish = _FINISH.get(event.delta.stop_reason or "", event.delta.stop_reason or STOP)
+                self._finish(event.delta.stop_reason)
                 self._count(event.usage)
             case "message_stop":
                 self.ended = True
+
+    async def add_whole(self, message: WholeMessage) -> None:
+        """Take the whole answer at once."""
+        self.model = message.model
+        self._count(message.usage)
+        for index, block in enumerate(message.content):
+            await self._add_block(index, block.to_dict())
+        self._finish(message.stop_reason)
+        self.ended = True
+
+    async def _add_block(self, index: int, block: Json) -> None:
+        """Take a whole block, as if it had grown."""
+        match block["type"]:
+            case "text":
+                await self._start(index, block | {"text": ""})
+                self._blocks[index]["text"] = await self._voice.text(block["text"])
+            case "thinking":
+                await self._start(index, block)
+                await self._voice.reasoning(block["thinking"])
+            case "tool_use":
+                await self._start(index, block)
+                await self.calls.add(index, "", "", encode(block["input"]).decode())
+            case _:
+                await self._start(index, block)
+
+    def _finish(self, reason: str | None) -> None:
+        self.finish = _FINISH.get(reason or "", reason or STOP)
 
     async def _start(self, index: int, block: Json) -> None:
         self._voice.pause()
@@ -211,9 +249,9 @@ def _with_arguments(block: Json, arguments: dict[str, Json]) -> Json:
     return _tool_use(block["id"], block["name"], arguments[block["id"]]) if block["type"] == "tool_use" else block
 
 
-def _request(options: AnthropicOptions, tools: dict[str, Tool], messages: list[Message]) -> Json:
-    """What every request of the job has, messages aside."""
-    system = [options.system or "", *(message.content for message in messages if message.role in _SYSTEM)]
+def _request(model: Model, options: AnthropicOptions, tools: dict[str, Tool], before: list[Message]) -> Json:
+    """What a request has, messages aside."""
+    system = [options.system or "", *(message.content for message in before if message.role in SYSTEM)]
     wanted = {
         "system": "\n\n".join(filter(None, system)) or None,
         "extra_body": _sampling(options.temperature),
@@ -221,7 +259,7 @@ def _request(options: AnthropicOptions, tools: dict[str, Tool], messages: list[M
         "tools": [_described(tool) for tool in tools.values()] or None,
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
-    return {"model": options.model, "max_tokens": options.max_tokens, **asked}
+    return {"model": model.model, "max_tokens": options.max_tokens, **asked}
 
 
 def _sampling(temperature: float | None) -> Json | None:
@@ -248,7 +286,7 @@ def _conversation(messages: list[Message]) -> list[Json]:
     """What was said, with the neighbours of one role in one message: so all results of a turn stand together."""
     said: list[Json] = []
     for message in messages:
-        if message.role in _SYSTEM:
+        if message.role in SYSTEM:
             continue
         role, blocks = _blocks(message)
         if not said or said[-1]["role"] != role:
@@ -277,3 +315,6 @@ def _tool_result(call_id: str, content: str, *, failed: bool = False) -> Json:
 def _allowed(call_id: str) -> str:
     """The id without what Anthropic refuses: a call of an earlier job may be another provider's."""
     return _NOT_IN_A_CALL_ID.sub("_", call_id)
+
+
+DIALECT = Dialect(AnthropicOptions, _converse)

@@ -1,55 +1,70 @@
-"""The tool loop that the agents of all providers share: the model's turn, its tools, the model's next turn."""
+"""The chat agents: a model's turn, its tools, the model's next turn, whoever provides the model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
 
-from worker.agents.tool_calls import Answer, ToolCall, give_up, run_side_by_side
+import structlog
+
+from worker.agents.dialect import STOP, dialect
+from worker.agents.messages import conversation
+from worker.agents.models import Model
+from worker.agents.options import chosen_tools
+from worker.agents.succession import Succession, line_up
+from worker.agents.tool_calls import run_side_by_side
+from worker.agents.voice import Voice
+from worker.registry import CHAT_INPUT, Agent, AgentFunction
 from worker.run import Run
 from worker.tools import Tool
 
 # A result has to fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000
-
-# Why a model stopped, in one set of words for all providers.
-STOP = "stop"
-LENGTH = "length"
-REFUSAL = "refusal"
 MAX_STEPS = "max_steps"
 
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a model said in one turn, and why it stopped: one of the words above, or the provider's own."""
-
-    text: str
-    calls: list[ToolCall]
-    finish: str
+log = structlog.get_logger()
 
 
-class Conversation(Protocol):
-    """A provider's side of a chat. It remembers what was said in the shape that the provider wants back."""
+def chat_agents(models: Mapping[str, Model]) -> Iterator[Agent]:
+    """An agent of its name for each model that there is a key for."""
+    for model in models.values():
+        if model.key(os.environ) is None:
+            log.info("agent not offered", agent=model.name, why=f"{model.key_variable} is not set")
+        else:
+            dialect(model.provider)  # now, since an import amid a job would hold up all others
+            yield Agent(model.name, chat_agent(model, models), CHAT_INPUT)
 
-    async def turn(self) -> Turn:
-        """Have the model speak, emitting as it does."""
 
-    def add(self, answers: list[Answer]) -> None:
-        """Tell the model what its calls of the last turn gave."""
+def chat_agent(own: Model, models: Mapping[str, Model]) -> AgentFunction:
+    """The agent that chats with a model; a job's options may name any other."""
+
+    async def chat(run: Run) -> dict[str, Any]:
+        lineup = line_up(run.options, own, models)
+        first = lineup[0]
+        assert first is not None
+        tools, messages, voice = chosen_tools(first.options), conversation(run), Voice(run)
+        async with AsyncExitStack() as stack:
+            succession = Succession(run, voice, stack, lineup, messages, tools)
+            return await converse(run, voice, succession, tools, first.options.max_steps)
+
+    return chat
 
 
-async def chat(run: Run, conversation: Conversation, tools: Mapping[str, Tool], max_steps: int) -> dict[str, Any]:
+async def converse(
+    run: Run, voice: Voice, models: Succession, tools: Mapping[str, Tool], max_steps: int
+) -> dict[str, Any]:
     """Let the model speak and run its tools until it stops, or for `max_steps` turns. Returns the job's result."""
     steps = 0
     while True:
-        turn = await conversation.turn()
+        turn = await models.turn()
         if turn.finish != STOP:
-            await give_up(run, turn.calls, f"the model stopped before the call was complete ({turn.finish})")
+            await voice.break_off(f"the model stopped before the call was complete ({turn.finish})")
             return result(turn.text, turn.finish)
         if not turn.calls:
             return result(turn.text, STOP)
-        conversation.add(await run_side_by_side(run, turn.calls, tools))
+        models.add(await run_side_by_side(run, turn.calls, tools))
         steps += 1
         if steps == max_steps:
             return result(turn.text, MAX_STEPS)

@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from worker.run import AgentError, Run
 from worker.validation import faults
 
+SYSTEM = ("system", "developer")
+
 
 class ToolUse(BaseModel):
     """One call of a tool, with its parsed arguments."""

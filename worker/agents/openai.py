@@ -1,4 +1,4 @@
-"""The `openai` agent: a chat with tools over the Chat Completions API.
+"""How to talk with OpenAI, and with whatever speaks its API: a chat with tools over Chat Completions.
 
 Chat Completions and not Responses, since that is what every OpenAI-compatible server speaks, and its messages are the
 conversation that Holdfast keeps anyway. The price: OpenAI's own models tell their reasoning over Responses only.
@@ -6,8 +6,8 @@ conversation that Holdfast keeps anyway. The price: OpenAI's own models tell the
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 import orjson
@@ -19,21 +19,22 @@ from openai import (
     AsyncOpenAI,
     AsyncStream,
     DefaultAsyncHttpxClient,
-    OpenAIError,
 )
 from openai.resources.chat.chat import AsyncChat  # noqa: F401  # else the SDK imports it amid the first job
-from openai.types.chat import ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice
+from openai.types.chat.chat_completion_chunk import ChoiceDelta
 from pydantic import Field
 
-from worker.agents.chat import LENGTH, REFUSAL, STOP, Turn, chat
 from worker.agents.connection import timeouts, tls
-from worker.agents.messages import Message, conversation
-from worker.agents.options import ChatOptions, chosen_tools, parse_options
-from worker.agents.provider_errors import Provider
+from worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from worker.agents.messages import Message
+from worker.agents.models import Model
+from worker.agents.options import ChatOptions
+from worker.agents.provider_errors import Provider, ProviderFailure
+from worker.agents.retries import asked_to_wait_s
 from worker.agents.tool_calls import Answer, ToolCalls
 from worker.agents.voice import Voice
-from worker.registry import agent
 from worker.run import Run
 from worker.tools import Tool
 
@@ -47,82 +48,101 @@ Json = dict[str, Any]
 
 
 class OpenAIOptions(ChatOptions):
-    """The options of the `openai` agent."""
+    """The options of a model of OpenAI, or of a server that speaks its API."""
 
-    model: str = Field("gpt-5.4-mini", min_length=1, max_length=200)
     temperature: float | None = Field(None, ge=0, le=2)
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
 
-@agent("openai")
-async def openai_agent(run: Run) -> Json:
-    """Chat with a model of OpenAI, or of any server that speaks its API (`OPENAI_BASE_URL`)."""
-    options = parse_options(OpenAIOptions, run.options)
-    tools, messages = chosen_tools(options), conversation(run)
-    async with _client(options) as client:
-        return await chat(run, _Completions(run, client, options, tools, messages), tools, options.max_steps)
+@asynccontextmanager
+async def _converse(
+    run: Run, voice: Voice, model: Model, key: str, options: OpenAIOptions, tools: dict[str, Tool]
+) -> AsyncIterator[Conversation]:
+    async with _client(model, key, options) as client:
+        yield _Completions(run, voice, client, model, options, tools)
 
 
-def _client(options: OpenAIOptions) -> AsyncOpenAI:
-    """A client of the job's own, so that a cancelled job closes its connection. Raises AgentError without a key."""
-    try:
-        return AsyncOpenAI(timeout=timeouts(options.idle_timeout_s), http_client=DefaultAsyncHttpxClient(verify=tls()))
-    except OpenAIError:
-        raise Provider("OpenAI").no_key("OPENAI_API_KEY") from None
+def _client(model: Model, key: str, options: OpenAIOptions) -> AsyncOpenAI:
+    """A client of the job's own, so that a cancelled job closes its connection."""
+    http_client = DefaultAsyncHttpxClient(verify=tls())
+    timeout = timeouts(options.idle_timeout_s)
+    return AsyncOpenAI(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
 class _Completions:
-    """A chat over Chat Completions; the request grows by what is said."""
+    """A chat over Chat Completions. It remembers what was said since `before`, in the shape that goes back."""
 
     def __init__(
-        self, run: Run, client: AsyncOpenAI, options: OpenAIOptions, tools: dict[str, Tool], messages: list[Message]
+        self,
+        run: Run,
+        voice: Voice,
+        client: AsyncOpenAI,
+        model: Model,
+        options: OpenAIOptions,
+        tools: dict[str, Tool],
     ) -> None:
         self._run = run
+        self._voice = voice
         self._client = client
         self._options = options
-        self._provider = Provider("OpenAI", [client.api_key])
-        self._voice = Voice(run)
-        self._request = _request(client, options, tools)
-        self._messages: Any = [*_system(options.system), *map(_message, messages)]
+        self._provider = Provider(model.title, [client.api_key])
+        self._request = _request(client, model, options, tools)
+        self._said: list[Json] = []
 
-    async def turn(self) -> Turn:
-        self._voice.pause()
-        answer = _Answer(self._run, self._voice)
-        async with aclosing(self._chunks()) as chunks:
+    async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
+        self._voice.begin()
+        answer = _Answer(self._voice)
+        asked = {"messages": [*_system(self._options.system), *map(_message, before), *self._said], **self._request}
+        async with aclosing(self._chunks(asked) if streamed else self._whole(asked)) as chunks:
             async for chunk in chunks:
                 await self._take(answer, chunk)
         if answer.finish is None:
             raise self._provider.cut()
         if answer.usage is not None:
-            await self._run.usage(*answer.usage, answer.model or self._options.model)
-        self._messages.append(answer.message())
+            await self._run.usage(*answer.usage, answer.model or self._request["model"])
+        self._said.append(answer.message())
         return Turn(answer.text, answer.calls.calls, answer.finish)
 
     def add(self, answers: list[Answer]) -> None:
-        self._messages += [_tool_message(answer.call_id, answer.content) for answer in answers]
+        self._said += [_tool_message(answer.call_id, answer.content) for answer in answers]
 
-    async def _take(self, answer: _Answer, chunk: ChatCompletionChunk) -> None:
-        if not isinstance(chunk, ChatCompletionChunk):  # the SDK checks no shapes
+    async def _take(self, answer: _Answer, chunk: ChatCompletionChunk | ChatCompletion) -> None:
+        if not isinstance(chunk, (ChatCompletionChunk, ChatCompletion)):  # the SDK checks no shapes
             raise self._provider.garbled()
         try:
             await answer.add(chunk)
         except (AttributeError, TypeError) as error:
             raise self._provider.garbled() from error
 
-    async def _chunks(self) -> AsyncGenerator[ChatCompletionChunk, None]:
-        """The pieces of one answer. Raises AgentError for whatever goes wrong with the provider."""
-        stream: AsyncStream[ChatCompletionChunk] | None = None
-        try:
-            stream = await self._client.chat.completions.create(messages=self._messages, stream=True, **self._request)
+    async def _chunks(self, asked: Json) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """The pieces of one answer. Raises ProviderFailure for whatever goes wrong with the provider."""
+        with self._named(self._provider.unreachable):
+            stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(
+                stream=True, stream_options={"include_usage": True}, **asked
+            )
+        with self._named(self._provider.cut):
             async with stream:
                 async for chunk in stream:
                     yield chunk
+
+    async def _whole(self, asked: Json) -> AsyncGenerator[ChatCompletion, None]:
+        """The one piece of an answer that does not stream."""
+        with self._named(self._provider.unreachable):
+            completion: ChatCompletion = await self._client.chat.completions.create(stream=False, **asked)
+            yield completion
+
+    @contextmanager
+    def _named(self, dropped: Callable[[], ProviderFailure]) -> Iterator[None]:
+        """Make a ProviderFailure of whatever goes wrong with the provider; `dropped` is that of a lost connection."""
+        try:
+            yield
         except APITimeoutError:
             raise self._provider.silent(self._options.idle_timeout_s) from None
         except APIConnectionError:
-            raise (self._provider.unreachable() if stream is None else self._provider.cut()) from None
+            raise dropped() from None
         except APIStatusError as error:
-            raise self._provider.refused(error.status_code, error.body) from None
+            wait_s = asked_to_wait_s(error.response.headers)
+            raise self._provider.refused(error.status_code, error.body, wait_s) from None
         except APIError as error:
             raise self._provider.broke_off(error.body) from None
         except (ValueError, RecursionError):
@@ -132,37 +152,37 @@ class _Completions:
 class _Answer:
     """One answer, put together from its chunks and emitted as it grows."""
 
-    def __init__(self, run: Run, voice: Voice) -> None:
+    def __init__(self, voice: Voice) -> None:
         self._voice = voice
         self._reasoning = ("", "")
         self.text = ""
-        self.calls = ToolCalls(run)
+        self.calls = ToolCalls(voice)
         self.finish: str | None = None
         self.usage: tuple[int, int] | None = None
         self.model = ""
 
-    async def add(self, chunk: ChatCompletionChunk) -> None:
+    async def add(self, chunk: ChatCompletionChunk | ChatCompletion) -> None:
         self.model = getattr(chunk, "model", None) or self.model
         if usage := getattr(chunk, "usage", None):
             self.usage = (usage.prompt_tokens, usage.completion_tokens)
         for choice in getattr(chunk, "choices", None) or []:
-            await self._say(choice.delta)
+            await self._say(choice.message if isinstance(choice, Choice) else choice.delta)
             if choice.finish_reason:
                 self.finish = _FINISH.get(choice.finish_reason, choice.finish_reason)
 
-    async def _say(self, delta: ChoiceDelta) -> None:
+    async def _say(self, delta: ChoiceDelta | ChatCompletionMessage) -> None:
         for name in _REASONING_FIELDS:
             if isinstance(piece := getattr(delta, name, None), str):
                 self._reasoning = (name, self._reasoning[1] + await self._voice.reasoning(piece))
                 break
         self.text += await self._voice.text(delta.content or "")
         self.text += await self._voice.text(delta.refusal or "")
-        for piece in delta.tool_calls or []:
-            await self._call(piece)
+        for position, piece in enumerate(delta.tool_calls or []):
+            await self._call(getattr(piece, "index", position), piece.id, getattr(piece, "function", None))
 
-    async def _call(self, piece: ChoiceDeltaToolCall) -> None:
-        name, arguments = (piece.function.name, piece.function.arguments) if piece.function else (None, None)
-        await self.calls.add(piece.index, piece.id or "", name or "", arguments or "")
+    async def _call(self, index: int, call_id: str | None, function: Any) -> None:
+        name, arguments = (function.name, function.arguments) if function else (None, None)
+        await self.calls.add(index, call_id or "", name or "", arguments or "")
 
     def message(self) -> Json:
         """The answer as it goes back in the next request of the tool loop."""
@@ -171,7 +191,7 @@ class _Answer:
         return _assistant(self.text, calls) | ({name: reasoning} if reasoning else {})
 
 
-def _request(client: AsyncOpenAI, options: OpenAIOptions, tools: dict[str, Tool]) -> Json:
+def _request(client: AsyncOpenAI, model: Model, options: OpenAIOptions, tools: dict[str, Tool]) -> Json:
     """What every request of the job has, messages aside."""
     newer = client.base_url.host.endswith(_NEWER_LIMIT_HOSTS)
     wanted = {
@@ -181,7 +201,7 @@ def _request(client: AsyncOpenAI, options: OpenAIOptions, tools: dict[str, Tool]
         "tools": [_described(tool) for tool in tools.values()] or None,
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
-    return {"model": options.model, "stream_options": {"include_usage": True}, **asked}
+    return {"model": model.model, **asked}
 
 
 def _described(tool: Tool) -> Json:
@@ -217,3 +237,6 @@ def _call(call_id: str, name: str, arguments: Json) -> Json:
 
 def _tool_message(call_id: str, content: str) -> Json:
     return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+DIALECT = Dialect(OpenAIOptions, _converse)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,21 +11,43 @@ from worker.run import AgentError
 from worker.tools import Tool, ToolUnknown, find_tools
 from worker.validation import faults
 
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+# What `on_failure` knows beside the names of models.
+FAIL = "fail"
+NON_STREAMED = "non_streamed"
+
 
 class ChatOptions(BaseModel):
     """What every chat agent understands. Anything else in `options` is an error, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: str = Field(min_length=1, max_length=200)
+    model: Name | None = None
     system: str | None = None
     tools: list[str] = Field([], max_length=64)
     max_tokens: int | None = Field(None, ge=1)
     max_steps: int = Field(10, ge=1, le=100, description="Rounds of the model; the tools of the last one still run")
     idle_timeout_s: float = Field(300, gt=0, le=3600, description="How long the provider may stay silent")
+    retries: int = Field(2, ge=0, le=10, description="Further tries while the model has said nothing")
+    on_failure: Name | Annotated[list[Name], Field(max_length=5)] | None = Field(
+        None, description="`fail`, or what takes over: `non_streamed`, or a model; of several one after the other"
+    )
+    context_tokens: int = Field(100_000, ge=1, description="What may be sent of the conversation, about")
+
+    def fallbacks(self, own: Iterable[str]) -> list[str]:
+        """What takes over, in this order; a model's own unless the job says otherwise."""
+        names = list(own) if self.on_failure is None else self.on_failure
+        names = [names] if isinstance(names, str) else names
+        return [] if names == [FAIL] else names
 
 
 Options = TypeVar("Options", bound=ChatOptions)
+
+
+def common_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that every provider understands."""
+    return {name: value for name, value in given.items() if name in ChatOptions.model_fields}
 
 
 def parse_options(kind: type[Options], given: dict[str, Any]) -> Options:

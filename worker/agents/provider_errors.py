@@ -29,6 +29,14 @@ _RETRYABLE = frozenset({"provider_overloaded", "provider_rate_limited", "provide
 _PASSING = frozenset({408, 409, 425})
 
 
+class ProviderFailure(AgentError):
+    """An AgentError of a provider. `retry_after_s`: how long it asks to be left alone."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool = False, retry_after_s: float | None = None) -> None:
+        super().__init__(code, message, retryable=retryable)
+        self.retry_after_s = retry_after_s
+
+
 class Provider:
     """Words the errors of one provider. `keys` are taken out of whatever it says."""
 
@@ -36,38 +44,42 @@ class Provider:
         self.name = name
         self._keys = [key for key in keys if key]
 
-    def refused(self, status: int, body: Any) -> AgentError:
+    def refused(self, status: int, body: Any, retry_after_s: float | None = None) -> ProviderFailure:
         """The answer to a request was an error."""
         kind, detail = _detail(body)
-        return self._error(_code(status, kind), f"answered {status}", kind, detail)
+        return self._error(_code(status, kind), f"answered {status}", kind, detail, retry_after_s)
 
-    def broke_off(self, body: Any) -> AgentError:
+    def broke_off(self, body: Any) -> ProviderFailure:
         """An error arrived in the middle of an answer."""
         kind, detail = _detail(body)
         return self._error(_code(500, kind), "broke off in the middle of its answer", kind, detail)
 
-    def unreachable(self) -> AgentError:
-        return AgentError("provider_unavailable", f"{self.name} could not be reached", retryable=True)
+    def unreachable(self) -> ProviderFailure:
+        return ProviderFailure("provider_unavailable", f"{self.name} could not be reached", retryable=True)
 
-    def cut(self) -> AgentError:
+    def cut(self) -> ProviderFailure:
         message = f"The connection to {self.name} was cut in the middle of its answer"
-        return AgentError("provider_stream_cut", message, retryable=True)
+        return ProviderFailure("provider_stream_cut", message, retryable=True)
 
-    def silent(self, idle_timeout_s: float) -> AgentError:
+    def silent(self, idle_timeout_s: float) -> ProviderFailure:
         message = f"{self.name} sent nothing for {idle_timeout_s:g} s"
-        return AgentError("provider_timeout", message, retryable=True)
+        return ProviderFailure("provider_timeout", message, retryable=True)
 
-    def garbled(self) -> AgentError:
+    def garbled(self) -> ProviderFailure:
         message = f"{self.name} sent something that cannot be understood"
-        return AgentError("provider_bad_response", message, retryable=True)
+        return ProviderFailure("provider_bad_response", message, retryable=True)
 
     def no_key(self, variable: str) -> AgentError:
         return AgentError("provider_no_key", f"There is no key for {self.name}: {variable} is not set for the worker")
 
-    def _error(self, code: str, what: str, kind: str, detail: str) -> AgentError:
+    def _error(
+        self, code: str, what: str, kind: str, detail: str, retry_after_s: float | None = None
+    ) -> ProviderFailure:
         told = "".join((f" ({kind})" if kind else "", f": {detail}" if detail else ""))
         clean = without_keys(told, self._keys)[:MAX_DETAIL_CHARS]
-        return AgentError(code, f"{self.name} {what}{clean}", retryable=code in _RETRYABLE)
+        return ProviderFailure(
+            code, f"{self.name} {what}{clean}", retryable=code in _RETRYABLE, retry_after_s=retry_after_s
+        )
 
 
 def _code(status: int, kind: str) -> str:

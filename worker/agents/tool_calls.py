@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from shared.events import encode
-from worker.agents.voice import Pieces, whole
+from worker.agents.voice import Pieces, Voice, whole
 from worker.redaction import without_keys
 from worker.run import Run
 from worker.tools import Tool
@@ -56,8 +56,8 @@ class Answer:
 class ToolCalls:
     """Puts the calls of one turn together and emits them as they grow. The pieces of a call share an index."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
         self._by_index: dict[int, ToolCall] = {}
         self._all: list[ToolCall] = []
 
@@ -71,11 +71,11 @@ class ToolCalls:
         call = self._at(index, call_id)
         if name and not call.name:
             call.name = name
-            await self._run.tool_started(call.call_id, name)
+            await self._voice.call(call.call_id, name)
             piece, call.text = call.text + piece, ""
         added = call.add(piece)
         if call.name:
-            await self._run.tool_arguments(call.call_id, added)
+            await self._voice.arguments(call.call_id, added)
 
     def _at(self, index: int, call_id: str) -> ToolCall:
         """The call at the index. Some servers give all calls one index: another id is another call."""
@@ -98,12 +98,6 @@ async def run_side_by_side(run: Run, calls: list[ToolCall], tools: Mapping[str, 
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def give_up(run: Run, calls: list[ToolCall], reason: str) -> None:
-    """Say of calls that are not going to run why."""
-    for call in calls:
-        await run.tool_failed(call.call_id, reason)
 
 
 async def _answer(run: Run, call: ToolCall, tools: Mapping[str, Tool]) -> Answer:

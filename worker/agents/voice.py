@@ -1,22 +1,42 @@
-"""What a model says and thinks, as events: numbered blocks of whole characters."""
+"""What a model says, thinks and calls while it answers, as events: numbered blocks of whole characters."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from worker.run import Run
 
 Kind = Literal["text", "reasoning"]
 
+# An event has its limit, and an answer that does not stream comes in one piece.
+MAX_PIECE_CHARS = 16_000
+
 
 class Voice:
-    """Emits the pieces of a job's text and reasoning. Each kind numbers its blocks through the whole job, from 0."""
+    """Emits what the models of a job stream. Text and reasoning number their blocks through the whole job, from 0.
+
+    `spoke`: something of the present answer was emitted."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._parts: dict[Kind, int] = {"text": -1, "reasoning": -1}
         self._open: Kind | None = None
         self._pieces = Pieces()
+        self._calls: list[str] = []
+        self.spoke = False
+
+    def begin(self) -> None:
+        """A model begins to answer, in blocks of its own."""
+        self.pause()
+        self._calls = []
+        self.spoke = False
+
+    async def break_off(self, reason: str) -> None:
+        """The present answer goes no further. Its calls, none of which is going to run, end as failed."""
+        for call_id in self._calls:
+            await self._run.tool_failed(call_id, reason)
+        self._calls = []
 
     def pause(self) -> None:
         """What comes next is a block of its own."""
@@ -25,21 +45,36 @@ class Voice:
     async def text(self, piece: str) -> str:
         """Emit the next piece of the answer. Returns what could be emitted of it."""
         whole = self._next("text", piece)
-        await self._run.text(whole, self._parts["text"])
+        for part in _cut(whole):
+            await self._run.text(part, self._parts["text"])
         return whole
 
     async def reasoning(self, piece: str) -> str:
         """The same for a piece of reasoning."""
         whole = self._next("reasoning", piece)
-        await self._run.reasoning(whole, self._parts["reasoning"])
+        for part in _cut(whole):
+            await self._run.reasoning(part, self._parts["reasoning"])
         return whole
+
+    async def call(self, call_id: str, name: str) -> None:
+        """The model begins to call a tool."""
+        self.spoke = True
+        self._calls.append(call_id)
+        await self._run.tool_started(call_id, name)
+
+    async def arguments(self, call_id: str, piece: str) -> None:
+        """The next piece of a call's arguments."""
+        for part in _cut(piece):
+            await self._run.tool_arguments(call_id, part)
 
     def _next(self, kind: Kind, piece: str) -> str:
         if piece and self._open != kind:
             self._open = kind
             self._parts[kind] += 1
             self._pieces = Pieces()
-        return self._pieces.add(piece)
+        whole = self._pieces.add(piece)
+        self.spoke = self.spoke or bool(whole)
+        return whole
 
 
 class Pieces:
@@ -56,6 +91,10 @@ class Pieces:
         joined = self._half + piece
         self._half = joined[-1] if joined and "\ud800" <= joined[-1] <= "\udbff" else ""
         return whole(joined[:-1] if self._half else joined)
+
+
+def _cut(text: str) -> Iterator[str]:
+    return (text[start : start + MAX_PIECE_CHARS] for start in range(0, len(text), MAX_PIECE_CHARS))
 
 
 def whole(text: str) -> str:

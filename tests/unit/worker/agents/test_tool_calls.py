@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.record import Record, a_run
 from worker.agents.tool_calls import ToolCall, ToolCalls, run_side_by_side
+from worker.agents.voice import Voice
 from worker.tools import Tool
 
 Piece = tuple[int, str, str, str]
@@ -18,7 +19,7 @@ def record() -> Record:
 
 
 async def put_together(record: Record, *pieces: Piece) -> list[ToolCall]:
-    calls = ToolCalls(a_run(record))
+    calls = ToolCalls(Voice(a_run(record)))
     for piece in pieces:
         await calls.add(*piece)
     return calls.calls

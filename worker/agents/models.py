@@ -1,0 +1,109 @@
+"""The models that jobs may name: those of the deployment, and any model of a provider. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from shared.errors import SettingsInvalid
+
+SETTING = "HOLDFAST_MODELS"
+# What a server of one's own is sent that no key was named for. A provider's own key goes to that provider alone.
+NO_KEY = "no-key"
+
+_DEFAULTS = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-5"}
+_TITLES = {"openai": "OpenAI", "anthropic": "Anthropic"}
+_FORM = "name=provider:model[@base URL][#KEY_VARIABLE][|fallback...]"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BASE_URL = re.compile(r"@(?=https?://)")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model and the way to it. Without a base URL it is where the SDK's own variables say.
+
+    `on_failure` names what takes over from it when it fails, unless a job says otherwise."""
+
+    name: str
+    provider: str
+    model: str
+    base_url: str | None = None
+    key_variable: str = ""
+    on_failure: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What its provider is called in a message for people."""
+        return _TITLES[self.provider] if self.base_url is None else self.name
+
+    def key(self, environment: Mapping[str, str]) -> str | None:
+        """Its key; None when the environment lacks it."""
+        return NO_KEY if not self.key_variable else environment.get(self.key_variable) or None
+
+
+def known_models(setting: str = "") -> dict[str, Model]:
+    """The models by name: `openai`, `anthropic`, and those of the setting, which may be named like these two.
+
+    Raises SettingsInvalid, which names the entry that cannot be used."""
+    models = {name: _of_provider(name, name, model) for name, model in _DEFAULTS.items()}
+    entries = [_entry(text.strip()) for text in setting.split(",") if text.strip()]
+    for entry in entries:
+        if sum(other.name == entry.name for other in entries) > 1:
+            raise SettingsInvalid(f"{SETTING}: {entry.name} stands there twice")
+    return models | {entry.name: entry for entry in entries}
+
+
+def resolve(name: str, own: Model, models: Mapping[str, Model]) -> Model:
+    """The model of this name: a known one, `provider:model`, or another model of the server that `own` is on."""
+    if name in models:
+        return models[name]
+    provider, _, model = name.partition(":")
+    if provider in _DEFAULTS and model:
+        return _of_provider(name, provider, model)
+    return replace(own, model=name)
+
+
+def _of_provider(name: str, provider: str, model: str) -> Model:
+    return Model(name, provider, model, key_variable=_key_variable(provider))
+
+
+def _key_variable(provider: str) -> str:
+    return f"{provider.upper()}_API_KEY"
+
+
+def _entry(text: str) -> Model:
+    name, _, rest = text.partition("=")
+    name = name.strip()
+    if not _NAME.fullmatch(name):  # the entry is not repeated: a key may stand in it
+        raise SettingsInvalid(f"{SETTING}: an entry does not begin with a name of letters and digits: {_FORM}")
+    first, *fallbacks = (part.strip() for part in rest.split("|"))
+    way, variable = _split(name, first)
+    provider, _, model = way.partition(":")
+    if provider not in _DEFAULTS or not model or not all(fallbacks):
+        raise SettingsInvalid(f"{SETTING}: {name}: has to be {_FORM}; a provider is one of {', '.join(_DEFAULTS)}")
+    model, *urls = (part.strip() for part in _BASE_URL.split(model, maxsplit=1))
+    base_url = _checked(name, urls[0]) if urls else None
+    variable = variable or ("" if base_url else _key_variable(provider))
+    return Model(name, provider, model, base_url, variable, tuple(fallbacks))
+
+
+def _split(name: str, text: str) -> tuple[str, str]:
+    """The way to the model, and the variable that has its key."""
+    way, hash_, variable = text.partition("#")
+    if hash_ and not _VARIABLE.fullmatch(variable.strip()):
+        raise SettingsInvalid(f"{SETTING}: {name}: behind # stands the name of an environment variable, never a key")
+    return way.strip(), variable.strip()
+
+
+def _checked(name: str, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        plain = bool(parts.hostname) and parts.port != 0 and not (parts.username or parts.password or parts.query)
+    except ValueError:
+        plain = False
+    if not plain:
+        raise SettingsInvalid(f"{SETTING}: {name}: a base URL has a host, and neither credentials nor a query")
+    return url

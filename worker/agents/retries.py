@@ -1,0 +1,67 @@
+"""Another try, as long as the model has said nothing: when, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from worker.agents.provider_errors import ProviderFailure
+from worker.agents.voice import Voice
+from worker.run import Run
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 8.0
+# Whom a provider asks to wait longer is told so, instead of being left to look at nothing.
+LONGEST_RETRY_AFTER_S = 60.0
+
+Result = TypeVar("Result")
+
+
+async def patiently(run: Run, voice: Voice, speak: Callable[[], Awaitable[Result]], retries: int) -> Result:
+    """Have the model speak, and again after a failure that may pass, unless it has begun to.
+
+    Raises the last ProviderFailure."""
+    for tried in itertools.count():
+        try:
+            return await speak()
+        except ProviderFailure as failure:
+            if voice.spoke or tried == retries or not _may_pass(failure):
+                raise
+            wait_s = _wait_s(failure, tried)
+            await run.status(f"{failure.message}. Try {tried + 2} of {retries + 1} follows in {wait_s:.1f} s")
+        await asyncio.sleep(wait_s)
+    raise AssertionError
+
+
+def asked_to_wait_s(headers: Mapping[str, str]) -> float | None:
+    """What `Retry-After` says, in seconds: it is a number of them or a date. None when it says nothing."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit_s
+        except ValueError:
+            continue
+        if not math.isnan(seconds):
+            return max(seconds, 0.0)
+    try:
+        return max(parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _may_pass(failure: ProviderFailure) -> bool:
+    return failure.retryable and (failure.retry_after_s or 0) <= LONGEST_RETRY_AFTER_S
+
+
+def _wait_s(failure: ProviderFailure, tried: int) -> float:
+    """What the provider asks for, else twice as long each time; a little of it by chance, so that not all come back
+    at once."""
+    if failure.retry_after_s is not None:
+        return failure.retry_after_s + random.uniform(0, 0.25)  # noqa: S311 - no secret
+    backoff_s: float = min(FIRST_WAIT_S * 2**tried, LONGEST_WAIT_S)
+    return backoff_s * random.uniform(0.75, 1)  # noqa: S311 - likewise

@@ -1,0 +1,143 @@
+"""The models that answer a job: the first, and what takes over from one that failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from worker.agents.context import fitting, tokens
+from worker.agents.dialect import Conversation, Dialect, Turn, dialect
+from worker.agents.messages import Message, ToolUse
+from worker.agents.models import Model, resolve
+from worker.agents.options import NON_STREAMED, ChatOptions, common_options, parse_options
+from worker.agents.provider_errors import Provider, ProviderFailure
+from worker.agents.retries import patiently
+from worker.agents.tool_calls import Answer
+from worker.agents.voice import Voice
+from worker.run import Run
+from worker.tools import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may answer, with all that it takes to ask it."""
+
+    name: str
+    model: Model
+    key: str
+    dialect: Dialect
+    options: ChatOptions
+
+
+def line_up(given: dict[str, Any], own: Model, models: Mapping[str, Model]) -> list[Candidate | None]:
+    """The models that a job's options name, the first one first; None is the one before, not streamed.
+
+    Raises AgentError `options_invalid`, and `provider_no_key` for a model whose key is missing, even the last's."""
+    named = given.get("model")
+    chosen = resolve(named, own, models) if isinstance(named, str) and named else own
+    first = _candidate(chosen.name, chosen, given)
+    names = first.options.fallbacks(chosen.on_failure)
+    return [first, *(None if name == NON_STREAMED else _fallback(name, chosen, models, given) for name in names)]
+
+
+def _fallback(name: str, chosen: Model, models: Mapping[str, Model], given: dict[str, Any]) -> Candidate:
+    model = resolve(name, chosen, models)
+    return _candidate(name, model, given if model.provider == chosen.provider else common_options(given))
+
+
+def _candidate(name: str, model: Model, given: dict[str, Any]) -> Candidate:
+    key = model.key(os.environ)
+    if key is None:
+        raise Provider(model.title).no_key(model.key_variable)
+    speaks = dialect(model.provider)
+    return Candidate(name, model, key, speaks, parse_options(speaks.options, given))
+
+
+class Succession:
+    """Has the models of a job speak, each until it fails for good; the next one answers what was said last anew.
+
+    What was said before the job's first turn, and in its turns, is kept in a shape that every model understands."""
+
+    def __init__(
+        self,
+        run: Run,
+        voice: Voice,
+        stack: AsyncExitStack,
+        lineup: list[Candidate | None],
+        messages: list[Message],
+        tools: dict[str, Tool],
+    ) -> None:
+        first, *self._waiting = lineup
+        assert first is not None
+        self._now = first
+        self._streamed = True
+        self._conversation: Conversation | None = None
+        self._run = run
+        self._voice = voice
+        self._stack = stack
+        self._before = messages
+        self._said: list[Message] = []
+        self._tools = tools
+        self._left_out = 0
+
+    async def turn(self) -> Turn:
+        """The next turn, of whichever model can. Raises ProviderFailure when none is left."""
+        while True:
+            try:
+                turn = await patiently(self._run, self._voice, self._speak, self._now.options.retries)
+            except ProviderFailure as failure:
+                await self._voice.break_off(f"the answer broke off: {failure.message}")
+                await self._hand_over(failure)
+            else:
+                self._said.append(_message(turn))
+                return turn
+
+    def add(self, answers: list[Answer]) -> None:
+        """Tell the model what its calls of the last turn gave."""
+        assert self._conversation is not None
+        self._conversation.add(answers)
+        self._said += [Message(role="tool", call_id=answer.call_id, content=answer.content) for answer in answers]
+
+    async def _speak(self) -> Turn:
+        if self._conversation is None:
+            now = self._now
+            conversing = now.dialect.converse(self._run, self._voice, now.model, now.key, now.options, self._tools)
+            self._conversation = await self._stack.enter_async_context(conversing)
+        return await self._conversation.turn(await self._fitting(), streamed=self._streamed)
+
+    async def _fitting(self) -> list[Message]:
+        """What was said before this conversation, as far as it fits. All of its own belongs to the last turn, so that
+        it always does."""
+        options = self._now.options
+        everything = self._before + self._said
+        fit = fitting(everything, options.context_tokens - tokens(options.system or ""))
+        left_out = len(everything) - len(fit)
+        if left_out > self._left_out:
+            self._left_out = left_out
+            await self._run.status(
+                f"The conversation is too long for the model: its oldest {left_out} messages are left out"
+            )
+        return fit[: len(fit) - len(self._said)]
+
+    async def _hand_over(self, failure: ProviderFailure) -> None:
+        """The next one takes over, for the rest of the job. Raises the failure when there is none.
+
+        Not to stream helps only against what another try may help against."""
+        while self._waiting:
+            following = self._waiting.pop(0)
+            if following is not None:
+                self._now, self._streamed, self._conversation = following, True, None
+                self._before, self._said = self._before + self._said, []
+                return await self._run.fallback(failure.message, following.name)
+            if failure.retryable:
+                self._streamed = False
+                return await self._run.fallback(failure.message, NON_STREAMED)
+        raise failure
+
+
+def _message(turn: Turn) -> Message:
+    calls = [ToolUse(call_id=call.call_id, name=call.name, arguments=call.arguments or {}) for call in turn.calls]
+    return Message(role="assistant", content=turn.text, tool_calls=calls)
