@@ -37,6 +37,8 @@ class Fold:
                 self._tool(event, content_of(event.get("result")))
             case "tool.failed":
                 self._tool(event, f"error: {content_of(event.get('error'))}")
+            case "fallback":
+                self._open.pop(event.get("agent"), None)  # what takes over answers anew, in a message of its own
 
     def _called(self, event: dict[str, Any]) -> None:
         call = {"call_id": event["call_id"], "name": event["name"], "arguments": event.get("arguments")}
@@ -45,12 +47,14 @@ class Fold:
 
     def _tool(self, event: dict[str, Any], content: str) -> None:
         call_id = event["call_id"]
+        if call_id not in self._names:  # a call that broke off while it streamed was never made
+            return
         self._open.pop(event.get("agent"), None)
         self._messages.append(
             {
                 "role": "tool",
                 "call_id": call_id,
-                "name": self._names.get(call_id, ""),
+                "name": self._names[call_id],
                 "content": content,
                 "job_id": event["job_id"],
             }

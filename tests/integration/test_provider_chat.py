@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from tests.support.record import Record, a_run
 from worker.agents import retries
 from worker.agents.chat import chat_agent
 from worker.agents.models import known_models
-from worker.run import AgentError, Run
+from worker.run import AgentError
 from worker.tools import tool
 
 KEY = "a-key-that-must-never-be-seen"

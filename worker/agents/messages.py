@@ -53,8 +53,9 @@ def _answered(messages: list[Message]) -> Iterator[Message]:
         yield message
         following = takewhile(lambda later: later.role == "tool", messages[position + 1 :])
         answers = {answer.call_id: answer for answer in following}
-        for call in message.tool_calls:
-            yield answers.get(call.call_id) or _unanswered(call)
+        called = {call.call_id for call in message.tool_calls}
+        yield from (answer for answer in answers.values() if answer.call_id in called)
+        yield from (_unanswered(call) for call in message.tool_calls if call.call_id not in answers)
 
 
 def _unanswered(call: ToolUse) -> Message:

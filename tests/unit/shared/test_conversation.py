@@ -68,3 +68,21 @@ def test_agents_that_speak_in_one_job_have_messages_of_their_own() -> None:
         {"role": "assistant", "content": "a", "agent": "one"},
         {"role": "assistant", "content": "b", "agent": "two"},
     ]
+
+
+def test_a_call_that_broke_off_while_it_streamed_was_never_made() -> None:
+    assert folded(
+        text("Let me see."),
+        {"type": "tool.started", "call_id": "c", "name": "clock"},
+        {"type": "tool.arguments.delta", "call_id": "c", "delta": '{"x'},
+        {"type": "tool.failed", "call_id": "c", "error": "the answer broke off"},
+    ) == [{"role": "assistant", "content": "Let me see."}]
+
+
+def test_what_takes_over_answers_in_a_message_of_its_own() -> None:
+    assert folded(
+        text("Rome wa"), {"type": "fallback", "reason": "cut", "to": "another"}, text("Rome was not built in a day")
+    ) == [
+        {"role": "assistant", "content": "Rome wa"},
+        {"role": "assistant", "content": "Rome was not built in a day"},
+    ]

@@ -39,10 +39,10 @@ def test_messages_are_taken_as_they_are_after_the_history() -> None:
     assert texts(heard(given, earlier)) == [("assistant", "before"), ("system", "Be brief"), ("user", "hi")]
 
 
-def test_a_call_whose_job_was_cut_gets_an_answer_in_its_place() -> None:
+def test_a_call_whose_job_was_cut_gets_an_answer_behind_those_that_came() -> None:
     answer = {"role": "tool", "call_id": "b", "name": "look", "content": "blue"}
 
-    assert texts(heard("hi", CALLS, answer)) == [("assistant", ""), ("tool", CUT), ("tool", "blue"), ("user", "hi")]
+    assert texts(heard("hi", CALLS, answer)) == [("assistant", ""), ("tool", "blue"), ("tool", CUT), ("user", "hi")]
 
 
 def test_an_answer_without_a_call_is_left_out() -> None:
