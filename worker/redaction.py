@@ -20,9 +20,9 @@ _PREFIXED = r"""
     | \b(?:sk|pk|rk|gsk|xai|hf|api|key)[-_][\w*.\-]{6,}    # prefixed, as most providers' keys are
     | \bAIza[\w\-]{10,}
     | (?<=://)[^\s/@]+(?=@)                                # credentials in a URL
-    | [\w\-]*\*{3,}[\w\-]*                                 # masked by the provider
+    | (?<![\w\-])[\w\-]*\*{3,}[\w\-]*                     # masked by the provider
 """
-_OPAQUE = r"| \b[A-Za-z0-9]{32,}\b"
+_OPAQUE = r"| \b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{32,}\b"
 _LIKE_A_KEY = re.compile(_PREFIXED, re.VERBOSE)
 _PERHAPS_A_KEY = re.compile(_PREFIXED + _OPAQUE, re.VERBOSE)
 
@@ -45,7 +45,7 @@ def without_secrets(text: str) -> str:
 
 def without_keys(text: str, keys: Iterable[str] = (), *, opaque: bool = True) -> str:
     """The text without the secrets of the environment, these keys where they stand alone, and whatever looks like a
-    key. `opaque`: 32 letters and digits in a row do, which an id may be as well."""
+    key. `opaque`: 32 letters and digits in a row do, which an id may be as well. Takes time in line with the text."""
     text = without_secrets(text)
     for key in keys:
         text = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", _REMOVED, text)
