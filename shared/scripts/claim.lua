@@ -38,7 +38,7 @@ if record[6] then doom = 'cancelled'
 elseif record[16] and now - tonumber(record[16]) > ask_ms then doom = 'unanswered'
 elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'
-elseif tonumber(attempt) == 0 and now - tonumber(record[7]) > queue_ms then doom = 'expired'
+elseif (tonumber(attempt) == 0 or not offered) and now - tonumber(record[7]) > queue_ms then doom = 'expired'
 elseif reason == 'log_lost' and held_by == token then doom = 'log_lost' end
 if doom == 'parked' then -- whoever waited for the answer is gone, and can write no more
     redis.call('HINCRBY', STATE, 'epoch', 1)

@@ -8,6 +8,7 @@ import pytest
 
 from shared.redis import Redis, connect
 from tests.support.patience import patient
+from tests.support.workers import Client
 
 
 @pytest.fixture
@@ -22,3 +23,11 @@ async def admin_of() -> AsyncIterator[Callable[[str], Redis]]:
     yield open_
     for admin in opened:
         await admin.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[Client]:
+    """What a gateway does, on an empty server."""
+    client = Client(redis_url)
+    yield client
+    await client.close()
