@@ -35,6 +35,7 @@ def adapted(name: str, speak: Speaker, *, input: Input | None, warm: Callable[[]
                 raise
             raise failure from None
 
+    through_framework.__name__ = name
     return mark(name, input=input, warm=warm)(through_framework)
 
 

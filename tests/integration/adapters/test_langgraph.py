@@ -15,7 +15,9 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
 from tests.support.aimock import Aimock, says
+from tests.support.process import until
 from tests.support.record import Record, a_run
+from tests.support.workers import Client, worker_on
 from worker.adapters import langgraph
 
 
@@ -88,25 +90,51 @@ async def test_a_message_that_no_model_streamed_is_said_once(record: Record) -> 
     assert result == {"text": "Known by heart"}
 
 
-async def test_an_interrupt_asks_a_person_and_the_graph_goes_on_with_the_answer(
-    record: Record, monkeypatch: Any
-) -> None:
-    async def order(state: Report) -> dict[str, Any]:
-        return {"parts": [interrupt({"really": state["topic"]})]}
+async def test_an_interrupt_asks_a_person_whose_answer_another_worker_goes_on_with(redis_url: str) -> None:
+    def agent() -> Any:
+        """What each worker's process has: a graph and a checkpointer of its own."""
 
-    graph = StateGraph(Report).add_node("order", order).add_edge(START, "order").compile(checkpointer=InMemorySaver())
-    asked: list[str] = []
+        async def order(state: Report) -> dict[str, Any]:
+            return {"parts": [interrupt({"really": state["topic"]}), interrupt("How many?")]}
 
-    async def ask(prompt: str) -> str:
-        asked.append(prompt)
-        return "yes"
+        graph = StateGraph(Report).add_node("order", order).add_edge(START, "order")
+        compiled = graph.compile(checkpointer=InMemorySaver())
+        return langgraph.agent("buyer", compiled, to_input=lambda run: {"topic": run.input})
 
-    run = a_run(record, "bees")
-    monkeypatch.setattr(run, "ask", ask)
-    result = await langgraph.agent("buyer", graph, to_input=lambda run: {"topic": run.input})(run)
+    client = Client(redis_url)
+    async with worker_on(redis_url, [agent()]):
+        await client.offered("buyer")
+        await client.post(agent="buyer", input="bees")
+        await _asked(client, 1)
+    async with worker_on(redis_url, [agent()]):
+        await _answer(client, b'"yes"')
+        await _asked(client, 2)
+        await _answer(client, b"12")
+        end = await client.end()
 
-    assert asked == ['{"really":"bees"}']
-    assert result == {"output": {"topic": "bees", "parts": ["yes"]}}
+    assert end["result"] == {"output": {"topic": "bees", "parts": ["yes", 12]}}
+    asked = [event["prompt"] for event in await client.events() if event["type"] == "question.asked"]
+    assert list(dict.fromkeys(asked)) == ['{"really":"bees"}', "How many?"]
+    await client.close()
+
+
+async def _asked(client: Client, questions: int) -> None:
+    """Wait until the job waits for the answer to that many different questions."""
+
+    async def look() -> bool:
+        events = await client.events()
+        asked = {event["question_id"] for event in events if event["type"] == "question.asked"}
+        return len(asked) == questions and (await client.job()).status == "waiting"
+
+    await until(look)
+
+
+async def _answer(client: Client, value: bytes) -> None:
+    answered = await client.sessions.answer("s", "j1", None, value)
+    if answered.holder is None:
+        await client.queue.ready("s", "j1", answered.agent)
+    else:
+        await client.queue.notify(answered.holder, "s")
 
 
 async def test_two_jobs_of_a_session_share_no_checkpoint(aimock: Aimock, record: Record) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import version
+from types import ModuleType
 
 import pytest
 
 from tests.support.aimock import Aimock, call, rounds
 from tests.support.frameworks import FRAMEWORKS
-from tests.support.process import Processes
+from tests.support.process import ROOT, Processes
+from worker.registry import Registry
 
 PLAIN_WORKER = """
 import sys
@@ -88,3 +91,13 @@ LEAST = {
     "openai": (3, 52),
     "anthropic": (2, 11),
 }
+
+
+def test_the_example_in_the_documentation_is_an_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+    [source] = re.findall(r"```python\n# my_agents.py\n(.*?)```", (ROOT / "docs" / "agents.md").read_text(), re.DOTALL)
+    module = ModuleType("my_agents")
+    exec(source, vars(module))
+    monkeypatch.setitem(sys.modules, "my_agents", module)
+
+    assert list(Registry.load(["my_agents"])) == ["poet"]
