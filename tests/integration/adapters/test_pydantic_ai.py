@@ -6,9 +6,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from anthropic import AsyncAnthropic
 from pydantic import BaseModel
 from pydantic_ai import Agent, RunContext
+from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.support.aimock import Aimock, call, rounds, says
@@ -121,3 +124,27 @@ async def test_another_input_and_other_deps_can_be_given(
 
     assert await adapted(a_run(record, {"city": "Paris"})) == {"text": "18 °C"}
     assert seen == ["s"]
+
+
+async def test_anthropic_s_thinking_text_and_calls_stream(
+    aimock: Aimock, http: httpx2.AsyncClient, record: Record
+) -> None:
+    turn = {"reasoning": "I have to look", "content": "Let me see", "toolCalls": [call("call_1", "look", at="sky")]}
+    await aimock.answer(*rounds("hi", turn, {"content": "Blue"}, chunkSize=4))
+    client = AsyncAnthropic(api_key="not-a-key", base_url=aimock.url, http_client=http)
+
+    def look(at: str) -> str:
+        """Look somewhere."""
+        return "blue"
+
+    model = AnthropicModel("claude-sonnet-5", provider=AnthropicProvider(anthropic_client=client))
+    await pydantic_ai.agent("looker", Agent(model, tools=[look]))(a_run(record))
+
+    assert [kind for kind in record.kinds() if kind != "usage"] == [
+        *("reasoning.delta", "text.delta", "tool.started", "tool.arguments.delta", "tool.called", "tool.result"),
+        "text.delta",
+    ]
+    assert record.joined("reasoning.delta") == "I have to look"
+    assert record.joined("text.delta") == "Let me seeBlue"
+    assert record.joined("tool.arguments.delta", "delta") == '{"at":"sky"}'
+    assert len(record.of("tool.arguments.delta")) == 3
