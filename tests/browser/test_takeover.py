@@ -1,0 +1,85 @@
+"""A worker gets SIGKILL in the middle of an answer that people watch: the page says so, and is never wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.browser.conftest import Stack
+from tests.browser.test_page import assert_shows_the_log
+from tests.support.browser import Page
+from tests.support.process import Process
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOKENS = 250
+WHOLE = "".join(f"w{number} " for number in range(TOKENS))
+NOTICE = """[...document.querySelectorAll("[data-job] .notice")].some(
+    (notice) => notice.checkVisibility() && notice.textContent.includes("took over and began again (attempt 2)"))"""
+REMEMBER_WHAT_IS_SHOWN = """void (() => {
+    window.shown = new Set();
+    const look = () => window.shown.add(document.querySelector("[data-job] .markdown")?.textContent ?? "");
+    new MutationObserver(look).observe(document.getElementById("turns"),
+        { childList: true, characterData: true, subtree: true });
+})()"""
+
+
+async def two_workers(stack: Stack) -> list[Process]:
+    """Put two with a lease of a second in the place of the one that is there."""
+    stack.worker.kill()
+    workers = [stack.processes.worker(stack.redis_url, HOLDFAST_LEASE_SECONDS="1") for _ in range(2)]
+    for worker in workers:
+        await worker.until_output("worker started")
+    return workers
+
+
+async def kill_the_holder(stack: Stack, workers: list[Process], job_id: str) -> None:
+    """SIGKILL, from outside, for whoever runs the job."""
+    async with stack.client() as client:
+        holder = (await client.get(f"/v1/sessions/session/jobs/{job_id}")).json()["worker"]
+    [victim] = [worker for worker in workers if holder in worker.output()]
+    victim.kill()
+
+
+async def assert_never_showed_anything_else(page: Page) -> None:
+    """Whatever stood on the page at any moment was a beginning of the right text."""
+    shown = json.loads(await page.evaluate("JSON.stringify([...window.shown])"))
+    assert [text for text in shown if not WHOLE.startswith(text)] == []
+    assert WHOLE in shown
+
+
+async def test_who_watches_sees_the_takeover_and_the_right_text(stack: Stack, page: Page) -> None:
+    workers = await two_workers(stack)
+    other = await stack.page()
+    for tab in (page, other):
+        await tab.evaluate(REMEMBER_WHAT_IS_SHOWN)
+    await page.ask("count", tokens=TOKENS, interval_ms=20)
+    await page.until_written(400)
+    await other.until_written(400)
+    [job_id] = await page.job_ids()
+    assert not await page.evaluate(NOTICE)
+    await kill_the_holder(stack, workers, job_id)
+    for tab in (page, other):
+        await tab.until(f"{NOTICE} && document.querySelector('[data-job][data-status=running]')")
+    for tab in (page, other):
+        await assert_shows_the_log(stack, tab)
+        await assert_never_showed_anything_else(tab)
+        assert await tab.text(job_id) == WHOLE
+        assert await tab.evaluate(NOTICE)
+
+
+async def test_who_reloads_while_nobody_has_the_job_sees_the_takeover_too(stack: Stack, page: Page) -> None:
+    workers = await two_workers(stack)
+    await page.ask("count", tokens=TOKENS, interval_ms=20)
+    await page.until_written(400)
+    [job_id] = await page.job_ids()
+    await kill_the_holder(stack, workers, job_id)
+    await page.call("reload")
+    await page.until_written(400)
+    await page.until(NOTICE)
+    await page.call("reload")
+    await page.until_jobs("running")
+    assert await page.evaluate(NOTICE)
+    await assert_shows_the_log(stack, page)
+    assert await page.text(job_id) == WHOLE
