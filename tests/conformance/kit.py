@@ -84,7 +84,7 @@ async def run(check: Check, kit: Kit) -> Result:
     except TimeoutError:
         return Result(title(check), Outcome.FAILED, f"not over after {CHECK_S:.0f} s")
     except Exception as error:  # noqa: BLE001 - the next check is still to be carried out
-        return Result(title(check), Outcome.FAILED, f"{type(error).__name__}: {error}")
+        return Result(title(check), Outcome.FAILED, f"{type(error).__name__}: {error}".partition("\n")[0])
     return Result(title(check), Outcome.PASSED, remark or "")
 
 
