@@ -51,11 +51,19 @@ def _answered(messages: list[Message]) -> Iterator[Message]:
         if message.role == "tool" or not (message.content or message.tool_calls):
             continue
         yield message
-        following = takewhile(lambda later: later.role == "tool", messages[position + 1 :])
-        answers = {answer.call_id: answer for answer in following}
+        answers = _answers(messages[position + 1 :]) if message.tool_calls else {}
         called = {call.call_id for call in message.tool_calls}
         yield from (answer for answer in answers.values() if answer.call_id in called)
         yield from (_unanswered(call) for call in message.tool_calls if call.call_id not in answers)
+
+
+def _answers(following: list[Message]) -> dict[str, Message]:
+    """The first answer to each call, as far as the user says nothing: an agent within a tool may speak before it."""
+    answers: dict[str, Message] = {}
+    for message in takewhile(lambda later: later.role != "user", following):
+        if message.role == "tool":
+            answers.setdefault(message.call_id, message)
+    return answers
 
 
 def _unanswered(call: ToolUse) -> Message:

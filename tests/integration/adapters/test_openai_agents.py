@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 from agents import (
     Agent,
@@ -19,7 +20,9 @@ from agents.tracing import get_trace_provider
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
+from shared.conversation import fold
 from tests.support.aimock import Aimock, call, rounds, says
+from tests.support.provider_relay import relayed
 from tests.support.record import Record, a_run
 from worker import Run
 from worker.adapters import openai_agents
@@ -136,3 +139,28 @@ async def test_a_job_that_is_cancelled_ends_the_run_within(
 
 def test_nothing_is_traced_to_the_makers_of_the_sdk() -> None:
     assert get_trace_provider().create_trace("a run").export() is None
+
+
+async def test_what_an_agent_within_a_tool_said_does_not_part_the_call_from_its_answer(
+    aimock: Aimock, http: httpx2.AsyncClient, record: Record
+) -> None:
+    """The history of the next job has the expert's words between the two."""
+    await aimock.answer(
+        *rounds("hi", {"toolCalls": [call("call_1", "expert", input="dig")]}, {"content": "In short"}),
+        says("Facts", to="dig"),
+        says("As I said", to="And?"),
+    )
+    async with relayed(aimock.url) as relay:
+        model = OpenAIResponsesModel("gpt-5.4-mini", AsyncOpenAI(http_client=http, base_url=f"{relay.url}/v1"))
+        expert = Agent(name="Expert", model=model).as_tool("expert", "Knows", on_stream=openai_agents.nested)
+        boss = openai_agents.agent("boss", Agent(name="Boss", model=model, tools=[expert]))
+        await boss(a_run(record))
+        started = {"type": "job.started", "job_id": "j", "input": "hi"}
+        history = fold(orjson.dumps(event) for event in [started, *record.events])
+        relay.requests.clear()
+        await boss(a_run(Record(), "And?", history=history))
+
+    [request] = relay.requests
+    assert [item.get("content") or item.get("output") or item["call_id"] for item in request["input"]] == [
+        *("hi", "call_1", "Facts", "Facts", "In short", "And?")
+    ]
