@@ -18,7 +18,7 @@ import structlog
 
 from shared.conversation import Message
 from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone
-from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode
+from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode, encode_event
 from shared.failpoints import failpoint
 from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Recorded
 from worker.allowance import Allowance
@@ -156,6 +156,8 @@ class Job:
             return ending, finished.head
         finally:
             self._run.end()
+            if self._question is not None:  # asked in a thread, which hears no cancellation
+                self._question[1].cancel()
 
     @property
     def waits(self) -> bool:
@@ -228,7 +230,8 @@ class Job:
 
     async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
         """Put the question into the log, and wait unless an earlier attempt was answered."""
-        await self._writer.ask(Event(ASKED, self.attempt.job_id, encode(event)), question_id)
+        await self._writer.put(ASKED, encode_event(event))
+        await self._writer.flush()
         return orjson.loads(await self._answer(question_id) if known is None else known)
 
     async def _answer(self, question_id: str) -> bytes:

@@ -147,14 +147,6 @@ class Writer:
         await self.flush()
         return await self._end(event, messages(), usage)
 
-    async def ask(self, event: Event, question_id: str) -> None:
-        """Write what waits, then a question, after which the job waits for its answer. Raises Fenced or LogGone."""
-        await self.flush()
-        async with self._in_flight:
-            await self._insist(partial(self._put_question, self._tail, event, question_id))
-            self._tail.extend([event])
-            self._written([event])
-
     async def end_waiting(self, event: Event) -> Finished:
         """Write the end of another job of this session, which waits in line. Raises Fenced or LogGone."""
         return await self._end(event, (), b"")
@@ -206,7 +198,7 @@ class Writer:
             failpoint("before_append")
             try:
                 appended = await self._insist(
-                    lambda: self._log.append(self._session_id, self._epoch, self._tail.seq, batch),
+                    lambda: self._write(self._tail.seq, batch),
                     unless_full=lambda: self._gives_up_when_full,
                 )
             except LogFull:
@@ -224,6 +216,8 @@ class Writer:
         for event in self._waiting:
             size += len(event.body)
             if batch and (len(batch) >= self._bounds.batch_events or size > self._bounds.batch_bytes):
+                break
+            if batch and ASKED in (event.kind, batch[0].kind):
                 break
             batch.append(event)
         return batch
@@ -268,8 +262,13 @@ class Writer:
             except LogBehind as behind:
                 await self._rewrite(behind.top)
 
-    async def _put_question(self, tail: Tail, event: Event, question_id: str) -> None:
-        await self._log.ask(self._session_id, self._epoch, tail.seq, event, question_id)
+    async def _write(self, after_seq: int, batch: list[Event]) -> Appended:
+        """Append a batch, or the question that is alone in it."""
+        if batch[0].kind != ASKED:
+            return await self._log.append(self._session_id, self._epoch, after_seq, batch)
+        question_id = orjson.loads(batch[0].body)["question_id"]
+        seq = await self._log.ask(self._session_id, self._epoch, after_seq, batch[0], question_id)
+        return Appended(seq, attention=False)
 
     async def _rewrite(self, top: EventId) -> None:
         """Write the tail that the log lost again, under the same ids."""
@@ -284,11 +283,8 @@ class Writer:
     async def _write_again(self, after_seq: int, batch: list[Event]) -> None:
         if batch[0].kind in TERMINAL:
             await self._log.finish(self._session_id, self._epoch, after_seq, batch[0], messages=(), usage=b"")
-        elif batch[0].kind == ASKED:
-            question_id = orjson.loads(batch[0].body)["question_id"]
-            await self._log.ask(self._session_id, self._epoch, after_seq, batch[0], question_id)
         else:
-            await self._log.append(self._session_id, self._epoch, after_seq, batch)
+            await self._write(after_seq, batch)
 
     def _fail(self, error: Exception) -> None:
         self.stop(error)

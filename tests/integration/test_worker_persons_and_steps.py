@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from shared import keys
 from shared.errors import QuestionAnswered
+from shared.holder import Holder
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
 from worker import AgentError, Run
+from worker.run import ThreadRun
 
 
 @pytest.fixture
@@ -125,6 +129,46 @@ async def test_a_job_that_waits_can_be_cancelled(redis_url: str, client: Client)
         await client.cancel()
         assert (await client.end())["type"] == "job.cancelled"
         await client.empty()
+
+
+async def test_an_agent_that_gives_up_while_its_question_is_on_its_way_loses_no_event(
+    redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked wrote the question himself. Cut short after the log had it, he left a writer that did not know of it:
+    the next append was taken for its repetition and skipped, and an end behind it was refused for ever."""
+    monkeypatch.setattr(Holder, "ask", _answering_late(Holder.ask))
+
+    async def hasty(run: Run) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await run.ask("Which city?")
+        await run.status("first")
+        await run.flush()
+        await run.status("second")
+
+    async with worker_on(redis_url, [hasty]):
+        await client.offered("hasty")
+        await client.post(agent="hasty")
+        assert (await client.end())["type"] == "job.completed"
+        assert await client.kinds() == ["job.started", "question.asked", "status", "status", "job.completed"]
+
+
+async def test_a_job_that_is_cancelled_while_it_asks_in_a_thread_leaves_no_thread(
+    redis_url: str, client: Client
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def asks_in_thread(run: ThreadRun) -> None:
+        threads.append(threading.current_thread())
+        run.ask("Which city?")
+
+    async with worker_on(redis_url, [asks_in_thread]):
+        await client.offered("asks_in_thread")
+        await client.post(agent="asks_in_thread")
+        await waiting(client)
+        await client.cancel()
+        assert (await client.end())["type"] == "job.cancelled"
+        await until(lambda: not threads[0].is_alive())
 
 
 async def test_questions_of_parallel_agents_are_put_one_after_the_other(redis_url: str, client: Client) -> None:
@@ -281,3 +325,14 @@ async def test_a_question_cannot_be_forged(redis_url: str, client: Client) -> No
         await client.offered("forger")
         await client.post(agent="forger")
         assert (await client.end())["error"]["code"] == "event_invalid"
+
+
+def _answering_late(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, which is carried out at once and whose reply takes a while."""
+
+    async def late(*arguments: Any, **named: Any) -> Any:
+        reply = await call(*arguments, **named)
+        await asyncio.sleep(0.3)
+        return reply
+
+    return late

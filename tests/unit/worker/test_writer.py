@@ -19,6 +19,7 @@ from worker.writer import Bounds, Writer
 
 EPOCH = 1763683200123
 ENDED = Event("job.completed", "j", b"end")
+QUESTION = b'{"question_id":"q1"}'
 
 
 class StandInLog:
@@ -27,6 +28,7 @@ class StandInLog:
     def __init__(self) -> None:
         self.entries: list[Event] = [Event("job.started", "j", b"start")]
         self.appends: list[list[bytes]] = []
+        self.questions: list[str] = []
         self.attention = False
         self.in_flight = 0
         self.most_in_flight = 0
@@ -46,6 +48,7 @@ class StandInLog:
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
         async with self._flight():
             self._write(after_seq, [event])
+            self.questions.append(question_id)
             return len(self.entries)
 
     async def finish(
@@ -355,11 +358,12 @@ class TestEnd:
     ) -> None:
         harness = start()
         await harness.delta(b"a", b"b")
-        await harness.writer.ask(Event("question.asked", "j", b"question"), "q1")
+        await harness.writer.put("question.asked", QUESTION)
         await harness.delta(b"c")
         await harness.finish()
-        assert log.bodies() == [b"a", b"b", b"question", b"c", b"end"]
-        assert harness.written == [b"a", b"b", b"question", b"c"]
+        assert log.bodies() == [b"a", b"b", QUESTION, b"c", b"end"]
+        assert log.questions == ["q1"]
+        assert harness.written == [b"a", b"b", QUESTION, b"c"]
 
     async def test_the_end_of_a_cancelled_job_does_not_wait_for_room(
         self, log: StandInLog, start: Callable[..., Harness]
