@@ -10,7 +10,7 @@ carry the new agent's name. An agent that is another one's tool is heard, under 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any
 
@@ -43,15 +43,17 @@ def agent(
     *,
     input: Input | None = None,
     to_input: ToInput | None = None,
+    to_context: Callable[[Run], Any] | None = None,
     run_config: RunConfig | None = None,
     max_turns: int = MAX_TURNS,
 ) -> AgentFunction:
-    """Offer an Agent as an agent of this name. The result is the final output. The `context` of its tools is the Run,
-    so that they can say what they do: `await context.context.status("Searching")`."""
+    """Offer an Agent as an agent of this name. The result is the final output. The `context` of its tools is the Run
+    unless `to_context` gives another, so that they can say what they do: `await context.context.status("…")`."""
 
     async def speak(run: Run, speech: Speech) -> Any:
         given = to_input(run) if to_input else _given(run)
-        result = Runner.run_streamed(first, given, context=run, run_config=run_config, max_turns=max_turns)
+        context = to_context(run) if to_context else run
+        result = Runner.run_streamed(first, given, context=context, run_config=run_config, max_turns=max_turns)
         listening = _Listening(speech, None, first)
         try:
             async for event in result.stream_events():
