@@ -47,6 +47,12 @@ class Aimock(Process):
             (await client.post("/__aimock/reset")).raise_for_status()
             (await client.post("/__aimock/fixtures", json={"fixtures": list(fixtures)})).raise_for_status()
 
+    async def heard(self) -> list[dict[str, Any]]:
+        """Its journal since the last `answer()`: an entry for each request, with `path`, `headers` and `body`."""
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False) as client:
+            entries: list[dict[str, Any]] = (await client.get("/__aimock/journal")).json()
+            return entries
+
     async def _answers(self, client: httpx2.AsyncClient) -> bool:
         assert self.running, self.describe()
         try:

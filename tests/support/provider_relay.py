@@ -20,7 +20,11 @@ class Cut(Exception):
 
 
 class End(Exception):
-    """End the answer here, as if it were complete."""
+    """End the answer here, as if it were complete, with these bytes as its last."""
+
+    def __init__(self, last: bytes = b"") -> None:
+        super().__init__()
+        self.last = last
 
 
 class Heard(Protocol):
@@ -31,11 +35,15 @@ class Heard(Protocol):
 
 
 class Relay:
-    """A provider at `url`, by way of `upstream`. `requests` are the bodies that came by; `left`: a client left."""
+    """A provider at `url`, by way of `upstream`. `requests` are the bodies that came by, `heads` the lines before
+    them, `paths` where they went, `times_s` when by the loop's clock; `left`: a client left."""
 
     def __init__(self, upstream: str, on_frame: OnFrame) -> None:
         self.url = ""
         self.requests: list[dict[str, Any]] = []
+        self.heads: list[str] = []
+        self.paths: list[str] = []
+        self.times_s: list[float] = []
         self.left = asyncio.Event()
         self._upstream = upstream
         self._on_frame = on_frame
@@ -58,8 +66,11 @@ class Relay:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         lengths = [line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length")]
         body = await reader.readexactly(int(lengths[0]))
+        self.times_s.append(asyncio.get_running_loop().time())
+        self.heads.append(head)
+        self.paths.append(head.split(" ")[1])
         self.requests.append(orjson.loads(body))
-        return head.split(" ")[1], body
+        return self.paths[-1], body
 
     def _watch(self, reader: asyncio.StreamReader) -> None:
         async def until_left() -> None:
@@ -77,12 +88,14 @@ class Relay:
             httpx2.AsyncClient(trust_env=False, timeout=30) as client,
             client.stream("POST", self._upstream + path, content=body, headers=headers) as answer,
         ):
-            content_type = answer.headers["content-type"]
-            head = f"HTTP/1.1 {answer.status_code} Relayed\r\nContent-Type: {content_type}\r\nConnection: close\r\n"
-            writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
-            with contextlib.suppress(End):
+            told = [name for name in ("content-type", "retry-after") if name in answer.headers]
+            head = [f"HTTP/1.1 {answer.status_code} Relayed", *(f"{name}: {answer.headers[name]}" for name in told)]
+            writer.write("\r\n".join([*head, "connection: close", "transfer-encoding: chunked", "", ""]).encode())
+            try:
                 async for frame in _frames(answer.aiter_bytes()):
                     await self._send(await self._on_frame(frame), writer)
+            except End as end:
+                await self._send(end.last, writer)
             writer.write(b"0\r\n\r\n")
             await writer.drain()
 
@@ -121,12 +134,13 @@ class Pace:
     async def __call__(self, frame: bytes) -> bytes:
         if self.DELTA.search(frame):
             await self._heard.until(self._sent, "text.delta", "reasoning.delta", "tool.arguments.delta")
-            self._sent += 1
-        return await self._then(frame)
+        sent = await self._then(frame)
+        self._sent += bool(self.DELTA.search(sent))  # what was held back or garbled is not going to be heard
+        return sent
 
 
 @contextlib.asynccontextmanager
-async def relayed(upstream: str, on_frame: OnFrame = pass_on) -> AsyncIterator[Relay]:
+async def relayed(upstream: str, on_frame: OnFrame = pass_on, *, port: int = 0) -> AsyncIterator[Relay]:
     """Relay until the block ends; what is still open then is torn down."""
     relay = Relay(upstream, on_frame)
     handlers: set[asyncio.Task[Any]] = set()
@@ -138,7 +152,7 @@ async def relayed(upstream: str, on_frame: OnFrame = pass_on) -> AsyncIterator[R
         with contextlib.suppress(asyncio.CancelledError):
             await relay.serve(reader, writer)
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", port)
     relay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield relay

@@ -9,6 +9,8 @@ from worker.redaction import without_keys
 from worker.run import AgentError
 
 MAX_DETAIL_CHARS = 300
+# Whom a provider asks to wait longer is told so, instead of being left to look at nothing.
+LONGEST_RETRY_AFTER_S = 60.0
 
 _CODES: dict[int | str, str] = {
     401: "provider_refused_key",
@@ -47,7 +49,10 @@ class Provider:
     def refused(self, status: int, body: Any, retry_after_s: float | None = None) -> ProviderFailure:
         """The answer to a request was an error."""
         kind, detail = _detail(body)
-        return self._error(_code(status, kind), f"answered {status}", kind, detail, retry_after_s)
+        what = f"answered {status}"
+        if retry_after_s is not None and retry_after_s > LONGEST_RETRY_AFTER_S:
+            what += f" and asks to be left alone for {retry_after_s:.0f} s"
+        return self._error(_code(status, kind), what, kind, detail, retry_after_s)
 
     def broke_off(self, body: Any) -> ProviderFailure:
         """An error arrived in the middle of an answer."""

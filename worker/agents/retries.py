@@ -11,14 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from worker.agents.provider_errors import ProviderFailure
+from worker.agents.provider_errors import LONGEST_RETRY_AFTER_S, ProviderFailure
 from worker.agents.voice import Voice
 from worker.run import Run
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0
-# Whom a provider asks to wait longer is told so, instead of being left to look at nothing.
-LONGEST_RETRY_AFTER_S = 60.0
 
 Result = TypeVar("Result")
 
