@@ -4,9 +4,10 @@
 -- Answers {'ok', seq, attention}, {'fenced'}, {'behind', top} or {'gone'}.
 local epoch, after = ARGV[1], tonumber(ARGV[2])
 local count = (#ARGV - 3) / 3
-local state = redis.call('HMGET', STATE, 'epoch', 'top', 'attention')
+local state = redis.call('HMGET', STATE, 'epoch', 'top', 'attention', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
+if not state[4] then return {'fenced'} end -- nobody writes behind the end of its job
 local _, seq = parts(state[2])
 if seq < after then return {'behind', state[2]} end
 local attention = state[3] or ''

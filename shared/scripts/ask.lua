@@ -3,9 +3,10 @@
 -- ARGV: epoch, seq that it follows, job, question, body, schema of the answer.
 -- Answers {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
 local epoch, after, job, question, body, schema = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local state = redis.call('HMGET', STATE, 'epoch', 'top')
+local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
+if not state[3] then return {'fenced'} end -- nobody writes behind the end of its job
 local _, seq = parts(state[2])
 if seq < after then return {'behind', state[2]} end
 if seq == after then

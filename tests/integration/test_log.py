@@ -19,7 +19,7 @@ from shared.errors import (
     SessionUnknown,
 )
 from shared.event_log import Gap
-from shared.holder import Attempt, LogBehind, Refusal
+from shared.holder import Attempt, Event, LogBehind, Refusal
 from shared.ids import ORIGIN, EventId
 from tests.support.log import Session, delta
 
@@ -217,6 +217,32 @@ class TestEnd:
         await session.finish(attempt, 1)
         assert (await session.finish(attempt, 2)).seq is None
         assert await session.redis.xlen(session.keys.log) == 2
+
+    async def test_an_end_comes_behind_what_was_written_and_never_acknowledged(self, session: Session) -> None:
+        """A reply was lost and the repetition refused at maxmemory: the writer gave up what the log had. The id behind
+        what it knew of was taken, so that the end was refused for ever."""
+        attempt = await session.started()
+        await session.append(attempt, 1, "a", "b")
+        assert (await session.finish(attempt, 1)).seq == 4
+        assert (await session.finish(attempt, 1)).head is None
+        assert await session.redis.xlen(session.keys.log) == 4
+
+    async def test_nothing_is_written_behind_the_end(self, session: Session) -> None:
+        """An agent's thread goes on after the end of its job, in the session's epoch still: what it had waiting stood
+        behind the terminal event, and what it recorded brought a key back that nothing took away."""
+        attempt = await session.started()
+        await session.finish(attempt, 1)
+        question = Event("question.asked", "j1", b"{}")
+        for late in (
+            session.append(attempt, 2, "late"),
+            session.holder.ask("s", attempt.epoch, 2, question, "q1"),
+            session.holder.record("s", attempt.epoch, "pay:0:abc", b"1"),
+        ):
+            with pytest.raises(Fenced):
+                await late
+        assert await session.redis.xlen(session.keys.log) == 2
+        assert not await session.redis.exists(session.keys.journal)
+        assert (await session.sessions.job("s", "j1")).status == "completed"
 
     async def test_an_end_names_the_next_of_the_line(self, session: Session) -> None:
         attempt = await session.started("j1")

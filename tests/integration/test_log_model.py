@@ -173,12 +173,16 @@ class Run:
         assert done.seq == self.model.seq
 
     async def append_again(self) -> None:
-        """The reply was lost: the same call once more changes nothing."""
+        """The reply was lost: the same call once more changes nothing, and is refused behind the job's end."""
         if self.last_batch is None or not self.model.may_write(self.last_batch[0]):
             return
         attempt, after, events = self.last_batch
-        done = await self.session.holder.append("s", attempt.epoch, after, events)
-        assert done.seq == self.model.seq
+        call = self.session.holder.append("s", attempt.epoch, after, events)
+        if self.model.held:
+            assert (await call).seq == self.model.seq
+        else:
+            with pytest.raises(Fenced):
+                await call
 
     async def append_with_a_hole(self) -> None:
         if not self.model.held or self.model.holder is None:
