@@ -7,6 +7,7 @@ without a job: a worker shall look at what is asked of the session.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ ANY_LANE = "*"
 RESERVE_US = 5_000_000
 AGENTS_MEMORY_US = 7 * 86_400 * 1_000_000
 MAILBOX_LIMIT = 1000
+
+_DELIVERY = re.compile(rb'"t":(\d+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,6 @@ class Queue:
         self._drop = script(redis, "queue_drop", "queue")
         self._discard = script(redis, "queue_discard", "queue")
         self._take_over = script(redis, "queue_take_over", "queue")
-        self._beat = script(redis, "queue_beat", "queue")
         self._sweep = script(redis, "queue_sweep", "queue")
 
     # What a gateway does.
@@ -203,10 +205,12 @@ def _payload(session_id: str, job_id: str | None, agent: str) -> bytes:
 
 
 def _token(name: str, payload: bytes) -> Token:
-    """Read a token. One with a payload that nobody can read still says by its name which job it stands for."""
+    """Read a token. One with a payload that nobody can read still says by its name which job it stands for, and by
+    what the scripts find in it which delivery it is."""
     session_id, _, job_id = name.partition("/")
     try:
         agent, _, _, delivery, made_at = deserialize_job_raw(payload, deserializer=orjson.loads)
-    except DeserializationError:
-        agent, delivery, made_at = ANY_LANE, 1, 0
-    return Token(session_id, job_id or None, str(agent), int(delivery), int(made_at))
+        return Token(session_id, job_id or None, str(agent), int(delivery), int(made_at))
+    except (DeserializationError, TypeError, ValueError):
+        told = _DELIVERY.search(payload)
+        return Token(session_id, job_id or None, ANY_LANE, int(told[1]) if told else 1, 0)

@@ -36,10 +36,13 @@ local function lane_of(payload)
     return readable and type(job) == 'table' and type(job.f) == 'string' and job.f or ANY
 end
 
+-- One that tells no delivery is made anew: its job would be of an older delivery for ever.
 local function set_delivery(id, delivery)
     local payload = redis.call('HGET', TOKENS, id)
     if payload then
-        payload = string.gsub(payload, '"t":%d+', '"t":' .. int(delivery), 1)
+        local try, told = '"t":' .. int(delivery), nil
+        payload, told = string.gsub(payload, '"t":%d+', try, 1)
+        if told == 0 then payload = '{' .. try .. ',"f":"' .. ANY .. '","a":[],"k":{},"et":0}' end
         redis.call('HSET', TOKENS, id, payload)
     end
     return payload

@@ -182,12 +182,29 @@ async def test_a_message_names_the_session_that_wants_something(queue: Queue) ->
     assert await queue.wait("w1", 60, idle=False) == Ring("s")
 
 
-async def test_a_payload_that_nobody_can_read_still_stands_for_its_job(queue: Queue, redis: Redis) -> None:
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\x80junk",
+        b"[1]",
+        b'{"t":null,"f":"a","a":[],"k":{},"et":0}',
+        b'{"t":1,"f":"a","a":[],"k":{},"et":"soon"}',
+        b'{"t":1,"f":"a","a":["\x80"],"k":{},"et":0}',
+    ],
+)
+async def test_a_payload_that_nobody_can_read_still_stands_for_its_job_and_keeps_its_delivery(
+    queue: Queue, redis: Redis, payload: bytes
+) -> None:
+    """Numbers that are none ended every worker that took the token. And one whose delivery could not be written was
+    put back at once, as stale, for ever."""
     await queue.reserve("s", "j", "a")
-    await redis.hset(keys.TOKENS, "s/j", b"\x80junk")
+    await redis.hset(keys.TOKENS, "s/j", payload)
     await redis.zadd(keys.DEFERRED, {"s/j": 1})
-    token = (await queue.take("w", ["a"], 1))[0]
-    assert (token.session_id, token.job_id) == ("s", "j")
+    [token] = await queue.take("w", ["a"], 1)
+    assert (token.session_id, token.job_id, token.delivery) == ("s", "j", 1)
+    await queue.put_back("w", token, delivery=7)
+    [token] = await queue.take("w", ["a"], 1)
+    assert (token.id, token.delivery) == ("s/j", 7)
 
 
 async def test_what_waited_too_long_can_be_taken_by_any_worker(redis: Redis, queue: Queue) -> None:
