@@ -39,12 +39,15 @@ def encode(value: Any) -> bytes:
 
 
 def encode_event(event: dict[str, Any]) -> bytes:
-    """Encode one event of an agent. Raises EventInvalid when its type is malformed or reserved, or it is too large."""
+    """Encode one event of an agent. Raises EventInvalid when its type is malformed or reserved, its agent no text, or
+    it is too large."""
     kind = event.get("type")
     if not isinstance(kind, str) or len(kind) > 64 or _KIND.fullmatch(kind) is None:
         raise EventInvalid("type: lower-case words joined by dots, at most 64 characters")
     if kind.startswith(_RESERVED):
         raise EventInvalid(f"type: {kind} is Holdfast's own")
+    if not isinstance(event.get("agent"), str | None):
+        raise EventInvalid(f"{kind}: agent is the name of who speaks, a text")
     body = encode(event)
     if len(body) > MAX_EVENT_BYTES:
         raise EventInvalid(f"{kind} is {len(body)} bytes; at most {MAX_EVENT_BYTES} are allowed")

@@ -108,6 +108,8 @@ async def test_empty_pieces_are_not_emitted(run: Run, record: Record) -> None:
         {"type": "note", "id": "5-1"},
         {"type": "note", "prev": "5-1"},
         {"type": "note", "from": "5-1"},
+        {"type": "text.delta", "text": "a", "part": 0, "agent": ["a"]},
+        {"type": "note", "agent": 5},
         {"type": "note", "value": object()},
         {"type": "note", "value": 2**70},
         {"type": "note", "text": "x" * 300_000},
