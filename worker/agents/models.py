@@ -81,10 +81,10 @@ def _entry(text: str) -> Model:
         raise SettingsInvalid(f"{SETTING}: an entry does not begin with a name of letters and digits: {_FORM}")
     first, *fallbacks = (part.strip() for part in rest.split("|"))
     way, variable = _split(name, first)
-    provider, _, model = way.partition(":")
+    provider, _, rest = way.partition(":")
+    model, *urls = (part.strip() for part in _BASE_URL.split(rest, maxsplit=1))
     if provider not in _DEFAULTS or not model or not all(fallbacks):
         raise SettingsInvalid(f"{SETTING}: {name}: has to be {_FORM}; a provider is one of {', '.join(_DEFAULTS)}")
-    model, *urls = (part.strip() for part in _BASE_URL.split(model, maxsplit=1))
     base_url = _checked(name, urls[0]) if urls else None
     variable = variable or ("" if base_url else _key_variable(provider))
     return Model(name, provider, model, base_url, variable, tuple(fallbacks))
