@@ -141,7 +141,7 @@ class Holder:
         try:
             reply = await self._claimed(session_id, job_id, (*fixed, int(offered)), self._claim)
         except LogFull:  # nothing can start, but what is to end must end
-            reply = await self._claimed(session_id, job_id, (*fixed, 0), self._claim_end)
+            reply = await self._claimed(session_id, job_id, (*fixed, ""), self._claim_end)
         if reply[0] == b"run":
             return _attempt(session_id, job_id, token, reply)
         return _refusal(reply[0].decode(), reply)

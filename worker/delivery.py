@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from shared.conversation import Message
-from shared.errors import Fenced, LogGone, SessionUnknown
+from shared.errors import AgentUnknown, Fenced, LogGone, QueueFull, SessionUnknown
 from shared.events import FAILED
 from shared.failpoints import failpoint
 from shared.holder import Attempt, Head, Holder, Refusal
@@ -165,7 +165,10 @@ class Delivery:
     async def _refused(self, refusal: Refusal) -> None:
         delivery = self.token.delivery
         match refusal.verdict:
-            case "wait" | "unoffered":
+            case "wait":
+                await self._see_to(refusal.head)
+                await self._put_back(IN_LINE_SECONDS, delivery=delivery)
+            case "unoffered":
                 await self._put_back(IN_LINE_SECONDS, delivery=delivery)
             case "stale":
                 await self._put_back(0, delivery=refusal.delivery + 1)
@@ -218,6 +221,12 @@ class Delivery:
     async def _make_ready(self, head: Head | None) -> None:
         if head is not None and head.job_id != self.token.job_id:
             await self._insist(partial(self._station.queue.ready, self.token.session_id, head.job_id, head.agent))
+
+    async def _see_to(self, head: Head | None) -> None:
+        """See that the job in front has a token, where a queue forgot it. What fails is done at the next look."""
+        if head is not None:
+            with suppress(RedisError, AgentUnknown, QueueFull):
+                await self._station.queue.reserve(self.token.session_id, head.job_id, head.agent)
 
     async def _drop(self) -> None:
         await self._insist(partial(self._station.queue.drop, self._station.worker_id, self.token))

@@ -1,12 +1,13 @@
 #!lua
 -- Take the session for one attempt at the head of its line: a new epoch, whose first entry this script appends.
--- ARGV: job, delivery, token, worker, random, offered, max attempts, queue ms, ask ms, retention ttl s, messages limit,
---       then to end the job instead: reason, kind, detail (a piece of JSON), message...
+-- ARGV: job, delivery, token, worker, random, offered (1, 0, empty: may be, but there is no room), max attempts, queue ms,
+--       ask ms, retention ttl s, messages limit, then to end the job instead: reason, kind, detail (a piece of JSON), message...
 -- Answers {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last},
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
---   {'wait'}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (a person is asked; the answer makes it ready).
+--   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (a person is asked; the answer makes it
+--   ready).
 local job, delivery, token, worker, random = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
-local offered, max_attempts, queue_ms = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
+local offered, max_attempts, queue_ms = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local ask_ms, ttl_s, messages_limit = tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
 local reason, kind, detail = ARGV[12] or '', ARGV[13] or '', ARGV[14] or ''
 
@@ -27,7 +28,7 @@ end
 
 local strikes = tonumber(record[4] or 0)
 if held_by == token and reason == '' then return run_answer(strikes) end -- the reply was lost and the call repeated
-if redis.call('LINDEX', LINE, 0) ~= job then return {'wait'} end
+if redis.call('LINDEX', LINE, 0) ~= job then return {'wait', unpack(head())} end
 if delivery <= tonumber(known_delivery) and held_by ~= token then return {'stale', known_delivery} end
 
 -- An attempt that neither ended nor gave the session back died: a strike.
@@ -35,11 +36,11 @@ if record[5] and held_by ~= token then strikes = strikes + 1 end
 local now = now_ms()
 local doom = ''
 if record[6] then doom = 'cancelled'
+elseif reason == 'log_lost' and held_by == token then doom = 'log_lost'
 elseif record[16] and now - tonumber(record[16]) > ask_ms then doom = 'unanswered'
 elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'
-elseif (tonumber(attempt) == 0 or not offered) and now - tonumber(record[7]) > queue_ms then doom = 'expired'
-elseif reason == 'log_lost' and held_by == token then doom = 'log_lost' end
+elseif (tonumber(attempt) == 0 or offered == '0') and now - tonumber(record[7]) > queue_ms then doom = 'expired' end
 if doom == 'parked' then -- whoever waited for the answer is gone, and can write no more
     redis.call('HINCRBY', STATE, 'epoch', 1)
     redis.call('HDEL', STATE, 'job', 'worker', 'token')
@@ -47,7 +48,7 @@ if doom == 'parked' then -- whoever waited for the answer is gone, and can write
     job_set(job, 'delivery', int(delivery))
     return {'parked', int(delivery)}
 end
-if doom == '' and not offered then return {'unoffered'} end
+if doom == '' and offered ~= '1' then return {'unoffered'} end
 if doom ~= reason then return {'doomed', doom, record[6] or '', record[15] or ''} end
 
 local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0

@@ -3,5 +3,4 @@
 local state = redis.call('HMGET', STATE, 'created', 'worker')
 if not state[1] then return {'unknown_session'} end
 redis.call('HSET', STATE, 'deleted', '1', 'attention', '1')
-redis.call('PERSIST', STATE)
 return {'ok', state[2] or ''}

@@ -112,6 +112,27 @@ class TestClaim:
         assert await verdict(session, offered=False) == "ended"
         assert (await session.sessions.job("s", "j1")).ending["error"]["code"] == "expired"
 
+    async def test_at_maxmemory_no_agent_that_is_offered_counts_as_gone(self, open_session: OpenSession) -> None:
+        """A later attempt that found no room to start was taken for one whose agent nobody offers any more."""
+        session = open_session(queue_seconds=1)
+        attempt = await session.started()
+        await session.holder.release("s", attempt.epoch)
+        await session.redis.hset(session.keys.jobs, "j1:created_at", 1)
+        await session.redis.config_set("maxmemory", 1)
+        try:
+            assert await session.try_claim(delivery=2) == Refusal("unoffered")
+        finally:
+            await session.redis.config_set("maxmemory", 0)
+        assert isinstance(await session.try_claim(delivery=2), Attempt)
+
+    async def test_a_log_that_vanished_ends_its_job_though_a_person_is_asked(self, session: Session) -> None:
+        """It was parked, and its worker, which took it for ended, dropped its token."""
+        attempt = await session.started()
+        await session.holder.ask("s", attempt.epoch, 1, Event("question.asked", "j1", b"{}"), "q1")
+        await session.redis.delete(session.keys.log)
+        assert (await session.holder.end_lost(attempt)).verdict == "ended"
+        assert (await session.sessions.job("s", "j1")).ending["error"]["code"] == "log_lost"
+
     async def test_a_worker_that_does_not_offer_the_agent_cannot_start_the_job(self, session: Session) -> None:
         await session.submit()
         assert await verdict(session, offered=False) == "unoffered"
@@ -324,6 +345,12 @@ class TestSettle:
         assert 0 < await session.redis.ttl(session.keys.log) <= 60
         with pytest.raises(LogGone):
             await session.append(attempt, 2, "zombie")
+
+    async def test_a_deletion_of_which_no_worker_hears_goes_with_the_session(self, session: Session) -> None:
+        """Its intent took the expiry from a session that had come to rest: nobody's token would ever bring a worker."""
+        await session.finish(await session.started(), 1)
+        await session.sessions.delete("s")
+        assert {await session.redis.ttl(key) for key in session.keys if await session.redis.exists(key)} == {86_400}
 
     async def test_a_session_that_is_used_again_after_its_deletion_goes_on_with_later_ids(
         self, session: Session

@@ -143,6 +143,22 @@ async def test_a_queue_that_lost_everything_is_mended_by_the_workers_that_hold_j
     await client.close()
 
 
+async def test_a_line_whose_head_the_queue_forgot_goes_on_with_the_next_job(redis_server: Server) -> None:
+    """The queue forgets a job that no worker holds; whoever waits behind it sees that it has a token again."""
+    queue_server, log_server = redis_server(), redis_server()
+    client = Client(queue_server.url, log_server.url)
+    await client.queue.offer({"scripted": {}})
+    await client.post(job="one", options={"tokens": 1})
+    await client.redis.flushall()
+    async with worker_on(queue_server.url, log_redis_url=log_server.url):
+        await client.offered("scripted")
+        await client.post(job="two", options={"tokens": 1})
+        assert (await client.end(job="one"))["type"] == "job.completed"
+        assert (await client.end(job="two"))["type"] == "job.completed"
+        await client.empty()
+    await client.close()
+
+
 async def test_two_servers_work_as_one_does(redis_server: Server) -> None:
     queue_server, log_server = redis_server(), redis_server()
     client = Client(queue_server.url, log_server.url)
