@@ -13,7 +13,8 @@ from gateway.stream.counters import Counters
 from gateway.stream.replay import Replay
 from gateway.stream.viewer import Viewer
 from shared.errors import JobUnknown, SessionUnknown
-from shared.event_log import Entry, EventLog, Page
+from shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
+from shared.events import DELETED
 from shared.ids import ORIGIN, EventId
 from shared.redis import RedisError, ResponseError
 from shared.sessions import JobState, Sessions
@@ -125,11 +126,27 @@ class CatchUp:
         elif replay.stale and viewer.job is not None:
             viewer.job = await self._sessions.job(viewer.wish.session_id, viewer.job.job_id)
             replay.stale = False
-        page = await self._pages.read(viewer.wish.session_id, viewer.cursor, replay.count)
+        page = await self._page(viewer, replay)
         if page.more and not replay.informed:
             replay.inform(await self._jobs(viewer))
         if not viewer.gone and not viewer.blocked:
             self._hand_out(viewer, replay, page)
+
+    async def _page(self, viewer: Viewer, replay: Replay) -> Page:
+        """The viewer's next page; the first one of a session passes over an earlier session of the same name."""
+        session_id = viewer.wish.session_id
+        page = await self._pages.read(session_id, viewer.cursor, replay.count)
+        if viewer.cursor == ORIGIN and viewer.job is None and _may_show_another(page):
+            viewer.cursor = await self._before_first(session_id)
+            if viewer.cursor != ORIGIN:
+                page = await self._pages.read(session_id, viewer.cursor, replay.count)
+        return page
+
+    async def _before_first(self, session_id: str) -> EventId:
+        """Where the session begins: the end of an earlier one, for as long as the log still has that in front."""
+        page = await self._pages.read(session_id, ORIGIN, PAGE_EVENTS)
+        ends = [entry.id for entry in page.entries if entry.kind == DELETED]
+        return ends[-1] if ends and await self._sessions.exists(session_id) else ORIGIN
 
     def _hand_out(self, viewer: Viewer, replay: Replay, page: Page) -> None:
         taken = replay.take(viewer.cursor, page)
@@ -202,6 +219,11 @@ class SharedPages:
         del self._reading[key]
         if not reading.cancelled():
             reading.exception()  # whoever waited has it; if nobody did, it is no concern
+
+
+def _may_show_another(page: Page) -> bool:
+    """Whether a log may begin with the end of an earlier session: cut there, or with that end on its first page."""
+    return page.gap is not None or any(entry.kind == DELETED for entry in page.entries)
 
 
 def _recorded_end(job: JobState | None, cursor: EventId, *, at_end: bool) -> Entry | None:

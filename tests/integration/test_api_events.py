@@ -157,6 +157,34 @@ async def test_nobody_new_may_look_at_a_deleted_session(gateway: Served, session
         assert (answer.status_code, answer.json()["code"]) == (404, "session_unknown")
 
 
+@pytest.mark.parametrize("cursor", [None, "0-0"])
+async def test_a_session_begun_again_shows_nothing_of_the_deleted_one_before_it(
+    gateway: Served, session: Session, cursor: str | None
+) -> None:
+    """Within a minute of the deletion the log still begins with the ends of the old session. From the start, a viewer
+    got those, with a gap in front and the end of the stream behind, of a session that it had never seen."""
+    await ended(session)
+    await session.submit("j2")
+    last = await deleted(session, gateway)
+    await session.submit("j3")
+    async with SseStream(url(gateway), last_event_id=cursor) as stream:
+        attempt = await session.claim("j3")
+        frame = await anext(aiter(stream))
+    assert (frame.id, frame.json["type"], frame.json["prev"]) == (f"{attempt.epoch}-1", "job.started", str(last))
+    (first,) = await read(url(gateway), 1)
+    assert first.id == f"{attempt.epoch}-1"
+
+
+async def test_a_deleted_session_that_never_had_an_event_is_passed_over_as_well(
+    gateway: Served, session: Session
+) -> None:
+    await session.submit("j1")
+    await deleted(session, gateway)
+    attempt = await session.started("j2")
+    (frame,) = await read(url(gateway), 1)
+    assert frame.id == f"{attempt.epoch}-1"
+
+
 async def test_a_viewer_that_is_one_too_many_is_sent_away_with_a_200(redis_url: str, session: Session) -> None:
     await session.started()
     async with served(redis_url, max_viewers=1) as gateway, SseStream(url(gateway)) as first:
