@@ -143,6 +143,8 @@ class Tailer:
             self._rest(channel)
         else:
             channel.behind -= 1
+        if not channel.behind:
+            channel.forget()
         if not channel.live and not channel.behind:
             self._channels.pop(channel.key, None)
 
