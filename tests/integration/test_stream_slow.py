@@ -76,6 +76,21 @@ class TestSlow:
         frames = SseParser().feed(unchunked(bytes(wire).partition(b"\r\n\r\n")[2]))
         assert [frame.id for frame in frames] == [f"{attempt.epoch}-{seq}" for seq in range(1, last + 1)]
 
+    async def test_a_client_that_is_slow_but_takes_something_all_the_time_is_not_dropped(
+        self, redis_url: str, session: Session
+    ) -> None:
+        """Its deadline ran over 800 KB: the kernel kept 2.5 MB for it, and called them moving when a third was gone."""
+        attempt = await session.started()
+        await write_megabytes(session, attempt, 1, 120)
+        async with streams(redis_url, IMPATIENT) as served:
+            slow = Deaf(served.url(raw="true"))
+            await until(lambda: bool(served.hub._pulse._stalled))
+            for _ in range(60):
+                await slow.read(16_384)
+                await asyncio.sleep(0.05)
+            slow.close()
+            assert served.hub.counters.slow_closed == 0
+
     async def test_what_waits_for_a_slow_client_is_bounded(
         self, served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:

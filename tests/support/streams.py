@@ -110,10 +110,10 @@ class Deaf:
         self._socket.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         self._socket.setblocking(False)
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = 65536) -> bytes:
         """What comes next; b"" when the server has ended or dropped the connection."""
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 65536), 30)
+            return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, most), 30)
         except ConnectionResetError:
             return b""
 
