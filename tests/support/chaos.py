@@ -31,7 +31,7 @@ from tests.support.history import History, Told, final_log
 from tests.support.ports import free_port
 from tests.support.process import Gateway, Process, Processes, until
 from tests.support.redis_server import RedisServer
-from tests.support.watcher import Watcher
+from tests.support.watcher import Watcher, dismiss
 
 LEASE_S = 2.0
 WORKERS = 3
@@ -326,11 +326,10 @@ class Crowd:
         return self._random.randrange(2**32)
 
     async def go(self) -> None:
-        for task in [*self._tasks, *self.posting]:
-            task.cancel()
-        for outcome in await asyncio.gather(*self._tasks, *self.posting, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                self._report.violations.append(f"{type(outcome).__name__}: {outcome}")
+        tasks = [*self._tasks, *self.posting]
+        await dismiss(tasks)
+        errors = [task.exception() for task in tasks if not task.cancelled()]
+        self._report.violations += [f"{type(error).__name__}: {error}" for error in errors if error is not None]
         await self._client.aclose()
 
 

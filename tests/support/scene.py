@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from tests.support.history import History, Told, final_log
 from tests.support.patience import patient
 from tests.support.process import until
 from tests.support.served import served
-from tests.support.watcher import Watcher
+from tests.support.watcher import Watcher, dismiss
 from tests.support.workers import Client
 
 
 class Scene:
-    """Posts jobs past the gateway, by `client`, and watches them through it, at `url`."""
+    """Posts jobs past the gateways, by `client`, and watches them through these, at `urls`."""
 
-    def __init__(self, client: Client, url: str) -> None:
+    def __init__(self, client: Client, urls: Sequence[str]) -> None:
         self.client = client
-        self.url = url
+        self.urls = urls
         self.history = History()
         self.watchers: list[Watcher] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -29,11 +29,15 @@ class Scene:
         await self.client.post(session, job, agent=agent, options=options)
         self.history.accepted.add((session, job))
 
+    @property
+    def url(self) -> str:
+        return self.urls[0]
+
     def watch(self, session: str = "s", *, seed: int = 0, stay_s: float | None = None) -> Watcher:
         """A viewer of the session that comes back for as long as the scene lasts."""
         transcript = self.history.client(session, f"viewer {len(self.watchers)} of {session}")
         path = f"/v1/sessions/{session}/events?raw=true"
-        watcher = Watcher([self.url], path, transcript, seed, stay_s=stay_s)
+        watcher = Watcher(self.urls, path, transcript, seed, stay_s=stay_s)
         self.watchers.append(watcher)
         self._tasks.add(asyncio.create_task(watcher.watch()))
         return watcher
@@ -60,9 +64,7 @@ class Scene:
         return logs
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await dismiss(self._tasks)
 
     @staticmethod
     def _ids(watcher: Watcher) -> list[Any]:
@@ -79,13 +81,16 @@ def words(count: int) -> str:
 
 
 @contextlib.asynccontextmanager
-async def scene(redis_url: str, *, gateway_url: str | None = None, **settings: Any) -> AsyncIterator[Scene]:
+async def scene(
+    redis_url: str, *, gateway_url: str | None = None, log_redis_url: str | None = None, **settings: Any
+) -> AsyncIterator[Scene]:
     """A scene on this Redis. `gateway_url`: where the gateway finds it, through a proxy for instance."""
-    client = Client(redis_url)
+    client = Client(redis_url, log_redis_url)
     for redis in (client.redis, client.log_redis):
         patient(redis)
-    async with served(gateway_url or redis_url, ping_seconds=0.2, **settings) as gateway:
-        made = Scene(client, gateway.url)
+    chosen = {"log_redis_url": log_redis_url, "ping_seconds": 0.2} | settings
+    async with served(gateway_url or redis_url, **chosen) as gateway:
+        made = Scene(client, [gateway.url])
         try:
             yield made
         finally:

@@ -114,7 +114,11 @@ class SseStream:
         lines = [f"GET {target} HTTP/1.1", f"Host: {self._url.netloc}"]
         lines += [f"{name}: {value}" for name, value in self._request_headers.items()]
         self._writer.write("\r\n".join([*lines, "", ""]).encode())
-        head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), READ_SECONDS)
+        try:
+            head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), READ_SECONDS)
+        except BaseException:
+            self.cut()
+            raise
         status, *rest = head.decode("latin-1").split("\r\n")
         self.status = int(status.split(" ")[1])
         self.headers = {

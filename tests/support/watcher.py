@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tests.support.history import Transcript
 from tests.support.sse import SseStream
@@ -35,10 +35,9 @@ class Watcher:
     async def watch(self) -> None:
         """Connect again and again, until the stream says that nothing comes any more."""
         while not self.over:
-            try:
+            with contextlib.suppress(*AWAY):
                 await self.connect()
-            except AWAY:
-                await asyncio.sleep(self._random.uniform(0.05, 0.3))
+            await asyncio.sleep(self._random.uniform(0.02, 0.2))
 
     async def connect(self) -> None:
         """One connection, as long as it lasts."""
@@ -68,3 +67,12 @@ class Watcher:
         self.over = True
         if status != STOPS:
             self.refused.append(status)
+
+
+async def dismiss(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until each has heard it: wait_for of Python 3.11 now and then swallows a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
