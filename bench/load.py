@@ -176,9 +176,24 @@ class Load:
         templates = folder / "templates"
         templates.write_bytes(b"".join(template + SESSION for template in target.feed.templates))
         feed = target.feed
-        publish = [program("generator/publish.c"), feed.port, feed.connections, feed.framing, templates, published, sessions]
+        publish = [
+            program("generator/publish.c"),
+            feed.port,
+            feed.connections,
+            feed.framing,
+            templates,
+            published,
+            sessions,
+        ]
         outstanding = 0 if feed.framing == "lines" else 10_000
-        view = [program("generator/viewers.c"), ",".join(map(str, target.ports)), count, sessions, published, target.path]
+        view = [
+            program("generator/viewers.c"),
+            ",".join(map(str, target.ports)),
+            count,
+            sessions,
+            published,
+            target.path,
+        ]
         log = folder / "load.log"
         self._children = [
             Child([str(part) for part in (*publish, feed.batch, outstanding)], log=log, core=core, dialogue=True),

@@ -114,7 +114,7 @@ async def test_empty_pieces_are_not_emitted(run: Run, record: Record) -> None:
         {"type": "note", "value": 2**70},
         {"type": "note", "text": "x" * 300_000},
     ],
-    ids=lambda event: str(event)[:60],
+    ids=lambda event: ",".join(event) or "nothing",
 )
 async def test_a_malformed_event_is_an_error_in_the_agent(run: Run, record: Record, event: dict[str, Any]) -> None:
     with pytest.raises(EventInvalid):
