@@ -253,11 +253,14 @@ class HoldfastWorker(Worker):
     # What goes on beside: intents, the offer, the lease.
 
     async def _heed(self) -> None:
-        """Look at what is asked of the sessions held here: soon where something is, now and then everywhere."""
-        while True:
-            wanted = await self._next_wanted()
-            held = [delivery for delivery in self._deliveries if wanted is None or delivery.token.session_id in wanted]
-            await asyncio.gather(*(delivery.heed() for delivery in held))
+        """Look at what is asked of the sessions held here: soon where something is, now and then everywhere. One whose
+        log does not answer holds up no other."""
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                wanted = await self._next_wanted()
+                for delivery in self._deliveries:
+                    if wanted is None or delivery.token.session_id in wanted:
+                        looks.create_task(delivery.heed())
 
     async def _next_wanted(self) -> set[str] | None:
         """The sessions of which something is asked; None when it is time to look at all."""

@@ -60,6 +60,8 @@ class Delivery:
         self.token = token
         self.job: Job | None = None
         self._station = station
+        self._asked = False
+        self._heeding = False
 
     @property
     def waits(self) -> bool:
@@ -75,7 +77,20 @@ class Delivery:
             await self._put_back(IN_LINE_SECONDS, delivery=self.token.delivery + 1)
 
     async def heed(self) -> None:
-        """Do what the session's holder is asked to do, if this is it. What fails is done at the next look."""
+        """Do what the session's holder is asked to do, if this is it; once more when it is asked meanwhile."""
+        self._asked = True
+        if self._heeding:
+            return
+        self._heeding = True
+        try:
+            while self._asked:
+                self._asked = False
+                await self._look()
+        finally:
+            self._heeding = False
+
+    async def _look(self) -> None:
+        """Do what is asked now. What fails is done at the next look."""
         job = self.job
         if job is None:
             return

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.holder import Attempt, Event, Holder
+from shared.holder import Attempt, Event, Holder, Intents
 from shared.ids import ORIGIN
 from shared.redis import RedisConnectionError
 from tests.support.process import until
@@ -168,6 +168,33 @@ class TestCancel:
             await client.running()
             await client.sessions.cancel("s", "j1", "user")
             assert (await client.end())["by"] == "user"
+
+    async def test_while_the_log_of_another_session_does_not_answer(
+        self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All sessions were looked at together, and none again before the last had answered."""
+        asked, intents = asyncio.Event(), Holder.intents
+
+        async def answering_for_others(holder: Holder, session_id: str, epoch: int) -> Intents:
+            if session_id == "stuck":
+                asked.set()
+                await asyncio.Event().wait()
+            return await intents(holder, session_id, epoch)
+
+        monkeypatch.setattr(Holder, "intents", answering_for_others)
+        async with worker_on(redis_url, [silent]):
+            await client.offered("silent")
+            for session in ("stuck", "s"):
+                await client.post(session, agent="silent")
+                await client.running(session)
+            await client.cancel("stuck")
+            await asked.wait()
+            await client.cancel()
+            await client.end()
+            state = await client.job()
+            assert state.end is not None
+            assert state.started is not None
+            assert state.end.epoch == state.started.epoch  # by its holder, and not by who found it stuck
 
     async def test_while_it_waits_in_line_leaves_the_running_one_alone(self, redis_url: str, client: Client) -> None:
         async with worker_on(redis_url):
