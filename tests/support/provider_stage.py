@@ -128,7 +128,8 @@ class Stage:
 
 @contextmanager
 def stage_in(folder: Path, **env: str) -> Iterator[Stage]:
-    """A stage until the block ends. `env` adds to what the worker gets; `{url}` in it is where the providers are."""
+    """A stage until the block ends. `env` adds to what the worker gets; `{url}` and `{port}` in it are those of the
+    providers."""
     server, processes, port = RedisServer(folder), Processes(folder), free_port()
     url = f"http://127.0.0.1:{port}"
     urls = {"OPENAI_BASE_URL": f"{url}/v1", "ANTHROPIC_BASE_URL": url}
@@ -136,7 +137,7 @@ def stage_in(folder: Path, **env: str) -> Iterator[Stage]:
         server.start()
         try:
             gateway = processes.gateway(server.url)
-            given = {name: value.replace("{url}", url) for name, value in env.items()}
+            given = {name: value.replace("{url}", url).replace("{port}", str(port)) for name, value in env.items()}
             yield Stage(aimock, server, gateway, processes.worker(server.url, **(KEYS | urls | given)), port)
         finally:
             processes.kill()
