@@ -43,12 +43,19 @@ def _problem(error: ValidationError, root: str) -> tuple[str, str]:
 
 def _allowed(error: ValidationError) -> str:
     """What the schema wants. jsonschema's own texts quote the value, which may be long."""
-    match error.validator:
-        case "type":
-            return f"must be of type {error.validator_value}"
-        case "required":
-            return str(error.message).rpartition(" is a required property")[0].strip("'") + " is required"
-        case "additionalProperties":
-            return "has a field that there is not"
-        case rule:
-            return f"must satisfy {rule}: {orjson.dumps(error.validator_value).decode()}"[:MAX_DETAIL]
+    rule, wanted = str(error.validator), error.validator_value
+    if rule == "required":
+        return str(error.message).rpartition(" is a required property")[0].strip("'") + " is required"
+    words = WORDS.get(rule, f"must satisfy {rule}: {{}}")
+    return words.format(wanted if isinstance(wanted, str) else orjson.dumps(wanted).decode())[:MAX_DETAIL]
+
+
+WORDS = {
+    "additionalProperties": "has a field that there is not",
+    "enum": "must be one of {}",
+    "maximum": "must be at most {}",
+    "maxLength": "must have at most {} characters",
+    "minimum": "must be at least {}",
+    "minLength": "must have at least {} characters",
+    "type": "must be of type {}",
+}

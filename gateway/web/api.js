@@ -10,6 +10,7 @@ export class Problem extends Error {
     this.status = status;
     this.code = body.code ?? (status ? "http" : "network");
     this.retryAfter_s = retryAfter_s;
+    this.errors = body.errors ?? [];
     this.transient = status === 0 || status === 502 || status === 503 || status === 504;
   }
 }
@@ -72,6 +73,15 @@ export const messages = (sessionId) => call(`${sessionPath(sessionId)}/messages`
 export const jobs = async (sessionId) => (await call(`${sessionPath(sessionId)}/jobs`)).jobs;
 
 export const cancel = (sessionId, jobId) => call(`${jobPath(sessionId, jobId)}/cancel`, { method: "POST" });
+
+/** Answer what a job's agent asks. */
+export function answer(sessionId, jobId, questionId, value) {
+  return call(`${jobPath(sessionId, jobId)}/answer`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ question_id: questionId, value }),
+  });
+}
 
 /** Queue a job. The same key queues it once, however often this is called. */
 export function submit(sessionId, key, job, signal) {

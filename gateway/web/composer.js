@@ -2,6 +2,7 @@
 
 import { agents } from "./api.js";
 import { element } from "./dom.js";
+import { exampleOf, takesText } from "./form.js";
 import { keep, recall } from "./memory.js";
 
 const AGENT = "holdfast.agent";
@@ -20,6 +21,7 @@ export class Composer {
   #panel = find("options-panel");
   #toggle = find("options-toggle");
   #problem = find("options-problem");
+  #schemas = new Map();
   #on;
 
   constructor(on) {
@@ -27,7 +29,11 @@ export class Composer {
     this.#form.addEventListener("submit", (event) => this.#submitted(event));
     this.#input.addEventListener("input", () => this.#changed());
     this.#input.addEventListener("keydown", (event) => this.#pressed(event));
-    this.#agent.addEventListener("change", () => keep("localStorage", AGENT, this.#agent.value));
+    this.#agent.addEventListener("change", () => {
+      keep("localStorage", AGENT, this.#agent.value);
+      this.#hint();
+    });
+    this.#agent.addEventListener("focus", () => this.lookForAgents()); // a worker may have brought others since
     this.#toggle.addEventListener("click", () => this.#open(this.#panel.hidden));
     this.#options.addEventListener("input", () => this.#readOptions());
     this.#panel.addEventListener("keydown", (event) => {
@@ -62,18 +68,28 @@ export class Composer {
 
   async lookForAgents() {
     const offered = await agents().catch(() => null);
-    const names = (offered ?? []).map((agent) => agent.name);
-    if (names.length) this.#offer(names);
+    if (offered?.length) this.#offer(offered);
     else if (offered) this.#agent.replaceChildren(element("option", { value: "" }, "No agent is on offer"));
-    if (!names.length) setTimeout(() => this.lookForAgents(), LOOK_AGAIN_MS);
-    this.#agent.disabled = !names.length;
+    if (!offered?.length) setTimeout(() => this.lookForAgents(), LOOK_AGAIN_MS);
+    this.#agent.disabled = !this.#agent.value;
     this.#changed();
   }
 
-  #offer(names) {
-    const wanted = [this.#agent.value, recall("localStorage", AGENT), "demo", names[0]];
-    this.#agent.replaceChildren(...names.map((name) => element("option", { value: name }, name)));
-    this.#agent.value = wanted.find((name) => names.includes(name));
+  #offer(offered) {
+    this.#schemas = new Map(offered.map((agent) => [agent.name, agent.input_schema]));
+    const names = [...this.#schemas.keys()];
+    if (names.join() !== [...this.#agent.options].map((option) => option.value).join()) {
+      const wanted = [this.#agent.value, recall("localStorage", AGENT), "demo", names[0]];
+      this.#agent.replaceChildren(...names.map((name) => element("option", { value: name }, name)));
+      this.#agent.value = wanted.find((name) => names.includes(name));
+    }
+    this.#hint();
+  }
+
+  /** Show what the agent takes: a message, or the fields of an object. */
+  #hint() {
+    const schema = this.#schemas.get(this.#agent.value);
+    this.#input.placeholder = takesText(schema) ? "Write a message" : `JSON, as ${exampleOf(schema)}`;
   }
 
   #changed() {
@@ -91,7 +107,7 @@ export class Composer {
 
   #submitted(event) {
     event.preventDefault();
-    const input = this.#input.value.trim();
+    const input = this.#readInput(this.#input.value.trim());
     const options = this.#readOptions();
     if (!input || !this.#agent.value) return;
     if (!options) {
@@ -102,6 +118,16 @@ export class Composer {
     this.#changed();
     this.focus();
     this.#on.send({ agent: this.#agent.value, input, options });
+  }
+
+  /** What is written, read as JSON where the agent takes no text. What is none is sent as it is, and refused. */
+  #readInput(written) {
+    if (takesText(this.#schemas.get(this.#agent.value))) return written;
+    try {
+      return JSON.parse(written);
+    } catch {
+      return written;
+    }
   }
 
   #open(open) {

@@ -154,8 +154,8 @@ export class Conversation {
     for (const event of events) told.apply(event, event.id ?? null);
     const from = told.job(jobId);
     if (!from?.ended || events.some((event) => event.type === "gap")) return false;
-    const { items, steps, usage, attempt } = from;
-    Object.assign(this.job(jobId), { items, steps, usage, attempt });
+    const { input, items, steps, usage, attempt } = from;
+    Object.assign(this.job(jobId), { input, items, steps, usage, attempt });
     this.#changed(this.job(jobId));
     return true;
   }
@@ -185,7 +185,8 @@ export class Conversation {
 /** The words in what a job was given. */
 export function inputText(input) {
   if (input === null || typeof input === "string") return input ?? "";
-  const messages = Array.isArray(input.messages) ? input.messages : [];
+  if (!Array.isArray(input.messages)) return JSON.stringify(input, null, 2);
+  const { messages } = input;
   return messages
     .filter((message) => message.role === "user")
     .map((message) => contentText(message.content))
@@ -246,7 +247,16 @@ const TAKE = {
     if (outline) outline.value = event.value;
     else job.items.push({ kind: "data", name: event.name, value: event.value, id });
   },
-  "question.asked": (job, event, id) => job.items.push({ kind: "note", text: event.prompt, id }),
+  "question.asked"(job, event, id) {
+    const { question_id: questionId, prompt, schema = {}, agent = null } = event;
+    job.items.push({ kind: "question", questionId, prompt, schema, agent, state: "waiting", id });
+    if (!job.ended) job.status = "waiting";
+  },
+  "question.answered"(job, event) {
+    const asked = job.items.findLast((item) => item.kind === "question" && item.questionId === event.question_id);
+    if (asked) Object.assign(asked, { state: "answered", value: event.value });
+    if (!job.ended) job.status = "running";
+  },
   fallback(job, event, id) {
     job.items.push({ kind: "note", text: `Streaming broke off (${event.reason}). ${event.to} goes on.`, id });
   },

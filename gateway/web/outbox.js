@@ -37,7 +37,7 @@ export class Outbox {
   adopt(sessionId, job) {
     const asked = job.input === null ? null : inputText(job.input);
     const entry = this.#entries.find(
-      (each) => each.sessionId === sessionId && !each.seenAs && (asked === null || asked === each.job.input),
+      (each) => each.sessionId === sessionId && !each.seenAs && (asked === null || asked === inputText(each.job.input)),
     );
     if (!entry) return;
     entry.seenAs = job.id;
@@ -70,7 +70,7 @@ export class Outbox {
     entry.stop = new AbortController();
     entry.line = element("span", {}, "Sending…");
     const back = element("button", { type: "button", class: "quiet", click: () => entry.stop.abort() }, "Take back");
-    const words = element("div", { class: "said" }, entry.job.input);
+    const words = element("div", { class: "said" }, inputText(entry.job.input));
     entry.node = element(
       "article",
       { class: "turn sending" },

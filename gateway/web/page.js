@@ -43,7 +43,7 @@ let frame = 0;
 const dirty = new Set();
 
 const feed = new Feed({ event: take, state: showConnection, rewind: load, exists: () => api.exists(sessionId) });
-const turns = new Turns(find("turns"), cancel);
+const turns = new Turns(find("turns"), { cancel, answer });
 const outbox = new Outbox(find("outbox"), { sent, refused });
 const composer = new Composer({ send });
 const otherTabs = new BroadcastChannel("holdfast");
@@ -155,6 +155,7 @@ function take(event, id) {
   if (job && !known) introduce(job);
   if (event.type === "job.started") forgetInput(event.job_id);
   if (job?.ended && known && event.type.startsWith("job.")) announceEnd(job);
+  if (event.type === "question.asked") setText(find("announcer"), `A question for you: ${event.prompt}`);
   changed(job);
 }
 
@@ -196,7 +197,7 @@ function sent(entry, answer) {
 }
 
 function refused(entry, problem) {
-  if (entry.sessionId === sessionId) composer.restore(entry.job.input);
+  if (entry.sessionId === sessionId) composer.restore(inputText(entry.job.input));
   if (problem) showProblem(problem.message);
   changed();
 }
@@ -211,6 +212,28 @@ async function cancel(job) {
     stopping = null;
     showProblem(problem.message);
     changed(job);
+  }
+}
+
+/** Answer a question. What is not the person's to mend becomes the question's state, in this tab as in any other. */
+async function answer(job, question, value) {
+  const become = (state) => {
+    if (question.state !== "answered") question.state = state;
+    changed(job);
+  };
+  become("sending");
+  try {
+    const attempt = () => api.answer(sessionId, job.id, question.questionId, value);
+    await api.persist(attempt, { waiting: (problem) => showProblem(problem.message) });
+    find("problem").hidden = true;
+    become("sent");
+  } catch (problem) {
+    if (problem.status === 409) become("elsewhere");
+    else if (problem.status === 404) become("unasked");
+    else {
+      become("waiting");
+      throw problem;
+    }
   }
 }
 
@@ -251,7 +274,8 @@ function drawTitle() {
   const [first] = conversation.jobs;
   const words = inputText(first?.input ?? null).slice(0, 60);
   const title = words ? `${words} · Holdfast` : "Holdfast";
-  document.title = conversation.current ? `● ${title}` : title;
+  const { current } = conversation;
+  document.title = current ? `${current.status === "waiting" ? "?" : "●"} ${title}` : title;
 }
 
 function showConnection(state) {

@@ -3,16 +3,20 @@
 import { inputText, Notice } from "./conversation.js";
 import { element, growText, setText } from "./dom.js";
 import { Markdown } from "./markdown.js";
+import { QuestionView } from "./question.js";
 
-/** The turns of a conversation inside `parent`. `cancel(job)` is called for a job in line that is taken back. */
+/**
+ * The turns of a conversation inside `parent`. `on.cancel(job)` is called for a job in line that is taken back,
+ * `on.answer(job, question, value)` for what a person answers.
+ */
 export class Turns {
   #parent;
-  #cancel;
+  #on;
   #views = new Map();
 
-  constructor(parent, cancel) {
+  constructor(parent, on) {
     this.#parent = parent;
-    this.#cancel = cancel;
+    this.#on = on;
   }
 
   clear() {
@@ -25,7 +29,7 @@ export class Turns {
     for (const turn of turns) {
       let view = this.#views.get(turn);
       if (!view) {
-        view = turn instanceof Notice ? new NoticeView(turn) : new JobView(turn, this.#cancel);
+        view = turn instanceof Notice ? new NoticeView(turn) : new JobView(turn, this.#on);
         this.#views.set(turn, view);
         this.#parent.append(view.root);
         view.render();
@@ -46,6 +50,7 @@ class NoticeView {
 
 class JobView {
   #job;
+  #on;
   #items = [];
   #said = element("div", { class: "said" });
   #waiting;
@@ -56,9 +61,10 @@ class JobView {
   #live = element("p", { class: "live", hidden: true }, element("span", { class: "pulse" }), element("span"));
   #end = element("div", { class: "end", hidden: true });
 
-  constructor(job, cancel) {
+  constructor(job, on) {
     this.#job = job;
-    const back = element("button", { type: "button", class: "quiet", click: () => cancel(job) }, "Take back");
+    this.#on = on;
+    const back = element("button", { type: "button", class: "quiet", click: () => on.cancel(job) }, "Take back");
     this.#waiting = element("p", { class: "waiting", hidden: true }, this.#place, back);
     const answer = element("div", { class: "answer" }, this.#taken, this.#steps, this.#flow, this.#live, this.#end);
     this.root = element("article", { class: "turn", "data-job": job.id }, this.#said, this.#waiting, answer);
@@ -102,7 +108,7 @@ class JobView {
     if (same >= 0) for (const view of this.#items.splice(same)) view.root.remove();
     for (const [index, item] of items.entries()) {
       if (!this.#items[index]) {
-        this.#items[index] = new VIEWS[item.kind](item);
+        this.#items[index] = new VIEWS[item.kind](item, (value) => this.#on.answer(this.#job, item, value));
         this.#flow.append(this.#items[index].root);
       }
       this.#items[index].render(this.#job, index === items.length - 1);
@@ -280,6 +286,7 @@ const VIEWS = {
   section: SectionView,
   data: DataView,
   note: NoteView,
+  question: QuestionView,
 };
 
 /** Mark which entries of an outline are written, and which one is being written. */

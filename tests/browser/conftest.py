@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from tests.support.browser import Browser, Context, Page, browser
 from tests.support.ports import free_port
-from tests.support.process import ROOT, Gateway, Process, Processes
+from tests.support.process import ROOT, Gateway, Process, Processes, until
 
 
 @dataclass
@@ -35,6 +35,19 @@ class Stack:
     async def page(self) -> Page:
         """A tab that shows the session."""
         return await self.context.page(self.url)
+
+    async def offer(self, modules: str, agent: str, **env: str) -> None:
+        """Have another worker offer the agents of these modules in place of the first one."""
+        self.worker.kill()
+        bound = {"HOLDFAST_AGENTS": modules, "HOLDFAST_LEASE_SECONDS": "1"} | env
+        self.worker = self.processes.worker(self.redis_url, **bound)
+
+        async def offered() -> bool:
+            async with self.client() as client:
+                agents = (await client.get("/v1/agents")).json()["agents"]
+            return agent in [each["name"] for each in agents]
+
+        await until(offered, describe=self.worker.describe)
 
     async def restart_gateway(self) -> None:
         """Another gateway at the same address."""
@@ -112,5 +125,5 @@ def files_url() -> Iterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def blank(files_url: str, context: Context) -> Page:
-    """A tab that shows a file, and can import the page's modules."""
-    return await context.page(f"{files_url}/web/icon.svg")
+    """A tab that shows a list of files, and can import the page's modules."""
+    return await context.page(f"{files_url}/")

@@ -89,10 +89,10 @@ TRIP = {
     ("schema", "value", "field", "detail"),
     [
         ({"type": "boolean"}, "yes", "value", "must be of type boolean"),
-        ({"enum": ["red", "green"]}, "blue", "value", 'must satisfy enum: ["red","green"]'),
+        ({"enum": ["red", "green"]}, "blue", "value", 'must be one of ["red","green"]'),
         (TRIP, {"days": 1}, "value", "city is required"),
-        (TRIP, {"city": "Bonn"}, "value.city", 'must satisfy enum: ["Rome","Oslo"]'),
-        (TRIP, {"city": "Rome", "days": 0}, "value.days", "must satisfy minimum: 1"),
+        (TRIP, {"city": "Bonn"}, "value.city", 'must be one of ["Rome","Oslo"]'),
+        (TRIP, {"city": "Rome", "days": 0}, "value.days", "must be at least 1"),
         ({"type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"type": "number"}}}, [1, "2"], "value.1",
          "must be of type number"),
     ],

@@ -1,0 +1,108 @@
+// A question that an agent puts to a person: its form, and what became of it.
+
+import { element, setText } from "./dom.js";
+import { choicesOf, formOf, Unfit, wordsOf } from "./form.js";
+
+const OUTCOMES = {
+  sending: "Sending your answer…",
+  sent: "Your answer is in. The agent goes on…",
+  elsewhere: "Somebody has answered this already.",
+  unasked: "This is not asked any more.",
+  over: "Nobody answered this.",
+};
+
+/** Draws one question. `answer(value)` promises that it was taken, or rejects with a Problem. */
+export class QuestionView {
+  constructor(item, answer) {
+    this.item = item;
+    this.answer = answer;
+    this.prompt = element("p", { class: "prompt" }, item.prompt);
+    this.outcome = element("p", { class: "outcome", role: "status" });
+    this.problem = element("p", { class: "problem", role: "alert", hidden: true });
+    this.given = element("div", { class: "given", hidden: true });
+    this.form = this.makeForm();
+    const speaker = item.agent && element("p", { class: "speaker" }, item.agent);
+    this.root = element("section", { class: "question", "aria-label": "Question" }, speaker, this.prompt);
+    this.root.append(this.form, this.problem, this.outcome, this.given);
+  }
+
+  render(job) {
+    const { state } = this.item;
+    const shown = job.ended && state !== "answered" ? "over" : state;
+    this.root.dataset.state = shown;
+    this.form.hidden = shown !== "waiting";
+    setText(this.outcome, OUTCOMES[shown] ?? "");
+    this.outcome.hidden = !this.outcome.textContent;
+    if (shown !== "answered" || !this.given.hidden) return;
+    this.problem.hidden = true;
+    this.given.hidden = false;
+    this.given.append(...givenNodes(this.item.value));
+  }
+
+  makeForm() {
+    const { schema, prompt } = this.item;
+    const choices = choicesOf(schema);
+    this.fields = choices.length ? null : formOf(schema, prompt);
+    const buttons = choices.length
+      ? choices.map(([value, words]) => this.makeButton("choice", words, () => value))
+      : [this.makeButton("send", "Answer", () => this.fields.read())];
+    const row = element("div", { class: "answers" }, ...buttons);
+    const form = element("form", { autocomplete: "off", novalidate: true }, this.fields?.root, row);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("keydown", (event) => this.pressed(event));
+    return form;
+  }
+
+  makeButton(kind, words, valueOf) {
+    return element("button", { type: "submit", class: kind, click: () => this.submit(valueOf) }, words);
+  }
+
+  pressed(event) {
+    if (event.key === "Escape") {
+      event.stopPropagation(); // who leaves a field does not want to stop the job
+      event.target.blur();
+    } else if (event.key === "Enter" && event.target.matches("textarea:not(.code)")) {
+      if (event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.submit(() => this.fields.read());
+    }
+  }
+
+  async submit(valueOf) {
+    if (this.item.state !== "waiting") return;
+    this.show("");
+    try {
+      await this.answer(valueOf());
+    } catch (problem) {
+      this.refused(problem);
+    }
+  }
+
+  refused(problem) {
+    const found = problem instanceof Unfit ? [problem] : (problem.errors ?? []);
+    const unplaced = found.filter(({ field, detail, message }) => {
+      const name = field.replace(/^value\.?/, "");
+      return !this.fields?.blame(name, sentence(detail ?? message));
+    });
+    if (!found.length || unplaced.length) this.show(unplaced.map(({ detail }) => detail).join("; ") || problem.message);
+  }
+
+  show(words) {
+    setText(this.problem, words);
+    this.problem.hidden = !words;
+  }
+}
+
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** What was answered: a text as it is, an object as its fields. */
+function givenNodes(value) {
+  if (value === null || typeof value !== "object" || Array.isArray(value) || !Object.keys(value).length) {
+    return [element("p", {}, wordsOf(value))];
+  }
+  const rows = Object.entries(value).flatMap(([name, each]) => [
+    element("dt", {}, name),
+    element("dd", {}, wordsOf(each)),
+  ]);
+  return [element("dl", {}, ...rows)];
+}
