@@ -55,6 +55,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(extra["$defs"])
         _drop_own_validation(schema)
+        _drop_empty_defaults(schema)
         app.openapi_schema = schema
     return app.openapi_schema
 
@@ -66,3 +67,11 @@ def _drop_own_validation(schema: dict[str, Any]) -> None:
     for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         if "HTTPValidationError" in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
+
+
+def _drop_empty_defaults(schema: dict[str, Any]) -> None:
+    """A header that is left out is no empty one, which its pattern would not allow."""
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        for parameter in operation.get("parameters", []):
+            if parameter["schema"].get("default") == "":
+                del parameter["schema"]["default"]

@@ -23,6 +23,13 @@ logger = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _MAX_NAME = 100
+_WORDS = {
+    "dict_type": "should be an object",
+    "extra_forbidden": "there is no such field",
+    "list_type": "should be an array",
+    "missing": "is required",
+    "model_type": "should be an object",
+}
 
 
 class BodyInvalid(RequestInvalid):
@@ -119,12 +126,13 @@ def _field(loc: tuple[int | str, ...], root: str) -> str:
 
 
 def _allowed(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such field"
-    if error["type"] == "missing":
-        return "is required"
-    message: str = error["msg"]
-    return message.removeprefix("Value error, ").removeprefix("Input ")
+    """In the words of JSON: pydantic's name Python's types, and some end with what was counted."""
+    if error["type"] in _WORDS:
+        return _WORDS[error["type"]]
+    message: str = error["msg"].removeprefix("Value error, ").partition(" after validation")[0]
+    for subject in ("Input ", "String ", "List "):
+        message = message.removeprefix(subject)
+    return message
 
 
 def allowed_methods(request: Request) -> list[str]:

@@ -89,7 +89,8 @@ def _check_input(value: JsonValue) -> None:
         try:
             _Messages.model_validate(value)
         except ValidationError as error:
-            problems = [{**one, "loc": ("input", *one["loc"])} for one in error.errors()]
+            # messages, which one, its field: what is deeper names alternatives of ours
+            problems = [{**one, "loc": ("input", *one["loc"][:3])} for one in error.errors()]
             raise body_invalid(problems, "input") from None
 
 

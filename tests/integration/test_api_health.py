@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.routes.page import POLICY
@@ -157,6 +158,17 @@ async def test_the_description_names_every_call_and_its_refusals_as_problems(gat
     ]
     assert refusals
     assert all(list(answer["content"]) == ["application/problem+json"] for answer in refusals)
+
+
+async def test_no_parameter_of_the_description_has_a_default_that_it_forbids(gateway: Served) -> None:
+    """`Idempotency-Key` had: "" and a pattern of one character or more. A validator calls that invalid."""
+    found = await description(gateway)
+    operations = [operation for path in found["paths"].values() for operation in path.values()]
+    schemas = [parameter["schema"] for operation in operations for parameter in operation.get("parameters", [])]
+    assert [schema for schema in schemas if "pattern" in schema]
+    for schema in schemas:
+        if "default" in schema:
+            Draft202012Validator(schema).validate(schema["default"])
 
 
 async def test_every_reference_of_the_description_leads_somewhere(gateway: Served) -> None:

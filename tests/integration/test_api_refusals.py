@@ -57,6 +57,28 @@ async def test_a_bad_field_is_named_with_what_is_allowed(gateway: Served) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "field", "allowed"),
+    [
+        ([], "body", "should be an object"),
+        (BODY | {"options": []}, "options", "should be an object"),
+        (BODY | {"agent": ""}, "agent", "should have at least 1 character"),
+        (BODY | {"input": {"messages": []}}, "input.messages", "should have at least 1 item"),
+        (BODY | {"input": {"messages": {}}}, "input.messages", "should be an array"),
+        (
+            BODY | {"input": {"messages": [{"role": "user", "content": 1}]}},
+            "input.messages.0.content",
+            "should be a valid string",
+        ),
+    ],
+)
+async def test_what_is_allowed_is_said_in_the_words_of_json(
+    gateway: Served, body: Any, field: str, allowed: str
+) -> None:
+    problem = check_problem(await gateway.client.post("/v1/jobs", json=body), 422, "invalid_request", field)
+    assert problem["detail"] == f"{field}: {allowed}"
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b'{"agent": "\\ud800"}', b"[" * 4000, b"\xff\xfe"])
 async def test_a_body_that_is_no_json_is_refused(gateway: Served, body: bytes) -> None:
     answer = await gateway.client.post("/v1/jobs", content=body, headers=JSON)
