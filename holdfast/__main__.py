@@ -8,6 +8,7 @@ import secrets
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import orjson
@@ -93,6 +94,7 @@ def send(
     Ctrl-C leaves the job running.
     """
     from holdfast import client
+    from shared.ids import check_session_id
 
     body: dict[str, Any] = {
         "agent": agent,
@@ -100,7 +102,7 @@ def send(
         "options": dict(parse_option(option) for option in options),
         "on_busy": on_busy,
     } | ({} if timeout_s is None else {"timeout_s": timeout_s})
-    path = f"/v1/sessions/{session}/jobs" if session else "/v1/jobs"
+    path = f"/v1/sessions/{check_session_id(session)}/jobs" if session else "/v1/jobs"
     with client.connect(url or default_url()) as connection:
         accepted = client.post(connection, path, body, key or secrets.token_urlsafe(16))
         if not wait:
@@ -131,8 +133,9 @@ def parse_option(text: str) -> tuple[str, Any]:
 def tail(session: str, job: str | None, cursor: str, only_new: bool, url: str | None) -> None:
     """Watch a session: text on a terminal, JSON lines elsewhere. Lost connections are taken up where they were cut."""
     from holdfast import client
+    from shared.ids import check_session_id
 
-    path = f"/v1/sessions/{session}" + (f"/jobs/{job}" if job else "") + "/events"
+    path = f"/v1/sessions/{check_session_id(session)}" + (f"/jobs/{quote(job, safe='')}" if job else "") + "/events"
     with client.connect(url or default_url()) as connection:
         follow(client.Tail(connection, path, cursor, only_new=only_new), until_job_ends=job is not None)
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from gateway.readiness import reasons_against
 from gateway.settings import GatewaySettings
@@ -16,6 +15,8 @@ from shared.settings import CommonSettings, read_settings
 from worker.settings import WorkerSettings
 
 ANSWER_SECONDS = 5.0
+# Read by compose, and by the places where tests let a process fail.
+OTHERS = {"HOLDFAST_FAILPOINTS", "HOLDFAST_GATEWAYS", "HOLDFAST_IMAGE", "HOLDFAST_WORKERS"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,19 @@ async def findings() -> AsyncIterator[Finding]:
     except SettingsInvalid as error:
         yield Finding(ok=False, text=f"settings: {error}")
         return
-    named = sum(name.startswith("HOLDFAST_") for name in os.environ)
-    yield Finding(ok=True, text=f"settings: {named} HOLDFAST_ variables are set, all can be used")
+    named = {name for name in os.environ if name.startswith("HOLDFAST_")}
+    yield Finding(ok=True, text=f"settings: what is set can be used (HOLDFAST_ variables: {len(named)})")
+    for name in sorted(named - known_variables()):
+        yield Finding(ok=None, text=f"settings: {name} is no setting; nothing reads it")
     for name, url in servers(settings).items():
         async for finding in server_findings(name, url):
             yield finding
+
+
+def known_variables() -> set[str]:
+    """The variables that gateways, workers and the commands around them read."""
+    fields = {*GatewaySettings.model_fields, *WorkerSettings.model_fields}
+    return {f"HOLDFAST_{field}".upper() for field in fields} | OTHERS
 
 
 def servers(settings: CommonSettings) -> dict[str, str]:
@@ -53,7 +62,13 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
         client = connect(url, max_connections=1, socket_timeout_s=ANSWER_SECONDS)
         info = await client.info()
         await client.aclose()
-    except (RedisError, OSError, ValueError) as error:
+    except ValueError:  # its text may quote what stands where a port should: a password with a # in it, say
+        variable = "HOLDFAST_LOG_REDIS_URL" if name == "log redis" else "HOLDFAST_REDIS_URL"
+        yield Finding(
+            ok=False, text=f"{place}: {variable} is no address; redis://host:6379/0, rediss:// or unix:///path"
+        )
+        return
+    except (RedisError, OSError) as error:
         yield Finding(ok=False, text=f"{place}: {str(error) or type(error).__name__}")
         return
     yield Finding(ok=True, text=f"{place}: answers, version {info.get('redis_version')}")
@@ -72,6 +87,6 @@ def persistence(name: str, info: dict[str, Any]) -> Finding:
 
 
 def without_secret(url: str) -> str:
-    """The address without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """The address without user and password, also one that is none."""
+    scheme, slashes, rest = url.rpartition("://")
+    return scheme + slashes + rest.rpartition("@")[2].partition("?")[0]

@@ -332,6 +332,31 @@ def test_check_names_a_setting_that_cannot_be_used() -> None:
     assert "HOLDFAST_LEASE_SECONDS" in checked.stdout
 
 
+@pytest.mark.parametrize("url", ["nonsense", "http://u:secret@x", "redis://[::1", "redis://u:secret#1@x"])
+@pytest.mark.parametrize("variable", ["HOLDFAST_REDIS_URL", "HOLDFAST_LOG_REDIS_URL"])
+def test_check_says_of_what_is_no_address_which_variable_it_is_and_keeps_the_secret(url: str, variable: str) -> None:
+    """`redis://[::1` was a traceback."""
+    checked = run("check", **{"HOLDFAST_REDIS_URL": f"redis://127.0.0.1:{free_port()}"} | {variable: url})
+    assert checked.returncode == 1
+    assert variable in checked.stdout
+    assert "secret" not in checked.stdout
+    assert checked.stderr == ""
+
+
+def test_check_notes_a_variable_that_nothing_reads() -> None:
+    checked = run("check", HOLDFAST_REDIS_URL="nonsense", HOLDFAST_LEASE_SECOND="5", HOLDFAST_WORKERS="3")
+    notes = [line for line in checked.stdout.splitlines() if line.startswith("note")]
+    assert notes == ["note settings: HOLDFAST_LEASE_SECOND is no setting; nothing reads it"]
+
+
+@pytest.mark.parametrize("command", [["tail", "a/../b"], ["send", "hello", "--session", "a/b"]])
+def test_a_session_id_outside_the_grammar_is_refused_before_anything_is_asked(command: list[str]) -> None:
+    """`tail a/../b` watched b."""
+    refused = run(*command, "--url", "http://127.0.0.1:1")
+    assert refused.returncode == 1
+    assert refused.stderr == "holdfast: session_id: 1 to 128 characters of A-Z, a-z, 0-9, '_' and '-'\n"
+
+
 def test_sending_to_a_gateway_that_is_away_is_one_clear_line() -> None:
     sent = run("tail", "s", "--url", f"http://127.0.0.1:{free_port()}")
     assert sent.returncode == 1
