@@ -1,6 +1,6 @@
 """Ask a person. The job waits for the answer as long as it takes, without a slot of its worker, and outlives it.
 
-    HOLDFAST_AGENTS=examples.ask_a_person scripts/run
+holdfast dev --agents examples.ask_a_person
 
 The page shows a form. Elsewhere: POST …/jobs/{job_id}/answer {"value": {"when": "tomorrow", "guests": 4}}
 """

@@ -9,10 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.ids import parse_id
+from tests.support.job_viewer import JobViewer
 from tests.support.process import Gateway, Process, Processes, until
-from tests.support.sse import Frame
-from tests.support.viewer import Viewer
 
 LEASE = {"HOLDFAST_LEASE_SECONDS": "1", "HOLDFAST_AGENTS": "examples.ask_a_person"}
 JOB = "/v1/sessions/s/jobs"
@@ -69,46 +67,13 @@ async def deployment(redis_url: str, processes: Processes) -> AsyncIterator[Depl
     await deployment.client.aclose()
 
 
-class Patient(Viewer):
-    """A viewer that does not mind being told that its job waits for a worker."""
-
-    def _accept(self, frame: Frame) -> None:
-        if frame.json["type"] != "job.queued":
-            super()._accept(frame)
-
-
-async def watch(viewer: Viewer) -> None:
-    """Read to the end of the job, as a browser would: over as many connections as it takes."""
-    while not viewer.ended:
-        try:
-            await viewer.read()
-        except (OSError, asyncio.IncompleteReadError):
-            await asyncio.sleep(0.05)
-
-
-def kept(viewer: Viewer) -> list[dict[str, Any]]:
-    """What a viewer is left with that drops what it is told to."""
-    events: list[tuple[str, dict[str, Any]]] = []
-    for frame in viewer.frames:
-        if discard_from := frame.json.get("discard_from"):
-            events = [(id_, event) for id_, event in events if parse_id(id_) < parse_id(discard_from)]
-        events.append((frame.id, frame.json))
-    return [event for _, event in events]
-
-
-def types(events: list[dict[str, Any]]) -> list[str]:
-    """The types, each run of texts as one."""
-    found = [event["type"] for event in events]
-    return [kind for at, kind in enumerate(found) if kind != "text.delta" or found[at - 1] != kind]
-
-
 @pytest.mark.parametrize("violently", [False, True], ids=["stopped", "killed"])
 async def test_a_question_outlives_gateway_and_worker_and_is_asked_and_answered_once(
     deployment: Deployment, violently: bool
 ) -> None:
     job_id = await deployment.post("scripted", ask="Go on?", tokens=5, interval_ms=1)
-    viewer = Patient([deployment.gateway.url], f"{JOB}/{job_id}/events")
-    watching = asyncio.create_task(watch(viewer))
+    viewer = JobViewer([deployment.gateway.url], f"{JOB}/{job_id}/events")
+    watching = asyncio.create_task(viewer.watch())
     await deployment.until_status(job_id, "waiting")
     await deployment.replace(violently=violently)
     await deployment.until_status(job_id, "waiting")
@@ -117,36 +82,35 @@ async def test_a_question_outlives_gateway_and_worker_and_is_asked_and_answered_
     assert await deployment.answer(job_id, "no") == (409, "question_answered")
     await asyncio.wait_for(watching, 30)
     assert await deployment.answer(job_id, "no") == (409, "question_answered")
-    events = kept(viewer)
-    assert types(events) == ["job.started", "question.asked", "question.answered", "text.delta", "job.completed"]
+    events = viewer.kept
+    assert viewer.kinds == ["job.started", "question.asked", "question.answered", "text.delta", "job.completed"]
     asked, answered = events[1:3]
     assert answered["question_id"] == asked["question_id"]
     assert (asked["prompt"], answered["value"]) == ("Go on?", {"yes": True})
-    assert "".join(event.get("text", "") for event in events) == "w0 w1 w2 w3 w4 "
+    assert viewer.said == "w0 w1 w2 w3 w4 "
 
 
 async def test_an_agent_of_ones_own_goes_on_with_its_answers_over_two_replacements(deployment: Deployment) -> None:
     job_id = await deployment.post("ask_a_person")
-    viewer = Patient([deployment.gateway.url], f"{JOB}/{job_id}/events")
-    watching = asyncio.create_task(watch(viewer))
+    viewer = JobViewer([deployment.gateway.url], f"{JOB}/{job_id}/events")
+    watching = asyncio.create_task(viewer.watch())
     await deployment.until_status(job_id, "waiting")
     await deployment.replace(violently=False)
     assert (await deployment.answer(job_id, {"when": "now", "guests": 4}))[0] == 422
     assert (await deployment.answer(job_id, {"when": "tomorrow", "guests": 4}))[0] == 202
 
     async def asked_twice() -> bool:
-        return types(kept(viewer)).count("question.asked") == 2
+        return viewer.kinds.count("question.asked") == 2
 
     await until(asked_twice, describe=deployment.worker.describe)
     await deployment.until_status(job_id, "waiting")
     await deployment.replace(violently=False)
     assert (await deployment.answer(job_id, value=True))[0] == 202
     await asyncio.wait_for(watching, 30)
-    events = kept(viewer)
-    assert types(events) == [
+    events = viewer.kept
+    assert viewer.kinds == [
         "job.started", "text.delta", "question.asked", "question.answered", "text.delta",
         "question.asked", "question.answered", "text.delta", "job.completed",
     ]  # fmt: skip
-    text = "".join(event.get("text", "") for event in events)
-    assert text == "I can book that table. A table inside for 4, tomorrow. Done."
+    assert viewer.said == "I can book that table. A table inside for 4, tomorrow. Done."
     assert events[-1]["result"] == {"booked": True, "when": "tomorrow", "guests": 4, "outside": False}
