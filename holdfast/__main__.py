@@ -118,10 +118,30 @@ def parse_option(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"--option {text}: KEY=VALUE is needed")
+    return key, parse_value(value)
+
+
+def parse_value(text: str) -> Any:
+    """JSON, or else text."""
     try:
-        return key, orjson.loads(value)
+        return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return key, value
+        return text
+
+
+@cli.command()
+@click.argument("session")
+@click.argument("value")
+@click.option("--job", help="The job that asks. Default: the session's current one.")
+@url_option
+def answer(session: str, value: str, job: str | None, url: str | None) -> None:
+    """Answer what an agent asks in a session. VALUE may be JSON."""
+    from holdfast import client
+    from shared.ids import check_session_id
+
+    job_id = None if job is None else quote(job, safe="")
+    with client.connect(url or default_url()) as connection:
+        client.answer(connection, f"/v1/sessions/{check_session_id(session)}", job_id, parse_value(value))
 
 
 @cli.command()

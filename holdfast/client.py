@@ -78,6 +78,24 @@ def post(client: httpx2.Client, path: str, body: dict[str, Any], key: str) -> di
     raise Refused(problem)
 
 
+def answer(client: httpx2.Client, session_path: str, job_id: str | None, value: Any) -> None:
+    """Answer what a job's agent asks; without a job id, what the session's current one does. Raises Refused.
+
+    Asked for once: a repeat might answer the question that comes next."""
+    try:
+        job_id = job_id or _checked(client.get(session_path), 200)["job_id"]
+        _checked(client.post(f"{session_path}/jobs/{job_id}/answer", json={"value": value}), 202)
+    except httpx2.TransportError as error:
+        raise Refused(f"{client.base_url} does not answer: {error}") from None
+
+
+def _checked(response: httpx2.Response, status: int) -> dict[str, Any]:
+    if response.status_code != status:
+        raise Refused(problem_of(response))
+    content: dict[str, Any] = response.json()
+    return content
+
+
 def problem_of(response: httpx2.Response) -> str:
     """What the gateway said, as a line."""
     try:

@@ -86,6 +86,28 @@ def _failed(body: dict[str, Any]) -> str:
     return click.style(_plain(f"failed: {error.get('message')} ({error.get('code')})"), fg="red")
 
 
+def _asked(body: dict[str, Any]) -> str:
+    """The question, what may be answered, and how."""
+    wanted = wanted_by(body.get("schema") or {})
+    question = f"? {body.get('prompt')}" + (f" [{_plain(wanted)}]" if wanted else "")
+    return click.style(question, fg="cyan") + _dim("  answer it on the page, or with `holdfast answer SESSION VALUE`")
+
+
+def wanted_by(schema: dict[str, Any]) -> str:
+    """What a JSON schema takes, in short: `red | green`, `integer`, `city: string, days: integer`."""
+    if "enum" in schema:
+        return " | ".join(_words(value) for value in schema["enum"])
+    if schema.get("properties"):
+        fields = schema["properties"].items()
+        return ", ".join(f"{name}: {wanted_by(field) or 'anything'}" for name, field in fields)
+    kind = schema.get("type", "")
+    return {"boolean": "true | false", "string": "text"}.get(kind, kind) if isinstance(kind, str) else ""
+
+
+def _words(value: Any) -> str:
+    return _plain(value) if isinstance(value, str) else _json(value)
+
+
 def _other(body: dict[str, Any]) -> str:
     fields = {name: value for name, value in body.items() if name not in {"type", "job_id", "at", "prev", "from"}}
     return _dim(f"{body.get('type')} {_json(fields)}")
@@ -117,6 +139,7 @@ LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "tool.called": lambda body: _dim(f"→ {body.get('name')} {_json(body.get('arguments'))}"),
     "tool.result": lambda body: _dim(f"← {_json(body.get('result'))}"),
     "tool.failed": lambda body: click.style(f"← {body.get('error')}", fg="red"),
-    "question.asked": lambda body: click.style(f"? {body.get('prompt')}", fg="cyan"),
+    "question.asked": _asked,
+    "question.answered": lambda body: click.style(f"! {_words(body.get('value'))}", fg="cyan"),
     "gap": lambda body: click.style(f"gap: events are missing ({body.get('reason')})", fg="yellow"),
 }

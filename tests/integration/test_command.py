@@ -187,6 +187,24 @@ def test_agents_that_cannot_be_imported_end_it_with_their_reason(folder: str) ->
     assert ended.stderr.splitlines()[-1].startswith("holdfast: worker ended with exit code")
 
 
+async def test_a_question_is_answered_from_a_terminal_once(processes: Processes, folder: str) -> None:
+    port = free_port()
+    dev = start_dev(processes, folder, port)
+    await dev.until_output("Holdfast is at")
+    url = f"http://127.0.0.1:{port}"
+    assert "There is no such session" in run("answer", "asked", "yes", "--url", url).stderr
+    options = ["--session", "asked", "-o", "tokens=3", "-o", "ask=Go on?", "--url", url]
+    viewer = processes.start([*HOLDFAST, "send", "hi", "--agent", "scripted", *options])
+    await viewer.until_output("question.asked")
+    assert run("answer", "asked", '{"go": true}', "--url", url).returncode == 0
+    assert await viewer.wait() == 0
+    [answered] = [json.loads(line) for line in viewer.output().splitlines() if "question.answered" in line]
+    assert answered["value"] == {"go": True}
+    again = run("answer", "asked", "no", "--url", url)
+    assert again.returncode == 1
+    assert again.stderr == "holdfast: The question is answered already (question_answered)\n"
+
+
 GREET = "from worker import Run, agent\n\n@agent\nasync def greet(run: Run) -> None:\n    await run.text('hello')\n"
 
 

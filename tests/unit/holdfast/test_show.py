@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import click
+import pytest
 
 from holdfast.client import Event
 from holdfast.show import JsonShow, TerminalShow
@@ -76,3 +78,30 @@ def test_what_a_model_says_cannot_steer_the_terminal() -> None:
     shown = click.unstyle(out.getvalue())
     assert not {"\x1b", "\x9b", "\x07", "\r", "\x7f"} & set(shown)
     assert shown.startswith("a[2Jb2Jc\td\n")
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted"),
+    [
+        ({}, ""),
+        ({"type": "string"}, " [text]"),
+        ({"type": "boolean"}, " [true | false]"),
+        ({"enum": ["red", "green", 3]}, " [red | green | 3]"),
+        ({"type": ["integer", "null"]}, ""),
+        (
+            {"type": "object", "properties": {"city": {"type": "string"}, "pace": {"enum": ["slow"]}, "more": {}}},
+            " [city: text, pace: slow, more: anything]",
+        ),
+    ],
+)
+def test_a_question_says_what_may_be_answered_and_then_what_was(schema: dict[str, Any], wanted: str) -> None:
+    out = io.StringIO()
+    show = TerminalShow(out)
+    show(Event("1-1", {"type": "question.asked", "question_id": "q", "prompt": "Which?", "schema": schema}))
+    show(Event("1-2", {"type": "question.answered", "question_id": "q", "value": {"city": "Rome"}}))
+    show(Event("1-3", {"type": "question.answered", "question_id": "q", "value": "red"}))
+    assert click.unstyle(out.getvalue()).splitlines() == [
+        f"? Which?{wanted}  answer it on the page, or with `holdfast answer SESSION VALUE`",
+        '! {"city":"Rome"}',
+        "! red",
+    ]
