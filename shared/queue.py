@@ -138,9 +138,13 @@ class Queue:
     # What a worker does.
 
     async def offer(self, agents: dict[str, dict[str, Any]]) -> None:
-        """Announce the agents that this worker offers."""
+        """Announce the agents that this worker offers, and forget those that nobody has offered for 7 days."""
         now = await self._now_us()
+        forgotten = await self._redis.zrangebyscore(keys.AGENTS_SEEN, "-inf", now - AGENTS_MEMORY_US)
         async with self._redis.pipeline(transaction=True) as pipe:
+            if forgotten:
+                pipe.zrem(keys.AGENTS_SEEN, *forgotten)
+                pipe.hdel(keys.AGENTS, *forgotten)
             pipe.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
             pipe.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
             await pipe.execute()

@@ -67,6 +67,8 @@ async def test_an_agent_is_remembered_for_seven_days(queue: Queue, redis: Redis)
     assert list(await queue.agents()) == ["b"]
     with pytest.raises(AgentUnknown):
         await queue.reserve("s", "j", "a")
+    await queue.offer({"b": {"type": "string"}})
+    assert await redis.zrange(keys.AGENTS_SEEN, 0, -1) == await redis.hkeys(keys.AGENTS) == [b"b"]
 
 
 async def test_a_full_queue_refuses(redis: Redis) -> None:
