@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.settings import CommonSettings
+from worker.agents.models import known_models
 
 
 class WorkerSettings(CommonSettings):
@@ -16,6 +17,12 @@ class WorkerSettings(CommonSettings):
     max_jobs: int = Field(100, ge=1, le=100_000)
     grace_seconds: float = Field(20, ge=0, le=86_400)
     batch_ms: float = Field(20, ge=0, le=1000)
+
+    @field_validator("models")
+    @classmethod
+    def _usable(cls, models: str) -> str:
+        known_models(models)
+        return models
 
     @property
     def modules(self) -> list[str]:
