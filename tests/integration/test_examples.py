@@ -28,10 +28,11 @@ class Examples:
 
     def __init__(self, processes: Processes, redis_url: str, folder: Path) -> None:
         (folder / "my_agent.py").write_text(own_agent_of(README))
+        (folder / "kinds.py").write_text(kinds_of((ROOT / "docs" / "agents.md").read_text()))
         self._processes = processes
         self._redis_url = redis_url
         self._modules = {
-            "HOLDFAST_AGENTS": ",".join(["my_agent", *(f"examples.{name}" for name in sorted(PATTERNS))]),
+            "HOLDFAST_AGENTS": ",".join(["my_agent", "kinds", *(f"examples.{name}" for name in sorted(PATTERNS))]),
             "HOLDFAST_LEASE_SECONDS": "1",
             "PYTHONPATH": str(folder),
         }
@@ -71,6 +72,11 @@ def own_agent_of(readme: str) -> str:
     return str(code)
 
 
+def kinds_of(page: str) -> str:
+    """The first code block of docs/agents.md."""
+    return page.partition("```python\n")[2].partition("```\n")[0]
+
+
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
     folder = tmp_path_factory.mktemp("examples")
@@ -94,6 +100,12 @@ async def test_the_readmes_agent_streams_what_it_yields(examples: Examples) -> N
     viewer = await examples.watched("parrot", "Polly wants a cracker")
     assert viewer.kinds == ["job.started", "status", "text.delta", "job.completed"]
     assert viewer.said == "Polly wants a cracker "
+
+
+@pytest.mark.parametrize(("agent", "result"), [("streams", None), ("returns", {"greeted": 1}), ("in-a-thread", None)])
+async def test_every_kind_of_function_that_the_docs_show_speaks(examples: Examples, agent: str, result: Any) -> None:
+    viewer = await examples.watched(agent)
+    assert (viewer.said, viewer.kept[-1]["result"]) == ("Hello there.", result)
 
 
 async def test_basic_speaks_word_by_word_and_knows_the_conversation(examples: Examples) -> None:
