@@ -14,6 +14,7 @@ from gateway.routes.answers import (
     problems,
     session_answer,
 )
+from gateway.submission import hasten
 from shared.errors import SessionUnknown
 
 router = APIRouter(tags=["sessions"], dependencies=[Depends(authorize)])
@@ -39,7 +40,7 @@ async def get_messages(state: GatewayState, session_id: KnownSession) -> Respons
 async def delete_session(state: GatewayState, session_id: KnownSession) -> Response:
     """Cancel what runs and forget the session. Its viewers get `session.deleted`."""
     intent = await state["sessions"].delete(session_id)
+    await state["queue"].nudge(session_id)  # what carries it out; the message only lets the holder stop at once
     if intent.holder is not None:
-        await state["queue"].notify(intent.holder, session_id)
-    await state["queue"].nudge(session_id)
+        await hasten(state["queue"].notify(intent.holder, session_id), intent.holder)
     return json_response({"session_id": session_id, "status": "deleting"}, 202)

@@ -1,7 +1,7 @@
 #!lua
 -- Accept a job: idempotency, the line, the job's record. The session is made when it is new.
 -- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, line limit, records limit
--- Answers {'ok'|'replayed', job, status, position, top, worker to notify, head}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
+-- Answers {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
 local job, agent, input, options, metadata, timeout_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local on_busy, key, digest = ARGV[7], ARGV[8], ARGV[9]
 local key_lifetime_ms, line_limit, records_limit = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
@@ -14,7 +14,7 @@ if deleted then return {'deleted'} end
 local function answer(word, of)
     local position = redis.call('LPOS', LINE, of)
     local status = job_get(of, 'status')[1]
-    return {word, of, status, position or 0, top, '', position == 0 and '1' or ''}
+    return {word, of, status, position or 0, top, ''}
 end
 
 if job_get(job, 'status')[1] then return answer('ok', job) end -- the reply was lost and the call repeated
