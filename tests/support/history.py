@@ -189,7 +189,7 @@ class History:
         gaps = [
             gap for transcript in self.transcripts if transcript.session_id == session_id for gap in transcript.gaps()
         ]
-        return any(gap.reason != "trimmed" and gap.position < event_id for gap in gaps)
+        return any((gap.position > event_id) == (gap.reason == "trimmed") for gap in gaps)
 
     def _ends(self, session_id: str, log: Sequence[Told]) -> Iterator[str]:
         ended: set[str] = set()
