@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import SettingsInvalid
+from shared.redis import check_url
 
 
 class CommonSettings(BaseSettings):
@@ -28,6 +29,11 @@ class CommonSettings(BaseSettings):
     retention_seconds: int = Field(86_400, ge=60)
     log_format: Literal["auto", "text", "json"] = "auto"
 
+    @field_validator("redis_url", "log_redis_url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        return None if url is None else check_url(url)
+
     @property
     def log_url(self) -> str:
         return self.log_redis_url or self.redis_url
@@ -46,5 +52,8 @@ def read_settings(kind: type[Settings]) -> Settings:
         return kind()
     except ValidationError as error:
         prefix = kind.model_config.get("env_prefix", "")
-        lines = [f"{prefix}{'.'.join(map(str, e['loc']))}".upper() + f": {e['msg']}" for e in error.errors()]
+        lines = [
+            f"{prefix}{'.'.join(map(str, e['loc']))}".upper() + f": {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise SettingsInvalid("; ".join(lines)) from None

@@ -55,8 +55,13 @@ class SessionAnswer(BaseModel):
     agent: str
     attempt: int
     worker: str | None
-    created_at: Milliseconds
+    created_at: Annotated[Milliseconds, Field(description="Of the session")]
+    started_at: Milliseconds | None
+    ended_at: Milliseconds | None
     cursor: Cursor
+    usage: JsonValue
+    result: JsonValue
+    error: JsonValue
     jobs: Annotated[list[str], Field(description="Job ids, oldest first")]
     line: Annotated[list[str], Field(description="Ids of the jobs that have not ended, in their order")]
 
@@ -145,7 +150,12 @@ def session_answer(session: SessionState) -> dict[str, Any]:
         "attempt": current.attempt,
         "worker": current.worker,
         "created_at": session.created_at,
+        "started_at": current.started_at,
+        "ended_at": current.ended_at,
         "cursor": str(session.cursor),
+        "usage": current.usage,
+        "result": current.ending.get("result"),
+        "error": current.ending.get("error"),
         "jobs": [job.job_id for job in session.jobs],
         "line": session.line,
     }

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.process import Process, Processes, inherited_env, until
+from tests.support.process import ROOT, Process, Processes, inherited_env, until
 from tests.support.redis_server import RedisServer
 
 HOLDFAST = [sys.executable, "-m", "holdfast"]
+FROM_ANYWHERE = [sys.executable, "-P", "-m", "holdfast"]
 
 
 @pytest.fixture
@@ -235,8 +236,7 @@ class Workshop:
 
     async def start(self) -> Process:
         bound = {"HOLDFAST_PORT": str(self.port), "HOLDFAST_AGENTS": self._agents, "HOLDFAST_GRACE_SECONDS": "0"}
-        command = str(Path(sys.executable).parent / "holdfast")
-        self.dev = self._processes.start([command, "dev"], self._folder, **bound)
+        self.dev = self._processes.start([*FROM_ANYWHERE, "dev"], self._folder, PYTHONPATH=str(ROOT), **bound)
         await self.dev.until_output("Holdfast is at")
         return self.dev
 
@@ -362,7 +362,8 @@ def test_check_says_of_what_is_no_address_which_variable_it_is_and_keeps_the_sec
 
 
 def test_check_notes_a_variable_that_nothing_reads() -> None:
-    checked = run("check", HOLDFAST_REDIS_URL="nonsense", HOLDFAST_LEASE_SECOND="5", HOLDFAST_WORKERS="3")
+    nowhere = f"redis://127.0.0.1:{free_port()}"
+    checked = run("check", HOLDFAST_REDIS_URL=nowhere, HOLDFAST_LEASE_SECOND="5", HOLDFAST_WORKERS="3")
     notes = [line for line in checked.stdout.splitlines() if line.startswith("note")]
     assert notes == ["note settings: HOLDFAST_LEASE_SECOND is no setting; nothing reads it"]
 

@@ -25,3 +25,25 @@ def test_a_setting_out_of_range_is_named_with_what_is_allowed(monkeypatch: pytes
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_LEASE_SECONDS", "")
     assert read_settings(CommonSettings).lease_seconds == 10
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://127.0.0.1", "redis://127.0.0.1/abc", "redis://[::1", "redis://secret@127.0.0.1:port/0"]
+)
+def test_an_address_at_which_there_can_be_no_server_is_one_line_that_does_not_quote_it(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("HOLDFAST_LOG_REDIS_URL", url)
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings(CommonSettings)
+    assert "HOLDFAST_LOG_REDIS_URL: " in str(raised.value)
+    assert "should be redis://host:6379/0" in str(raised.value)
+    assert url not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://:pw@h:1/3", "unix:///tmp/redis.sock?db=1", "redis://[::1]:6379/0"]
+)
+def test_the_addresses_of_redis_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("HOLDFAST_REDIS_URL", url)
+    assert read_settings(CommonSettings).redis_url == url
