@@ -31,7 +31,7 @@ def main() -> None:
         configure(as_json=settings.log_as_json, process="worker")
         keep_out_of_log_lines()
         quieten()
-        registry = Registry(_agents(settings))
+        registry = Registry(agents(settings))
     except SettingsInvalid as error:
         sys.stderr.write(f"holdfast worker: {without_keys(str(error), opaque=False)}\n")
         sys.exit(2)
@@ -49,7 +49,7 @@ def modules(settings: WorkerSettings) -> list[str]:
     return ["worker.agents.demo", *scripted, *settings.modules]
 
 
-def _agents(settings: WorkerSettings) -> Iterator[Agent]:
+def agents(settings: WorkerSettings) -> Iterator[Agent]:
     """All that this worker offers. Raises SettingsInvalid."""
     models = known_models(settings.models)
     yield from Registry.load(modules(settings)).values()
@@ -58,7 +58,7 @@ def _agents(settings: WorkerSettings) -> Iterator[Agent]:
 
 
 def _run(settings: WorkerSettings, registry: Registry) -> None:
-    loop = _new_loop()
+    loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(serve(settings, registry))
@@ -71,7 +71,7 @@ def _run(settings: WorkerSettings, registry: Registry) -> None:
 
 
 async def serve(settings: WorkerSettings, registry: Registry) -> None:
-    worker = HoldfastWorker(settings, registry)
+    worker = HoldfastWorker(settings, registry, last_alone=True)
     try:
         await worker.async_run()
     finally:
@@ -89,7 +89,7 @@ async def _leftovers() -> int:
     return len(stuck)
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.new_event_loop()
     import uvloop  # noqa: PLC0415 - it has no build for Windows

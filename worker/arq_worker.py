@@ -44,9 +44,14 @@ log = structlog.get_logger()
 
 
 class HoldfastWorker(Worker):
-    """Runs the jobs of the agents in its registry, `max_jobs` at a time, until it is told to stop."""
+    """Runs the jobs of the agents in its registry, `max_jobs` at a time, until it is told to stop.
 
-    def __init__(self, settings: WorkerSettings, registry: Registry, *, handle_signals: bool = True) -> None:
+    `last_alone`: a job's last attempt runs in a process of its own, which finds settings and agents as
+    `python -m worker` does."""
+
+    def __init__(
+        self, settings: WorkerSettings, registry: Registry, *, handle_signals: bool = True, last_alone: bool = False
+    ) -> None:
         self.id = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
         self._settings = settings
         self._registry = registry
@@ -77,6 +82,7 @@ class HoldfastWorker(Worker):
             Outage("log"),
             self._want,
             self._ring,
+            set() if last_alone else None,
         )
         lease_s = settings.lease_seconds
         self._lease = Lease(pulse, queue_outage, self.id, lease_s, held=self._held, lost=self._lost, stray=self._stray)

@@ -9,21 +9,21 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import structlog
 
-from shared.conversation import Message
-from shared.errors import AgentUnknown, Fenced, LogGone, QueueFull, SessionUnknown
+from shared.errors import AgentUnknown, Fenced, QueueFull
 from shared.events import FAILED
 from shared.failpoints import failpoint
 from shared.holder import Attempt, Head, Holder, Refusal
 from shared.queue import ANY_LANE, Queue, Token
 from shared.redis import RedisError
 from shared.sessions import Sessions
-from worker.jobs import Ending, Job
+from worker.alone import Alone, Died
+from worker.jobs import Ending, Job, job_of
 from worker.outage import Outage
 from worker.registry import Registry
 from worker.settings import WorkerSettings
@@ -39,7 +39,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Station:
     """What a worker's deliveries share. `noticed` is told a session whose holder is asked for something;
-    `rested` is called when a job begins or ends to wait for a person."""
+    `rested` is called when a job begins or ends to wait for a person. `alone` are the attempts that run in processes
+    of their own; None where none shall."""
 
     worker_id: str
     settings: WorkerSettings
@@ -51,6 +52,7 @@ class Station:
     log_outage: Outage
     noticed: Callable[[str], None]
     rested: Callable[[], None]
+    alone: set[Alone] | None
 
 
 class Delivery:
@@ -58,10 +60,8 @@ class Delivery:
 
     def __init__(self, token: Token, station: Station) -> None:
         self.token = token
-        self.job: Job | None = None
+        self.job: Job | Alone | None = None
         self._station = station
-        self._asked = False
-        self._heeding = False
 
     @property
     def waits(self) -> bool:
@@ -77,31 +77,9 @@ class Delivery:
             await self._put_back(IN_LINE_SECONDS, delivery=self.token.delivery + 1)
 
     async def heed(self) -> None:
-        """Do what the session's holder is asked to do, if this is it; once more when it is asked meanwhile."""
-        self._asked = True
-        if self._heeding:
-            return
-        self._heeding = True
-        try:
-            while self._asked:
-                self._asked = False
-                await self._look()
-        finally:
-            self._heeding = False
-
-    async def _look(self) -> None:
-        """Do what is asked now. What fails is done at the next look."""
-        job = self.job
-        if job is None:
-            return
-        try:
-            await self._obey(job)
-        except (Fenced, LogGone) as error:
-            job.lose(error)
-        except RedisError as error:
-            self._station.log_outage.began(error)
-        except Exception:
-            log.exception("intents failed", **self._names())
+        """Do what the session's holder is asked to do, if this is it."""
+        if self.job is not None:
+            await self.job.heed()
 
     def lose(self) -> None:
         """Stop: others may have the token by now."""
@@ -136,9 +114,19 @@ class Delivery:
             log.warning("job lost", **self._names(), attempt=claimed.number)
             await self._put_back(HELD_SECONDS, delivery=self.token.delivery + 1)
             return
+        except Died as died:
+            await self._died(job_id, died)
+            return
         self._tell(ending, int((time.monotonic() - began_s) * 1000))
         self.job = None
         await self._close(head)
+
+    async def _died(self, job_id: str, died: Died) -> None:
+        """The last attempt lost its process: another claim ends the job at once."""
+        log.warning("the process of the last attempt died", **self._names(), reason=str(died))
+        self.job = None
+        self.token = replace(self.token, delivery=self.token.delivery + 1)
+        await self._attempt(job_id)
 
     async def _claim(self, job_id: str) -> Attempt | Refusal:
         station = self._station
@@ -154,28 +142,17 @@ class Delivery:
             )
         )
 
-    def _job(self, attempt: Attempt) -> Job:
+    def _job(self, attempt: Attempt) -> Job | Alone:
         station = self._station
-        return Job(
-            attempt,
-            station.registry[attempt.agent],
-            station.holder,
-            station.log_outage,
-            history=partial(self._history, attempt),
-            window_s=station.settings.batch_ms / 1000,
-            ask_s=station.settings.ask_seconds,
-            noticed=partial(station.noticed, attempt.session_id),
-            rested=station.rested,
+        noticed = partial(station.noticed, attempt.session_id)
+        holder, outage = station.holder, station.log_outage
+        # With a single attempt each would be the last one: those run here, and take the risk.
+        if station.alone is not None and attempt.last and station.settings.max_attempts > 1:
+            return Alone(attempt, station.settings, holder, outage, station.alone, rested=station.rested)
+        agent, sessions = station.registry[attempt.agent], station.sessions
+        return job_of(
+            attempt, agent, station.settings, holder, sessions, outage, noticed=noticed, rested=station.rested
         )
-
-    async def _history(self, attempt: Attempt) -> list[Message]:
-        """The conversation before this job."""
-        read = partial(self._station.sessions.messages, attempt.session_id)
-        try:
-            messages, _ = await self._station.log_outage.insist(read)
-        except SessionUnknown:
-            return []
-        return [message for message in messages if message["job_id"] != attempt.job_id]
 
     async def _refused(self, refusal: Refusal) -> None:
         delivery = self.token.delivery
@@ -209,20 +186,6 @@ class Delivery:
         settled = await self._station.log_outage.insist(partial(self._station.holder.settle, self.token.session_id))
         await self._make_ready(settled.head)
         return not settled.held
-
-    async def _obey(self, job: Job) -> None:
-        intents = await self._station.holder.intents(job.attempt.session_id, job.attempt.epoch)
-        if intents.deleted:
-            await self._settled()
-            raise Fenced("the session was deleted")
-        for job_id, by in intents.cancel.items():
-            if job_id == job.attempt.job_id:
-                job.cancel(by)
-            else:
-                await job.end_waiting(job_id, by)
-        if job.waits:
-            recorded = await self._station.holder.recorded(job.attempt.session_id)
-            job.answer(recorded.answers)
 
     # The token. Each of these is repeated until the queue answers.
 

@@ -17,16 +17,19 @@ import orjson
 import structlog
 
 from shared.conversation import Message
-from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone
+from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone, SessionUnknown
 from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode, encode_event
 from shared.failpoints import failpoint
 from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Recorded
+from shared.redis import RedisError
+from shared.sessions import Sessions
 from worker.allowance import Allowance
 from worker.journal import Journal
 from worker.outage import Outage
 from worker.redaction import without_keys
 from worker.registry import Agent
 from worker.run import AgentError, Run, RunEnded, ThreadRun
+from worker.settings import WorkerSettings
 from worker.transcript import Transcript
 from worker.writer import Writer
 
@@ -112,6 +115,8 @@ class Job:
         self._rested = rested
         self._allowance = Allowance(attempt.timeout_s, self._time_out)
         self._question: tuple[str, asyncio.Future[bytes]] | None = None
+        self._asked = False
+        self._heeding = False
         self._agent = agent
         self._holder = holder
         self._outage = outage
@@ -184,6 +189,44 @@ class Job:
     async def end_waiting(self, job_id: str, by: str) -> Finished:
         """Write the end of another job of the session, which was cancelled while it waited in line."""
         return await self._writer.end_waiting(cancelled(by).event(job_id))
+
+    async def heed(self) -> None:
+        """Do what the session's holder is asked to do; once more when it is asked meanwhile."""
+        self._asked = True
+        if self._heeding:
+            return
+        self._heeding = True
+        try:
+            while self._asked:
+                self._asked = False
+                await self._look()
+        finally:
+            self._heeding = False
+
+    async def _look(self) -> None:
+        """Do what is asked now. What fails is done at the next look."""
+        try:
+            await self._obey()
+        except (Fenced, LogGone) as error:
+            self.lose(error)
+        except RedisError as error:
+            self._outage.began(error)
+        except Exception:
+            log.exception("intents failed", session=self.attempt.session_id, job=self.attempt.job_id)
+
+    async def _obey(self) -> None:
+        session_id = self.attempt.session_id
+        intents = await self._holder.intents(session_id, self.attempt.epoch)
+        if intents.deleted:
+            await self._outage.insist(partial(self._holder.settle, session_id))
+            raise Fenced("the session was deleted")
+        for job_id, by in intents.cancel.items():
+            if job_id == self.attempt.job_id:
+                self.cancel(by)
+            else:
+                await self.end_waiting(job_id, by)
+        if self.waits:
+            self.answer((await self._holder.recorded(session_id)).answers)
 
     async def release(self) -> None:
         """Stop at once and give the session back, so that the job begins again elsewhere without a strike."""
@@ -278,6 +321,39 @@ class Job:
         except BaseException as error:  # SystemExit in an agent must not end the worker
             log.warning("agent raised", session=self._run.session_id, job=self._run.job_id, exc_info=error)
             return failed(error)
+
+
+def job_of(
+    attempt: Attempt,
+    agent: Agent,
+    settings: WorkerSettings,
+    holder: Holder,
+    sessions: Sessions,
+    outage: Outage,
+    *,
+    noticed: Callable[[], None],
+    rested: Callable[[], None],
+) -> Job:
+    """The attempt as a worker runs it, with the conversation that the log has."""
+
+    async def history() -> list[Message]:
+        try:
+            messages, _ = await outage.insist(partial(sessions.messages, attempt.session_id))
+        except SessionUnknown:
+            return []
+        return [message for message in messages if message["job_id"] != attempt.job_id]
+
+    return Job(
+        attempt,
+        agent,
+        holder,
+        outage,
+        history=history,
+        window_s=settings.batch_ms / 1000,
+        ask_s=settings.ask_seconds,
+        noticed=noticed,
+        rested=rested,
+    )
 
 
 async def call(function: Callable[..., Any], run: Run) -> Any:

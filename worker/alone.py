@@ -1,0 +1,208 @@
+"""A job's last attempt, in a process of its own: if the job kills that, it takes no other job along.
+
+This is the worker's side. It keeps token and lease; worker.alone_process runs the attempt and writes to the log. They
+speak in lines of JSON: the attempt, then `{}` where the job shall look at what it is asked; back comes `{"waits": …}`
+all the time, as a sign of life, and in the end `{"ended": …}` or `{"fenced": …}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+import orjson
+import structlog
+
+from shared.errors import Fenced, HoldfastError
+from shared.holder import Attempt, Head, Holder
+from shared.redis import RedisError
+from worker.jobs import Ending
+from worker.outage import Outage
+from worker.settings import WorkerSettings
+
+AT_ONCE = 8  # processes of one worker: each takes the memory of a whole one
+PLACE_SECONDS = 0.1  # until one that waits for its turn looks again
+STARTING_SECONDS = 60.0  # how long a process may take to import its agents
+LOOKS = 4  # so many times within a lease, or five seconds, its silence is looked at
+SILENT_SECONDS = 5.0
+BURIAL_SECONDS = 1.0  # how long the end of a killed process is waited for
+
+# Its modules are found where this process finds them, whatever stands in the working folder.
+_START = "import sys; sys.path[:] = sys.argv[1:]; from worker.alone_process import main; main()"
+
+log = structlog.get_logger()
+
+
+class Died(HoldfastError):
+    """The process ended, or fell silent, without a word on how the job ended."""
+
+    code = "died"
+
+
+class Alone:
+    """One attempt in a process of its own, to be used as a Job. `running` are the worker's others."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        settings: WorkerSettings,
+        holder: Holder,
+        outage: Outage,
+        running: set[Alone],
+        *,
+        rested: Callable[[], None],
+    ) -> None:
+        self.attempt = attempt
+        self.waits = False
+        self._look_s = max(settings.lease_seconds, SILENT_SECONDS) / LOOKS
+        self._holder = holder
+        self._outage = outage
+        self._running = running
+        self._rested = rested
+        self._process: Process | None = None
+        self._lost: Exception | None = None
+        self._wanted = False
+        self._silent = 0
+
+    async def run(self) -> tuple[Ending, Head | None]:
+        """Run the job to its end, which is in the log when this returns. Answers the end and the next of the line.
+
+        Raises Fenced when somebody else has the session now, Died when nobody can tell how it ended."""
+        try:
+            await self._turn()
+            self._process = await self._begin()
+            return await self._end(self._process)
+        finally:
+            self._running.discard(self)
+            await self._bury()
+
+    async def heed(self) -> None:
+        """Pass on that somebody wants something. A job that has no process yet gets one if that is so."""
+        if self._process is not None:
+            with suppress(OSError, RuntimeError):  # it has ended
+                self._write(self._process, {})
+            return
+        try:
+            intents = await self._holder.intents(self.attempt.session_id, self.attempt.epoch)
+        except Fenced as error:
+            self.lose(error)
+        except RedisError as error:
+            self._outage.began(error)
+        else:
+            self._wanted = intents.deleted or bool(intents.cancel)
+
+    def lose(self, error: Exception) -> None:
+        """Stop at once: this attempt does not hold the session."""
+        self._lost = self._lost or error
+        self._kill()
+
+    async def release(self) -> None:
+        """Stop at once and give the session back, so that the job begins again elsewhere without a strike."""
+        self.lose(Fenced("the worker stops"))
+        await self._holder.release(self.attempt.session_id, self.attempt.epoch)
+
+    async def _turn(self) -> None:
+        """Wait until there are few enough. One that waits for a person is not counted."""
+        while self._full() and not self._wanted and self._lost is None:  # noqa: ASYNC110 - three things end it
+            await asyncio.sleep(PLACE_SECONDS)
+        self._raise_if_lost()
+        self._running.add(self)
+
+    def _full(self) -> bool:
+        return sum(not other.waits for other in self._running) >= AT_ONCE
+
+    async def _begin(self) -> Process:
+        command = [sys.executable, "-c", _START, *sys.path]
+        try:
+            process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        except OSError as error:  # not the job's fault
+            log.warning("no process for the last attempt", job=self.attempt.job_id, error=str(error))
+            await self._outage.insist(self.release)
+            raise Fenced("the session was given back") from error
+        self._write(process, _as_json(self.attempt))
+        return process
+
+    async def _end(self, process: Process) -> tuple[Ending, Head | None]:
+        """What the process says in the end, unless it dies or falls silent before."""
+        told = asyncio.create_task(self._listen(process))
+        others = [asyncio.create_task(process.wait()), asyncio.create_task(self._silence())]
+        try:
+            self._raise_if_lost()
+            await asyncio.wait({told, *others}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({told}, timeout=self._look_s)  # it may have spoken just before
+            self._raise_if_lost()
+            report = told.result() if told.done() else None
+        finally:
+            for task in (told, *others):
+                task.cancel()
+        if report is None:
+            code = process.returncode
+            raise Died("it fell silent" if code is None else f"it ended with {code}")
+        if "fenced" in report:
+            raise Fenced(report["fenced"])
+        return Ending(report["ended"], report["fields"]), Head(*report["head"]) if report["head"] else None
+
+    async def _listen(self, process: Process) -> dict[str, Any] | None:
+        """Hear it until it says how the job ended."""
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self._silent = 0
+            if not line.endswith(b"\n"):
+                break
+            said: dict[str, Any] = orjson.loads(line)
+            if "waits" not in said:
+                return said
+            if said["waits"] != self.waits:
+                self.waits = said["waits"]
+                self._rested()
+        await process.wait()
+        return None
+
+    async def _silence(self) -> None:
+        """Wait until nothing was heard through a series of looks that spans the lease. A worker that was frozen itself
+        misses looks, and takes none for them."""
+        self._silent = -math.ceil(STARTING_SECONDS / self._look_s)
+        while self._silent <= LOOKS:
+            await asyncio.sleep(self._look_s)
+            self._silent += 1
+
+    def _write(self, process: Process, message: dict[str, Any]) -> None:
+        assert process.stdin is not None
+        process.stdin.write(orjson.dumps(message) + b"\n")
+
+    def _raise_if_lost(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    async def _bury(self) -> None:
+        self._kill()
+        if self._process is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BURIAL_SECONDS):
+                    await self._process.wait()
+
+    def _kill(self) -> None:
+        """End it, and what it has started."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _as_json(attempt: Attempt) -> dict[str, Any]:
+    fields = asdict(replace(attempt, discard_from=None))  # which is in the log already
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in fields.items()}
+
+
+def attempt_of(line: bytes) -> Attempt:
+    """The attempt that the worker has written."""
+    fields = orjson.loads(line)
+    texts = {name: fields[name].encode() for name in ("input", "options", "metadata")}
+    return Attempt(**(fields | texts))
