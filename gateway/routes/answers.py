@@ -140,22 +140,16 @@ def job_answer(job: JobState) -> dict[str, Any]:
     }
 
 
+_OF_CURRENT = ("job_id", "agent", "status", "attempt", "worker", "started_at", "ended_at", "usage", "result", "error")
+
+
 def session_answer(session: SessionState) -> dict[str, Any]:
-    current = session.current
+    current = job_answer(session.current)
     return {
         "session_id": session.session_id,
-        "status": current.status,
-        "job_id": current.job_id,
-        "agent": current.agent,
-        "attempt": current.attempt,
-        "worker": current.worker,
+        **{name: current[name] for name in _OF_CURRENT},
         "created_at": session.created_at,
-        "started_at": current.started_at,
-        "ended_at": current.ended_at,
         "cursor": str(session.cursor),
-        "usage": current.usage,
-        "result": current.ending.get("result"),
-        "error": current.ending.get("error"),
         "jobs": [job.job_id for job in session.jobs],
         "line": session.line,
     }
