@@ -23,7 +23,7 @@ COLUMNS = (
 
 
 def run(plan: Plan) -> Table:
-    samples = int(plan.choose(100, 10))
+    samples = int(plan.choose(40, 10))
     method = (
         f"{samples} jobs each, one at a time, both systems in turn on one Redis, at random moments of arq's poll "
         f"({POLL_S} s by default). From before the POST until the first token is at a viewer who was connected before; "
