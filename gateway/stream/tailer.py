@@ -22,7 +22,8 @@ from gateway.stream.framing import Batch, batches, until_deleted
 from shared.event_log import Entry, chained, entry_of
 from shared.ids import ORIGIN, EventId
 from shared.keys import log_key
-from shared.tracking import TrackingConnection, TrackingLost
+from shared.redis import RedisError
+from shared.wire import Wire, WireLost
 
 logger = structlog.get_logger()
 
@@ -94,7 +95,7 @@ class Tailer:
         self._deadline_s = deadline_s
         self._channels: dict[bytes, Channel] = {}
         self._dirty: dict[Channel, None] = {}
-        self._connection: TrackingConnection | None = None
+        self._connection: Wire | None = None
         self._in_flight = 0
         self._pump_due = False
         self._away = False
@@ -181,7 +182,7 @@ class Tailer:
         retry_s = FIRST_RETRY_S
         while True:
             try:
-                connection = await TrackingConnection.open(self._url, self, self._deadline_s)
+                connection = await Wire.open(self._url, self._deadline_s, listener=self)
             except Exception as error:  # noqa: BLE001 - whatever it is, viewers stay and the next try may do
                 self._tell_away(f"{type(error).__name__}: {error}")
             else:
@@ -198,7 +199,7 @@ class Tailer:
             self._away = True
             logger.warning("the log's Redis is away", reason=reason)
 
-    def _begin(self, connection: TrackingConnection) -> None:
+    def _begin(self, connection: Wire) -> None:
         """Watch and read everything again: nothing is known about the time in between."""
         self._gone.clear()
         if not connection.alive:
@@ -256,7 +257,7 @@ class Tailer:
             del self._dirty[channel]
         self._read(self._connection, chosen)
 
-    def _read(self, connection: TrackingConnection, channels: Sequence[Channel]) -> None:
+    def _read(self, connection: Wire, channels: Sequence[Channel]) -> None:
         for channel in channels:
             channel.reading = channel.position
         keys = [channel.key for channel in channels]
@@ -265,10 +266,10 @@ class Tailer:
         connection.call(partial(self._take, channels), "XREAD", "COUNT", READ_EVENTS, "STREAMS", *keys, *ids)
 
     def _take(self, channels: Sequence[Channel], reply: Any) -> None:
-        if isinstance(reply, TrackingLost):
+        if isinstance(reply, WireLost):
             return
         self._in_flight -= 1
-        if isinstance(reply, Exception):
+        if isinstance(reply, RedisError):
             self._refused(channels, reply)
             return
         found: dict[bytes, list[Any]] = reply or {}

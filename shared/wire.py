@@ -1,7 +1,8 @@
-"""A connection of our own that hears which keys changed: RESP3 with CLIENT TRACKING.
+"""A connection of our own to Redis: many commands under way at a time, replies in order, on hiredis' parser.
 
-redis-py 5.3 takes a push for the next command's reply, which would shift every later reply by one; so this speaks for
-itself, on hiredis' parser. One such connection serves a whole process.
+redis-py gives each command a connection of the pool for as long as it takes, at some 100 µs of CPU a command; here a
+command costs a tenth of that. With `tracking` the connection also hears which keys changed (RESP3 with CLIENT
+TRACKING), which redis-py 5.3 would take for the next command's reply, and so shift every later one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import hiredis
+from redis._parsers import BaseParser  # the only place where it tells errors apart
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+
+from shared.redis import ReadOnlyError, RedisConnectionError, RedisError
 
 Argument = str | bytes | int
 OnReply = Callable[[Any], None]
@@ -20,16 +24,13 @@ OnReply = Callable[[Any], None]
 _INCOMPLETE = object()
 
 
-class TrackingLost(ConnectionError):
-    """The connection is gone; also the reply to every command that had none yet."""
-
-
-class TrackingRefused(ConnectionError):
-    """The server answered and does not want us: wrong password, no permission, still loading."""
+class WireLost(RedisConnectionError):
+    """The connection is gone, or cannot be had; also the reply to every command that had none yet: whether the server
+    carried it out is not known."""
 
 
 class Listener(Protocol):
-    """Who owns the connection. All calls come from the event loop, between two reads of the socket."""
+    """Who owns a connection. All calls come from the event loop, between two reads of the socket."""
 
     def invalidated(self, keys: list[bytes] | None) -> None:
         """These keys changed and are no longer watched; None: all of them."""
@@ -38,55 +39,60 @@ class Listener(Protocol):
         """Everything that the last read of the socket brought has been handed out."""
 
     def lost(self) -> None:
-        """The connection is gone. Comes once, after the pending commands got TrackingLost."""
+        """The connection is gone. Comes once, after the pending commands got WireLost."""
 
 
-class TrackingConnection(asyncio.Protocol):
-    """Commands go out in order, replies come in order. A reading command watches its keys until their next change."""
+class Wire(asyncio.Protocol):
+    """Commands go out in order, replies come in order. With tracking, a reading command watches its keys until their
+    next change."""
 
-    def __init__(self, listener: Listener, deadline_s: float) -> None:
+    def __init__(self, listener: Listener | None, deadline_s: float) -> None:
         self._listener = listener
         self._check_s = deadline_s / 2
-        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
+        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE, replyError=BaseParser.parse_error)
         self._waiting: deque[OnReply] = deque()
         self._heard = True
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def open(cls, url: str, listener: Listener, deadline_s: float) -> TrackingConnection:
-        """Connect, authenticate and switch tracking on. `deadline_s`: silence after which the connection is given up.
+    async def open(cls, url: str, deadline_s: float, *, listener: Listener | None = None) -> Wire:
+        """Connect and authenticate; with a `listener`, switch tracking on. `deadline_s`: silence after which the
+        connection is given up.
 
-        Raises OSError, of which TimeoutError, TrackingLost and TrackingRefused are kinds.
-        """
-        connection = cls(listener, deadline_s)
+        Raises OSError, of which TimeoutError is a kind, and RedisError where the server answers and does not want us:
+        wrong password, no permission, still loading."""
+        wire = cls(listener, deadline_s)
         try:
             async with asyncio.timeout(deadline_s):
-                address = await _connect(url, connection)
-                await connection._greet(address)
+                address = await _connect(url, wire)
+                await wire._greet(address)
         except BaseException:
-            connection.abort()
+            wire.abort()
             raise
-        connection._check()
-        return connection
+        wire._check()
+        return wire
 
     @property
     def alive(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
     def call(self, on_reply: OnReply, *command: Argument) -> None:
-        """Send a command. `on_reply` gets the reply, a hiredis.ReplyError, or TrackingLost."""
+        """Send a command. `on_reply` gets the reply, which may be a RedisError as a value, WireLost among them."""
         if self._transport is None or not self.alive:
-            asyncio.get_running_loop().call_soon(on_reply, TrackingLost())
+            asyncio.get_running_loop().call_soon(on_reply, WireLost())
             return
         self._waiting.append(on_reply)
         self._transport.write(hiredis.pack_command(cast("Any", command)))
 
     async def ask(self, *command: Argument) -> Any:
-        """Send a command and wait for its reply, which may be an error as a value."""
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.call(lambda value: None if reply.done() else reply.set_result(value), *command)
-        return await reply
+        """Send a command and wait for its reply. Raises RedisError."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.call(lambda value: None if future.done() else future.set_result(value), *command)
+        reply = await future
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -105,20 +111,24 @@ class TrackingConnection(asyncio.Protocol):
         except hiredis.ProtocolError:
             self.abort()
             return
-        self._listener.drained()
+        if self._listener is not None:
+            self._listener.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
         while self._waiting:
-            self._waiting.popleft()(TrackingLost())
-        self._listener.lost()
+            self._waiting.popleft()(WireLost())
+        if self._listener is not None:
+            self._listener.lost()
 
     def _take(self, reply: Any) -> None:
         if type(reply) is not hiredis.PushNotification:
             self._waiting.popleft()(reply)
-        elif reply[0] == b"invalidate":
+            if type(reply) is ReadOnlyError:  # it is no primary any more: a new connection finds the one that is
+                self.abort()
+        elif reply[0] == b"invalidate" and self._listener is not None:
             self._listener.invalidated(reply[1])
 
     def _check(self) -> None:
@@ -138,15 +148,12 @@ class TrackingConnection(asyncio.Protocol):
         commands: list[tuple[Argument, ...]] = [tuple(hello)]
         if address.get("db"):
             commands.append(("SELECT", address["db"]))
-        commands.append(("CLIENT", "TRACKING", "ON"))
-        for reply in await asyncio.gather(*(self.ask(*command) for command in commands)):
-            if isinstance(reply, TrackingLost):
-                raise reply
-            if isinstance(reply, Exception):
-                raise TrackingRefused(str(reply))
+        if self._listener is not None:
+            commands.append(("CLIENT", "TRACKING", "ON"))
+        await asyncio.gather(*(self.ask(*command) for command in commands))
 
 
-async def _connect(url: str, protocol: TrackingConnection) -> dict[str, Any]:
+async def _connect(url: str, protocol: Wire) -> dict[str, Any]:
     """Open the socket that the URL names, as redis-py would. Returns the URL's parts."""
     loop = asyncio.get_running_loop()
     address: dict[str, Any] = dict(parse_url(url))

@@ -1,0 +1,81 @@
+"""Many commands at a time on one connection, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import redis
+
+from shared.pipe import Pipe, PipeScript
+from shared.redis import NoScriptError, RedisError, ResponseError
+from shared.wire import WireLost
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture
+async def pipe(redis_url: str) -> AsyncIterator[Pipe]:
+    pipe = Pipe(redis_url, deadline_s=5)
+    yield pipe
+    await pipe.aclose()
+
+
+async def test_commands_at_the_same_time_share_one_connection_and_each_has_its_own_reply(pipe: Pipe) -> None:
+    replies = await asyncio.gather(*(pipe.call("ECHO", str(number)) for number in range(500)))
+    assert replies == [str(number).encode() for number in range(500)]
+    assert len(set(await asyncio.gather(*(pipe.call("CLIENT", "ID") for _ in range(10))))) == 1
+
+
+async def test_a_refused_command_raises_and_its_neighbours_do_not(pipe: Pipe) -> None:
+    right = asyncio.create_task(pipe.call("ECHO", "a"))
+    wrong = asyncio.create_task(pipe.call("XADD", "k"))
+    assert await right == b"a"
+    with pytest.raises(ResponseError):
+        await wrong
+
+
+async def test_a_caller_that_gives_up_does_not_shift_the_replies(pipe: Pipe) -> None:
+    await pipe.call("PING")
+    patience = asyncio.create_task(pipe.call("ECHO", "a"))
+    await asyncio.sleep(0)
+    patience.cancel()
+    assert await pipe.call("ECHO", "b") == b"b"
+
+
+async def test_a_lost_connection_fails_what_is_under_way_and_the_next_command_finds_a_new_one(
+    pipe: Pipe, redis_url: str
+) -> None:
+    first = await pipe.call("CLIENT", "ID")
+    waiting = asyncio.create_task(pipe.call("XREAD", "BLOCK", "0", "STREAMS", "k", "0-0"))
+    await asyncio.sleep(0)
+    with redis.Redis.from_url(redis_url) as other:
+        other.client_kill_filter(_id=first)
+    with pytest.raises(WireLost):
+        await asyncio.wait_for(waiting, 10)
+    assert await pipe.call("CLIENT", "ID") != first
+
+
+async def test_without_a_server_a_command_fails_and_sends_nothing_later() -> None:
+    pipe = Pipe("redis://127.0.0.1:1/0", deadline_s=5)
+    with pytest.raises(WireLost):
+        await pipe.call("PING")
+
+
+async def test_a_server_that_is_no_primary_any_more_is_left(redis_server: Callable[..., RedisServer]) -> None:
+    pipe = Pipe(redis_server().url, deadline_s=5)
+    first = await pipe.call("CLIENT", "ID")
+    await pipe.call("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(RedisError):
+        await pipe.call("SET", "k", "v")
+    assert await pipe.call("CLIENT", "ID") != first
+    await pipe.aclose()
+
+
+async def test_a_script_is_sent_as_text_once_for_each_server(pipe: Pipe) -> None:
+    script = PipeScript(pipe, "return {KEYS[1], ARGV[1]}")
+    assert await script(["k"], ["a"]) == [b"k", b"a"]
+    await pipe.call("SCRIPT", "FLUSH")
+    assert await script(["k"], ["b"]) == [b"k", b"b"]
+    with pytest.raises(NoScriptError):
+        await pipe.call("EVALSHA", "0" * 40, 0)
