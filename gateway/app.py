@@ -17,7 +17,7 @@ from gateway.routes.answers import Problem
 from gateway.routes.job_body import JobBody
 from gateway.settings import GatewaySettings
 
-ROUTERS = (jobs.router, events.router, sessions.router, agents.router, health.router, page.router)
+ROUTERS = (events.router, jobs.router, sessions.router, agents.router, health.router, page.router)
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:

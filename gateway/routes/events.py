@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from gateway.dependencies import Cursor, GatewayState, KnownJob, KnownSession, State, StreamFormat, authorize
+from gateway.dependencies import JobPath, SessionPath, State, known_job
 from gateway.routes.answers import problems
+from gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
 from gateway.stream.response import EventStream, refusal
 from shared.errors import SessionUnknown
 from shared.ids import EventId
 from shared.redis import RedisError
 
-router = APIRouter(tags=["events"], dependencies=[Depends(authorize)])
-
-From = Annotated[Literal["now"] | None, Query(alias="from", description="Only what comes; a cursor wins over it")]
-Raw = Annotated[bool, Query(description="No merging of deltas while catching up")]
+router = APIRouter(tags=["events"], route_class=StreamRoute)
 
 _SSE_EXAMPLE = (
     'retry: 1000\n\nid: 1763683200123-2\ndata: {"type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel"}\n\n'
@@ -36,23 +36,26 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/v1/sessions/{session_id}/events", responses=_EVENTS, response_class=Response)
-async def session_events(
-    state: GatewayState,
-    session_id: KnownSession,
-    cursor: Cursor,
-    accepted: StreamFormat,
-    start: From = None,
-    raw: Raw = False,
-) -> Response:
+_PARAMETERS = {"parameters": PARAMETERS}
+
+
+@router.get(
+    "/v1/sessions/{session_id}/events",
+    responses=_EVENTS,
+    openapi_extra=_PARAMETERS,
+    response_class=Response,
+    response_model=None,
+)
+async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
     """The session's events across its jobs, for as long as the viewer stays."""
+    wish = read_wish(request, session_id)
+    state: State = request.scope["state"]
     try:
-        if await _deleted_before(state, session_id, cursor):
+        if await _deleted_before(state, wish.session_id, wish.cursor):
             return Response(status_code=204)
     except RedisError:
-        return refusal(accepted)
-    from_now = start == "now" and cursor is None
-    return EventStream(state["hub"], session_id, cursor=cursor, from_now=from_now, raw=raw, format=accepted)
+        return refusal(wish.form)
+    return EventStream(state["hub"], wish)
 
 
 async def _deleted_before(state: State, session_id: str, cursor: EventId | None) -> bool:
@@ -67,20 +70,19 @@ async def _deleted_before(state: State, session_id: str, cursor: EventId | None)
     return cursor >= last.id
 
 
-@router.get("/v1/sessions/{session_id}/jobs/{job_id}/events", responses=_EVENTS, response_class=Response)
-async def job_events(
-    state: GatewayState,
-    session_id: KnownSession,
-    job_id: KnownJob,
-    cursor: Cursor,
-    accepted: StreamFormat,
-    start: From = None,
-    raw: Raw = False,
-) -> Response:
+@router.get(
+    "/v1/sessions/{session_id}/jobs/{job_id}/events",
+    responses=_EVENTS,
+    openapi_extra=_PARAMETERS,
+    response_class=Response,
+    response_model=None,
+)
+async def job_events(request: Request, session_id: SessionPath, job_id: JobPath) -> ASGIApp:
     """One job's events; the stream ends after its terminal event."""
+    wish = read_wish(request, session_id)
+    state: State = request.scope["state"]
     try:
-        job = await state["sessions"].job(session_id, job_id)
+        job = await state["sessions"].job(wish.session_id, known_job(job_id))
     except RedisError:
-        return refusal(accepted)
-    from_now = start == "now" and cursor is None
-    return EventStream(state["hub"], session_id, cursor=cursor, from_now=from_now, raw=raw, format=accepted, job=job)
+        return refusal(wish.form)
+    return EventStream(state["hub"], replace(wish, job=job))

@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.stream.catch_up import CatchUp
 from gateway.stream.counters import Counters
@@ -32,7 +33,7 @@ class StreamLimits:
 
 
 class StreamHub:
-    """Viewers come and go by `attach` and `detach`; the hub keeps them fed, pinged and bounded."""
+    """Viewers come by `attach` and go with their outlet; in between the hub keeps them fed, pinged and bounded."""
 
     def __init__(
         self, log_url: str, event_log: EventLog, sessions: Sessions, limits: StreamLimits | None = None
@@ -98,6 +99,8 @@ class StreamHub:
     def attach(self, wish: Wish, outlet: Outlet) -> Viewer:
         """Take a viewer in: watch its session first, then let it catch up."""
         viewer = Viewer(self, wish, outlet, self._tailer.watch(wish.session_id))
+        outlet.on_gone = partial(self._detach, viewer)
+        outlet.on_shutdown = self.end_all
         self._viewers.add(viewer)
         self._empty.clear()
         self._pulse.add(viewer)
@@ -108,8 +111,8 @@ class StreamHub:
             self._catch_up.add(viewer)
         return viewer
 
-    def detach(self, viewer: Viewer) -> None:
-        """The viewer's request is over, whoever ended it."""
+    def _detach(self, viewer: Viewer) -> None:
+        """The viewer's response is over, whoever ended it."""
         self._viewers.discard(viewer)
         self._pulse.remove(viewer)
         self._tailer.unwatch(viewer.channel, viewer)

@@ -1,84 +1,79 @@
-"""The way out to one client: ASGI's `send`, driven by hand, so that a write that does not wait costs no task."""
+"""The way out to one client, from behind the head of its response on: chunks straight into the transport."""
 
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
-from starlette.types import Send
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Connection(Protocol):
+    """What an outlet needs of the connection that was handed over to it."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def complete(self) -> None:
+        """The response is whole: the connection is free for the next request."""
 
 
 class Outlet:
-    """Writes body bytes. At most one write is under way: while it waits for the client, `blocked_since` is set."""
+    """Writes body bytes. `blocked_since` is set while the transport holds more than it should.
 
-    __slots__ = ("_abort", "_on_writable", "_send", "_task", "blocked_since", "closed")
+    `on_gone` is called once, soon after the response is whole or the client has left; `on_shutdown` when the server
+    stops."""
 
-    def __init__(self, send: Send, abort: Callable[[], None]) -> None:
-        self._send = send
-        self._abort = abort
-        self._task: asyncio.Task[None] | None = None
+    __slots__ = ("_connection", "_on_writable", "blocked_since", "closed", "on_gone", "on_shutdown")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._on_writable: Callable[[], None] | None = None
+        self.on_gone: Callable[[], None] | None = None
+        self.on_shutdown: Callable[[], None] | None = None
         self.blocked_since: float | None = None
         self.closed = False
 
-    def write(self, data: bytes, on_writable: Callable[[], None], *, more: bool = True) -> bool:
-        """Write, and return whether the client took it at once; otherwise `on_writable` is called when it has.
+    def write(self, data: bytes, on_writable: Callable[[], None], *, more: bool = True) -> None:
+        """Write. When that leaves the outlet blocked, `on_writable` is called once it is no more.
 
-        Must not be called while blocked. Errors of a connection that is going away are none of ours."""
+        Must not be called while blocked."""
         if self.closed:
-            return False
-        writing = self._send({"type": "http.response.body", "body": data, "more_body": more})
-        try:
-            waited = writing.send(None)  # type: ignore[attr-defined]  # a coroutine, as every server has it
-        except StopIteration:
-            return True
-        except Exception:  # noqa: BLE001 - the server's business, and it knows
-            self.abort()
-            return False
-        loop = asyncio.get_running_loop()
-        self.blocked_since = loop.time()
+            return
         self._on_writable = on_writable
-        self._task = loop.create_task(_rest(writing, waited))  # type: ignore[arg-type]
-        self._task.add_done_callback(self._written)
-        return False
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        self._connection.write(chunk if more else chunk + LAST_CHUNK)
+        if not more:
+            self.gone()
+            self._connection.complete()
 
     def abort(self) -> None:
         """Drop the connection now, whatever it still holds."""
         if not self.closed:
             self.closed = True
-            self._abort()
+            self._connection.abort()
 
     def close(self) -> None:
-        """The request is over: nothing is written any more."""
+        """Nothing is written any more."""
         self.closed = True
         self._on_writable = None
-        if self._task is not None:
-            self._task.cancel()
 
-    def _written(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+    def pause(self) -> None:
+        """The transport: it holds too much."""
+        self.blocked_since = asyncio.get_running_loop().time()
+
+    def resume(self) -> None:
+        """The transport: the client took enough of it."""
         self.blocked_since = None
         on_writable, self._on_writable = self._on_writable, None
-        if task.cancelled():
-            return
-        if task.exception() is not None:
-            self.abort()
-        elif on_writable is not None and not self.closed:
+        if on_writable is not None and not self.closed:
             on_writable()
 
-
-@types.coroutine
-def _rest(coroutine: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, Any, None]:
-    """Await what is left of a coroutine that was begun by hand and waits for `waited`."""
-    while True:
-        thrown: BaseException | None = None
-        try:
-            yield waited
-        except BaseException as error:  # noqa: BLE001 - cancellation belongs to it too
-            thrown = error
-        try:
-            waited = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
-        except StopIteration:
-            return
+    def gone(self) -> None:
+        """The response is whole, or the client has left."""
+        self.closed = True
+        on_gone, self.on_gone = self.on_gone, None
+        if on_gone is not None:
+            asyncio.get_running_loop().call_soon(on_gone)

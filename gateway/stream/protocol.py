@@ -1,47 +1,104 @@
-"""uvicorn's HTTP protocol, with the two things that an endless response needs of its connection."""
+"""uvicorn's HTTP protocol, from which a response that has begun can take the connection over.
+
+A stream that stays inside ASGI costs a task, its frames and its request for as long as it lives, and a coroutine for
+each write. So the route only begins the response; then its request is over for uvicorn, and an outlet writes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.stream.outlet import Outlet
 
 EXTENSION = "holdfast.connection"
 UNANSWERED_MS = 30_000
 UNSENT_BYTES = 16 * 1024
 
 
-class Connection:
-    """What a response may do with its connection: `abort` it, and hear by `on_shutdown` that the server stops."""
-
-    __slots__ = ("abort", "on_shutdown")
-
-    def __init__(self, abort: Callable[[], None]) -> None:
-        self.abort = abort
-        self.on_shutdown: Callable[[], None] | None = None
-
-
 class StreamProtocol(HttpToolsProtocol):
-    """Puts a Connection into the scope's extensions."""
+    """Puts itself into the scope's extensions, and hands the connection over."""
 
-    connection: Connection
+    outlet: Outlet | None = None
+    _streaming: RequestResponseCycle
+
+    def hand_over(self) -> Outlet | None:
+        """The connection behind the response's head; None when the client has left. The request may then return, its
+        response not complete; pipelined ones wait until it is."""
+        cycle = self.cycle
+        if cycle.disconnected:
+            return None
+        self._streaming = cycle
+        self.outlet = outlet = Outlet(self)
+        if self.flow.write_paused:
+            outlet.pause()
+        cycle.disconnected = True  # so that nothing is missed when the request's task ends
+        cycle.message_event = _SILENT
+        cycle.scope = self.scope = self.headers = None  # type: ignore[assignment]  # kept for nothing while it streams
+        return outlet
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def complete(self) -> None:
+        self.outlet = None
+        self._streaming.response_complete = True
+        if not self._streaming.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.connection = Connection(transport.abort)
         _limit(transport.get_extra_info("socket"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        outlet, self.outlet = self.outlet, None
+        if outlet is not None:
+            outlet.gone()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {EXTENSION: {"connection": self.connection}}
+        self.scope["extensions"] = {EXTENSION: {"connection": self}}
+
+    def on_body(self, body: bytes) -> None:
+        if self.outlet is None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.outlet is None:
+            super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.outlet is not None:
+            self.outlet.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.outlet is not None:
+            self.outlet.resume()
 
     def shutdown(self) -> None:
-        if self.connection.on_shutdown is not None:
-            self.connection.on_shutdown()
+        if self.outlet is not None and self.outlet.on_shutdown is not None:
+            self.outlet.on_shutdown()
         super().shutdown()
+
+
+class _Silent(asyncio.Event):
+    """Nobody waits for it."""
+
+    def set(self) -> None:
+        pass
+
+
+_SILENT = _Silent()
 
 
 def _limit(connection: Any) -> None:

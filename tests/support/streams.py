@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.stream.framing import choose
 from gateway.stream.hub import StreamHub, StreamLimits
 from gateway.stream.protocol import StreamProtocol
 from gateway.stream.response import EventStream
+from gateway.stream.viewer import Wish
 from shared.event_log import EventLog
 from shared.ids import parse_cursor
 from shared.redis import connect
@@ -53,18 +53,18 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
     sessions = Sessions(redis, CommonSettings())
     hub = StreamHub(redis_url, EventLog(redis), sessions, limits)
 
-    async def answer(request: Request) -> Response:
+    async def answer(request: Request) -> EventStream:
         session_id, job_id = request.path_params["session_id"], request.path_params.get("job_id")
         given = request.headers.get("last-event-id")
-        return EventStream(
-            hub,
+        wish = Wish(
             session_id,
+            choose(request.headers.get("accept")),
             cursor=parse_cursor(given) if given else None,
             from_now=request.query_params.get("from") == "now",
             raw=request.query_params.get("raw") == "true",
-            format=choose(request.headers.get("accept")),
             job=None if job_id is None else await sessions.job(session_id, job_id),
         )
+        return EventStream(hub, wish)
 
     app = Starlette(routes=[Route("/{session_id}", answer), Route("/{session_id}/{job_id}", answer)])
     config = uvicorn.Config(

@@ -2,108 +2,97 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.types import Message
-
 from gateway.stream.outlet import Outlet
 
 
 class Client:
-    """Takes writes at once, until `full` is set; then each waits for `take`."""
+    """A connection that notes what is done to it."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
-        self.full = False
         self.aborted = False
+        self.completed = False
         self.writable = 0
-        self.waiting: asyncio.Event = asyncio.Event()
-        self.outlet = Outlet(self.send, self.abort)
+        self.gone = 0
+        self.outlet = Outlet(self)
+        self.outlet.on_gone = self.note_gone
 
-    async def send(self, message: Message) -> None:
-        if self.full:
-            await self.waiting.wait()
-        self.taken.append(message["body"])
+    def write(self, data: bytes) -> None:
+        self.taken.append(data)
 
     def abort(self) -> None:
         self.aborted = True
 
-    def write(self, data: bytes) -> bool:
-        return self.outlet.write(data, self.note)
+    def complete(self) -> None:
+        self.completed = True
 
-    def blocked(self) -> bool:
-        return self.outlet.blocked_since is not None
-
-    def note(self) -> None:
+    def note_writable(self) -> None:
         self.writable += 1
 
+    def note_gone(self) -> None:
+        self.gone += 1
 
-async def test_a_write_that_the_client_takes_at_once_makes_no_task() -> None:
+
+def blocked(client: Client) -> bool:
+    return client.outlet.blocked_since is not None
+
+
+async def test_a_write_is_one_chunk() -> None:
     client = Client()
-    before = asyncio.all_tasks()
-    assert client.write(b"a")
-    assert client.taken == [b"a"]
-    assert asyncio.all_tasks() == before
-    assert not client.blocked()
+    client.outlet.write(b"x" * 26, client.note_writable)
+    assert client.taken == [b"1a\r\n" + b"x" * 26 + b"\r\n"]
+    assert not blocked(client)
 
 
-async def test_a_write_that_waits_is_finished_later_and_says_so() -> None:
+async def test_a_write_of_nothing_does_not_end_the_response() -> None:
     client = Client()
-    client.full = True
-    assert not client.write(b"a")
-    assert client.blocked()
-    client.waiting.set()
-    async with asyncio.timeout(5):
-        while not client.writable:
-            await asyncio.sleep(0)
-    assert not client.blocked()
-    assert (client.taken, client.writable) == ([b"a"], 1)
+    client.outlet.write(b"", client.note_writable)
+    assert b"".join(client.taken) == b""
 
 
-async def test_a_write_that_waits_more_than_once_is_finished_too() -> None:
-    taken: list[bytes] = []
-
-    async def send(message: Message) -> None:
-        for _ in range(3):
-            await asyncio.sleep(0)
-        await asyncio.wait_for(asyncio.sleep(0), 5)
-        taken.append(message["body"])
-
-    outlet = Outlet(send, lambda: None)
-    done = asyncio.Event()
-    outlet.write(b"a", done.set)
-    async with asyncio.timeout(5):
-        await done.wait()
-    assert taken == [b"a"]
+async def test_the_last_write_ends_the_response_in_one_piece_and_is_told_soon_not_at_once() -> None:
+    client = Client()
+    client.outlet.write(b"a", client.note_writable, more=False)
+    assert client.taken == [b"1\r\na\r\n0\r\n\r\n"]
+    assert (client.completed, client.outlet.closed, client.gone) == (True, True, 0)
+    await asyncio.sleep(0)
+    assert client.gone == 1
 
 
-async def test_a_send_that_fails_drops_the_connection_and_raises_nothing() -> None:
-    async def send(message: Message) -> None:
-        raise RuntimeError("the server is going away")
-
-    aborted: list[bool] = []
-    outlet = Outlet(send, lambda: aborted.append(True))
-    assert not outlet.write(b"a", lambda: None)
-    assert (aborted, outlet.closed) == ([True], True)
-
-
-async def test_a_send_that_fails_after_it_waited_drops_the_connection_and_raises_nothing() -> None:
-    async def send(message: Message) -> None:
-        await asyncio.sleep(0)
-        raise RuntimeError("the server is going away")
-
-    aborted = asyncio.Event()
-    outlet = Outlet(send, aborted.set)
-    outlet.write(b"a", lambda: None)
-    async with asyncio.timeout(5):
-        await aborted.wait()
+async def test_a_paused_outlet_is_blocked_until_it_resumes_and_says_so_once() -> None:
+    client = Client()
+    client.outlet.write(b"a", client.note_writable)
+    client.outlet.pause()
+    assert blocked(client)
+    client.outlet.resume()
+    assert not blocked(client)
+    client.outlet.pause()
+    client.outlet.resume()
+    assert client.writable == 1
 
 
 async def test_a_closed_outlet_writes_nothing_and_calls_nobody() -> None:
     client = Client()
-    client.full = True
-    client.write(b"a")
+    client.outlet.write(b"a", client.note_writable)
+    client.outlet.pause()
     client.outlet.close()
-    client.waiting.set()
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert (client.taken, client.writable, client.aborted) == ([], 0, False)
-    assert not client.write(b"b")
+    client.outlet.resume()
+    client.outlet.write(b"b", client.note_writable)
+    assert (len(client.taken), client.writable, client.aborted) == (1, 0, False)
+
+
+async def test_an_outlet_that_is_aborted_drops_the_connection_once() -> None:
+    client = Client()
+    client.outlet.abort()
+    assert client.aborted
+    client.aborted = False
+    client.outlet.abort()
+    assert not client.aborted
+
+
+async def test_a_client_that_leaves_is_told_once_even_if_the_response_was_whole_before() -> None:
+    client = Client()
+    client.outlet.write(b"", client.note_writable, more=False)
+    client.outlet.gone()
+    await asyncio.sleep(0)
+    assert client.gone == 1

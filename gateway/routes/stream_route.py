@@ -1,0 +1,113 @@
+"""A route that begins an event stream, without FastAPI's search for parameters.
+
+That search takes longer than everything else about a viewer that connects, and thousands may come back at once. So the
+endpoint reads the request by itself, and its parameters are described here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field, ValidationError
+from starlette.types import Receive, Scope, Send
+
+from gateway.dependencies import authorize, known_session
+from gateway.errors import NotAcceptable, body_invalid
+from gateway.stream.framing import SSE, Format, choose
+from gateway.stream.viewer import Wish
+from shared.errors import CursorInvalid
+from shared.ids import EventId, parse_cursor
+
+MAX_CURSOR_BYTES = 64
+_REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
+_STREAMS = frozenset({"text/event-stream", "text/*", "application/x-ndjson", "application/*", "*/*"})
+
+
+class StreamRoute(APIRoute):
+    """Calls its endpoint with the request and the names in its path, once the caller is authorized."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        await authorize(request)
+        response = await self.endpoint(request, **scope["path_params"])
+        await response(scope, receive, send)
+
+
+class _Query(BaseModel):
+    start: Literal["now"] | None = Field(None, alias="from")
+    raw: bool = False
+
+
+_PLAIN = _Query()
+
+
+def read_wish(request: Request, session_id: str) -> Wish:
+    """What the request asks for. Raises SessionUnknown, CursorInvalid, NotAcceptable, BodyInvalid for a bad query."""
+    query = _query(request) if request.scope["query_string"] else _PLAIN
+    cursor = _cursor(request)
+    from_now = query.start == "now" and cursor is None
+    return Wish(known_session(session_id), _format(request), cursor, from_now, query.raw)
+
+
+def _query(request: Request) -> _Query:
+    try:
+        return _Query.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise body_invalid(error.errors(), "request") from None
+
+
+def _cursor(request: Request) -> EventId | None:
+    given = _single(request.headers.getlist("last-event-id"))
+    if not given and request.scope["query_string"]:
+        given = _single(request.query_params.getlist("last_event_id"))
+    return parse_cursor(given) if given else None
+
+
+def _single(values: list[str]) -> str:
+    if len(values) > 1 or any(len(value) > MAX_CURSOR_BYTES for value in values):
+        raise CursorInvalid
+    return values[0] if values else ""
+
+
+def _format(request: Request) -> Format:
+    accept = request.headers.get("accept")
+    if not accept or accept == "text/event-stream":
+        return SSE
+    if not _STREAMS & _accepted(accept):
+        raise NotAcceptable
+    return choose(accept)
+
+
+def _accepted(accept: str) -> set[str]:
+    """The media ranges of an Accept header, without those that it rules out by q=0."""
+    ranges = [part.lower().replace(" ", "").split(";") for part in accept.split(",")]
+    return {kind for kind, *parameters in ranges if not _REFUSED & set(parameters)}
+
+
+def _parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": place,
+        "required": False,
+        "description": description,
+        "schema": schema,
+    }
+
+
+PARAMETERS = [
+    _parameter("from", "query", "Only what comes; a cursor wins over it", type="string", enum=["now"]),
+    _parameter("raw", "query", "No merging of deltas while catching up", type="boolean", default=False),
+    _parameter(
+        "last_event_id",
+        "query",
+        "The same as Last-Event-ID for clients that cannot set a header",
+        type="string",
+        example="1763683200123-2",
+    ),
+    _parameter("Last-Event-ID", "header", "The id of the last event processed; wins over the query", type="string"),
+]

@@ -1,0 +1,144 @@
+"""What a connection does around a stream that has taken it over, on a real port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.log import Session
+from tests.support.process import until
+from tests.support.streams import Streams, streams
+
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
+@pytest.fixture
+async def served(redis_url: str) -> AsyncIterator[Streams]:
+    async with streams(redis_url) as served:
+        yield served
+
+
+class Connection:
+    """A plain client that sends what it likes on one connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, served: Streams) -> Connection:
+        return cls(*await asyncio.open_connection("127.0.0.1", served.port))
+
+    def get(self, path: str, *headers: str, body: bytes = b"") -> None:
+        head = "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""])
+        self.writer.write(head.encode() + body)
+
+    async def until(self, end: bytes) -> bytes:
+        return await asyncio.wait_for(self.reader.readuntil(end), 20)
+
+    async def close(self) -> None:
+        self.writer.close()
+        await self.writer.wait_closed()
+
+
+async def test_a_stream_that_ended_leaves_its_connection_to_the_next_request(served: Streams, session: Session) -> None:
+    attempt = await session.started()
+    await session.finish(attempt, 1)
+    client = await Connection.open(served)
+    for _ in range(3):
+        client.get("/s/j1")
+        answer = await client.until(LAST_CHUNK)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b'"job.completed"' in answer
+    await client.close()
+
+
+async def test_a_request_behind_a_stream_is_answered_once_the_stream_has_ended(
+    served: Streams, session: Session
+) -> None:
+    attempt = await session.started()
+    client = await Connection.open(served)
+    client.get("/s/j1")
+    await client.until(b'"job.started"')
+    client.get("/s/j1", "Last-Event-ID: 0-0")
+    await session.append(attempt, 1, "a")
+    assert b"HTTP/1.1" not in await client.until(b'"text.delta"')
+    await session.finish(attempt, 2)
+    assert b"HTTP/1.1" not in await client.until(LAST_CHUNK)
+    assert b"HTTP/1.1 200 OK" in await client.until(LAST_CHUNK)
+    await client.close()
+
+
+async def test_a_body_that_comes_after_the_stream_has_begun_is_not_taken_for_anything(
+    served: Streams, session: Session
+) -> None:
+    attempt = await session.started()
+    client = await Connection.open(served)
+    client.get("/s/j1", "Content-Length: 5")
+    await client.until(b'"job.started"')
+    client.writer.write(b"12345")
+    await session.finish(attempt, 1)
+    await client.until(LAST_CHUNK)
+    client.get("/s/j1")
+    assert (await client.until(LAST_CHUNK)).startswith(b"HTTP/1.1 200 OK")
+    await client.close()
+
+
+async def test_a_client_that_wants_no_more_after_the_stream_is_let_go(served: Streams, session: Session) -> None:
+    attempt = await session.started()
+    await session.finish(attempt, 1)
+    client = await Connection.open(served)
+    client.get("/s/j1", "Connection: close")
+    answer = await asyncio.wait_for(client.reader.read(-1), 20)
+    assert b"connection: close" in answer
+    assert answer.endswith(LAST_CHUNK)
+    await client.close()
+
+
+async def test_a_viewer_that_leaves_is_forgotten_at_once(served: Streams, session: Session) -> None:
+    await session.started()
+    client = await Connection.open(served)
+    client.get("/s")
+    await client.until(b'"job.started"')
+    assert served.hub.counters.viewers == 1
+    await client.close()
+    await until(lambda: served.hub.counters.viewers == 0)
+
+
+async def test_a_stream_keeps_no_task_of_its_request(served: Streams, session: Session) -> None:
+    await session.started()
+    before = len(asyncio.all_tasks())
+    clients = [await Connection.open(served) for _ in range(20)]
+    for client in clients:
+        client.get("/s")
+        await client.until(b'"job.started"')
+    await until(lambda: len(asyncio.all_tasks()) <= before)
+    for client in clients:
+        await client.close()
+    await until(lambda: served.hub.counters.viewers == 0)
+
+
+async def test_a_client_that_left_before_the_head_is_no_viewer(
+    served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await session.started()
+    gate, asked = asyncio.Event(), asyncio.Event()
+    job = session.sessions.job
+
+    async def slow(session_id: str, job_id: str) -> object:
+        asked.set()
+        await gate.wait()
+        return await job(session_id, job_id)
+
+    monkeypatch.setattr("shared.sessions.Sessions.job", lambda _, *names: slow(*names))
+    client = await Connection.open(served)
+    client.get("/s/j1")
+    await asyncio.wait_for(asked.wait(), 20)
+    connections = served.server.server_state.connections
+    await client.close()
+    await until(lambda: not connections)
+    gate.set()
+    await until(lambda: not served.server.server_state.tasks)
+    assert served.hub.counters.viewers == 0
