@@ -1,0 +1,49 @@
+"""The hook where a caller is told apart stands before every call of the API."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.testclient import TestClient
+
+from gateway.app import ROUTERS
+from gateway.dependencies import authorize
+from gateway.errors import add_handlers
+from gateway.routes import events
+from gateway.routes.stream_route import StreamRoute
+from shared.errors import HoldfastError
+
+
+class Denied(HoldfastError):
+    code = "denied"
+    status = 403
+    title = "Not you"
+
+
+async def deny(_: object) -> None:
+    raise Denied
+
+
+CALLS = [
+    route
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute) and route.path.startswith("/v1/")
+]
+
+
+@pytest.mark.parametrize("route", CALLS, ids=[route.name for route in CALLS])
+def test_every_call_of_the_api_asks_the_hook(route: APIRoute) -> None:
+    hooks = {dependency.call for dependency in route.dependant.dependencies}
+    assert isinstance(route, StreamRoute) or authorize in hooks
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions/s/events", "/v1/sessions/s/jobs/j/events"])
+def test_a_stream_asks_the_hook_before_anything_else(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.routes.stream_route.authorize", deny)
+    app = FastAPI()
+    app.include_router(events.router)
+    add_handlers(app)
+    answer = TestClient(app).get(path)
+    assert (answer.status_code, answer.json()["code"]) == (403, "denied")
