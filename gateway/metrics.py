@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,7 +18,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import METHODS
-from gateway.stream.hub import Counters
+from gateway.stream.counters import MEANINGS, Counters
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nothing here asks for
 
@@ -57,12 +56,12 @@ class _StreamCollector(Collector):
         self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
-        for field in fields(self._counters):
-            value = getattr(self._counters, field.name)
-            if field.name == "viewers":
-                yield GaugeMetricFamily("holdfast_viewers", "Viewers connected now", value)
+        for name, meaning in MEANINGS.items():
+            value = getattr(self._counters, name)
+            if name == "viewers":
+                yield GaugeMetricFamily("holdfast_viewers", meaning, value)
             else:
-                yield CounterMetricFamily(f"holdfast_stream_{field.name}", f"Streams: {field.name}", value)
+                yield CounterMetricFamily(f"holdfast_stream_{name}", meaning, value)
 
 
 class CountRequests:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MEANINGS = {
+    "viewers": "Viewers connected now",
+    "streams": "Event streams begun",
+    "events": "Events handed out, each once for each viewer",
+    "bytes": "Bytes of response bodies",
+    "catch_ups": "Times that a live viewer fell behind and read the log by its own cursor",
+    "gaps": "Gaps announced",
+    "slow_closed": "Viewers dropped because they took nothing for too long",
+    "refused": "Event streams refused because the process was full or stopping",
+    "reconnects": "Times that the connection that tails the logs was lost and came back",
+}
+
 
 @dataclass(slots=True)
 class Counters:
-    """`viewers` is how many are connected now; everything else only grows.
-
-    `events` counts each event once per viewer that it was handed to."""
+    """`viewers` is how many are connected now; everything else only grows. MEANINGS says what each counts."""
 
     viewers: int = 0
     streams: int = 0
