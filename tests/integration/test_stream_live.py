@@ -223,6 +223,24 @@ class TestHandOver:
                 assert seen == ids(attempt.epoch, *range(2, written + 1))
         await session.finish(attempt, written)
 
+    async def test_a_viewer_that_joins_gets_what_the_others_got_since_its_last_page(
+        self, served: Streams, session: Session
+    ) -> None:
+        attempt = await session.started()
+        async with served.open(raw="true") as first:
+            await ids_until(first, f"{attempt.epoch}-1")
+
+            async def get_ahead() -> None:
+                await session.append(attempt, 1, "a")
+                await ids_until(first, f"{attempt.epoch}-2")
+
+            pages = served.hub._catch_up._pages
+            pages._log = Pausing(pages._log, get_ahead)  # type: ignore[assignment]
+            async with served.open(raw="true") as late:
+                await ids_until(late, f"{attempt.epoch}-1")
+                await session.append(attempt, 2, "b")
+                assert await ids_until(late, f"{attempt.epoch}-3") == ids(attempt.epoch, 2, 3)
+
     async def test_a_viewer_steps_in_beside_one_that_is_live_while_events_pour(
         self, served: Streams, session: Session
     ) -> None:

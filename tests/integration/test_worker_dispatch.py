@@ -12,11 +12,12 @@ import pytest
 from arq import ArqRedis
 from arq.worker import Worker, func
 
+from shared.queue import Ring
 from shared.redis import connect
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
 from worker import Run
-from worker.arq_worker import cancel
+from worker.arq_worker import HoldfastWorker, cancel
 
 SHORT = {"tokens": 1, "interval_ms": 0}
 
@@ -50,6 +51,36 @@ async def test_a_waiting_job_starts_at_once_on_the_idle_worker_however_many_run(
             await client.end(f"waiting{number}")
             assert (await client.job(f"waiting{number}")).worker == idle.id
         assert all(worker._free() == 0 for worker in busy)
+
+
+async def test_a_worker_without_a_free_slot_hears_no_wake_up(
+    redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full workers would hand one wake-up round among themselves, as fast as they can, for as long as all are full."""
+    monkeypatch.setattr("worker.arq_worker.POLL_SECONDS", 3600)
+    async with worker_on(redis_url, [hold], max_jobs=1) as full:
+        await client.offered("hold")
+        await client.post("busy", agent="hold")
+        await until(lambda: full._free() == 0 and not full._listens_idle)
+        await until(lambda: _blocked(client, 1))
+        rings = _rings(full, monkeypatch)
+        await client.post("waiting", options=SHORT)
+        async with worker_on(redis_url):
+            await client.end("waiting")
+        assert rings == []
+
+
+def _rings(worker: HoldfastWorker, monkeypatch: pytest.MonkeyPatch) -> list[Ring | None]:
+    """What the worker hears from now on."""
+    rings: list[Ring | None] = []
+    heard = worker._heard
+
+    async def noted(ring: Ring | None) -> None:
+        rings.append(ring)
+        await heard(ring)
+
+    monkeypatch.setattr(worker, "_heard", noted)
+    return rings
 
 
 async def test_stock_arq_starts_none_of_them(redis_url: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import orjson
 import pytest
 
+from tests.support.fault_proxy import FaultProxy
 from tests.support.process import Processes, until
 from tests.support.redis_server import RedisServer
 from tests.support.workers import Client, worker_on
@@ -57,6 +58,28 @@ async def test_jobs_outlive_a_redis_that_is_killed_and_comes_back(redis_server: 
         await client.empty()
 
 
+async def test_what_a_job_says_while_redis_is_away_is_in_the_log_once_it_is_back(redis_server: Server) -> None:
+    queue_server, log_server = redis_server(), redis_server()
+    client = Client(queue_server.url, log_server.url)
+    async with (
+        FaultProxy(log_server.port) as proxy,
+        worker_on(queue_server.url, [in_step], log_redis_url=proxy.url),
+    ):
+        await client.offered("in_step")
+        await client.post(agent="in_step")
+        await client.spoke()
+        proxy.refusing = True
+        proxy.reset()
+        before = proxy.connections
+        Step.next.set()
+        await until(lambda: proxy.connections > before)  # it was said, and refused
+        proxy.refusing = False
+        assert (await client.end())["type"] == "job.completed"
+        assert await client.said() == "one two"
+        assert (await client.job()).attempt == 1
+    await client.close()
+
+
 async def test_a_stall_much_longer_than_the_lease_takes_nothing_over(redis_server: Server, client_of: Clients) -> None:
     server = redis_server()
     client = client_of(server)
@@ -98,7 +121,8 @@ class Step:
 
 
 async def in_step(run: Run) -> None:
-    Step.next = asyncio.Event()
+    if run.attempt == 1:
+        Step.next = asyncio.Event()
     await run.text("one ")
     await run.flush()
     await Step.next.wait()
@@ -141,6 +165,26 @@ async def test_a_queue_that_lost_everything_is_mended_by_the_workers_that_hold_j
         assert await client.said() == words(100)
         await client.empty()
     await client.close()
+
+
+async def test_a_job_whose_token_is_lost_is_stopped_though_it_says_nothing(redis_server: Server) -> None:
+    """One that speaks is fenced by the log; one that is silent learns only from the queue that others may have it."""
+    queue_server, log_server = redis_server(), redis_server()
+    client = Client(queue_server.url, log_server.url)
+    async with worker_on(queue_server.url, [silent], log_redis_url=log_server.url, lease_seconds=0.5):
+        await client.offered("silent")
+        await client.post(agent="silent")
+        await client.spoke()
+        await client.redis.flushall()
+        assert (await client.end())["type"] == "job.completed"
+        assert await client.said() == "attempt 2"
+    await client.close()
+
+
+async def silent(run: Run) -> None:
+    await run.text(f"attempt {run.attempt}")
+    if run.attempt == 1:
+        await asyncio.Event().wait()
 
 
 async def test_a_line_whose_head_the_queue_forgot_goes_on_with_the_next_job(redis_server: Server) -> None:
