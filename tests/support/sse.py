@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -87,7 +88,8 @@ class SseParser:
 class SseStream:
     """One GET for events over a socket of its own. `async with SseStream(url) as stream: async for frame in stream`.
 
-    `cut_after`: bytes of the body after which the connection is torn down, wherever that falls.
+    `cut_after`: bytes of the body after which the connection is torn down, wherever that falls. `narrow`: with the
+    smallest of receive buffers, so that who reads slowly is felt by the server soon.
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class SseStream:
         last_event_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         cut_after: int | None = None,
+        narrow: bool = False,
     ) -> None:
         self._url = urlsplit(url)
+        self._narrow = narrow
         self._request_headers = {"Accept": "text/event-stream", **(headers or {})}
         if last_event_id is not None:
             self._request_headers["Last-Event-ID"] = last_event_id
@@ -109,7 +113,7 @@ class SseStream:
         self.body = bytearray()
 
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection(self._url.hostname, self._url.port, limit=1 << 20)
+        self._reader, self._writer = await self._connected()
         target = self._url.path + (f"?{self._url.query}" if self._url.query else "")
         lines = [f"GET {target} HTTP/1.1", f"Host: {self._url.netloc}"]
         lines += [f"{name}: {value}" for name, value in self._request_headers.items()]
@@ -130,6 +134,20 @@ class SseStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.cut()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        address = str(self._url.hostname), self._url.port or 80
+        if not self._narrow:
+            return await asyncio.open_connection(*address, limit=1 << 20)
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, address)
+        except BaseException:
+            connection.close()
+            raise
+        return await asyncio.open_connection(sock=connection, limit=4096)
 
     def cut(self) -> None:
         """Tear the connection down (RST when bytes are unread), as a vanished network would seem to the server."""

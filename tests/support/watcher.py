@@ -46,12 +46,15 @@ class Watcher:
         stay_s = None if self._stay_s is None else self._random.uniform(0.05, self._stay_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(stay_s):
-                async with SseStream(url, last_event_id=None if cursor == "0-0" else cursor) as stream:
+                async with self._stream(url, None if cursor == "0-0" else cursor) as stream:
                     self.transcript.connections += 1
                     if stream.status != 200:
                         self._stop(stream.status)
                         return
                     await self._read(stream)
+
+    def _stream(self, url: str, cursor: str | None) -> SseStream:
+        return SseStream(url, last_event_id=cursor)
 
     async def _read(self, stream: SseStream) -> None:
         async for frame in stream:
