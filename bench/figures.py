@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from itertools import combinations
 
 
 def quantile(values: Sequence[float], q: float) -> float:
@@ -23,6 +24,14 @@ def spread(values: Sequence[float]) -> float:
     """Half the distance between the extremes, relative to the median; 0 for a single value."""
     middle = median(values)
     return (max(values) - min(values)) / 2 / middle if middle else 0.0
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """How much y grows for each x: the median over all pairs (Theil and Sen), which a few wild values do not move. 0
+    when there are no two points apart."""
+    pairs = combinations(sorted(points), 2)
+    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x2 > x1]
+    return median(slopes) if slopes else 0.0
 
 
 def ratio(value: float, base: float) -> float | None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.figures import quantile, ratio, short, spread
+from bench.figures import quantile, ratio, short, slope, spread
 
 
 def test_a_quantile_is_a_value_that_occurred() -> None:
@@ -38,3 +38,14 @@ def test_a_ratio_to_nothing_says_nothing() -> None:
 )
 def test_figures_have_three_digits_that_matter(value: float, text: str) -> None:
     assert short(value) == text
+
+
+def test_a_slope_is_not_moved_by_a_few_wild_values() -> None:
+    points = [(float(x), 100 + 0.5 * x) for x in range(20)]
+    wild = [(x, 900.0 if x in (3, 17) else y) for x, y in points]
+    assert slope(points) == pytest.approx(0.5)
+    assert slope(wild) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_single_point_has_no_slope() -> None:
+    assert slope([(1.0, 5.0)]) == 0

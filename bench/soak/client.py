@@ -1,0 +1,58 @@
+"""What a person's browser would ask of a gateway, beside events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Self
+
+import httpx2
+
+POLL_S = 0.25
+
+
+class Client:
+    """`async with Client(url) as client`. Every answer but a success raises httpx2.HTTPStatusError."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx2.AsyncClient(base_url=f"{url}/v1/sessions/", trust_env=False, timeout=30)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def post(self, session_id: str, options: Mapping[str, object]) -> str:
+        """Queue a job of the scripted agent. Returns its id."""
+        body = {"agent": "scripted", "input": "go", "options": dict(options)}
+        return str((await self._ask("POST", f"{session_id}/jobs", body))["job_id"])
+
+    async def cancel(self, session_id: str, job_id: str) -> None:
+        await self._ask("POST", f"{session_id}/jobs/{job_id}/cancel")
+
+    async def delete(self, session_id: str) -> None:
+        await self._ask("DELETE", session_id)
+
+    async def answer(self, session_id: str, job_id: str) -> None:
+        """Answer the job's question once it asks; not at all when it ends before."""
+        while (status := (await self._ask("GET", f"{session_id}/jobs/{job_id}"))["status"]) != "waiting":
+            if status in ("completed", "failed", "cancelled"):
+                return
+            await asyncio.sleep(POLL_S)
+        try:
+            await self._ask("POST", f"{session_id}/jobs/{job_id}/answer", {"value": "yes"})
+        except httpx2.HTTPStatusError as error:  # cancelled between the two
+            if error.response.status_code not in (404, 409):
+                raise
+
+    async def ended(self, session_id: str) -> None:
+        """Wait until the session has no open job."""
+        while (await self._ask("GET", session_id))["line"]:  # noqa: ASYNC110 - another process ends them
+            await asyncio.sleep(POLL_S)
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        response = await self._http.request(method, path, json=body)
+        response.raise_for_status()
+        answer: dict[str, Any] = response.json()
+        return answer

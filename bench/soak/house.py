@@ -1,0 +1,91 @@
+"""What is soaked: a Redis without persistence, one gateway and one worker, each a process of its own on 127.0.0.1."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+from bench.client import get
+from bench.soak.vitals import Vitals, vitals
+from shared.event_log import EventLog
+from shared.redis import connect
+from tests.support.ports import free_port
+from tests.support.process import Processes, until
+from tests.support.redis_server import RedisServer
+
+SEND_DEADLINE_S = 4
+SETTINGS = {
+    "HOLDFAST_PING_SECONDS": "2",
+    "HOLDFAST_SEND_DEADLINE_SECONDS": str(SEND_DEADLINE_S),
+    "HOLDFAST_RETENTION_EVENTS": "10000",
+    "HOLDFAST_LOG_FORMAT": "json",
+}
+
+
+class House:
+    """`async with House(folder) as house`: all is up. `redis` and `log` are for looking from behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self._processes = Processes(folder)
+        self._server = RedisServer(folder / "redis")
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._stack.callback(self._server.kill)
+        self._stack.callback(self._processes.kill)
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def gateway(self) -> Vitals:
+        return vitals(self._gateway.pid, self._server.port)
+
+    def worker(self) -> Vitals:
+        return vitals(self._worker.pid, self._server.port)
+
+    async def metrics(self) -> dict[str, float]:
+        """The gateway's figures by name, those without labels."""
+        text = (await get(self._port, "/metrics")).decode()
+        pairs = (line.split(" ") for line in text.splitlines() if line and line[0] != "#" and "{" not in line)
+        return {name: float(value) for name, value in pairs}
+
+    async def redis_mib(self) -> float:
+        used: int = (await self.redis.info("memory"))["used_memory"]
+        return used / 2**20
+
+    async def keys_of_sessions(self) -> int:
+        """How many keys of sessions there are."""
+        return len([key async for key in self.redis.scan_iter("holdfast:{*", count=1000)])
+
+    def troubles(self) -> list[str]:
+        """What the processes complained about, above the level of a warning, and that one ended."""
+        found = []
+        for process in (self._gateway, self._worker):
+            bad = [line for line in process.output().splitlines() if '"level": "error"' in line]
+            found += bad if process.running else [*bad, process.describe()[-2000:]]
+        return found
+
+    @property
+    def _port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    async def _start(self) -> None:
+        self._server.start()
+        self.redis = connect(self._server.url, max_connections=4)
+        self._stack.push_async_callback(self.redis.aclose, close_connection_pool=True)
+        self.log = EventLog(self.redis)
+        self._gateway = self._processes.gateway(self._server.url, port=free_port(), **SETTINGS)
+        self._worker = self._processes.worker(self._server.url, **SETTINGS)
+        self.url = self._gateway.url
+        await self._gateway.until_ready()
+        await until(self._offered, describe=self._worker.describe)
+
+    async def _offered(self) -> bool:
+        return b'"scripted"' in await get(self._port, "/v1/agents")

@@ -1,0 +1,125 @@
+"""A soak from its start to its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.soak.client import Client
+from bench.soak.crowd import Crowd
+from bench.soak.house import House
+from bench.soak.samples import Sample, Samples, left_behind
+from bench.soak.tally import Tally
+from tests.support.process import until
+from tests.support.watcher import dismiss
+
+LOOKS = 240
+FEWEST_S, MOST_S = 0.5, 15.0
+SETTLE_S = 30.0
+FORGOTTEN_S = 90.0  # a deleted session's last keys stay for a minute
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`seed` decides every choice. `to_the_last_key`: wait at the end until Redis has forgotten the last session."""
+
+    seed: int
+    seconds: float
+    to_the_last_key: bool = True
+
+    @property
+    def look_s(self) -> float:
+        return min(max(self.seconds / LOOKS, FEWEST_S), MOST_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    plan: Plan
+    samples: Samples
+    tally: Tally
+
+    @property
+    def flat(self) -> bool:
+        return not self.samples.left_behind() and all(trend.flat for trend in self.samples.trends())
+
+    @property
+    def passed(self) -> bool:
+        return self.flat and not self.tally.violations
+
+    def text(self) -> str:
+        kept = [f"            {what}" for what in self.samples.left_behind()]
+        lines = [
+            *(trend.line() for trend in self.samples.trends()),
+            f"left behind {len(kept)}",
+            *kept,
+            *self.tally.lines(),
+            f"verdict     {'flat' if self.flat else 'NOT FLAT'}",
+        ]
+        return "\n".join([self.samples.markdown(), "", *lines])
+
+
+async def soak(plan: Plan, folder: Path) -> Report:
+    """Run it. The processes write their logs into the folder."""
+    tally = Tally()
+    async with House(folder) as house:
+        base = await _look(house, 0)
+        during = await _live(house, plan, tally)
+        samples = Samples(base, during, await _settled(house, base, plan))
+        if plan.to_the_last_key and (kept := await house.keys_of_sessions()):
+            tally.violations.append(f"Redis still has {kept} keys of sessions")
+        tally.violations += house.troubles()
+        dropped = (await house.metrics())["holdfast_stream_slow_closed_total"]
+    if dropped < tally.viewers["deaf"]:
+        tally.violations.append(f"{tally.viewers['deaf']} viewers never read, {dropped:.0f} were dropped")
+    return Report(plan, samples, tally)
+
+
+async def _live(house: House, plan: Plan, tally: Tally) -> list[Sample]:
+    """Let sessions come and go, and look now and then."""
+    async with Client(house.url) as client:
+        crowd, during = Crowd(house, client, plan.seed, tally), list[Sample]()
+        looking = asyncio.create_task(_keep_looking(house, plan, during))
+        try:
+            await crowd.come(plan.seconds)
+            await dismiss([looking])
+            await crowd.leave()
+        finally:
+            await dismiss([looking])
+            await crowd.close()
+    return during
+
+
+async def _keep_looking(house: House, plan: Plan, during: list[Sample]) -> None:
+    began_s = time.monotonic()
+    while True:
+        await asyncio.sleep(plan.look_s)
+        during.append(await _look(house, time.monotonic() - began_s))
+
+
+async def _settled(house: House, base: Sample, plan: Plan) -> Sample:
+    """The look at which nothing is left behind, or the last one."""
+
+    async def nothing_left() -> bool:
+        await asyncio.sleep(plan.look_s)
+        if plan.to_the_last_key and await house.keys_of_sessions():
+            return False
+        return not left_behind(base, await _look(house, 0))
+
+    with contextlib.suppress(AssertionError):  # the verdict says what is left
+        await until(nothing_left, FORGOTTEN_S if plan.to_the_last_key else SETTLE_S)
+    return await _look(house, 0)
+
+
+async def _look(house: House, at_s: float) -> Sample:
+    metrics, redis_mib = await house.metrics(), await house.redis_mib()
+    return Sample(
+        at_s,
+        house.gateway(),
+        house.worker(),
+        redis_mib,
+        metrics["holdfast_viewers"],
+        metrics["holdfast_queue_depth"],
+    )
