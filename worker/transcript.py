@@ -15,12 +15,13 @@ TEXT = "text.delta"
 
 
 class Transcript:
-    """Folds the events of one attempt as the log takes them. Text is joined once, not piece by piece."""
+    """Folds the events of one attempt as the log takes them. Text is joined once, not piece by piece; it is UTF-8 until
+    then, since tokens that are texts of their own take ten times their bytes."""
 
     def __init__(self, job_id: str, given: Any) -> None:
         self._fold = Fold()
         self._fold.add({"type": STARTED, "job_id": job_id, "input": given})
-        self._texts: dict[str | None, list[str]] = {}
+        self._texts: dict[str | None, bytearray] = {}
         self._job_id = job_id
 
     def add(self, events: Iterable[Event]) -> None:
@@ -37,11 +38,11 @@ class Transcript:
         return [encode(message) for message in self._fold.messages()]
 
     def _add_text(self, event: dict[str, Any]) -> None:
-        self._texts.setdefault(event.get("agent"), []).append(event["text"])
+        self._texts.setdefault(event.get("agent"), bytearray()).extend(event["text"].encode())
 
     def _join(self) -> None:
         """Agents that speak side by side have a message each, in the order in which they began."""
-        for agent, pieces in self._texts.items():
+        for agent, text in self._texts.items():
             named = {} if agent is None else {"agent": agent}
-            self._fold.add({"type": TEXT, "job_id": self._job_id, "text": "".join(pieces), **named})
+            self._fold.add({"type": TEXT, "job_id": self._job_id, "text": text.decode(), **named})
         self._texts.clear()
