@@ -15,6 +15,7 @@ from gateway.readiness import Readiness
 from gateway.settings import GatewaySettings
 from gateway.stream.hub import StreamHub, StreamLimits
 from shared.event_log import EventLog
+from shared.pipe import Pipe
 from shared.queue import Queue
 from shared.redis import connect
 from shared.sessions import Sessions
@@ -42,7 +43,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         queue = Queue(queue_redis, settings)
-        sessions, log = Sessions(log_redis, settings), EventLog(log_redis)
+        catching_up = Pipe(settings.log_url, deadline_s=REDIS_TIMEOUT_S)
+        sessions, log = Sessions(log_redis, settings), EventLog(catching_up)
         hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
         readiness = Readiness(queue_redis, log_redis)
         metrics.watch(hub.counters)
@@ -64,6 +66,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
             with suppress(asyncio.CancelledError):
                 await watching
             await hub.close()
+            await catching_up.aclose()
             await queue_redis.aclose()
             await log_redis.aclose()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 import structlog
 
 from gateway.stream.counters import Counters
+from gateway.stream.pages import SharedPage, SharedPages
 from gateway.stream.replay import Replay
 from gateway.stream.viewer import Viewer
 from shared.errors import JobUnknown, SessionUnknown
@@ -21,12 +21,14 @@ from shared.sessions import JobState, Sessions
 
 logger = structlog.get_logger()
 
+TURNS = 8  # reads in flight at most, and the pages that may come in one turn of the event loop
 RETRY_S = 0.5
 COMPLAIN_S = 10
 
 
 class CatchUp:
-    """A queue of viewers that can take a page. No viewer has a task; as many take turns as `reads` allows.
+    """A queue of viewers that can take a page. No viewer has a task; TURNS of them take turns at the same time, and
+    `records` of these may read a job's record, which takes a pooled connection.
 
     `join(viewer)` makes a viewer live that has read everything, unless there is more to read by then."""
 
@@ -34,14 +36,14 @@ class CatchUp:
         self,
         log: EventLog,
         sessions: Sessions,
-        reads: int,
+        records: int,
         join: Callable[[Viewer], None],
         counters: Counters,
     ) -> None:
         self._sessions = sessions
         self._log = log
         self._pages = SharedPages(log)
-        self._reads = reads
+        self._records = asyncio.Semaphore(records)
         self._join = join
         self._counters = counters
         self._queue: deque[Viewer] = deque()
@@ -65,7 +67,7 @@ class CatchUp:
         await asyncio.gather(*self._turns, return_exceptions=True)
 
     def _start(self) -> None:
-        if self._queue and not self._paused and len(self._turns) < self._reads:
+        if self._queue and not self._paused and len(self._turns) < TURNS:
             turn = asyncio.get_running_loop().create_task(self._take_turns())
             self._turns.add(turn)
             turn.add_done_callback(self._turns.discard)
@@ -81,6 +83,7 @@ class CatchUp:
                 asyncio.get_running_loop().call_later(retry_s, self.add, viewer)
             elif not viewer.blocked:
                 self.add(viewer)
+            await asyncio.sleep(0)  # a page that is held is no wait: live viewers come in between
 
     async def _turn(self, viewer: Viewer) -> float:
         """One page for one viewer. Returns the seconds to wait before its next one."""
@@ -114,7 +117,7 @@ class CatchUp:
 
     def _resume(self) -> None:
         self._paused = False
-        for _ in range(min(self._reads, len(self._queue))):
+        for _ in range(min(TURNS, len(self._queue))):
             self._start()
 
     async def _advance(self, viewer: Viewer) -> None:
@@ -124,34 +127,37 @@ class CatchUp:
         if not viewer.begun:
             await self._begin(viewer, replay)
         elif replay.stale and viewer.job is not None:
-            viewer.job = await self._sessions.job(viewer.wish.session_id, viewer.job.job_id)
+            viewer.job = await self._job(viewer.job, replay)
             replay.stale = False
-        page = await self._page(viewer, replay)
-        if page.more and not replay.informed:
-            replay.inform(await self._jobs(viewer))
+        shared = await self._page(viewer, replay)
+        if shared.page.more and not replay.informed:
+            replay.inform(await self._log.discards(viewer.wish.session_id, viewer.job_id))
         if not viewer.gone and not viewer.blocked:
-            self._hand_out(viewer, replay, page)
+            self._hand_out(viewer, replay, shared)
 
-    async def _page(self, viewer: Viewer, replay: Replay) -> Page:
+    async def _page(self, viewer: Viewer, replay: Replay) -> SharedPage:
         """The viewer's next page; the first one of a session passes over an earlier session of the same name."""
-        session_id = viewer.wish.session_id
-        page = await self._pages.read(session_id, viewer.cursor, replay.count)
-        if viewer.cursor == ORIGIN and viewer.job is None and _may_show_another(page):
-            viewer.cursor = await self._before_first(session_id)
+        shared = await self._read(viewer, replay, replay.count)
+        if viewer.cursor == ORIGIN and viewer.job is None and _may_show_another(shared.page):
+            viewer.cursor = await self._before_first(viewer, replay)
             if viewer.cursor != ORIGIN:
-                page = await self._pages.read(session_id, viewer.cursor, replay.count)
-        return page
+                shared = await self._read(viewer, replay, replay.count)
+        return shared
 
-    async def _before_first(self, session_id: str) -> EventId:
+    async def _read(self, viewer: Viewer, replay: Replay, count: int) -> SharedPage:
+        session_id, hold = viewer.wish.session_id, viewer.channel.behind > 1
+        return await self._pages.read(session_id, viewer.cursor, count, since=replay.since, hold=hold)
+
+    async def _before_first(self, viewer: Viewer, replay: Replay) -> EventId:
         """Where the session begins: the end of an earlier one, for as long as the log still has that in front."""
-        page = await self._pages.read(session_id, ORIGIN, PAGE_EVENTS)
-        ends = [entry.id for entry in page.entries if entry.kind == DELETED]
-        return ends[-1] if ends and await self._sessions.exists(session_id) else ORIGIN
+        shared = await self._read(viewer, replay, PAGE_EVENTS)
+        ends = [entry.id for entry in shared.page.entries if entry.kind == DELETED]
+        return ends[-1] if ends and await self._log.exists(viewer.wish.session_id) else ORIGIN
 
-    def _hand_out(self, viewer: Viewer, replay: Replay, page: Page) -> None:
-        taken = replay.take(viewer.cursor, page)
+    def _hand_out(self, viewer: Viewer, replay: Replay, shared: SharedPage) -> None:
+        taken = replay.take_shared(viewer.cursor, shared)
         self._counters.events += taken.events
-        self._counters.gaps += page.gap is not None
+        self._counters.gaps += shared.page.gap is not None
         end = None if taken.over else _recorded_end(viewer.job, taken.cursor, at_end=taken.at_end)
         if end is not None:
             viewer.push(taken.data + replay.conclude(end), end.id, over=True)
@@ -178,7 +184,7 @@ class CatchUp:
         """The id before the job's first event, or a later cursor. A waiting job writes behind the end of the log."""
         if job.before is None:
             top = await self._top(job.session_id)
-            job = viewer.job = await self._sessions.job(job.session_id, job.job_id)
+            job = viewer.job = await self._job(job, replay)
             if job.before is None:
                 if job.position is not None:
                     replay.say(viewer.wish.form.queued(job.job_id, job.position))
@@ -189,36 +195,12 @@ class CatchUp:
         last = await self._log.last(session_id)
         return ORIGIN if last is None else last.id
 
-    async def _jobs(self, viewer: Viewer) -> list[JobState]:
-        if viewer.job is not None:
-            return [await self._sessions.job(viewer.wish.session_id, viewer.job.job_id)]
-        try:
-            return (await self._sessions.session(viewer.wish.session_id)).jobs
-        except SessionUnknown:  # deleted just now: the log's end says so
-            return []
-
-
-class SharedPages:
-    """Viewers that want the same page at the same time share one read."""
-
-    def __init__(self, log: EventLog) -> None:
-        self._log = log
-        self._reading: dict[tuple[str, EventId, int], asyncio.Task[Page]] = {}
-
-    async def read(self, session_id: str, cursor: EventId, count: int) -> Page:
-        """As EventLog.read."""
-        key = (session_id, cursor, count)
-        reading = self._reading.get(key)
-        if reading is None:
-            reading = asyncio.create_task(self._log.read(session_id, cursor, count))
-            self._reading[key] = reading
-            reading.add_done_callback(partial(self._done, key))
-        return await asyncio.shield(reading)
-
-    def _done(self, key: tuple[str, EventId, int], reading: asyncio.Task[Page]) -> None:
-        del self._reading[key]
-        if not reading.cancelled():
-            reading.exception()  # whoever waited has it; if nobody did, it is no concern
+    async def _job(self, job: JobState, replay: Replay) -> JobState:
+        """The job's record as it is now. What was read before it may lack an end that it knows."""
+        async with self._records:
+            job = await self._sessions.job(job.session_id, job.job_id)
+        replay.renew()
+        return job
 
 
 def _may_show_another(page: Page) -> bool:

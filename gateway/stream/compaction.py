@@ -13,33 +13,40 @@ from shared.ids import EventId, parse_id
 
 MERGED_BYTES = 64 * 1024
 _FROM_BYTES = 64  # `,"from":"<id>"`, which no delta has
+_CHUNK = 256
 
 
 class Compactor:
-    """Merges runs of deltas. A run that is open at the end of a page goes on with the next one."""
+    """Merges runs of deltas. A run that is open at the end of a page goes on with the next one.
 
-    def __init__(self) -> None:
-        self._run: _Run | None = None
+    `run` is that open run, which nobody changes any more: whoever takes it over goes on from the same place."""
 
-    def feed(self, entries: Iterable[Entry]) -> list[Entry]:
+    __slots__ = ("run",)
+
+    def __init__(self, run: Run | None = None) -> None:
+        self.run = run
+
+    def feed(self, entries: Sequence[Entry]) -> list[Entry]:
         """The events that are complete with these entries, oldest first."""
         done: list[Entry] = []
-        for entry in entries:
-            delta = _delta_of(entry)
-            if self._run is not None and delta is not None and self._run.takes(delta):
-                self._run.add(delta)
-            else:
-                done += self.flush()
-                if delta is None:
-                    done.append(entry)
-                else:
-                    self._run = _Run(delta)
+        run = None if self.run is None else self.run.copy()
+        at, chunk = 0, 1
+        while at < len(entries):
+            taken = 0 if run is None else run.take(entries[at : at + chunk])
+            if not taken:
+                done += _close(run)
+                run = _begin(entries[at])
+                if run is None:
+                    done.append(entries[at])
+            at += taken or 1
+            chunk = min(2 * taken, _CHUNK) or 1  # a chunk that fails has cost no more than what went well before
+        self.run = run
         return done
 
     def flush(self) -> list[Entry]:
         """The open run, if there is one, as an event with the id of its last delta."""
-        run, self._run = self._run, None
-        return [] if run is None else [run.merged()]
+        run, self.run = self.run, None
+        return _close(run)
 
 
 class Discards:
@@ -47,6 +54,9 @@ class Discards:
 
     def __init__(self) -> None:
         self._ranges: dict[str, tuple[EventId, EventId]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._ranges)
 
     def add(self, job_id: str, first: EventId, started: EventId) -> None:
         """Note that the attempt that began with `started` discarded its job's events from `first` on."""
@@ -74,11 +84,11 @@ class Discards:
 
 
 class _Delta(NamedTuple):
-    """A delta that has its plain fields and no other, so that nothing gets lost when it is merged."""
+    """A delta that has its plain fields and no other, so that nothing gets lost when it is merged. `text` is what
+    stands between the quotes of its text, `rest` the other fields."""
 
-    entry: Entry
     name: str
-    text: str
+    text: bytes
     rest: dict[str, Any]
 
 
@@ -94,26 +104,101 @@ def _delta_of(entry: Entry) -> _Delta | None:
     text = rest.pop(name, None)
     if not isinstance(text, str) or not rest.keys() <= {"type", "job_id", "agent", run}:
         return None
-    return _Delta(entry, name, text, rest)
+    return _Delta(name, orjson.dumps(text)[1:-1], rest)
 
 
-class _Run:
-    def __init__(self, first: _Delta) -> None:
-        self._deltas = [first]
-        self._size = len(first.entry.body) + _FROM_BYTES
+class Run:
+    """Adjacent deltas that have everything but their texts in common.
 
-    def takes(self, delta: _Delta) -> bool:
-        fits = self._size + len(delta.entry.body) <= MERGED_BYTES
-        return fits and delta.name == self._deltas[0].name and delta.rest == self._deltas[0].rest
+    Nearly always that holds byte for byte, `_head` before the text and `_tail` behind it, and a look at the bytes of
+    many deltas together finds it out without parsing them."""
 
-    def add(self, delta: _Delta) -> None:
-        self._deltas.append(delta)
-        self._size += len(delta.entry.body)
+    __slots__ = ("_delta", "_first", "_head", "_last", "_size", "_tail", "_texts")
+
+    def __init__(self, entry: Entry, delta: _Delta) -> None:
+        self._delta = delta
+        self._first = self._last = entry
+        self._texts = [delta.text]
+        self._size = len(entry.body) + _FROM_BYTES
+        self._head, self._tail = _around(entry.body, delta)
+
+    def copy(self) -> Run:
+        """The same again, for one page more."""
+        copy = object.__new__(Run)
+        copy._delta, copy._head, copy._tail = self._delta, self._head, self._tail
+        copy._first, copy._last = self._first, self._last
+        copy._texts, copy._size = self._texts.copy(), self._size
+        return copy
+
+    def take(self, entries: Sequence[Entry]) -> int:
+        """Go on with these entries, or with the first of them alone. Returns how many belong to the run; 0: none."""
+        text = self._between([entry.body for entry in entries]) if self._head else None
+        if text is not None and self._fits(text):
+            self._add(text, entries[-1])
+            return len(entries)
+        delta = _delta_of(entries[0])
+        if delta is None or not self._goes_on(delta) or not self._fits(delta.text):
+            return 0
+        self._add(delta.text, entries[0])
+        return 1
 
     def merged(self) -> Entry:
-        first, last = self._deltas[0], self._deltas[-1]
+        """The run as one event."""
+        first, last = self._first, self._last
         if first is last:
-            return first.entry
-        text = "".join(delta.text for delta in self._deltas)
-        body = orjson.dumps({**first.rest, first.name: text, "from": str(first.entry.id)})
-        return Entry(last.entry.id, last.entry.kind, last.entry.job_id, body, None)
+            return first
+        text = orjson.Fragment(b'"%b"' % b"".join(self._texts))
+        body = orjson.dumps({**self._delta.rest, self._delta.name: text, "from": str(first.id)})
+        return Entry(last.id, last.kind, last.job_id, body, None)
+
+    def _goes_on(self, delta: _Delta) -> bool:
+        return delta.name == self._delta.name and delta.rest == self._delta.rest
+
+    def _fits(self, text: bytes) -> bool:
+        return self._size + len(text) <= MERGED_BYTES
+
+    def _add(self, text: bytes, last: Entry) -> None:
+        self._texts.append(text)
+        self._size += len(text)
+        self._last = last
+
+    def _between(self, bodies: Sequence[bytes]) -> bytes | None:
+        """The texts of these events together, as JSON has them, when their bytes show that they are deltas of this run:
+        each has its head and its tail, and there is nothing between these but one text, whose end is not escaped."""
+        joint = self._tail + b"\n" + self._head
+        joined = b"\n".join(bodies)
+        text = joined[len(self._head) : -len(self._tail)].replace(joint, b"")
+        if len(joined) - len(self._head) - len(self._tail) - len(text) != len(joint) * (len(bodies) - 1):
+            return None
+        if not joined.startswith(self._head) or not joined.endswith(self._tail):
+            return None
+        if b"\\" in text and (b"\\u" in text or b"\\" + self._tail in joined):
+            return None
+        return text if _is_text(text) else None
+
+
+def _around(body: bytes, delta: _Delta) -> tuple[bytes, bytes]:
+    """What stands before a delta's text and behind it; nothing when that cannot be told from the bytes alone."""
+    opening = b'"%b":"' % delta.name.encode()
+    parts = body.split(opening + delta.text + b'"')
+    if len(parts) != 2 or not all(isinstance(value, str | int) for value in delta.rest.values()):
+        return b"", b""
+    return parts[0] + opening, b'"' + parts[1]
+
+
+def _is_text(text: bytes) -> bool:
+    """Whether this is what may stand between the quotes of one JSON string."""
+    try:
+        orjson.loads(b'"%b"' % text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _begin(entry: Entry) -> Run | None:
+    delta = _delta_of(entry)
+    return None if delta is None else Run(entry, delta)
+
+
+def _close(run: Run | None) -> list[Entry]:
+    return [] if run is None else [run.merged()]

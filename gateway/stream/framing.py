@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 import orjson
@@ -12,6 +13,9 @@ from shared.events import DELETED, TERMINAL
 from shared.ids import EventId
 
 WRITE_BYTES = 64 * 1024
+
+_KIND, _BODY = attrgetter("kind"), attrgetter("body")
+_ENDS = TERMINAL | {DELETED}
 
 
 class Format(Protocol):
@@ -28,6 +32,9 @@ class Format(Protocol):
     def ping(self) -> bytes: ...
 
     def event(self, entry: Entry) -> bytes: ...
+
+    def events(self, entries: Sequence[Entry]) -> bytes:
+        """The frames of all of them."""
 
     def gap(self, gap: Gap) -> bytes:
         """What is missing. A trimmed gap has no id of its own: the event behind it brings one."""
@@ -48,6 +55,12 @@ class _Sse:
 
     def event(self, entry: Entry) -> bytes:
         return b"id: %d-%d\ndata: %b\n\n" % (*entry.id, _one_line(entry.body))
+
+    def events(self, entries: Sequence[Entry]) -> bytes:
+        frames = b"".join([b"id: %d-%d\ndata: %b\n\n" % (epoch, seq, body) for (epoch, seq), _, _, body, _ in entries])
+        if frames.count(b"\n") == 3 * len(entries) and b"\r" not in frames:
+            return frames
+        return b"".join([self.event(entry) for entry in entries])
 
     def gap(self, gap: Gap) -> bytes:
         frame = b"data: %b\n\n" % _gap_body(gap)
@@ -70,6 +83,9 @@ class _Ndjson:
 
     def event(self, entry: Entry) -> bytes:
         return _with_id(entry.id, _one_line(entry.body))
+
+    def events(self, entries: Sequence[Entry]) -> bytes:
+        return b"".join([self.event(entry) for entry in entries])
 
     def gap(self, gap: Gap) -> bytes:
         body = _gap_body(gap)
@@ -97,14 +113,13 @@ def choose(accept: str | None) -> Format:
 class Batch:
     """Entries that follow `prev` without a hole, and their bytes, made once for all viewers that share them."""
 
-    __slots__ = ("_frames", "_joined", "entries", "last", "prev", "size")
+    __slots__ = ("_joined", "entries", "last", "prev", "size")
 
     def __init__(self, prev: EventId, entries: Sequence[Entry]) -> None:
         self.prev = prev
         self.entries = entries
         self.last = entries[-1].id
-        self.size = sum(len(entry.body) for entry in entries)
-        self._frames: dict[Format, list[bytes]] = {}
+        self.size = size_of(entries)
         self._joined: dict[tuple[Format, str | None], bytes] = {}
 
     def after(self, cursor: EventId, form: Format, job_id: str | None) -> bytes | None:
@@ -129,12 +144,8 @@ class Batch:
         return joined
 
     def _join(self, form: Format, job_id: str | None, start: int) -> bytes:
-        frames = self._frames.get(form)
-        if frames is None:
-            frames = self._frames[form] = [form.event(entry) for entry in self.entries]
-        if job_id is None:
-            return b"".join(frames[start:])
-        return b"".join(frames[i] for i in range(start, len(frames)) if concerns(self.entries[i], job_id))
+        entries = self.entries[start:] if start else self.entries
+        return form.events(entries if job_id is None else [entry for entry in entries if concerns(entry, job_id)])
 
 
 def batches(prev: EventId, entries: Sequence[Entry]) -> Iterator[Batch]:
@@ -147,12 +158,19 @@ def batches(prev: EventId, entries: Sequence[Entry]) -> Iterator[Batch]:
 
 def fitting(entries: Sequence[Entry]) -> int:
     """How many of the leading entries go out in one write: WRITE_BYTES of them, but one at least."""
+    if size_of(entries) <= WRITE_BYTES:
+        return len(entries)
     size = 0
     for count, entry in enumerate(entries):
         size += len(entry.body)
         if size > WRITE_BYTES and count:
             return count
     return len(entries)
+
+
+def size_of(entries: Iterable[Entry]) -> int:
+    """The bytes of their bodies."""
+    return sum(map(len, map(_BODY, entries)))
 
 
 def concerns(entry: Entry, job_id: str) -> bool:
@@ -162,15 +180,15 @@ def concerns(entry: Entry, job_id: str) -> bool:
 
 def ends(entries: Iterable[Entry], job_id: str | None) -> bool:
     """Whether a stream of this job, or of the session when it is None, is over with one of these entries."""
+    if _ENDS.isdisjoint(map(_KIND, entries)):
+        return False
     return any(e.kind == DELETED or (e.kind in TERMINAL and e.job_id == job_id) for e in entries)
 
 
 def until_deleted(entries: Sequence[Entry]) -> Sequence[Entry]:
     """Nothing comes after the session's end, even if another session of the same name was begun behind it."""
-    for count, entry in enumerate(entries, 1):
-        if entry.kind == DELETED:
-            return entries[:count]
-    return entries
+    kinds = list(map(_KIND, entries))
+    return entries[: kinds.index(DELETED) + 1] if DELETED in kinds else entries
 
 
 def _one_line(body: bytes) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from gateway.stream.compaction import Compactor, Discards
-from gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, until_deleted
-from shared.event_log import PAGE_EVENTS, Entry, Page
+from gateway.stream.compaction import Compactor, Discards, Run
+from gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, size_of, until_deleted
+from gateway.stream.pages import SharedPage
+from shared.event_log import PAGE_EVENTS, Discard, Entry, Page
 from shared.ids import EventId
-from shared.sessions import JobState
 
 FIRST_PAGE_EVENTS = 64
 
@@ -24,8 +25,18 @@ class Taken(NamedTuple):
     at_end: bool
 
 
+class _CameTo(NamedTuple):
+    """What a page comes to for everybody who stands where one has stood, and how it goes on from there."""
+
+    taken: Taken
+    run: Run | None
+    next_count: int
+
+
 class Replay:
-    """What a viewer that catches up keeps from one page to the next."""
+    """What a viewer that catches up keeps from one page to the next.
+
+    `since`: what was read earlier does not count for this viewer."""
 
     __slots__ = (
         "_compactor",
@@ -37,6 +48,7 @@ class Replay:
         "_told",
         "count",
         "informed",
+        "since",
         "stale",
     )
 
@@ -51,17 +63,38 @@ class Replay:
         self.count = FIRST_PAGE_EVENTS
         self.informed = raw
         self.stale = False
+        self.since = time.monotonic()
 
     def say(self, frame: bytes) -> None:
         """Put a frame in front of what comes next."""
         self._ready.append(frame)
 
-    def inform(self, jobs: Iterable[JobState]) -> None:
+    def inform(self, discards: Iterable[Discard]) -> None:
         """Learn from the jobs' records which events were discarded by starts that are further ahead in the log."""
         self.informed = True
-        for job in jobs:
-            if job.first is not None and job.started is not None:
-                self._discards.add(job.job_id, job.first, job.started)
+        for discard in discards:
+            self._discards.add(*discard)
+
+    def renew(self) -> None:
+        """From now on only what is read from now on counts."""
+        self.since = time.monotonic()
+
+    def take_shared(self, cursor: EventId, shared: SharedPage) -> Taken:
+        """As `take`. Those who stand at the same place get the same bytes, made once."""
+        if self._is_alone(shared.page):
+            return self.take(cursor, shared.page)
+        place = self._place()
+        came_to: _CameTo | None = shared.came_to.get(place)
+        if came_to is None:
+            taken = self.take(cursor, shared.page)
+            if not self._discards:
+                run = None if self._compactor is None else self._compactor.run
+                shared.came_to[place] = _CameTo(taken, run, self.count)
+            return taken
+        self.count = came_to.next_count
+        if self._compactor is not None:
+            self._compactor.run = came_to.run
+        return came_to.taken
 
     def take(self, cursor: EventId, page: Page) -> Taken:
         """What the page behind the cursor comes to."""
@@ -90,6 +123,14 @@ class Replay:
         frames, self._ready, self._held = [*self._ready, *self._held], [], []
         return b"".join(frames)
 
+    def _is_alone(self, page: Page) -> bool:
+        """Whether there is more to this viewer than its place: something to say first, or a past of its own."""
+        return bool(self._ready or self._held or self._discards or page.gap is not None)
+
+    def _place(self) -> Hashable:
+        """All that decides what a page comes to, for a viewer that is not alone."""
+        return (self._form, self._job_id, self._compactor is None or self._compactor.run)
+
     def _gap(self, page: Page) -> bool:
         """Announce the page's gap. True when that was done before, and the log is missing still."""
         gap = page.gap
@@ -97,6 +138,7 @@ class Replay:
             return False
         again = self._told and gap.reason == "expired"
         self.stale = True
+        self.renew()
         if again:
             return True
         self._told = gap.reason == "expired"
@@ -108,9 +150,9 @@ class Replay:
             self._ready.append(self._form.gap(gap))
         return False
 
-    def _events(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _events(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         job_id = self._job_id
-        mine = list(entries) if job_id is None else [entry for entry in entries if concerns(entry, job_id)]
+        mine = entries if job_id is None else [entry for entry in entries if concerns(entry, job_id)]
         if self._compactor is None:
             return mine
         self._discards.learn(mine)
@@ -122,14 +164,13 @@ class Replay:
         if events:
             frames += self._held
             self._held = []
-            frames += [self._form.event(entry) for entry in events]
+            frames.append(self._form.events(events))
         return b"".join(frames)
 
     def _resize(self, entries: Sequence[Entry]) -> None:
         """Ask for as many events as go out in one write."""
         if entries:
-            size = sum(len(entry.body) for entry in entries)
-            self.count = max(1, min(PAGE_EVENTS, WRITE_BYTES * len(entries) // (size + 1)))
+            self.count = max(1, min(PAGE_EVENTS, WRITE_BYTES * len(entries) // (size_of(entries) + 1)))
 
 
 def _fitting(page: Page) -> Page:

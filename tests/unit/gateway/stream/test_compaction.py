@@ -57,7 +57,7 @@ def logs(draw: st.DrawFn) -> list[Entry]:
         st.sampled_from(["j1", "j2"]),
         st.sampled_from([0, 1]),
         st.sampled_from([None, "writer"]),
-        st.lists(st.text(max_size=5), min_size=1, max_size=6),
+        st.lists(st.one_of(st.text(max_size=5), st.text('ab"\\\n/,:}\u2028\0', max_size=4)), min_size=1, max_size=30),
     )
     entries: list[Entry] = []
     for kind, job_id, run, agent, texts in draw(st.lists(pieces, max_size=8)):
@@ -109,6 +109,32 @@ class TestMerging:
         assert merged[0] == huge
         assert all(len(entry.body) <= MERGED_BYTES for entry in merged[1:])
         assert 3 < len(merged) < 7
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            b'{"type":"text.delta","job_id":"j1","text":"b","agent":"c","part":0}',
+            b'{"type":"text.delta","job_id":"j1","text":"b","part":0}{"type":"text.delta","job_id":"j1","text":"","part":0}',
+            b'{"type":"text.delta","job_id":"j1","text":"b\\","part":0}',
+            b'{"type":"text.delta","job_id":"j1","text":"b\n","part":0}',
+        ],
+        ids=["a field behind the text", "two objects", "its end is escaped", "a bare line end"],
+    )
+    def test_what_only_looks_like_a_delta_of_the_run_from_both_ends_is_not_merged(self, odd: bytes) -> None:
+        log = [delta(seq, "a") for seq in range(2, 10)]
+        log[5] = Entry(log[5].id, "text.delta", "j1", odd, None)
+        assert log[5] in compact(log)
+
+    def test_texts_that_end_in_a_backslash_are_merged_as_they_are(self) -> None:
+        (merged,) = compact([delta(seq, text) for seq, text in enumerate(["a\\", '"', "\\\\", "\n", "b", "\\"] * 9, 2)])
+        assert body(merged)["text"] == 'a\\"\\\\\nb\\' * 9
+
+    def test_a_run_that_somebody_took_over_is_left_as_it_was(self) -> None:
+        compactor = Compactor()
+        compactor.feed([delta(2, "a"), delta(3, "b")])
+        other = Compactor(compactor.run)
+        compactor.feed([delta(4, "c")])
+        assert [body(entry)["text"] for entry in [*other.flush(), *compactor.flush()]] == ["ab", "abc"]
 
     def test_a_body_that_is_not_json_passes_through(self) -> None:
         odd = Entry(at(3), "text.delta", "j1", b'{"type":"text.delta","text":"\\ud83d"', None)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 
-from gateway.stream.framing import SSE, WRITE_BYTES
+from gateway.stream.framing import NDJSON, SSE, WRITE_BYTES
+from gateway.stream.pages import SharedPage
 from gateway.stream.replay import Replay
-from shared.event_log import PAGE_EVENTS, Entry, Gap, Page
+from shared.event_log import PAGE_EVENTS, Discard, Entry, Gap, Page
 from shared.ids import ORIGIN, EventId
 from tests.support.sse import Frame, SseParser
 
@@ -113,3 +115,58 @@ class TestGaps:
         replay = Replay(SSE, "j1", raw=False)
         replay.take(at(1), Page([delta(50, job_id="j2")], Gap("trimmed", at(50))))
         assert kinds(replay.conclude(end(9))) == ["gap", "job.completed"]
+
+
+def shared(page: Page) -> SharedPage:
+    """The page as many viewers get it."""
+    one = SharedPage()
+    one.page = page
+    return one
+
+
+class TestShared:
+    @pytest.mark.parametrize("raw", [True, False], ids=["raw", "compact"])
+    def test_those_who_stand_at_the_same_place_get_the_same_bytes(self, raw: bool) -> None:
+        pages = [shared(Page([delta(2), delta(3)], more=True)), shared(Page([delta(4), end(5)]))]
+        viewers = [Replay(SSE, None, raw=raw) for _ in range(3)]
+        first, second = [[replay.take_shared(at(1), page) for replay in viewers] for page in pages]
+        assert all(taken.data is first[0].data for taken in first)
+        assert all(taken.data is second[0].data for taken in second)
+        alone = Replay(SSE, None, raw=raw)
+        assert [alone.take(at(1), page.page) for page in pages] == [first[0], second[0]]
+
+    def test_each_place_gets_bytes_of_its_own(self) -> None:
+        page = shared(Page([delta(2, "a"), delta(3, "b"), delta(4, job_id="j2")]))
+        replays = [Replay(SSE, None, raw=True), Replay(SSE, None, raw=False), Replay(SSE, "j2", raw=True)]
+        replays += [Replay(NDJSON, None, raw=True)]
+        taken = [replay.take_shared(at(1), page).data for replay in replays]
+        assert taken == [replay.take(at(1), page.page).data for replay in replays]
+        assert len(set(taken)) == 4
+
+    def test_a_run_that_was_open_before_the_page_is_not_that_of_who_begins_there(self) -> None:
+        page = shared(Page([delta(3, "b")]))
+        ahead, fresh = Replay(SSE, None, raw=False), Replay(SSE, None, raw=False)
+        ahead.take(at(1), Page([delta(2, "a")], more=True))
+        texts = [frames(replay.take_shared(at(2), page).data)[0].json["text"] for replay in (ahead, fresh, ahead)]
+        assert texts == ["ab", "b", "b"]
+
+    def test_who_knows_of_discarded_events_leaves_them_out_for_himself(self) -> None:
+        page = shared(Page([delta(2, "a"), delta(3, "b")]))
+        knowing, other = Replay(SSE, None, raw=False), Replay(SSE, None, raw=False)
+        knowing.inform([Discard("j1", at(1), at(9))])
+        assert [replay.take_shared(at(1), page).events for replay in (knowing, other)] == [0, 1]
+
+    def test_what_has_to_be_said_first_is_said_to_one(self) -> None:
+        page = shared(Page([delta(2)]))
+        told, other = Replay(SSE, None, raw=True), Replay(SSE, None, raw=True)
+        told.say(SSE.here(at(1)))
+        assert [replay.take_shared(at(1), page).data.startswith(SSE.here(at(1))) for replay in (told, other)] == [
+            True,
+            False,
+        ]
+
+    def test_after_a_gap_only_what_is_read_from_then_on_counts(self) -> None:
+        replay = Replay(SSE, None, raw=True)
+        came = replay.since
+        replay.take_shared(at(9), shared(Page([], Gap("lost", at(5)))))
+        assert replay.since > came

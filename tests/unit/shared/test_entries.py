@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.entries import Entry, chained, entries_of, entry_of
+from shared.ids import EventId
+
+EPOCH = 1763683200123
+
+Reply = list[tuple[bytes, list[bytes]]]
+
+
+def row(seq: int, *, epoch: int = EPOCH, job: bytes = b"j1", kind: bytes = b"status") -> tuple[bytes, list[bytes]]:
+    return b"%d-%d" % (epoch, seq), [b"e", b"{%d}" % seq, b"j", job, b"k", kind]
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> Reply:
+    """What Redis may answer: ids that ascend, some with `p`, with a field of their own or in another order."""
+    reply: Reply = []
+    ids = draw(st.sets(st.tuples(st.integers(EPOCH, EPOCH + 2), st.integers(1, 12)), max_size=20))
+    for epoch, seq in sorted(ids):
+        job, kind = draw(st.sampled_from([b"j1", b"j2"])), draw(st.sampled_from([b"status", b"text.delta"]))
+        raw_id, fields = row(seq, epoch=epoch, job=job, kind=kind)
+        pairs = [fields[at : at + 2] for at in (0, 2, 4)]
+        pairs += draw(st.sampled_from([[], [], [], [[b"p", b"1-1"]], [[b"z", b"9"]]]))
+        if draw(st.integers(0, 5)) == 0:
+            pairs.reverse()
+        reply.append((raw_id, [part for pair in pairs for part in pair]))
+    return reply
+
+
+class TestReading:
+    @given(replies())
+    def test_many_together_are_read_as_each_alone(self, reply: Reply) -> None:
+        assert entries_of(reply) == [entry_of(*one) for one in reply]
+
+    @given(replies())
+    def test_fields_are_known_by_their_names(self, reply: Reply) -> None:
+        for entry, (raw_id, fields) in zip(entries_of(reply), reply, strict=True):
+            values = dict(zip(fields[::2], fields[1::2], strict=True))
+            prev = EventId(1, 1) if b"p" in values else None
+            said = (values[b"k"].decode(), values[b"j"].decode(), values[b"e"])
+            assert (str(entry.id).encode(), *entry[1:]) == (raw_id, *said, prev)
+
+    @pytest.mark.parametrize("count", [1, 9])
+    def test_what_is_none_of_ours_is_refused(self, count: int) -> None:
+        reply = [row(seq) for seq in range(1, count)]
+        with pytest.raises((KeyError, ValueError)):
+            entries_of([*reply, (b"%d-9" % EPOCH, [b"x", b"", b"j", b"", b"k", b""])])
+
+
+class TestChain:
+    @given(replies(), st.integers(0, 12))
+    def test_a_chain_is_as_long_as_each_entry_follows_the_one_before(self, reply: Reply, seq: int) -> None:
+        entries = entries_of(reply)
+        cursor, count = EventId(EPOCH, seq), 0
+        for entry in entries:
+            prev = entry.prev if entry.id.seq == 1 else EventId(entry.id.epoch, entry.id.seq - 1)
+            if prev != cursor:
+                break
+            cursor, count = entry.id, count + 1
+        assert chained(EventId(EPOCH, seq), entries) == count
+
+    def test_a_hole_in_the_middle_ends_it(self) -> None:
+        entries = [Entry(EventId(EPOCH, seq), "status", "j1", b"{}", None) for seq in (2, 3, 5, 6)]
+        assert chained(EventId(EPOCH, 1), entries) == 2
