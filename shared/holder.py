@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,14 +15,17 @@ from shared.errors import Fenced, HoldfastError, LogFull, LogGone
 from shared.event_log import EventLog
 from shared.events import CANCELLED, FAILED, STARTED, encode
 from shared.ids import EventId, parse_id
-from shared.keys import session_keys
+from shared.keys import log_key, session_keys
+from shared.pipe import Gather, Pipe, PipeScript
 from shared.redis import AsyncScript, Redis, ResponseError, is_full
-from shared.scripts import script
+from shared.scripts import script, source
 from shared.settings import CommonSettings
+from shared.wire import Wire
 
 MESSAGES_LIMIT = 1000
 CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
+PROOF_SECONDS = 1.0
 
 
 class LogBehind(HoldfastError):
@@ -78,11 +82,24 @@ class Refusal:
     head: Head | None = None
 
 
+class Proof(NamedTuple):
+    """That the append script took an attempt's events: on this connection, sent at this time of the event loop."""
+
+    wire: Wire
+    at: float
+
+    def holds(self, now: float) -> bool:
+        """Whether the attempt's next event may be appended without the script. On another connection the server may be
+        one that lost the end of the log; later the holder has to hear whether it is wanted."""
+        return now - self.at <= PROOF_SECONDS and self.wire.alive
+
+
 class Appended(NamedTuple):
     """`seq` is the newest of the epoch. `attention`: somebody wants something of the holder, see intents."""
 
     seq: int
     attention: bool
+    proof: Proof | None = None
 
 
 class Finished(NamedTuple):
@@ -115,14 +132,16 @@ class Settled(NamedTuple):
 
 class Holder:
     """Claims sessions and writes to them. Every call raises RedisError when the outcome is not known; each may then be
-    repeated as it was."""
+    repeated as it was. The appends of all sessions go through the pipe."""
 
-    def __init__(self, redis: Redis, settings: CommonSettings) -> None:
+    def __init__(self, redis: Redis, pipe: Pipe, settings: CommonSettings) -> None:
         self._settings = settings
         self._log = EventLog(redis)
         self._claim = script(redis, "claim", "session")
         self._claim_end = script(redis, "claim", "session", when_full=True)
-        self._append = script(redis, "append", "session")
+        self._pipe = pipe
+        self._append = PipeScript(pipe, source("append"))
+        self._gather = Gather()
         self._finish = script(redis, "finish", "session")
         self._intents = script(redis, "intents", "session")
         self._release = script(redis, "release", "session")
@@ -173,11 +192,25 @@ class Holder:
         """Append a batch behind `after_seq`, whole or not at all. Raises Fenced, LogBehind, LogGone, LogFull."""
         keys = session_keys(session_id)
         flat = [part for event in events for part in event]
-        reply = await _full(
-            self._append((keys.log, keys.state), (epoch, after_seq, self._settings.retention_events, *flat))
-        )
+        wire = await self._pipe.wire()
+        proof = Proof(wire, asyncio.get_running_loop().time())
+        fixed = (epoch, after_seq, self._settings.retention_events)
+        reply = await _full(self._append.on(wire, (keys.log, keys.state), (*fixed, *flat)))
         _raise_for(reply)
-        return Appended(int(reply[1]), bool(reply[2]))
+        return Appended(int(reply[1]), bool(reply[2]), proof)
+
+    def append_one(
+        self, proof: Proof, session_id: str, event_id: EventId, event: Event, on_reply: Callable[[bool], None]
+    ) -> None:
+        """Append the event directly behind this attempt's last one, while `proof` holds. `on_reply` hears whether it is
+        in the log for sure; if not, `append` takes it or says why not.
+
+        The id is the fence: whoever takes the session over puts a higher one into the log first. Trimming is left to
+        the script, whose turn comes every second."""
+        fields = ("e", event.body, "j", event.job_id, "k", event.kind)
+        wanted = str(event_id).encode()
+        command = ("XADD", log_key(session_id), "NOMKSTREAM", wanted, *fields)
+        self._gather.call(proof.wire, lambda reply: on_reply(reply == wanted), *command)
 
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.redis import NoScriptError
-from shared.wire import Argument, Wire, WireLost
+from shared.wire import Argument, OnReply, Wire, WireLost
+
+PAUSE_S = 0.004
 
 
 class Pipe:
@@ -57,6 +59,29 @@ class Pipe:
             self._wire = opening.result()
 
 
+class Gather:
+    """Sends what many callers have to say in few writes: at once after a pause, else a few milliseconds after the last
+    write. A server that reads a hundred commands at a time spends a fraction of what single ones cost it."""
+
+    def __init__(self, pause_s: float = PAUSE_S) -> None:
+        self._pause_s = pause_s
+        self._commands: list[tuple[Wire, OnReply, tuple[Argument, ...]]] = []
+        self._sent_at = float("-inf")
+
+    def call(self, wire: Wire, on_reply: OnReply, *command: Argument) -> None:
+        """Send a command on this connection soon, as Wire.call does."""
+        self._commands.append((wire, on_reply, command))
+        if len(self._commands) == 1:
+            loop = asyncio.get_running_loop()
+            loop.call_later(max(self._sent_at + self._pause_s - loop.time(), 0), self._send)
+
+    def _send(self) -> None:
+        commands, self._commands = self._commands, []
+        self._sent_at = asyncio.get_running_loop().time()
+        for wire, on_reply, command in commands:
+            wire.call(on_reply, *command)
+
+
 class PipeScript:
     """A script that is sent by its digest, and as text only where the server does not know it."""
 
@@ -67,7 +92,11 @@ class PipeScript:
 
     async def __call__(self, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
         """Run it. Raises RedisError."""
+        return await self.on(await self._pipe.wire(), keys, arguments)
+
+    async def on(self, wire: Wire, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
+        """Run it on this connection. Raises RedisError."""
         try:
-            return await self._pipe.call("EVALSHA", self._digest, len(keys), *keys, *arguments)
+            return await wire.ask("EVALSHA", self._digest, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await self._pipe.call("EVAL", self._text, len(keys), *keys, *arguments)
+            return await wire.ask("EVAL", self._text, len(keys), *keys, *arguments)

@@ -199,13 +199,14 @@ class Sessions:
             pipe.hmget(keys.state, "created", "top", "deleted")
             pipe.lrange(keys.line, 0, -1)
             pipe.lrange(keys.order, 0, -1)
-            state, line, order = await pipe.execute()
+            pipe.xrevrange(keys.log, "+", "-", count=1)
+            state, line, order, last = await pipe.execute()
         created, top, deleted = state
         if created is None or deleted:
             raise SessionUnknown
-        ids, waiting = [job.decode() for job in order], [job.decode() for job in line]
-        jobs = await self._records(session_id, ids, waiting, parse_id(top))
-        return SessionState(session_id, int(created), parse_id(top), jobs, waiting)
+        ids, waiting, cursor = [job.decode() for job in order], [job.decode() for job in line], _newest(top, last)
+        jobs = await self._records(session_id, ids, waiting, cursor)
+        return SessionState(session_id, int(created), cursor, jobs, waiting)
 
     async def job(self, session_id: str, job_id: str) -> JobState:
         """One job. Raises SessionUnknown, JobUnknown."""
@@ -214,13 +215,14 @@ class Sessions:
             pipe.hmget(keys.state, "created", "top", "deleted")
             pipe.lrange(keys.line, 0, -1)
             pipe.hmget(keys.jobs, _fields(job_id))
-            state, line, record = await pipe.execute()
+            pipe.xrevrange(keys.log, "+", "-", count=1)
+            state, line, record, last = await pipe.execute()
         created, top, deleted = state
         if created is None or deleted:
             raise SessionUnknown
         if record[0] is None:
             raise JobUnknown
-        return _job(session_id, job_id, record, [job.decode() for job in line], parse_id(top))
+        return _job(session_id, job_id, record, [job.decode() for job in line], _newest(top, last))
 
     async def messages(self, session_id: str) -> tuple[list[Message], EventId]:
         """The conversation, with what the running job has said so far, and the cursor that it is true at."""
@@ -228,14 +230,15 @@ class Sessions:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hmget(keys.state, "created", "top", "deleted", "job")
             pipe.lrange(keys.messages, 0, -1)
-            state, stored = await pipe.execute()
+            pipe.xrevrange(keys.log, "+", "-", count=1)
+            state, stored, last = await pipe.execute()
         created, top, deleted, running = state
         if created is None or deleted:
             raise SessionUnknown
-        messages = [orjson.loads(message) for message in stored]
+        messages, cursor = [orjson.loads(message) for message in stored], _newest(top, last)
         if running is not None:
-            messages += await self._partial(session_id, running.decode(), parse_id(top))
-        return messages, parse_id(top)
+            messages += await self._partial(session_id, running.decode(), cursor)
+        return messages, cursor
 
     async def _partial(self, session_id: str, job_id: str, top: EventId) -> list[Message]:
         """What the latest attempt of a running job has said up to `top`."""
@@ -275,6 +278,12 @@ REFUSALS: dict[str, type[Exception]] = {
     "unknown_session": SessionUnknown,
     "unknown_job": JobUnknown,
 }
+
+
+def _newest(top: bytes, last: Sequence[tuple[bytes, Any]]) -> EventId:
+    """The session's last id: that of the log's newest entry, or what is recorded where the log has vanished."""
+    recorded = parse_id(top)
+    return max(recorded, parse_id(last[0][0])) if last else recorded
 
 
 def _intent(reply: list[bytes]) -> Intent:

@@ -16,6 +16,7 @@ import orjson
 
 from shared.errors import Fenced
 from shared.holder import Attempt, Holder
+from shared.pipe import Pipe
 from shared.redis import connect
 from shared.sessions import Sessions
 from shared.settings import read_settings
@@ -27,7 +28,7 @@ from worker.outage import Outage
 from worker.quiet import quieten
 from worker.redaction import keep_out_of_log_lines
 from worker.registry import Registry
-from worker.settings import WorkerSettings
+from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
 
 CONNECTIONS = 8
 LOOK_SECONDS = 1.0  # until the job looks at what it is asked, unless it is told
@@ -77,7 +78,8 @@ async def _attempt(
     """Run it. Answers what the worker is to know of its end."""
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
     redis = connect(settings.log_url, max_connections=CONNECTIONS)
-    holder, sessions = Holder(redis, settings), Sessions(redis, settings)
+    pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
+    holder, sessions = Holder(redis, pipe, settings), Sessions(redis, settings)
     agent = registry[attempt.agent]
 
     def tell() -> None:

@@ -22,6 +22,7 @@ from arq.worker import Worker, func
 
 from shared.holder import Holder
 from shared.keys import QUEUE
+from shared.pipe import Pipe
 from shared.queue import Queue, Ring, Token
 from shared.redis import Redis, RedisError, connect
 from shared.sessions import Sessions
@@ -30,7 +31,7 @@ from worker.lease import Lease
 from worker.outage import Outage, Pause
 from worker.reaper import Reaper
 from worker.registry import Registry
-from worker.settings import WorkerSettings
+from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
 
 # The nets below what normally comes by a wake-up, by a message or with the answer to an append.
 POLL_SECONDS = 1.0
@@ -70,13 +71,14 @@ class HoldfastWorker(Worker):
         pulse = Queue(self._connect(settings.redis_url, 4, timeout_s=max(settings.lease_seconds / 3, 0.5)), settings)
         self._bell = Queue(self._connect(settings.redis_url, 2), settings)
         sessions = self._connect(settings.log_url, 32)
+        self._pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
         queue_outage = Outage("queue")
         self._station = Station(
             self.id,
             settings,
             registry,
             Queue(tokens, settings),
-            Holder(sessions, settings),
+            Holder(sessions, self._pipe, settings),
             Sessions(sessions, settings),
             queue_outage,
             Outage("log"),
@@ -134,6 +136,7 @@ class HoldfastWorker(Worker):
     async def close(self) -> None:
         for connection in self._connections:
             await connection.aclose(close_connection_pool=True)
+        await self._pipe.aclose()
         self._pool = None
 
     def _connect(self, url: str, max_connections: int, timeout_s: float = 10.0) -> Redis:

@@ -7,6 +7,8 @@ from pydantic import Field, field_validator
 from shared.settings import CommonSettings
 from worker.agents.models import known_models
 
+PIPE_DEADLINE_SECONDS = 10.0  # of silence, until the connection of the appends is given up
+
 
 class WorkerSettings(CommonSettings):
     """Units stand in the names. The README has the table."""

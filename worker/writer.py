@@ -1,7 +1,9 @@
 """Writes the events of one attempt into its session's log: in order, in batches, again after trouble, never twice.
 
 Pure deltas gather for a short window after the append before; everything else goes at once. One append is in flight at
-a time. What was acknowledged is kept for a while, so that a log that lost its tail gets it back under the same ids.
+a time. A single event goes without the script, and without a task, where the script has lately taken one; if anything
+but a clear yes comes of that, the script decides. What was acknowledged is kept for a while, so that a log that lost
+its tail gets it back under the same ids.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import orjson
 from shared.errors import LogFull, LogGone
 from shared.events import ASKED, DELTAS, TERMINAL
 from shared.failpoints import failpoint
-from shared.holder import Appended, Event, Finished, LogBehind
+from shared.holder import Appended, Event, Finished, LogBehind, Proof
 from shared.ids import EventId
 from worker.outage import Outage
 
@@ -40,6 +42,9 @@ class Log(Protocol):
     """The part of shared.holder.Holder that a writer needs."""
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
+    def append_one(
+        self, proof: Proof, session_id: str, event_id: EventId, event: Event, on_reply: Callable[[bool], None]
+    ) -> None: ...
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int: ...
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
@@ -98,6 +103,7 @@ class Writer:
         self._job_id = job_id
         self._epoch = epoch
         self._window_s = window_s
+        self._loop = asyncio.get_running_loop()
         self._noticed, self._lost, self._written = noticed, lost, written
         self._bounds = bounds
         self._tail = Tail(1, bounds)
@@ -107,9 +113,12 @@ class Writer:
         self._done = 0
         self._in_flight = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
+        self._proof: Proof | None = None
+        self._sending = False  # an event is on its way without the script
+        self._unsure = False  # one was, and may be in the log or not
         self._appended_at = float("-inf")
         self._hurry = False
-        self._gathering: asyncio.Future[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[None]] = []
         self._error: Exception | None = None
         self._gives_up_when_full = False
@@ -123,9 +132,8 @@ class Writer:
         self._waiting_bytes += len(body)
         self._put += 1
         if kind not in DELTAS or self._is_full():
-            self._press()
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._drain())
+            self._hurry = True
+        self._go()
 
     async def flush(self) -> None:
         """Wait until everything put so far is in the log. Raises Fenced or LogGone."""
@@ -155,57 +163,107 @@ class Writer:
         """Write nothing any more; whoever puts or waits gets the error."""
         if self._error is None:
             self._error = error
+            self._proof = None
+            self._silence()
             self._drop_waiting()
             if self._flusher is not None and self._flusher is not asyncio.current_task():
                 self._flusher.cancel()
 
-    async def _drain(self) -> None:
-        """Append until nothing waits. Runs only while there is something to write."""
-        try:
-            while self._waiting:
-                await self._gather()
-                await self._append()
-        except Exception as error:  # noqa: BLE001 - Fenced, LogGone, or a mistake of ours: the attempt is over
-            self._fail(error)
-        finally:
-            self._flusher = None
-
-    async def _gather(self) -> None:
-        """Let deltas gather until the window behind the last append has passed."""
-        loop = asyncio.get_running_loop()
-        left_s = self._appended_at + self._window_s - loop.time()
-        if self._hurry or left_s <= 0:
+    def _go(self) -> None:
+        """See that what waits is on its way, or will be when the window has passed."""
+        if self._sending or self._flusher is not None or not self._waiting:
             return
-        self._gathering = loop.create_future()
-        alarm = loop.call_later(left_s, self._press)
-        try:
-            await self._gathering
-        finally:
-            alarm.cancel()
-            self._gathering = None
+        left_s = self._left_s()
+        if left_s > 0:
+            if self._alarm is None:
+                self._alarm = self._loop.call_later(left_s, self._rung)
+        elif not self._send():
+            self._flusher = self._loop.create_task(self._drain())
+
+    def _left_s(self) -> float:
+        """How long deltas may gather yet."""
+        return 0 if self._hurry else self._appended_at + self._window_s - self._loop.time()
+
+    def _rung(self) -> None:
+        self._alarm = None
+        self._press()
+
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _press(self) -> None:
         """Do not gather any longer."""
         self._hurry = True
-        if self._gathering is not None and not self._gathering.done():
-            self._gathering.set_result(None)
+        self._go()
+
+    def _send(self) -> bool:
+        """Send the event that waits without the script. False where that is not allowed now."""
+        now = self._loop.time()
+        if self._proof is None or len(self._waiting) != 1 or self._in_flight.locked() or not self._proof.holds(now):
+            return False
+        event = self._waiting[0]
+        if event.kind == ASKED:
+            return False
+        self._begin(now, more=False)
+        self._sending = True
+        event_id = EventId(self._epoch, self._tail.seq + 1)
+        self._log.append_one(self._proof, self._session_id, event_id, event, self._sent)
+        return True
+
+    def _sent(self, taken: bool) -> None:
+        """Hear what came of it. What is not sure is left to the script, and so is what follows until that says yes."""
+        self._sending = False
+        if self._error is None and taken:
+            try:
+                failpoint("after_append_before_ack")
+                self._acknowledge([self._waiting[0]])
+            except Exception as error:  # noqa: BLE001 - as in _drain
+                self._fail(error)
+        elif self._error is None:
+            self._proof, self._unsure, self._hurry = None, True, True
+        self._wake()
+        self._go()
+
+    async def _drain(self) -> None:
+        """Append until nothing waits that is due. Runs only while there is something to write."""
+        try:
+            while self._waiting and self._left_s() <= 0 and not self._send():
+                async with self._in_flight:
+                    await self._append()
+        except Exception as error:  # noqa: BLE001 - Fenced, LogGone, or a mistake of ours: the attempt is over
+            self._fail(error)
+        finally:
+            self._flusher = None
+        self._go()
+
+    def _begin(self, now: float, *, more: bool) -> None:
+        """An append begins; with `more` waiting than goes with it, the next one does not wait for the window."""
+        self._hurry = more
+        self._appended_at = now
+        self._silence()
+        failpoint("before_append")
 
     async def _append(self) -> None:
-        async with self._in_flight:
-            batch = self._next_batch()
-            self._hurry = len(batch) < len(self._waiting)
-            self._appended_at = asyncio.get_running_loop().time()
-            failpoint("before_append")
-            try:
-                appended = await self._insist(
-                    lambda: self._write(self._tail.seq, batch),
-                    unless_full=lambda: self._gives_up_when_full,
-                )
-            except LogFull:
-                self._drop_waiting()
-                return
-            failpoint("after_append_before_ack")
-            self._acknowledge(batch)
+        """Append a batch by the script. `_in_flight` is held."""
+        batch = self._next_batch()
+        if not batch:
+            return
+        self._begin(self._loop.time(), more=len(batch) < len(self._waiting))
+        self._proof = None
+        try:
+            appended = await self._insist(
+                lambda: self._write(self._tail.seq, batch),
+                unless_full=lambda: self._gives_up_when_full,
+            )
+        except LogFull:
+            self._drop_waiting()
+            return
+        failpoint("after_append_before_ack")
+        self._unsure = False
+        self._proof = appended.proof
+        self._acknowledge(batch)
         if appended.attention:
             self._noticed()
 
@@ -233,8 +291,12 @@ class Writer:
 
     async def _end(self, event: Event, messages: Sequence[bytes], usage: bytes) -> Finished:
         async with self._in_flight:
+            while self._sending:
+                await self._progress()
             self._raise_error()
             try:
+                if self._unsure:
+                    await self._append()
                 finished = await self._insist(
                     lambda: self._log.finish(
                         self._session_id, self._epoch, self._tail.seq, event, messages=messages, usage=usage
@@ -291,6 +353,7 @@ class Writer:
         self._lost(error)
 
     def _drop_waiting(self) -> None:
+        self._unsure = False
         self._done += len(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0

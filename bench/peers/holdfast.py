@@ -11,6 +11,7 @@ from bench.peers.stage import Peer, Stage
 from bench.processes import free_port
 from shared.holder import Attempt, Holder
 from shared.keys import session_keys
+from shared.pipe import Pipe
 from shared.redis import connect
 from shared.scripts import source
 from shared.sessions import JobRequest, Sessions
@@ -40,10 +41,10 @@ async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
     """Sessions bench-0, bench-1, … with a running job each, claimed as a worker claims them."""
     redis = connect(redis_url, max_connections=32)
     settings = CommonSettings(redis_url=redis_url)
-    intake, holder = Sessions(redis, settings), Holder(redis, settings)
+    intake, holder = Sessions(redis, settings), Holder(redis, Pipe(redis_url, deadline_s=10), settings)
     try:
         attempts = [await _claimed(intake, holder, f"bench-{number}") for number in range(sessions)]
-        await redis.script_load(source("append", "session"))
+        await redis.script_load(source("append"))
         return attempts
     finally:
         await redis.aclose()
@@ -61,7 +62,7 @@ async def _claimed(intake: Sessions, holder: Holder, session_id: str) -> Attempt
 def append(attempt: Attempt, event: bytes) -> bytes:
     """The worker's append as a template. The log begins with the entry of the claim."""
     keys = session_keys(attempt.session_id)
-    digest = hashlib.sha1(source("append", "session").encode(), usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(source("append").encode(), usedforsecurity=False).hexdigest()
     fixed = (b"2", keys.log.encode(), keys.state.encode(), str(attempt.epoch).encode(), b"{entry}", RETENTION_EVENTS)
     return command(b"EVALSHA", digest.encode(), *fixed) + GROUP + command(b"text.delta", JOB.encode(), event)
 

@@ -9,11 +9,11 @@ from shared.redis import AsyncScript, Redis
 SHEBANG = "#!lua"
 
 
-def source(name: str, prelude: str) -> str:
+def source(name: str, prelude: str | None = None) -> str:
     """The text of a script with its prelude put behind the first line, where the server wants the flags."""
     folder = files(__name__)
     text = folder.joinpath(f"{name}.lua").read_text("utf-8")
-    common = folder.joinpath(f"{prelude}.lua").read_text("utf-8")
+    common = "" if prelude is None else folder.joinpath(f"{prelude}.lua").read_text("utf-8")
     first, _, rest = text.partition("\n")
     if not first.startswith(SHEBANG):
         raise ValueError(f"{name}.lua does not begin with {SHEBANG}")

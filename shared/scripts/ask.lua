@@ -7,8 +7,9 @@ local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
 if not state[3] then return {'fenced'} end -- nobody writes behind the end of its job
-local _, seq = parts(state[2])
-if seq < after then return {'behind', state[2]} end
+local seq, top = written(epoch, state[2])
+if not seq then return {'fenced'} end
+if seq < after then return {'behind', top} end
 if seq == after then
     local id = epoch .. '-' .. int(after + 1)
     if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', 'question.asked') then return {'gone'} end

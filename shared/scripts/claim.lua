@@ -12,7 +12,7 @@ local ask_ms, ttl_s, messages_limit = tonumber(ARGV[9]), ARGV[10], tonumber(ARGV
 local reason, kind, detail = ARGV[12] or '', ARGV[13] or '', ARGV[14] or ''
 
 local state = redis.call('HMGET', STATE, 'epoch', 'token', 'top', 'deleted')
-local epoch, held_by, top = state[1], state[2], state[3] or '0-0'
+local epoch, held_by = state[1], state[2]
 if state[4] then return {'deleted'} end
 local record = job_get(job, 'status', 'delivery', 'attempt', 'strikes', 'open', 'cancel', 'created_at', 'first', 'agent',
     'input', 'options', 'metadata', 'timeout_s', 'end', 'before', 'asked_at')
@@ -42,7 +42,7 @@ elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'
 elseif (tonumber(attempt) == 0 or offered == '0') and now - tonumber(record[7]) > queue_ms then doom = 'expired' end
 if doom == 'parked' then -- whoever waited for the answer is gone, and can write no more
-    redis.call('HINCRBY', STATE, 'epoch', 1)
+    fence()
     redis.call('HDEL', STATE, 'job', 'worker', 'token')
     redis.call('HDEL', JOBS, job .. ':open', job .. ':worker')
     job_set(job, 'delivery', int(delivery))
@@ -51,6 +51,7 @@ end
 if doom == '' and offered ~= '1' then return {'unoffered'} end
 if doom ~= reason then return {'doomed', doom, record[6] or '', record[15] or ''} end
 
+local top = newest(state[3])
 local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0
 epoch = next_epoch(epoch, top, random)
 local id = epoch .. '-1'

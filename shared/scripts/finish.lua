@@ -6,14 +6,15 @@ local epoch, after, job, kind, body, usage = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local state = redis.call('HMGET', STATE, 'epoch', 'top')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
-local _, seq = parts(state[2])
+local seq, top = written(epoch, state[2])
+if not seq then return {'fenced'} end
 local ended = job_get(job, 'end')[1]
 if ended == epoch .. '-' .. int(after + 1) then return {'ok', int(after + 1), unpack(head())} end
 if ended then return {'ended', unpack(head())} end
-if seq < after then return {'behind', state[2]} end
+if seq < after then return {'behind', top} end
 local id = epoch .. '-' .. int(seq + 1) -- behind what this attempt wrote and gave up before it was acknowledged, too
 if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', kind) then return {'gone'} end
 redis.call('HSET', STATE, 'top', id)
-if not job_get(job, 'first')[1] then job_set(job, 'before', state[2], 'first', id) end
+if not job_get(job, 'first')[1] then job_set(job, 'before', top, 'first', id) end
 end_job(job, id, kind, body, usage, ARGV[7], tonumber(ARGV[8]), ARGV, 9)
 return {'ok', int(seq + 1), unpack(head())}

@@ -3,7 +3,7 @@
 -- ARGV: epoch. Answers {'ok'} or {'fenced'}.
 local state = redis.call('HMGET', STATE, 'epoch', 'job')
 if state[1] ~= ARGV[1] then return {'fenced'} end
-redis.call('HINCRBY', STATE, 'epoch', 1)
+fence()
 redis.call('HDEL', STATE, 'job', 'worker', 'token')
 if state[2] then
     redis.call('HDEL', JOBS, state[2] .. ':open', state[2] .. ':worker')

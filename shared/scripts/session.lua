@@ -33,6 +33,31 @@ local function top_of_log()
     return last[1] and last[1][1] or '0-0'
 end
 
+-- The newest id of a log, of which the state's `top` may know less: an append without a script leaves it as it is. Where
+-- the log has vanished, `top` is all that is known.
+local function newest(top)
+    local last = top_of_log()
+    local last_epoch, last_seq = parts(last)
+    local epoch, seq = parts(top or '0-0')
+    if last_epoch > epoch or (last_epoch == epoch and last_seq > seq) then return last end
+    return top or '0-0'
+end
+
+-- The seq of the newest entry that an epoch has in the log, and its id. Nothing where a later epoch has entries there.
+local function written(epoch, top)
+    local last = top_of_log()
+    if last == '0-0' then last = top end
+    local last_epoch, seq = parts(last)
+    if last_epoch > tonumber(epoch) then return nil, last end
+    return last_epoch == tonumber(epoch) and seq or 0, last
+end
+
+-- Move the epoch on without an entry, and the log with it: not even an append without a script gets in any more.
+local function fence()
+    local epoch = redis.call('HINCRBY', STATE, 'epoch', 1)
+    redis.pcall('XSETID', LOG, int(epoch) .. '-0') -- an error where there is no log
+end
+
 -- The next epoch: later than every one before, and not the one that another server would hand out.
 local function next_epoch(epoch, top, random)
     local last = math.max(tonumber(epoch or 0), (parts(top)))

@@ -6,7 +6,7 @@ local token, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(A
 local messages_limit, deleted_ttl_s = tonumber(ARGV[5]), ARGV[6]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created')
 if not state[5] then return {'nothing'} end
-local top, deleted, holds = state[2] or '0-0', state[3], state[4]
+local top, deleted, holds = newest(state[2]), state[3], state[4]
 local now = now_ms()
 
 local doomed = {}

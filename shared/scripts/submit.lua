@@ -8,7 +8,7 @@ local key_lifetime_ms, line_limit, records_limit = tonumber(ARGV[10]), tonumber(
 local now = now_ms()
 
 local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted', 'worker')
-local created, top, deleted, worker = state[1], state[2] or '0-0', state[3], state[4] or ''
+local created, top, deleted, worker = state[1], newest(state[2]), state[3], state[4] or ''
 if deleted then return {'deleted'} end
 
 local function answer(word, of)
@@ -34,8 +34,7 @@ if on_busy == 'reject' and length > 0 then return {'busy'} end
 if length >= line_limit then return {'full'} end
 
 if not created then
-    top = top_of_log() -- not 0-0 in the minute after the session's deletion
-    redis.call('HSET', STATE, 'created', int(now), 'top', top)
+    redis.call('HSET', STATE, 'created', int(now), 'top', top) -- not 0-0 in the minute after the session's deletion
 end
 for i = 1, #KEYS do redis.call('PERSIST', KEYS[i]) end
 

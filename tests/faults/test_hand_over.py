@@ -24,7 +24,7 @@ from tests.support.streams import Streams, ids_until, streams
 async def session(redis_url: str) -> AsyncIterator[Session]:
     session = Session(redis_url)
     yield session
-    await session.redis.aclose(close_connection_pool=True)
+    await session.aclose()
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class Intruder:
 
     def __init__(self, redis_url: str, epoch: int) -> None:
         self._client = blocking_redis.Redis.from_url(redis_url)
-        self._append = self._client.register_script(source("append", "session"))
+        self._append = self._client.register_script(source("append"))
         self.epoch = epoch
         self.seq = 1
 

@@ -78,7 +78,7 @@ async def test_f18_what_nobody_can_write_again_is_declared_lost(redis_server: St
         assert gap == Gap("lost", (await play.logs())["s"][-1].id)
         await session.finish(await session.claim(delivery=2), 1)
         await play.verdict(gaps=True)
-        await session.redis.aclose(close_connection_pool=True)
+        await session.aclose()
 
 
 def lose_power(server: RedisServer, lost_bytes: int) -> None:

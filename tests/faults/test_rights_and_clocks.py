@@ -58,7 +58,7 @@ async def test_f58_an_epoch_that_a_failover_lost_is_hardly_ever_handed_out_again
             await session.redis.restore(key, 0, value, replace=True)
     assert len(set(epochs)) > 150  # 200 of 1,000 by lot are some 181 different ones
     assert min(epochs) > 2**52
-    await session.redis.aclose(close_connection_pool=True)
+    await session.aclose()
 
 
 async def test_f59_no_write_of_a_zombie_brings_anything_of_a_deleted_session_back(redis_url: str) -> None:
@@ -82,7 +82,7 @@ async def test_f59_no_write_of_a_zombie_brings_anything_of_a_deleted_session_bac
     after = {key: await session.redis.ttl(key) for key in await session.redis.keys("*")}
     assert after.keys() == before.keys()
     assert all(ttl > 0 for ttl in after.values())
-    await session.redis.aclose(close_connection_pool=True)
+    await session.aclose()
 
 
 async def test_f30_a_log_that_is_trimmed_under_a_paused_viewer_says_so_and_live_ones_notice_nothing(

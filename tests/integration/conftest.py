@@ -21,7 +21,7 @@ async def open_session(redis_url: str) -> AsyncIterator[Callable[..., Session]]:
 
     yield open_
     for session in opened:
-        await session.redis.aclose(close_connection_pool=True)
+        await session.aclose()
 
 
 @pytest.fixture

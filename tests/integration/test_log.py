@@ -148,6 +148,20 @@ class TestAppend:
             await session.append(zombie, 2, "after")
         assert await session.texts() == ["before"]
 
+    async def test_a_zombies_append_is_refused_by_its_epoch_alone(self, session: Session) -> None:
+        zombie = await session.started()
+        successor = await session.claim(delivery=2)
+        await session.redis.xdel(session.keys.log, f"{successor.epoch}-1")
+        with pytest.raises(Fenced):
+            await session.append(zombie, 1, "after")
+
+    async def test_a_zombies_end_is_refused_by_its_epoch_alone(self, session: Session) -> None:
+        zombie = await session.started()
+        successor = await session.claim(delivery=2)
+        await session.redis.xdel(session.keys.log, f"{successor.epoch}-1")
+        with pytest.raises(Fenced):
+            await session.finish(zombie, 1)
+
     async def test_a_zombies_end_after_another_claim_is_refused(self, session: Session) -> None:
         zombie = await session.started()
         await session.claim(delivery=2)

@@ -148,7 +148,7 @@ class TestRedisAway:
             frames = await frames_until(stream, lambda frame: frame.id == f"{attempt.epoch}-3")
             assert [frame.id for frame in frames] == [f"{attempt.epoch}-2", f"{attempt.epoch}-3"]
             assert served.hub.counters.reconnects == 1
-        await session.redis.aclose()
+        await session.aclose()
 
     async def test_a_restart_that_lost_everything_is_told_as_expired(
         self, redis_server: Callable[..., RedisServer]
@@ -160,7 +160,7 @@ class TestRedisAway:
             await live(stream, attempt, 1)
             server.restart()
             assert (await next_gap(stream))["reason"] == "expired"
-        await session.redis.aclose()
+        await session.aclose()
 
     async def test_pings_go_on_while_the_server_is_frozen_and_events_when_it_is_back(
         self, redis_server: Callable[..., RedisServer]
@@ -178,7 +178,7 @@ class TestRedisAway:
             server.cont()
             await session.append(attempt, 1, "a")
             assert await ids_until(stream, f"{attempt.epoch}-2") == [f"{attempt.epoch}-2"]
-        await session.redis.aclose()
+        await session.aclose()
 
     async def test_a_viewer_that_comes_while_the_server_is_away_is_served_when_it_is_back(
         self, redis_server: Callable[..., RedisServer]
@@ -193,7 +193,7 @@ class TestRedisAway:
                 assert first == b"retry: 1000\n\n"
                 server.start()
                 assert await ids_until(stream, f"{attempt.epoch}-1") == [f"{attempt.epoch}-1"]
-        await session.redis.aclose()
+        await session.aclose()
 
     async def test_every_way_of_losing_the_connection_leaves_no_hole_while_events_pour(
         self, redis_server: Callable[..., RedisServer]
@@ -215,7 +215,7 @@ class TestRedisAway:
             await pouring
             assert served.hub.counters.reconnects > 0
         assert seen == [f"{attempt.epoch}-{seq}" for seq in range(2, 1001)]
-        await session.redis.aclose()
+        await session.aclose()
 
 
 class TestCuts:

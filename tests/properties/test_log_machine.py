@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -18,8 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from shared.errors import Fenced, LogGone
 from shared.event_log import Entry
-from shared.holder import Attempt, Event, LogBehind
+from shared.holder import Appended, Attempt, Event, LogBehind, Proof
 from shared.ids import ORIGIN, EventId
+from shared.wire import WireLost
 from tests.support import history
 from tests.support.history import History, Transcript, told
 from tests.support.log import Session, completed, delta
@@ -33,6 +35,7 @@ class Writer:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.events: list[Event] = []
+        self.proof: Proof | None = None
 
     @property
     def seq(self) -> int:
@@ -64,7 +67,7 @@ class LogMachine(RuleBasedStateMachine):
         for reader in self.history.transcripts:
             self.read(reader)
         found = self.run(history.final_log(self.session.log, "s"))
-        self.run(self.session.redis.aclose(close_connection_pool=True))
+        self.run(self.session.aclose())
         self.loop.close()
         assert self.history.violations({"s": found}) == []
 
@@ -91,13 +94,14 @@ class LogMachine(RuleBasedStateMachine):
         self.writer = Writer(claimed) if isinstance(claimed, Attempt) else None
 
     @precondition(lambda self: self.writer is not None)
-    @rule(count=st.integers(1, 8), reply_lost=st.booleans())
-    def append(self, count: int, reply_lost: bool) -> None:
+    @rule(count=st.integers(1, 8), reply_lost=st.booleans(), plain=st.booleans())
+    def append(self, count: int, reply_lost: bool, plain: bool) -> None:
         writer = self.writer
         assert writer is not None
         batch = [delta(writer.attempt.job_id, f"w{self.words + n}") for n in range(count)]
         self.words += count
-        if self.written(writer, batch) and reply_lost:
+        sure = plain and count == 1 and self.written_plainly(writer, batch[0]) and not reply_lost
+        if not sure and self.written(writer, batch) and reply_lost:
             assert self.written(writer, batch)
         if self.writer is not None:
             for number, event in enumerate(batch, writer.seq + 1):
@@ -108,17 +112,29 @@ class LogMachine(RuleBasedStateMachine):
         """Append behind what the writer wrote, and give the log back what it lost. False: this writer is over."""
         while True:
             try:
-                self.run(self.session.holder.append("s", writer.attempt.epoch, writer.seq, batch))
+                writer.proof = self.by_script(writer, writer.seq, batch).proof
             except LogBehind as behind:
                 after = behind.top.seq if behind.top.epoch == writer.attempt.epoch else 0
-                self.run(
-                    self.session.holder.append("s", writer.attempt.epoch, after, writer.events[max(after - 1, 0) :])
-                )
+                self.by_script(writer, after, writer.events[max(after - 1, 0) :])
             except (Fenced, LogGone):
                 self.abandon()
                 return False
             else:
                 return True
+
+    def by_script(self, writer: Writer, after: int, batch: list[Event]) -> Appended:
+        """Append by the script, again where the connection turns out to be one from before a restart."""
+        while True:
+            with suppress(WireLost):
+                appended: Appended = self.run(self.session.holder.append("s", writer.attempt.epoch, after, batch))
+                return appended
+
+    def written_plainly(self, writer: Writer, event: Event) -> bool:
+        """Append without the script, where the rule for it allows that now. False: the script has to."""
+        if writer.proof is None or not writer.proof.holds(self.loop.time()):
+            return False
+        event_id = EventId(writer.attempt.epoch, writer.seq + 1)
+        return bool(self.run(self.session.append_one(writer.proof, event_id, event)))
 
     def abandon(self) -> None:
         """The claim itself was lost, or the log: whoever comes next begins anew."""
@@ -132,8 +148,9 @@ class LogMachine(RuleBasedStateMachine):
         writer = data.draw(st.sampled_from(self.zombies))
         event = delta(writer.attempt.job_id, f"zombie {self.words}")
         self.words += 1
+        assert not self.written_plainly(writer, event)
         with pytest.raises((Fenced, LogGone, LogBehind)):
-            self.run(self.session.holder.append("s", writer.attempt.epoch, writer.seq, [event]))
+            self.by_script(writer, writer.seq, [event])
         self.history.appended("s", EventId(writer.attempt.epoch, writer.seq + 1), event.body, "fail")
 
     @precondition(lambda self: self.writer is not None)
@@ -152,6 +169,7 @@ class LogMachine(RuleBasedStateMachine):
             return
         self.history.appended("s", EventId(writer.attempt.epoch, writer.seq + 1), end.body, "ok")
         self.zombies.append(writer)
+        writer.proof = None  # a writer sends nothing behind its end
         writer.events.append(end)
         self.writer = None
 

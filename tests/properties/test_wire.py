@@ -121,4 +121,4 @@ async def test_f50_events_and_fields_of_a_newer_worker_pass_through_a_gateway_of
         url = f"{play.url}/v1/sessions/s/jobs/j1/events"
         async with httpx2.AsyncClient(trust_env=False) as http:
             assert strange.decode() in (await http.get(url)).text
-        await session.redis.aclose(close_connection_pool=True)
+        await session.aclose()

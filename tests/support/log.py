@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Any
 
 import orjson
 
 from shared.event_log import EventLog
-from shared.holder import Appended, Attempt, Event, Finished, Holder, Refusal
+from shared.holder import Appended, Attempt, Event, Finished, Holder, Proof, Refusal
+from shared.ids import EventId
 from shared.keys import SessionKeys, session_keys
+from shared.pipe import Pipe
 from shared.redis import connect
 from shared.sessions import JobRequest, Sessions, Submitted
 from shared.settings import CommonSettings
@@ -45,7 +48,8 @@ class Session:
         self.redis = connect(redis_url, max_connections=8)
         common = CommonSettings(**settings)
         self.sessions = Sessions(self.redis, common)
-        self.holder = Holder(self.redis, common)
+        self.pipe = Pipe(redis_url, deadline_s=10)
+        self.holder = Holder(self.redis, self.pipe, common)
         self.log = EventLog(self.redis)
 
     @property
@@ -75,10 +79,21 @@ class Session:
         events = [delta(attempt.job_id, text) for text in texts]
         return await self.holder.append(self.id, attempt.epoch, after, events)
 
+    async def append_one(self, proof: Proof | None, event_id: EventId, event: Event) -> bool:
+        """Append without the script, whether the proof still holds or not. Answers whether it is there for sure."""
+        assert proof is not None
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.holder.append_one(proof, self.id, event_id, event, answer.set_result)
+        return await answer
+
     async def finish(self, attempt: Attempt, after: int, job_id: str | None = None) -> Finished:
         return await self.holder.finish(
             self.id, attempt.epoch, after, completed(job_id or attempt.job_id), messages=[], usage=b""
         )
+
+    async def aclose(self) -> None:
+        await self.pipe.aclose()
+        await self.redis.aclose(close_connection_pool=True)
 
     async def texts(self) -> list[str]:
         """The texts of all deltas in the log."""

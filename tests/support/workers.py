@@ -13,6 +13,7 @@ import orjson
 from shared.event_log import Entry, EventLog
 from shared.holder import Holder
 from shared.ids import ORIGIN
+from shared.pipe import Pipe
 from shared.queue import Queue
 from shared.redis import connect
 from shared.sessions import JobState, Sessions
@@ -35,7 +36,8 @@ class Client:
         self.log_redis = connect(common.log_url, max_connections=16)
         self.queue = Queue(self.redis, common)
         self.sessions = Sessions(self.log_redis, common)
-        self.holder = Holder(self.log_redis, common)
+        self.pipe = Pipe(common.log_url, deadline_s=10)
+        self.holder = Holder(self.log_redis, self.pipe, common)
         self.log = EventLog(self.log_redis)
 
     async def post(
@@ -132,6 +134,7 @@ class Client:
 
     async def close(self) -> None:
         await self.redis.aclose(close_connection_pool=True)
+        await self.pipe.aclose()
         await self.log_redis.aclose(close_connection_pool=True)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from shared.errors import Fenced, LogFull, LogGone
-from shared.holder import Appended, Event, Finished, Head, LogBehind
+from shared.holder import Appended, Event, Finished, Head, LogBehind, Proof
 from shared.ids import EventId
 from shared.redis import RedisConnectionError
 from tests.support.process import until
@@ -32,6 +32,9 @@ class StandInLog:
         self.attention = False
         self.in_flight = 0
         self.most_in_flight = 0
+        self.proof: Proof | None = None
+        self.plain: list[bytes] = []
+        self.reply: Callable[[bool], None] | None = None
         self.before: Callable[[], Any] = lambda: None
         self.after: Callable[[], Any] = lambda: None
         self.gate = asyncio.Event()
@@ -43,7 +46,29 @@ class StandInLog:
             self._write(after_seq, events)
             self.appends.append([event.body for event in events])
             self.after()
-            return Appended(len(self.entries), self.attention)
+            return Appended(len(self.entries), self.attention, self.proof)
+
+    def append_one(
+        self, proof: Proof, session_id: str, event_id: EventId, event: Event, on_reply: Callable[[bool], None]
+    ) -> None:
+        """Nothing is written before `answer`."""
+        assert self.reply is None
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.plain.append(event.body)
+        self.arrived = event_id, event
+        self.reply = on_reply
+
+    def answer(self, taken: bool, *, written: bool | None = None) -> None:
+        """Let the append without the script arrive, unless `written` says otherwise, and answer it."""
+        assert self.reply is not None
+        (epoch, seq), event = self.arrived
+        if written if written is not None else taken:
+            assert (epoch, seq) == (EPOCH, len(self.entries) + 1)
+            self.entries.append(event)
+        reply, self.reply = self.reply, None
+        self.in_flight -= 1
+        reply(taken)
 
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
         async with self._flight():
@@ -233,6 +258,129 @@ class TestBatching:
         assert len(asyncio.all_tasks()) == before + 1
         await harness.writer.flush()
         await until(lambda: len(asyncio.all_tasks()) == before)
+
+
+class StandInProof:
+    """Holds for as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.valid = True
+
+    def holds(self, now: float) -> bool:
+        return self.valid
+
+
+@pytest.fixture
+def proof(log: StandInLog) -> StandInProof:
+    """From now on the log's appends by script prove something."""
+    proof = StandInProof()
+    log.proof = cast("Proof", proof)
+    return proof
+
+
+class TestWithoutTheScript:
+    async def test_a_single_event_goes_without_it_once_it_took_one(
+        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        await harness.delta(b"b")
+        assert log.plain == [b"b"]
+        log.answer(True)
+        await harness.writer.flush()
+        assert log.appends == [[b"a"]]
+        assert harness.written == log.bodies() == [b"a", b"b"]
+
+    async def test_when_the_proof_holds_no_longer_the_script_is_asked(
+        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        proof.valid = False
+        await harness.delta(b"b")
+        await harness.writer.flush()
+        assert log.plain == []
+        assert log.appends == [[b"a"], [b"b"]]
+
+    async def test_several_events_go_by_the_script_whole_or_not_at_all(
+        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        await harness.delta(b"b", b"c", b"d")
+        log.answer(True)
+        await harness.writer.flush()
+        assert log.plain == [b"b"]
+        assert log.appends == [[b"a"], [b"c", b"d"]]
+
+    @pytest.mark.parametrize("written", [True, False])
+    async def test_what_is_not_sure_is_asked_of_the_script_under_the_same_id(
+        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness], written: bool
+    ) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        await harness.delta(b"b")
+        log.answer(False, written=written)
+        await harness.writer.flush()
+        assert log.plain == [b"b"]
+        assert log.appends == [[b"a"], [b"b"]]
+        assert log.bodies() == harness.written == [b"a", b"b"]
+
+    @pytest.mark.parametrize("written", [True, False])
+    async def test_the_end_of_another_job_waits_until_what_is_not_sure_is(
+        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness], written: bool
+    ) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        await harness.delta(b"b")
+        ending = asyncio.create_task(harness.writer.end_waiting(Event("job.cancelled", "other", b"cancelled")))
+        await asyncio.sleep(0.01)
+        assert log.most_in_flight == 1
+        log.answer(False, written=written)
+        await ending
+        proof.valid = False
+        await harness.delta(b"c")
+        await harness.finish()
+        assert log.bodies() == [b"a", b"b", b"cancelled", b"c", b"end"]
+
+    async def test_a_question_never_goes_without_it(
+        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        await harness.writer.put("question.asked", QUESTION)
+        await harness.writer.flush()
+        assert log.plain == []
+        assert log.questions == ["q1"]
+
+    async def test_deltas_gather_all_the_same(
+        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0.2)
+        await harness.delta(b"a")
+        await until(lambda: len(log.appends) == 1)
+        await harness.delta(b"b")
+        assert log.plain == []
+        await until(lambda: log.plain == [b"b"])
+        log.answer(True)
+
+    async def test_an_answer_to_a_stopped_writer_means_nothing(
+        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+    ) -> None:
+        harness = start(window_s=0)
+        await harness.delta(b"a")
+        await harness.writer.flush()
+        await harness.delta(b"b")
+        harness.writer.stop(Fenced())
+        log.answer(True)
+        assert harness.written == [b"a"]
+        assert harness.lost == []
 
 
 class TestTrouble:

@@ -1,0 +1,221 @@
+"""Appends without the script: what keeps others out is the id alone, and everybody else looks at the log's own end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+import pytest
+import redis
+
+from shared.errors import Fenced
+from shared.holder import Attempt, Event, Proof, Refusal
+from shared.ids import EventId
+from tests.support.log import Session, delta
+from tests.support.process import until
+from tests.support.redis_server import RedisServer
+
+
+async def proven(session: Session) -> tuple[Attempt, Proof]:
+    """A running attempt whose script append took `a`, as seq 2."""
+    attempt = await session.started()
+    proof = (await session.append(attempt, 1, "a")).proof
+    assert proof is not None
+    return attempt, proof
+
+
+async def plain(session: Session, attempt: Attempt, proof: Proof, seq: int, text: str = "plain") -> bool:
+    return await session.append_one(proof, EventId(attempt.epoch, seq), delta(attempt.job_id, text))
+
+
+async def newest(session: Session) -> EventId:
+    entry = await session.log.last("s")
+    assert entry is not None
+    return entry.id
+
+
+async def asked(session: Session, attempt: Attempt, after: int) -> int:
+    body = orjson.dumps({"type": "question.asked", "job_id": attempt.job_id, "question_id": "q1", "schema": {}})
+    event = Event("question.asked", attempt.job_id, body)
+    return await session.holder.ask("s", attempt.epoch, after, event, "q1")
+
+
+class TestFence:
+    async def test_after_another_claim_nothing_gets_in(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.claim(delivery=2)
+        assert not await plain(session, attempt, proof, 3)
+        assert await session.texts() == ["a"]
+
+    async def test_after_a_release_nothing_gets_in(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.holder.release("s", attempt.epoch)
+        assert not await plain(session, attempt, proof, 3)
+        assert await session.texts() == ["a"]
+
+    async def test_after_its_job_was_parked_nothing_gets_in(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await asked(session, attempt, 2)
+        assert await session.try_claim(delivery=2) == Refusal("parked", delivery=2)
+        assert not await plain(session, attempt, proof, 4)
+        assert await session.texts() == ["a"]
+
+    async def test_after_a_cancel_that_others_carried_out_nothing_gets_in(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.holder.release("s", attempt.epoch)
+        await session.sessions.cancel("s", "j1")
+        await session.holder.settle("s")
+        assert not await plain(session, attempt, proof, 3)
+
+    async def test_nothing_comes_in_place_of_the_end(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.finish(attempt, 2)
+        assert not await plain(session, attempt, proof, 3)
+
+    async def test_a_deleted_session_takes_nothing(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.sessions.delete("s")
+        await session.holder.settle("s")
+        assert not await plain(session, attempt, proof, 3)
+        await session.redis.delete(session.keys.log)
+        assert not await plain(session, attempt, proof, 3)
+        assert not await session.redis.exists(session.keys.log)
+
+    async def test_a_session_that_was_deleted_and_made_anew_takes_nothing(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.sessions.delete("s")
+        await session.holder.settle("s")
+        await session.started("j2")
+        assert not await plain(session, attempt, proof, 3)
+
+    async def test_a_log_that_vanished_is_not_made_anew(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.redis.delete(session.keys.log)
+        assert not await plain(session, attempt, proof, 3)
+        assert not await session.redis.exists(session.keys.log)
+
+    async def test_where_a_forgotten_attempt_got_in_the_holder_leaves(self, session: Session) -> None:
+        """A server that forgot everything may hand out an earlier epoch within the same second."""
+        attempt, _ = await proven(session)
+        await session.redis.xadd(session.keys.log, {"e": "{}", "j": "j1", "k": "status"}, f"{attempt.epoch + 500}-7")
+        with pytest.raises(Fenced):
+            await session.append(attempt, 2, "b")
+        with pytest.raises(Fenced):
+            await session.finish(attempt, 2)
+        again = await session.claim(delivery=2)
+        assert again.epoch > attempt.epoch + 500
+
+
+class TestEverybodyElse:
+    async def test_states_and_conversation_are_true_at_the_newest_event(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3, "b")
+        top = EventId(attempt.epoch, 3)
+        assert (await session.sessions.session("s")).cursor == top
+        assert (await session.sessions.job("s", "j1")).cursor == top
+        assert (await session.submit("j2")).cursor == top
+        messages, cursor = await session.sessions.messages("s")
+        assert cursor == top
+        assert messages[-1]["content"] == "ab"
+
+    async def test_the_next_claim_follows_the_newest_event(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3)
+        await session.claim(delivery=2)
+        entry = await session.log.last("s")
+        assert entry is not None
+        assert entry.prev == EventId(attempt.epoch, 3)
+
+    async def test_the_next_job_begins_behind_the_newest_event(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.submit("j2")
+        assert await plain(session, attempt, proof, 3)
+        await session.finish(attempt, 3)
+        await session.claim("j2")
+        assert (await session.sessions.job("s", "j2")).before == EventId(attempt.epoch, 4)
+
+    async def test_an_end_that_others_write_follows_the_newest_event(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3)
+        await session.holder.release("s", attempt.epoch)
+        await session.sessions.cancel("s", "j1")
+        await session.holder.settle("s")
+        entry = await session.log.last("s")
+        assert entry is not None
+        assert entry.prev == EventId(attempt.epoch, 3)
+
+    async def test_the_end_comes_behind_the_newest_event(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3)
+        assert (await session.finish(attempt, 3)).seq == 4
+
+    async def test_the_end_comes_behind_an_event_whose_reply_was_lost(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3)
+        assert (await session.finish(attempt, 2)).seq == 4
+
+    async def test_a_question_comes_behind_the_newest_event(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3)
+        assert await asked(session, attempt, 3) == 4
+
+    async def test_the_script_knows_an_event_that_is_there_already(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3, "b")
+        assert (await session.append(attempt, 2, "b")).seq == 3
+        assert await session.texts() == ["a", "b"]
+
+    async def test_a_vanished_log_is_reborn_behind_what_is_known_of_it(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3)
+        await session.redis.delete(session.keys.log)
+        await session.claim(delivery=2)
+        entry = await session.log.last("s")
+        assert entry is not None
+        assert orjson.loads(entry.body)["log_lost"]
+
+
+class TestProof:
+    async def test_it_holds_for_a_second(self, session: Session) -> None:
+        _, proof = await proven(session)
+        assert proof.holds(proof.at + 1)
+        assert not proof.holds(proof.at + 1.01)
+
+    async def test_it_ends_with_its_connection(self, session: Session) -> None:
+        _, proof = await proven(session)
+        await session.redis.client_kill_filter(skipme=True, _type="normal")
+        await until(lambda: not proof.holds(proof.at))
+
+    async def test_an_event_is_sent_on_the_connection_of_the_proof_or_not_at_all(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        proof.wire.abort()
+        await session.pipe.call("PING")
+        assert not await plain(session, attempt, proof, 3)
+        assert await session.texts() == ["a"]
+
+    async def test_a_server_without_room_or_that_is_none_any_more_says_no(
+        self, redis_server: Callable[..., RedisServer]
+    ) -> None:
+        server = redis_server(maxmemory=3_000_000)
+        session = Session(server.url)
+        attempt, proof = await proven(session)
+        with redis.Redis.from_url(server.url) as admin:
+            admin.config_set("maxmemory", 1)
+            assert not await plain(session, attempt, proof, 3)
+            admin.config_set("maxmemory", 0)
+            assert await plain(session, attempt, proof, 3)
+            admin.replicaof("127.0.0.1", "1")
+            assert not await plain(session, attempt, proof, 4)
+        await until(lambda: not proof.wire.alive)
+        await session.aclose()
+
+
+async def test_events_of_many_sessions_go_out_together_and_each_has_its_own_reply(
+    open_session: Callable[..., Session],
+) -> None:
+    session = open_session()
+    attempt, proof = await proven(session)
+    answers = [asyncio.create_task(plain(session, attempt, proof, seq)) for seq in (3, 4, 9, 5, 10)]
+    assert await asyncio.gather(*answers) == [True, True, True, False, True]
+    assert (await newest(session)).seq == 10
