@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import repeat
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, overload
 
 from shared.ids import EventId, follows, parse_id
 
@@ -45,18 +45,64 @@ def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
     )
 
 
-def entries_of(reply: Sequence[Sequence[Any]]) -> list[Entry]:
+class Alike(Sequence[Entry]):
+    """Entries without `prev`, column by column as they came, so that many cost little: an entry is made when somebody
+    looks at it. The ids ascend."""
+
+    __slots__ = ("bodies", "job_ids", "kinds", "raw_ids")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(
+        self, raw_ids: Sequence[bytes], kinds: Sequence[bytes], job_ids: Sequence[bytes], bodies: Sequence[bytes]
+    ) -> None:
+        self.raw_ids = raw_ids
+        self.kinds = kinds
+        self.job_ids = job_ids
+        self.bodies = bodies
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    @overload
+    def __getitem__(self, at: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Alike: ...
+
+    def __getitem__(self, at: int | slice) -> Entry | Alike:
+        if isinstance(at, slice):
+            return Alike(self.raw_ids[at], self.kinds[at], self.job_ids[at], self.bodies[at])
+        return Entry(
+            parse_id(self.raw_ids[at]), _kind(self.kinds[at]), self.job_ids[at].decode(), self.bodies[at], None
+        )
+
+    def __iter__(self) -> Iterator[Entry]:
+        names = {job: job.decode() for job in set(self.job_ids)}
+        jobs = map(names.__getitem__, self.job_ids)
+        return map(_new_entry, zip(_ids(self.raw_ids), map(_kind, self.kinds), jobs, self.bodies, repeat(None)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+
+def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
     """All entries of a reply, which Redis gives in ascending order. Raises as entry_of."""
-    if len(reply) < _FEW:
-        return [entry_of(raw_id, fields) for raw_id, fields in reply]
-    entries: list[Entry] = []
-    start = 0
-    for at in (at for at, (_, fields) in enumerate(reply) if len(fields) != _PLAIN):
-        entries += _alike(reply[start:at])
-        entries.append(entry_of(*reply[at]))
-        start = at + 1
-    entries += _alike(reply[start:])
-    return entries
+    if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
+        raw_ids, fields = zip(*reply, strict=True)
+        e, bodies, j, job_ids, k, kinds = zip(*fields, strict=True)
+        if (e.count(b"e"), j.count(b"j"), k.count(b"k")) == (len(e),) * 3:
+            return Alike(raw_ids, kinds, job_ids, bodies)
+    return [entry_of(raw_id, fields) for raw_id, fields in reply]
+
+
+def bodies_of(entries: Sequence[Entry]) -> Sequence[bytes]:
+    """Their bodies."""
+    return entries.bodies if isinstance(entries, Alike) else [entry.body for entry in entries]
+
+
+def kinds_of(entries: Sequence[Entry]) -> set[str]:
+    """The kinds among them."""
+    return set(map(_kind, set(entries.kinds))) if isinstance(entries, Alike) else {entry.kind for entry in entries}
 
 
 def chained(cursor: EventId, entries: Sequence[Entry]) -> int:
@@ -76,19 +122,6 @@ def chained(cursor: EventId, entries: Sequence[Entry]) -> int:
 def _contiguous(first: EventId, last: EventId, ascending: Sequence[Any]) -> bool:
     """Whether so many ids that ascend from first to last leave none out: then they fill the space between."""
     return first.epoch == last.epoch and last.seq - first.seq == len(ascending) - 1
-
-
-def _alike(reply: Sequence[Sequence[Any]]) -> Iterator[Entry]:
-    """Entries without `prev`, column by column."""
-    if not reply:
-        return iter(())
-    raw_ids, fields = zip(*reply, strict=True)
-    e, bodies, j, jobs, k, kinds = zip(*fields, strict=True)
-    if (e.count(b"e"), j.count(b"j"), k.count(b"k")) != (len(e),) * 3:
-        return (entry_of(raw_id, values) for raw_id, values in reply)
-    names = {job: job.decode() for job in set(jobs)}
-    columns = zip(_ids(raw_ids), map(_kind, kinds), map(names.__getitem__, jobs), bodies, repeat(None))
-    return map(_new_entry, columns)
 
 
 def _ids(raw_ids: Sequence[bytes]) -> Iterator[EventId]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -33,7 +33,7 @@ class Page:
     """The entries directly after a cursor, oldest first. After a `trimmed` gap they begin with the first that is kept;
     after any other gap there are none: read again from its position. `more`: the log held more than was asked for."""
 
-    entries: list[Entry]
+    entries: Sequence[Entry]
     gap: Gap | None = None
     more: bool = False
 
@@ -104,7 +104,7 @@ class EventLog:
             if first and started and first != started
         ]
 
-    async def _gap(self, session_id: str, cursor: EventId, later: list[Entry], *, more: bool) -> Page:
+    async def _gap(self, session_id: str, cursor: EventId, later: Sequence[Entry], *, more: bool) -> Page:
         below = await self._newest_upto(session_id, cursor)
         if below not in (ORIGIN, cursor):
             return Page([], Gap("lost", below))
@@ -128,7 +128,7 @@ class EventLog:
         found = await self._call("XREVRANGE", log_key(session_id), str(cursor), "-", "COUNT", 1)
         return parse_id(found[0][0]) if found else ORIGIN
 
-    async def _range(self, session_id: str, start: str, count: int) -> list[Entry]:
+    async def _range(self, session_id: str, start: str, count: int) -> Sequence[Entry]:
         return entries_of(await self._call("XRANGE", log_key(session_id), start, "+", "COUNT", count))
 
 
@@ -145,7 +145,7 @@ class _Pooled:
         return reply
 
 
-def _page(cursor: EventId, entries: list[Entry], *, more: bool) -> Page:
+def _page(cursor: EventId, entries: Sequence[Entry], *, more: bool) -> Page:
     """The contiguous beginning; a hole behind it is found by the next read, which begins there."""
     count = chained(cursor, entries)
     return Page(entries[:count], more=more or count < len(entries))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
-from shared.event_log import Entry
+from shared.entries import Entry, bodies_of, kinds_of
 from shared.events import DELTAS, STARTED
 from shared.ids import EventId, parse_id
 
@@ -30,7 +30,7 @@ class Compactor:
         """The events that are complete with these entries, oldest first."""
         done: list[Entry] = []
         run = None if self.run is None else self.run.copy()
-        at, chunk = 0, 1
+        at, chunk = 0, 1 if run is None else _CHUNK
         while at < len(entries):
             taken = 0 if run is None else run.take(entries[at : at + chunk])
             if not taken:
@@ -64,8 +64,10 @@ class Discards:
         if first < started and (known is None or known[1] < started):
             self._ranges[job_id] = (first, started)
 
-    def learn(self, entries: Iterable[Entry]) -> None:
+    def learn(self, entries: Sequence[Entry]) -> None:
         """Note what the starts among these entries say about the events before them."""
+        if STARTED not in kinds_of(entries):
+            return
         for entry in entries:
             if entry.kind == STARTED and b'"discard_from"' in entry.body:
                 discard_from = orjson.loads(entry.body).get("discard_from")
@@ -132,7 +134,7 @@ class Run:
 
     def take(self, entries: Sequence[Entry]) -> int:
         """Go on with these entries, or with the first of them alone. Returns how many belong to the run; 0: none."""
-        text = self._between([entry.body for entry in entries]) if self._head else None
+        text = self._between(bodies_of(entries)) if self._head else None
         if text is not None and self._fits(text):
             self._add(text, entries[-1])
             return len(entries)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import orjson
 
-from shared.event_log import Entry, Gap
+from shared.entries import Alike, Entry, bodies_of, kinds_of
+from shared.event_log import Gap
 from shared.events import DELETED, TERMINAL
 from shared.ids import EventId
 
 WRITE_BYTES = 64 * 1024
 
-_KIND, _BODY = attrgetter("kind"), attrgetter("body")
 _ENDS = TERMINAL | {DELETED}
 
 
@@ -57,7 +56,11 @@ class _Sse:
         return b"id: %d-%d\ndata: %b\n\n" % (*entry.id, _one_line(entry.body))
 
     def events(self, entries: Sequence[Entry]) -> bytes:
-        frames = b"".join([b"id: %d-%d\ndata: %b\n\n" % (epoch, seq, body) for (epoch, seq), _, _, body, _ in entries])
+        if isinstance(entries, Alike):
+            pairs = zip(entries.raw_ids, entries.bodies, strict=True)
+            frames = b"".join([b"id: %b\ndata: %b\n\n" % pair for pair in pairs])
+        else:
+            frames = b"".join([b"id: %d-%d\ndata: %b\n\n" % (*entry.id, entry.body) for entry in entries])
         if frames.count(b"\n") == 3 * len(entries) and b"\r" not in frames:
             return frames
         return b"".join([self.event(entry) for entry in entries])
@@ -168,9 +171,9 @@ def fitting(entries: Sequence[Entry]) -> int:
     return len(entries)
 
 
-def size_of(entries: Iterable[Entry]) -> int:
+def size_of(entries: Sequence[Entry]) -> int:
     """The bytes of their bodies."""
-    return sum(map(len, map(_BODY, entries)))
+    return sum(map(len, bodies_of(entries)))
 
 
 def concerns(entry: Entry, job_id: str) -> bool:
@@ -178,17 +181,18 @@ def concerns(entry: Entry, job_id: str) -> bool:
     return entry.job_id == job_id or entry.kind == DELETED
 
 
-def ends(entries: Iterable[Entry], job_id: str | None) -> bool:
+def ends(entries: Sequence[Entry], job_id: str | None) -> bool:
     """Whether a stream of this job, or of the session when it is None, is over with one of these entries."""
-    if _ENDS.isdisjoint(map(_KIND, entries)):
+    if _ENDS.isdisjoint(kinds_of(entries)):
         return False
     return any(e.kind == DELETED or (e.kind in TERMINAL and e.job_id == job_id) for e in entries)
 
 
 def until_deleted(entries: Sequence[Entry]) -> Sequence[Entry]:
     """Nothing comes after the session's end, even if another session of the same name was begun behind it."""
-    kinds = list(map(_KIND, entries))
-    return entries[: kinds.index(DELETED) + 1] if DELETED in kinds else entries
+    if DELETED not in kinds_of(entries):
+        return entries
+    return entries[: next(count for count, entry in enumerate(entries, 1) if entry.kind == DELETED)]
 
 
 def _one_line(body: bytes) -> bytes:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
+from shared.entries import bodies_of
 from shared.event_log import EventLog, Page
 from shared.ids import EventId
 
@@ -110,7 +111,8 @@ def _fail(reading: SharedPage, error: BaseException) -> None:
 
 def _size(page: SharedPage) -> int:
     """What it may take with what comes of it: its events, their parts as objects, and their frames once."""
-    return sum(2 * len(entry.body) + _ENTRY_BYTES for entry in page.page.entries)
+    bodies = bodies_of(page.page.entries)
+    return 2 * sum(map(len, bodies)) + _ENTRY_BYTES * len(bodies)
 
 
 _ENTRY_BYTES = 300

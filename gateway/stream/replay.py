@@ -9,7 +9,8 @@ from typing import NamedTuple
 from gateway.stream.compaction import Compactor, Discards, Run
 from gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, size_of, until_deleted
 from gateway.stream.pages import SharedPage
-from shared.event_log import PAGE_EVENTS, Discard, Entry, Page
+from shared.entries import Entry
+from shared.event_log import PAGE_EVENTS, Discard, Page
 from shared.ids import EventId
 
 FIRST_PAGE_EVENTS = 64

@@ -89,7 +89,7 @@ class Client:
         page = await self.log.read(session, ORIGIN, 100_000)
         assert page.gap is None
         assert not page.more
-        return page.entries
+        return list(page.entries)
 
     async def said(self, session: str = "s", job: str = "j1") -> str:
         """The text of the job's latest attempt."""

@@ -35,7 +35,7 @@ def replies(draw: st.DrawFn) -> Reply:
 class TestReading:
     @given(replies())
     def test_many_together_are_read_as_each_alone(self, reply: Reply) -> None:
-        assert entries_of(reply) == [entry_of(*one) for one in reply]
+        assert list(entries_of(reply)) == [entry_of(*one) for one in reply]
 
     @given(replies())
     def test_fields_are_known_by_their_names(self, reply: Reply) -> None:
