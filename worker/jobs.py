@@ -31,6 +31,7 @@ from worker.registry import Agent
 from worker.run import AgentError, Run, RunEnded, ThreadRun
 from worker.settings import WorkerSettings
 from worker.transcript import Transcript
+from worker.weak import weakly
 from worker.writer import Writer
 
 # How long an agent that is to stop may take to tidy up; then the end is written without it.
@@ -113,7 +114,7 @@ class Job:
         self._ask_s = ask_s
         self._noticed = noticed
         self._rested = rested
-        self._allowance = Allowance(attempt.timeout_s, self._time_out)
+        self._allowance = Allowance(attempt.timeout_s, weakly(self._time_out))
         self._question: tuple[str, asyncio.Future[bytes]] | None = None
         self._asked = False
         self._heeding = False
@@ -132,7 +133,7 @@ class Job:
             epoch=attempt.epoch,
             window_s=window_s,
             noticed=noticed,
-            lost=self.lose,
+            lost=weakly(self.lose),
             written=self._transcript.add,
         )
         self._run = Run(

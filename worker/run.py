@@ -249,7 +249,7 @@ class Run:
 
     def end(self) -> None:
         """From now on an emit raises. Called by the worker."""
-        self._voice.sink = None
+        self._voice.sink = self._voice.journal = None
 
     def begin(self, history: list[dict[str, Any]], journal: Journal) -> None:
         """What is known only once the session is held. Called by the worker."""
@@ -262,9 +262,10 @@ class Run:
         return self._voice.sink
 
     def _journal(self) -> Journal:
-        self._sink()
-        assert self._voice.journal is not None
-        return self._voice.journal
+        journal = self._voice.journal
+        if journal is None:
+            raise RunEnded
+        return journal
 
     async def _put(self, event: dict[str, Any]) -> None:
         await self._sink().put(event["type"], encode_event(self._whole(event)))

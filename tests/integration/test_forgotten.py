@@ -7,6 +7,7 @@ anything grows with their number, and whether those who came later made the earl
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import urllib.parse
 from collections import Counter
@@ -14,14 +15,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bench.soak.client import Client
+from bench.soak.client import Client as Person
 from tests.support.census import bearers, census
 from tests.support.history import Transcript
 from tests.support.process import until
 from tests.support.served import Served, served
 from tests.support.streams import Deaf
 from tests.support.watcher import Watcher, dismiss
-from tests.support.workers import worker_on
+from tests.support.workers import Client, worker_on
+from worker.jobs import Job
 
 SESSIONS = 12
 LATER = 10
@@ -30,6 +32,7 @@ JOBS: tuple[dict[str, object], ...] = (
     {"tokens": 5, "interval_ms": 5, "fail_at": 3},
     {"tokens": 3, "interval_ms": 5, "ask": "Go on?"},
 )
+SCRIPTS = {"completed": {"tokens": 5}, "cancelled": {"tokens": 100_000}}
 ENDLESS: dict[str, object] = {"tokens": 100_000, "interval_ms": 100}
 
 
@@ -60,6 +63,25 @@ async def test_nothing_bears_the_name_of_a_session_that_has_gone_once_others_cam
     pytest.fail(f"still named by {Counter(bearers(f'{name}-'))}")
 
 
+@pytest.mark.parametrize("ending", ["completed", "cancelled"])
+async def test_a_job_that_has_ended_is_freed_before_the_garbage_collector_comes_by(ending: str, redis_url: str) -> None:
+    client = Client(redis_url)
+    async with worker_on(redis_url):
+        await client.offered("scripted")
+        gc.collect()
+        gc.disable()
+        try:
+            await client.post(options=SCRIPTS[ending])
+            if ending == "cancelled":
+                await client.spoke()
+                await client.cancel()
+            assert (await client.end())["type"] == f"job.{ending}"
+            await until(lambda: not any(isinstance(thing, Job) for thing in gc.get_objects()))
+        finally:
+            gc.enable()
+            await client.close()
+
+
 def _grown(usual: Counter[str]) -> dict[str, int]:
     """The classes of which there is at least one object more for each session."""
     return {kind: more for kind, more in (census() - usual).items() if more >= SESSIONS}
@@ -67,12 +89,12 @@ def _grown(usual: Counter[str]) -> dict[str, int]:
 
 async def _visits(gateway: Served, name: str, count: int) -> None:
     """So many sessions side by side, from their first job until nobody is there any more."""
-    async with Client(gateway.url) as client:
+    async with Person(gateway.url) as client:
         await asyncio.gather(*(_visit(gateway.url, client, f"{name}-{number}", number) for number in range(count)))
     await until(lambda: _nobody(gateway))
 
 
-async def _visit(url: str, client: Client, session: str, number: int) -> None:
+async def _visit(url: str, client: Person, session: str, number: int) -> None:
     """Jobs that complete, fail, ask and are cancelled; every other session is deleted while one runs."""
     jobs = [await client.post(session, options) for options in (*JOBS, ENDLESS)]
     path = f"{url}/v1/sessions/{session}"
