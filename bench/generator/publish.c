@@ -6,7 +6,8 @@
  * a first line `PUB`, and nothing is answered).
  * TEMPLATES: for each session, ended by 0x1d, arguments ended by 0x1f. What stands behind 0x1e is repeated for each event
  * of a batch of BATCH; without 0x1e all is, and a batch is so many commands. In arguments {token} is filled in
- * (@<ns, 19 digits>.<seq, 9 digits>@), {short} (@<seq, 4 digits>) and {entry}, the entry that the batch follows in a log that began with one entry.
+ * (@<ns, 19 digits>.<seq, 9 digits>@), {short} (@<seq, 4 digits>), {entry}, the entry that the batch follows in a log that began with
+ * one entry, and {next}, the one behind that.
  * In a batch each event bears the time at which it was due by itself, so that gathering counts as latency.
  * PUBLISHED: a file of one uint32 per session, the newest seq written to the socket. Replies are counted by their first line:
  * RESP replies by nesting, HTTP answers by their status. Without a rate at most OUTSTANDING commands wait for their reply (0: any number).
@@ -79,6 +80,7 @@ static char *argument(struct link *l, char *p, uint32_t seq, uint32_t after, uin
     while (*p != 0x1f) {
         if (n > sizeof text - 64) die("argument too long");
         if (*p == '{' && !strncmp(p, "{entry}", 7)) n += (size_t)sprintf(text + n, "%u", after + 1), p += 7;
+        else if (*p == '{' && !strncmp(p, "{next}", 6)) n += (size_t)sprintf(text + n, "%u", after + 2), p += 6;
         else if (*p == '{' && !strncmp(p, "{short}", 7)) n += (size_t)sprintf(text + n, "@%04u", seq), p += 7;
         else if (*p == '{' && !strncmp(p, "{token}", 7)) n += (size_t)sprintf(text + n, "@%019llu.%09u@", (unsigned long long)at, seq), p += 7;
         else text[n++] = *p++;

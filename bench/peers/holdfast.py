@@ -1,4 +1,4 @@
-"""The product: the real gateway, and logs that are written by the worker's own append script."""
+"""The product: the real gateway, and logs that are written by the worker's own commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.load import GROUP, Feed, Target, command
 from bench.peers.stage import Peer, Stage
 from bench.processes import free_port
 from shared.holder import Attempt, Holder
-from shared.keys import session_keys
+from shared.keys import log_key, session_keys
 from shared.pipe import Pipe
 from shared.redis import connect
 from shared.scripts import source
@@ -27,7 +27,8 @@ def start(stage: Stage, *, gateways: int = 1) -> Target:
     attempts = asyncio.run(claimed(redis.url, stage.sessions))
     ports = [free_port() for _ in range(gateways)]
     servers = [stage.python("gateway", port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port)) for port in ports]
-    feed = Feed(redis.port, "resp", [append(attempt, stage.event) for attempt in attempts], batch=stage.batch)
+    write = append_one if stage.batch == 1 else append
+    feed = Feed(redis.port, "resp", [write(attempt, stage.event) for attempt in attempts], batch=stage.batch)
     return Target(ports, "/v1/sessions/bench-{session}/events", feed, servers, redis)
 
 
@@ -59,8 +60,14 @@ async def _claimed(intake: Sessions, holder: Holder, session_id: str) -> Attempt
     return attempt
 
 
+def append_one(attempt: Attempt, event: bytes) -> bytes:
+    """The worker's append of a single event as a template. The log begins with the entry of the claim."""
+    fixed = (log_key(attempt.session_id).encode(), b"NOMKSTREAM", b"%d-{next}" % attempt.epoch)
+    return command(b"XADD", *fixed, b"e", event, b"j", JOB.encode(), b"k", b"text.delta")
+
+
 def append(attempt: Attempt, event: bytes) -> bytes:
-    """The worker's append as a template. The log begins with the entry of the claim."""
+    """The worker's append of a batch, likewise."""
     keys = session_keys(attempt.session_id)
     digest = hashlib.sha1(source("append").encode(), usedforsecurity=False).hexdigest()
     fixed = (b"2", keys.log.encode(), keys.state.encode(), str(attempt.epoch).encode(), b"{entry}", RETENTION_EVENTS)

@@ -22,7 +22,7 @@ def run(plan: Plan) -> Table:
     scene = Scene(sessions, sessions, rate=sessions * 20, seconds=plan.choose(10, 2))
     title = f"{sessions:,} sessions × 1 viewer × 20 events/s"
     method = (
-        "Latency is from publishing to the client. Holdfast's log is written by the worker's append script, one event "
-        "a call; nchan's CPU includes its intake over HTTP. Shares are of one core; Redis and the load share the other."
+        "Latency is from publishing to the client. Holdfast's log is written as a worker writes it, one event a "
+        "command; nchan's CPU includes its intake over HTTP. Shares are of one core; Redis and the load share one."
     )
     return Table("L1", title, method, COLUMNS, plan.compare(FIELD, lambda peer: stream(plan, peer, scene)))
