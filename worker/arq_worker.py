@@ -266,10 +266,13 @@ class HoldfastWorker(Worker):
         log does not answer holds up no other."""
         async with asyncio.TaskGroup() as looks:
             while True:
-                wanted = await self._next_wanted()
-                for delivery in self._deliveries:
-                    if wanted is None or delivery.token.session_id in wanted:
-                        looks.create_task(delivery.heed())
+                self._look(await self._next_wanted(), looks)
+
+    def _look(self, wanted: set[str] | None, looks: asyncio.TaskGroup) -> None:
+        """A method of its own, since a loop that rests keeps whom it served last."""
+        for delivery in self._deliveries:
+            if wanted is None or delivery.token.session_id in wanted:
+                looks.create_task(delivery.heed())
 
     async def _next_wanted(self) -> set[str] | None:
         """The sessions of which something is asked; None when it is time to look at all."""

@@ -110,7 +110,8 @@ class Delivery:
         log.info("job started", **self._names(), attempt=claimed.number)
         try:
             ending, head = await self.job.run()
-        except Fenced:
+        except Fenced as fenced:
+            fenced.with_traceback(None)  # the job keeps what it was stopped with, and its frames would keep the job
             log.warning("job lost", **self._names(), attempt=claimed.number)
             await self._put_back(HELD_SECONDS, delivery=self.token.delivery + 1)
             return

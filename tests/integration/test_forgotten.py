@@ -32,7 +32,6 @@ JOBS: tuple[dict[str, object], ...] = (
     {"tokens": 5, "interval_ms": 5, "fail_at": 3},
     {"tokens": 3, "interval_ms": 5, "ask": "Go on?"},
 )
-SCRIPTS = {"completed": {"tokens": 5}, "cancelled": {"tokens": 100_000}}
 ENDLESS: dict[str, object] = {"tokens": 100_000, "interval_ms": 100}
 
 
@@ -63,19 +62,19 @@ async def test_nothing_bears_the_name_of_a_session_that_has_gone_once_others_cam
     pytest.fail(f"still named by {Counter(bearers(f'{name}-'))}")
 
 
-@pytest.mark.parametrize("ending", ["completed", "cancelled"])
-async def test_a_job_that_has_ended_is_freed_before_the_garbage_collector_comes_by(ending: str, redis_url: str) -> None:
+@pytest.mark.parametrize("ending", ["completed", "cancelled", "deleted"])
+async def test_a_job_that_is_over_is_freed_before_the_garbage_collector_comes_by(ending: str, redis_url: str) -> None:
     client = Client(redis_url)
     async with worker_on(redis_url):
         await client.offered("scripted")
         gc.collect()
         gc.disable()
         try:
-            await client.post(options=SCRIPTS[ending])
-            if ending == "cancelled":
+            await client.post(options={"tokens": 5 if ending == "completed" else 100_000})
+            if ending != "completed":
                 await client.spoke()
-                await client.cancel()
-            assert (await client.end())["type"] == f"job.{ending}"
+                await (client.cancel() if ending == "cancelled" else client.delete())
+            await client.empty()
             await until(lambda: not any(isinstance(thing, Job) for thing in gc.get_objects()))
         finally:
             gc.enable()
