@@ -122,13 +122,14 @@ class Session:
         """Every viewer hears of it and stops; what was told until then has to follow."""
         await dismiss(self._answers)
         await self._client.delete(self.id)
-        viewers = [*self._watchers, *(reader for reader, _ in self._readers)]
+        readers = [reader for reader, _ in self._readers]
+        viewers = [*self._watchers, *readers]
         with contextlib.suppress(AssertionError):  # found by the next line
             await until(lambda: all(viewer.over for viewer in viewers), TOLD_S)
         for viewer in viewers:
             if not viewer.over:
                 self._tally.violations.append(f"{viewer.transcript.client} never came to an end")
-            elif _wronged(viewer):
+            elif viewer not in readers and _wronged(viewer):  # a job is 404 as soon as its session is deleted
                 self._tally.violations.append(f"{viewer.transcript.client} was refused with {viewer.refused}")
         # The log is trimmed by now: only the order of what each was told is left to be judged.
         self._tally.violations += History(transcripts=self._history.transcripts).violations({})
