@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.stream.counters import Counters
-from gateway.stream.framing import Batch, batches, until_deleted
-from shared.event_log import Entry, chained, entry_of
+from gateway.stream.framing import Batch, batches, size_of, until_deleted
+from shared.entries import Entry, chained, entries_of, entry_of
 from shared.ids import ORIGIN, EventId
 from shared.keys import log_key
 from shared.redis import RedisError
@@ -29,6 +29,8 @@ logger = structlog.get_logger()
 
 READ_KEYS = 128
 READ_EVENTS = 256
+READ_BYTES = 512 * 1024
+EVENT_BYTES = 512  # of a log whose events nobody has seen yet
 TAIL_BYTES = 256 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 1.0
@@ -52,7 +54,10 @@ class Channel:
 
     While some viewers are still `behind`, the last batches are kept, so that those can step in without a window."""
 
-    __slots__ = ("behind", "key", "live", "noticed", "position", "reading", "session_id", "tail", "tail_bytes")
+    __slots__ = (
+        *("behind", "event_bytes", "key", "live", "noticed", "position", "reading", "session_id"),
+        *("tail", "tail_bytes"),
+    )
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
@@ -62,6 +67,7 @@ class Channel:
         self.position: EventId | None = None
         self.reading: EventId | None = None
         self.noticed = False
+        self.event_bytes = EVENT_BYTES
         self.tail: deque[Batch] = deque()
         self.tail_bytes = 0
 
@@ -73,6 +79,11 @@ class Channel:
         self.tail_bytes += batch.size
         while self.tail_bytes > TAIL_BYTES:
             self.tail_bytes -= self.tail.popleft().size
+
+    def weigh(self, entries: Sequence[Entry]) -> None:
+        """Expect events as large as these: larger ones at once, smaller ones by and by."""
+        if entries:
+            self.event_bytes = max(size_of(entries) // len(entries), self.event_bytes // 2, 1)
 
     def forget(self) -> None:
         self.tail.clear()
@@ -252,20 +263,22 @@ class Tailer:
         self._pump_due = False
         if self._connection is None or self._in_flight or not self._dirty:
             return
-        chosen = list(islice(self._dirty, READ_KEYS))
+        chosen = _affordable(islice(self._dirty, READ_KEYS))
         for channel in chosen:
             del self._dirty[channel]
         self._read(self._connection, chosen)
 
     def _read(self, connection: Wire, channels: Sequence[Channel]) -> None:
+        """Ask for as many events of each as are expected to take READ_BYTES together."""
         for channel in channels:
             channel.reading = channel.position
         keys = [channel.key for channel in channels]
         ids = [str(channel.reading) for channel in channels]
+        count = min(READ_EVENTS, max(1, READ_BYTES // sum(channel.event_bytes for channel in channels)))
         self._in_flight += 1
-        connection.call(partial(self._take, channels), "XREAD", "COUNT", READ_EVENTS, "STREAMS", *keys, *ids)
+        connection.call(partial(self._take, channels, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
 
-    def _take(self, channels: Sequence[Channel], reply: Any) -> None:
+    def _take(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
         if isinstance(reply, WireLost):
             return
         self._in_flight -= 1
@@ -274,7 +287,7 @@ class Tailer:
             return
         found: dict[bytes, list[Any]] = reply or {}
         for channel in channels:
-            self._take_one(channel, found.get(channel.key))
+            self._take_one(channel, count, found.get(channel.key))
 
     def _refused(self, channels: Sequence[Channel], error: Exception) -> None:
         """One key that cannot be read refuses the whole command: read each by itself."""
@@ -287,7 +300,7 @@ class Tailer:
             for channel in channels:
                 self._read(self._connection, [channel])
 
-    def _take_one(self, channel: Channel, found: list[Any] | None) -> None:
+    def _take_one(self, channel: Channel, count: int, found: list[Any] | None) -> None:
         asked, channel.reading = channel.reading, None
         if asked is None or channel.position != asked:
             self._mark(channel)
@@ -295,13 +308,14 @@ class Tailer:
         noticed, channel.noticed = channel.noticed, False
         if found:
             self._advance(channel, asked, found)
-            if len(found) >= READ_EVENTS:
+            if len(found) >= count:
                 self._mark(channel)
         elif noticed and asked != ORIGIN:
             self._check(channel, asked)
 
     def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
         entries = _entries(found)
+        channel.weigh(entries)
         count = chained(position, entries)
         for batch in batches(position, until_deleted(entries[:count])):
             channel.position = batch.last
@@ -327,8 +341,27 @@ class Tailer:
             viewer.fall_behind()
 
 
-def _entries(found: list[Any]) -> list[Entry]:
+def _affordable(channels: Iterable[Channel]) -> list[Channel]:
+    """The leading channels, of which one event each is expected to take READ_BYTES together; one at least."""
+    chosen: list[Channel] = []
+    left = READ_BYTES
+    for channel in channels:
+        left -= channel.event_bytes
+        if left < 0 and chosen:
+            break
+        chosen.append(channel)
+    return chosen
+
+
+def _entries(found: list[Any]) -> Sequence[Entry]:
     """The entries up to the first that is none of ours."""
+    try:
+        return entries_of(found)
+    except (KeyError, ValueError, TypeError):
+        return _leading(found)
+
+
+def _leading(found: list[Any]) -> list[Entry]:
     entries: list[Entry] = []
     for raw_id, fields in found:
         try:

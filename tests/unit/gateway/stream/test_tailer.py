@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
 from gateway.stream.counters import Counters
 from gateway.stream.framing import Batch
-from gateway.stream.tailer import Tailer
+from gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
 from shared.event_log import Entry
 from shared.ids import ORIGIN, EventId
 
@@ -39,3 +44,66 @@ async def test_what_is_kept_for_a_viewer_that_catches_up_goes_when_it_goes_away(
     tailer.unwatch(channel, behind)
     assert (len(channel.tail), channel.tail_bytes) == (0, 0)
     assert channel.live == {live}
+
+
+class Wire:
+    """A connection that is asked and never answers by itself."""
+
+    alive = True
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.replies: list[Callable[[Any], None]] = []
+
+    def call(self, on_reply: Callable[[Any], None], *command: Any) -> None:
+        self.asked.append(command)
+        self.replies.append(on_reply)
+
+    @property
+    def count(self) -> int:
+        """How many events of each log the last read asked for."""
+        return int(self.asked[-1][2])
+
+    @property
+    def keys(self) -> int:
+        """How many logs it asked for."""
+        return (len(self.asked[-1]) - 4) // 2
+
+
+def reading(sessions: int, event_bytes: int) -> tuple[Tailer, Wire]:
+    """A tailer with so many sessions to read, whose events were so large lately."""
+    tailer, wire = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1), Wire()
+    for number in range(sessions):
+        channel = tailer.watch(f"s{number}")
+        tailer.join(channel, Viewer())
+        channel.event_bytes = event_bytes
+    tailer._connection = wire  # type: ignore[assignment]
+    tailer._pump()
+    return tailer, wire
+
+
+class TestWhatOneReadMayBring:
+    @pytest.mark.parametrize("event_bytes", [1, 100, 5_000, 100_000, 300_000])
+    @pytest.mark.parametrize("sessions", [1, 10, 1_000])
+    async def test_it_is_bounded_whatever_the_size_of_events(self, sessions: int, event_bytes: int) -> None:
+        _, wire = reading(sessions, event_bytes)
+        assert wire.keys * wire.count * event_bytes <= max(READ_BYTES, event_bytes)
+        assert wire.count <= READ_EVENTS
+
+    async def test_those_that_found_no_room_are_read_next(self) -> None:
+        tailer, wire = reading(10, READ_BYTES // 4)
+        while len(tailer._dirty):
+            wire.replies.pop(0)(None)
+            tailer._pump()
+        keys = [key for command in wire.asked for key in command[4 : 4 + (len(command) - 4) // 2]]
+        assert sorted(keys) == sorted(tailer._channels)
+
+    async def test_large_events_are_expected_at_once_after_the_first_and_small_ones_by_and_by(self) -> None:
+        channel = Channel("s")
+        channel.weigh([Entry(EventId(1, 1), "data", "j1", b"x" * 100_000, None)])
+        expected = [channel.event_bytes]
+        for _ in range(20):
+            channel.weigh([Entry(EventId(1, 1), "data", "j1", b"x" * 100, None)])
+            expected.append(channel.event_bytes)
+        assert expected[:3] == [100_000, 50_000, 25_000]
+        assert expected[-1] == 100
