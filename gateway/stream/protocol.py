@@ -62,6 +62,7 @@ class StreamProtocol(HttpToolsProtocol):
         if outlet is not None:
             outlet.gone()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # which uvicorn forgets when the connection is reset
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.stream.protocol import StreamProtocol
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.streams import Streams, streams
@@ -142,3 +145,18 @@ async def test_a_client_that_left_before_the_head_is_no_viewer(
     gate.set()
     await until(lambda: not served.server.server_state.tasks)
     assert served.hub.counters.viewers == 0
+
+
+async def test_a_connection_that_is_reset_at_rest_keeps_nothing_waiting(served: Streams, session: Session) -> None:
+    attempt = await session.started()
+    await session.finish(attempt, 1)
+    client = await Connection.open(served)
+    client.get("/s/j1")
+    await client.until(LAST_CHUNK)
+    (connection,) = served.server.server_state.connections
+    assert isinstance(connection, StreamProtocol)
+    await until(lambda: connection.timeout_keep_alive_task is not None)
+    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.writer.transport.abort()
+    await until(lambda: not served.server.server_state.connections)
+    assert connection.timeout_keep_alive_task is None
