@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from gateway.stream.framing import SSE
+from gateway.stream.replay import Replay
 from tests.support.log import Session
 from tests.support.streams import Streams, frames_until, ids_until, streams
 
@@ -54,6 +56,15 @@ async def last(served: Streams, session: Session, monkeypatch: pytest.MonkeyPatc
         await ids_until(first, last)
     assert served.hub._catch_up._pages._held
     return last
+
+
+async def test_behind_a_jobs_record_only_what_is_read_from_then_on_counts(served: Streams, session: Session) -> None:
+    """A page from before may lack the end that the record knows of, and more before it."""
+    await session.started()
+    replay = Replay(SSE, "j1", raw=True)
+    came = replay.since
+    await served.hub._catch_up._job(await session.sessions.job("s", "j1"), replay)
+    assert replay.since > came
 
 
 async def test_who_comes_after_a_trim_is_told_of_it_though_the_page_is_held(
