@@ -16,11 +16,10 @@ from shared.event_log import EventLog
 from shared.events import CANCELLED, FAILED, STARTED, encode
 from shared.ids import EventId, parse_id
 from shared.keys import log_key, session_keys
-from shared.pipe import Gather, Pipe, PipeScript
+from shared.pipe import Pipe, PipeScript, PipeWire
 from shared.redis import AsyncScript, Redis, ResponseError, is_full
 from shared.scripts import script, source
 from shared.settings import CommonSettings
-from shared.wire import Wire
 
 MESSAGES_LIMIT = 1000
 CANCEL_PATIENCE_MS = 5000
@@ -85,7 +84,7 @@ class Refusal:
 class Proof(NamedTuple):
     """That the append script took an attempt's events: on this connection, sent at this time of the event loop."""
 
-    wire: Wire
+    wire: PipeWire
     at: float
 
     def holds(self, now: float) -> bool:
@@ -141,7 +140,6 @@ class Holder:
         self._claim_end = script(redis, "claim", "session", when_full=True)
         self._pipe = pipe
         self._append = PipeScript(pipe, source("append"))
-        self._gather = Gather()
         self._finish = script(redis, "finish", "session")
         self._intents = script(redis, "intents", "session")
         self._release = script(redis, "release", "session")
@@ -210,7 +208,7 @@ class Holder:
         fields = ("e", event.body, "j", event.job_id, "k", event.kind)
         wanted = str(event_id).encode()
         command = ("XADD", log_key(session_id), "NOMKSTREAM", wanted, *fields)
-        self._gather.call(proof.wire, lambda reply: on_reply(reply == wanted), *command)
+        proof.wire.call_soon(lambda reply: on_reply(reply == wanted), *command)
 
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes

@@ -72,6 +72,30 @@ async def test_a_server_that_is_no_primary_any_more_is_left(redis_server: Callab
     await pipe.aclose()
 
 
+async def test_what_goes_soon_goes_in_one_write_and_each_has_its_own_reply(pipe: Pipe) -> None:
+    wire = await pipe.wire()
+
+    async def reads() -> int:
+        return int((await pipe.call("INFO", "stats")).split(b"total_reads_processed:")[1].split(b"\r\n")[0])
+
+    before = await reads()
+    soon = [asyncio.create_task(wire.ask_soon("ECHO", str(number))) for number in range(500)]
+    await asyncio.sleep(0)
+    assert await wire.ask("ECHO", "at once") == b"at once"
+    assert await asyncio.gather(*soon) == [str(number).encode() for number in range(500)]
+    assert await reads() - before < 10
+
+
+async def test_what_was_to_go_soon_on_a_connection_that_is_lost_is_never_sent(pipe: Pipe) -> None:
+    wire = await pipe.wire()
+    soon = asyncio.create_task(wire.ask_soon("SET", "k", "v"))
+    await asyncio.sleep(0)
+    wire.abort()
+    with pytest.raises(WireLost):
+        await soon
+    assert await pipe.call("GET", "k") is None
+
+
 async def test_a_script_is_sent_as_text_once_for_each_server(pipe: Pipe) -> None:
     script = PipeScript(pipe, "return {KEYS[1], ARGV[1]}")
     assert await script(["k"], ["a"]) == [b"k", b"a"]
