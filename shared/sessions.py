@@ -187,11 +187,6 @@ class Sessions:
         """Write that the session is to be deleted. Raises SessionUnknown."""
         return _intent(await self._delete(session_keys(session_id)))
 
-    async def exists(self, session_id: str) -> bool:
-        """Whether there is such a session, and nobody has asked for its deletion."""
-        created, deleted = await self._redis.hmget(session_keys(session_id).state, "created", "deleted")
-        return created is not None and not deleted
-
     async def session(self, session_id: str) -> SessionState:
         """The session with all its jobs. Raises SessionUnknown."""
         keys = session_keys(session_id)

@@ -62,7 +62,7 @@ async def _deleted_before(state: State, session_id: str, cursor: EventId | None)
     """Whether the cursor is the last event of a session that was deleted. Raises SessionUnknown.
 
     In the minute after the deletion a viewer that was there before may still come for its `session.deleted`."""
-    if await state["sessions"].exists(session_id):
+    if await state["log"].exists(session_id):
         return False
     last = await state["log"].last(session_id)
     if cursor is None or last is None:
