@@ -311,12 +311,16 @@ class HoldfastWorker(Worker):
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel the tasks and wait for their end. Python 3.11's wait_for, by which redis-py sends a command, now and then
-    swallows a cancellation: it is repeated until it is heard."""
-    pending = {task for task in tasks if not task.done()}
+    swallows a cancellation: it is repeated until it is heard. What else a task ended with concerns nobody any more."""
+    ending = set(tasks)
+    pending = {task for task in ending if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+    for task in ending:
+        if not task.cancelled():
+            task.exception()
 
 
 async def _dispatched_elsewhere(ctx: dict[Any, Any]) -> None:
