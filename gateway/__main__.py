@@ -74,6 +74,7 @@ def build_server(settings: GatewaySettings) -> GatewayServer:
             log_config=None,
             log_level="warning",
             access_log=False,
+            proxy_headers=False,  # nothing here asks who the client is
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=settings.gateway_grace_seconds,

@@ -17,7 +17,7 @@ from gateway.routes.answers import Problem
 from gateway.routes.job_body import JobBody
 from gateway.settings import GatewaySettings
 
-ROUTERS = (events.router, jobs.router, sessions.router, agents.router, health.router, page.router)
+ROUTERS = (jobs.router, sessions.router, agents.router, health.router, page.router)
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
@@ -35,6 +35,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.page = page.load_page()
+    app.router.routes.extend(events.router.routes)  # not included, which would look for the route twice
     for router in ROUTERS:
         app.include_router(router)
     add_handlers(app)

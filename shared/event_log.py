@@ -11,12 +11,13 @@ from shared.entries import Entry, chained, entries_of, entry_of
 from shared.ids import ORIGIN, EventId, parse_id
 from shared.keys import log_key, session_keys
 from shared.pipe import Pipe
-from shared.redis import Redis
+from shared.redis import Redis, RedisTimeoutError
 from shared.wire import Argument
 
 __all__ = ["PAGE_EVENTS", "Discard", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 
 PAGE_EVENTS = 1000
+PATIENCE_S = 5.0  # of those who wait for an answer, however many wait before them
 QUESTIONS = 16  # of those who all come at once: who gets an answer begins a stream in that turn of the event loop
 
 
@@ -85,9 +86,12 @@ class EventLog:
         return entry_of(*found[0]) if found else None
 
     async def exists(self, session_id: str) -> bool:
-        """Whether there is such a session, and nobody has asked for its deletion."""
-        async with self._questions:
-            created, deleted = await self._call("HMGET", session_keys(session_id).state, "created", "deleted")
+        """Whether there is such a session, and nobody has asked for its deletion. Raises RedisError, in PATIENCE_S."""
+        try:
+            async with asyncio.timeout(PATIENCE_S), self._questions:
+                created, deleted = await self._call("HMGET", session_keys(session_id).state, "created", "deleted")
+        except TimeoutError:
+            raise RedisTimeoutError from None
         return created is not None and not deleted
 
     async def discards(self, session_id: str, job_id: str | None = None) -> list[Discard]:

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import hiredis
 
-from shared.redis import NoScriptError, RedisError
-from shared.wire import Argument, Listener, OnReply, Wire, WireLost
+from shared.redis import NoScriptError
+from shared.wire import Argument, Listener, OnReply, Wire, WireLost, reply_to
 
 PAUSE_S = 0.004
 
@@ -34,19 +34,15 @@ class PipeWire(Wire):
 
     async def ask_soon(self, *command: Argument) -> Any:
         """Send a command as `ask` does, soon. Raises RedisError."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.call_soon(lambda value: None if future.done() else future.set_result(value), *command)
-        reply = await future
-        if isinstance(reply, RedisError):
-            raise reply
-        return reply
+        return await reply_to(self.call_soon, command)
 
     def _write_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
-        self._wrote_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        self._wrote_at = loop.time()
         if self._transport is None or not self.alive:
             for on_reply, _ in gathered:
-                on_reply(WireLost())
+                loop.call_soon(on_reply, WireLost())
             return
         self._waiting.extend(on_reply for on_reply, _ in gathered)
         self._transport.write(b"".join([packed for _, packed in gathered]))

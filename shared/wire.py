@@ -1,7 +1,7 @@
 """A connection of our own to Redis: many commands under way at a time, replies in order, on hiredis' parser.
 
 redis-py gives each command a connection of the pool for as long as it takes, at some 100 µs of CPU a command; here a
-command costs a tenth of that. With `tracking` the connection also hears which keys changed (RESP3 with CLIENT
+command costs a tenth of that. With a `listener` the connection also hears which keys changed (RESP3 with CLIENT
 TRACKING), which redis-py 5.3 would take for the next command's reply, and so shift every later one.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -87,12 +87,7 @@ class Wire(asyncio.Protocol):
 
     async def ask(self, *command: Argument) -> Any:
         """Send a command and wait for its reply. Raises RedisError."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.call(lambda value: None if future.done() else future.set_result(value), *command)
-        reply = await future
-        if isinstance(reply, RedisError):
-            raise reply
-        return reply
+        return await reply_to(self.call, command)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -118,10 +113,11 @@ class Wire(asyncio.Protocol):
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
-        while self._waiting:
-            self._waiting.popleft()(WireLost())
+        loop = asyncio.get_running_loop()
+        while self._waiting:  # each by itself, so that none that fails keeps it from the others
+            loop.call_soon(self._waiting.popleft(), WireLost())
         if self._listener is not None:
-            self._listener.lost()
+            loop.call_soon(self._listener.lost)
 
     def _take(self, reply: Any) -> None:
         if type(reply) is not hiredis.PushNotification:
@@ -165,6 +161,16 @@ async def _connect(url: str, protocol: Wire) -> dict[str, Any]:
     host, port = address.get("host", "localhost"), address.get("port", 6379)
     await loop.create_connection(lambda: protocol, host, port, ssl=context)
     return address
+
+
+async def reply_to(send: Callable[..., None], command: Sequence[Argument]) -> Any:
+    """Send a command by `call` or its like, and wait for its reply. Raises RedisError."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    send(lambda value: None if future.done() else future.set_result(value), *command)
+    reply = await future
+    if isinstance(reply, RedisError):
+        raise reply
+    return reply
 
 
 def _ignore(_reply: Any) -> None:

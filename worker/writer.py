@@ -297,6 +297,7 @@ class Writer:
             try:
                 if self._unsure:
                     await self._append()
+                self._proof = None  # whatever comes behind an end has to get past the script
                 finished = await self._insist(
                     lambda: self._log.finish(
                         self._session_id, self._epoch, self._tail.seq, event, messages=messages, usage=usage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -17,7 +18,7 @@ from shared.errors import SessionUnknown
 from shared.ids import EventId
 from shared.redis import RedisError
 
-router = APIRouter(tags=["events"], route_class=StreamRoute)
+router = APIRouter(tags=["events"], route_class=StreamRoute, generate_unique_id_function=attrgetter("name"))
 
 _SSE_EXAMPLE = (
     'retry: 1000\n\nid: 1763683200123-2\ndata: {"type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel"}\n\n'

@@ -70,7 +70,8 @@ class Discards:
             return
         for entry in entries:
             if entry.kind == STARTED and b'"discard_from"' in entry.body:
-                discard_from = orjson.loads(entry.body).get("discard_from")
+                started = orjson.loads(entry.body)
+                discard_from = started.get("discard_from") if isinstance(started, dict) else None
                 if isinstance(discard_from, str):
                     self.add(entry.job_id, parse_id(discard_from), entry.id)
 
@@ -103,7 +104,7 @@ def _delta_of(entry: Entry) -> _Delta | None:
         rest = orjson.loads(entry.body)
     except orjson.JSONDecodeError:
         return None
-    text = rest.pop(name, None)
+    text = rest.pop(name, None) if isinstance(rest, dict) else None
     if not isinstance(text, str) or not rest.keys() <= {"type", "job_id", "agent", run}:
         return None
     return _Delta(name, orjson.dumps(text)[1:-1], rest)

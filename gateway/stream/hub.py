@@ -22,7 +22,8 @@ __all__ = ["Counters", "StreamHub", "StreamLimits", "retry_ms"]
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Bounds of one process. `replays`: concurrent reads for viewers that catch up; each takes a pooled connection."""
+    """Bounds of one process. `replays`: jobs' records being read for viewers that catch up; each takes a pooled
+    connection."""
 
     max_viewers: int = 20_000
     send_deadline_s: float = 20

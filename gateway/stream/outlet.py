@@ -23,10 +23,10 @@ class Connection(Protocol):
 class Outlet:
     """Writes body bytes. `blocked_since` is set while the transport holds more than it should.
 
-    `on_gone` is called once, soon after the response is whole or the client has left; `on_shutdown` when the server
-    stops."""
+    `on_gone` is called once, soon after the response is whole and taken or the client has left; `on_shutdown` when the
+    server stops."""
 
-    __slots__ = ("_connection", "_on_writable", "blocked_since", "closed", "on_gone", "on_shutdown")
+    __slots__ = ("_connection", "_last", "_on_writable", "blocked_since", "closed", "on_gone", "on_shutdown")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,6 +35,7 @@ class Outlet:
         self.on_shutdown: Callable[[], None] | None = None
         self.blocked_since: float | None = None
         self.closed = False
+        self._last = False
 
     def write(self, data: bytes, on_writable: Callable[[], None], *, more: bool = True) -> None:
         """Write. When that leaves the outlet blocked, `on_writable` is called once it is no more.
@@ -46,8 +47,9 @@ class Outlet:
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         self._connection.write(chunk if more else chunk + LAST_CHUNK)
         if not more:
-            self.gone()
-            self._connection.complete()
+            self._last = True
+            if self.blocked_since is None:
+                self._complete()
 
     def abort(self) -> None:
         """Drop the connection now, whatever it still holds."""
@@ -67,13 +69,21 @@ class Outlet:
     def resume(self) -> None:
         """The transport: the client took enough of it."""
         self.blocked_since = None
+        if self._last:
+            self._complete()
+            return
         on_writable, self._on_writable = self._on_writable, None
         if on_writable is not None and not self.closed:
             on_writable()
 
     def gone(self) -> None:
-        """The response is whole, or the client has left."""
+        """The response is whole and taken, or the client has left."""
         self.closed = True
         on_gone, self.on_gone = self.on_gone, None
         if on_gone is not None:
             asyncio.get_running_loop().call_soon(on_gone)
+
+    def _complete(self) -> None:
+        if not self.closed:
+            self.gone()
+            self._connection.complete()

@@ -110,7 +110,8 @@ def _fail(reading: SharedPage, error: BaseException) -> None:
 
 
 def _size(page: SharedPage) -> int:
-    """What it may take with what comes of it: its events, their parts as objects, and their frames once."""
+    """What it may take with what comes of it: its events, their parts as objects, and their frames once. Who wants it
+    in another form makes more of it, for the second or two that it is held."""
     bodies = bodies_of(page.page.entries)
     return 2 * sum(map(len, bodies)) + _ENTRY_BYTES * len(bodies)
 

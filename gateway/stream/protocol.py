@@ -10,6 +10,7 @@ import asyncio
 import socket
 from typing import Any
 
+from uvicorn._types import ASGI3Application as ASGIApplication
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.stream.outlet import Outlet
@@ -20,24 +21,29 @@ UNSENT_BYTES = 16 * 1024
 
 
 class StreamProtocol(HttpToolsProtocol):
-    """Puts itself into the scope's extensions, and hands the connection over."""
+    """Puts itself into the scope's extensions, and hands the connection over. `stopping`: so is the server."""
 
     outlet: Outlet | None = None
-    _streaming: RequestResponseCycle
+    stopping = False
+    _running: RequestResponseCycle  # the request at work; `cycle` is the newest that has come
 
     def hand_over(self) -> Outlet | None:
-        """The connection behind the response's head; None when the client has left. The request may then return, its
-        response not complete; pipelined ones wait until it is."""
-        cycle = self.cycle
+        """The connection behind the head of the response at work; None when the client has left. The request may then
+        return, its response not complete; those behind it wait until it is."""
+        cycle = self._running
         if cycle.disconnected:
             return None
-        self._streaming = cycle
         self.outlet = outlet = Outlet(self)
         if self.flow.write_paused:
             outlet.pause()
         cycle.disconnected = True  # so that nothing is missed when the request's task ends
         cycle.message_event = _SILENT
-        cycle.scope = self.scope = self.headers = None  # type: ignore[assignment]  # kept for nothing while it streams
+        cycle.body = bytearray()
+        if not self.pipeline:
+            self.flow.resume_reading()
+        if self.scope is cycle.scope:
+            self.scope = self.headers = None  # type: ignore[assignment]  # kept for nothing while it streams
+        cycle.scope = None  # type: ignore[assignment]
         return outlet
 
     def write(self, data: bytes) -> None:
@@ -48,8 +54,8 @@ class StreamProtocol(HttpToolsProtocol):
 
     def complete(self) -> None:
         self.outlet = None
-        self._streaming.response_complete = True
-        if not self._streaming.keep_alive:
+        self._running.response_complete = True
+        if not self._running.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
@@ -69,11 +75,11 @@ class StreamProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {EXTENSION: {"connection": self}}
 
     def on_body(self, body: bytes) -> None:
-        if self.outlet is None:
+        if not self._streams():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self.outlet is None:
+        if not self._streams():
             super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -87,9 +93,18 @@ class StreamProtocol(HttpToolsProtocol):
             self.outlet.resume()
 
     def shutdown(self) -> None:
+        self.stopping = True
         if self.outlet is not None and self.outlet.on_shutdown is not None:
             self.outlet.on_shutdown()
         super().shutdown()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApplication) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _streams(self) -> bool:
+        """Whether what comes belongs to the request whose response is a stream by now."""
+        return self.outlet is not None and self.cycle is self._running
 
 
 class _Silent(asyncio.Event):

@@ -42,6 +42,8 @@ class EventStream:
         outlet = protocol.hand_over()
         if outlet is not None:
             self.hub.attach(self.wish, outlet)
+            if protocol.stopping:
+                self.hub.end_all()
 
 
 def refusal(form: Format) -> Response:

@@ -74,6 +74,47 @@ async def test_a_request_behind_a_stream_is_answered_once_the_stream_has_ended(
     await client.close()
 
 
+async def test_a_request_that_comes_with_the_one_for_the_stream_is_answered_after_it(
+    served: Streams, session: Session
+) -> None:
+    attempt = await session.started()
+    client = await Connection.open(served)
+    client.get("/s/j1")
+    client.get("/is/not/there")
+    await client.until(b'"job.started"')
+    await session.finish(attempt, 1)
+    assert b"HTTP/1.1" not in await client.until(LAST_CHUNK)
+    assert (await client.until(b"\r\n\r\nNot Found")).startswith(b"HTTP/1.1 404")
+    await client.close()
+
+
+async def test_half_a_head_that_comes_with_the_request_for_the_stream_is_not_lost(
+    served: Streams, session: Session
+) -> None:
+    attempt = await session.started()
+    client = await Connection.open(served)
+    client.get("/s/j1")
+    client.writer.write(b"GET /is/not/there HTTP/1.1\r\nHo")
+    await client.until(b'"job.started"')
+    client.writer.write(b"st: x\r\n\r\n")
+    await session.finish(attempt, 1)
+    assert b"HTTP/1.1" not in await client.until(LAST_CHUNK)
+    assert (await client.until(b"\r\n\r\nNot Found")).startswith(b"HTTP/1.1 404")
+    await client.close()
+
+
+async def test_a_request_behind_a_stream_keeps_its_body(served: Streams, session: Session) -> None:
+    attempt = await session.started()
+    client = await Connection.open(served)
+    client.get("/s/j1")
+    await client.until(b'"job.started"')
+    client.writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+    await session.finish(attempt, 1)
+    await client.until(LAST_CHUNK)
+    assert b"200 OK" in await client.until(b"\r\n\r\nbody")
+    await client.close()
+
+
 async def test_a_body_that_comes_after_the_stream_has_begun_is_thrown_away(served: Streams, session: Session) -> None:
     attempt = await session.started()
     client = await Connection.open(served)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.stream.framing import choose
@@ -66,7 +67,16 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
         )
         return EventStream(hub, wish)
 
-    app = Starlette(routes=[Route("/{session_id}", answer), Route("/{session_id}/{job_id}", answer)])
+    async def echo(request: Request) -> Response:
+        return Response(await request.body())
+
+    app = Starlette(
+        routes=[
+            Route("/echo", echo, methods=["POST"]),
+            Route("/{session_id}", answer),
+            Route("/{session_id}/{job_id}", answer),
+        ]
+    )
     config = uvicorn.Config(
         app, port=0, http=StreamProtocol, log_config=None, lifespan="off", timeout_graceful_shutdown=10
     )

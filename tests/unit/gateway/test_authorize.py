@@ -27,7 +27,7 @@ async def deny(_: object) -> None:
 
 CALLS = [
     route
-    for router in ROUTERS
+    for router in (events.router, *ROUTERS)
     for route in router.routes
     if isinstance(route, APIRoute) and route.path.startswith("/v1/")
 ]

@@ -96,3 +96,22 @@ async def test_a_client_that_leaves_is_told_once_even_if_the_response_was_whole_
     client.outlet.gone()
     await asyncio.sleep(0)
     assert client.gone == 1
+
+
+async def test_a_response_that_is_whole_but_not_taken_stays_the_clients_own_until_it_is() -> None:
+    client = Client()
+    client.outlet.pause()
+    client.outlet.write(b"a", client.note_writable, more=False)
+    await asyncio.sleep(0)
+    assert (client.completed, client.gone) == (False, 0)
+    client.outlet.resume()
+    await asyncio.sleep(0)
+    assert (client.completed, client.gone, client.writable) == (True, 1, 0)
+
+
+async def test_a_client_that_does_not_take_the_end_can_be_dropped() -> None:
+    client = Client()
+    client.outlet.pause()
+    client.outlet.write(b"a", client.note_writable, more=False)
+    client.outlet.abort()
+    assert client.aborted
