@@ -7,14 +7,14 @@ import importlib
 import resource
 import sys
 
-from bench import machine
+from bench import machine, plot
 from bench.plan import Plan
+from bench.plot import DOCUMENT
 from bench.processes import CACHE, ROOT
 from bench.programs import CompilerMissing
 from bench.report import Table, place
 
 SCENARIOS = ("L1", "L2", "L3", "L4", "L5", "L6", "W1", "W2", "H1")
-DOCUMENT = ROOT / "docs" / "performance.md"
 REPEATS = 3
 
 
@@ -35,6 +35,8 @@ def main() -> int:
         print(table.markdown(), end="\n\n", flush=True)
         if arguments.write:
             write(table, facts)
+    if arguments.write:
+        plot.main()
     return 1 if voids else 0
 
 

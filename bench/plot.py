@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.figures import short
 from bench.processes import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
@@ -80,13 +81,14 @@ def draw(plt: Any, bars: Sequence[Bars], path: Path) -> None:
     for axis, one in zip(axes[0], bars, strict=True):
         colours = [OURS if at == 0 or name.startswith("Holdfast") else THEIRS for at, name in enumerate(one.names)]
         drawn = axis.barh(one.names, one.figures, color=colours)
-        axis.bar_label(drawn, labels=[f" {figure:,.4g}" for figure in one.figures])
+        axis.bar_label(drawn, labels=[f" {short(figure)}" for figure in one.figures])
         axis.invert_yaxis()
-        axis.set_title(one.title, loc="left", fontsize=9)
-        if max(one.figures) > WIDE * min(one.figures):
-            axis.set_xscale("log")
+        wide = max(one.figures) > WIDE * min(one.figures)
+        axis.set_xscale("log" if wide else "linear")
+        axis.set_title(f"{one.title} (logarithmic)" if wide else one.title, loc="left", fontsize=9)
         axis.margins(x=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.xaxis.set_visible(False)
+        axis.spines[["top", "right", "bottom"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
