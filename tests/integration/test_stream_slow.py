@@ -229,7 +229,9 @@ class TestFullAndStopping:
             await until(lambda: served.hub.counters.events == 1)
             await write_megabytes(session, attempt, 1, 100)
             await until(lambda: served.hub.counters.catch_ups == 1)
+            (viewer,) = served.hub._viewers
             await served.hub.drain(grace_s=0.1)
+            assert viewer.outlet.closed  # at once: the kernel, too, would drop it after half a minute
             await until(lambda: served.hub.counters.viewers == 0)
             deaf.close()
         assert server_errors == []
