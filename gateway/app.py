@@ -15,6 +15,7 @@ from gateway.routes import agents, events, health, jobs, page, sessions
 from gateway.routes.answer_body import AnswerBody
 from gateway.routes.answers import Problem
 from gateway.routes.job_body import JobBody
+from gateway.routes.short_way import ShortWay
 from gateway.settings import GatewaySettings
 
 ROUTERS = (jobs.router, sessions.router, agents.router, health.router, page.router)
@@ -39,6 +40,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     add_handlers(app)
+    app.add_middleware(ShortWay, routes=events.router.routes)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(CountRequests, metrics=metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -208,8 +208,22 @@ class UnexpectedErrors:
                 await response(scope, receive, send)
 
 
+_HANDLERS = {
+    HoldfastError: _holdfast_error,
+    RedisError: _redis_error,
+    RequestValidationError: _parameters_invalid,
+    HTTPException: _http_exception,
+}
+
+
 def add_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(HoldfastError, _holdfast_error)
-    app.add_exception_handler(RedisError, _redis_error)
-    app.add_exception_handler(RequestValidationError, _parameters_invalid)
-    app.add_exception_handler(HTTPException, _http_exception)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """The answer to what a route raised, for one that `add_handlers` does not reach. Raises what nobody foresaw."""
+    for kind, handler in _HANDLERS.items():
+        if isinstance(error, kind):
+            return await handler(request, error)
+    raise error

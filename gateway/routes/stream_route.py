@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.types import Receive, Scope, Send
 
 from gateway.dependencies import authorize, known_session
-from gateway.errors import NotAcceptable, body_invalid
+from gateway.errors import NotAcceptable, body_invalid, refused
 from gateway.stream.framing import SSE, Format, choose
 from gateway.stream.viewer import Wish
 from shared.errors import CursorInvalid
@@ -33,8 +33,11 @@ class StreamRoute(APIRoute):
             await super().handle(scope, receive, send)
             return
         request = Request(scope, receive)
-        await authorize(request)
-        response = await self.endpoint(request, **scope["path_params"])
+        try:
+            await authorize(request)
+            response = await self.endpoint(request, **scope["path_params"])
+        except Exception as error:  # noqa: BLE001 - raised again unless it is one that has an answer
+            response = await refused(request, error)
         await response(scope, receive, send)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from fastapi import FastAPI
+from fastapi import HTTPException
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from gateway.app import ROUTERS
+from gateway.app import ROUTERS, create_app
 from gateway.dependencies import authorize
-from gateway.errors import add_handlers
 from gateway.routes import events
 from gateway.routes.stream_route import StreamRoute
+from gateway.settings import GatewaySettings
 from shared.errors import HoldfastError
 
 
@@ -42,8 +42,14 @@ def test_every_call_of_the_api_asks_the_hook(route: APIRoute) -> None:
 @pytest.mark.parametrize("path", ["/v1/sessions/s/events", "/v1/sessions/s/jobs/j/events"])
 def test_a_stream_asks_the_hook_before_anything_else(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.routes.stream_route.authorize", deny)
-    app = FastAPI()
-    app.include_router(events.router)
-    add_handlers(app)
-    answer = TestClient(app).get(path)
+    answer = TestClient(create_app(GatewaySettings())).get(path)
     assert (answer.status_code, answer.json()["code"]) == (403, "denied")
+
+
+def test_a_hook_may_refuse_a_stream_as_fastapi_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(_: object) -> None:
+        raise HTTPException(401)
+
+    monkeypatch.setattr("gateway.routes.stream_route.authorize", unknown)
+    answer = TestClient(create_app(GatewaySettings())).get("/v1/sessions/s/events")
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
