@@ -57,11 +57,6 @@ class Outlet:
             self.closed = True
             self._connection.abort()
 
-    def close(self) -> None:
-        """Nothing is written any more."""
-        self.closed = True
-        self._on_writable = None
-
     def pause(self) -> None:
         """The transport: it holds too much."""
         self.blocked_since = asyncio.get_running_loop().time()
@@ -79,6 +74,7 @@ class Outlet:
     def gone(self) -> None:
         """The response is whole and taken, or the client has left."""
         self.closed = True
+        self._on_writable = None
         on_gone, self.on_gone = self.on_gone, None
         if on_gone is not None:
             asyncio.get_running_loop().call_soon(on_gone)

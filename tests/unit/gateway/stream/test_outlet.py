@@ -75,7 +75,7 @@ async def test_a_closed_outlet_writes_nothing_and_calls_nobody() -> None:
     client = Client()
     client.outlet.write(b"a", client.note_writable)
     client.outlet.pause()
-    client.outlet.close()
+    client.outlet.gone()
     client.outlet.resume()
     client.outlet.write(b"b", client.note_writable)
     assert (len(client.taken), client.writable, client.aborted) == (1, 0, False)
