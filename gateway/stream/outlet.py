@@ -1,4 +1,4 @@
-"""The way out to one client, from behind the head of its response on: chunks straight into the transport."""
+"""The way out to one client: the head of its response, then chunks, straight into the transport."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ class Connection(Protocol):
 
 
 class Outlet:
-    """Writes body bytes. `blocked_since` is set while the transport holds more than it should.
+    """Writes body bytes, the first of them in one piece with the head, which is on its way only then. `blocked_since`
+    is set while the transport holds more than it should.
 
     `on_gone` is called once, soon after the response is whole and taken or the client has left; `on_shutdown` when the
     server stops."""
 
-    __slots__ = ("_connection", "_last", "_on_writable", "blocked_since", "closed", "on_gone", "on_shutdown")
+    __slots__ = ("_connection", "_head", "_last", "_on_writable", "blocked_since", "closed", "on_gone", "on_shutdown")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, head: bytes = b"") -> None:
         self._connection = connection
+        self._head = head
         self._on_writable: Callable[[], None] | None = None
         self.on_gone: Callable[[], None] | None = None
         self.on_shutdown: Callable[[], None] | None = None
@@ -45,6 +47,8 @@ class Outlet:
             return
         self._on_writable = on_writable
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        if self._head:
+            chunk, self._head = self._head + chunk, b""
         self._connection.write(chunk if more else chunk + LAST_CHUNK)
         if not more:
             self._last = True

@@ -10,6 +10,7 @@ import asyncio
 import socket
 from typing import Any
 
+from starlette.types import Message, Send
 from uvicorn._types import ASGI3Application as ASGIApplication
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -27,13 +28,18 @@ class StreamProtocol(HttpToolsProtocol):
     stopping = False
     _running: RequestResponseCycle  # the request at work; `cycle` is the newest that has come
 
-    def hand_over(self) -> Outlet | None:
-        """The connection behind the head of the response at work; None when the client has left. The request may then
+    async def hand_over(self, send: Send, head: Message) -> Outlet | None:
+        """Begin the response at work, and take the connection over; None when the client has left. The request may then
         return, its response not complete; those behind it wait until it is."""
         cycle = self._running
+        cycle.transport = kept = _Head()  # type: ignore[assignment]
+        try:
+            await send(head)
+        finally:
+            cycle.transport = self.transport
         if cycle.disconnected:
             return None
-        self.outlet = outlet = Outlet(self)
+        self.outlet = outlet = Outlet(self, kept.data)
         if self.flow.write_paused:
             outlet.pause()
         cycle.disconnected = True  # so that nothing is missed when the request's task ends
@@ -105,6 +111,15 @@ class StreamProtocol(HttpToolsProtocol):
     def _streams(self) -> bool:
         """Whether what comes belongs to the request whose response is a stream by now."""
         return self.outlet is not None and self.cycle is self._running
+
+
+class _Head:
+    """Takes a response's head in place of the transport, for one write with what follows it."""
+
+    data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data = data
 
 
 class _Silent(asyncio.Event):

@@ -38,8 +38,7 @@ class EventStream:
 
     async def _stream(self, scope: Scope, send: Send) -> None:
         protocol: StreamProtocol = scope["extensions"][EXTENSION]["connection"]
-        await send(_HEADS[self.wish.form])
-        outlet = protocol.hand_over()
+        outlet = await protocol.hand_over(send, _HEADS[self.wish.form])
         if outlet is not None:
             self.hub.attach(self.wish, outlet)
             if protocol.stopping:

@@ -44,6 +44,14 @@ async def test_a_write_is_one_chunk() -> None:
     assert not blocked(client)
 
 
+async def test_the_head_goes_with_the_first_write_and_no_other() -> None:
+    client = Client()
+    outlet = Outlet(client, b"head\r\n\r\n")
+    for data in (b"a", b"b"):
+        outlet.write(data, client.note_writable)
+    assert client.taken == [b"head\r\n\r\n1\r\na\r\n", b"1\r\nb\r\n"]
+
+
 async def test_a_write_of_nothing_does_not_end_the_response() -> None:
     client = Client()
     client.outlet.write(b"", client.note_writable)
