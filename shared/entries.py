@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import repeat
 from typing import Any, NamedTuple, cast, overload
 
 from shared.ids import EventId, follows, parse_id
 
-_NAMES = (b"e", b"j", b"k")  # as our scripts write them; another order is read as well
-_PLAIN = 2 * len(_NAMES)
+_PLAIN = 6  # e, j and k with their values, as our scripts write them; another order is read as well
 _FEW = 4
 
 
@@ -25,15 +24,17 @@ class Entry(NamedTuple):
 
 
 # Tuples that are made by the interpreter itself cost a third.
-_new_entry = partial(cast("Any", tuple.__new__), Entry)
+_new_entry: Callable[[Iterable[Any]], Entry] = partial(cast("Any", tuple.__new__), Entry)
 _new_id = partial(cast("Any", tuple.__new__), EventId)
 _kind = lru_cache(maxsize=256)(cast("Any", bytes.decode))  # there are few
 
 
 def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
     """An entry from its id and the flat list of its fields and values. Raises KeyError, ValueError for none of ours."""
-    if len(fields) == _PLAIN and (fields[0], fields[2], fields[4]) == _NAMES:
-        return Entry(parse_id(raw_id), _kind(fields[5]), fields[3].decode(), fields[1], None)
+    if len(fields) == _PLAIN:
+        e, body, j, job_id, k, kind = fields
+        if e == b"e" and j == b"j" and k == b"k":
+            return _new_entry((parse_id(raw_id), _kind(kind), job_id.decode(), body, None))
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     prev = values.get(b"p")
     return Entry(
@@ -92,26 +93,27 @@ def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
         e, bodies, j, job_ids, k, kinds = zip(*fields, strict=True)
         if (e.count(b"e"), j.count(b"j"), k.count(b"k")) == (len(e),) * 3:
             return Alike(raw_ids, kinds, job_ids, bodies)
+    if len(reply) == 1:  # as in every second of a stream
+        return [entry_of(*reply[0])]
     return [entry_of(raw_id, fields) for raw_id, fields in reply]
 
 
 def bodies_of(entries: Sequence[Entry]) -> Sequence[bytes]:
     """Their bodies."""
-    return entries.bodies if isinstance(entries, Alike) else [entry.body for entry in entries]
+    return entries.bodies if type(entries) is Alike else [entry.body for entry in entries]
 
 
 def kinds_of(entries: Sequence[Entry]) -> set[str]:
     """The kinds among them."""
-    return set(map(_kind, set(entries.kinds))) if isinstance(entries, Alike) else {entry.kind for entry in entries}
+    return set(map(_kind, set(entries.kinds))) if type(entries) is Alike else {entry.kind for entry in entries}
 
 
 def chained(cursor: EventId, entries: Sequence[Entry]) -> int:
     """How many of the leading entries, which ascend, follow the cursor without a hole."""
-    if not entries:
-        return 0
-    first, last = entries[0], entries[-1]
-    if _contiguous(first.id, last.id, entries):
-        return len(entries) if follows(cursor, first.id, first.prev) else 0
+    if len(entries) >= _FEW:
+        first, last = entries[0], entries[-1]
+        if _contiguous(first.id, last.id, entries):
+            return len(entries) if follows(cursor, first.id, first.prev) else 0
     for count, entry in enumerate(entries):
         if not follows(cursor, entry.id, entry.prev):
             return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import orjson
@@ -14,6 +14,7 @@ from shared.ids import EventId
 
 WRITE_BYTES = 64 * 1024
 
+_LF, _CR = b"\n\r"  # as numbers, which are found in half the time
 _ENDS = TERMINAL | {DELETED}
 
 
@@ -53,10 +54,13 @@ class _Sse:
     ping = b": ping\n\n"
 
     def event(self, entry: Entry) -> bytes:
-        return b"id: %d-%d\ndata: %b\n\n" % (*entry.id, _one_line(entry.body))
+        epoch, seq = entry.id
+        return b"id: %d-%d\ndata: %b\n\n" % (epoch, seq, _one_line(entry.body))
 
     def events(self, entries: Sequence[Entry]) -> bytes:
-        if isinstance(entries, Alike):
+        if len(entries) == 1:
+            return self.event(entries[0])
+        if type(entries) is Alike:
             pairs = zip(entries.raw_ids, entries.bodies, strict=True)
             frames = b"".join([b"id: %b\ndata: %b\n\n" % pair for pair in pairs])
         else:
@@ -116,19 +120,23 @@ def choose(accept: str | None) -> Format:
 class Batch:
     """Entries that follow `prev` without a hole, and their bytes, made once for all viewers that share them."""
 
-    __slots__ = ("_joined", "entries", "last", "prev", "size")
+    __slots__ = ("_joined", "ending", "entries", "last", "prev", "size")
 
     def __init__(self, prev: EventId, entries: Sequence[Entry]) -> None:
         self.prev = prev
         self.entries = entries
         self.last = entries[-1].id
         self.size = size_of(entries)
+        self.ending = not _ENDS.isdisjoint(kinds_of(entries))
         self._joined: dict[tuple[Format, str | None], bytes] = {}
 
     def after(self, cursor: EventId, form: Format, job_id: str | None) -> bytes | None:
         """The frames behind the cursor, of one job or of all. None: the cursor does not stand on this chain."""
         if cursor == self.prev:
-            return self._whole(form, job_id)
+            joined = self._joined.get((form, job_id))
+            if joined is None:
+                joined = self._joined[form, job_id] = self._join(form, job_id, 0)
+            return joined
         if cursor >= self.last:
             return b""
         for count, entry in enumerate(self.entries, 1):
@@ -138,21 +146,22 @@ class Batch:
 
     def ends(self, job_id: str | None) -> bool:
         """Whether a stream of this job, or of the session, is over with this batch."""
-        return ends(self.entries, job_id)
-
-    def _whole(self, form: Format, job_id: str | None) -> bytes:
-        joined = self._joined.get((form, job_id))
-        if joined is None:
-            joined = self._joined[form, job_id] = self._join(form, job_id, 0)
-        return joined
+        return self.ending and ends(self.entries, job_id)
 
     def _join(self, form: Format, job_id: str | None, start: int) -> bytes:
         entries = self.entries[start:] if start else self.entries
         return form.events(entries if job_id is None else [entry for entry in entries if concerns(entry, job_id)])
 
 
-def batches(prev: EventId, entries: Sequence[Entry]) -> Iterator[Batch]:
-    """The entries in pieces that go out in one write each."""
+def batches(prev: EventId, entries: Sequence[Entry]) -> Iterable[Batch]:
+    """The entries, one at least, in pieces that go out in one write each; up to the session's end, if that is there."""
+    whole = Batch(prev, entries)
+    if whole.ending or whole.size > WRITE_BYTES:
+        return _pieces(prev, until_deleted(entries))
+    return (whole,)
+
+
+def _pieces(prev: EventId, entries: Sequence[Entry]) -> Iterator[Batch]:
     while entries:
         count = fitting(entries)
         yield Batch(prev, entries[:count])
@@ -173,6 +182,8 @@ def fitting(entries: Sequence[Entry]) -> int:
 
 def size_of(entries: Sequence[Entry]) -> int:
     """The bytes of their bodies."""
+    if len(entries) == 1:
+        return len(entries[0].body)
     return sum(map(len, bodies_of(entries)))
 
 
@@ -197,7 +208,7 @@ def until_deleted(entries: Sequence[Entry]) -> Sequence[Entry]:
 
 def _one_line(body: bytes) -> bytes:
     """JSON has line ends only between its tokens, where a space means the same; inside a frame they would end it."""
-    if b"\n" in body or b"\r" in body:
+    if _LF in body or _CR in body:
         return body.replace(b"\r", b" ").replace(b"\n", b" ")
     return body
 

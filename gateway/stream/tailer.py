@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.stream.counters import Counters
-from gateway.stream.framing import Batch, batches, size_of, until_deleted
+from gateway.stream.framing import Batch, batches
 from shared.entries import Entry, chained, entries_of, entry_of
 from shared.ids import ORIGIN, EventId
 from shared.keys import log_key
@@ -80,10 +80,10 @@ class Channel:
         while self.tail_bytes > TAIL_BYTES:
             self.tail_bytes -= self.tail.popleft().size
 
-    def weigh(self, entries: Sequence[Entry]) -> None:
+    def weigh(self, batch: Batch) -> None:
         """Expect events as large as these: larger ones at once, smaller ones by and by."""
-        if entries:
-            self.event_bytes = max(size_of(entries) // len(entries), self.event_bytes // 2, 1)
+        each, half = batch.size // len(batch.entries), self.event_bytes // 2
+        self.event_bytes = each if each > half else half or 1
 
     def forget(self) -> None:
         self.tail.clear()
@@ -177,8 +177,8 @@ class Tailer:
             if channel is not None:
                 channel.noticed = True
                 # Notices and replies come in order: one that precedes the reply was seen by that read already.
-                if channel.reading is None:
-                    self._mark(channel)
+                if channel.reading is None and channel.position is not None:
+                    self._dirty[channel] = None  # and `drained` follows
 
     def drained(self) -> None:
         """All that was received is handed out: read what changed."""
@@ -273,7 +273,7 @@ class Tailer:
         for channel in channels:
             channel.reading = channel.position
         keys = [channel.key for channel in channels]
-        ids = [str(channel.reading) for channel in channels]
+        ids = [b"%d-%d" % channel.reading for channel in channels]  # type: ignore[str-format]  # the dirty have one
         count = min(READ_EVENTS, max(1, READ_BYTES // sum(channel.event_bytes for channel in channels)))
         self._in_flight += 1
         connection.call(partial(self._take, channels, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
@@ -315,10 +315,10 @@ class Tailer:
 
     def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
         entries = _entries(found)
-        channel.weigh(entries)
         count = chained(position, entries)
-        for batch in batches(position, until_deleted(entries[:count])):
+        for batch in batches(position, entries[:count]) if count else ():
             channel.position = batch.last
+            channel.weigh(batch)
             channel.keep(batch)
             for viewer in tuple(channel.live):
                 viewer.deliver(batch)

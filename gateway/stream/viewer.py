@@ -91,7 +91,7 @@ class Viewer:
 
     def deliver(self, batch: Batch) -> None:
         """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
-        if self.gone or self.replay is not None or batch.last <= self.cursor:
+        if self.ended or self.outlet.closed or self.replay is not None or batch.last <= self.cursor:
             return
         data = batch.after(self.cursor, self.wish.form, self.job_id)
         if data is None:

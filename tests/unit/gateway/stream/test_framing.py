@@ -157,6 +157,8 @@ class TestBatch:
     def test_nothing_comes_after_the_sessions_end(self) -> None:
         deleted = entry(3, b"{}", "", "session.deleted")
         assert until_deleted([text(2), deleted, text(4)]) == [text(2), deleted]
+        pieces = batches(EventId(EPOCH, 1), [text(2), deleted, text(4)])
+        assert [piece.entries for piece in pieces] == [[text(2), deleted]]
 
     def test_entries_are_cut_into_chained_pieces_of_one_write_each(self) -> None:
         large = [entry(seq, b"x" * (WRITE_BYTES // 3)) for seq in range(2, 9)] + [entry(9, b"y" * 2 * WRITE_BYTES)]

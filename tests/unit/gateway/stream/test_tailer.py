@@ -32,6 +32,10 @@ def batch(seq: int) -> Batch:
     return Batch(prev, [Entry(EventId(1, seq), "status", "j1", b'{"type":"status"}', prev)])
 
 
+def of_bytes(size: int) -> Batch:
+    return Batch(EventId(1, 0), [Entry(EventId(1, 1), "data", "j1", b"x" * size, None)])
+
+
 async def test_what_is_kept_for_a_viewer_that_catches_up_goes_when_it_goes_away() -> None:
     """It used to stay for as long as anybody else watched: up to 256 KiB for each session."""
     tailer = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1)
@@ -100,10 +104,10 @@ class TestWhatOneReadMayBring:
 
     async def test_large_events_are_expected_at_once_after_the_first_and_small_ones_by_and_by(self) -> None:
         channel = Channel("s")
-        channel.weigh([Entry(EventId(1, 1), "data", "j1", b"x" * 100_000, None)])
+        channel.weigh(of_bytes(100_000))
         expected = [channel.event_bytes]
         for _ in range(20):
-            channel.weigh([Entry(EventId(1, 1), "data", "j1", b"x" * 100, None)])
+            channel.weigh(of_bytes(100))
             expected.append(channel.event_bytes)
         assert expected[:3] == [100_000, 50_000, 25_000]
         assert expected[-1] == 100
