@@ -12,6 +12,7 @@ from gateway.metrics import Metrics
 from gateway.offers import Offers
 from gateway.readiness import Readiness
 from gateway.settings import GatewaySettings
+from gateway.stream.arrivals import Arrivals
 from gateway.stream.hub import StreamHub
 from shared.errors import JobUnknown, RequestInvalid, SessionUnknown
 from shared.event_log import EventLog
@@ -31,6 +32,7 @@ class State(TypedDict):
     log: EventLog
     queue: Queue
     offers: Offers
+    arrivals: Arrivals
     hub: StreamHub
     readiness: Readiness
     metrics: Metrics

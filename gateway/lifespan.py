@@ -13,6 +13,7 @@ from gateway.metrics import Metrics
 from gateway.offers import Offers
 from gateway.readiness import Readiness
 from gateway.settings import GatewaySettings
+from gateway.stream.arrivals import Arrivals
 from gateway.stream.hub import StreamHub, StreamLimits
 from shared.event_log import EventLog
 from shared.pipe import Pipe
@@ -21,6 +22,7 @@ from shared.redis import connect
 from shared.sessions import Sessions
 
 REDIS_TIMEOUT_S = 5.0
+ARRIVALS_PAUSE_S = 0.001
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
@@ -43,8 +45,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         queue = Queue(queue_redis, settings)
-        catching_up = Pipe(settings.log_url, deadline_s=REDIS_TIMEOUT_S)
-        sessions, log = Sessions(log_redis, settings), EventLog(catching_up)
+        reading = Pipe(settings.log_url, deadline_s=REDIS_TIMEOUT_S, pause_s=ARRIVALS_PAUSE_S)
+        sessions, log = Sessions(log_redis, settings), EventLog(reading)
         hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
         readiness = Readiness(queue_redis, log_redis)
         metrics.watch(hub.counters)
@@ -57,6 +59,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 log=log,
                 queue=queue,
                 offers=Offers(queue),
+                arrivals=Arrivals(reading),
                 hub=hub,
                 readiness=readiness,
                 metrics=metrics,
@@ -66,7 +69,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
             with suppress(asyncio.CancelledError):
                 await watching
             await hub.close()
-            await catching_up.aclose()
+            await reading.aclose()
             await queue_redis.aclose()
             await log_redis.aclose()
 

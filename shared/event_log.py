@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -11,14 +10,12 @@ from shared.entries import Entry, chained, entries_of, entry_of
 from shared.ids import ORIGIN, EventId, parse_id
 from shared.keys import log_key, session_keys
 from shared.pipe import Pipe
-from shared.redis import Redis, RedisTimeoutError
+from shared.redis import Redis
 from shared.wire import Argument
 
 __all__ = ["PAGE_EVENTS", "Discard", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 
 PAGE_EVENTS = 1000
-PATIENCE_S = 5.0  # of those who wait for an answer, however many wait before them
-QUESTIONS = 16  # of those who all come at once: who gets an answer begins a stream in that turn of the event loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +48,15 @@ class EventLog:
     """The logs of all sessions, for reading: through a client's pool, or through a pipe at a tenth of the cost."""
 
     def __init__(self, redis: Redis | Pipe) -> None:
-        self._questions = asyncio.Semaphore(QUESTIONS)
         self._call = redis.call if isinstance(redis, Pipe) else _Pooled(redis).call
 
     async def read(self, session_id: str, cursor: EventId, count: int = PAGE_EVENTS) -> Page:
         """The entries after the cursor. Raises RedisError when the server does not answer."""
         anchored = await self._range(session_id, str(cursor), count + 1)
-        more = len(anchored) > count
-        here = bool(anchored) and anchored[0].id == cursor
-        after = anchored[1:] if here else anchored[:count]
-        if after and chained(cursor, after[:1]):
-            return _page(cursor, after, more=more)
-        if here and not after:
-            return Page([])
-        return await self._gap(session_id, cursor, after, more=more)
+        page = page_behind(cursor, anchored, count)
+        if page is not None:
+            return page
+        return await self._gap(session_id, cursor, _after(cursor, anchored, count), more=len(anchored) > count)
 
     async def walk(self, session_id: str, cursor: EventId) -> AsyncIterator[Entry]:
         """Everything from the cursor to the present end that can still be had, holes passed over."""
@@ -86,13 +78,8 @@ class EventLog:
         return entry_of(*found[0]) if found else None
 
     async def exists(self, session_id: str) -> bool:
-        """Whether there is such a session, and nobody has asked for its deletion. Raises RedisError, in PATIENCE_S."""
-        try:
-            async with asyncio.timeout(PATIENCE_S), self._questions:
-                created, deleted = await self._call("HMGET", session_keys(session_id).state, "created", "deleted")
-        except TimeoutError:
-            raise RedisTimeoutError from None
-        return created is not None and not deleted
+        """Whether there is such a session, and nobody has asked for its deletion."""
+        return is_there(*await self._call(*question(session_id)))
 
     async def discards(self, session_id: str, job_id: str | None = None) -> list[Discard]:
         """What later attempts discarded, of one job or of all."""
@@ -147,6 +134,27 @@ class _Pooled:
         if command[0] in ("XRANGE", "XREVRANGE"):  # which the client makes dicts of
             return [(raw_id, [part for pair in values.items() for part in pair]) for raw_id, values in reply]
         return reply
+
+
+def question(session_id: str) -> Sequence[Argument]:
+    """The command that asks whether there is such a session; `is_there` takes what it answers."""
+    return "HMGET", session_keys(session_id).state, "created", "deleted"
+
+
+def is_there(created: bytes | None, deleted: bytes | None) -> bool:
+    return created is not None and not deleted
+
+
+def page_behind(cursor: EventId, anchored: Sequence[Entry], count: int) -> Page | None:
+    """The page of so many entries behind a cursor, from one more that begin at it; None where they do not follow it."""
+    after = _after(cursor, anchored, count)
+    if after:
+        return _page(cursor, after, more=len(anchored) > count) if chained(cursor, after[:1]) else None
+    return Page([]) if anchored else None
+
+
+def _after(cursor: EventId, anchored: Sequence[Entry], count: int) -> Sequence[Entry]:
+    return anchored[1:] if anchored and anchored[0].id == cursor else anchored[:count]
 
 
 def _page(cursor: EventId, entries: Sequence[Entry], *, more: bool) -> Page:

@@ -17,20 +17,21 @@ PAUSE_S = 0.004
 
 class PipeWire(Wire):
     """A connection on which what need not go this instant goes in few writes: at once after a pause, else a few
-    milliseconds after the last of them. A command among many in one write costs a fraction of one that is written by
-    itself, here and even more at the server."""
+    milliseconds (`pause_s`) after the last of them. A command among many in one write costs a fraction of one that is
+    written by itself, here and even more at the server."""
 
     def __init__(self, listener: Listener | None, deadline_s: float) -> None:
         super().__init__(listener, deadline_s)
         self._gathered: list[tuple[OnReply, bytes]] = []
         self._wrote_at = float("-inf")
+        self.pause_s = PAUSE_S
 
     def call_soon(self, on_reply: OnReply, *command: Argument) -> None:
         """Send a command as `call` does, soon."""
         self._gathered.append((on_reply, hiredis.pack_command(cast("Any", command))))
         if len(self._gathered) == 1:
             loop = asyncio.get_running_loop()
-            loop.call_later(max(self._wrote_at + PAUSE_S - loop.time(), 0), self._write_gathered)
+            loop.call_later(max(self._wrote_at + self.pause_s - loop.time(), 0), self._write_gathered)
 
     async def ask_soon(self, *command: Argument) -> Any:
         """Send a command as `ask` does, soon. Raises RedisError."""
@@ -51,11 +52,13 @@ class PipeWire(Wire):
 class Pipe:
     """Nothing is sent twice: a command whose connection is lost fails with WireLost, and its caller knows what to do.
 
-    `deadline_s`: after so much silence of the server the connection is given up."""
+    `deadline_s`: after so much silence of the server the connection is given up. `pause_s`: between two writes of what
+    need not go this instant."""
 
-    def __init__(self, url: str, *, deadline_s: float) -> None:
+    def __init__(self, url: str, *, deadline_s: float, pause_s: float = PAUSE_S) -> None:
         self._url = url
         self._deadline_s = deadline_s
+        self._pause_s = pause_s
         self._wire: PipeWire | None = None
         self._opening: asyncio.Task[PipeWire] | None = None
 
@@ -84,9 +87,11 @@ class Pipe:
 
     async def _open(self) -> PipeWire:
         try:
-            return cast("PipeWire", await PipeWire.open(self._url, self._deadline_s))
+            wire = cast("PipeWire", await PipeWire.open(self._url, self._deadline_s))
         except OSError as error:
             raise WireLost(str(error)) from None
+        wire.pause_s = self._pause_s
+        return wire
 
     def _opened(self, opening: asyncio.Task[PipeWire]) -> None:
         self._opening = None

@@ -52,19 +52,18 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
     wish = read_wish(request, session_id)
     state: State = request.scope["state"]
     try:
-        if await _deleted_before(state, wish.session_id, wish.cursor):
+        there, first = await state["arrivals"].ask(wish)
+        if not there and await _deleted_before(state, wish.session_id, wish.cursor):
             return Response(status_code=204)
     except RedisError:
         return refusal(wish.form)
-    return EventStream(state["hub"], wish)
+    return EventStream(state["hub"], wish, first)
 
 
 async def _deleted_before(state: State, session_id: str, cursor: EventId | None) -> bool:
     """Whether the cursor is the last event of a session that was deleted. Raises SessionUnknown.
 
     In the minute after the deletion a viewer that was there before may still come for its `session.deleted`."""
-    if await state["log"].exists(session_id):
-        return False
     last = await state["log"].last(session_id)
     if cursor is None or last is None:
         raise SessionUnknown

@@ -10,8 +10,9 @@ import structlog
 
 from gateway.stream.counters import Counters
 from gateway.stream.pages import SharedPage, SharedPages
-from gateway.stream.replay import Replay
+from gateway.stream.replay import Replay, Taken
 from gateway.stream.viewer import Viewer
+from shared.entries import kinds_of
 from shared.errors import JobUnknown, SessionUnknown
 from shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
 from shared.events import DELETED
@@ -50,6 +51,16 @@ class CatchUp:
         self._turns: set[asyncio.Task[None]] = set()
         self._paused = False
         self._complain_at = 0.0
+
+    def begin(self, viewer: Viewer, first: Page | None) -> None:
+        """Send a viewer its first bytes: with the page that it came with, unless there is more to ask about."""
+        replay = viewer.replay
+        if replay is None or first is None or first.more or _may_show_another(first) or viewer.blocked:
+            viewer.open()
+        else:
+            self._begin_with(viewer, replay, first)
+        if viewer.replay is not None and not viewer.blocked:
+            self.add(viewer)
 
     def add(self, viewer: Viewer) -> None:
         """Give the viewer a turn, unless it waits for one already."""
@@ -97,9 +108,8 @@ class CatchUp:
         except RedisError:
             self._pause()
             return RETRY_S
-        except Exception:
-            logger.exception("a viewer cannot be served", session_id=viewer.wish.session_id)
-            viewer.outlet.abort()
+        except Exception as error:  # noqa: BLE001 - logged there
+            _drop(viewer, error)
         return 0
 
     def _complain(self, viewer: Viewer, error: ResponseError) -> None:
@@ -133,7 +143,15 @@ class CatchUp:
         if shared.page.more and not replay.informed:
             replay.inform(await self._log.discards(viewer.wish.session_id, viewer.job_id))
         if not viewer.gone and not viewer.blocked:
-            self._hand_out(viewer, replay, shared)
+            self._hand_out(viewer, replay, shared.page, replay.take_shared(viewer.cursor, shared))
+
+    def _begin_with(self, viewer: Viewer, replay: Replay, first: Page) -> None:
+        viewer.begun = True
+        replay.say(viewer.wish.form.opening)
+        try:
+            self._hand_out(viewer, replay, first, replay.take(viewer.cursor, first))
+        except Exception as error:  # noqa: BLE001 - logged there
+            _drop(viewer, error)
 
     async def _page(self, viewer: Viewer, replay: Replay) -> SharedPage:
         """The viewer's next page; the first one of a session passes over an earlier session of the same name."""
@@ -154,10 +172,9 @@ class CatchUp:
         ends = [entry.id for entry in shared.page.entries if entry.kind == DELETED]
         return ends[-1] if ends and await self._log.exists(viewer.wish.session_id) else ORIGIN
 
-    def _hand_out(self, viewer: Viewer, replay: Replay, shared: SharedPage) -> None:
-        taken = replay.take_shared(viewer.cursor, shared)
+    def _hand_out(self, viewer: Viewer, replay: Replay, page: Page, taken: Taken) -> None:
         self._counters.events += taken.events
-        self._counters.gaps += shared.page.gap is not None
+        self._counters.gaps += page.gap is not None
         end = None if taken.over else _recorded_end(viewer.job, taken.cursor, at_end=taken.at_end)
         if end is not None:
             viewer.push(taken.data + replay.conclude(end), end.id, over=True)
@@ -203,9 +220,14 @@ class CatchUp:
         return job
 
 
+def _drop(viewer: Viewer, error: Exception) -> None:
+    logger.error("a viewer cannot be served", session_id=viewer.wish.session_id, exc_info=error)
+    viewer.outlet.abort()
+
+
 def _may_show_another(page: Page) -> bool:
     """Whether a log may begin with the end of an earlier session: cut there, or with that end on its first page."""
-    return page.gap is not None or any(entry.kind == DELETED for entry in page.entries)
+    return page.gap is not None or DELETED in kinds_of(page.entries)
 
 
 def _recorded_end(job: JobState | None, cursor: EventId, *, at_end: bool) -> Entry | None:

@@ -14,7 +14,7 @@ from gateway.stream.outlet import Outlet
 from gateway.stream.pulse import Pulse
 from gateway.stream.tailer import Tailer
 from gateway.stream.viewer import Viewer, Wish
-from shared.event_log import EventLog
+from shared.event_log import EventLog, Page
 from shared.sessions import Sessions
 
 __all__ = ["Counters", "StreamHub", "StreamLimits", "retry_ms"]
@@ -97,8 +97,8 @@ class StreamHub:
         for viewer in tuple(self._viewers):
             viewer.farewell(viewer.wish.form.farewell(retry_ms()))
 
-    def attach(self, wish: Wish, outlet: Outlet) -> Viewer:
-        """Take a viewer in: watch its session first, then let it catch up."""
+    def attach(self, wish: Wish, outlet: Outlet, first: Page | None = None) -> Viewer:
+        """Take a viewer in: watch its session first, then let it catch up. `first`: a page that it came with."""
         viewer = Viewer(self, wish, outlet, self._tailer.watch(wish.session_id))
         outlet.on_gone = partial(self._detach, viewer)
         outlet.on_shutdown = self.end_all
@@ -107,9 +107,7 @@ class StreamHub:
         self._pulse.add(viewer)
         self.counters.viewers += 1
         self.counters.streams += 1
-        viewer.open()
-        if not viewer.blocked:
-            self._catch_up.add(viewer)
+        self._catch_up.begin(viewer, first)
         return viewer
 
     def _detach(self, viewer: Viewer) -> None:

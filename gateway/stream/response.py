@@ -14,18 +14,20 @@ from gateway.stream.hub import StreamHub, retry_ms
 from gateway.stream.protocol import EXTENSION, StreamProtocol
 from gateway.stream.viewer import Wish
 from shared.errors import LogUnavailable
+from shared.event_log import Page
 from shared.ids import ORIGIN
 
 
 class EventStream:
-    """What a viewer asked for, as an ASGI response.
+    """What a viewer asked for, as an ASGI response. `first`: the page behind its cursor, if that was read for it.
 
     204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping. Only under
     StreamProtocol, as `gateway.__main__` serves it."""
 
-    def __init__(self, hub: StreamHub, wish: Wish) -> None:
+    def __init__(self, hub: StreamHub, wish: Wish, first: Page | None = None) -> None:
         self.hub = hub
         self.wish = wish
+        self.first = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _nothing_to_come(self.wish):
@@ -40,7 +42,7 @@ class EventStream:
         protocol: StreamProtocol = scope["extensions"][EXTENSION]["connection"]
         outlet = await protocol.hand_over(send, _HEADS[self.wish.form])
         if outlet is not None:
-            self.hub.attach(self.wish, outlet)
+            self.hub.attach(self.wish, outlet, self.first)
             if protocol.stopping:
                 self.hub.end_all()
 

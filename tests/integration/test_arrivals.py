@@ -1,0 +1,94 @@
+"""Viewers that come to a gateway: what they missed is read in the same trip that asks for their session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from gateway.stream.arrivals import Arrival, Arrivals
+from gateway.stream.viewer import Wish
+from tests.support.log import Session
+from tests.support.served import Served, served
+from tests.support.sse import Frame, SseStream
+
+
+@pytest.fixture
+async def gateway(redis_url: str) -> AsyncIterator[Served]:
+    async with served(redis_url) as gateway:
+        yield gateway
+
+
+def come(gateway: Served, cursor: str | None = None, query: str = "?raw=true") -> SseStream:
+    return SseStream(f"{gateway.url}/v1/sessions/s/events{query}", last_event_id=cursor)
+
+
+async def ids(frames: AsyncIterator[Frame], count: int) -> list[str]:
+    return [(await anext(frames)).id for _ in range(count)]
+
+
+async def test_who_comes_back_is_sent_what_it_missed_with_the_first_bytes(gateway: Served, session: Session) -> None:
+    attempt = await session.started()
+    await session.append(attempt, 1, "a", "b")
+    async with come(gateway, f"{attempt.epoch}-2") as stream:
+        assert (await anext(stream.chunks())).startswith(b"retry: 1000\n\nid: %d-3\n" % attempt.epoch)
+
+
+async def test_who_has_seen_everything_is_sent_the_first_bytes_and_what_comes(
+    gateway: Served, session: Session
+) -> None:
+    attempt = await session.started()
+    async with come(gateway, f"{attempt.epoch}-1") as stream:
+        assert await anext(stream.chunks()) == b"retry: 1000\n\n"
+        await session.append(attempt, 1, "a")
+        assert await ids(aiter(stream), 1) == [f"{attempt.epoch}-2"]
+
+
+@pytest.mark.parametrize("live", [0, 1])
+async def test_what_is_appended_behind_the_page_of_an_arrival_is_told_once(
+    gateway: Served, session: Session, monkeypatch: pytest.MonkeyPatch, live: int
+) -> None:
+    attempt = await session.started()
+    wanted = [f"{attempt.epoch}-{seq}" for seq in range(1, 5)]
+    async with AsyncExitStack() as streams:
+        others = [aiter(await streams.enter_async_context(come(gateway))) for _ in range(live)]
+        assert [await ids(other, 1) for other in others] == [wanted[:1]] * live
+        ask = Arrivals.ask
+
+        async def overtaken(arrivals: Arrivals, wish: Wish) -> Arrival:
+            arrival = await ask(arrivals, wish)
+            await session.append(attempt, 1, "a", "b")
+            assert [await ids(other, 2) for other in others] == [wanted[1:3]] * live
+            return arrival
+
+        monkeypatch.setattr(Arrivals, "ask", overtaken)
+        frames = aiter(await streams.enter_async_context(come(gateway)))
+        assert await ids(frames, 3) == wanted[:3]
+        await session.append(attempt, 3, "c")
+        assert await ids(frames, 1) == wanted[3:]
+
+
+async def test_a_log_longer_than_the_page_of_an_arrival_is_told_without_what_was_discarded(
+    gateway: Served, session: Session
+) -> None:
+    attempt = await session.started()
+    await session.append(attempt, 1, *("wrong " for _ in range(100)))
+    again = await session.claim(delivery=2)
+    await session.append(again, 1, "right")
+    async with come(gateway, query="") as stream:
+        frames = aiter(stream)
+        told = [(await anext(frames)).json for _ in range(2)]
+    assert (told[0]["discard_from"], told[1]["text"]) == (f"{attempt.epoch}-1", "right")
+
+
+async def test_an_arrival_that_cannot_be_served_is_dropped_and_forgotten(gateway: Served, session: Session) -> None:
+    attempt = await session.started()
+    broken = {"e": '{"discard_from":"0-0" what', "j": "j1", "k": "job.started"}
+    await session.redis.xadd(session.keys.log, broken, id=f"{attempt.epoch}-2")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /v1/sessions/s/events HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+    assert "holdfast_viewers 0.0" in (await gateway.client.get("/metrics")).text

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gateway.stream import arrivals
+from gateway.stream.arrivals import QUESTIONS, Arrivals
+from gateway.stream.framing import SSE
+from gateway.stream.viewer import Wish
+from shared.redis import RedisTimeoutError, ResponseError
+
+
+class Server:
+    """A pipe whose server says when it is told to that a session is there, and at once what its log has."""
+
+    def __init__(self, found: object = ()) -> None:
+        self.found = found
+        self.asked: list[asyncio.Future[list[bytes | None]]] = []
+
+    async def wire(self) -> Server:
+        return self
+
+    def call_soon(self, on_reply: Callable[[object], None], *_command: object) -> None:
+        on_reply(self.found)
+
+    async def ask_soon(self, *_command: object) -> list[bytes | None]:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return await self.asked[-1]
+
+
+async def test_of_those_who_all_come_at_once_a_few_get_their_answer_at_a_time() -> None:
+    server = Server()
+    arriving = Arrivals(server)  # type: ignore[arg-type]
+    asking = [asyncio.create_task(arriving.ask(Wish(f"s{number}", SSE))) for number in range(3 * QUESTIONS)]
+    answered = 0
+    while answered < len(asking):
+        await asyncio.sleep(0)
+        assert len(server.asked) - answered <= QUESTIONS
+        for asked in server.asked[answered:]:
+            asked.set_result([b"1", None])
+            answered += 1
+    assert all([(await task).there for task in asking])
+
+
+async def test_who_waits_for_a_turn_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "PATIENCE_S", 0.01)
+    arriving = Arrivals(Server())  # type: ignore[arg-type]
+    before = [asyncio.create_task(arriving.ask(Wish(f"s{number}", SSE))) for number in range(QUESTIONS)]
+    await asyncio.sleep(0)
+    with pytest.raises(RedisTimeoutError):
+        await arriving.ask(Wish("late", SSE))
+    for task in before:
+        task.cancel()
+
+
+@pytest.mark.parametrize("found", [ResponseError("WRONGTYPE"), [(b"1795247093801-1", [b"none", b"of ours"])], []])
+async def test_a_page_that_cannot_be_read_is_no_refusal(found: object) -> None:
+    server = Server(found)
+    asking = asyncio.create_task(Arrivals(server).ask(Wish("s", SSE)))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    server.asked[0].set_result([b"1", None])
+    assert await asking == (True, None)
