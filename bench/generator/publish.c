@@ -13,7 +13,7 @@
  * RESP replies by nesting, HTTP answers by their status. Without a rate at most OUTSTANDING commands wait for their reply (0: any number).
  *
  * Commands on stdin: `run RATE EVENTS FROM TO` (sessions [FROM, TO); RATE 0: as fast as OUTSTANDING allows) prints, when all
- * are answered or 30 s after the last, {"sent","replies","errors","seconds","late_ms"}: `late_ms` is how far behind its own schedule it ever was.
+ * are sent and answered or 30 s after the last, {"sent","replies","errors","seconds","late_ms"}: `late_ms` is how far behind its own schedule it ever was.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -192,6 +192,11 @@ static void exchange(uint64_t until) {
     }
 }
 
+static int unsent(void) {
+    for (int i = 0; i < connections; i++) if (links[i].size) return 1;
+    return 0;
+}
+
 static void run(double rate, uint64_t total, int from, int to) {
     uint64_t start = now_ns(), sent = 0;
     double late = 0;
@@ -214,7 +219,7 @@ static void run(double rate, uint64_t total, int from, int to) {
     }
     double seconds = (double)(now_ns() - start) / 1e9;
     uint64_t deadline = now_ns() + PATIENCE_MS * 1000000ull;
-    while (!silent && replies < commands && now_ns() < deadline) exchange(now_ns() + 1000000);
+    while ((unsent() || (!silent && replies < commands)) && now_ns() < deadline) exchange(now_ns() + 1000000);
     printf("{\"sent\":%llu,\"commands\":%llu,\"replies\":%llu,\"errors\":%llu,\"seconds\":%.6f,\"answered_seconds\":%.6f,\"late_ms\":%.3f}\n",
            (unsigned long long)sent, (unsigned long long)commands, (unsigned long long)replies, (unsigned long long)errors, seconds,
            (double)(now_ns() - start) / 1e9, late / 1e6);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers import holdfast, naive, nchan, raw, resumable_stream, sse_starlette
+from bench.peers import bare, holdfast, naive, nchan, raw, resumable_stream, sse_starlette
 
 FIELD = (
     holdfast.PEER,
@@ -12,6 +12,7 @@ FIELD = (
     nchan.PEER,
     nchan.WITH_REDIS,
     resumable_stream.PEER,
+    bare.PEER,
     raw.PEER,
     raw.COALESCING,
 )

@@ -59,7 +59,6 @@ def _hot(plan: Plan, peer: Peer, events: int) -> dict[str, float]:
 def _cold(plan: Plan, peer: Peer, events: int) -> dict[str, float]:
     live = COLD_SESSIONS
     with _filled(plan, peer, COLD_SESSIONS + 1, COLD_SESSIONS + 1, events, EVENT) as running:
-        time.sleep(ARRIVE_S)
         viewers = running.viewers
         viewers.open(live, live + 1)
         viewers.opened(live, live + 1)
@@ -86,4 +85,5 @@ def _filled(plan: Plan, peer: Peer, sessions: int, viewers: int, events: int, ev
     ):
         running.publisher.start(0, sessions * events)
         running.publisher.wait()
+        time.sleep(ARRIVE_S)
         yield running
