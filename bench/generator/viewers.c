@@ -163,10 +163,9 @@ static void body(struct viewer *v, int index, const char *p, size_t size, uint64
             p++;
             break;
         case OTHER: {
-            const char *line_end = memchr(p, '\n', (size_t)(end - p));
-            const char *stop = line_end ? line_end : end;
-            const char *mark = memchr(p, '@', (size_t)(stop - p));
-            if (mark) v->line = MARK, v->matched = 0, p = mark + 1;
+            const char *mark = memchr(p, '@', (size_t)(end - p)); /* first: a line of many tokens is looked through once */
+            const char *line_end = memchr(p, '\n', (size_t)((mark ? mark : end) - p));
+            if (mark && !line_end) v->line = MARK, v->matched = 0, p = mark + 1;
             else if (line_end) v->line = START, p = line_end + 1;
             else p = end;
             break;
