@@ -15,7 +15,7 @@ from bench.peers.redis import RedisServer
 from bench.processes import Child
 from bench.programs import program
 
-ARGUMENT, GROUP, SESSION = b"\x1f", b"\x1e", b"\x1d"
+ARGUMENT, LAST, SESSION = b"\x1f", b"\x1e", b"\x1d"
 EVENT = b'{"type":"text.delta","job_id":"abcdefghijklmnop","text":"{token} ","part":0}'
 SHORT_EVENT = EVENT.replace(
     b"{token} ", b"{short}"

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,7 +18,7 @@ from shared.events import CANCELLED, FAILED, STARTED, encode
 from shared.ids import EventId, parse_id
 from shared.keys import log_key, session_keys
 from shared.pipe import Pipe, PipeScript, PipeWire
-from shared.redis import AsyncScript, Redis, ResponseError, is_full
+from shared.redis import AsyncScript, ExecAbortError, Redis, RedisError, ResponseError, is_full
 from shared.scripts import script, source
 from shared.settings import CommonSettings
 
@@ -25,6 +26,8 @@ MESSAGES_LIMIT = 1000
 CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
 PROOF_SECONDS = 1.0
+RENEWAL_SECONDS = 0.8  # the age at which a proof is renewed, so that a stream's next event finds it valid
+CHECK_SECONDS = 10.0  # for so long it may be renewed: the script also trims, and keeps the state's `top` near the truth
 
 
 class LogBehind(HoldfastError):
@@ -82,15 +85,21 @@ class Refusal:
 
 
 class Proof(NamedTuple):
-    """That the append script took an attempt's events: on this connection, sent at this time of the event loop."""
+    """That the log ended with an attempt's newest event, and the session was its own, on this connection: asked `at`
+    this time of the event loop; `checked_at` another the append script itself took events."""
 
     wire: PipeWire
     at: float
+    checked_at: float
 
     def holds(self, now: float) -> bool:
-        """Whether the attempt's next event may be appended without the script. On another connection the server may be
+        """Whether the attempt's next events may be appended without the script. On another connection the server may be
         one that lost the end of the log; later the holder has to hear whether it is wanted."""
         return now - self.at <= PROOF_SECONDS and self.wire.alive
+
+    def ages(self, now: float) -> bool:
+        """Whether it is time to renew it, and may be done."""
+        return now - self.at > RENEWAL_SECONDS and now - self.checked_at <= CHECK_SECONDS
 
 
 class Appended(NamedTuple):
@@ -99,6 +108,14 @@ class Appended(NamedTuple):
     seq: int
     attention: bool
     proof: Proof | None = None
+
+
+class Taken(Enum):
+    """What came of an append without the script."""
+
+    YES = auto()
+    NO = auto()
+    UNKNOWN = auto()
 
 
 class Finished(NamedTuple):
@@ -141,7 +158,7 @@ class Holder:
         self._pipe = pipe
         self._append = PipeScript(pipe, source("append"))
         self._finish = script(redis, "finish", "session")
-        self._intents = script(redis, "intents", "session")
+        self._intents = PipeScript(pipe, source("intents", "session"))
         self._release = script(redis, "release", "session")
         self._settle = script(redis, "settle", "session")
         self._ask = script(redis, "ask", "session")
@@ -191,24 +208,44 @@ class Holder:
         keys = session_keys(session_id)
         flat = [part for event in events for part in event]
         wire = await self._pipe.wire()
-        proof = Proof(wire, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
         fixed = (epoch, after_seq, self._settings.retention_events)
         reply = await _full(self._append.on(wire, (keys.log, keys.state), (*fixed, *flat)))
         _raise_for(reply)
-        return Appended(int(reply[1]), bool(reply[2]), proof)
+        return Appended(int(reply[1]), bool(reply[2]), Proof(wire, now, now))
 
-    def append_one(
-        self, proof: Proof, session_id: str, event_id: EventId, event: Event, on_reply: Callable[[bool], None]
+    def append_plain(
+        self,
+        proof: Proof,
+        session_id: str,
+        first: EventId,
+        events: Sequence[Event],
+        on_reply: Callable[[Taken], None],
     ) -> None:
-        """Append the event directly behind this attempt's last one, while `proof` holds. `on_reply` hears whether it is
-        in the log for sure; if not, `append` takes it or says why not.
+        """Append events, of which `first` is directly behind this attempt's last one, while `proof` holds: whole or not
+        at all. What is not taken for sure, `append` takes or says why not.
 
-        The id is the fence: whoever takes the session over puts a higher one into the log first. Trimming is left to
-        the script, whose turn comes every second."""
-        fields = ("e", event.body, "j", event.job_id, "k", event.kind)
-        wanted = str(event_id).encode()
-        command = ("XADD", log_key(session_id), "NOMKSTREAM", wanted, *fields)
-        proof.wire.call_soon(lambda reply: on_reply(reply == wanted), *command)
+        The id is the fence: whoever takes the session over puts a higher one into the log first. A transaction that the
+        server has no room for is refused as a whole. Single events do not trim: they are few, and the script does."""
+        ids = [b"%d-%d" % (first.epoch, first.seq + number) for number in range(len(events))]
+        commands = [_xadd(session_id, *entry) for entry in zip(ids, events, strict=True)]
+        if len(events) == 1:
+            proof.wire.call_soon(lambda reply: on_reply(_taken(reply, ids[0])), *commands[0])
+            return
+        commands[-1] = _xadd(session_id, ids[-1], events[-1], "MAXLEN", "~", self._settings.retention_events)
+        transaction = (("MULTI",), *commands, ("EXEC",))
+        proof.wire.call_together(lambda replies: on_reply(_taken(replies[-1], ids)), *transaction)
+
+    def look(self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]) -> None:
+        """Ask whether the log still ends with `last`, this attempt's newest event, and whether anybody wants anything.
+        `on_answer` hears it with the proof renewed, or None where `append` has to find out."""
+        keys = session_keys(session_id)
+        renewed = proof._replace(at=asyncio.get_running_loop().time())
+        proof.wire.call_together(
+            lambda replies: on_answer(_seen(replies, last, renewed)),
+            ("XREVRANGE", keys.log, "+", "-", "COUNT", 1),
+            ("HMGET", keys.state, "epoch", "job", "attention"),
+        )
 
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
@@ -318,6 +355,29 @@ def _refusal(word: str, reply: list[bytes]) -> Refusal:
     if word in ("stale", "parked"):
         return Refusal(word, delivery=int(reply[1]))
     return Refusal(word, head=_head(reply[1:]))
+
+
+def _xadd(session_id: str, entry_id: bytes, event: Event, *options: str | int) -> tuple[str | bytes | int, ...]:
+    fields = ("e", event.body, "j", event.job_id, "k", event.kind)
+    return "XADD", log_key(session_id), "NOMKSTREAM", *options, entry_id, *fields
+
+
+def _taken(reply: Any, wanted: bytes | list[bytes]) -> Taken:
+    """Only the wanted ids are a yes. A server without room, or that discards a transaction, has done nothing."""
+    if reply == wanted:
+        return Taken.YES
+    refused = isinstance(reply, ExecAbortError) or (isinstance(reply, ResponseError) and is_full(reply))
+    return Taken.NO if refused else Taken.UNKNOWN
+
+
+def _seen(replies: list[Any], last: EventId, proof: Proof) -> Appended | None:
+    entries, state = replies
+    if any(isinstance(reply, RedisError) for reply in replies) or not entries:
+        return None
+    epoch, job, attention = state
+    if entries[0][0] != str(last).encode() or epoch != b"%d" % last.epoch or job is None:
+        return None
+    return Appended(last.seq, bool(attention), proof)
 
 
 def _head(parts: Sequence[bytes]) -> Head | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -32,6 +32,18 @@ class PipeWire(Wire):
         if len(self._gathered) == 1:
             loop = asyncio.get_running_loop()
             loop.call_later(max(self._wrote_at + self.pause_s - loop.time(), 0), self._write_gathered)
+
+    def call_together(self, on_replies: Callable[[list[Any]], None], *commands: Sequence[Argument]) -> None:
+        """Send commands one right behind the other, soon. `on_replies` gets all replies."""
+        replies: list[Any] = []
+
+        def heard(reply: Any) -> None:
+            replies.append(reply)
+            if len(replies) == len(commands):
+                on_replies(replies)
+
+        for command in commands:
+            self.call_soon(heard, *command)
 
     async def ask_soon(self, *command: Argument) -> Any:
         """Send a command as `ask` does, soon. Raises RedisError."""

@@ -10,11 +10,12 @@ from redis.asyncio import Redis as RedisClient
 from redis.asyncio.connection import parse_url
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ExecAbortError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 __all__ = [
     "AsyncScript",
+    "ExecAbortError",
     "NoScriptError",
     "ReadOnlyError",
     "Redis",

@@ -70,6 +70,7 @@ class Alone:
         self._process: Process | None = None
         self._lost: Exception | None = None
         self._wanted = False
+        self._heeded_at = -math.inf
         self._silent = 0
 
     async def run(self) -> tuple[Ending, Head | None]:
@@ -84,8 +85,13 @@ class Alone:
             self._running.discard(self)
             await self._bury()
 
+    def unheard(self, since: float) -> bool:
+        """Whether it was not asked to look since then, by the event loop's clock."""
+        return self._heeded_at < since
+
     async def heed(self) -> None:
         """Pass on that somebody wants something. A job that has no process yet gets one if that is so."""
+        self._heeded_at = asyncio.get_running_loop().time()
         if self._process is not None:
             with suppress(OSError, RuntimeError):  # it has ended
                 self._write(self._process, {})

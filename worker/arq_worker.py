@@ -262,25 +262,24 @@ class HoldfastWorker(Worker):
     # What goes on beside: intents, the offer, the lease.
 
     async def _heed(self) -> None:
-        """Look at what is asked of the sessions held here: soon where something is, now and then everywhere. One whose
-        log does not answer holds up no other."""
+        """Look at what is asked of the sessions held here: soon where something is, and where no answer of the log has
+        told for a while. One whose log does not answer holds up no other."""
         async with asyncio.TaskGroup() as looks:
             while True:
                 self._look(await self._next_wanted(), looks)
 
-    def _look(self, wanted: set[str] | None, looks: asyncio.TaskGroup) -> None:
+    def _look(self, wanted: set[str], looks: asyncio.TaskGroup) -> None:
         """A method of its own, since a loop that rests keeps whom it served last."""
+        since = self.loop.time() - HEED_SECONDS * 0.8  # the next time comes in 0.2 of it
         for delivery in self._deliveries:
-            if wanted is None or delivery.token.session_id in wanted:
+            if delivery.token.session_id in wanted or delivery.unheard(since):
                 looks.create_task(delivery.heed())
 
-    async def _next_wanted(self) -> set[str] | None:
-        """The sessions of which something is asked; None when it is time to look at all."""
-        try:
-            async with asyncio.timeout(HEED_SECONDS):
+    async def _next_wanted(self) -> set[str]:
+        """The sessions of which something is asked; none when it is time to see who has not heard for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEED_SECONDS * 0.2):
                 await self._wants.wait()
-        except TimeoutError:
-            return None
         self._wants.clear()
         wanted, self._wanted = self._wanted, set()
         return wanted

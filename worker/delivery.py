@@ -76,6 +76,10 @@ class Delivery:
             log.exception("delivery failed", **self._names())
             await self._put_back(IN_LINE_SECONDS, delivery=self.token.delivery + 1)
 
+    def unheard(self, since: float) -> bool:
+        """Whether the session is held here, and it is unknown what its holder was asked up to then."""
+        return self.job is not None and self.job.unheard(since)
+
     async def heed(self) -> None:
         """Do what the session's holder is asked to do, if this is it."""
         if self.job is not None:

@@ -118,6 +118,7 @@ class Job:
         self._question: tuple[str, asyncio.Future[bytes]] | None = None
         self._asked = False
         self._heeding = False
+        self._looked_at: float | None = None
         self._agent = agent
         self._holder = holder
         self._outage = outage
@@ -191,6 +192,13 @@ class Job:
         """Write the end of another job of the session, which was cancelled while it waited in line."""
         return await self._writer.end_waiting(cancelled(by).event(job_id))
 
+    def unheard(self, since: float) -> bool:
+        """Whether it is unknown what the session's holder was asked up to then, by the event loop's clock. One look of
+        its own is owed in any case: who held the session before may have been told and have done nothing."""
+        if self._heeding:
+            return False
+        return self._looked_at is None or max(self._looked_at, self._writer.heard_at) < since
+
     async def heed(self) -> None:
         """Do what the session's holder is asked to do; once more when it is asked meanwhile."""
         self._asked = True
@@ -206,8 +214,10 @@ class Job:
 
     async def _look(self) -> None:
         """Do what is asked now. What fails is done at the next look."""
+        began, self._looked_at = asyncio.get_running_loop().time(), None
         try:
             await self._obey()
+            self._looked_at = began
         except (Fenced, LogGone) as error:
             self.lose(error)
         except RedisError as error:

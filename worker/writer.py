@@ -1,9 +1,9 @@
 """Writes the events of one attempt into its session's log: in order, in batches, again after trouble, never twice.
 
 Pure deltas gather for a short window after the append before; everything else goes at once. One append is in flight at
-a time. A single event goes without the script, and without a task, where the script has lately taken one; if anything
-but a clear yes comes of that, the script decides. What was acknowledged is kept for a while, so that a log that lost
-its tail gets it back under the same ids.
+a time. It goes without the script, and without a task, where the log was lately seen to be in order; if anything but a
+clear yes comes of that, the script decides. What was acknowledged is kept for a while, so that a log that lost its tail
+gets it back under the same ids.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import orjson
 from shared.errors import LogFull, LogGone
 from shared.events import ASKED, DELTAS, TERMINAL
 from shared.failpoints import failpoint
-from shared.holder import Appended, Event, Finished, LogBehind, Proof
+from shared.holder import Appended, Event, Finished, LogBehind, Proof, Taken
 from shared.ids import EventId
 from worker.outage import Outage
 
@@ -42,8 +42,16 @@ class Log(Protocol):
     """The part of shared.holder.Holder that a writer needs."""
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
-    def append_one(
-        self, proof: Proof, session_id: str, event_id: EventId, event: Event, on_reply: Callable[[bool], None]
+    def append_plain(
+        self,
+        proof: Proof,
+        session_id: str,
+        first: EventId,
+        events: Sequence[Event],
+        on_reply: Callable[[Taken], None],
+    ) -> None: ...
+    def look(
+        self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]
     ) -> None: ...
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int: ...
     async def finish(
@@ -80,7 +88,8 @@ class Writer:
     """The writer of one attempt, behind the first entry of its epoch.
 
     `noticed` is called when the log says that somebody wants something of the session's holder; `lost` with the error
-    when this attempt can write no more, Fenced or LogGone; `written` with each batch once it is in the log.
+    when this attempt can write no more, Fenced or LogGone; `written` with each batch once it is in the log. `heard_at`
+    is when the log was last asked whether anybody wants anything, by the event loop's clock.
     """
 
     def __init__(
@@ -113,9 +122,11 @@ class Writer:
         self._done = 0
         self._in_flight = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
+        self.heard_at = float("-inf")
         self._proof: Proof | None = None
-        self._sending = False  # an event is on its way without the script
-        self._unsure = False  # one was, and may be in the log or not
+        self._looking: Proof | None = None  # the proof whose renewal is on its way
+        self._sending: list[Event] = []  # on their way without the script
+        self._unsure = False  # some were, and may be in the log or not
         self._appended_at = float("-inf")
         self._hurry = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -199,32 +210,55 @@ class Writer:
         self._go()
 
     def _send(self) -> bool:
-        """Send the event that waits without the script. False where that is not allowed now."""
+        """Send a batch without the script. False where that is not allowed now."""
         now = self._loop.time()
-        if self._proof is None or len(self._waiting) != 1 or self._in_flight.locked() or not self._proof.holds(now):
+        if self._proof is None or self._in_flight.locked() or not self._proof.holds(now):
             return False
-        event = self._waiting[0]
-        if event.kind == ASKED:
+        batch = self._next_batch()
+        if batch[0].kind == ASKED:
             return False
-        self._begin(now, more=False)
-        self._sending = True
-        event_id = EventId(self._epoch, self._tail.seq + 1)
-        self._log.append_one(self._proof, self._session_id, event_id, event, self._sent)
+        self._begin(now, more=len(batch) < len(self._waiting))
+        self._sending = batch
+        first = EventId(self._epoch, self._tail.seq + 1)
+        self._log.append_plain(self._proof, self._session_id, first, batch, self._sent)
         return True
 
-    def _sent(self, taken: bool) -> None:
-        """Hear what came of it. What is not sure is left to the script, and so is what follows until that says yes."""
-        self._sending = False
-        if self._error is None and taken:
+    def _sent(self, taken: Taken) -> None:
+        """Hear what came of it. Anything but a yes leaves it to the script, and what follows until that says yes."""
+        batch, self._sending = self._sending, []
+        if self._error is None and taken is Taken.YES:
             try:
                 failpoint("after_append_before_ack")
-                self._acknowledge([self._waiting[0]])
+                self._acknowledge(batch)
+                self._look()
             except Exception as error:  # noqa: BLE001 - as in _drain
                 self._fail(error)
         elif self._error is None:
-            self._proof, self._unsure, self._hurry = None, True, True
+            self._proof, self._unsure, self._hurry = None, taken is Taken.UNKNOWN, True
         self._wake()
         self._go()
+
+    def _look(self) -> None:
+        """See that the proof does not run out. Nothing of ours is on its way, so the tail ends as the log should."""
+        proof = self._proof
+        if proof is not None and proof is not self._looking and proof.ages(self._loop.time()):
+            self._looking = proof
+            self._log.look(proof, self._session_id, EventId(self._epoch, self._tail.seq), partial(self._seen, proof))
+
+    def _seen(self, proof: Proof, answer: Appended | None) -> None:
+        """Hear what became of the proof, unless it has been lost or replaced meanwhile."""
+        if self._proof is proof:
+            self._proof = None
+            if answer is not None:
+                self._heard(answer)
+
+    def _heard(self, answer: Appended) -> None:
+        """Keep the proof, and pass on that somebody wants something."""
+        self._proof = answer.proof
+        if answer.proof is not None:
+            self.heard_at = answer.proof.at
+        if answer.attention:
+            self._noticed()
 
     async def _drain(self) -> None:
         """Append until nothing waits that is due. Runs only while there is something to write."""
@@ -262,10 +296,8 @@ class Writer:
             return
         failpoint("after_append_before_ack")
         self._unsure = False
-        self._proof = appended.proof
         self._acknowledge(batch)
-        if appended.attention:
-            self._noticed()
+        self._heard(appended)
 
     def _next_batch(self) -> list[Event]:
         """The oldest events that wait, as many as one append takes. They stay in line until they are acknowledged."""

@@ -4,10 +4,9 @@
  *
  * FRAMING: resp (each argument gets its length, each command its count), http (arguments as they are) or lines (likewise, after
  * a first line `PUB`, and nothing is answered).
- * TEMPLATES: for each session, ended by 0x1d, arguments ended by 0x1f. What stands behind 0x1e is repeated for each event
- * of a batch of BATCH; without 0x1e all is, and a batch is so many commands. In arguments {token} is filled in
- * (@<ns, 19 digits>.<seq, 9 digits>@), {short} (@<seq, 4 digits>), {entry}, the entry that the batch follows in a log that began with
- * one entry, and {next}, the one behind that.
+ * TEMPLATES: for each session, ended by 0x1d, the command of an event, whose arguments are ended by 0x1f. A batch is BATCH of them;
+ * with a second command, behind 0x1e, it is a transaction in RESP whose last event goes by that one. In arguments {token} is filled
+ * in (@<ns, 19 digits>.<seq, 9 digits>@), {short} (@<seq, 4 digits>), and {next}, the event's entry in a log that began with one.
  * In a batch each event bears the time at which it was due by itself, so that gathering counts as latency.
  * PUBLISHED: a file of one uint32 per session, the newest seq written to the socket. Replies are counted by their first line:
  * RESP replies by nesting, HTTP answers by their status. Without a rate at most OUTSTANDING commands wait for their reply (0: any number).
@@ -46,7 +45,7 @@ struct link {
     int in_head;
 };
 
-struct template { char *head, *repeated, *end; };
+struct template { char *each, *last, *end; };
 
 static struct link links[MAX_CONNECTIONS];
 static struct template *templates;
@@ -74,13 +73,12 @@ static void put(struct link *l, const char *data, size_t size) {
 }
 
 /* One argument, filled in. Returns its end. */
-static char *argument(struct link *l, char *p, uint32_t seq, uint32_t after, uint64_t at) {
+static char *argument(struct link *l, char *p, uint32_t seq, uint64_t at) {
     char text[8192], prefix[32];
     size_t n = 0;
     while (*p != 0x1f) {
         if (n > sizeof text - 64) die("argument too long");
-        if (*p == '{' && !strncmp(p, "{entry}", 7)) n += (size_t)sprintf(text + n, "%u", after + 1), p += 7;
-        else if (*p == '{' && !strncmp(p, "{next}", 6)) n += (size_t)sprintf(text + n, "%u", after + 2), p += 6;
+        if (*p == '{' && !strncmp(p, "{next}", 6)) n += (size_t)sprintf(text + n, "%u", seq + 1), p += 6;
         else if (*p == '{' && !strncmp(p, "{short}", 7)) n += (size_t)sprintf(text + n, "@%04u", seq), p += 7;
         else if (*p == '{' && !strncmp(p, "{token}", 7)) n += (size_t)sprintf(text + n, "@%019llu.%09u@", (unsigned long long)at, seq), p += 7;
         else text[n++] = *p++;
@@ -97,13 +95,16 @@ static int arguments_in(const char *p, const char *end) {
     return n;
 }
 
-static void command(struct link *l, struct template *t, uint32_t after, int repeats, uint64_t now) {
+static void command(struct link *l, char *p, const char *end, uint32_t seq, uint64_t at) {
     char prefix[32];
-    int fixed = arguments_in(t->head, t->repeated), each = arguments_in(t->repeated, t->end);
-    if (resp) put(l, prefix, (size_t)sprintf(prefix, "*%d\r\n", fixed + each * repeats));
-    for (char *p = t->head; p < t->repeated;) p = argument(l, p, after + 1, after, now);
-    for (int i = 1; i <= repeats; i++)
-        for (char *p = t->repeated; p < t->end;) p = argument(l, p, after + (uint32_t)i, after, now - (uint64_t)(repeats - i) * spacing);
+    if (resp) put(l, prefix, (size_t)sprintf(prefix, "*%d\r\n", arguments_in(p, end)));
+    while (p < end) p = argument(l, p, seq, at);
+    commands++;
+}
+
+static void word(struct link *l, const char *name) {
+    char text[32];
+    put(l, text, (size_t)sprintf(text, "*1\r\n$%zu\r\n%s\r\n", strlen(name), name));
     commands++;
 }
 
@@ -112,8 +113,13 @@ static void publish(int session, int size) {
     struct template *t = &templates[session];
     uint32_t after = published[session];
     uint64_t now = now_ns();
-    if (t->head != t->repeated) command(l, t, after, size, now);
-    else for (int i = 0; i < size; i++) command(l, t, after + (uint32_t)i, 1, now - (uint64_t)(size - 1 - i) * spacing);
+    int whole = t->last < t->end && size > 1;
+    if (whole) word(l, "MULTI");
+    for (int i = 1; i <= size; i++) {
+        int last = whole && i == size;
+        command(l, last ? t->last : t->each, last ? t->end : t->last, after + (uint32_t)i, now - (uint64_t)(size - i) * spacing);
+    }
+    if (whole) word(l, "EXEC");
     published[session] = after + (uint32_t)size;
 }
 
@@ -246,9 +252,9 @@ static void read_templates(const char *name) {
     for (int i = 0; i < sessions; i++) {
         char *stop = memchr(p, 0x1d, (size_t)(end - p));
         if (!stop) { fprintf(stderr, "publish: %d templates for %d sessions\n", i, sessions); exit(2); }
-        char *group = memchr(p, 0x1e, (size_t)(stop - p));
-        if (group) memmove(group, group + 1, (size_t)(stop - group - 1));
-        templates[i] = (struct template){p, group ? group : p, group ? stop - 1 : stop};
+        char *last = memchr(p, 0x1e, (size_t)(stop - p));
+        if (last) memmove(last, last + 1, (size_t)(stop - last - 1));
+        templates[i] = (struct template){p, last ? last : stop, last ? stop - 1 : stop};
         p = stop + 1;
     }
 }

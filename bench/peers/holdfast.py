@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 
-from bench.load import GROUP, Feed, Target, command
+from bench.load import LAST, Feed, Target, command
 from bench.peers.stage import Peer, Stage
 from bench.processes import free_port
 from shared.holder import Attempt, Holder
-from shared.keys import log_key, session_keys
+from shared.keys import log_key
 from shared.pipe import Pipe
 from shared.redis import connect
-from shared.scripts import source
 from shared.sessions import JobRequest, Sessions
 from shared.settings import CommonSettings
 
@@ -27,8 +25,7 @@ def start(stage: Stage, *, gateways: int = 1) -> Target:
     attempts = asyncio.run(claimed(redis.url, stage.sessions))
     ports = [free_port() for _ in range(gateways)]
     servers = [stage.python("gateway", port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port)) for port in ports]
-    write = append_one if stage.batch == 1 else append
-    feed = Feed(redis.port, "resp", [write(attempt, stage.event) for attempt in attempts], batch=stage.batch)
+    feed = Feed(redis.port, "resp", [appends(attempt, stage.event) for attempt in attempts], batch=stage.batch)
     return Target(ports, "/v1/sessions/bench-{session}/events", feed, servers, redis)
 
 
@@ -44,9 +41,7 @@ async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
     settings = CommonSettings(redis_url=redis_url)
     intake, holder = Sessions(redis, settings), Holder(redis, Pipe(redis_url, deadline_s=10), settings)
     try:
-        attempts = [await _claimed(intake, holder, f"bench-{number}") for number in range(sessions)]
-        await redis.script_load(source("append"))
-        return attempts
+        return [await _claimed(intake, holder, f"bench-{number}") for number in range(sessions)]
     finally:
         await redis.aclose()
 
@@ -60,18 +55,15 @@ async def _claimed(intake: Sessions, holder: Holder, session_id: str) -> Attempt
     return attempt
 
 
-def append_one(attempt: Attempt, event: bytes) -> bytes:
-    """The worker's append of a single event as a template. The log begins with the entry of the claim."""
-    fixed = (log_key(attempt.session_id).encode(), b"NOMKSTREAM", b"%d-{next}" % attempt.epoch)
+def appends(attempt: Attempt, event: bytes) -> bytes:
+    """The worker's append of an event as a template, and of a batch's last, which trims. The log begins with the entry
+    of the claim."""
+    return _xadd(attempt, event) + LAST + _xadd(attempt, event, b"MAXLEN", b"~", RETENTION_EVENTS)
+
+
+def _xadd(attempt: Attempt, event: bytes, *options: bytes) -> bytes:
+    fixed = (log_key(attempt.session_id).encode(), b"NOMKSTREAM", *options, b"%d-{next}" % attempt.epoch)
     return command(b"XADD", *fixed, b"e", event, b"j", JOB.encode(), b"k", b"text.delta")
-
-
-def append(attempt: Attempt, event: bytes) -> bytes:
-    """The worker's append of a batch, likewise."""
-    keys = session_keys(attempt.session_id)
-    digest = hashlib.sha1(source("append").encode(), usedforsecurity=False).hexdigest()
-    fixed = (b"2", keys.log.encode(), keys.state.encode(), str(attempt.epoch).encode(), b"{entry}", RETENTION_EVENTS)
-    return command(b"EVALSHA", digest.encode(), *fixed) + GROUP + command(b"text.delta", JOB.encode(), event)
 
 
 PEER = Peer("holdfast", "Holdfast", start)

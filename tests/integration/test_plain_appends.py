@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from shared.errors import Fenced
-from shared.holder import Attempt, Event, Proof, Refusal
+from shared.holder import Attempt, Event, Proof, Refusal, Taken
 from shared.ids import EventId
 from tests.support.log import Session, delta
 from tests.support.process import until
@@ -25,8 +25,14 @@ async def proven(session: Session) -> tuple[Attempt, Proof]:
     return attempt, proof
 
 
-async def plain(session: Session, attempt: Attempt, proof: Proof, seq: int, text: str = "plain") -> bool:
-    return await session.append_one(proof, EventId(attempt.epoch, seq), delta(attempt.job_id, text))
+async def sent(session: Session, attempt: Attempt, proof: Proof, seq: int, *texts: str) -> Taken:
+    events = [delta(attempt.job_id, text) for text in texts]
+    return await session.append_plain(proof, EventId(attempt.epoch, seq), *events)
+
+
+async def plain(session: Session, attempt: Attempt, proof: Proof, seq: int, *texts: str) -> bool:
+    """Whether it is in the log for sure."""
+    return await sent(session, attempt, proof, seq, *(texts or ["plain"])) is Taken.YES
 
 
 async def newest(session: Session) -> EventId:
@@ -107,6 +113,117 @@ class TestFence:
         assert again.epoch > attempt.epoch + 500
 
 
+class TestBatch:
+    async def test_it_is_taken_as_a_whole(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3, "b", "c", "d")
+        assert await session.texts() == ["a", "b", "c", "d"]
+
+    async def test_one_that_is_cut_anywhere_leaves_nothing(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        events = [delta(attempt.job_id, text) for text in ("b", "c", "d")]
+        session.holder.append_plain(proof, "s", EventId(attempt.epoch, 3), events, lambda _: None)
+        commands = [packed for _, packed in proof.wire._gathered]
+        proof.wire.abort()
+        address = session.redis.connection_pool.connection_kwargs
+        for count in range(len(commands)):
+            reader, writer = await asyncio.open_connection(address["host"], address["port"])
+            writer.write(b"".join(commands[:count]) + b"*1\r\n$4\r\nPING\r\n")
+            await reader.read(1)
+            writer.close()
+            await writer.wait_closed()
+            assert await session.texts() == ["a"]
+
+    async def test_one_for_which_there_is_no_room_leaves_nothing_for_sure(
+        self, redis_server: Callable[..., RedisServer]
+    ) -> None:
+        server = redis_server(maxmemory=3_000_000)
+        session = Session(server.url)
+        attempt, proof = await proven(session)
+        with redis.Redis.from_url(server.url) as admin:
+            admin.config_set("maxmemory", 1)
+            for texts in (["b"], ["b", "c"]):
+                assert await sent(session, attempt, proof, 3, *texts) is Taken.NO
+            admin.config_set("maxmemory", 0)
+        assert await session.texts() == ["a"]
+        await session.aclose()
+
+    async def test_after_another_claim_nothing_of_it_gets_in(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.claim(delivery=2)
+        assert await sent(session, attempt, proof, 3, "b", "c") is Taken.UNKNOWN
+        assert await session.texts() == ["a"]
+
+    async def test_a_log_that_vanished_is_not_made_anew(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.redis.delete(session.keys.log)
+        assert await sent(session, attempt, proof, 3, "b", "c") is Taken.UNKNOWN
+        assert not await session.redis.exists(session.keys.log)
+
+    async def test_the_script_knows_what_is_there_already(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3, "b", "c")
+        assert (await session.append(attempt, 2, "b", "c", "d")).seq == 5
+        assert await session.texts() == ["a", "b", "c", "d"]
+
+    async def test_it_trims(self, open_session: Callable[..., Session]) -> None:
+        session = open_session(retention_events=1000)
+        attempt, proof = await proven(session)
+        for first in range(3, 2500, 100):
+            assert await plain(session, attempt, proof, first, *["x"] * 100)
+        assert await session.redis.xlen(session.keys.log) < 1200
+
+
+class TestLook:
+    async def test_it_renews_the_proof_of_a_log_that_ends_with_the_newest_event(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3)
+        seen = await session.look(proof, EventId(attempt.epoch, 3))
+        assert seen is not None
+        assert seen.proof is not None
+        assert seen.proof.at > proof.at
+        assert seen.proof.checked_at == proof.checked_at
+        assert not seen.attention
+
+    async def test_it_tells_that_somebody_wants_something(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.sessions.cancel("s", "j1")
+        seen = await session.look(proof, EventId(attempt.epoch, 2))
+        assert seen is not None
+        assert seen.attention
+
+    async def test_it_finds_that_the_log_lost_its_tail(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3)
+        await session.redis.xdel(session.keys.log, f"{attempt.epoch}-3")
+        assert await session.look(proof, EventId(attempt.epoch, 3)) is None
+
+    async def test_it_finds_that_the_session_was_given_back(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.holder.release("s", attempt.epoch)
+        assert await session.look(proof, EventId(attempt.epoch, 2)) is None
+
+    async def test_it_finds_that_another_attempt_began(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.redis.hset(session.keys.state, "epoch", attempt.epoch + 1)
+        assert await session.look(proof, EventId(attempt.epoch, 2)) is None
+
+    async def test_it_finds_that_the_job_has_ended(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.redis.hdel(session.keys.state, "job")
+        assert await session.look(proof, EventId(attempt.epoch, 2)) is None
+
+    async def test_it_finds_that_all_is_gone(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        await session.redis.flushall()
+        assert await session.look(proof, EventId(attempt.epoch, 2)) is None
+
+    async def test_a_connection_that_is_lost_renews_nothing(self, session: Session) -> None:
+        attempt, proof = await proven(session)
+        proof.wire.abort()
+        assert await session.look(proof, EventId(attempt.epoch, 2)) is None
+
+
 class TestEverybodyElse:
     async def test_states_and_conversation_are_true_at_the_newest_event(self, session: Session) -> None:
         attempt, proof = await proven(session)
@@ -181,6 +298,13 @@ class TestProof:
         _, proof = await proven(session)
         assert proof.holds(proof.at + 1)
         assert not proof.holds(proof.at + 1.01)
+
+    async def test_it_is_renewed_when_it_is_old_and_for_a_while_only(self, session: Session) -> None:
+        _, proof = await proven(session)
+        assert not proof.ages(proof.at + 0.5)
+        assert proof.ages(proof.at + 0.9)
+        assert proof._replace(at=proof.at + 9).ages(proof.at + 9.9)
+        assert not proof._replace(at=proof.at + 9.5).ages(proof.at + 10.4)
 
     async def test_it_ends_with_its_connection(self, session: Session) -> None:
         _, proof = await proven(session)

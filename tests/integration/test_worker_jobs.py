@@ -158,6 +158,33 @@ class TestCancel:
             await client.sessions.cancel("s", "j1", "user")  # the next append's answer tells of it
             assert (await client.end())["by"] == "user"
 
+    async def test_while_it_runs_and_the_log_s_word_is_lost(
+        self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who asks what is wanted takes the sign of it away: without the answer it has to ask again."""
+        looked, lost, intents = asyncio.Event(), asyncio.Event(), Holder.intents
+
+        async def losing_one(holder: Holder, session_id: str, epoch: int) -> Intents:
+            answer = await intents(holder, session_id, epoch)
+            looked.set()
+            if answer.cancel and not lost.is_set():
+                lost.set()
+                raise RedisConnectionError
+            return answer
+
+        monkeypatch.setattr(Holder, "intents", losing_one)
+        async with worker_on(redis_url):
+            await client.offered("scripted")
+            await client.post(options=LONG)
+            await looked.wait()
+            await client.sessions.cancel("s", "j1", "user")
+            await lost.wait()
+            await client.end()
+            state = await client.job()
+            assert state.end is not None
+            assert state.started is not None
+            assert state.end.epoch == state.started.epoch  # by its holder, and not by who lost patience with it
+
     async def test_while_it_is_silent_and_the_message_is_lost(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:

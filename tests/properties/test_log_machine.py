@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from shared.errors import Fenced, LogGone
 from shared.event_log import Entry
-from shared.holder import Appended, Attempt, Event, LogBehind, Proof
+from shared.holder import Appended, Attempt, Event, LogBehind, Proof, Taken
 from shared.ids import ORIGIN, EventId
 from shared.wire import WireLost
 from tests.support import history
@@ -100,7 +100,7 @@ class LogMachine(RuleBasedStateMachine):
         assert writer is not None
         batch = [delta(writer.attempt.job_id, f"w{self.words + n}") for n in range(count)]
         self.words += count
-        sure = plain and count == 1 and self.written_plainly(writer, batch[0]) and not reply_lost
+        sure = plain and self.written_plainly(writer, batch) and not reply_lost
         if not sure and self.written(writer, batch) and reply_lost:
             assert self.written(writer, batch)
         if self.writer is not None:
@@ -129,12 +129,22 @@ class LogMachine(RuleBasedStateMachine):
                 appended: Appended = self.run(self.session.holder.append("s", writer.attempt.epoch, after, batch))
                 return appended
 
-    def written_plainly(self, writer: Writer, event: Event) -> bool:
+    def written_plainly(self, writer: Writer, batch: list[Event]) -> bool:
         """Append without the script, where the rule for it allows that now. False: the script has to."""
         if writer.proof is None or not writer.proof.holds(self.loop.time()):
             return False
-        event_id = EventId(writer.attempt.epoch, writer.seq + 1)
-        return bool(self.run(self.session.append_one(writer.proof, event_id, event)))
+        first = EventId(writer.attempt.epoch, writer.seq + 1)
+        taken: Taken = self.run(self.session.append_plain(writer.proof, first, *batch))
+        return taken is Taken.YES
+
+    @precondition(lambda self: self.writer is not None and self.writer.proof is not None)
+    @rule()
+    def look(self) -> None:
+        """Renew the proof, if the log is as the writer left it."""
+        assert self.writer is not None
+        assert self.writer.proof is not None
+        seen = self.run(self.session.look(self.writer.proof, EventId(self.writer.attempt.epoch, self.writer.seq)))
+        self.writer.proof = seen and seen.proof
 
     def abandon(self) -> None:
         """The claim itself was lost, or the log: whoever comes next begins anew."""
@@ -148,7 +158,7 @@ class LogMachine(RuleBasedStateMachine):
         writer = data.draw(st.sampled_from(self.zombies))
         event = delta(writer.attempt.job_id, f"zombie {self.words}")
         self.words += 1
-        assert not self.written_plainly(writer, event)
+        assert not self.written_plainly(writer, [event])
         with pytest.raises((Fenced, LogGone, LogBehind)):
             self.by_script(writer, writer.seq, [event])
         self.history.appended("s", EventId(writer.attempt.epoch, writer.seq + 1), event.body, "fail")

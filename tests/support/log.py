@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from shared.event_log import EventLog
-from shared.holder import Appended, Attempt, Event, Finished, Holder, Proof, Refusal
+from shared.holder import Appended, Attempt, Event, Finished, Holder, Proof, Refusal, Taken
 from shared.ids import EventId
 from shared.keys import SessionKeys, session_keys
 from shared.pipe import Pipe
@@ -79,11 +79,16 @@ class Session:
         events = [delta(attempt.job_id, text) for text in texts]
         return await self.holder.append(self.id, attempt.epoch, after, events)
 
-    async def append_one(self, proof: Proof | None, event_id: EventId, event: Event) -> bool:
-        """Append without the script, whether the proof still holds or not. Answers whether it is there for sure."""
+    async def append_plain(self, proof: Proof | None, first: EventId, *events: Event) -> Taken:
+        """Append without the script, whether the proof still holds or not."""
         assert proof is not None
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.holder.append_one(proof, self.id, event_id, event, answer.set_result)
+        answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
+        self.holder.append_plain(proof, self.id, first, events, answer.set_result)
+        return await answer
+
+    async def look(self, proof: Proof, last: EventId) -> Appended | None:
+        answer: asyncio.Future[Appended | None] = asyncio.get_running_loop().create_future()
+        self.holder.look(proof, self.id, last, answer.set_result)
         return await answer
 
     async def finish(self, attempt: Attempt, after: int, job_id: str | None = None) -> Finished:

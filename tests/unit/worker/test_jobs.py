@@ -14,7 +14,8 @@ import pytest
 
 from shared.errors import EventInvalid, Fenced, LogGone
 from shared.events import TERMINAL
-from shared.holder import Appended, Attempt, Event, Finished, Head, Holder, Refusal
+from shared.holder import Appended, Attempt, Event, Finished, Head, Holder, Intents, Refusal
+from shared.redis import RedisConnectionError
 from worker import AgentError, Run
 from worker.jobs import Job
 from worker.outage import Outage
@@ -46,6 +47,10 @@ class StandInHolder:
         self.messages = [orjson.loads(message) for message in messages]
         self.usage = usage
         return Finished(after_seq + 1, NEXT)
+
+    async def intents(self, session_id: str, epoch: int) -> Intents:
+        self._take([])
+        return Intents({}, deleted=False)
 
     async def end_lost(self, attempt: Attempt) -> Refusal:
         self.ended_lost = True
@@ -196,6 +201,31 @@ class TestHowAnAgentEnds:
 
         await job(holder, speak).run()
         assert holder.end["error"]["code"] == "result_invalid"
+
+
+class TestWhenItLooks:
+    async def test_one_look_is_owed_whatever_the_log_tells(self, holder: StandInHolder) -> None:
+        attempt = job(holder, lambda run: None)
+        attempt._writer.heard_at = 100
+        assert attempt.unheard(since=-1e9)
+        await attempt.heed()
+        assert not attempt.unheard(since=99)
+
+    async def test_it_is_time_when_nothing_was_heard_since(self, holder: StandInHolder) -> None:
+        attempt, now = job(holder, lambda run: None), asyncio.get_running_loop().time()
+        await attempt.heed()
+        assert not attempt.unheard(since=now)
+        assert attempt.unheard(since=now + 3600)
+        attempt._writer.heard_at = now + 3600
+        assert not attempt.unheard(since=now + 3600)
+
+    async def test_a_look_that_failed_is_owed(self, holder: StandInHolder) -> None:
+        attempt = job(holder, lambda run: None)
+        await attempt.heed()
+        holder.error = RedisConnectionError()
+        await attempt.heed()
+        attempt._writer.heard_at = 1e9
+        assert attempt.unheard(since=-1e9)
 
 
 class TestHowOthersEndIt:

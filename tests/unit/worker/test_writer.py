@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from shared.errors import Fenced, LogFull, LogGone
-from shared.holder import Appended, Event, Finished, Head, LogBehind, Proof
+from shared.holder import Appended, Event, Finished, Head, LogBehind, Proof, Taken
 from shared.ids import EventId
 from shared.redis import RedisConnectionError
 from tests.support.process import until
@@ -33,8 +33,9 @@ class StandInLog:
         self.in_flight = 0
         self.most_in_flight = 0
         self.proof: Proof | None = None
-        self.plain: list[bytes] = []
-        self.reply: Callable[[bool], None] | None = None
+        self.plain: list[list[bytes]] = []
+        self.reply: Callable[[Taken], None] | None = None
+        self.looks: list[tuple[EventId, Callable[[Appended | None], None]]] = []
         self.before: Callable[[], Any] = lambda: None
         self.after: Callable[[], Any] = lambda: None
         self.gate = asyncio.Event()
@@ -48,24 +49,32 @@ class StandInLog:
             self.after()
             return Appended(len(self.entries), self.attention, self.proof)
 
-    def append_one(
-        self, proof: Proof, session_id: str, event_id: EventId, event: Event, on_reply: Callable[[bool], None]
+    def append_plain(
+        self,
+        proof: Proof,
+        session_id: str,
+        first: EventId,
+        events: Sequence[Event],
+        on_reply: Callable[[Taken], None],
     ) -> None:
         """Nothing is written before `answer`."""
         assert self.reply is None
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        self.plain.append(event.body)
-        self.arrived = event_id, event
+        self.plain.append([event.body for event in events])
+        self.arrived = first, list(events)
         self.reply = on_reply
 
-    def answer(self, taken: bool, *, written: bool | None = None) -> None:
-        """Let the append without the script arrive, unless `written` says otherwise, and answer it."""
+    def look(self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]) -> None:
+        self.looks.append((last, on_answer))
+
+    def answer(self, taken: Taken, *, written: bool) -> None:
+        """Let the append without the script arrive, if it is to be written, and answer it."""
         assert self.reply is not None
-        (epoch, seq), event = self.arrived
-        if written if written is not None else taken:
+        (epoch, seq), events = self.arrived
+        if written:
             assert (epoch, seq) == (EPOCH, len(self.entries) + 1)
-            self.entries.append(event)
+            self.entries += events
         reply, self.reply = self.reply, None
         self.in_flight -= 1
         reply(taken)
@@ -261,13 +270,18 @@ class TestBatching:
 
 
 class StandInProof:
-    """Holds for as long as it is told to."""
+    """Holds, and ages, for as long as it is told to."""
 
     def __init__(self) -> None:
         self.valid = True
+        self.old = False
+        self.at = 0.0
 
     def holds(self, now: float) -> bool:
         return self.valid
+
+    def ages(self, now: float) -> bool:
+        return self.old
 
 
 @pytest.fixture
@@ -278,85 +292,92 @@ def proof(log: StandInLog) -> StandInProof:
     return proof
 
 
+@pytest.fixture
+async def proven(log: StandInLog, proof: StandInProof, start: Callable[..., Harness]) -> Harness:
+    """A writer without a window whose first event the script took."""
+    harness = start(window_s=0)
+    await harness.delta(b"a")
+    await harness.writer.flush()
+    return harness
+
+
 class TestWithoutTheScript:
-    async def test_a_single_event_goes_without_it_once_it_took_one(
-        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
-    ) -> None:
-        harness = start(window_s=0)
-        await harness.delta(b"a")
-        await harness.writer.flush()
-        await harness.delta(b"b")
-        assert log.plain == [b"b"]
-        log.answer(True)
-        await harness.writer.flush()
+    async def test_a_single_event_goes_without_it_once_it_took_one(self, log: StandInLog, proven: Harness) -> None:
+        await proven.delta(b"b")
+        assert log.plain == [[b"b"]]
+        log.answer(Taken.YES, written=True)
+        await proven.writer.flush()
         assert log.appends == [[b"a"]]
-        assert harness.written == log.bodies() == [b"a", b"b"]
+        assert proven.written == log.bodies() == [b"a", b"b"]
 
     async def test_when_the_proof_holds_no_longer_the_script_is_asked(
-        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+        self, log: StandInLog, proof: StandInProof, proven: Harness
     ) -> None:
-        harness = start(window_s=0)
-        await harness.delta(b"a")
-        await harness.writer.flush()
         proof.valid = False
-        await harness.delta(b"b")
-        await harness.writer.flush()
+        await proven.delta(b"b")
+        await proven.writer.flush()
         assert log.plain == []
         assert log.appends == [[b"a"], [b"b"]]
 
-    async def test_several_events_go_by_the_script_whole_or_not_at_all(
-        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
-    ) -> None:
-        harness = start(window_s=0)
-        await harness.delta(b"a")
-        await harness.writer.flush()
-        await harness.delta(b"b", b"c", b"d")
-        log.answer(True)
-        await harness.writer.flush()
-        assert log.plain == [b"b"]
-        assert log.appends == [[b"a"], [b"c", b"d"]]
+    async def test_what_gathered_goes_together(self, log: StandInLog, proven: Harness) -> None:
+        await proven.delta(b"b", b"c", b"d")
+        log.answer(Taken.YES, written=True)
+        assert log.plain == [[b"b"], [b"c", b"d"]]
+        log.answer(Taken.YES, written=True)
+        await proven.writer.flush()
+        assert log.appends == [[b"a"]]
+        assert proven.written == log.bodies() == [b"a", b"b", b"c", b"d"]
 
     @pytest.mark.parametrize("written", [True, False])
-    async def test_what_is_not_sure_is_asked_of_the_script_under_the_same_id(
-        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness], written: bool
+    async def test_what_is_not_sure_is_asked_of_the_script_under_the_same_ids(
+        self, log: StandInLog, proven: Harness, written: bool
     ) -> None:
-        harness = start(window_s=0)
-        await harness.delta(b"a")
-        await harness.writer.flush()
-        await harness.delta(b"b")
-        log.answer(False, written=written)
-        await harness.writer.flush()
-        assert log.plain == [b"b"]
-        assert log.appends == [[b"a"], [b"b"]]
-        assert log.bodies() == harness.written == [b"a", b"b"]
+        await proven.delta(b"b", b"c", b"d")
+        log.answer(Taken.YES, written=True)
+        await proven.delta(b"e")
+        log.answer(Taken.UNKNOWN, written=written)
+        await proven.writer.flush()
+        assert log.plain == [[b"b"], [b"c", b"d"]]
+        assert log.appends == [[b"a"], [b"c", b"d", b"e"]]
+        assert log.bodies() == proven.written == [b"a", b"b", b"c", b"d", b"e"]
 
     @pytest.mark.parametrize("written", [True, False])
     async def test_the_end_of_another_job_waits_until_what_is_not_sure_is(
-        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness], written: bool
+        self, log: StandInLog, proof: StandInProof, proven: Harness, written: bool
     ) -> None:
-        harness = start(window_s=0)
-        await harness.delta(b"a")
-        await harness.writer.flush()
-        await harness.delta(b"b")
-        ending = asyncio.create_task(harness.writer.end_waiting(Event("job.cancelled", "other", b"cancelled")))
+        await proven.delta(b"b")
+        ending = asyncio.create_task(proven.writer.end_waiting(Event("job.cancelled", "other", b"cancelled")))
         await asyncio.sleep(0.01)
         assert log.most_in_flight == 1
-        log.answer(False, written=written)
+        log.answer(Taken.UNKNOWN, written=written)
         await ending
         proof.valid = False
-        await harness.delta(b"c")
-        await harness.finish()
+        await proven.delta(b"c")
+        await proven.finish()
         assert log.bodies() == [b"a", b"b", b"cancelled", b"c", b"end"]
 
-    async def test_a_question_never_goes_without_it(
-        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+    async def test_the_end_of_another_job_does_not_wait_for_room_for_what_was_refused(
+        self, log: StandInLog, proven: Harness
     ) -> None:
-        harness = start(window_s=0)
-        await harness.delta(b"a")
-        await harness.writer.flush()
-        await harness.writer.put("question.asked", QUESTION)
-        await harness.writer.flush()
-        assert log.plain == []
+        await proven.delta(b"b")
+        ending = asyncio.create_task(proven.writer.end_waiting(Event("job.cancelled", "other", b"cancelled")))
+        await asyncio.sleep(0)
+        log.before = failing_times(10**9, LogFull())
+        log.answer(Taken.NO, written=False)
+        await ending
+        assert log.bodies() == [b"a", b"cancelled"]
+        log.before = lambda: None
+        await proven.finish()
+        assert log.bodies() == [b"a", b"cancelled", b"b", b"end"]
+
+    async def test_a_question_never_goes_without_it(self, log: StandInLog, proven: Harness) -> None:
+        await proven.delta(b"b")
+        await proven.delta(b"c")
+        await proven.writer.put("question.asked", QUESTION)
+        log.answer(Taken.YES, written=True)
+        log.answer(Taken.YES, written=True)
+        await proven.writer.flush()
+        assert log.plain == [[b"b"], [b"c"]]
         assert log.questions == ["q1"]
 
     async def test_deltas_gather_all_the_same(
@@ -367,20 +388,68 @@ class TestWithoutTheScript:
         await until(lambda: len(log.appends) == 1)
         await harness.delta(b"b")
         assert log.plain == []
-        await until(lambda: log.plain == [b"b"])
-        log.answer(True)
+        await until(lambda: log.plain == [[b"b"]])
+        log.answer(Taken.YES, written=True)
 
-    async def test_an_answer_to_a_stopped_writer_means_nothing(
-        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+    async def test_an_answer_to_a_stopped_writer_means_nothing(self, log: StandInLog, proven: Harness) -> None:
+        await proven.delta(b"b")
+        proven.writer.stop(Fenced())
+        log.answer(Taken.YES, written=True)
+        assert proven.written == [b"a"]
+        assert proven.lost == []
+
+
+class TestRenewal:
+    """Of the proof by which events go without the script."""
+
+    @pytest.fixture
+    async def looking(self, log: StandInLog, proof: StandInProof, proven: Harness) -> Harness:
+        """A writer that asks whether the log ends with its newest event, `b`."""
+        proof.old = True
+        await proven.delta(b"b")
+        log.answer(Taken.YES, written=True)
+        return proven
+
+    async def test_what_ages_is_renewed_by_one_look(
+        self, log: StandInLog, proof: StandInProof, looking: Harness
     ) -> None:
-        harness = start(window_s=0)
-        await harness.delta(b"a")
-        await harness.writer.flush()
-        await harness.delta(b"b")
-        harness.writer.stop(Fenced())
-        log.answer(True)
-        assert harness.written == [b"a"]
-        assert harness.lost == []
+        await looking.delta(b"c")
+        log.answer(Taken.YES, written=True)
+        [(last, answer)] = log.looks
+        assert last == (EPOCH, 3)
+        renewed = StandInProof()
+        renewed.at = 7.0
+        answer(Appended(3, attention=False, proof=cast("Proof", renewed)))
+        proof.valid = False
+        await looking.delta(b"d")
+        assert log.plain[-1] == [b"d"]
+        assert looking.writer.heard_at == 7.0
+        assert looking.noticed == 0
+
+    async def test_what_is_young_is_left_alone(self, log: StandInLog, proven: Harness) -> None:
+        await proven.delta(b"b")
+        log.answer(Taken.YES, written=True)
+        assert log.looks == []
+
+    async def test_it_tells_of_attention(self, log: StandInLog, looking: Harness) -> None:
+        log.looks[0][1](Appended(3, attention=True, proof=log.proof))
+        assert looking.noticed == 1
+
+    async def test_without_it_the_script_is_asked(self, log: StandInLog, looking: Harness) -> None:
+        log.looks[0][1](None)
+        await looking.delta(b"c")
+        await looking.writer.flush()
+        assert log.appends == [[b"a"], [b"c"]]
+
+    async def test_it_brings_no_lost_proof_back(self, log: StandInLog, looking: Harness) -> None:
+        await looking.delta(b"c")
+        log.proof = None
+        log.answer(Taken.UNKNOWN, written=False)
+        log.looks[0][1](Appended(3, attention=False, proof=cast("Proof", StandInProof())))
+        await looking.writer.flush()
+        await looking.delta(b"d")
+        await looking.writer.flush()
+        assert log.appends == [[b"a"], [b"c"], [b"d"]]
 
 
 class TestTrouble:
