@@ -27,7 +27,7 @@ CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
 PROOF_SECONDS = 1.0
 RENEWAL_SECONDS = 0.8  # the age at which a proof is renewed, so that a stream's next event finds it valid
-CHECK_SECONDS = 10.0  # for so long it may be renewed: the script also trims, and keeps the state's `top` near the truth
+CHECK_SECONDS = 5.0  # for so long it may be renewed: the script also trims, and keeps the state's `top` near the truth
 
 
 class LogBehind(HoldfastError):

@@ -14,7 +14,11 @@ local top = last and last[1] or state[2] -- the log's own: an append without thi
 local last_epoch, seq = string.match(top, '^(%d+)-(%d+)$')
 if tonumber(last_epoch) > tonumber(epoch) then return {'fenced'} end
 seq = last_epoch == epoch and tonumber(seq) or 0
-if seq < after then return {'behind', top} end
+if seq < after then
+    if redis.call('EXISTS', LOG) == 1 then return {'behind', top} end
+    redis.call('HSET', STATE, 'top', epoch .. '-' .. after) -- where the log ended that has vanished
+    return {'gone'}
+end
 for i = seq - after + 1, count do
     local at = 3 * i + 1
     local id = epoch .. '-' .. (after + i)

@@ -9,7 +9,7 @@ if state[1] ~= epoch then return {'fenced'} end
 if not state[3] then return {'fenced'} end -- nobody writes behind the end of its job
 local seq, top = written(epoch, state[2])
 if not seq then return {'fenced'} end
-if seq < after then return {'behind', top} end
+if seq < after then return behind(epoch, after, top) end
 if seq == after then
     local id = epoch .. '-' .. int(after + 1)
     if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', 'question.asked') then return {'gone'} end

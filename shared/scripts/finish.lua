@@ -11,7 +11,7 @@ if not seq then return {'fenced'} end
 local ended = job_get(job, 'end')[1]
 if ended == epoch .. '-' .. int(after + 1) then return {'ok', int(after + 1), unpack(head())} end
 if ended then return {'ended', unpack(head())} end
-if seq < after then return {'behind', top} end
+if seq < after then return behind(epoch, after, top) end
 local id = epoch .. '-' .. int(seq + 1) -- behind what this attempt wrote and gave up before it was acknowledged, too
 if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', kind) then return {'gone'} end
 redis.call('HSET', STATE, 'top', id)

@@ -52,6 +52,14 @@ local function written(epoch, top)
     return last_epoch == tonumber(epoch) and seq or 0, last
 end
 
+-- What to answer a writer whose events the log does not have: up to `top` they are there, or the log has vanished, and
+-- the state keeps where it ended.
+local function behind(epoch, after, top)
+    if redis.call('EXISTS', LOG) == 1 then return {'behind', top} end
+    redis.call('HSET', STATE, 'top', epoch .. '-' .. int(after))
+    return {'gone'}
+end
+
 -- Move the epoch on without an entry, and the log with it: not even an append without a script gets in any more.
 local function fence()
     local epoch = redis.call('HINCRBY', STATE, 'epoch', 1)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 import redis
 
-from shared.errors import Fenced
+from shared.errors import Fenced, LogGone
 from shared.holder import Attempt, Event, Proof, Refusal, Taken
 from shared.ids import EventId
 from tests.support.log import Session, delta
@@ -283,6 +283,25 @@ class TestEverybodyElse:
         assert (await session.append(attempt, 2, "b")).seq == 3
         assert await session.texts() == ["a", "b"]
 
+    @pytest.mark.parametrize("write", ["append", "finish", "ask"])
+    async def test_a_vanished_log_is_reborn_behind_what_its_writer_knows_of_it(
+        self, session: Session, write: str
+    ) -> None:
+        attempt, proof = await proven(session)
+        assert await plain(session, attempt, proof, 3, "b", "c")
+        await session.redis.delete(session.keys.log)
+        writes = {
+            "append": lambda: session.append(attempt, 4, "d"),
+            "finish": lambda: session.finish(attempt, 4),
+            "ask": lambda: asked(session, attempt, 4),
+        }
+        with pytest.raises(LogGone):
+            await writes[write]()
+        await session.holder.end_lost(attempt)
+        entry = await session.log.last("s")
+        assert entry is not None
+        assert entry.prev == EventId(attempt.epoch, 4)
+
     async def test_a_vanished_log_is_reborn_behind_what_is_known_of_it(self, session: Session) -> None:
         attempt, proof = await proven(session)
         assert await plain(session, attempt, proof, 3)
@@ -303,8 +322,8 @@ class TestProof:
         _, proof = await proven(session)
         assert not proof.ages(proof.at + 0.5)
         assert proof.ages(proof.at + 0.9)
-        assert proof._replace(at=proof.at + 9).ages(proof.at + 9.9)
-        assert not proof._replace(at=proof.at + 9.5).ages(proof.at + 10.4)
+        assert proof._replace(at=proof.at + 4).ages(proof.at + 4.9)
+        assert not proof._replace(at=proof.at + 4.5).ages(proof.at + 5.4)
 
     async def test_it_ends_with_its_connection(self, session: Session) -> None:
         _, proof = await proven(session)
