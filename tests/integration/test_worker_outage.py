@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Callable
 import orjson
 import pytest
 
+from shared.errors import LogFull
+from shared.redis import RedisError
 from tests.support.fault_proxy import FaultProxy
 from tests.support.process import Processes, until
 from tests.support.redis_server import RedisServer
 from tests.support.workers import Client, worker_on
 from worker import Run
+from worker.outage import Outage
 
 Server = Callable[..., RedisServer]
 
@@ -49,8 +52,8 @@ async def test_jobs_outlive_a_redis_that_is_killed_and_comes_back(redis_server: 
             await client.spoke(session, tokens=10)
         for _ in range(2):
             server.restart()
-            await asyncio.sleep(0.2)
-        client = client_of(server)
+            client = client_of(server)
+            await client.spoke(sessions[0], tokens=(await client.kinds(sessions[0])).count("text.delta") + 5)
         for session in sessions:
             assert (await client.end(session))["type"] == "job.completed"
             assert await client.said(session) == words(150)
@@ -100,7 +103,17 @@ async def test_a_stall_much_longer_than_the_lease_takes_nothing_over(redis_serve
             assert (await client.job(session)).attempt == 1
 
 
-async def test_a_full_redis_is_waited_for(redis_server: Server, client_of: Clients) -> None:
+async def test_a_full_redis_is_waited_for(
+    redis_server: Server, client_of: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, began = asyncio.Event(), Outage.began
+
+    def noting(outage: Outage, error: RedisError | LogFull) -> None:
+        began(outage, error)
+        if isinstance(error, LogFull):
+            refused.set()
+
+    monkeypatch.setattr(Outage, "began", noting)
     server = redis_server()
     client = client_of(server)
     async with worker_on(server.url, [in_step]):
@@ -109,7 +122,7 @@ async def test_a_full_redis_is_waited_for(redis_server: Server, client_of: Clien
         await client.spoke()
         await client.redis.config_set("maxmemory", 1)
         Step.next.set()
-        await asyncio.sleep(0.3)
+        await refused.wait()
         assert await client.said() == "one "
         await client.redis.config_set("maxmemory", 0)
         assert (await client.end())["type"] == "job.completed"
