@@ -11,7 +11,7 @@ from shared.entries import entries_of
 from shared.event_log import Page, is_there, page_behind, question
 from shared.ids import ORIGIN, EventId
 from shared.keys import log_key
-from shared.pipe import Pipe
+from shared.pipe import Pipe, PipeWire
 from shared.redis import RedisTimeoutError
 
 PATIENCE_S = 5.0  # of those who wait for their turn, however many wait before them
@@ -26,36 +26,46 @@ class Arrival(NamedTuple):
 
 
 class Arrivals:
-    """A few questions at a time, which go together where many come."""
+    """A few questions at a time, which go together where many come. Where a crowd comes for one session, one of them
+    reads for himself; the others are left to read together."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._questions = asyncio.Semaphore(QUESTIONS)
+        self._read: set[str] = set()
 
     async def ask(self, wish: Wish) -> Arrival:
-        """Ask about the session of a wish. Raises RedisError, after PATIENCE_S in line or when the pipe gives up."""
-        cursor = wish.cursor or ORIGIN
-        page = ("XRANGE", log_key(wish.session_id), str(cursor), "+", "COUNT", FIRST_PAGE_EVENTS + 1)
-        await self._turn()
-        try:
-            wire = await self._pipe.wire()
-            found: list[Any] = []
-            wire.call_soon(found.append, *page)  # its reply is there before that of the next command
-            there = is_there(*await wire.ask_soon(*question(wish.session_id)))
-        finally:
-            self._questions.release()
-        return Arrival(there, None if wish.from_now else _page(cursor, found[0]))
-
-    async def _turn(self) -> None:
-        """A timer costs more than the question: none where nobody waits."""
-        if not self._questions.locked():
-            await self._questions.acquire()
-            return
+        """Ask about the session of a wish. Raises RedisError: in PATIENCE_S, or when the pipe gives up."""
+        if not self._questions.locked():  # a timer costs more than the question: none where nobody waits
+            return await self._ask(wish)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await self._questions.acquire()
+                return await self._ask(wish)
         except TimeoutError:
             raise RedisTimeoutError from None
+
+    async def _ask(self, wish: Wish) -> Arrival:
+        async with self._questions:
+            wire = await self._pipe.wire()
+            if wish.from_now or wish.session_id in self._read:
+                return Arrival(await _is_there(wire, wish), None)
+            self._read.add(wish.session_id)
+            try:
+                return await _read(wire, wish)
+            finally:
+                self._read.discard(wish.session_id)
+
+
+async def _is_there(wire: PipeWire, wish: Wish) -> bool:
+    return is_there(*await wire.ask_soon(*question(wish.session_id)))
+
+
+async def _read(wire: PipeWire, wish: Wish) -> Arrival:
+    cursor = wish.cursor or ORIGIN
+    found: list[Any] = []  # its reply is there before that of the next command
+    wire.call_soon(found.append, "XRANGE", log_key(wish.session_id), str(cursor), "+", "COUNT", FIRST_PAGE_EVENTS + 1)
+    there = await _is_there(wire, wish)
+    return Arrival(there, _page(cursor, found[0]))
 
 
 def _page(cursor: EventId, found: Any) -> Page | None:

@@ -95,7 +95,7 @@ class StreamHub:
             return
         self.draining = True
         for viewer in tuple(self._viewers):
-            viewer.farewell(viewer.wish.form.farewell(retry_ms()))
+            _dismiss(viewer)
 
     def attach(self, wish: Wish, outlet: Outlet, first: Page | None = None) -> Viewer:
         """Take a viewer in: watch its session first, then let it catch up. `first`: a page that it came with."""
@@ -108,6 +108,8 @@ class StreamHub:
         self.counters.viewers += 1
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
+        if self.draining:
+            _dismiss(viewer)
         return viewer
 
     def _detach(self, viewer: Viewer) -> None:
@@ -133,6 +135,10 @@ class StreamHub:
         replay, viewer.replay = viewer.replay, None
         if not self._tailer.join(viewer.channel, viewer):
             viewer.replay = replay
+
+
+def _dismiss(viewer: Viewer) -> None:
+    viewer.farewell(viewer.wish.form.farewell(retry_ms()))
 
 
 def retry_ms() -> int:

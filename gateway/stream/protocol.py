@@ -37,7 +37,8 @@ class StreamProtocol(HttpToolsProtocol):
             await send(head)
         finally:
             cycle.transport = self.transport
-        if cycle.disconnected:
+        if cycle.disconnected or self.transport.is_closing():
+            cycle.disconnected = True
             return None
         self.outlet = outlet = Outlet(self, kept.data)
         if self.flow.write_paused:
@@ -73,6 +74,8 @@ class StreamProtocol(HttpToolsProtocol):
         outlet, self.outlet = self.outlet, None
         if outlet is not None:
             outlet.gone()
+        if self.cycle is not None:
+            self._running.disconnected = True  # uvicorn tells the newest only
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # which uvicorn forgets when the connection is reset
 

@@ -298,7 +298,9 @@ class Tailer:
             self._unanchor(channel)
         elif self._connection is not None:
             for channel in channels:
-                self._read(self._connection, [channel])
+                channel.reading = None
+                if channel.position is not None:  # somebody is still there
+                    self._read(self._connection, [channel])
 
     def _take_one(self, channel: Channel, count: int, found: list[Any] | None) -> None:
         asked, channel.reading = channel.reading, None

@@ -6,9 +6,11 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from gateway.stream.outlet import Outlet
 from gateway.stream.protocol import StreamProtocol
 from tests.support.log import Session
 from tests.support.process import until
@@ -164,8 +166,9 @@ async def test_a_stream_keeps_no_task_of_its_request(served: Streams, session: S
     await until(lambda: served.hub.counters.viewers == 0)
 
 
+@pytest.mark.parametrize("behind", [b"", b"GET /s HTTP/1.1\r\nHost: x\r\n\r\n", b"no request at all\r\n\r\n"])
 async def test_a_client_that_left_before_the_head_is_no_viewer(
-    served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch
+    behind: bytes, served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await session.started()
     gate, asked = asyncio.Event(), asyncio.Event()
@@ -178,7 +181,7 @@ async def test_a_client_that_left_before_the_head_is_no_viewer(
 
     monkeypatch.setattr("shared.sessions.Sessions.job", lambda _, *names: slow(*names))
     client = await Connection.open(served)
-    client.get("/s/j1")
+    client.get("/s/j1", body=behind)
     await asyncio.wait_for(asked.wait(), 20)
     connections = served.server.server_state.connections
     await client.close()
@@ -186,6 +189,24 @@ async def test_a_client_that_left_before_the_head_is_no_viewer(
     gate.set()
     await until(lambda: not served.server.server_state.tasks)
     assert served.hub.counters.viewers == 0
+
+
+async def test_a_stream_that_begins_once_all_have_been_sent_away_is_sent_away_as_well(
+    served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await session.started()
+    hand_over = StreamProtocol.hand_over
+
+    async def late(*arguments: Any) -> Outlet | None:
+        outlet = await hand_over(*arguments)
+        served.hub.end_all()
+        return outlet
+
+    monkeypatch.setattr(StreamProtocol, "hand_over", late)
+    client = await Connection.open(served)
+    client.get("/s")
+    assert b"retry:" in await client.until(LAST_CHUNK)
+    await client.close()
 
 
 async def test_a_connection_that_is_reset_at_rest_keeps_nothing_waiting(served: Streams, session: Session) -> None:

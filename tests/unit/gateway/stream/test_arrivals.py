@@ -17,12 +17,14 @@ class Server:
 
     def __init__(self, found: object = ()) -> None:
         self.found = found
+        self.reads = 0
         self.asked: list[asyncio.Future[list[bytes | None]]] = []
 
     async def wire(self) -> Server:
         return self
 
     def call_soon(self, on_reply: Callable[[object], None], *_command: object) -> None:
+        self.reads += 1
         on_reply(self.found)
 
     async def ask_soon(self, *_command: object) -> list[bytes | None]:
@@ -62,3 +64,38 @@ async def test_a_page_that_cannot_be_read_is_no_refusal(found: object) -> None:
     await asyncio.sleep(0)
     server.asked[0].set_result([b"1", None])
     assert await asking == (True, None)
+
+
+async def test_of_a_crowd_that_comes_for_one_session_one_reads_for_himself() -> None:
+    server = Server()
+    arriving = Arrivals(server)  # type: ignore[arg-type]
+    asking = [asyncio.create_task(arriving.ask(Wish("s", SSE))) for _ in range(QUESTIONS)]
+    await asyncio.sleep(0)
+    for asked in server.asked:
+        asked.set_result([b"1", None])
+    assert all([(await task).there for task in asking])
+    assert server.reads == 1
+
+
+async def test_who_wants_only_what_comes_reads_nothing() -> None:
+    server = Server()
+    asking = asyncio.create_task(Arrivals(server).ask(Wish("s", SSE, from_now=True)))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    server.asked[0].set_result([b"1", None])
+    assert (await asking, server.reads) == ((True, None), 0)
+
+
+async def test_who_waited_in_line_has_no_longer_to_wait_for_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "PATIENCE_S", 0.05)
+    server = Server()
+    arriving = Arrivals(server)  # type: ignore[arg-type]
+    before = [asyncio.create_task(arriving.ask(Wish(f"s{number}", SSE))) for number in range(QUESTIONS)]
+    await asyncio.sleep(0)
+    late = asyncio.create_task(arriving.ask(Wish("late", SSE)))
+    await asyncio.sleep(0)
+    for asked in server.asked:
+        asked.set_result([b"1", None])
+    await asyncio.gather(*before)
+    with pytest.raises(RedisTimeoutError):
+        await late
+    assert len(server.asked) == QUESTIONS + 1

@@ -12,6 +12,7 @@ from gateway.stream.framing import Batch
 from gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
 from shared.event_log import Entry
 from shared.ids import ORIGIN, EventId
+from shared.redis import ResponseError
 
 
 class Viewer:
@@ -111,3 +112,12 @@ class TestWhatOneReadMayBring:
             expected.append(channel.event_bytes)
         assert expected[:3] == [100_000, 50_000, 25_000]
         assert expected[-1] == 100
+
+
+async def test_a_refused_read_is_tried_again_for_each_log_that_somebody_still_watches() -> None:
+    tailer, wire = reading(3, 100)
+    left = next(iter(tailer._channels.values()))
+    tailer.unwatch(left, next(iter(left.live)))
+    wire.replies.pop()(ResponseError("WRONGTYPE"))
+    assert [command[4] for command in wire.asked[1:]] == list(tailer._channels)
+    assert len(tailer._channels) == 2
