@@ -222,8 +222,8 @@ class Holder:
         events: Sequence[Event],
         on_reply: Callable[[Taken], None],
     ) -> None:
-        """Append events, of which `first` is directly behind this attempt's last one, while `proof` holds: in order, all
-        of them if the first is taken. What is not taken for sure, `append` takes or says why not.
+        """Append events, of which `first` is directly behind this attempt's last one, while `proof` holds: in order,
+        all of them if the first is taken. What is not taken for sure, `append` takes or says why not.
 
         The id is the fence: whoever takes the session over puts a higher one into the log first. A transaction that the
         server has no room for is refused as a whole. Single events do not trim: they are few, and the script does."""
