@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import orjson
 import pytest
@@ -290,7 +290,7 @@ class TestEverybodyElse:
         attempt, proof = await proven(session)
         assert await plain(session, attempt, proof, 3, "b", "c")
         await session.redis.delete(session.keys.log)
-        writes = {
+        writes: dict[str, Callable[[], Awaitable[object]]] = {
             "append": lambda: session.append(attempt, 4, "d"),
             "finish": lambda: session.finish(attempt, 4),
             "ask": lambda: asked(session, attempt, 4),
