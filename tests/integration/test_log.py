@@ -22,6 +22,7 @@ from shared.event_log import Gap
 from shared.holder import Attempt, Event, LogBehind, Refusal
 from shared.ids import ORIGIN, EventId
 from tests.support.log import Session, delta
+from tests.support.process import until
 
 OpenSession = Callable[..., Session]
 
@@ -180,6 +181,18 @@ class TestAppend:
         await session.append(attempt, 1, "a", "b")
         assert (await session.append(attempt, 1, "a", "b", "c")).seq == 4
         assert await session.texts() == ["a", "b", "c"]
+
+    async def test_ids_are_the_epochs_also_when_the_clock_has_gone_past_it(self, session: Session) -> None:
+        attempt = await session.started()
+
+        async def past() -> bool:
+            seconds, micros = await session.redis.time()
+            return bool(1000 * seconds + micros // 1000 > attempt.epoch)
+
+        await until(past)
+        await session.append(attempt, 1, "a", "b", "c")
+        ids = [raw.decode() for raw, _ in await session.redis.xrange(session.keys.log)]
+        assert ids == [f"{attempt.epoch}-{seq}" for seq in range(1, 5)]
 
     async def test_an_append_beyond_the_end_of_the_log_leaves_no_hole(self, session: Session) -> None:
         attempt = await session.started()

@@ -57,7 +57,7 @@ class TestSlow:
             last = await write_megabytes(session, attempt, 1, 120)
             seen = await ids_until(healthy, f"{attempt.epoch}-{last}")
             assert seen == [f"{attempt.epoch}-{seq}" for seq in range(1, last + 1)]
-            await until(lambda: served.hub.counters.viewers == 1)
+            await until(lambda: served.hub.counters.viewers == 1, 15)  # the kernel's own deadline is 30 s
             assert served.hub.counters.slow_closed == 1
             deaf.close()
         assert server_errors == []
