@@ -15,7 +15,9 @@ class Client:
     """`async with Client(url) as client`. Every answer but a success raises httpx2.HTTPStatusError."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx2.AsyncClient(base_url=f"{url}/v1/sessions/", trust_env=False, timeout=30)
+        # A connection for each request: one that rests may be closed just when it is used again.
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self._http = httpx2.AsyncClient(base_url=f"{url}/v1/sessions/", trust_env=False, timeout=30, limits=limits)
 
     async def __aenter__(self) -> Self:
         return self
