@@ -37,7 +37,7 @@ class StreamProtocol(HttpToolsProtocol):
             await send(head)
         finally:
             cycle.transport = self.transport
-        if cycle.disconnected or self.transport.is_closing():
+        if cycle.disconnected or self.transport.is_closing():  # uvicorn tells only the newest request that it was lost
             cycle.disconnected = True
             return None
         self.outlet = outlet = Outlet(self, kept.data)
@@ -74,8 +74,6 @@ class StreamProtocol(HttpToolsProtocol):
         outlet, self.outlet = self.outlet, None
         if outlet is not None:
             outlet.gone()
-        if self.cycle is not None:
-            self._running.disconnected = True  # uvicorn tells the newest only
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # which uvicorn forgets when the connection is reset
 
