@@ -18,6 +18,8 @@ export class Job {
   result = null;
   startedAt = null;
   endedAt = null;
+  /** The id up to which its own log has told everything; null: it was not read. */
+  toldTo = null;
 
   constructor(id) {
     this.id = id;
@@ -154,8 +156,10 @@ export class Conversation {
     for (const event of events) told.apply(event, event.id ?? null);
     const from = told.job(jobId);
     if (!from?.ended || events.some((event) => event.type === "gap")) return false;
-    const { input, items, steps, usage, attempt } = from;
-    Object.assign(this.job(jobId), { input, items, steps, usage, attempt });
+    const { input, items, steps, usage, attempt, status, error, result, startedAt, endedAt } = from;
+    const toldTo = events.findLast((event) => event.id)?.id ?? null;
+    const ending = { status, error, result, startedAt, endedAt };
+    Object.assign(this.job(jobId), { input, items, steps, usage, attempt, toldTo }, ending);
     this.#changed(this.job(jobId));
     return true;
   }
@@ -165,6 +169,7 @@ export class Conversation {
     const take = TAKE[event.type];
     if (!take || !event.job_id) return;
     const job = this.ensure(event.job_id);
+    if (id && job.toldTo && !newer(id, job.toldTo)) return;
     const open = !job.ended;
     take(job, event, id);
     this.#changed(job);
