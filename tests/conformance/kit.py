@@ -60,7 +60,9 @@ class Kit:
             async with self.viewer(job).stream() as stream:
                 async for _ in stream.chunks():
                     pass
-            self._recorded = Recorded(job, live.text, live.frames, bytes(stream.body))
+            # What has no id, where others have one, was said of the moment: that the job waits in line, say.
+            frames = [frame for frame in live.frames if frame.id] or live.frames
+            self._recorded = Recorded(job, live.text, frames, bytes(stream.body))
         return self._recorded
 
 
