@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from itertools import repeat
 from typing import Any, NamedTuple, cast, overload
 
-from shared.ids import EventId, follows, parse_id
+from shared.ids import EventId, follows, new_id, parse_id
 
 _PLAIN = 6  # e, j and k with their values, as our scripts write them; another order is read as well
 _FEW = 4
@@ -23,9 +23,8 @@ class Entry(NamedTuple):
     prev: EventId | None
 
 
-# Tuples that are made by the interpreter itself cost a third.
+# As shared.ids.new_id.
 _new_entry: Callable[[Iterable[Any]], Entry] = partial(cast("Any", tuple.__new__), Entry)
-_new_id = partial(cast("Any", tuple.__new__), EventId)
 _kind = lru_cache(maxsize=256)(cast("Any", bytes.decode))  # there are few
 
 
@@ -130,4 +129,4 @@ def _ids(raw_ids: Sequence[bytes]) -> Iterator[EventId]:
     first, last = parse_id(raw_ids[0]), parse_id(raw_ids[-1])
     if not _contiguous(first, last, raw_ids):
         return map(parse_id, raw_ids)
-    return map(_new_id, zip(repeat(first.epoch), range(first.seq, last.seq + 1)))
+    return map(new_id, zip(repeat(first.epoch), range(first.seq, last.seq + 1)))

@@ -35,7 +35,7 @@ class EventId(NamedTuple):
 
 ORIGIN = EventId(0, 0)
 # A tuple that is made by the interpreter itself costs a third.
-_new_id: Callable[[tuple[int, int]], EventId] = partial(cast("Any", tuple.__new__), EventId)
+new_id: Callable[[tuple[int, int]], EventId] = partial(cast("Any", tuple.__new__), EventId)
 
 
 def parse_cursor(text: str) -> EventId:
@@ -51,7 +51,7 @@ def parse_cursor(text: str) -> EventId:
 def parse_id(text: str | bytes) -> EventId:
     """Parse an id that Redis answered."""
     epoch, _, seq = text.partition("-") if isinstance(text, str) else text.partition(b"-")
-    return _new_id((int(epoch), int(seq)))
+    return new_id((int(epoch), int(seq)))
 
 
 def follows(cursor: EventId, entry: EventId, prev: EventId | None) -> bool:

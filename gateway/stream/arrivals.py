@@ -32,7 +32,7 @@ class Arrivals:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._questions = asyncio.Semaphore(QUESTIONS)
-        self._read: set[str] = set()
+        self._reading: set[str] = set()
 
     async def ask(self, wish: Wish) -> Arrival:
         """Ask about the session of a wish. Raises RedisError: in PATIENCE_S, or when the pipe gives up."""
@@ -47,13 +47,13 @@ class Arrivals:
     async def _ask(self, wish: Wish) -> Arrival:
         async with self._questions:
             wire = await self._pipe.wire()
-            if wish.from_now or wish.session_id in self._read:
+            if wish.from_now or wish.session_id in self._reading:
                 return Arrival(await _is_there(wire, wish), None)
-            self._read.add(wish.session_id)
+            self._reading.add(wish.session_id)
             try:
                 return await _read(wire, wish)
             finally:
-                self._read.discard(wish.session_id)
+                self._reading.discard(wish.session_id)
 
 
 async def _is_there(wire: PipeWire, wish: Wish) -> bool:

@@ -82,8 +82,7 @@ class Channel:
 
     def weigh(self, batch: Batch) -> None:
         """Expect events as large as these: larger ones at once, smaller ones by and by."""
-        each, half = batch.size // len(batch.entries), self.event_bytes // 2
-        self.event_bytes = each if each > half else half or 1
+        self.event_bytes = max(batch.size // len(batch.entries), self.event_bytes // 2, 1)
 
     def forget(self) -> None:
         self.tail.clear()

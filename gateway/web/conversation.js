@@ -4,6 +4,9 @@ import { newer } from "./feed.js";
 
 const ENDED = new Set(["completed", "failed", "cancelled"]);
 
+// What a job's own log tells better than the session's record.
+const TOLD = ["input", "items", "steps", "usage", "attempt", "status", "error", "result", "startedAt", "endedAt"];
+
 /** One job: what was asked, what came of it in the order it came, and how it stands. */
 export class Job {
   agent = "";
@@ -156,11 +159,10 @@ export class Conversation {
     for (const event of events) told.apply(event, event.id ?? null);
     const from = told.job(jobId);
     if (!from?.ended || events.some((event) => event.type === "gap")) return false;
-    const { input, items, steps, usage, attempt, status, error, result, startedAt, endedAt } = from;
-    const toldTo = events.findLast((event) => event.id)?.id ?? null;
-    const ending = { status, error, result, startedAt, endedAt };
-    Object.assign(this.job(jobId), { input, items, steps, usage, attempt, toldTo }, ending);
-    this.#changed(this.job(jobId));
+    const job = this.job(jobId);
+    for (const name of TOLD) job[name] = from[name];
+    job.toldTo = events.at(-1).id;
+    this.#changed(job);
     return true;
   }
 

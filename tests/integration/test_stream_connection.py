@@ -48,6 +48,13 @@ class Connection:
         await self.writer.wait_closed()
 
 
+async def not_found_behind_the_end(client: Connection) -> None:
+    """The stream ends first; only then the request behind it has its answer."""
+    assert b"HTTP/1.1" not in await client.until(LAST_CHUNK)
+    assert (await client.until(b"\r\n\r\nNot Found")).startswith(b"HTTP/1.1 404")
+    await client.close()
+
+
 async def test_a_stream_that_ended_leaves_its_connection_to_the_next_request(served: Streams, session: Session) -> None:
     attempt = await session.started()
     await session.finish(attempt, 1)
@@ -71,9 +78,7 @@ async def test_a_request_behind_a_stream_is_answered_once_the_stream_has_ended(
     await session.append(attempt, 1, "a")
     assert b"HTTP/1.1" not in await client.until(b'"text.delta"')
     await session.finish(attempt, 2)
-    assert b"HTTP/1.1" not in await client.until(LAST_CHUNK)
-    assert (await client.until(b"\r\n\r\nNot Found")).startswith(b"HTTP/1.1 404")
-    await client.close()
+    await not_found_behind_the_end(client)
 
 
 async def test_a_request_that_comes_with_the_one_for_the_stream_is_answered_after_it(
@@ -85,9 +90,7 @@ async def test_a_request_that_comes_with_the_one_for_the_stream_is_answered_afte
     client.get("/is/not/there")
     await client.until(b'"job.started"')
     await session.finish(attempt, 1)
-    assert b"HTTP/1.1" not in await client.until(LAST_CHUNK)
-    assert (await client.until(b"\r\n\r\nNot Found")).startswith(b"HTTP/1.1 404")
-    await client.close()
+    await not_found_behind_the_end(client)
 
 
 async def test_half_a_head_that_comes_with_the_request_for_the_stream_is_not_lost(
@@ -100,9 +103,7 @@ async def test_half_a_head_that_comes_with_the_request_for_the_stream_is_not_los
     await client.until(b'"job.started"')
     client.writer.write(b"st: x\r\n\r\n")
     await session.finish(attempt, 1)
-    assert b"HTTP/1.1" not in await client.until(LAST_CHUNK)
-    assert (await client.until(b"\r\n\r\nNot Found")).startswith(b"HTTP/1.1 404")
-    await client.close()
+    await not_found_behind_the_end(client)
 
 
 async def test_a_request_behind_a_stream_keeps_its_body(served: Streams, session: Session) -> None:
