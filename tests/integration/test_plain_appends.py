@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
 import pytest
@@ -15,6 +15,18 @@ from shared.ids import EventId
 from tests.support.log import Session, delta
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
+
+Governed = tuple[Session, redis.Redis]
+
+
+@pytest.fixture
+async def governed(redis_server: Callable[..., RedisServer]) -> AsyncIterator[Governed]:
+    """A session on a server of its own, and who may set that up anew."""
+    server = redis_server(maxmemory=3_000_000)
+    session = Session(server.url)
+    with redis.Redis.from_url(server.url) as admin:
+        yield session, admin
+    await session.aclose()
 
 
 async def proven(session: Session) -> tuple[Attempt, Proof]:
@@ -134,19 +146,14 @@ class TestBatch:
             await writer.wait_closed()
             assert await session.texts() == ["a"]
 
-    async def test_one_for_which_there_is_no_room_leaves_nothing_for_sure(
-        self, redis_server: Callable[..., RedisServer]
-    ) -> None:
-        server = redis_server(maxmemory=3_000_000)
-        session = Session(server.url)
+    async def test_one_for_which_there_is_no_room_leaves_nothing_for_sure(self, governed: Governed) -> None:
+        session, admin = governed
         attempt, proof = await proven(session)
-        with redis.Redis.from_url(server.url) as admin:
-            admin.config_set("maxmemory", 1)
-            for texts in (["b"], ["b", "c"]):
-                assert await sent(session, attempt, proof, 3, *texts) is Taken.NO
-            admin.config_set("maxmemory", 0)
+        admin.config_set("maxmemory", 1)
+        for texts in (["b"], ["b", "c"]):
+            assert await sent(session, attempt, proof, 3, *texts) is Taken.NO
+        admin.config_set("maxmemory", 0)
         assert await session.texts() == ["a"]
-        await session.aclose()
 
     async def test_after_another_claim_nothing_of_it_gets_in(self, session: Session) -> None:
         attempt, proof = await proven(session)
@@ -337,21 +344,16 @@ class TestProof:
         assert not await plain(session, attempt, proof, 3)
         assert await session.texts() == ["a"]
 
-    async def test_a_server_without_room_or_that_is_none_any_more_says_no(
-        self, redis_server: Callable[..., RedisServer]
-    ) -> None:
-        server = redis_server(maxmemory=3_000_000)
-        session = Session(server.url)
+    async def test_a_server_without_room_or_that_is_none_any_more_says_no(self, governed: Governed) -> None:
+        session, admin = governed
         attempt, proof = await proven(session)
-        with redis.Redis.from_url(server.url) as admin:
-            admin.config_set("maxmemory", 1)
-            assert not await plain(session, attempt, proof, 3)
-            admin.config_set("maxmemory", 0)
-            assert await plain(session, attempt, proof, 3)
-            admin.replicaof("127.0.0.1", "1")
-            assert not await plain(session, attempt, proof, 4)
+        admin.config_set("maxmemory", 1)
+        assert not await plain(session, attempt, proof, 3)
+        admin.config_set("maxmemory", 0)
+        assert await plain(session, attempt, proof, 3)
+        admin.replicaof("127.0.0.1", "1")
+        assert not await plain(session, attempt, proof, 4)
         await until(lambda: not proof.wire.alive)
-        await session.aclose()
 
 
 async def test_events_of_many_sessions_go_out_together_and_each_has_its_own_reply(
