@@ -1,4 +1,9 @@
-"""Entries of a log: one event each, read from what a stream command answers."""
+"""Entries of a log: one event each, read from what a stream command answers.
+
+An entry's first field is named by its job and kind, `<job id> <kind>`, and its value is the event: one field costs
+Redis and whoever reads it less than three, and many names are taken apart together. The entry with seq 1 has one more
+field, `p`; others pass.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Any, NamedTuple, cast, overload
 
 from shared.ids import EventId, follows, new_id, parse_id
 
-_PLAIN = 6  # e, j and k with their values, as our scripts write them; another order is read as well
+_PLAIN = 2  # the name and the event
 _FEW = 4
 
 
@@ -25,39 +30,38 @@ class Entry(NamedTuple):
 
 # As shared.ids.new_id.
 _new_entry: Callable[[Iterable[Any]], Entry] = partial(cast("Any", tuple.__new__), Entry)
-_kind = lru_cache(maxsize=256)(cast("Any", bytes.decode))  # there are few
+
+
+def name_of(job_id: str, kind: str) -> str:
+    """The field under which an entry holds its event."""
+    return f"{job_id} {kind}"
 
 
 def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """An entry from its id and the flat list of its fields and values. Raises KeyError, ValueError for none of ours."""
-    if len(fields) == _PLAIN:
-        e, body, j, job_id, k, kind = fields
-        if e == b"e" and j == b"j" and k == b"k":
-            return _new_entry((parse_id(raw_id), _kind(kind), job_id.decode(), body, None))
-    values = dict(zip(fields[::2], fields[1::2], strict=True))
-    prev = values.get(b"p")
-    return Entry(
-        parse_id(raw_id),
-        _kind(values[b"k"]),
-        values[b"j"].decode(),
-        values[b"e"],
-        None if prev is None else parse_id(prev),
-    )
+    """An entry from its id and the flat list of its fields and values. Raises ValueError for none of ours."""
+    job_id, kind = _named(fields[0])
+    prev = None if len(fields) == _PLAIN else dict(zip(fields[2::2], fields[3::2], strict=True)).get(b"p")
+    return _new_entry((parse_id(raw_id), kind, job_id, fields[1], None if prev is None else parse_id(prev)))
+
+
+@lru_cache(maxsize=4096)  # a job's deltas have one name
+def _named(name: bytes) -> tuple[str, str]:
+    job_id, space, kind = name.decode().partition(" ")
+    if not space:
+        raise ValueError(name)
+    return job_id, kind
 
 
 class Alike(Sequence[Entry]):
     """Entries without `prev`, column by column as they came, so that many cost little: an entry is made when somebody
     looks at it. The ids ascend."""
 
-    __slots__ = ("bodies", "job_ids", "kinds", "raw_ids")
+    __slots__ = ("bodies", "names", "raw_ids")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(
-        self, raw_ids: Sequence[bytes], kinds: Sequence[bytes], job_ids: Sequence[bytes], bodies: Sequence[bytes]
-    ) -> None:
+    def __init__(self, raw_ids: Sequence[bytes], names: Sequence[bytes], bodies: Sequence[bytes]) -> None:
         self.raw_ids = raw_ids
-        self.kinds = kinds
-        self.job_ids = job_ids
+        self.names = names
         self.bodies = bodies
 
     def __len__(self) -> int:
@@ -71,15 +75,12 @@ class Alike(Sequence[Entry]):
 
     def __getitem__(self, at: int | slice) -> Entry | Alike:
         if isinstance(at, slice):
-            return Alike(self.raw_ids[at], self.kinds[at], self.job_ids[at], self.bodies[at])
-        return Entry(
-            parse_id(self.raw_ids[at]), _kind(self.kinds[at]), self.job_ids[at].decode(), self.bodies[at], None
-        )
+            return Alike(self.raw_ids[at], self.names[at], self.bodies[at])
+        return entry_of(self.raw_ids[at], (self.names[at], self.bodies[at]))
 
     def __iter__(self) -> Iterator[Entry]:
-        names = {job: job.decode() for job in set(self.job_ids)}
-        jobs = map(names.__getitem__, self.job_ids)
-        return map(_new_entry, zip(_ids(self.raw_ids), map(_kind, self.kinds), jobs, self.bodies, repeat(None)))
+        jobs, kinds = zip(*map(_each(self.names).__getitem__, self.names), strict=True)
+        return map(_new_entry, zip(_ids(self.raw_ids), kinds, jobs, self.bodies, repeat(None)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -87,13 +88,13 @@ class Alike(Sequence[Entry]):
 
 def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
     """All entries of a reply, which Redis gives in ascending order. Raises as entry_of."""
-    if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
-        raw_ids, fields = zip(*reply, strict=True)
-        e, bodies, j, job_ids, k, kinds = zip(*fields, strict=True)
-        if (e.count(b"e"), j.count(b"j"), k.count(b"k")) == (len(e),) * 3:
-            return Alike(raw_ids, kinds, job_ids, bodies)
     if len(reply) == 1:  # as in every second of a stream
         return [entry_of(*reply[0])]
+    if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
+        raw_ids, fields = zip(*reply, strict=True)
+        names, bodies = zip(*fields, strict=True)
+        _each(names)  # raises for one that is none of ours
+        return Alike(raw_ids, names, bodies)
     return [entry_of(raw_id, fields) for raw_id, fields in reply]
 
 
@@ -104,7 +105,9 @@ def bodies_of(entries: Sequence[Entry]) -> Sequence[bytes]:
 
 def kinds_of(entries: Sequence[Entry]) -> set[str]:
     """The kinds among them."""
-    return set(map(_kind, set(entries.kinds))) if type(entries) is Alike else {entry.kind for entry in entries}
+    if type(entries) is Alike:
+        return {kind for _, kind in _each(entries.names).values()}
+    return {entry.kind for entry in entries}
 
 
 def chained(cursor: EventId, entries: Sequence[Entry]) -> int:
@@ -123,6 +126,11 @@ def chained(cursor: EventId, entries: Sequence[Entry]) -> int:
 def _contiguous(first: EventId, last: EventId, ascending: Sequence[Any]) -> bool:
     """Whether so many ids that ascend from first to last leave none out: then they fill the space between."""
     return first.epoch == last.epoch and last.seq - first.seq == len(ascending) - 1
+
+
+def _each(names: Sequence[bytes]) -> dict[bytes, tuple[str, str]]:
+    """Those that there are, of which there are few, taken apart. Raises ValueError for none of ours."""
+    return {name: _named(name) for name in set(names)}
 
 
 def _ids(raw_ids: Sequence[bytes]) -> Iterator[EventId]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from shared.conversation import fold
+from shared.entries import name_of
 from shared.errors import Fenced, HoldfastError, LogFull, LogGone
 from shared.event_log import EventLog
 from shared.events import CANCELLED, FAILED, STARTED, encode
@@ -53,6 +54,10 @@ class Event(NamedTuple):
     kind: str
     job_id: str
     body: bytes
+
+    def field(self) -> tuple[str, bytes]:
+        """The field of its entry, which is described in shared.entries: name and value."""
+        return name_of(self.job_id, self.kind), self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ class Holder:
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended:
         """Append a batch behind `after_seq`, whole or not at all. Raises Fenced, LogBehind, LogGone, LogFull."""
         keys = session_keys(session_id)
-        flat = [part for event in events for part in event]
+        flat = [part for event in events for part in event.field()]
         wire = await self._pipe.wire()
         now = asyncio.get_running_loop().time()
         fixed = (epoch, after_seq, self._settings.retention_events)
@@ -358,8 +363,7 @@ def _refusal(word: str, reply: list[bytes]) -> Refusal:
 
 
 def _xadd(session_id: str, entry_id: bytes, event: Event, *options: str | int) -> tuple[str | bytes | int, ...]:
-    fields = ("e", event.body, "j", event.job_id, "k", event.kind)
-    return "XADD", log_key(session_id), "NOMKSTREAM", *options, entry_id, *fields
+    return "XADD", log_key(session_id), "NOMKSTREAM", *options, entry_id, *event.field()
 
 
 def _taken(reply: Any, wanted: bytes | list[bytes]) -> Taken:

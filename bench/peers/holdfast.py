@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bench.load import LAST, Feed, Target, command
 from bench.peers.stage import Peer, Stage
 from bench.processes import free_port
+from shared.entries import name_of
 from shared.holder import Attempt, Holder
 from shared.keys import log_key
 from shared.pipe import Pipe
@@ -63,7 +64,7 @@ def appends(attempt: Attempt, event: bytes) -> bytes:
 
 def _xadd(attempt: Attempt, event: bytes, *options: bytes) -> bytes:
     fixed = (log_key(attempt.session_id).encode(), b"NOMKSTREAM", *options, b"%d-{next}" % attempt.epoch)
-    return command(b"XADD", *fixed, b"e", event, b"j", JOB.encode(), b"k", b"text.delta")
+    return command(b"XADD", *fixed, name_of(JOB, "text.delta").encode(), event)
 
 
 PEER = Peer("holdfast", "Holdfast", start)

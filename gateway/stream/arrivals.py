@@ -72,5 +72,5 @@ def _page(cursor: EventId, found: Any) -> Page | None:
     """None as well for what cannot be read: whoever reads it again says so."""
     try:
         return page_behind(cursor, entries_of(found), FIRST_PAGE_EVENTS)
-    except (KeyError, ValueError, TypeError):
+    except (ValueError, TypeError):
         return None

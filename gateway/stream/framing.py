@@ -125,9 +125,12 @@ class Batch:
     def __init__(self, prev: EventId, entries: Sequence[Entry]) -> None:
         self.prev = prev
         self.entries = entries
-        self.last = entries[-1].id
-        self.size = size_of(entries)
-        self.ending = not _ENDS.isdisjoint(kinds_of(entries))
+        if len(entries) == 1:  # as in every second of a stream
+            only = entries[0]
+            self.last, self.size, self.ending = only.id, len(only.body), only.kind in _ENDS
+        else:
+            self.last, self.size = entries[-1].id, size_of(entries)
+            self.ending = not _ENDS.isdisjoint(kinds_of(entries))
         self._joined: dict[tuple[Format, str | None], bytes] = {}
 
     def after(self, cursor: EventId, form: Format, job_id: str | None) -> bytes | None:
@@ -182,8 +185,6 @@ def fitting(entries: Sequence[Entry]) -> int:
 
 def size_of(entries: Sequence[Entry]) -> int:
     """The bytes of their bodies."""
-    if len(entries) == 1:
-        return len(entries[0].body)
     return sum(map(len, bodies_of(entries)))
 
 

@@ -72,9 +72,7 @@ class Channel:
         self.tail_bytes = 0
 
     def keep(self, batch: Batch) -> None:
-        """Remember the batch while anybody may need it, within bounds."""
-        if not self.behind:
-            return
+        """Remember the batch, within bounds, for those who are behind."""
         self.tail.append(batch)
         self.tail_bytes += batch.size
         while self.tail_bytes > TAIL_BYTES:
@@ -82,7 +80,8 @@ class Channel:
 
     def weigh(self, batch: Batch) -> None:
         """Expect events as large as these: larger ones at once, smaller ones by and by."""
-        self.event_bytes = max(batch.size // len(batch.entries), self.event_bytes // 2, 1)
+        seen, half = batch.size // len(batch.entries), self.event_bytes // 2
+        self.event_bytes = seen if seen > half else half or 1
 
     def forget(self) -> None:
         self.tail.clear()
@@ -317,10 +316,11 @@ class Tailer:
     def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
         entries = _entries(found)
         count = chained(position, entries)
-        for batch in batches(position, entries[:count]) if count else ():
+        for batch in batches(position, entries if count == len(entries) else entries[:count]) if count else ():
             channel.position = batch.last
             channel.weigh(batch)
-            channel.keep(batch)
+            if channel.behind:
+                channel.keep(batch)
             for viewer in tuple(channel.live):
                 viewer.deliver(batch)
         if count < len(found):
@@ -358,7 +358,7 @@ def _entries(found: list[Any]) -> Sequence[Entry]:
     """The entries up to the first that is none of ours."""
     try:
         return entries_of(found)
-    except (KeyError, ValueError, TypeError):
+    except (ValueError, TypeError):
         return _leading(found)
 
 
@@ -367,6 +367,6 @@ def _leading(found: list[Any]) -> list[Entry]:
     for raw_id, fields in found:
         try:
             entries.append(entry_of(raw_id, fields))
-        except (KeyError, ValueError, TypeError):
+        except (ValueError, TypeError):
             break
     return entries

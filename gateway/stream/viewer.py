@@ -91,15 +91,16 @@ class Viewer:
 
     def deliver(self, batch: Batch) -> None:
         """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
-        if self.ended or self.outlet.closed or self.replay is not None or batch.last <= self.cursor:
+        outlet = self.outlet
+        if self.ended or outlet.closed or self.replay is not None or batch.last <= self.cursor:
             return
         data = batch.after(self.cursor, self.wish.form, self.job_id)
         if data is None:
             self.fall_behind()
             return
         self._house.counters.events += len(batch.entries)
-        over = batch.ends(self.job_id)
-        if self.blocked:
+        over = batch.ending and batch.ends(self.job_id)
+        if outlet.blocked_since is not None:
             self._keep(data, batch.last, over=over)
         else:
             self.push(data, batch.last, over=over)
@@ -163,6 +164,7 @@ class Viewer:
 
     def _write(self, data: bytes, *, more: bool = True) -> None:
         self._house.counters.bytes += len(data)
-        self.outlet.write(data, self._writable, more=more)
-        if self.blocked:
+        outlet = self.outlet
+        outlet.write(data, self._writable, more=more)
+        if outlet.blocked_since is not None:
             self._house.stalled(self)

@@ -1,10 +1,10 @@
 #!lua
 -- Append a batch under the fence, whole or not at all; what is there already is skipped.
--- KEYS: log, state. ARGV: epoch, seq that it follows, retention events, then kind, job, body of each event
+-- KEYS: log, state. ARGV: epoch, seq that it follows, retention events, then name and body of each event
 -- Answers {'ok', seq, attention}, {'fenced'}, {'behind', top} or {'gone'}.
 -- It comes without the prelude, whose closures cost more than the rest of it.
 local LOG, STATE, epoch, after = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
-local count = (#ARGV - 3) / 3
+local count = (#ARGV - 3) / 2
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'attention', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
@@ -20,14 +20,13 @@ if seq < after then
     return {'gone'}
 end
 for i = seq - after + 1, count do
-    local at = 3 * i + 1
+    local at = 2 * i + 2
     local id = epoch .. '-' .. (after + i)
     local added
     if i == count then
-        added = redis.call('XADD', LOG, 'NOMKSTREAM', 'MAXLEN', '~', ARGV[3], id,
-            'e', ARGV[at + 2], 'j', ARGV[at + 1], 'k', ARGV[at])
+        added = redis.call('XADD', LOG, 'NOMKSTREAM', 'MAXLEN', '~', ARGV[3], id, ARGV[at], ARGV[at + 1])
     else
-        added = redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', ARGV[at + 2], 'j', ARGV[at + 1], 'k', ARGV[at])
+        added = redis.call('XADD', LOG, 'NOMKSTREAM', id, ARGV[at], ARGV[at + 1])
     end
     if not added then return {'gone'} end
 end

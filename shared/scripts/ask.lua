@@ -12,7 +12,7 @@ if not seq then return {'fenced'} end
 if seq < after then return behind(epoch, after, top) end
 if seq == after then
     local id = epoch .. '-' .. int(after + 1)
-    if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', 'question.asked') then return {'gone'} end
+    if not redis.call('XADD', LOG, 'NOMKSTREAM', id, job .. ' question.asked', body) then return {'gone'} end
     redis.call('HSET', STATE, 'top', id)
     if redis.call('HEXISTS', JOURNAL, 'question:' .. question) == 0 then
         job_set(job, 'status', 'waiting', 'question', question, 'schema', schema, 'asked_at', int(now_ms()))

@@ -60,7 +60,7 @@ local common = ',"job_id":' .. cjson.encode(job) .. ',"at":' .. int(now) .. ',"p
 
 if doom ~= '' then
     local body = '{"type":"' .. kind .. '"' .. common .. ',' .. detail .. '}'
-    redis.call('XADD', LOG, id, 'e', body, 'j', job, 'k', kind, 'p', top)
+    redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top)
     redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id)
     if not first then job_set(job, 'before', top, 'first', id) end
     redis.call('HDEL', STATE, 'job', 'worker')
@@ -76,7 +76,7 @@ end
 local body = '{"type":"job.started"' .. common .. ',"agent":' .. cjson.encode(agent) .. ',"attempt":' .. attempt
     .. (tonumber(attempt) > 1 and ',"discard_from":"' .. first .. '"' or '')
     .. ',"input":' .. record[10] .. '}'
-redis.call('XADD', LOG, id, 'e', body, 'j', job, 'k', 'job.started', 'p', top)
+redis.call('XADD', LOG, id, job .. ' job.started', body, 'p', top)
 redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id, 'job', job, 'worker', worker)
 job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker, 'started', id,
     'open', '1', 'strikes', int(strikes))

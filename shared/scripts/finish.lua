@@ -13,7 +13,7 @@ if ended == epoch .. '-' .. int(after + 1) then return {'ok', int(after + 1), un
 if ended then return {'ended', unpack(head())} end
 if seq < after then return behind(epoch, after, top) end
 local id = epoch .. '-' .. int(seq + 1) -- behind what this attempt wrote and gave up before it was acknowledged, too
-if not redis.call('XADD', LOG, 'NOMKSTREAM', id, 'e', body, 'j', job, 'k', kind) then return {'gone'} end
+if not redis.call('XADD', LOG, 'NOMKSTREAM', id, job .. ' ' .. kind, body) then return {'gone'} end
 redis.call('HSET', STATE, 'top', id)
 if not job_get(job, 'first')[1] then job_set(job, 'before', top, 'first', id) end
 end_job(job, id, kind, body, usage, ARGV[7], tonumber(ARGV[8]), ARGV, 9)

@@ -32,10 +32,10 @@ local function add(kind, job, rest)
         .. ',"at":' .. int(now) .. rest
     if seq == 1 then
         body = body .. ',"prev":"' .. top .. '"' .. (lost and ',"log_lost":true' or '') .. '}'
-        redis.call('XADD', LOG, id, 'e', body, 'j', job, 'k', kind, 'p', top)
+        redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top)
     else
         body = body .. '}'
-        redis.call('XADD', LOG, id, 'e', body, 'j', job, 'k', kind)
+        redis.call('XADD', LOG, id, job .. ' ' .. kind, body)
     end
     return id, body
 end

@@ -44,7 +44,7 @@ class Intruder:
 
     def append(self, count: int) -> None:
         keys = session_keys("s")
-        events = [part for n in range(count) for part in delta("j1", f"w{self.seq + n}")]
+        events = [part for n in range(count) for part in delta("j1", f"w{self.seq + n}").field()]
         self._append(keys=[keys.log, keys.state], args=[self.epoch, self.seq, 100_000, *events])
         self.seq += count
 
@@ -79,7 +79,7 @@ async def test_f48_appends_at_every_step_of_the_hand_over_are_told_once(
         around(name, Tailer)
     for name in ("deliver", "push", "fall_behind"):
         around(name, Viewer)
-    around("keep", Channel)
+    around("weigh", Channel)
     for _ in range(15):
         cursor = EventId(attempt.epoch, chance.randint(1, intruder.seq))
         async with served.open(cursor=str(cursor), raw="true") as stream:

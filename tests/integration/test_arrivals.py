@@ -85,7 +85,7 @@ async def test_a_log_longer_than_the_page_of_an_arrival_is_told_without_what_was
 
 async def test_an_arrival_that_cannot_be_served_is_dropped_and_forgotten(gateway: Served, session: Session) -> None:
     attempt = await session.started()
-    broken = {"e": '{"discard_from":"0-0" what', "j": "j1", "k": "job.started"}
+    broken = {"j1 job.started": '{"discard_from":"0-0" what'}
     await session.redis.xadd(session.keys.log, broken, id=f"{attempt.epoch}-2")
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET /v1/sessions/s/events HTTP/1.1\r\nHost: h\r\n\r\n")

@@ -116,7 +116,7 @@ class TestFence:
     async def test_where_a_forgotten_attempt_got_in_the_holder_leaves(self, session: Session) -> None:
         """A server that forgot everything may hand out an earlier epoch within the same second."""
         attempt, _ = await proven(session)
-        await session.redis.xadd(session.keys.log, {"e": "{}", "j": "j1", "k": "status"}, f"{attempt.epoch + 500}-7")
+        await session.redis.xadd(session.keys.log, {"j1 status": "{}"}, f"{attempt.epoch + 500}-7")
         with pytest.raises(Fenced):
             await session.append(attempt, 2, "b")
         with pytest.raises(Fenced):

@@ -127,7 +127,7 @@ class TestGaps:
         attempt = await session.started()
         async with served.open(raw="true") as stream:
             await live(stream, attempt, 1)
-            entry = {"e": '{"type":"text.delta"}', "j": "j1", "k": "text.delta"}
+            entry = {"j1 text.delta": '{"type":"text.delta"}'}
             await session.redis.xadd(session.keys.log, entry, id=f"{attempt.epoch}-3")
             frames = await frames_until(stream, lambda frame: frame.id == f"{attempt.epoch}-3")
         assert [frame.json["type"] for frame in frames] == ["gap", "text.delta"]

@@ -126,7 +126,7 @@ class TestLive:
             await until(lambda: served.hub._tailer._channels[b"holdfast:{broken}:log"].position is not None)
             async with session.redis.pipeline(transaction=True) as pipe:  # both change at once, and are read together
                 pipe.set("holdfast:{broken}:log", "no stream")
-                pipe.xadd(session.keys.log, {"e": "{}", "j": "j1", "k": "status"}, id=f"{attempt.epoch}-2")
+                pipe.xadd(session.keys.log, {"j1 status": "{}"}, id=f"{attempt.epoch}-2")
                 await pipe.execute()
             assert await ids_until(healthy, f"{attempt.epoch}-2") == ids(attempt.epoch, 2)
 

@@ -112,7 +112,7 @@ async def test_f50_events_and_fields_of_a_newer_worker_pass_through_a_gateway_of
         attempt = await session.started()
         play.history.accepted.add(("s", "j1"))
         strange = b'{"type":"of.tomorrow","job_id":"j1","schema":9,"deep":{"a":[null,1.5e300,"\\u2028"]}}'
-        entry = {"e": strange, "j": "j1", "k": "of.tomorrow", "z": "a field that nobody knows yet"}
+        entry = {"j1 of.tomorrow": strange, "z": "a field that nobody knows yet"}
         await session.redis.xadd(session.keys.log, entry, id=f"{attempt.epoch}-2")
         await session.redis.hset(session.keys.state, "top", f"{attempt.epoch}-2")
         play.watch()

@@ -103,5 +103,5 @@ class Session:
     async def texts(self) -> list[str]:
         """The texts of all deltas in the log."""
         found = await self.redis.xrange(self.keys.log)
-        events = [orjson.loads(values[b"e"]) for _, values in found]
+        events = [orjson.loads(next(iter(values.values()))) for _, values in found]
         return [event["text"] for event in events if event["type"] == "text.delta"]
