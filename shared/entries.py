@@ -56,13 +56,15 @@ class Alike(Sequence[Entry]):
     """Entries without `prev`, column by column as they came, so that many cost little: an entry is made when somebody
     looks at it. The ids ascend."""
 
-    __slots__ = ("bodies", "names", "raw_ids")
+    __slots__ = ("bodies", "named", "names", "raw_ids")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, raw_ids: Sequence[bytes], names: Sequence[bytes], bodies: Sequence[bytes]) -> None:
+        """Raises ValueError for what is none of ours."""
         self.raw_ids = raw_ids
         self.names = names
         self.bodies = bodies
+        self.named = {name: _named(name) for name in set(names)}  # of which there are few
 
     def __len__(self) -> int:
         return len(self.bodies)
@@ -79,7 +81,7 @@ class Alike(Sequence[Entry]):
         return entry_of(self.raw_ids[at], (self.names[at], self.bodies[at]))
 
     def __iter__(self) -> Iterator[Entry]:
-        jobs, kinds = zip(*map(_each(self.names).__getitem__, self.names), strict=True)
+        jobs, kinds = zip(*map(self.named.__getitem__, self.names), strict=True)
         return map(_new_entry, zip(_ids(self.raw_ids), kinds, jobs, self.bodies, repeat(None)))
 
     def __eq__(self, other: object) -> bool:
@@ -93,7 +95,6 @@ def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
     if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
         raw_ids, fields = zip(*reply, strict=True)
         names, bodies = zip(*fields, strict=True)
-        _each(names)  # raises for one that is none of ours
         return Alike(raw_ids, names, bodies)
     return [entry_of(raw_id, fields) for raw_id, fields in reply]
 
@@ -106,7 +107,7 @@ def bodies_of(entries: Sequence[Entry]) -> Sequence[bytes]:
 def kinds_of(entries: Sequence[Entry]) -> set[str]:
     """The kinds among them."""
     if type(entries) is Alike:
-        return {kind for _, kind in _each(entries.names).values()}
+        return {kind for _, kind in entries.named.values()}
     return {entry.kind for entry in entries}
 
 
@@ -126,11 +127,6 @@ def chained(cursor: EventId, entries: Sequence[Entry]) -> int:
 def _contiguous(first: EventId, last: EventId, ascending: Sequence[Any]) -> bool:
     """Whether so many ids that ascend from first to last leave none out: then they fill the space between."""
     return first.epoch == last.epoch and last.seq - first.seq == len(ascending) - 1
-
-
-def _each(names: Sequence[bytes]) -> dict[bytes, tuple[str, str]]:
-    """Those that there are, of which there are few, taken apart. Raises ValueError for none of ours."""
-    return {name: _named(name) for name in set(names)}
 
 
 def _ids(raw_ids: Sequence[bytes]) -> Iterator[EventId]:
