@@ -14,7 +14,7 @@ from gateway.stream.replay import Replay, Taken
 from gateway.stream.viewer import Viewer
 from shared.entries import kinds_of
 from shared.errors import JobUnknown, SessionUnknown
-from shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
+from shared.event_log import PAGE_EVENTS, Discard, Entry, EventLog, Page
 from shared.events import DELETED
 from shared.ids import ORIGIN, EventId
 from shared.redis import RedisError, ResponseError
@@ -141,7 +141,7 @@ class CatchUp:
             replay.stale = False
         shared = await self._page(viewer, replay)
         if shared.page.more and not replay.informed:
-            replay.inform(await self._log.discards(viewer.wish.session_id, viewer.job_id))
+            replay.inform(await self._discards(viewer, shared))
         if not viewer.gone and not viewer.blocked:
             self._hand_out(viewer, replay, shared.page, replay.take_shared(viewer.cursor, shared))
 
@@ -161,6 +161,14 @@ class CatchUp:
             if viewer.cursor != ORIGIN:
                 shared = await self._read(viewer, replay, replay.count)
         return shared
+
+    async def _discards(self, viewer: Viewer, shared: SharedPage) -> list[Discard]:
+        """What later attempts discarded. Who may share the page may share this, which was read after it."""
+        place = (EventLog.discards, viewer.job_id)
+        if place not in shared.came_to:
+            shared.came_to[place] = await self._log.discards(viewer.wish.session_id, viewer.job_id)
+        found: list[Discard] = shared.came_to[place]
+        return found
 
     async def _read(self, viewer: Viewer, replay: Replay, count: int) -> SharedPage:
         session_id, hold = viewer.wish.session_id, viewer.channel.behind > 1

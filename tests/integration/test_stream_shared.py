@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.stream.framing import SSE
+from gateway.stream.pages import SharedPage
 from gateway.stream.replay import Replay
 from tests.support.log import Session
 from tests.support.streams import Streams, frames_until, ids_until, streams
@@ -23,10 +24,10 @@ async def served(redis_url: str) -> AsyncIterator[Streams]:
         yield served
 
 
-async def reads(session: Session) -> int:
-    """How often the server has read a range of a log."""
+async def calls(session: Session, command: str) -> int:
+    """How often the server has carried out a command."""
     statistics = await session.redis.info("commandstats")
-    return int(statistics.get("cmdstat_xrange", {"calls": 0})["calls"])
+    return int(statistics.get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
 @pytest.mark.parametrize("raw", ["true", "false"])
@@ -35,13 +36,25 @@ async def test_many_that_read_a_long_log_at_once_share_its_pages(served: Streams
     for after in range(1, EVENTS, 500):
         await session.append(attempt, after, *(f"w{after + n} " for n in range(min(500, EVENTS - after))))
     last = f"{attempt.epoch}-{EVENTS}"
-    before = await reads(session)
+    before = await calls(session, "xrange")
     async with AsyncExitStack() as stack:
         viewers = [await stack.enter_async_context(served.open(raw=raw)) for _ in range(VIEWERS)]
         seen = await asyncio.gather(*(frames_until(viewer, lambda frame: frame.id == last) for viewer in viewers))
     texts = {"".join(frame.json.get("text", "") for frame in frames) for frames in seen}
     assert texts == {"".join(f"w{n} " for n in range(1, EVENTS))}
-    assert await reads(session) - before < VIEWERS * EVENTS / 1000
+    assert await calls(session, "xrange") - before < VIEWERS * EVENTS / 1000
+
+
+async def test_who_shares_a_page_shares_what_was_found_to_be_discarded(served: Streams, session: Session) -> None:
+    attempt = await session.started()
+    async with served.open() as stream:
+        await ids_until(stream, f"{attempt.epoch}-1")
+        (viewer,) = served.hub._viewers
+        before = await calls(session, "hmget")
+        shared = SharedPage()
+        found = [await served.hub._catch_up._discards(viewer, shared) for _ in range(5)]
+    assert found == [[]] * 5
+    assert await calls(session, "hmget") - before == 1
 
 
 @pytest.fixture
