@@ -1,8 +1,7 @@
 """Entries of a log: one event each, read from what a stream command answers.
 
 An entry's first field is named by its job and kind, `<job id> <kind>`, and its value is the event: one field costs
-Redis and whoever reads it less than three, and many names are taken apart together. The entry with seq 1 has one more
-field, `p`; others pass.
+Redis and whoever reads it less than three would. The entry with seq 1 has one more, `p`; others pass.
 """
 
 from __future__ import annotations
@@ -39,32 +38,48 @@ def name_of(job_id: str, kind: str) -> str:
 
 def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
     """An entry from its id and the flat list of its fields and values. Raises ValueError for none of ours."""
-    job_id, kind = _named(fields[0])
+    job_id, kind = _job_and_kind(fields[0])
     prev = None if len(fields) == _PLAIN else dict(zip(fields[2::2], fields[3::2], strict=True)).get(b"p")
     return _new_entry((parse_id(raw_id), kind, job_id, fields[1], None if prev is None else parse_id(prev)))
 
 
-@lru_cache(maxsize=4096)  # a job's deltas have one name
-def _named(name: bytes) -> tuple[str, str]:
-    job_id, space, kind = name.decode().partition(" ")
-    if not space:
+@lru_cache(maxsize=4096)  # the deltas of a job, all of one name, come one by one
+def _job_and_kind(name: bytes) -> tuple[str, str]:
+    job_id, _, kind = name.decode().partition(" ")
+    if not kind:
         raise ValueError(name)
     return job_id, kind
 
 
-class Alike(Sequence[Entry]):
-    """Entries without `prev`, column by column as they came, so that many cost little: an entry is made when somebody
-    looks at it. The ids ascend."""
+_Named = dict[bytes, tuple[str, str]]
 
-    __slots__ = ("bodies", "named", "names", "raw_ids")
+
+def _each(names: Sequence[bytes]) -> _Named:
+    """Those that there are, of which there are few, taken apart. Raises ValueError for one that is none of ours."""
+    return {name: _job_and_kind(name) for name in set(names)}
+
+
+class Alike(Sequence[Entry]):
+    """Entries without further fields, column by column as they came, so that many cost little: an entry is made when
+    somebody looks at it. The ids ascend."""
+
+    __slots__ = ("_named", "bodies", "names", "raw_ids")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, raw_ids: Sequence[bytes], names: Sequence[bytes], bodies: Sequence[bytes]) -> None:
-        """Raises ValueError for what is none of ours."""
+    def __init__(
+        self, raw_ids: Sequence[bytes], names: Sequence[bytes], bodies: Sequence[bytes], named: _Named | None = None
+    ) -> None:
         self.raw_ids = raw_ids
         self.names = names
         self.bodies = bodies
-        self.named = {name: _named(name) for name in set(names)}  # of which there are few
+        self._named = named
+
+    @property
+    def named(self) -> _Named:
+        """Job and kind by each name that there is."""
+        if self._named is None:
+            self._named = _each(self.names)
+        return self._named
 
     def __len__(self) -> int:
         return len(self.bodies)
@@ -81,6 +96,8 @@ class Alike(Sequence[Entry]):
         return entry_of(self.raw_ids[at], (self.names[at], self.bodies[at]))
 
     def __iter__(self) -> Iterator[Entry]:
+        if not self.names:
+            return iter(())
         jobs, kinds = zip(*map(self.named.__getitem__, self.names), strict=True)
         return map(_new_entry, zip(_ids(self.raw_ids), kinds, jobs, self.bodies, repeat(None)))
 
@@ -90,12 +107,12 @@ class Alike(Sequence[Entry]):
 
 def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
     """All entries of a reply, which Redis gives in ascending order. Raises as entry_of."""
-    if len(reply) == 1:  # as in every second of a stream
+    if len(reply) == 1:  # as while it is followed live
         return [entry_of(*reply[0])]
     if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
         raw_ids, fields = zip(*reply, strict=True)
         names, bodies = zip(*fields, strict=True)
-        return Alike(raw_ids, names, bodies)
+        return Alike(raw_ids, names, bodies, _each(names))
     return [entry_of(raw_id, fields) for raw_id, fields in reply]
 
 

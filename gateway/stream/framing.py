@@ -125,7 +125,7 @@ class Batch:
     def __init__(self, prev: EventId, entries: Sequence[Entry]) -> None:
         self.prev = prev
         self.entries = entries
-        if len(entries) == 1:  # as in every second of a stream
+        if len(entries) == 1:  # as while it is followed live
             only = entries[0]
             self.last, self.size, self.ending = only.id, len(only.body), only.kind in _ENDS
         else:

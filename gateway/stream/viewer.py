@@ -91,16 +91,15 @@ class Viewer:
 
     def deliver(self, batch: Batch) -> None:
         """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
-        outlet = self.outlet
-        if self.ended or outlet.closed or self.replay is not None or batch.last <= self.cursor:
+        if self.ended or self.outlet.closed or self.replay is not None or batch.last <= self.cursor:
             return
         data = batch.after(self.cursor, self.wish.form, self.job_id)
         if data is None:
             self.fall_behind()
             return
         self._house.counters.events += len(batch.entries)
-        over = batch.ending and batch.ends(self.job_id)
-        if outlet.blocked_since is not None:
+        over = batch.ends(self.job_id)
+        if self.blocked:
             self._keep(data, batch.last, over=over)
         else:
             self.push(data, batch.last, over=over)
@@ -164,7 +163,6 @@ class Viewer:
 
     def _write(self, data: bytes, *, more: bool = True) -> None:
         self._house.counters.bytes += len(data)
-        outlet = self.outlet
-        outlet.write(data, self._writable, more=more)
-        if outlet.blocked_since is not None:
+        self.outlet.write(data, self._writable, more=more)
+        if self.blocked:
             self._house.stalled(self)

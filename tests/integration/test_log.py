@@ -494,6 +494,17 @@ class TestRead:
         assert page.gap == Gap("trimmed", EventId(attempt.epoch, 4))
         assert [entry.id.seq for entry in page.entries] == [4, 5]
 
+    async def test_another_hole_right_behind_one_does_not_keep_the_first_from_being_told(
+        self, session: Session
+    ) -> None:
+        attempt = await session.started()
+        await session.append(attempt, 1, *"abcdefghi")
+        await session.redis.xdel(session.keys.log, *(f"{attempt.epoch}-{seq}" for seq in (3, 4, 6)))
+        page = await session.log.read("s", EventId(attempt.epoch, 2))
+        assert page.gap == Gap("trimmed", EventId(attempt.epoch, 5))
+        assert [entry.id.seq for entry in page.entries] == [5]
+        assert page.more
+
     async def test_a_session_without_events_has_no_gap(self, session: Session) -> None:
         await session.submit()
         assert (await session.log.read("s", ORIGIN)).gap is None

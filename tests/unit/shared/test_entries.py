@@ -22,7 +22,7 @@ def replies(draw: st.DrawFn) -> Reply:
     reply: Reply = []
     ids = draw(st.sets(st.tuples(st.integers(EPOCH, EPOCH + 2), st.integers(1, 12)), max_size=20))
     for epoch, seq in sorted(ids):
-        job, kind = draw(st.sampled_from([b"j1", b"j2"])), draw(st.sampled_from([b"status", b"text.delta"]))
+        job, kind = draw(st.sampled_from([b"j1", b"j2", b""])), draw(st.sampled_from([b"status", b"of tomorrow"]))
         raw_id, fields = row(seq, epoch=epoch, job=job, kind=kind)
         more = draw(st.sampled_from([[], [], [], [b"p", b"1-1"], [b"z", b"9"], [b"z", b"9", b"p", b"1-1"]]))
         reply.append((raw_id, [*fields, *more]))
@@ -41,10 +41,14 @@ class TestReading:
             name = f"{entry.job_id} {entry.kind}".encode()
             assert (str(entry.id).encode(), name, entry.body, entry.prev) == (raw_id, *fields[:2], prev)
 
+    @given(replies(), st.integers(0, 20), st.integers(0, 20))
+    def test_a_part_of_them_is_what_it_is_of_each_alone(self, reply: Reply, start: int, end: int) -> None:
+        assert list(entries_of(reply)[start:end]) == [entry_of(*one) for one in reply[start:end]]
+
     @pytest.mark.parametrize("count", [1, 9])
     def test_what_is_none_of_ours_is_refused(self, count: int) -> None:
         reply = [row(seq) for seq in range(1, count)]
-        with pytest.raises(ValueError, match="not"):
+        with pytest.raises(ValueError, match="b'not'"):
             entries_of([*reply, (b"%d-9" % EPOCH, [b"not", b"ours"])])
 
 
