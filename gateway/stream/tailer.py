@@ -80,8 +80,8 @@ class Channel:
 
     def weigh(self, batch: Batch) -> None:
         """Expect events as large as these: larger ones at once, smaller ones by and by."""
-        seen, half = batch.size // len(batch.entries), self.event_bytes // 2
-        self.event_bytes = seen if seen > half else half or 1
+        each, half = batch.size // len(batch.entries), self.event_bytes // 2
+        self.event_bytes = each if each > half else half or 1
 
     def forget(self) -> None:
         self.tail.clear()
@@ -316,7 +316,9 @@ class Tailer:
     def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
         entries = _entries(found)
         count = chained(position, entries)
-        for batch in batches(position, entries if count == len(entries) else entries[:count]) if count else ():
+        if count < len(entries):
+            entries = entries[:count]
+        for batch in batches(position, entries) if entries else ():
             channel.position = batch.last
             channel.weigh(batch)
             if channel.behind:
