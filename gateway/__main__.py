@@ -14,7 +14,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
-from gateway.stream.protocol import StreamProtocol
+from gateway.stream.protocol import StreamProtocol, limit
 from shared.errors import SettingsInvalid
 from shared.settings import read_settings
 from shared.telemetry import configure
@@ -39,6 +39,7 @@ class GatewayServer(uvicorn.Server):
         rest_collector()
         for server in self.servers:
             for listener in server.sockets:
+                limit(listener)
                 logger.info("listening", address=listener.getsockname()[:2])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

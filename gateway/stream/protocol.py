@@ -66,10 +66,6 @@ class StreamProtocol(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        _limit(transport.get_extra_info("socket"))
-
     def connection_lost(self, exc: Exception | None) -> None:
         outlet, self.outlet = self.outlet, None
         if outlet is not None:
@@ -133,12 +129,13 @@ class _Silent(asyncio.Event):
 _SILENT = _Silent()
 
 
-def _limit(connection: Any) -> None:
+def limit(listener: Any) -> None:
     """Let the kernel drop a connection whose other end acknowledges nothing (a pulled cable sends no FIN), and keep
-    little that is not on its way: otherwise megabytes, of which it says that they move only once a third is gone."""
-    if connection is None or connection.family == socket.AF_UNIX:
+    little that is not on its way: otherwise megabytes, of which it says that they move only once a third is gone. What
+    a listening socket is told holds for each connection that it accepts."""
+    if listener.family == socket.AF_UNIX:
         return
     for name, value in (("TCP_USER_TIMEOUT", UNANSWERED_MS), ("TCP_NOTSENT_LOWAT", UNSENT_BYTES)):
         option = getattr(socket, name, None)  # not every system has both
         if option is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)

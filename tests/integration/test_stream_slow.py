@@ -158,8 +158,12 @@ class TestVanishing:
             await until(lambda: served.hub.counters.viewers == 1)
             (protocol,) = served.server.server_state.connections
             transport = protocol.transport
-            option = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-        assert option == 30_000
+            connection = transport.get_extra_info("socket")
+            limits = [
+                connection.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (socket.TCP_USER_TIMEOUT, socket.TCP_NOTSENT_LOWAT)
+            ]
+        assert limits == [30_000, 16 * 1024]
 
 
 class TestPings:

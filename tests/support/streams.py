@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.__main__ import GatewayServer
 from gateway.stream.framing import choose
 from gateway.stream.hub import StreamHub, StreamLimits
 from gateway.stream.protocol import StreamProtocol
@@ -80,7 +81,7 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
     config = uvicorn.Config(
         app, port=0, http=StreamProtocol, log_config=None, lifespan="off", timeout_graceful_shutdown=10
     )
-    server = uvicorn.Server(config)
+    server = GatewayServer(config)
     hub.start()
     serving = asyncio.create_task(server._serve())
     await until(lambda: server.started or serving.done())
