@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp
 
 from gateway.errors import UnexpectedErrors, add_handlers
 from gateway.lifespan import lifespan_of
@@ -21,7 +22,7 @@ from gateway.settings import GatewaySettings
 ROUTERS = (jobs.router, sessions.router, agents.router, health.router, page.router)
 
 
-def create_app(settings: GatewaySettings) -> FastAPI:
+def create_app(settings: GatewaySettings) -> ASGIApp:
     """One gateway. Nothing is connected before its lifespan starts."""
     metrics = Metrics()
     app = FastAPI(
@@ -40,11 +41,9 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     add_handlers(app)
-    app.add_middleware(ShortWay, routes=events.router.routes)
     app.add_middleware(UnexpectedErrors)
-    app.add_middleware(CountRequests, metrics=metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return app
+    return CountRequests(ShortWay(app, events.router.routes), metrics)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

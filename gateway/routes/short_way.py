@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.errors import UnexpectedErrors
+
 
 class ShortWay:
-    """ASGI middleware: a call of one of these routes goes there at once, any other on to the app."""
+    """In front of the app: a call of one of these routes goes there at once, any other on to the app."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self.app = app
-        self.routes = routes
+        self.ways = [(route, UnexpectedErrors(route.handle)) for route in routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith("/events"):
-            for route in self.routes:
+            for route, way in self.ways:
                 match, found = route.matches(scope)
                 if match is Match.FULL:
-                    scope.update(found)
-                    await route.handle(scope, receive, send)
+                    scope.update(found, app=self.app)
+                    await way(scope, receive, send)
                     return
         await self.app(scope, receive, send)

@@ -12,7 +12,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import limits
-from gateway.routes import agents
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 from tests.support.served import RawAnswer, Served, raw_request, served
@@ -274,15 +273,18 @@ async def test_head_on_events_is_refused_without_a_body(gateway: Served) -> None
     assert (answer.status, answer.headers["allow"], answer.body) == (405, "GET", b"")
 
 
+@pytest.mark.parametrize(
+    ("path", "part"), [("/v1/agents", "agents.json_response"), ("/v1/sessions/s/events", "events.read_wish")]
+)
 async def test_what_nobody_foresaw_is_logged_and_answered_without_a_word_of_it(
-    gateway: Served, monkeypatch: pytest.MonkeyPatch
+    gateway: Served, monkeypatch: pytest.MonkeyPatch, path: str, part: str
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("secret of the house")
 
-    monkeypatch.setattr(agents, "json_response", fail)
+    monkeypatch.setattr(f"gateway.routes.{part}", fail)
     with capture_logs() as lines:
-        answer = await gateway.client.get("/v1/agents")
+        answer = await gateway.client.get(path)
     assert [(line["log_level"], str(line["exc_info"])) for line in lines] == [("error", "secret of the house")]
     check_problem(answer, 500, "internal")
     assert "secret" not in answer.text
