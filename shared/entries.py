@@ -38,9 +38,15 @@ def name_of(job_id: str, kind: str) -> str:
 
 def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
     """An entry from its id and the flat list of its fields and values. Raises ValueError for none of ours."""
+    return _entry(parse_id(raw_id), fields)
+
+
+def _entry(event_id: EventId, fields: Sequence[bytes]) -> Entry:
     job_id, kind = _job_and_kind(fields[0])
-    prev = None if len(fields) == _PLAIN else dict(zip(fields[2::2], fields[3::2], strict=True)).get(b"p")
-    return _new_entry((parse_id(raw_id), kind, job_id, fields[1], None if prev is None else parse_id(prev)))
+    if len(fields) == _PLAIN:
+        return _new_entry((event_id, kind, job_id, fields[1], None))
+    prev = dict(zip(fields[2::2], fields[3::2], strict=True)).get(b"p")
+    return _new_entry((event_id, kind, job_id, fields[1], None if prev is None else parse_id(prev)))
 
 
 @lru_cache(maxsize=4096)  # the deltas of a job, all of one name, come one by one
@@ -114,6 +120,32 @@ def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
         names, bodies = zip(*fields, strict=True)
         return Alike(raw_ids, names, bodies, _each(names))
     return [entry_of(raw_id, fields) for raw_id, fields in reply]
+
+
+def following(cursor: EventId, reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
+    """The leading entries of a reply, which has one at least, that are ours and follow the cursor without a hole."""
+    try:
+        if len(reply) == 1:  # as while it is followed live
+            raw_id, fields = reply[0]
+            expected = new_id((cursor.epoch, cursor.seq + 1))
+            if raw_id == b"%d-%d" % expected and cursor.seq:  # which costs a fifth of taking it apart
+                return [_entry(expected, fields)]
+        entries = entries_of(reply)
+    except (ValueError, TypeError):
+        entries = _leading(reply)
+    count = chained(cursor, entries)
+    return entries if count == len(entries) else entries[:count]
+
+
+def _leading(reply: Sequence[Sequence[Any]]) -> list[Entry]:
+    """The entries up to the first that is none of ours."""
+    entries: list[Entry] = []
+    for raw_id, fields in reply:
+        try:
+            entries.append(entry_of(raw_id, fields))
+        except (ValueError, TypeError):
+            break
+    return entries
 
 
 def bodies_of(entries: Sequence[Entry]) -> Sequence[bytes]:

@@ -12,7 +12,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 class Connection(Protocol):
     """What an outlet needs of the connection that was handed over to it."""
 
-    def write(self, data: bytes) -> None: ...
+    @property
+    def transport(self) -> asyncio.WriteTransport: ...
 
     def abort(self) -> None: ...
 
@@ -24,32 +25,29 @@ class Outlet:
     """Writes body bytes, the first of them in one piece with the head, which is on its way only then. `blocked_since`
     is set while the transport holds more than it should.
 
-    `on_gone` is called once, soon after the response is whole and taken or the client has left; `on_shutdown` when the
-    server stops."""
+    `on_writable` is called when it was blocked and is no more; `on_gone` once, soon after the response is whole and
+    taken or the client has left; `on_shutdown` when the server stops."""
 
-    __slots__ = ("_connection", "_head", "_last", "_on_writable", "blocked_since", "closed", "on_gone", "on_shutdown")
+    __slots__ = ("_connection", "_head", "_last", "blocked_since", "closed", "on_gone", "on_shutdown", "on_writable")
 
     def __init__(self, connection: Connection, head: bytes = b"") -> None:
         self._connection = connection
         self._head = head
-        self._on_writable: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
         self.on_gone: Callable[[], None] | None = None
         self.on_shutdown: Callable[[], None] | None = None
         self.blocked_since: float | None = None
         self.closed = False
         self._last = False
 
-    def write(self, data: bytes, on_writable: Callable[[], None], *, more: bool = True) -> None:
-        """Write. When that leaves the outlet blocked, `on_writable` is called once it is no more.
-
-        Must not be called while blocked."""
+    def write(self, data: bytes, *, more: bool = True) -> None:
+        """Write. Must not be called while blocked."""
         if self.closed:
             return
-        self._on_writable = on_writable
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         if self._head:
             chunk, self._head = self._head + chunk, b""
-        self._connection.write(chunk if more else chunk + LAST_CHUNK)
+        self._connection.transport.write(chunk if more else chunk + LAST_CHUNK)
         if not more:
             self._last = True
             if self.blocked_since is None:
@@ -70,15 +68,13 @@ class Outlet:
         self.blocked_since = None
         if self._last:
             self._complete()
-            return
-        on_writable, self._on_writable = self._on_writable, None
-        if on_writable is not None and not self.closed:
-            on_writable()
+        elif self.on_writable is not None and not self.closed:
+            self.on_writable()
 
     def gone(self) -> None:
         """The response is whole and taken, or the client has left."""
         self.closed = True
-        self._on_writable = None
+        self.on_writable = None
         on_gone, self.on_gone = self.on_gone, None
         if on_gone is not None:
             asyncio.get_running_loop().call_soon(on_gone)

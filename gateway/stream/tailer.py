@@ -19,7 +19,7 @@ import structlog
 
 from gateway.stream.counters import Counters
 from gateway.stream.framing import Batch, batches
-from shared.entries import Entry, chained, entries_of, entry_of
+from shared.entries import following
 from shared.ids import ORIGIN, EventId
 from shared.keys import log_key
 from shared.redis import RedisError
@@ -268,11 +268,13 @@ class Tailer:
 
     def _read(self, connection: Wire, channels: Sequence[Channel]) -> None:
         """Ask for as many events of each as are expected to take READ_BYTES together."""
+        ids, expected = [], 0
         for channel in channels:
             channel.reading = channel.position
+            ids.append(b"%d-%d" % channel.position)  # type: ignore[str-format]  # the dirty have one
+            expected += channel.event_bytes
         keys = [channel.key for channel in channels]
-        ids = [b"%d-%d" % channel.reading for channel in channels]  # type: ignore[str-format]  # the dirty have one
-        count = min(READ_EVENTS, max(1, READ_BYTES // sum(channel.event_bytes for channel in channels)))
+        count = min(READ_EVENTS, READ_BYTES // expected or 1)
         self._in_flight += 1
         connection.call(partial(self._take, channels, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
 
@@ -314,10 +316,7 @@ class Tailer:
             self._check(channel, asked)
 
     def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
-        entries = _entries(found)
-        count = chained(position, entries)
-        if count < len(entries):
-            entries = entries[:count]
+        entries = following(position, found)
         for batch in batches(position, entries) if entries else ():
             channel.position = batch.last
             channel.weigh(batch)
@@ -325,7 +324,7 @@ class Tailer:
                 channel.keep(batch)
             for viewer in tuple(channel.live):
                 viewer.deliver(batch)
-        if count < len(found):
+        if len(entries) < len(found):
             self._unanchor(channel)
 
     def _check(self, channel: Channel, position: EventId) -> None:
@@ -354,21 +353,3 @@ def _affordable(channels: Iterable[Channel]) -> list[Channel]:
             break
         chosen.append(channel)
     return chosen
-
-
-def _entries(found: list[Any]) -> Sequence[Entry]:
-    """The entries up to the first that is none of ours."""
-    try:
-        return entries_of(found)
-    except (ValueError, TypeError):
-        return _leading(found)
-
-
-def _leading(found: list[Any]) -> list[Entry]:
-    entries: list[Entry] = []
-    for raw_id, fields in found:
-        try:
-            entries.append(entry_of(raw_id, fields))
-        except (ValueError, TypeError):
-            break
-    return entries

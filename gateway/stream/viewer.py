@@ -57,6 +57,7 @@ class Viewer:
         self._house = house
         self.wish = wish
         self.outlet = outlet
+        outlet.on_writable = self._writable
         self.channel = channel
         self.job = wish.job
         self.job_id = None if wish.job is None else wish.job.job_id
@@ -91,15 +92,17 @@ class Viewer:
 
     def deliver(self, batch: Batch) -> None:
         """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
-        if self.ended or self.outlet.closed or self.replay is not None or batch.last <= self.cursor:
+        if self.ended or self.outlet.closed or self.replay is not None:
             return
         data = batch.after(self.cursor, self.wish.form, self.job_id)
         if data is None:
             self.fall_behind()
             return
+        if not data and batch.last <= self.cursor:
+            return
         self._house.counters.events += len(batch.entries)
-        over = batch.ends(self.job_id)
-        if self.blocked:
+        over = batch.ending and batch.ends(self.job_id)
+        if self.outlet.blocked_since is not None:
             self._keep(data, batch.last, over=over)
         else:
             self.push(data, batch.last, over=over)
@@ -163,6 +166,7 @@ class Viewer:
 
     def _write(self, data: bytes, *, more: bool = True) -> None:
         self._house.counters.bytes += len(data)
-        self.outlet.write(data, self._writable, more=more)
-        if self.blocked:
+        outlet = self.outlet
+        outlet.write(data, more=more)
+        if outlet.blocked_since is not None:
             self._house.stalled(self)

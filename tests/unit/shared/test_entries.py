@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.entries import Entry, chained, entries_of, entry_of
+from shared.entries import Entry, chained, entries_of, entry_of, following
 from shared.ids import EventId
 
 EPOCH = 1763683200123
@@ -63,6 +63,22 @@ class TestChain:
                 break
             cursor, count = entry.id, count + 1
         assert chained(EventId(EPOCH, seq), entries) == count
+
+    @given(replies().filter(bool), st.integers(0, 12), st.integers(0, 20))
+    def test_a_reply_is_read_for_as_long_as_its_entries_are_ours_and_follow(
+        self, reply: Reply, seq: int, ours: int
+    ) -> None:
+        cursor, entries = EventId(EPOCH, seq), entries_of(reply[:ours])
+        foreign = [(raw_id, [b"not", *fields]) for raw_id, fields in reply[ours:]]
+        assert list(following(cursor, [*reply[:ours], *foreign])) == list(entries[: chained(cursor, entries)])
+
+    @pytest.mark.parametrize(
+        ("seq", "fields"),
+        [(1, [b"j1 status", b"{}", b"p", b"1-1"]), (3, [b"j1 status", b"{}"]), (2, [b"not", b"ours"])],
+    )
+    def test_one_by_itself_is_held_to_it_as_well(self, seq: int, fields: list[bytes]) -> None:
+        before = EventId(EPOCH, 1 if seq > 1 else 0)
+        assert not following(before, [(b"%d-%d" % (EPOCH, seq), fields)])
 
     def test_a_hole_in_the_middle_ends_it(self) -> None:
         entries = [Entry(EventId(EPOCH, seq), "status", "j1", b"{}", None) for seq in (2, 3, 5, 6)]
