@@ -79,11 +79,11 @@ class Wire(asyncio.Protocol):
 
     def call(self, on_reply: OnReply, *command: Argument) -> None:
         """Send a command. `on_reply` gets the reply, which may be a RedisError as a value, WireLost among them."""
-        if self._transport is None or not self.alive:
+        if self._transport is None or self._transport.is_closing():
             asyncio.get_running_loop().call_soon(on_reply, WireLost())
             return
         self._waiting.append(on_reply)
-        self._transport.write(hiredis.pack_command(cast("Any", command)))
+        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
 
     async def ask(self, *command: Argument) -> Any:
         """Send a command and wait for its reply. Raises RedisError."""

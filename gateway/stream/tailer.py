@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -261,36 +261,41 @@ class Tailer:
         self._pump_due = False
         if self._connection is None or self._in_flight or not self._dirty:
             return
-        chosen = _affordable(islice(self._dirty, READ_KEYS))
-        for channel in chosen:
-            del self._dirty[channel]
-        self._read(self._connection, chosen)
+        self._read(self._connection, tuple(islice(self._dirty, READ_KEYS)))
 
     def _read(self, connection: Wire, channels: Sequence[Channel]) -> None:
-        """Ask for as many events of each as are expected to take READ_BYTES together."""
-        ids, expected = [], 0
+        """Ask for events of the leading channels, so many as are expected to take READ_BYTES together; of one at least.
+        The others are left to the next read."""
+        chosen: list[Channel] = []
+        ids: list[bytes] = []
+        expected = 0
         for channel in channels:
-            channel.reading = channel.position
-            ids.append(b"%d-%d" % channel.position)  # type: ignore[str-format]  # the dirty have one
+            if expected + channel.event_bytes > READ_BYTES and chosen:
+                break
             expected += channel.event_bytes
-        keys = [channel.key for channel in channels]
+            channel.reading = channel.position
+            chosen.append(channel)
+            ids.append(b"%d-%d" % channel.position)  # type: ignore[str-format]  # the dirty have one
+            self._dirty.pop(channel, None)
+        keys = [channel.key for channel in chosen]
         count = min(READ_EVENTS, READ_BYTES // expected or 1)
         self._in_flight += 1
-        connection.call(partial(self._take, channels, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
+        connection.call(partial(self._take, chosen, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
 
     def _take(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
-        if isinstance(reply, WireLost):
-            return
-        self._in_flight -= 1
         if isinstance(reply, RedisError):
             self._refused(channels, reply)
             return
+        self._in_flight -= 1
         found: dict[bytes, list[Any]] = reply or {}
         for channel in channels:
             self._take_one(channel, count, found.get(channel.key))
 
     def _refused(self, channels: Sequence[Channel], error: Exception) -> None:
         """One key that cannot be read refuses the whole command: read each by itself."""
+        if isinstance(error, WireLost):
+            return
+        self._in_flight -= 1
         if len(channels) == 1:
             channel = channels[0]
             channel.reading = None
@@ -341,15 +346,3 @@ class Tailer:
         """The chain broke: all viewers find out by their own cursors."""
         for viewer in tuple(channel.live):
             viewer.fall_behind()
-
-
-def _affordable(channels: Iterable[Channel]) -> list[Channel]:
-    """The leading channels, of which one event each is expected to take READ_BYTES together; one at least."""
-    chosen: list[Channel] = []
-    left = READ_BYTES
-    for channel in channels:
-        left -= channel.event_bytes
-        if left < 0 and chosen:
-            break
-        chosen.append(channel)
-    return chosen
