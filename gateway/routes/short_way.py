@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import UnexpectedErrors
@@ -15,14 +15,14 @@ class ShortWay:
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self.app = app
-        self.ways = [(route, UnexpectedErrors(route.handle)) for route in routes]
+        self.ways = [(route, UnexpectedErrors(route.handle)) for route in routes if isinstance(route, Route)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith("/events"):
             for route, way in self.ways:
-                match, found = route.matches(scope)
-                if match is Match.FULL:
-                    scope.update(found, app=self.app)
+                found = route.path_regex.match(scope["path"])
+                if found is not None and scope["method"] in (route.methods or ()):
+                    scope.update(app=self.app, route=route, path_params=found.groupdict())
                     await way(scope, receive, send)
                     return
         await self.app(scope, receive, send)

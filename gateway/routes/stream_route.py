@@ -72,9 +72,11 @@ def _cursor(request: Request) -> EventId | None:
 
 
 def _single(values: list[str]) -> str:
-    if len(values) > 1 or any(len(value) > MAX_CURSOR_BYTES for value in values):
+    if not values:
+        return ""
+    if len(values) > 1 or len(values[0]) > MAX_CURSOR_BYTES:
         raise CursorInvalid
-    return values[0] if values else ""
+    return values[0]
 
 
 def _format(request: Request) -> Format:
