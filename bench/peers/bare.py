@@ -28,7 +28,7 @@ class Log:
     def add(self, payload: bytes) -> None:
         self.frames.append(b"id: %d\ndata: %b\n\n" % (len(self.frames) + 1, payload))
         for send in self.viewers:
-            _step(send(_body(self.frames[-1])))
+            step(send(body(self.frames[-1])))
 
 
 _logs: defaultdict[bytes, Log] = defaultdict(Log)
@@ -63,18 +63,18 @@ async def _stream(scope: Scope, receive: Receive, send: Send) -> None:
     await send(HEAD)
     while at < len(log.frames):
         frames, at = log.frames[at:], len(log.frames)
-        await send(_body(b"".join(frames)))
+        await send(body(b"".join(frames)))
     log.viewers.append(send)
     while (await receive())["type"] != "http.disconnect":
         pass
     log.viewers.remove(send)
 
 
-def _body(frame: bytes) -> dict[str, Any]:
+def body(frame: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": frame, "more_body": True}
 
 
-def _step(sending: Coroutine[Any, Any, None] | Any) -> None:
+def step(sending: Coroutine[Any, Any, None] | Any) -> None:
     """Send without a task. For a client that is slow to take it the event is lost, which makes the run void."""
     try:
         sending.send(None)

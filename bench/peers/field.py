@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers import bare, holdfast, naive, nchan, raw, resumable_stream, sse_starlette
+from bench.peers import bare, bare_redis, holdfast, naive, nchan, raw, resumable_stream, sse_starlette
 
 FIELD = (
     holdfast.PEER,
@@ -17,3 +17,4 @@ FIELD = (
     raw.COALESCING,
 )
 WITH_HISTORY = tuple(peer for peer in FIELD if peer.history)
+FLOOR = bare_redis.PEER  # where it says what a figure that does not hold could come to

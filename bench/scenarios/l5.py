@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from bench.load import Load, load
-from bench.peers.field import WITH_HISTORY
+from bench.peers.field import FLOOR, WITH_HISTORY
 from bench.peers.stage import Peer
 from bench.plan import Plan
 from bench.report import Column, Table
@@ -30,7 +30,9 @@ def run(plan: Plan) -> Table:
         "has caught up when it has all that was published before the moment of the return. "
         f"The other {live} stay; they are measured from the return on until all have caught up, at least a second."
     )
-    return Table("L5", title, method, COLUMNS, plan.compare(WITH_HISTORY, lambda p: _storm(plan, p, storm, live, rate)))
+    return Table(
+        "L5", title, method, COLUMNS, plan.compare((*WITH_HISTORY, FLOOR), lambda p: _storm(plan, p, storm, live, rate))
+    )
 
 
 def _storm(plan: Plan, peer: Peer, storm: int, live: int, rate: float) -> dict[str, float]:
