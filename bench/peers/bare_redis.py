@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -38,19 +39,22 @@ class Tail:
         self.dirty |= dict.fromkeys(self.logs if keys is None else keys)
 
     def drained(self) -> None:
-        keys = [] if self.busy else [key for key in self.dirty if key in self.logs]
-        if keys and self.wire is not None:
+        asked = {} if self.busy else {key: self.logs[key].last for key in self.dirty if key in self.logs}
+        if asked and self.wire is not None:
             self.dirty.clear()
             self.busy = True
-            self.wire.call(self._take, "XREAD", "STREAMS", *keys, *[self.logs[key].last for key in keys])
+            self.wire.call(partial(self._take, asked), "XREAD", "STREAMS", *asked, *asked.values())
 
     def lost(self) -> None:
         os._exit(1)
 
-    def _take(self, reply: dict[bytes, list[Any]] | None) -> None:
+    def _take(self, asked: dict[bytes, bytes], reply: dict[bytes, list[Any]] | None) -> None:
         self.busy = False
         for key, entries in (reply or {}).items():
             log = self.logs[key]
+            if log.last is not asked[key]:  # somebody came who has read further
+                self.dirty[key] = None
+                continue
             log.last = entries[-1][0]
             message = body(_frames(entries))
             for send in log.viewers:
