@@ -20,6 +20,8 @@ from gateway.stream.outlet import Outlet
 EXTENSION = "holdfast.connection"
 UNANSWERED_MS = 30_000
 UNSENT_BYTES = 16 * 1024
+_HEAD: Message = {"type": "http.response.start", "status": 200}
+_NEW_LINE = b"\r\n"
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -29,19 +31,20 @@ class StreamProtocol(HttpToolsProtocol):
     stopping = False
     _running: RequestResponseCycle  # the request at work; `cycle` is the newest that has come
 
-    async def hand_over(self, send: Send, head: Message) -> Outlet | None:
-        """Begin the response at work, and take the connection over; None when the client has left. The request may then
-        return, its response not complete; those behind it wait until it is."""
+    async def hand_over(self, send: Send, fields: bytes) -> Outlet | None:
+        """Begin the response at work, with header fields as they stand on the wire, and take the connection over; None
+        when the client has left. The request may then return, its response not complete; those behind it wait until it
+        is."""
         cycle = self._running
         cycle.transport = kept = _Head()  # type: ignore[assignment]
         try:
-            await send(head)
+            await send(_HEAD)
         finally:
             cycle.transport = self.transport
         if cycle.disconnected or self.transport.is_closing():  # uvicorn tells only the newest request that it was lost
             cycle.disconnected = True
             return None
-        self.outlet = outlet = Outlet(self, kept.data)
+        self.outlet = outlet = Outlet(self, kept.data.removesuffix(_NEW_LINE) + fields + _NEW_LINE)
         if self.flow.write_paused:
             outlet.pause()
         cycle.disconnected = True  # so that nothing is missed when the request's task ends

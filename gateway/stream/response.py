@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from gateway.errors import problem
 from gateway.stream.framing import NDJSON, SSE, Format
@@ -40,7 +39,7 @@ class EventStream:
 
     async def _stream(self, scope: Scope, send: Send) -> None:
         protocol: StreamProtocol = scope["extensions"][EXTENSION]["connection"]
-        outlet = await protocol.hand_over(send, _HEADS[self.wish.form])
+        outlet = await protocol.hand_over(send, _FIELDS[self.wish.form])
         if outlet is not None:
             self.hub.attach(self.wish, outlet, self.first)
             if protocol.stopping:
@@ -63,10 +62,9 @@ def _headers(form: Format) -> dict[str, str]:
     }
 
 
-_HEADS: Mapping[Format, Message] = {
-    form: {"type": "http.response.start", "status": 200, "headers": Headers(_headers(form)).raw}
-    for form in (SSE, NDJSON)
-}
+_FIELDS: Mapping[Format, bytes] = {
+    form: "".join(f"{name}: {value}\r\n" for name, value in _headers(form).items()).encode() for form in (SSE, NDJSON)
+}  # made once: uvicorn would check and write them for each viewer anew
 
 
 def _nothing_to_come(wish: Wish) -> bool:
