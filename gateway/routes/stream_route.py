@@ -65,10 +65,14 @@ def _query(request: Request) -> _Query:
 
 
 def _cursor(request: Request) -> EventId | None:
-    given = _single(request.headers.getlist("last-event-id"))
+    given = _single(_header(request, b"last-event-id"))
     if not given and request.scope["query_string"]:
         given = _single(request.query_params.getlist("last_event_id"))
     return parse_cursor(given) if given else None
+
+
+def _header(request: Request, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for given, value in request.scope["headers"] if given == name]
 
 
 def _single(values: list[str]) -> str:
@@ -80,7 +84,7 @@ def _single(values: list[str]) -> str:
 
 
 def _format(request: Request) -> Format:
-    accept = request.headers.get("accept")
+    accept = next(iter(_header(request, b"accept")), "")
     if not accept or accept == "text/event-stream":
         return SSE
     if not _STREAMS & _accepted(accept):
