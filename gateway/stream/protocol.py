@@ -12,7 +12,6 @@ from typing import Any
 
 from starlette.types import Message, Send
 from uvicorn._types import ASGI3Application as ASGIApplication
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.stream.outlet import Outlet
@@ -69,12 +68,6 @@ class StreamProtocol(HttpToolsProtocol):
         if not self._running.keep_alive:
             self.transport.close()
         self.on_response_complete()
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Without the addresses of its ends, for which uvicorn would ask the kernel, and nobody here does."""
-        super().connection_made(_NOWHERE)
-        self.transport = transport
-        self.flow = FlowControl(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         outlet, self.outlet = self.outlet, None
@@ -137,7 +130,6 @@ class _Silent(asyncio.Event):
 
 
 _SILENT = _Silent()
-_NOWHERE = asyncio.Transport()
 
 
 def limit(listener: Any) -> None:
