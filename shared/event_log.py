@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from shared.entries import Entry, chained, entries_of, entry_of
 from shared.ids import ORIGIN, EventId, parse_id
-from shared.keys import log_key, session_keys
+from shared.keys import log_key, session_keys, state_key
 from shared.pipe import Pipe
 from shared.redis import Redis
 from shared.wire import Argument
@@ -108,7 +108,7 @@ class EventLog:
 
     async def _empty(self, session_id: str, cursor: EventId) -> Page:
         """No entry at all: a log that vanished, or one that never had an event."""
-        recorded = await self._call("HGET", session_keys(session_id).state, "top")
+        recorded = await self._call("HGET", state_key(session_id), "top")
         if cursor == ORIGIN and (recorded is None or parse_id(recorded) == ORIGIN):
             return Page([])
         if await self._call("XLEN", log_key(session_id)):  # its first entry came between the reads
@@ -138,7 +138,7 @@ class _Pooled:
 
 def question(session_id: str) -> Sequence[Argument]:
     """The command that asks whether there is such a session; `is_there` takes what it answers."""
-    return "HMGET", session_keys(session_id).state, "created", "deleted"
+    return "HMGET", state_key(session_id), "created", "deleted"
 
 
 def is_there(created: bytes | None, deleted: bytes | None) -> bool:

@@ -33,6 +33,10 @@ def log_key(session_id: str) -> str:
     return f"{PREFIX}{{{session_id}}}:log"
 
 
+def state_key(session_id: str) -> str:
+    return f"{PREFIX}{{{session_id}}}:state"
+
+
 # Queue server: one family a deployment.
 QUEUE = PREFIX + "queue:"
 TOKENS = QUEUE + "tokens"

@@ -56,9 +56,6 @@ class StreamProtocol(HttpToolsProtocol):
         cycle.scope = None  # type: ignore[assignment]
         return outlet
 
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
-
     def abort(self) -> None:
         self.transport.abort()
 
