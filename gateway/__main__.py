@@ -36,11 +36,12 @@ class GatewayServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        listeners = [listener for server in self.servers for listener in server.sockets]
+        for listener in listeners:  # first of all: who is accepted before that is not limited
+            limit(listener)
         rest_collector()
-        for server in self.servers:
-            for listener in server.sockets:
-                limit(listener)
-                logger.info("listening", address=listener.getsockname()[:2])
+        for listener in listeners:
+            logger.info("listening", address=listener.getsockname()[:2])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         logger.info("stopping", connections=len(self.server_state.connections))

@@ -113,8 +113,6 @@ class Alike(Sequence[Entry]):
 
 def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
     """All entries of a reply, which Redis gives in ascending order. Raises as entry_of."""
-    if len(reply) == 1:  # as while it is followed live
-        return [entry_of(*reply[0])]
     if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
         raw_ids, fields = zip(*reply, strict=True)
         names, bodies = zip(*fields, strict=True)
@@ -123,7 +121,7 @@ def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
 
 
 def following(cursor: EventId, reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
-    """The leading entries of a reply, which has one at least, that are ours and follow the cursor without a hole."""
+    """The leading entries of a reply that are ours and follow the cursor without a hole."""
     try:
         if len(reply) == 1:  # as while it is followed live
             raw_id, fields = reply[0]

@@ -22,7 +22,7 @@ from shared.wire import Wire
 
 class Log:
     def __init__(self) -> None:
-        self.last = b""
+        self.last = b"0"
         self.viewers: list[Send] = []
 
 

@@ -17,4 +17,4 @@ FIELD = (
     raw.COALESCING,
 )
 WITH_HISTORY = tuple(peer for peer in FIELD if peer.history)
-FLOOR = bare_redis.PEER  # where it says what a figure that does not hold could come to
+FLOOR = bare_redis.PEER  # beside those figures that do not hold: what they could come to at best

@@ -87,14 +87,15 @@ def _format(request: Request) -> Format:
     accept = next(iter(_header(request, b"accept")), "")
     if not accept or accept == "text/event-stream":
         return SSE
-    if not _STREAMS & _accepted(accept):
+    accepted = _accepted(accept)
+    if not _STREAMS & accepted:
         raise NotAcceptable
-    return choose(accept)
+    return choose(accepted)
 
 
 def _accepted(accept: str) -> set[str]:
     """The media ranges of an Accept header, without those that it rules out by q=0."""
-    ranges = [part.lower().replace(" ", "").split(";") for part in accept.split(",")]
+    ranges = ["".join(part.lower().split()).split(";") for part in accept.split(",")]
     return {kind for kind, *parameters in ranges if not _REFUSED & set(parameters)}
 
 

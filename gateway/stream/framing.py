@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import orjson
@@ -112,9 +112,9 @@ SSE: Format = _Sse()
 NDJSON: Format = _Ndjson()
 
 
-def choose(accept: str | None) -> Format:
-    """The format that an Accept header asks for; Server-Sent Events unless it names NDJSON."""
-    return NDJSON if accept is not None and "application/x-ndjson" in accept.lower() else SSE
+def choose(accepted: Collection[str]) -> Format:
+    """The format for who accepts these media types: Server-Sent Events unless NDJSON is among them."""
+    return NDJSON if NDJSON.media_type in accepted else SSE
 
 
 class Batch:

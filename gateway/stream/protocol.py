@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import Any
 
-from starlette.types import Message, Send
+from starlette.types import Send
 from uvicorn._types import ASGI3Application as ASGIApplication
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -19,7 +19,6 @@ from gateway.stream.outlet import Outlet
 EXTENSION = "holdfast.connection"
 UNANSWERED_MS = 30_000
 UNSENT_BYTES = 16 * 1024
-_HEAD: Message = {"type": "http.response.start", "status": 200}
 _NEW_LINE = b"\r\n"
 
 
@@ -37,7 +36,7 @@ class StreamProtocol(HttpToolsProtocol):
         cycle = self._running
         cycle.transport = kept = _Head()  # type: ignore[assignment]
         try:
-            await send(_HEAD)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
         finally:
             cycle.transport = self.transport
         if cycle.disconnected or self.transport.is_closing():  # uvicorn tells only the newest request that it was lost
@@ -129,7 +128,7 @@ class _Silent(asyncio.Event):
 _SILENT = _Silent()
 
 
-def limit(listener: Any) -> None:
+def limit(listener: socket.socket) -> None:
     """Let the kernel drop a connection whose other end acknowledges nothing (a pulled cable sends no FIN), and keep
     little that is not on its way: otherwise megabytes, of which it says that they move only once a third is gone. What
     a listening socket is told holds for each connection that it accepts."""

@@ -294,7 +294,7 @@ class Tailer:
     def _refused(self, channels: Sequence[Channel], error: Exception) -> None:
         """One key that cannot be read refuses the whole command: read each by itself."""
         if isinstance(error, WireLost):
-            return
+            return  # whatever is on its way on the next connection is counted anew
         self._in_flight -= 1
         if len(channels) == 1:
             channel = channels[0]

@@ -101,8 +101,8 @@ class Viewer:
         if not data and batch.last <= self.cursor:
             return
         self._house.counters.events += len(batch.entries)
-        over = batch.ending and batch.ends(self.job_id)
-        if self.outlet.blocked_since is not None:
+        over = batch.ends(self.job_id)
+        if self.blocked:
             self._keep(data, batch.last, over=over)
         else:
             self.push(data, batch.last, over=over)
@@ -166,7 +166,6 @@ class Viewer:
 
     def _write(self, data: bytes, *, more: bool = True) -> None:
         self._house.counters.bytes += len(data)
-        outlet = self.outlet
-        outlet.write(data, more=more)
-        if outlet.blocked_since is not None:
+        self.outlet.write(data, more=more)
+        if self.blocked:
             self._house.stalled(self)

@@ -124,6 +124,22 @@ async def test_lines_of_json_carry_their_id(gateway: Served, session: Session) -
     assert [line["id"] for line in lines] == [f"{epoch}-{seq}" for seq in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize(
+    ("accept", "given"),
+    [
+        ("Application/X-NDJSON; q=1", "application/x-ndjson"),
+        ("application/x-ndjson;q=0, */*", "text/event-stream"),
+        ("text/event-stream,\tapplication/x-ndjson;q=0", "text/event-stream"),
+    ],
+)
+async def test_nobody_gets_the_form_that_he_rules_out(
+    gateway: Served, session: Session, accept: str, given: str
+) -> None:
+    await ended(session)
+    answer = await gateway.client.get(url(gateway, "j1"), headers={"Accept": accept})
+    assert answer.headers["content-type"].partition(";")[0] == given
+
+
 async def deleted(session: Session, gateway: Served) -> EventId:
     """Delete the session as gateway and worker do together; the id of its last event."""
     await gateway.client.delete("/v1/sessions/s")

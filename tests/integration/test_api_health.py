@@ -92,14 +92,17 @@ async def test_metrics_count_requests_by_route_and_never_by_id(gateway: Served) 
     await gateway.client.post("/v1/sessions/secret-id/jobs", json={"agent": "scripted", "input": "x"})
     await gateway.client.get("/v1/sessions/secret-id")
     await gateway.client.get("/nothing/here")
-    found = await scrape(gateway)
+    async with gateway.client.stream("GET", "/v1/sessions/secret-id/events"):
+        found = await scrape(gateway)
     labels = {"method": "POST", "route": "/v1/sessions/{session_id}/jobs", "status": "202"}
+    assert found["holdfast_http_requests_total", frozenset(labels.items())] == 1
+    labels = {"method": "GET", "route": "/v1/sessions/{session_id}/events", "status": "200"}
     assert found["holdfast_http_requests_total", frozenset(labels.items())] == 1
     labels = {"method": "GET", "route": "none", "status": "404"}
     assert found["holdfast_http_requests_total", frozenset(labels.items())] == 1
     assert found["holdfast_jobs_accepted_total", frozenset({("replayed", "false")})] == 1
     assert found["holdfast_queue_depth", frozenset()] == 1
-    assert found["holdfast_viewers", frozenset()] == 0
+    assert found["holdfast_viewers", frozenset()] == 1
     assert not any("secret-id" in value for _, labels in found for _, value in labels)
 
 

@@ -60,7 +60,7 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
         given = request.headers.get("last-event-id")
         wish = Wish(
             session_id,
-            choose(request.headers.get("accept")),
+            choose(request.headers.getlist("accept")),
             cursor=parse_cursor(given) if given else None,
             from_now=request.query_params.get("from") == "now",
             raw=request.query_params.get("raw") == "true",

@@ -46,10 +46,11 @@ def test_a_stream_asks_the_hook_before_anything_else(path: str, monkeypatch: pyt
     assert (answer.status_code, answer.json()["code"]) == (403, "denied")
 
 
-def test_a_hook_may_refuse_a_stream_as_fastapi_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unknown(_: object) -> None:
-        raise HTTPException(401)
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (405, "method_not_allowed")])
+def test_a_hook_may_refuse_a_stream_as_fastapi_does(status: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(_: object) -> None:
+        raise HTTPException(status)
 
-    monkeypatch.setattr("gateway.routes.stream_route.authorize", unknown)
+    monkeypatch.setattr("gateway.routes.stream_route.authorize", refuse)
     answer = TestClient(create_app(GatewaySettings())).get("/v1/sessions/s/events")
-    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)

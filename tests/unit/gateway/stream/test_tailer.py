@@ -130,3 +130,9 @@ async def test_a_refused_read_is_tried_again_for_each_log_that_somebody_still_wa
     wire.replies.pop()(ResponseError("WRONGTYPE"))
     assert [command[4] for command in wire.asked[1:]] == list(tailer._channels)
     assert len(tailer._channels) == 2
+    for _ in range(2):
+        wire.replies.pop()(None)
+    _, changed = tailer._channels
+    tailer.invalidated([changed])
+    tailer.drained()
+    assert wire.asked[3][4] == changed
