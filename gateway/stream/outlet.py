@@ -25,8 +25,8 @@ class Outlet:
     """Writes body bytes, the first of them in one piece with the head, which is on its way only then. `blocked_since`
     is set while the transport holds more than it should.
 
-    `on_writable` is called when it was blocked, is no more, and is not at its end; `on_gone` once, soon after the response is whole and
-    taken or the client has left; `on_shutdown` when the server stops."""
+    `on_writable` is called when it was blocked, is no more, and is not at its end; `on_gone` once, soon after the
+    response is whole and taken or the client has left; `on_shutdown` when the server stops."""
 
     __slots__ = ("_connection", "_head", "_last", "blocked_since", "closed", "on_gone", "on_shutdown", "on_writable")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
 from starlette.types import Send
 from uvicorn._types import ASGI3Application as ASGIApplication
