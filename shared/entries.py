@@ -43,9 +43,7 @@ def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
 
 def _entry(event_id: EventId, fields: Sequence[bytes]) -> Entry:
     job_id, kind = _job_and_kind(fields[0])
-    if len(fields) == _PLAIN:
-        return _new_entry((event_id, kind, job_id, fields[1], None))
-    prev = dict(zip(fields[2::2], fields[3::2], strict=True)).get(b"p")
+    prev = None if len(fields) == _PLAIN else dict(zip(fields[2::2], fields[3::2], strict=True)).get(b"p")
     return _new_entry((event_id, kind, job_id, fields[1], None if prev is None else parse_id(prev)))
 
 

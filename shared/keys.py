@@ -26,15 +26,19 @@ class SessionKeys(NamedTuple):
 
 
 def session_keys(session_id: str) -> SessionKeys:
-    return SessionKeys(*(f"{PREFIX}{{{session_id}}}:{name}" for name in SessionKeys._fields))
+    return SessionKeys(*(_session_key(session_id, name) for name in SessionKeys._fields))
 
 
 def log_key(session_id: str) -> str:
-    return f"{PREFIX}{{{session_id}}}:log"
+    return _session_key(session_id, "log")
 
 
 def state_key(session_id: str) -> str:
-    return f"{PREFIX}{{{session_id}}}:state"
+    return _session_key(session_id, "state")
+
+
+def _session_key(session_id: str, name: str) -> str:
+    return f"{PREFIX}{{{session_id}}}:{name}"
 
 
 # Queue server: one family a deployment.

@@ -28,7 +28,7 @@ class PipeWire(Wire):
 
     def call_soon(self, on_reply: OnReply, *command: Argument) -> None:
         """Send a command as `call` does, soon."""
-        self._gathered.append((on_reply, hiredis.pack_command(cast("Any", command))))
+        self._gathered.append((on_reply, hiredis.pack_command(command)))  # type: ignore[arg-type]
         if len(self._gathered) == 1:
             loop = asyncio.get_running_loop()
             loop.call_later(max(self._wrote_at + self.pause_s - loop.time(), 0), self._write_gathered)
@@ -53,7 +53,7 @@ class PipeWire(Wire):
         gathered, self._gathered = self._gathered, []
         loop = asyncio.get_running_loop()
         self._wrote_at = loop.time()
-        if self._transport is None or not self.alive:
+        if self._transport is None or self._transport.is_closing():
             for on_reply, _ in gathered:
                 loop.call_soon(on_reply, WireLost())
             return

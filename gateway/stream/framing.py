@@ -131,15 +131,14 @@ class Batch:
         else:
             self.last, self.size = entries[-1].id, size_of(entries)
             self.ending = not _ENDS.isdisjoint(kinds_of(entries))
-        self._joined: dict[Format | tuple[Format, str], bytes] = {}  # of the session, and of a job
+        self._joined: dict[tuple[Format, str | None], bytes] = {}
 
     def after(self, cursor: EventId, form: Format, job_id: str | None) -> bytes | None:
         """The frames behind the cursor, of one job or of all. None: the cursor does not stand on this chain."""
         if cursor == self.prev:
-            wanted = form if job_id is None else (form, job_id)
-            joined = self._joined.get(wanted)
+            joined = self._joined.get((form, job_id))
             if joined is None:
-                joined = self._joined[wanted] = self._join(form, job_id, 0)
+                joined = self._joined[form, job_id] = self._join(form, job_id, 0)
             return joined
         if cursor >= self.last:
             return b""

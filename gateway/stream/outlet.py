@@ -15,8 +15,6 @@ class Connection(Protocol):
     @property
     def transport(self) -> asyncio.WriteTransport: ...
 
-    def abort(self) -> None: ...
-
     def complete(self) -> None:
         """The response is whole: the connection is free for the next request."""
 
@@ -57,7 +55,7 @@ class Outlet:
         """Drop the connection now, whatever it still holds."""
         if not self.closed:
             self.closed = True
-            self._connection.abort()
+            self._connection.transport.abort()
 
     def pause(self) -> None:
         """The transport: it holds too much."""

@@ -54,9 +54,6 @@ class StreamProtocol(HttpToolsProtocol):
         cycle.scope = None  # type: ignore[assignment]
         return outlet
 
-    def abort(self) -> None:
-        self.transport.abort()
-
     def complete(self) -> None:
         self.outlet = None
         self._running.response_complete = True

@@ -80,8 +80,8 @@ class Channel:
 
     def weigh(self, batch: Batch) -> None:
         """Expect events as large as these: larger ones at once, smaller ones by and by."""
-        each, half = batch.size // len(batch.entries), self.event_bytes // 2
-        self.event_bytes = each if each > half else half or 1
+        seen, half = batch.size // len(batch.entries), self.event_bytes // 2
+        self.event_bytes = seen if seen > half else half or 1
 
     def forget(self) -> None:
         self.tail.clear()
@@ -283,19 +283,18 @@ class Tailer:
         connection.call(partial(self._take, chosen, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
 
     def _take(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
+        if isinstance(reply, WireLost):
+            return  # whatever is on its way on the next connection is counted anew
+        self._in_flight -= 1
         if isinstance(reply, RedisError):
             self._refused(channels, reply)
             return
-        self._in_flight -= 1
         found: dict[bytes, list[Any]] = reply or {}
         for channel in channels:
             self._take_one(channel, count, found.get(channel.key))
 
     def _refused(self, channels: Sequence[Channel], error: Exception) -> None:
         """One key that cannot be read refuses the whole command: read each by itself."""
-        if isinstance(error, WireLost):
-            return  # whatever is on its way on the next connection is counted anew
-        self._in_flight -= 1
         if len(channels) == 1:
             channel = channels[0]
             channel.reading = None

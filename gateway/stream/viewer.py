@@ -92,13 +92,11 @@ class Viewer:
 
     def deliver(self, batch: Batch) -> None:
         """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
-        if self.ended or self.outlet.closed or self.replay is not None:
+        if self.ended or self.outlet.closed or self.replay is not None or batch.last <= self.cursor:
             return
         data = batch.after(self.cursor, self.wish.form, self.job_id)
         if data is None:
             self.fall_behind()
-            return
-        if not data and batch.last <= self.cursor:
             return
         self._house.counters.events += len(batch.entries)
         over = batch.ends(self.job_id)
