@@ -6,6 +6,7 @@ local job, agent, input, options, metadata, timeout_s = ARGV[1], ARGV[2], ARGV[3
 local on_busy, key, digest = ARGV[7], ARGV[8], ARGV[9]
 local key_lifetime_ms, line_limit, records_limit = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local now = now_ms()
+local MAX_OVERTAKES = 10
 
 local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted', 'worker')
 local created, top, deleted, worker = state[1], newest(state[2]), state[3], state[4] or ''
@@ -30,6 +31,38 @@ if key ~= '' then
 end
 
 local length = redis.call('LLEN', LINE)
+
+local function cancel(of, by)
+    job_set(of, 'cancel', by, 'cancel_at', int(now))
+    redis.call('HSET', STATE, 'attention', '1')
+end
+
+local function first_waiting()
+    for _, waiting in ipairs(redis.call('LRANGE', LINE, 1, -1)) do
+        if not job_get(waiting, 'cancel')[1] then return waiting end
+    end
+end
+
+-- Cancel the head, and an older interrupting job that has not started: the new one takes its place. `overtakes` counts the
+-- interrupting jobs that started, one after the other, before the same waiting job; after MAX_OVERTAKES of them the next
+-- one goes behind that job, so that it starts.
+local function interrupt()
+    local running, older = redis.call('LINDEX', LINE, 0), redis.call('HGET', STATE, 'interrupt') or ''
+    local known = job_get(older, 'attempt', 'end', 'cancel', 'overtakes')
+    local side, place, overtakes = 'AFTER', running, 0
+    if known[1] == '0' and not known[2] and not known[3] then
+        cancel(older, 'superseded')
+        overtakes = tonumber(known[4])
+        if older ~= running then side, place = 'BEFORE', older end
+    elseif length > 1 then
+        overtakes = tonumber(job_get(running, 'overtakes')[1] or 0) + 1
+        if overtakes > MAX_OVERTAKES then place, overtakes = first_waiting() or running, 0 end
+    end
+    if not job_get(running, 'cancel')[1] then cancel(running, 'interrupt') end
+    redis.call('LINSERT', LINE, side, place, job)
+    return overtakes
+end
+
 if on_busy == 'reject' and length > 0 then return {'busy'} end
 if length >= line_limit then return {'full'} end
 
@@ -46,17 +79,15 @@ if key ~= '' then
 end
 redis.call('RPUSH', ORDER, job)
 
-local notify = ''
+local notify, overtakes = '', 0
 if on_busy == 'interrupt' and length > 0 then
-    local running = redis.call('LINDEX', LINE, 0)
-    if not job_get(running, 'cancel')[1] then
-        job_set(running, 'cancel', 'interrupt', 'cancel_at', int(now))
-        redis.call('HSET', STATE, 'attention', '1')
-    end
-    redis.call('LINSERT', LINE, 'AFTER', running, job)
-    notify = worker
+    notify, overtakes = worker, interrupt()
 else
     redis.call('RPUSH', LINE, job)
+end
+if on_busy == 'interrupt' then
+    job_set(job, 'overtakes', int(overtakes))
+    redis.call('HSET', STATE, 'interrupt', job)
 end
 
 -- Forget the oldest job that has ended once there are too many records.
@@ -71,7 +102,7 @@ if redis.call('LLEN', ORDER) > records_limit then
         end
         for _, name in ipairs({'agent', 'input', 'options', 'metadata', 'timeout_s', 'status', 'created_at', 'attempt',
             'delivery', 'key', 'cancel', 'cancel_at', 'worker', 'before', 'first', 'started', 'started_at', 'strikes',
-            'open', 'end', 'end_body', 'ended_at', 'usage', 'question', 'asked_at', 'answered'}) do
+            'open', 'end', 'end_body', 'ended_at', 'usage', 'question', 'asked_at', 'answered', 'overtakes'}) do
             redis.call('HDEL', JOBS, oldest .. ':' .. name)
         end
     end

@@ -430,6 +430,40 @@ class TestSubmit:
         assert (await session.sessions.session("s")).line == ["j1", "j3", "j2"]
         assert (await session.holder.intents("s", attempt.epoch)).cancel == {"j1": "interrupt"}
 
+    async def test_an_interrupting_job_supersedes_the_one_that_has_not_started_and_takes_its_place(
+        self, session: Session
+    ) -> None:
+        attempt = await session.started("j1")
+        await session.submit("j2")
+        for job in ("i1", "i2", "i3"):
+            assert (await session.submit(job, on_busy="interrupt")).position == 1
+        assert (await session.sessions.session("s")).line == ["j1", "i3", "i2", "i1", "j2"]
+        intents = await session.holder.intents("s", attempt.epoch)
+        assert intents.cancel == {"j1": "interrupt", "i2": "superseded", "i1": "superseded"}
+
+    async def test_an_interrupting_job_at_the_head_is_superseded_until_it_starts(self, session: Session) -> None:
+        await session.submit("i1", on_busy="interrupt")
+        await session.submit("i2", on_busy="interrupt")
+        await session.holder.settle("s")
+        assert (await session.sessions.job("s", "i1")).ending["by"] == "superseded"
+        await session.claim("i2")
+        await session.submit("i3", on_busy="interrupt")
+        await session.try_claim("i2", delivery=2)
+        assert (await session.sessions.job("s", "i2")).ending["by"] == "interrupt"
+
+    async def test_ten_interrupting_jobs_in_a_row_overtake_a_waiting_job_and_the_next_goes_behind_it(
+        self, session: Session
+    ) -> None:
+        await session.started("j1")
+        await session.submit("j2")
+        for number in range(1, 11):
+            assert (await session.submit(f"i{number}", on_busy="interrupt")).position == 1
+            await session.try_claim("j1" if number == 1 else f"i{number - 1}", delivery=2)
+            await session.claim(f"i{number}")
+        await session.submit("i11", on_busy="interrupt")
+        await session.submit("i12", on_busy="interrupt")
+        assert (await session.sessions.session("s")).line == ["i10", "j2", "i12", "i11"]
+
     async def test_a_line_has_an_end(self, open_session: OpenSession) -> None:
         session = open_session(line_limit=2)
         await session.submit("j1")

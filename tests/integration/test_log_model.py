@@ -19,6 +19,7 @@ from tests.support.log import Session, delta
 STEPS = 2500
 MAX_ATTEMPTS = 3
 LINE_LIMIT = 6
+MAX_OVERTAKES = 10  # as in submit.lua
 
 
 @dataclass
@@ -29,6 +30,12 @@ class Job:
     strikes: int = 0
     open: bool = False
     cancelled: bool = False
+    interrupting: bool = False
+    overtakes: int = 0
+
+    @property
+    def supersedable(self) -> bool:
+        return self.interrupting and not self.attempts and not self.cancelled
 
 
 @dataclass
@@ -114,14 +121,30 @@ class Run:
 
     def accept(self, job_id: str, on_busy: str, key: str | None, digest: str) -> None:
         model = self.model
-        model.jobs[job_id] = Job()
+        model.jobs[job_id] = Job(interrupting=on_busy == "interrupt")
         if key is not None:
             model.keys[key] = (job_id, digest)
         if on_busy == "interrupt" and model.line:
-            model.jobs[model.line[0]].cancelled = True
-            model.line.insert(1, job_id)
+            self.interrupt(job_id)
         else:
             model.line.append(job_id)
+
+    def interrupt(self, job_id: str) -> None:
+        """Cancel the head and the interrupting job that has not started, whose place the new one takes."""
+        line, jobs = self.model.line, self.model.jobs
+        running, place = jobs[line[0]], 1
+        pending = [waits for waits in line if jobs[waits].supersedable]
+        assert len(pending) <= 1
+        if pending:
+            older = jobs[pending[0]]
+            place, jobs[job_id].overtakes, older.cancelled = max(line.index(pending[0]), 1), older.overtakes, True
+        elif len(line) > 1:
+            jobs[job_id].overtakes = running.overtakes + 1
+            if jobs[job_id].overtakes > MAX_OVERTAKES:
+                waiting = (at for at in range(1, len(line)) if not jobs[line[at]].cancelled)
+                place, jobs[job_id].overtakes = next(waiting, 0) + 1, 0
+        running.cancelled = True
+        line.insert(place, job_id)
 
     async def claim(self) -> None:
         model = self.model
