@@ -37,6 +37,9 @@ from worker.writer import Writer
 # How long an agent that is to stop may take to tidy up; then the end is written without it.
 STOPPING_SECONDS = 5.0
 MAX_MESSAGE_CHARACTERS = 500
+# A returned text that does not fit one event is split so: a character takes at most 6 bytes in JSON.
+PIECE_CHARACTERS = 32 * 1024
+_DELTA_BYTES = 1024  # the other fields of a delta
 
 log = structlog.get_logger()
 
@@ -79,6 +82,13 @@ def failed(error: BaseException) -> Ending:
             }
         },
     )
+
+
+def pieces_of(text: str) -> list[str]:
+    """A text as few deltas, each within the limit of an event."""
+    if len(encode(text)) <= MAX_EVENT_BYTES - _DELTA_BYTES:
+        return [text]
+    return [text[at : at + PIECE_CHARACTERS] for at in range(0, len(text), PIECE_CHARACTERS)]
 
 
 def cancelled(by: str) -> Ending:
@@ -322,11 +332,24 @@ class Job:
             whole=ending.kind == COMPLETED,
         )
 
+    async def _returned(self, result: Any) -> Ending:
+        """The end of a job whose agent returned. A text that it returns instead of emitting one is the answer: it goes
+        into the log as deltas, and is the result as well where it fits into the terminal event."""
+        if not isinstance(result, str) or self._run.has_text:
+            return completed(result)
+        try:
+            pieces = pieces_of(result)
+        except EventInvalid:
+            return completed(result)
+        for piece in pieces:
+            await self._run.text(piece)
+        return completed(result if len(pieces) == 1 else None)
+
     async def _call(self) -> Ending:
         """Run the agent. Whatever it raises is the job's failure and nobody else's."""
         try:
             self._run.begin(await self._history(), await self._journal())
-            return completed(await call(self._agent.function, self._run))
+            return await self._returned(await call(self._agent.function, self._run))
         except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)
         except BaseException as error:  # SystemExit in an agent must not end the worker

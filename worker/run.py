@@ -77,6 +77,7 @@ class Voice:
         self.journal = journal
         self.cancelled = False
         self.used: dict[str, Any] | None = None
+        self.has_text = False
         self.sections = itertools.count()
         self.calls = itertools.count()
 
@@ -128,6 +129,11 @@ class Run:
     def used(self) -> dict[str, Any] | None:
         """The sum of what `usage` was told."""
         return self._voice.used
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any text of the answer was emitted, by this agent or a sub-agent."""
+        return self._voice.has_text
 
     def agent(self, name: str) -> Run:
         """The same run for a sub-agent, whose events carry its name. Several may speak side by side."""
@@ -236,7 +242,9 @@ class Run:
         if kind in _NEVER_EMPTY and not event[_NEVER_EMPTY[kind]]:
             return
         await self._put(event)
-        if kind == "usage":
+        if kind == "text.delta":
+            self._voice.has_text = True
+        elif kind == "usage":
             self._add_usage(event)
 
     async def flush(self) -> None:

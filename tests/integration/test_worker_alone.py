@@ -33,6 +33,11 @@ async def speaks(run):
     return {"history": len(run.history)}
 
 @agent
+async def returns(run):
+    await begin(run)
+    return "the answer"
+
+@agent
 async def lasts(run):
     await begin(run)
     await asyncio.Event().wait()
@@ -107,6 +112,16 @@ async def test_it_runs_beside_the_worker_and_ends_as_ever(client: Client, start:
     await client.post("s", "j2", agent="speaks")
     assert (await client.end("s", "j2"))["result"] == {"history": 2}
     assert (await client.events("s", "j2"))[1]["value"] == worker.pid
+
+
+async def test_a_text_that_it_returns_is_the_answer(client: Client, start: Start) -> None:
+    await struck(client, "returns")
+    worker = start()
+    assert (await client.end())["result"] == "the answer"
+    assert await pid(client) != worker.pid
+    assert await client.said() == "the answer"
+    messages, _ = await client.sessions.messages("s")
+    assert messages[-1]["content"] == "the answer"
 
 
 async def test_with_a_single_attempt_jobs_run_in_the_worker(client: Client, start: Start) -> None:

@@ -193,7 +193,7 @@ class TestHowAnAgentEnds:
         assert holder.end["type"] == "job.failed"
 
     @pytest.mark.parametrize(
-        "result", [object(), {1: 2}, "\ud800", "x" * 300_000, float], ids=lambda result: type(result).__name__
+        "result", [object(), {1: 2}, "\ud800", ["x" * 300_000], float], ids=lambda result: type(result).__name__
     )
     async def test_a_result_that_is_no_event_fails_the_job(self, holder: StandInHolder, result: Any) -> None:
         async def speak(run: Run) -> Any:
