@@ -3,13 +3,15 @@
 // One that is installed wins. Otherwise @sparticuz/chromium brings a headless shell (Linux x64), unpacked once into
 // .cache/chromium, with the system libraries that a bare machine lacks.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
 const ARGS = process.getuid() === 0 ? ["--no-sandbox"] : [];
+// The package's own configuration names folders under /tmp; without any font Chromium ends at the first character.
+const FONTS = '<fontconfig><dir prefix="relative">fonts</dir></fontconfig>';
 const CACHE = fileURLToPath(new URL("../../.cache/chromium", import.meta.url));
 
 function fail(reason) {
@@ -37,6 +39,8 @@ async function bundled() {
   const { default: chromium, inflate } = await import("@sparticuz/chromium");
   const executablePath = await chromium.executablePath();
   const args = [...ARGS, "--no-zygote", "--disable-gpu"];
+  const fonts = join(CACHE, "fonts", "fonts.conf");
+  if (readFileSync(fonts, "utf8") !== FONTS) writeFileSync(fonts, FONTS);
   const env = { FONTCONFIG_PATH: join(CACHE, "fonts") };
   if (!errorOf(executablePath, env)) return { executablePath, args, env };
 
