@@ -10,6 +10,9 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
 from gateway.errors import UnexpectedErrors, add_handlers
+from gateway.layers.cors import Cors
+from gateway.layers.host_check import HostCheck
+from gateway.layers.origin_check import OriginCheck
 from gateway.lifespan import lifespan_of
 from gateway.metrics import CountRequests, Metrics
 from gateway.routes import agents, events, health, jobs, page, sessions
@@ -43,7 +46,17 @@ def create_app(settings: GatewaySettings) -> ASGIApp:
     add_handlers(app)
     app.add_middleware(UnexpectedErrors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return CountRequests(ShortWay(app, events.router.routes), metrics)
+    return _layered(app, settings, metrics)
+
+
+def _layered(app: FastAPI, settings: GatewaySettings, metrics: Metrics) -> ASGIApp:
+    """Put in front of the app what every request passes, streams included; the last one here is the first."""
+    layers: ASGIApp = ShortWay(app, events.router.routes)
+    layers = OriginCheck(layers, settings.origins)
+    layers = HostCheck(layers, settings.hosts)
+    if settings.origins:
+        layers = Cors(layers, settings.origins)
+    return CountRequests(UnexpectedErrors(layers), metrics)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

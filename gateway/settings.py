@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from gateway.hosts import AllowedHosts, parse_allowed_hosts
+from gateway.origins import parse_origins
 from shared.settings import CommonSettings
 
 
@@ -12,9 +14,33 @@ class GatewaySettings(CommonSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)
+    allowed_hosts: str = ""
+    cors_origins: str = ""
     max_body_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     gateway_grace_seconds: int = Field(10, ge=1, le=3600)
     gateway_redis_connections: int = Field(3, ge=2, le=1000)
     max_viewers: int = Field(20_000, ge=1)
     ping_seconds: float = Field(10, ge=0.05, le=60)
     send_deadline_seconds: float = Field(20, ge=0.1, le=3600)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, text: str) -> str:
+        parse_allowed_hosts(text)
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, text: str) -> str:
+        parse_origins(text)
+        return text
+
+    @property
+    def hosts(self) -> AllowedHosts:
+        """The hosts that the gateway answers to."""
+        return AllowedHosts(self.host, parse_allowed_hosts(self.allowed_hosts))
+
+    @property
+    def origins(self) -> frozenset[bytes]:
+        """The foreign origins whose pages may call the gateway."""
+        return parse_origins(self.cors_origins)

@@ -7,22 +7,20 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import UnexpectedErrors
-
 
 class ShortWay:
     """In front of the app: a call of one of these routes goes there at once, any other on to the app."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self.app = app
-        self.ways = [(route, UnexpectedErrors(route.handle)) for route in routes if isinstance(route, Route)]
+        self.routes = [route for route in routes if isinstance(route, Route)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith("/events"):
-            for route, way in self.ways:
+            for route in self.routes:
                 found = route.path_regex.match(scope["path"])
                 if found is not None and scope["method"] in (route.methods or ()):
                     scope.update(app=self.app, route=route, path_params=found.groupdict())
-                    await way(scope, receive, send)
+                    await route.handle(scope, receive, send)
                     return
         await self.app(scope, receive, send)

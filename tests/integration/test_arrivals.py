@@ -88,7 +88,7 @@ async def test_an_arrival_that_cannot_be_served_is_dropped_and_forgotten(gateway
     broken = {"j1 job.started": '{"discard_from":"0-0" what'}
     await session.redis.xadd(session.keys.log, broken, id=f"{attempt.epoch}-2")
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(b"GET /v1/sessions/s/events HTTP/1.1\r\nHost: h\r\n\r\n")
+    writer.write(b"GET /v1/sessions/s/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
     assert "holdfast_viewers 0.0" in (await gateway.client.get("/metrics")).text

@@ -60,6 +60,7 @@ def test_no_setting_gets_a_value_here_but_for_addresses(services: dict[str, Any]
         "HOLDFAST_REDIS_URL": "${HOLDFAST_REDIS_URL:-redis://redis:6379/0}",
         "HOLDFAST_HOST": "0.0.0.0",
         "HOLDFAST_PORT": "8000",
+        "HOLDFAST_ALLOWED_HOSTS": "${HOLDFAST_ALLOWED_HOSTS:-gateway,proxy}",
         "XDG_CONFIG_HOME": "/tmp",
         "XDG_DATA_HOME": "/tmp",
     }

@@ -42,7 +42,7 @@ def test_every_call_of_the_api_asks_the_hook(route: APIRoute) -> None:
 @pytest.mark.parametrize("path", ["/v1/sessions/s/events", "/v1/sessions/s/jobs/j/events"])
 def test_a_stream_asks_the_hook_before_anything_else(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.routes.stream_route.authorize", deny)
-    answer = TestClient(create_app(GatewaySettings())).get(path)
+    answer = TestClient(create_app(GatewaySettings()), "http://localhost").get(path)
     assert (answer.status_code, answer.json()["code"]) == (403, "denied")
 
 
@@ -52,5 +52,5 @@ def test_a_hook_may_refuse_a_stream_as_fastapi_does(status: int, code: str, monk
         raise HTTPException(status)
 
     monkeypatch.setattr("gateway.routes.stream_route.authorize", refuse)
-    answer = TestClient(create_app(GatewaySettings())).get("/v1/sessions/s/events")
+    answer = TestClient(create_app(GatewaySettings()), "http://localhost").get("/v1/sessions/s/events")
     assert (answer.status_code, answer.json()["code"]) == (status, code)

@@ -1,0 +1,47 @@
+"""Stops DNS rebinding: a page of evil.example has its own name resolve to this machine, and calls the gateway.
+
+The browser takes both for one origin, and only the Host header still has the name that the page was loaded from.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.errors import problem
+from gateway.hosts import AllowedHosts, parse_host
+from shared.errors import HoldfastError
+
+MAX_HOST_BYTES = 262  # a name of 255 bytes, a colon and a port
+_REMEMBERED = 256
+
+
+class HostNotAllowed(HoldfastError):
+    code = "host_not_allowed"
+    status = 421
+    title = "The gateway does not answer to this Host"
+
+    def __init__(self) -> None:
+        super().__init__("The Host header must be a loopback name or address, or one that HOLDFAST_ALLOWED_HOSTS lists")
+
+
+class HostCheck:
+    """ASGI layer: answer 421 to a request with a Host that is not allowed, before anything else reads the request."""
+
+    def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
+        self.app = app
+        self._allowed = allowed
+        self._allows = lru_cache(_REMEMBERED)(self._is_allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for name, value in scope["headers"]:
+                if name == b"host" and (len(value) > MAX_HOST_BYTES or not self._allows(value)):
+                    await problem(HostNotAllowed())(scope, receive, send)
+                    return
+        await self.app(scope, receive, send)
+
+    def _is_allowed(self, value: bytes) -> bool:
+        host = parse_host(value.decode("latin-1"))
+        return host is not None and host in self._allowed

@@ -1,0 +1,65 @@
+"""Refuses what pages of other origins send. A browser says where a request comes from, and no page can change that:
+`Origin` is on every request but simple GETs, `Sec-Fetch-Site` on every one to HTTPS or loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.errors import problem
+from gateway.origins import is_own
+from shared.errors import HoldfastError
+
+_FIELDS = frozenset({b"origin", b"sec-fetch-site"})
+_PAGES = frozenset({"/", "/openapi.json", "/livez", "/readyz", "/metrics"})
+
+
+class OriginNotAllowed(HoldfastError):
+    code = "origin_not_allowed"
+    status = 403
+    title = "Pages of this origin may not call the gateway"
+
+    def __init__(self) -> None:
+        super().__init__("Allowed are the gateway's own page and the origins that HOLDFAST_CORS_ORIGINS lists")
+
+
+class OriginCheck:
+    """ASGI layer: answer 403 to what a page of a foreign origin sends, before it has any effect.
+
+    Programs pass, since they send neither field, and so do links from elsewhere to the web page."""
+
+    def __init__(self, app: ASGIApp, origins: Collection[bytes]) -> None:
+        self.app = app
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            fields = [field for field in scope["headers"] if field[0] in _FIELDS]
+            if fields and not self._allows(scope, fields):
+                await problem(OriginNotAllowed())(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _allows(self, scope: Scope, fields: list[tuple[bytes, bytes]]) -> bool:
+        given = dict(fields)
+        if len(given) < len(fields):  # no browser sends one of them twice
+            return False
+        origin, site = given.get(b"origin"), given.get(b"sec-fetch-site")
+        if origin in self._origins or site == b"same-origin":
+            return True
+        if site is None or site == b"none":
+            return origin is None or _is_own(origin, scope)
+        return _is_link(scope)
+
+
+def _is_own(origin: bytes, scope: Scope) -> bool:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return len(hosts) == 1 and is_own(origin, hosts[0])
+
+
+def _is_link(scope: Scope) -> bool:
+    """Whether somebody follows a link to the page: the answer is shown to that person and to no script."""
+    if scope["method"] not in ("GET", "HEAD") or (b"sec-fetch-mode", b"navigate") not in scope["headers"]:
+        return False
+    return scope["path"] in _PAGES or scope["path"].startswith("/web/")
