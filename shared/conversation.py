@@ -1,84 +1,160 @@
-"""Folding the events of a job into the messages of a conversation. Pure."""
+"""Fold the events of a job into the messages of a conversation. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
 from typing import Any
 
 import orjson
 
+CONVERSATION_BYTES = 4 * 1024 * 1024  # also in scripts/session.lua, which trims what is stored
+
+TEXT = "text.delta"
+FOLDED = frozenset({TEXT, "tool.called", "tool.result", "tool.failed", "fallback"})
+
 Message = dict[str, Any]
 """`{"role": "user" | "assistant" | "system" | "tool", "content": str, ...}`; an assistant's has `tool_calls`
-(`call_id, name, arguments`) where it called tools, a tool's has `call_id` and `name`. Each names its `job_id`."""
+(`call_id, name, arguments`) where it called tools, a tool's has `call_id` and `name`. Each names its `job_id`.
+`truncated` marks one whose beginning is left out."""
+
+
+class _Draft:
+    """A message under construction and its size in bytes. An assistant's text grows in `text`: appending is linear."""
+
+    __slots__ = ("message", "size", "text")
+
+    def __init__(self, message: Message, text: bytearray | None = None) -> None:
+        self.message = message
+        self.size = len(orjson.dumps(message))
+        self.text = text
+
+    def cut(self, excess: int) -> None:
+        """Drop at least the first `excess` bytes of the text, up to the next whole character."""
+        assert self.text is not None
+        while excess < len(self.text) and self.text[excess] & 0xC0 == 0x80:  # a UTF-8 continuation byte
+            excess += 1
+        del self.text[:excess]
+        self.size -= excess
+        self.message["truncated"] = True
+
+    def encoded(self) -> bytes:
+        if self.text is not None:
+            self.message["content"] = self.text.decode()
+        return orjson.dumps(self.message)
 
 
 class Fold:
-    """Takes the events of one attempt in their order and keeps the messages that they amount to."""
+    """Folds a job's input and its events, in order, into messages. Keeps the newest `limit_bytes` of them, so that a
+    job may write for days.
 
-    def __init__(self) -> None:
-        self._messages: list[Message] = []
+    `truncated`: events are missing between the input and the first that is added."""
+
+    def __init__(
+        self, job_id: str, given: Any, *, truncated: bool = False, limit_bytes: int = CONVERSATION_BYTES
+    ) -> None:
+        self._job_id = job_id
+        self._limit_bytes = limit_bytes
+        self._truncated = truncated
+        self._drafts: deque[_Draft] = deque()
+        self._open: dict[str | None, _Draft] = {}
         self._names: dict[str, str] = {}
-        self._open: dict[str | None, Message] = {}
+        self._size = 0
+        for message in input_messages(given, job_id):
+            self._append(_Draft(message))
 
-    def messages(self) -> list[Message]:
-        return list(self._messages)
-
-    def add(self, event: dict[str, Any]) -> None:
-        """Take one event. Events that say nothing in a conversation are passed over."""
-        match event["type"]:
-            case "job.started":
-                self._messages = input_messages(event.get("input"), event["job_id"])
-                self._open.clear()
+    def add(self, kind: str, body: bytes) -> None:
+        """Take one event, which is JSON. Those that a conversation does not hold are skipped unparsed."""
+        if kind not in FOLDED:
+            return
+        event = orjson.loads(body)
+        match kind:
             case "text.delta":
-                self._assistant(event)["content"] += event["text"]
+                self._write(event.get("agent"), event["text"].encode())
             case "tool.called":
-                self._called(event)
+                self._called(event, len(body))
             case "tool.result":
                 self._tool(event, content_of(event.get("result")))
             case "tool.failed":
                 self._tool(event, f"error: {content_of(event.get('error'))}")
             case "fallback":
                 self._open.pop(event.get("agent"), None)  # what takes over answers anew, in a message of its own
+        if self._size > self._limit_bytes:
+            self._shrink()
 
-    def _called(self, event: dict[str, Any]) -> None:
+    def messages(self) -> list[bytes]:
+        """The messages, each as JSON: the newest that fit into the limit together. Where not even the last one fits, it
+        keeps the end of its text."""
+        kept: deque[bytes] = deque()
+        left = self._limit_bytes
+        for draft in reversed(self._drafts):
+            encoded = draft.encoded()
+            while not kept and len(encoded) > left and draft.text:  # escapes may make JSON longer than the text
+                self._size -= draft.size
+                draft.cut(len(draft.text) // 2 + 1)
+                self._size += draft.size
+                encoded = draft.encoded()
+            left -= len(encoded)
+            if left < 0:
+                break
+            kept.appendleft(encoded)
+        return list(kept)
+
+    def _write(self, agent: str | None, text: bytes) -> None:
+        draft = self._assistant(agent)
+        assert draft.text is not None
+        draft.text += text
+        self._grow(draft, len(text))
+
+    def _called(self, event: dict[str, Any], size: int) -> None:
         call = {"call_id": event["call_id"], "name": event["name"], "arguments": event.get("arguments")}
         self._names[event["call_id"]] = event["name"]
-        self._assistant(event).setdefault("tool_calls", []).append(call)
+        draft = self._assistant(event.get("agent"))
+        draft.message.setdefault("tool_calls", []).append(call)
+        self._grow(draft, size)
 
     def _tool(self, event: dict[str, Any], content: str) -> None:
         call_id = event["call_id"]
-        if call_id not in self._names:  # a call that broke off while it streamed was never made
+        name = self._names.pop(call_id, None)
+        if name is None:  # a call that broke off while it streamed was never made
             return
         self._open.pop(event.get("agent"), None)
-        self._messages.append(
-            {
-                "role": "tool",
-                "call_id": call_id,
-                "name": self._names[call_id],
-                "content": content,
-                "job_id": event["job_id"],
-            }
+        self._append(
+            _Draft({"role": "tool", "call_id": call_id, "name": name, "content": content, "job_id": self._job_id})
         )
 
-    def _assistant(self, event: dict[str, Any]) -> Message:
-        """The message that this agent is at; after the results of its tools it begins another."""
-        agent = event.get("agent")
-        message = self._open.get(agent)
-        if message is None:
-            message = {"role": "assistant", "content": "", "job_id": event["job_id"]}
+    def _assistant(self, agent: str | None) -> _Draft:
+        """The message that this agent writes now; after the results of its tools it begins another."""
+        draft = self._open.get(agent)
+        if draft is None:
+            message: Message = {"role": "assistant", "content": "", "job_id": self._job_id}
             if agent is not None:
                 message["agent"] = agent
-            self._open[agent] = message
-            self._messages.append(message)
-        return message
+            if self._truncated:
+                message["truncated"] = True
+                self._truncated = False
+            draft = self._open[agent] = _Draft(message, bytearray())
+            self._append(draft)
+        return draft
 
+    def _append(self, draft: _Draft) -> None:
+        self._drafts.append(draft)
+        self._size += draft.size
 
-def fold(bodies: Iterable[bytes]) -> list[Message]:
-    """The messages that the events of one attempt amount to."""
-    folding = Fold()
-    for body in bodies:
-        folding.add(orjson.loads(body))
-    return folding.messages()
+    def _grow(self, draft: _Draft, size: int) -> None:
+        draft.size += size
+        self._size += size
+
+    def _shrink(self) -> None:
+        """Drop the oldest messages; of the only one, the beginning of its text."""
+        while self._drafts and (excess := self._size - self._limit_bytes) > 0:
+            oldest = self._drafts[0]
+            self._size -= oldest.size
+            if len(self._drafts) == 1 and oldest.text and len(oldest.text) >= excess:
+                oldest.cut(excess)
+                self._size += oldest.size
+            else:
+                self._drafts.popleft()
+                self._open = {agent: draft for agent, draft in self._open.items() if draft is not oldest}
 
 
 def input_messages(given: Any, job_id: str) -> list[Message]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -58,19 +58,12 @@ class EventLog:
             return page
         return await self._gap(session_id, cursor, _after(cursor, anchored, count), more=len(anchored) > count)
 
-    async def walk(self, session_id: str, cursor: EventId) -> AsyncIterator[Entry]:
-        """Everything from the cursor to the present end that can still be had, holes passed over."""
-        while True:
-            page = await self.read(session_id, cursor)
-            for entry in page.entries:
-                yield entry
-                cursor = entry.id
-            if page.gap is not None and not page.entries:
-                if page.gap.position == ORIGIN:
-                    return
-                cursor = page.gap.position
-            elif not page.more:
-                return
+    async def backwards(self, session_id: str, first: EventId, below: EventId | None, count: int) -> Sequence[Entry]:
+        """The newest entries from `first` on and below another id, or up to the end, oldest first. Holes are passed
+        over."""
+        end = "+" if below is None else f"({below}"
+        found = await self._call("XREVRANGE", log_key(session_id), end, str(first), "COUNT", count)
+        return entries_of(found[::-1])
 
     async def last(self, session_id: str) -> Entry | None:
         """The newest entry."""

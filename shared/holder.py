@@ -11,17 +11,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from shared.conversation import fold
 from shared.entries import name_of
 from shared.errors import Fenced, HoldfastError, LogFull, LogGone
-from shared.event_log import EventLog
-from shared.events import CANCELLED, FAILED, STARTED, encode
+from shared.events import CANCELLED, FAILED, encode
 from shared.ids import EventId, parse_id
 from shared.keys import log_key, session_keys
 from shared.pipe import Pipe, PipeScript, PipeWire
 from shared.redis import AsyncScript, ExecAbortError, Redis, RedisError, ResponseError, is_full
 from shared.scripts import script, source
 from shared.settings import CommonSettings
+from shared.turns import TurnReader
 
 MESSAGES_LIMIT = 1000
 CANCEL_PATIENCE_MS = 5000
@@ -157,7 +156,7 @@ class Holder:
 
     def __init__(self, redis: Redis, pipe: Pipe, settings: CommonSettings) -> None:
         self._settings = settings
-        self._log = EventLog(redis)
+        self._turns = TurnReader(redis)
         self._claim = script(redis, "claim", "session")
         self._claim_end = script(redis, "claim", "session", when_full=True)
         self._pipe = pipe
@@ -315,20 +314,10 @@ class Holder:
 
     async def _ending(self, session_id: str, job_id: str, reason: str, *, by: str, before: bytes) -> tuple[Any, ...]:
         """The arguments with which a claim ends the job: why, the event, and what the conversation keeps of it."""
-        messages = await self._said(session_id, job_id, parse_id(before)) if before else []
+        messages = await self._turns.read(session_id, job_id) if before else []
         if reason == "cancelled":
             return reason, CANCELLED, b'"by":' + encode(by), *messages
         return reason, FAILED, b'"error":' + encode(ENDINGS[reason]), *messages
-
-    async def _said(self, session_id: str, job_id: str, cursor: EventId) -> list[bytes]:
-        """The messages of a job's latest attempt, as far as the log still has them."""
-        bodies: list[bytes] = []
-        async for entry in self._log.walk(session_id, cursor):
-            if entry.kind == STARTED and entry.job_id == job_id:
-                bodies.clear()
-            if entry.job_id == job_id:
-                bodies.append(entry.body)
-        return [encode(message) for message in fold(bodies)]
 
 
 ENDINGS = {

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from shared.conversation import Message, fold
+from shared.conversation import Message
 from shared.errors import (
     IdempotencyMismatch,
     JobUnknown,
@@ -18,13 +18,12 @@ from shared.errors import (
     SessionBusy,
     SessionUnknown,
 )
-from shared.event_log import EventLog
-from shared.events import STARTED
 from shared.ids import EventId, parse_id
 from shared.keys import session_keys
 from shared.redis import Redis
 from shared.scripts import script
 from shared.settings import CommonSettings
+from shared.turns import TurnReader
 
 KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000
@@ -132,17 +131,25 @@ class SessionState:
         return next(job for job in self.jobs if job.job_id == head)
 
 
+class Conversation(NamedTuple):
+    """Messages, each as JSON, and the cursor that they are true at."""
+
+    messages: list[bytes]
+    cursor: EventId
+
+
 class Sessions:
     """The sessions of a log server. Every call raises RedisError when the server does not answer."""
 
     def __init__(self, redis: Redis, settings: CommonSettings) -> None:
         self._redis = redis
         self._settings = settings
-        self._log = EventLog(redis)
+        self._turns = TurnReader(redis)
         self._submit = script(redis, "submit", "session")
         self._cancel = script(redis, "cancel", "session")
         self._delete = script(redis, "delete", "session")
         self._answer = script(redis, "answer", "session")
+        self._read_messages = script(redis, "read_messages", "session")
 
     async def submit(self, session_id: str, job_id: str, request: JobRequest) -> Submitted:
         """Put the job into the session's line. Repeated with the same job id it answers the same.
@@ -219,34 +226,20 @@ class Sessions:
             raise JobUnknown
         return _job(session_id, job_id, record, [job.decode() for job in line], _newest(top, last))
 
-    async def messages(self, session_id: str) -> tuple[list[Message], EventId]:
-        """The conversation, with what the running job has said so far, and the cursor that it is true at."""
-        keys = session_keys(session_id)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hmget(keys.state, "created", "top", "deleted", "job")
-            pipe.lrange(keys.messages, 0, -1)
-            pipe.xrevrange(keys.log, "+", "-", count=1)
-            state, stored, last = await pipe.execute()
-        created, top, deleted, running = state
-        if created is None or deleted:
-            raise SessionUnknown
-        messages, cursor = [orjson.loads(message) for message in stored], _newest(top, last)
-        if running is not None:
-            messages += await self._partial(session_id, running.decode(), cursor)
-        return messages, cursor
+    async def messages(self, session_id: str) -> Conversation:
+        """The conversation, with what the running job has said so far. Raises SessionUnknown."""
+        word, *rest = await self._read_messages(session_keys(session_id), ())
+        if word != b"ok":
+            raise REFUSALS[word.decode()]
+        top, running, stored = rest
+        cursor = parse_id(top)
+        turn = await self._turns.read(session_id, running.decode(), cursor.next()) if running else []
+        return Conversation([*stored, *turn], cursor)
 
-    async def _partial(self, session_id: str, job_id: str, top: EventId) -> list[Message]:
-        """What the latest attempt of a running job has said up to `top`."""
-        before = await self._redis.hget(session_keys(session_id).jobs, f"{job_id}:before")
-        bodies: list[bytes] = []
-        async for entry in self._log.walk(session_id, parse_id(before or b"0-0")):
-            if entry.id > top:
-                break
-            if entry.job_id == job_id:
-                if entry.kind == STARTED:
-                    bodies.clear()
-                bodies.append(entry.body)
-        return fold(bodies)
+    async def history(self, session_id: str) -> list[Message]:
+        """The conversation as far as jobs have ended."""
+        stored = await self._redis.lrange(session_keys(session_id).messages, 0, -1)
+        return [orjson.loads(message) for message in stored]
 
     async def _records(
         self, session_id: str, job_ids: Sequence[str], line: Sequence[str], top: EventId

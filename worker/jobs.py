@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from shared.conversation import Message
-from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone, SessionUnknown
+from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone
 from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode, encode_event
 from shared.failpoints import failpoint
 from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Recorded
@@ -369,20 +369,12 @@ def job_of(
     rested: Callable[[], None],
 ) -> Job:
     """The attempt as a worker runs it, with the conversation that the log has."""
-
-    async def history() -> list[Message]:
-        try:
-            messages, _ = await outage.insist(partial(sessions.messages, attempt.session_id))
-        except SessionUnknown:
-            return []
-        return [message for message in messages if message["job_id"] != attempt.job_id]
-
     return Job(
         attempt,
         agent,
         holder,
         outage,
-        history=history,
+        history=lambda: outage.insist(partial(sessions.history, attempt.session_id)),
         window_s=settings.batch_ms / 1000,
         ask_s=settings.ask_seconds,
         noticed=noticed,

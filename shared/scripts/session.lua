@@ -1,5 +1,6 @@
 -- What the session scripts share. Loaded in front of each of them.
 -- KEYS are those of shared/keys.py SessionKeys, in that order; a script that needs only the first two is given those.
+local CONVERSATION_BYTES = 4 * 1024 * 1024 -- as in shared/conversation.py
 local LOG, STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
 
 local function int(number)
@@ -79,6 +80,21 @@ local function head()
     return {job, job_get(job, 'agent')[1]}
 end
 
+-- Add messages to the conversation. It keeps its newest: so many messages, of so many bytes as JSON.
+local function remember(messages, from, messages_limit)
+    local size = tonumber(redis.call('HGET', STATE, 'messages_bytes') or 0)
+    for i = from, #messages do
+        redis.call('RPUSH', MESSAGES, messages[i])
+        size = size + #messages[i]
+    end
+    local count = redis.call('LLEN', MESSAGES)
+    while count > messages_limit or size > CONVERSATION_BYTES and count > 0 do
+        size = size - #redis.call('LPOP', MESSAGES)
+        count = count - 1
+    end
+    redis.call('HSET', STATE, 'messages_bytes', int(size))
+end
+
 -- Record the end of a job, take it out of the line, let the session expire when nothing is open.
 local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
@@ -86,8 +102,7 @@ local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messag
     redis.call('HDEL', JOBS, job .. ':open', job .. ':question', job .. ':schema', job .. ':asked_at')
     if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it is the head's, and nobody else ever ran
     redis.call('LREM', LINE, 0, job)
-    for i = from, #messages do redis.call('RPUSH', MESSAGES, messages[i]) end
-    if from <= #messages then redis.call('LTRIM', MESSAGES, -messages_limit, -1) end
+    if from <= #messages then remember(messages, from, messages_limit) end
     if redis.call('HGET', STATE, 'job') == job then redis.call('HDEL', STATE, 'job', 'worker') end
     if redis.call('LLEN', LINE) == 0 then
         redis.call('HDEL', STATE, 'attention')

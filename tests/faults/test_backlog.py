@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support.log import said
 from tests.support.workers import Client, worker_on
 
 LONG = {"tokens": 100_000, "interval_ms": 5}
@@ -31,9 +32,9 @@ async def test_f67_the_newest_of_several_interrupting_jobs_runs_and_the_conversa
             await client.post(job=name, input=name, options=SHORT, on_busy="interrupt")
         await client.end(job="waits")
         ends = {name: await client.end(job=name) for name in ("first", "i1", "i2", "i3", "i4", "waits")}
-        messages, _ = await client.sessions.messages("s")
-        said = [message["content"] for message in messages if message["role"] == "user"]
-        assert said == ["first", *(name for name in said if name in ("i1", "i2", "i3")), "i4", "waits"]
+        messages = await said(client.sessions)
+        inputs = [message["content"] for message in messages if message["role"] == "user"]
+        assert inputs == ["first", *(name for name in inputs if name in ("i1", "i2", "i3")), "i4", "waits"]
         assert ends["first"]["by"] == "interrupt"
         assert [ends[name]["type"] for name in ("i4", "waits")] == ["job.completed", "job.completed"]
         assert {ends[name].get("by") for name in ("i1", "i2", "i3")} <= {"superseded", "interrupt"}

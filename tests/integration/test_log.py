@@ -21,7 +21,7 @@ from shared.errors import (
 from shared.event_log import Gap
 from shared.holder import Attempt, Event, LogBehind, Refusal
 from shared.ids import ORIGIN, EventId
-from tests.support.log import Session, delta
+from tests.support.log import Session, delta, said
 from tests.support.process import until
 
 OpenSession = Callable[..., Session]
@@ -89,7 +89,7 @@ class TestClaim:
         state = await session.sessions.job("s", "j1")
         assert state.status == "failed"
         assert state.ending["error"]["code"] == "poisoned"
-        messages, _ = await session.sessions.messages("s")
+        messages = await said(session.sessions)
         assert [message["content"] for message in messages] == ["hello", "partial"]
 
     async def test_a_release_is_no_strike(self, open_session: OpenSession) -> None:
@@ -558,9 +558,8 @@ class TestRead:
     async def test_the_conversation_is_true_at_its_cursor_while_a_job_runs(self, session: Session) -> None:
         attempt = await session.started()
         await session.append(attempt, 1, "Hel", "lo")
-        messages, cursor = await session.sessions.messages("s")
-        assert cursor == EventId(attempt.epoch, 3)
-        assert [(message["role"], message["content"]) for message in messages] == [
+        assert (await session.sessions.messages("s")).cursor == EventId(attempt.epoch, 3)
+        assert [(message["role"], message["content"]) for message in await said(session.sessions)] == [
             ("user", "hello"),
             ("assistant", "Hello"),
         ]

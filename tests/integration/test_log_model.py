@@ -292,7 +292,7 @@ class Run:
         model, session = self.model, self.session
         if not model.jobs:
             return
-        entries = [entry async for entry in session.log.walk("s", ORIGIN)]
+        entries = (await session.log.read("s", ORIGIN, 10_000)).entries
         assert chained(ORIGIN, entries) == len(entries)
         bodies = [orjson.loads(entry.body) for entry in entries]
         assert [body["text"] for body in bodies if body["type"] == "text.delta"] == model.texts

@@ -12,7 +12,7 @@ import redis
 from shared.errors import Fenced, LogGone
 from shared.holder import Attempt, Event, Proof, Refusal, Taken
 from shared.ids import EventId
-from tests.support.log import Session, delta
+from tests.support.log import Session, delta, said
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 
@@ -239,9 +239,8 @@ class TestEverybodyElse:
         assert (await session.sessions.session("s")).cursor == top
         assert (await session.sessions.job("s", "j1")).cursor == top
         assert (await session.submit("j2")).cursor == top
-        messages, cursor = await session.sessions.messages("s")
-        assert cursor == top
-        assert messages[-1]["content"] == "ab"
+        assert (await session.sessions.messages("s")).cursor == top
+        assert (await said(session.sessions))[-1]["content"] == "ab"
 
     async def test_the_next_claim_follows_the_newest_event(self, session: Session) -> None:
         attempt, proof = await proven(session)

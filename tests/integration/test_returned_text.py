@@ -12,6 +12,7 @@ import pytest
 from holdfast.client import Event
 from holdfast.show import TerminalShow
 from shared.events import MAX_EVENT_BYTES
+from tests.support.log import said
 from tests.support.workers import Client, worker_on
 from worker import Run
 from worker.run import ThreadRun
@@ -45,7 +46,7 @@ async def test_a_returned_text_is_one_delta_before_the_end_and_in_the_conversati
     events = await client.events()
     assert [event["type"] for event in events] == ["job.started", "text.delta", "job.completed"]
     assert (events[1]["text"], events[1]["part"]) == ("It is five.\nIndeed.", 0)
-    messages, _ = await client.sessions.messages("s")
+    messages = await said(client.sessions)
     assert [(message["role"], message["content"]) for message in messages] == [("assistant", "It is five.\nIndeed.")]
 
 
@@ -101,5 +102,5 @@ async def test_a_text_above_the_limit_of_an_event_is_several_deltas_and_no_resul
     entries = await client.entries()
     assert max(len(entry.body) for entry in entries if entry.kind == "text.delta") <= MAX_EVENT_BYTES
     assert await client.said() == text
-    messages, _ = await client.sessions.messages("s")
+    messages = await said(client.sessions)
     assert messages[-1]["content"] == text

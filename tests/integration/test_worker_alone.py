@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared.holder import Attempt
+from tests.support.log import said
 from tests.support.process import Process, Processes, until
 from tests.support.workers import Client
 
@@ -120,7 +121,7 @@ async def test_a_text_that_it_returns_is_the_answer(client: Client, start: Start
     assert (await client.end())["result"] == "the answer"
     assert await pid(client) != worker.pid
     assert await client.said() == "the answer"
-    messages, _ = await client.sessions.messages("s")
+    messages = await said(client.sessions)
     assert messages[-1]["content"] == "the answer"
 
 

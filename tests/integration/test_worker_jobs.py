@@ -11,6 +11,7 @@ import pytest
 from shared.holder import Attempt, Event, Holder, Intents
 from shared.ids import ORIGIN
 from shared.redis import RedisConnectionError
+from tests.support.log import said
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
 from worker import Run
@@ -41,10 +42,10 @@ class TestOneJob:
             state = await client.job()
             assert (state.status, state.attempt, state.worker) == ("completed", 1, worker.id)
             assert state.metadata == {"m": 1}
-            messages, cursor = await client.sessions.messages("s")
+            messages = await said(client.sessions)
             assert [message["role"] for message in messages] == ["user", "assistant", "tool", "assistant"]
             assert messages[-1]["content"] == SHORT_TEXT
-            assert cursor == state.end
+            assert (await client.sessions.messages("s")).cursor == state.end
             await client.empty()
 
     async def test_the_second_job_of_a_session_has_the_first_as_its_history(

@@ -13,6 +13,7 @@ import pytest
 from shared import keys
 from shared.errors import QuestionAnswered
 from shared.holder import Holder
+from tests.support.log import said
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
 from worker import AgentError, Run
@@ -267,7 +268,7 @@ async def test_three_agents_side_by_side_interleave_and_each_text_is_whole_and_i
         assert "".join(text for agent, text in spoken if agent == name) == whole
     speakers = [agent for agent, _ in spoken]
     assert all(len(set(speakers[at : at + 3])) == 3 for at in range(0, 60, 3))
-    messages, _ = await client.sessions.messages("s")
+    messages = await said(client.sessions)
     assert {message["agent"]: message["content"] for message in messages[1:]} == dict.fromkeys(names, whole)
 
 

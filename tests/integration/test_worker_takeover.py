@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from shared.events import TERMINAL
+from tests.support.log import said
 from tests.support.process import Process, Processes
 from tests.support.workers import Client
 
@@ -108,7 +109,7 @@ async def test_a_job_whose_worker_is_killed_is_taken_over(client: Client, start:
     await told_honestly(client, attempts=2)
     assert await client.said() == DONE
     await client.empty()
-    messages, _ = await client.sessions.messages("s")
+    messages = await said(client.sessions)
     assert [message["content"] for message in messages] == ["hi", DONE]
 
 

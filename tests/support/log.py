@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from shared.conversation import Message
 from shared.event_log import EventLog
 from shared.holder import Appended, Attempt, Event, Finished, Holder, Proof, Refusal, Taken
 from shared.ids import EventId
@@ -38,6 +39,11 @@ def delta(job_id: str, text: str) -> Event:
 
 def completed(job_id: str) -> Event:
     return Event("job.completed", job_id, orjson.dumps({"type": "job.completed", "job_id": job_id, "result": None}))
+
+
+async def said(sessions: Sessions, session_id: str = "s") -> list[Message]:
+    """The messages of a conversation, parsed."""
+    return [orjson.loads(message) for message in (await sessions.messages(session_id)).messages]
 
 
 class Session:

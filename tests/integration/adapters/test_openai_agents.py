@@ -20,7 +20,7 @@ from agents.tracing import get_trace_provider
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from shared.conversation import fold
+from shared.conversation import Fold
 from tests.support.aimock import Aimock, call, rounds, says
 from tests.support.provider_relay import relayed
 from tests.support.record import Record, a_run
@@ -155,8 +155,10 @@ async def test_what_an_agent_within_a_tool_said_does_not_part_the_call_from_its_
         expert = Agent(name="Expert", model=model).as_tool("expert", "Knows", on_stream=openai_agents.nested)
         boss = openai_agents.agent("boss", Agent(name="Boss", model=model, tools=[expert]))
         await boss(a_run(record))
-        started = {"type": "job.started", "job_id": "j", "input": "hi"}
-        history = fold(orjson.dumps(event) for event in [started, *record.events])
+        fold = Fold("j", "hi")
+        for event in record.events:
+            fold.add(event["type"], orjson.dumps(event))
+        history = [orjson.loads(message) for message in fold.messages()]
         relay.requests.clear()
         await boss(a_run(Record(), "And?", history=history))
 

@@ -4,12 +4,17 @@ from typing import Any
 
 import orjson
 
-from shared.conversation import Message, fold
+from shared.conversation import CONVERSATION_BYTES, Fold, Message
+from shared.scripts import source
 
 
-def folded(*events: dict[str, Any]) -> list[Message]:
-    messages = fold(orjson.dumps({"job_id": "j", **event}) for event in events)
-    return [{name: value for name, value in message.items() if name != "job_id"} for message in messages]
+def folded(*events: dict[str, Any], given: Any = None, **how: Any) -> list[Message]:
+    fold = Fold("j", given, **how)
+    for event in events:
+        fold.add(event["type"], orjson.dumps({"job_id": "j", **event}))
+    messages = [orjson.loads(message) for message in fold.messages()]
+    assert {message.pop("job_id") for message in messages} <= {"j"}
+    return messages
 
 
 def text(piece: str, **more: Any) -> dict[str, Any]:
@@ -21,9 +26,7 @@ def called(call_id: str, name: str) -> dict[str, Any]:
 
 
 def test_deltas_become_one_answer_to_the_input() -> None:
-    assert folded(
-        {"type": "job.started", "input": "hi"}, text("Hel"), {"type": "status", "message": "…"}, text("lo")
-    ) == [
+    assert folded(text("Hel"), {"type": "status", "message": "…"}, text("lo"), given="hi") == [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "Hello"},
     ]
@@ -31,7 +34,7 @@ def test_deltas_become_one_answer_to_the_input() -> None:
 
 def test_messages_given_as_input_stay_as_they_are() -> None:
     given = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
-    assert folded({"type": "job.started", "input": {"messages": given}}) == given
+    assert folded(given={"messages": given}) == given
 
 
 def test_calls_of_one_turn_stand_in_one_message_and_results_follow_it() -> None:
@@ -57,12 +60,6 @@ def test_calls_of_one_turn_stand_in_one_message_and_results_follow_it() -> None:
     ]
 
 
-def test_a_later_attempt_begins_again() -> None:
-    assert folded(
-        {"type": "job.started", "input": "hi"}, text("old"), {"type": "job.started", "input": "hi"}, text("new")
-    ) == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "new"}]
-
-
 def test_agents_that_speak_in_one_job_have_messages_of_their_own() -> None:
     assert folded(text("a", agent="one"), text("b", agent="two")) == [
         {"role": "assistant", "content": "a", "agent": "one"},
@@ -86,3 +83,42 @@ def test_what_takes_over_answers_in_a_message_of_its_own() -> None:
         {"role": "assistant", "content": "Rome wa"},
         {"role": "assistant", "content": "Rome was not built in a day"},
     ]
+
+
+def test_beyond_its_limit_it_keeps_the_newest_messages() -> None:
+    pieces = [
+        part for number in range(9) for part in (text(f"{number}" * 50), {"type": "fallback", "reason": "", "to": ""})
+    ]
+    kept = folded(*pieces, given="hi", limit_bytes=300)
+    assert [message["content"][:1] for message in kept] == ["6", "7", "8"]
+
+
+def test_of_an_answer_that_alone_is_beyond_the_limit_it_keeps_the_end() -> None:
+    (message,) = folded(*(text(f"é{number} ") for number in range(1000)), given="hi", limit_bytes=200)
+    assert message["truncated"] is True
+    assert "".join(f"é{number} " for number in range(1000)).endswith(message["content"])
+    assert 50 < len(message["content"]) < 200
+
+
+def test_no_character_makes_its_json_longer_than_the_limit() -> None:
+    fold = Fold("j", None, limit_bytes=300)
+    for _ in range(100):
+        fold.add("text.delta", orjson.dumps(text("\x00" * 10)))
+    assert 0 < sum(map(len, fold.messages())) <= 300
+
+
+def test_calls_without_results_do_not_pile_up() -> None:
+    (message,) = folded(*(called(f"c{number}", "clock") for number in range(1000)), text("end"), limit_bytes=500)
+    assert message["content"] == "end"
+    assert 0 < len(message["tool_calls"]) < 10
+
+
+def test_an_answer_whose_first_events_are_unknown_says_so() -> None:
+    assert folded(text("lo"), given="hi", truncated=True) == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "lo", "truncated": True},
+    ]
+
+
+def test_the_stored_conversation_has_the_same_limit() -> None:
+    assert f"local CONVERSATION_BYTES = {CONVERSATION_BYTES // 2**20} * 1024 * 1024" in source("finish", "session")

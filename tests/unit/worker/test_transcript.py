@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from shared.conversation import fold
+from shared.conversation import Fold
 from shared.holder import Event
 from worker.transcript import Transcript
 
@@ -32,13 +32,16 @@ SAID = [
 
 
 def test_it_equals_the_fold_of_the_log() -> None:
-    started = orjson.dumps({"type": "job.started", "job_id": "j", "input": "What time is it?"})
+    fold = Fold("j", "What time is it?")
+    for said in SAID:
+        fold.add(said.kind, said.body)
     transcript = Transcript("j", "What time is it?")
     transcript.add(SAID[:4])
     transcript.add(SAID[4:])
-    assert [orjson.loads(message) for message in transcript.messages()] == fold(
-        [started, *(said.body for said in SAID)]
-    )
+    assert transcript.messages() == fold.messages()
+    assert [orjson.loads(message)["role"] for message in fold.messages()] == [
+        *("user", "assistant", "tool", "assistant", "assistant")
+    ]
 
 
 def test_it_may_be_asked_in_the_middle() -> None:

@@ -1,0 +1,103 @@
+"""Read what a job has said from its session's log.
+
+The log is read backwards: where a later attempt discarded events, the reader jumps over them, and where there is more
+than a conversation holds, the oldest is what it leaves out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from shared.conversation import FOLDED, Fold
+from shared.entries import Entry, bodies_of
+from shared.event_log import EventLog
+from shared.events import STARTED
+from shared.ids import EventId, parse_id
+from shared.keys import session_keys
+from shared.redis import Redis
+
+READ_BYTES = 32 * 1024 * 1024  # of a log, for one turn
+PAGE_BYTES = 256 * 1024
+FIRST_PAGE_EVENTS = 100
+SMALLEST_PAGE_EVENTS = 10
+LARGEST_PAGE_EVENTS = 1000
+
+
+class TurnReader:
+    """Reads the turns of jobs that have not ended; those of ended ones are in the conversation."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._log = EventLog(redis)
+
+    async def read(self, session_id: str, job_id: str, below: EventId | None = None) -> list[bytes]:
+        """The messages, each as JSON, that a job's input and its events below an id amount to; without `below` all of
+        them. What a later attempt discarded is left out. Empty for a job that has not begun.
+
+        Linear in the events, of which at most the newest READ_BYTES are read, page by page, with a pause for others
+        after each. Raises RedisError when the server does not answer."""
+        fields = [f"{job_id}:first", f"{job_id}:input"]
+        first, given = await self._redis.hmget(session_keys(session_id).jobs, fields)
+        if first is None or given is None:
+            return []
+        kept = _Kept(job_id, parse_id(first), below)
+        await self._collect(session_id, kept)
+        return await _folded(kept, orjson.loads(given))
+
+    async def _collect(self, session_id: str, kept: _Kept) -> None:
+        count, left = FIRST_PAGE_EVENTS, READ_BYTES
+        while left > 0 and not kept.complete:
+            entries = await self._log.backwards(session_id, kept.first, kept.below, count)
+            kept.take(reversed(list(entries)))
+            if len(entries) < count:
+                return
+            size = sum(map(len, bodies_of(entries)))
+            left -= size
+            count = min(max(count * PAGE_BYTES // max(size, 1), SMALLEST_PAGE_EVENTS), LARGEST_PAGE_EVENTS)
+
+
+class _Kept:
+    """The events that a job's attempts have not discarded, newest first. Those still to be read lie below `below`."""
+
+    def __init__(self, job_id: str, first: EventId, below: EventId | None) -> None:
+        self.job_id = job_id
+        self.first = first
+        self.below = below
+        self.kinds: list[str] = []
+        self.bodies: list[bytes] = []
+
+    @property
+    def complete(self) -> bool:
+        return self.below is not None and self.below <= self.first
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Take a page of the log, newest entry first."""
+        for entry in entries:
+            if self.below is not None and entry.id >= self.below:
+                continue
+            self.below = entry.id
+            if entry.job_id != self.job_id:
+                continue
+            if entry.kind in FOLDED:
+                self.kinds.append(entry.kind)
+                self.bodies.append(entry.body)
+            elif entry.kind == STARTED:
+                self._discard(orjson.loads(entry.body).get("discard_from"))
+
+    def _discard(self, discard_from: str | None) -> None:
+        """An attempt started at `below`: everything from `discard_from` up to there is void."""
+        if discard_from is not None and self.below is not None:
+            self.below = min(self.below, parse_id(discard_from))
+
+
+async def _folded(kept: _Kept, given: Any) -> list[bytes]:
+    fold = Fold(kept.job_id, given, truncated=not kept.complete)
+    for number, event in enumerate(zip(reversed(kept.kinds), reversed(kept.bodies), strict=True)):
+        fold.add(*event)
+        if number % LARGEST_PAGE_EVENTS == 0:
+            await asyncio.sleep(0)
+    return fold.messages()
