@@ -68,7 +68,7 @@ class Replay:
 
     def say(self, frame: bytes) -> None:
         """Put a frame in front of what comes next."""
-        self._ready.append(frame)
+        self._put(frame)
 
     def inform(self, discards: Iterable[Discard]) -> None:
         """Learn from the jobs' records which events were discarded by starts that are further ahead in the log."""
@@ -121,8 +121,8 @@ class Replay:
 
     def rest(self) -> bytes:
         """What is left to say when the viewer goes live."""
-        frames, self._ready, self._held = [*self._ready, *self._held], [], []
-        return b"".join(frames)
+        self._release_gaps()
+        return self._drain()
 
     def _is_alone(self, page: Page) -> bool:
         """Whether there is more to this viewer than its place: something to say first, or a past of its own."""
@@ -144,11 +144,11 @@ class Replay:
             return True
         self._told = gap.reason == "expired"
         if self._compactor is not None:
-            self._ready += [self._form.event(entry) for entry in self._compactor.flush()]
+            self._put_events(self._compactor.flush())
         if gap.reason == "trimmed":
             self._held.append(self._form.gap(gap))
         else:
-            self._ready.append(self._form.gap(gap))
+            self._put(self._form.gap(gap))
         return False
 
     def _events(self, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -160,12 +160,25 @@ class Replay:
         return self._compactor.feed(self._discards.kept(mine))
 
     def _frames(self, events: Sequence[Entry]) -> bytes:
-        """A trimmed gap waits for the first event that is kept, so that both are in one write."""
-        frames, self._ready = self._ready, []
+        self._put_events(events)
+        return self._drain()
+
+    def _put_events(self, events: Sequence[Entry]) -> None:
         if events:
-            frames += self._held
-            self._held = []
-            frames.append(self._form.events(events))
+            self._put(self._form.events(events))
+
+    def _put(self, frame: bytes) -> None:
+        """Append a frame that may move the client's cursor. A trimmed gap carries no id, so a client that receives the
+        id behind it without the gap never hears of the hole: the gaps held so far go first, in the same write."""
+        self._release_gaps()
+        self._ready.append(frame)
+
+    def _release_gaps(self) -> None:
+        self._ready += self._held
+        self._held = []
+
+    def _drain(self) -> bytes:
+        frames, self._ready = self._ready, []
         return b"".join(frames)
 
     def _resize(self, entries: Sequence[Entry]) -> None:

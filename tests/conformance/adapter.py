@@ -89,6 +89,10 @@ class Adapter:
         """SIGKILL whatever runs the job; others of its kind stay."""
         raise NotOffered("the adapter cannot kill a worker")
 
+    def trimming(self, job: Job, events: int) -> AbstractAsyncContextManager[None]:
+        """The job's log is kept at its newest so many events: older ones go all the while."""
+        raise NotOffered("the adapter cannot trim the log")
+
     def refusing(self) -> AbstractAsyncContextManager[None]:
         """The server refuses for the moment to stream, as when its log is away; afterwards it serves again."""
         raise NotOffered("the adapter cannot bring the server into this state")

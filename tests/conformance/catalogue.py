@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.conformance.checks import cursors, ending, headers, refusals, resuming, slowness, stopping, takeover
+from tests.conformance.checks import (
+    cursors,
+    ending,
+    headers,
+    refusals,
+    resuming,
+    slowness,
+    stopping,
+    takeover,
+    trimming,
+)
 from tests.conformance.kit import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -27,6 +37,8 @@ CHECKS: tuple[Check, ...] = (
     cursors.malformed,
     cursors.beyond_the_end,
     slowness.slow_viewer,
+    trimming.resumed_at_5000,
+    trimming.resumed_at_50,
     takeover.goes_on,
     takeover.right_text,
     takeover.right_text_later,

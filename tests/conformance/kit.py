@@ -13,6 +13,7 @@ from tests.support.sse import Frame
 
 CHECK_S = 100.0
 RECORDED_TOKENS = 120
+VIEWERS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,9 @@ class Takeover:
 class Kit:
     """What the checks share: the server's adapter, one recorded job, and one takeover."""
 
-    def __init__(self, adapter: Adapter, patience_s: float = 4) -> None:
+    def __init__(self, adapter: Adapter, patience_s: float = 4, viewers: int = VIEWERS) -> None:
         self.adapter = adapter
+        self.viewers = viewers  # of the checks in which many resume
         self.patience_s = patience_s  # how long silence has to last until it counts as silence for good
         self.takeover: Takeover | None = None
         self._recorded: Recorded | None = None
@@ -90,9 +92,11 @@ async def run(check: Check, kit: Kit) -> Result:
     return Result(title(check), Outcome.PASSED, remark or "")
 
 
-async def examine(adapter: Adapter, checks: Sequence[Check], report: Callable[[Result], None]) -> Card:
+async def examine(
+    adapter: Adapter, checks: Sequence[Check], report: Callable[[Result], None], viewers: int = VIEWERS
+) -> Card:
     """Carry out the checks in their order. `report` hears of each result at once."""
-    kit = Kit(adapter)
+    kit = Kit(adapter, viewers=viewers)
     card = Card(adapter.name)
     async with adapter:
         for check in checks:

@@ -17,16 +17,20 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from gateway.stream.framing import SSE
+from gateway.stream.replay import Replay
 from shared.errors import Fenced, LogGone
 from shared.event_log import Entry
-from shared.holder import Appended, Attempt, Event, LogBehind, Proof, Taken
+from shared.holder import Appended, Attempt, Event, LogBehind, Proof
+from shared.holder import Taken as AppendTaken
 from shared.ids import ORIGIN, EventId
 from shared.wire import WireLost
 from tests.support import history
-from tests.support.history import History, Transcript, told
+from tests.support.history import Chain, History, Transcript, told
 from tests.support.log import Session, completed, delta
 from tests.support.patience import patient
 from tests.support.redis_server import RedisServer
+from tests.support.sse import Frame, SseParser
 
 
 class Writer:
@@ -52,7 +56,8 @@ class LogMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.session = Session(self.server.url)
         patient(self.session.redis)
-        self.history = History()
+        self.chain = Chain()
+        self.history = History(chains={"s": self.chain})
         self.writer: Writer | None = None
         self.zombies: list[Writer] = []
         self.seen: list[EventId] = []
@@ -92,6 +97,16 @@ class LogMachine(RuleBasedStateMachine):
         self.delivery += 1
         claimed = self.run(self.session.try_claim(f"j{self.jobs}", delivery=self.delivery))
         self.writer = Writer(claimed) if isinstance(claimed, Attempt) else None
+        self.note_claim()
+
+    def note_claim(self) -> None:
+        """Take the entry that the claim appended, if it did, into the chain."""
+        last = self.run(self.session.log.last("s"))
+        if last is None or last.id.seq != 1:
+            return
+        self.chain.prevs[last.id] = last.prev
+        if self.writer is not None and self.writer.attempt.discard_from is not None:
+            self.chain.discarded.append((self.writer.attempt.discard_from, last.id))
 
     @precondition(lambda self: self.writer is not None)
     @rule(count=st.integers(1, 8), reply_lost=st.booleans(), plain=st.booleans())
@@ -134,8 +149,8 @@ class LogMachine(RuleBasedStateMachine):
         if writer.proof is None or not writer.proof.holds(self.loop.time()):
             return False
         first = EventId(writer.attempt.epoch, writer.seq + 1)
-        taken: Taken = self.run(self.session.append_plain(writer.proof, first, *batch))
-        return taken is Taken.YES
+        taken: AppendTaken = self.run(self.session.append_plain(writer.proof, first, *batch))
+        return taken is AppendTaken.YES
 
     @precondition(lambda self: self.writer is not None and self.writer.proof is not None)
     @rule()
@@ -195,6 +210,38 @@ class LogMachine(RuleBasedStateMachine):
         cursor = data.draw(st.sampled_from(self.seen))
         self.read(self.history.client("s", f"resumed at {cursor}", start=cursor))
 
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data(), raw=st.booleans())
+    def replay_while_the_log_is_trimmed(self, data: st.DataObject, raw: bool) -> None:
+        """As a gateway serves a viewer: compact or raw, the log trimmed between any two pages, the viewer cut after any
+        frame. It comes back with the last id that it received."""
+        self.witness()
+        cursor = data.draw(st.sampled_from([ORIGIN, *self.seen]))
+        viewer = self.history.client("s", f"replay from {cursor}", raw=raw, start=cursor)
+        while not self.replay(viewer, data):
+            pass
+
+    def replay(self, viewer: Transcript, data: st.DataObject) -> bool:
+        """One connection. False: it was cut."""
+        replay, cursor = Replay(SSE, None, raw=viewer.raw), viewer.cursor
+        replay.inform(self.run(self.session.log.discards("s")))
+        parser = SseParser()
+        while True:
+            page = self.run(self.session.log.read("s", cursor, data.draw(st.integers(1, 7))))
+            taken = replay.take(cursor, page)
+            frames = parser.feed(taken.data + (replay.rest() if taken.at_end else b""))
+            cut_after = data.draw(st.integers(1, 8))
+            for frame in frames[:cut_after]:
+                viewer.accept(frame)
+            if len(frames) >= cut_after:
+                return False
+            assert taken.at_end or not frames or not is_trimmed_gap(frames[-1]), "a gap without the event behind it"
+            if taken.at_end:
+                return True
+            cursor = taken.cursor
+            oldest = EventId(cursor.epoch, cursor.seq + data.draw(st.integers(0, 4)))
+            self.run(self.session.redis.xtrim(self.session.keys.log, minid=str(oldest), approximate=False))
+
     def read(self, reader: Transcript) -> None:
         for _ in range(1000):
             page = self.run(self.session.log.read("s", reader.cursor, 7))
@@ -248,6 +295,10 @@ class LogMachine(RuleBasedStateMachine):
         with file.open("r+b") as aof:
             aof.truncate(max(0, file.stat().st_size - lost_bytes))
         self.server.start()
+
+
+def is_trimmed_gap(frame: Frame) -> bool:
+    return bool(frame.json.get("reason") == "trimmed")
 
 
 @pytest.fixture

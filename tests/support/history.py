@@ -55,6 +55,29 @@ class Append(NamedTuple):
 Logs = Mapping[str, Sequence[Told]]
 
 
+@dataclass
+class Chain:
+    """What may be left out of a compact replay of one session: only events that a later attempt discarded.
+
+    `prevs`: for each entry with seq 1 the id that it names as its predecessor. `discarded`: ranges of ids, each from
+    the first event that was discarded to the start that discarded it, exclusive."""
+
+    prevs: dict[EventId, EventId] = field(default_factory=dict)
+    discarded: list[tuple[EventId, EventId]] = field(default_factory=list)
+
+    def connects(self, position: EventId, first: EventId) -> bool:
+        """Whether every event between the two was discarded."""
+        before = self._before(first)
+        while before is not None and before != position:
+            if not any(begin <= before < end for begin, end in self.discarded):
+                return False
+            before = self._before(before)
+        return before is not None
+
+    def _before(self, event_id: EventId) -> EventId | None:
+        return EventId(event_id.epoch, event_id.seq - 1) if event_id.seq > 1 else self.prevs.get(event_id)
+
+
 def told(event_id: EventId, body: bytes) -> Told:
     event = orjson.loads(body)
     prev, first = (event.get(name) for name in ("prev", "from"))
@@ -120,10 +143,12 @@ class Transcript:
 
 @dataclass
 class History:
-    """Everything that happened. `accepted` holds (session, job) of each job that was answered with 202."""
+    """Everything that happened. `accepted` holds (session, job) of each job that was answered with 202. `chains`
+    has the sessions whose compact transcripts are checked for holes too."""
 
     appends: list[Append] = field(default_factory=list)
     transcripts: list[Transcript] = field(default_factory=list)
+    chains: dict[str, Chain] = field(default_factory=dict)
     accepted: set[tuple[str, str]] = field(default_factory=set)
 
     def appended(self, session_id: str, event_id: EventId, body: bytes, outcome: Outcome) -> None:
@@ -136,7 +161,7 @@ class History:
     def violations(self, logs: Logs) -> list[str]:
         """What in this history breaks a promise, given the final logs; empty when nothing does."""
         return [
-            *(found for transcript in self.transcripts for found in _order(transcript)),
+            *(found for one in self.transcripts for found in _order(one, self.chains.get(one.session_id))),
             *(found for session_id, log in logs.items() for found in _chain(session_id, log)),
             *self._agreement(logs),
             *self._durability(logs),
@@ -227,14 +252,15 @@ def _chain(session_id: str, log: Sequence[Told]) -> Iterator[str]:
             yield f"P1 {session_id}: {event.id} follows {before.id} in the log"
 
 
-def _order(transcript: Transcript) -> Iterator[str]:
+def _order(transcript: Transcript, chain: Chain | None) -> Iterator[str]:
     """What one client was told, in its order: rising, and without a hole that nobody declared."""
-    position, anchored = transcript.start, transcript.raw
+    position, checked = transcript.start, transcript.raw or chain is not None
+    anchored = checked
     for step in transcript.steps:
         if isinstance(step, Gap):
             anchored = False
             if step.reason != "trimmed":
-                anchored = transcript.raw and step.position != ORIGIN
+                anchored = checked and step.position != ORIGIN
                 position = step.position
             continue
         first = step.first or step.id
@@ -242,6 +268,14 @@ def _order(transcript: Transcript) -> Iterator[str]:
             yield f"P1 {transcript.client}: {step.id} came again, or late, after {position}"
         elif first <= position:
             yield f"P1 {transcript.client}: {step.id} begins at {first}, which it had"
-        elif anchored and not follows(position, first, step.prev):
+        elif anchored and not _connects(transcript, chain, position, first, step.prev):
             yield f"P1 {transcript.client}: {step.id} after {position} with no word of what is between"
-        position, anchored = step.id, transcript.raw
+        position, anchored = step.id, checked
+
+
+def _connects(
+    transcript: Transcript, chain: Chain | None, position: EventId, first: EventId, prev: EventId | None
+) -> bool:
+    if transcript.raw or chain is None:
+        return follows(position, first, prev)
+    return chain.connects(position, first)

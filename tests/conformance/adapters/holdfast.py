@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -12,6 +13,8 @@ from typing import Any, Self
 import httpx2
 import orjson
 
+from shared.keys import log_key
+from shared.redis import connect
 from tests.conformance.adapter import Adapter, Job, NotOffered
 from tests.support.process import Gateway, Process, Processes, until
 from tests.support.redis_server import RedisServer
@@ -19,6 +22,7 @@ from tests.support.sse import Frame
 
 GATEWAYS = WORKERS = 2
 LEASE_S = 2
+TRIM_S = 0.002
 SETTINGS: dict[str, Any] = {
     "HOLDFAST_LEASE_SECONDS": str(LEASE_S),
     "HOLDFAST_PING_SECONDS": "2",
@@ -130,6 +134,29 @@ class Holdfast(Adapter):
         if self._deployment is None:
             raise NotOffered("the workers are not the adapter's")
         self._deployment.kill((await self._client.get(self.urls[0] + job.id)).json()["worker"])
+
+    @contextlib.asynccontextmanager
+    async def trimming(self, job: Job, events: int) -> AsyncIterator[None]:
+        """As retention does it: in steps of the hundred entries of a node."""
+        if self._deployment is None:
+            raise NotOffered("the Redis is not the adapter's")
+        key = log_key(job.id.split("/")[3])
+        redis = connect(self._deployment.redis.url, max_connections=1)
+
+        over = asyncio.Event()
+
+        async def trim() -> None:
+            while not over.is_set():
+                await redis.xtrim(key, maxlen=events, approximate=True)
+                await asyncio.sleep(TRIM_S)
+
+        trimming = asyncio.create_task(trim())
+        try:
+            yield
+        finally:
+            over.set()
+            await trimming
+            await redis.aclose()
 
     @contextlib.asynccontextmanager
     async def refusing(self) -> AsyncIterator[None]:

@@ -84,6 +84,20 @@ class TestGaps:
         assert kinds(rest.data) == ["gap", "text.delta"]
         assert frames(rest.data)[0].id == ""
 
+    def test_a_held_gap_precedes_its_event_when_the_log_is_trimmed_again(self) -> None:
+        replay = Replay(SSE, None, raw=False)
+        first = replay.take(at(1), Page([delta(50, "a")], Gap("trimmed", at(50)), more=True))
+        second = replay.take(at(50), Page([delta(90, "b")], Gap("trimmed", at(90)), more=True))
+        third = replay.take(at(90), Page([]))
+        shown = [[f.json.get("position") or f.id for f in frames(taken.data)] for taken in (first, second, third)]
+        assert shown == [[], [str(at(50)), str(at(50))], [str(at(90)), str(at(90))]]
+
+    def test_a_held_gap_precedes_a_loss_that_sets_the_cursor_back(self) -> None:
+        replay = Replay(SSE, "j1", raw=False)
+        replay.take(at(1), Page([delta(50, job_id="j2")], Gap("trimmed", at(50)), more=True))
+        lost = replay.take(at(60), Page([], Gap("lost", at(55))))
+        assert [frame.json["reason"] for frame in frames(lost.data)] == ["trimmed", "lost"]
+
     def test_a_trimmed_gap_that_no_event_follows_is_told_before_the_viewer_goes_live(self) -> None:
         replay = Replay(SSE, "j1", raw=False)
         taken = replay.take(at(1), Page([delta(50, job_id="j2")], Gap("trimmed", at(50))))
