@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from tests.support.browser import Browser, Context, Page, browser
+from tests.support.browser import Browsers, Context, Page
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Gateway, Process, Processes, until
 
@@ -73,17 +73,20 @@ class Stack:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with browser() as running:
-        yield running
+async def browsers() -> AsyncIterator[Browsers]:
+    started = Browsers()
+    yield started
+    await started.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def context(chromium: Browser) -> AsyncIterator[Context]:
+async def context(browsers: Browsers) -> AsyncIterator[Context]:
     """A profile without memories. Fails at the end when a page threw anything."""
+    chromium = await browsers.running()
     context = await chromium.context()
     yield context
-    await context.close()
+    if chromium.alive:
+        await context.close()
     problems, chromium.problems = chromium.problems, []
     assert not problems
 

@@ -43,4 +43,5 @@ async function call([id, name, path, args]) {
 const input = createInterface({ input: process.stdin });
 input.on("line", (line) => call(JSON.parse(line)));
 input.on("close", () => browser.close().finally(() => process.exit()));
+browser.on("disconnected", () => process.exit()); // it has crashed, or was closed
 say(0, null, null);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -23,8 +24,7 @@ async def assert_shows_the_log(stack: Stack, page: Page) -> None:
     [job_id] = await page.job_ids()
     expected = await stack.logged_text(job_id)
     assert await page.text(job_id) == expected
-    await page.until(f"{SHOWN}.length === {len(expected)}")
-    assert await page.evaluate(SHOWN) == expected
+    await page.until(f"{SHOWN} === {json.dumps(expected)}")
     ids = [parse_id(id_) for id_ in await page.accepted()]
     assert ids == sorted(set(ids))
     assert expected.startswith("w0 w1 ")
@@ -37,7 +37,7 @@ async def test_an_answer_survives_three_refreshes_in_its_middle(stack: Stack, pa
         await page.call("reload")
     await page.until_jobs("running")
     await assert_shows_the_log(stack, page)
-    assert await page.shown(".said") == "count"
+    await page.until_shown(".said", "count")
 
 
 async def test_a_second_tab_that_joins_late_shows_the_same(stack: Stack, page: Page) -> None:
@@ -47,14 +47,14 @@ async def test_a_second_tab_that_joins_late_shows_the_same(stack: Stack, page: P
     await late.until_jobs("running")
     await assert_shows_the_log(stack, page)
     await assert_shows_the_log(stack, late)
-    assert await late.shown(".said") == "count"
+    await late.until_shown(".said", "count")
 
 
 async def test_a_tab_that_was_open_first_hears_of_the_first_message_in_another(stack: Stack, page: Page) -> None:
     other = await stack.page()
     await other.ask("count", **SHORT)
     await assert_shows_the_log(stack, page)
-    assert await page.shown(".said") == "count"
+    await page.until_shown(".said", "count")
 
 
 async def test_the_stop_button_stops_the_answer_and_keeps_what_was_said(stack: Stack, page: Page) -> None:
@@ -65,7 +65,7 @@ async def test_the_stop_button_stops_the_answer_and_keeps_what_was_said(stack: S
     [job_id] = await page.job_ids()
     assert (await page.text(job_id)).startswith("w0 w1 ")
     assert await page.text(job_id) == await stack.logged_text(job_id)
-    assert await page.shown(".outcome") == "Stopped."
+    await page.until_shown(".outcome", "Stopped.")
     await page.until("document.getElementById('stop').hidden")
 
 
@@ -135,11 +135,11 @@ async def test_everything_can_be_done_by_keyboard(stack: Stack, page: Page) -> N
     await page.type("second line")
     await page.press("Enter")
     await page.until_written(20)
-    assert await page.shown(".said") == "first line\nsecond line"
-    assert await page.evaluate("document.activeElement.id") == "input"
+    await page.until_shown(".said", "first line\nsecond line")
+    await page.until("document.activeElement.id === 'input'")
     await page.press("Escape")
     await page.until_jobs("cancelled")
-    assert await page.evaluate("document.activeElement.id") == "input"
+    await page.until("document.activeElement.id === 'input'")
 
 
 async def test_focus_can_be_seen_wherever_it_is(page: Page) -> None:
@@ -165,7 +165,7 @@ async def test_messages_wait_in_line_and_one_can_be_taken_back(stack: Stack, pag
     await page.until("document.querySelectorAll('.waiting')[2].textContent.startsWith('Next in line')")
     await page.call("reload")
     await page.until_jobs("queued")
-    assert await page.evaluate("document.querySelectorAll('.said')[2].textContent") == "third"
+    await page.until("document.querySelectorAll('.said')[2]?.textContent === 'third'")
     await page.press("Escape")
     await page.until_jobs("completed")
 
@@ -177,8 +177,8 @@ async def test_tool_calls_thoughts_and_results_are_there_again_after_a_refresh(s
     for status in ("running", "completed"):
         await page.until_jobs(status)
         await page.until("document.querySelectorAll('.tool[data-state=done]').length === 2")
-        assert await page.shown(".tool strong") == "echo"
-        assert await page.shown(".tool .preview") == '{"number":0}'
+        await page.until_shown(".tool strong", "echo")
+        await page.until_shown(".tool .preview", '{"number":0}')
 
 
 async def test_an_outline_and_its_sections_are_there_again_after_a_refresh(stack: Stack, page: Page) -> None:
@@ -199,7 +199,7 @@ async def test_what_went_wrong_is_told_in_words_also_after_a_refresh(stack: Stac
     for _ in range(2):
         await page.until_jobs("failed")
         await page.until("document.querySelector('.outcome.error')?.textContent.includes('fail after 5 tokens')")
-        assert await page.evaluate(SHOWN) == "w0 w1 w2 w3 w4 "
+        await page.until(f"{SHOWN} === 'w0 w1 w2 w3 w4 '")
         await page.call("reload")
 
 
@@ -244,7 +244,7 @@ async def test_markup_in_a_message_is_only_text(stack: Stack, page: Page) -> Non
     markup = "<img src=x onerror=alert(1)>"
     await page.ask(markup, agent="demo")
     await page.until_written(60)
-    assert markup in await page.evaluate(SHOWN)
+    await page.until(f"{SHOWN}.includes({json.dumps(markup)})")
     assert await page.evaluate("document.querySelectorAll('#turns img').length") == 0
 
 
@@ -254,7 +254,7 @@ async def test_a_deleted_session_ends_with_a_word_about_it(stack: Stack, page: P
     async with stack.client() as client:
         await client.delete("/v1/sessions/session")
     await page.until("document.querySelector('#turns > .notice')?.textContent === 'This conversation was deleted.'")
-    assert await page.shown("#connection") == "Session ended"
+    await page.until_shown("#connection", "Session ended")
 
 
 async def test_a_new_conversation_leaves_the_old_one_at_its_address(stack: Stack, page: Page) -> None:
@@ -262,6 +262,6 @@ async def test_a_new_conversation_leaves_the_old_one_at_its_address(stack: Stack
     await page.until_jobs("completed")
     await page.call("click", "#new")
     await page.until("!document.getElementById('empty').hidden && location.hash !== '#session'")
-    assert await page.job_ids() == []
+    await page.until("!document.querySelector('[data-job]')")
     await page.call("goBack")
     await page.until_jobs("completed")

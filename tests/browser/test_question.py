@@ -48,8 +48,8 @@ async def given(page: Page) -> str:
 
 async def test_a_question_is_answered_in_its_form_and_the_agent_goes_on(stack: Stack, page: Page) -> None:
     await ask_for_a_table(page)
-    assert (await page.evaluate("document.title")).startswith("? ")
-    assert await page.shown("#announcer") == "A question for you: For when, and how many?"
+    await page.until("document.title.startsWith('? ')")
+    await page.until_shown("#announcer", "A question for you: For when, and how many?")
     await page.call("click", f"{WAITING} input[type=checkbox]")
     await fill_in(page)
     assert await given(page) == "whentomorrowguests4outsideYes"
@@ -82,7 +82,7 @@ async def test_what_one_tab_answers_the_other_shows(stack: Stack, page: Page) ->
     await asked(other)
     await fill_in(page)
     assert await given(other) == "whentomorrowguests4outsideNo"
-    assert await other.evaluate("document.querySelector('.question form').hidden")
+    await other.until("document.querySelector('.question form').hidden")
 
 
 async def test_who_answers_second_is_told_so_and_sees_the_first_answer(stack: Stack, page: Page) -> None:
@@ -108,7 +108,7 @@ async def test_what_is_missing_or_refused_is_said_at_its_field(stack: Stack, pag
     await fill_in(page, guests=40)
     await page.until(f"{problem % 2} === 'Must be at most 12'")
     await asked(page)
-    assert await page.evaluate(problem % 1) == ""
+    await page.until(f"{problem % 1} === ''")
     await fill_in(page, guests=12)
     assert await given(page) == "whentomorrowguests12outsideNo"
 
@@ -134,7 +134,7 @@ async def test_a_question_of_a_job_that_was_stopped_is_not_asked_any_more(stack:
     await page.call("click", "#stop")
     await page.until_jobs("cancelled")
     await page.until("document.querySelector('.question .outcome').textContent === 'Nobody answered this.'")
-    assert await page.evaluate("document.querySelector('.question form').hidden")
+    await page.until("document.querySelector('.question form').hidden")
 
 
 async def test_an_answer_given_while_the_gateway_is_away_arrives_when_it_is_back(stack: Stack, page: Page) -> None:

@@ -15,8 +15,22 @@ from tests.support.process import inherited_env, until
 
 DRIVER = Path(__file__).resolve().parents[1] / "browser" / "driver.mjs"
 ARGS = ["--disable-gpu", "--disable-quic", "--disable-component-update", "--disable-sync"]
-ANSWER_SECONDS = 30
+ANSWER_SECONDS = 60
+SHOWN_SECONDS = 60  # a machine with one core for gateway, worker, Redis and browser draws late
 MAX_LINE_BYTES = 1 << 26
+# An expression that reads a node which is not there yet does not hold yet.
+_LOOK = """(() => {
+    let held = false;
+    try { held = Boolean(%s); } catch (error) { held = String(error); }
+    return [held, (document.body?.innerText ?? "") + (held === true || held === false ? "" : `\\n${held}`)];
+})()"""
+
+
+class BrowserDied(AssertionError):
+    """The browser or its driver ended by itself."""
+
+    def __init__(self) -> None:
+        super().__init__("the browser has died")
 
 
 class Browser:
@@ -26,10 +40,18 @@ class Browser:
         self._process = process
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._ended = False
         self.problems: list[str] = []
+
+    @property
+    def alive(self) -> bool:
+        """Whether calls can still be answered: a Chromium that crashes takes its driver with it."""
+        return self._process.returncode is None and not self._ended
 
     async def call(self, name: str, method: str, *args: Any) -> Any:
         """Call a method of playwright's on an object by its name. Fails with what playwright says."""
+        if not self.alive:
+            raise BrowserDied
         number = next(self._ids)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         assert self._process.stdin is not None
@@ -37,16 +59,27 @@ class Browser:
         return await asyncio.wait_for(answer, ANSWER_SECONDS)
 
     async def listen(self) -> None:
-        """Take the driver's lines until it ends."""
+        """Take the driver's lines until it ends; calls that are still open then fail."""
         assert self._process.stdout is not None
         async for line in self._process.stdout:
-            number, error, value = json.loads(line)
-            if number == 0:
-                self.problems += [error] if error else []
-            elif error:
-                self._waiting.pop(number).set_exception(AssertionError(error))
-            else:
-                self._waiting.pop(number).set_result(value)
+            self._take(*json.loads(line))
+        self._ended = True
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(BrowserDied())
+        self._waiting.clear()
+
+    def _take(self, number: int, error: str | None, value: Any) -> None:
+        if number == 0:
+            self.problems += [error] if error else []
+            return
+        answer = self._waiting.pop(number, None)
+        if answer is None or answer.done():  # its test gave up waiting
+            return
+        if error:
+            answer.set_exception(AssertionError(error))
+        else:
+            answer.set_result(value)
 
     async def context(self, **options: Any) -> Context:
         """A profile of its own: what one person's browser remembers. Options are playwright's, as `colorScheme`."""
@@ -89,10 +122,10 @@ class Page:
 
         async def holds() -> bool:
             nonlocal shown
-            held, shown = await self.evaluate(f"[Boolean({expression}), document.body.innerText]")
-            return bool(held)
+            held, shown = await self.evaluate(_LOOK % expression)
+            return held is True
 
-        await until(holds, describe=lambda: f"{expression}\nThe page shows:\n{shown}")
+        await until(holds, SHOWN_SECONDS, lambda: f"{expression}\nThe page shows:\n{shown}")
 
     async def press(self, key: str) -> None:
         await self.call("keyboard.press", key)
@@ -101,8 +134,14 @@ class Page:
         await self.call("keyboard.type", text)
 
     async def shown(self, selector: str) -> str:
-        """The text of the first element that matches."""
-        return str(await self.evaluate(f"document.querySelector({json.dumps(selector)}).textContent"))
+        """The text of the first element that matches, once there is one."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        await self.until(found)
+        return str(await self.evaluate(f"{found}?.textContent"))
+
+    async def until_shown(self, selector: str, text: str) -> None:
+        """Wait until the first element that matches has this text."""
+        await self.until(f"document.querySelector({json.dumps(selector)})?.textContent === {json.dumps(text)}")
 
     async def ask(self, text: str, agent: str = "scripted", **options: Any) -> None:
         """Write a message for the agent, with options, and send it."""
@@ -157,3 +196,20 @@ async def browser() -> AsyncIterator[Browser]:
         process.stdin.close()
         await asyncio.wait_for(process.wait(), ANSWER_SECONDS)
         await listening
+
+
+class Browsers:
+    """One browser for many tests, started again after it has died, so that a crash fails one test only."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.AsyncExitStack()
+        self._running: Browser | None = None
+
+    async def running(self) -> Browser:
+        """The browser that runs, or a new one."""
+        if self._running is None or not self._running.alive:
+            self._running = await self._stack.enter_async_context(browser())
+        return self._running
+
+    async def close(self) -> None:
+        await self._stack.aclose()
