@@ -144,9 +144,11 @@ class Recorded(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """`held`: the session's holder has to carry the intents out; look again later."""
+    """`held`: the session's holder has to carry the intents out; look again later. `ended`: the jobs that were ended.
+    `head`: the next of the line."""
 
     held: bool
+    ended: list[str]
     head: Head | None
 
 
@@ -305,7 +307,9 @@ class Holder:
         fixed = (f"settle-{secrets.token_hex(8)}", secrets.randbelow(1000), CANCEL_PATIENCE_MS)
         limits = (self._settings.retention_seconds, MESSAGES_LIMIT, DELETED_LOG_SECONDS)
         reply = await self._settle(session_keys(session_id), (*fixed, *limits))
-        return Settled(reply[0] == b"held", _head(reply[1:]))
+        count = int(reply[1])
+        ended = [job_id.decode() for job_id in reply[2 : 2 + count]]
+        return Settled(reply[0] == b"held", ended, _head(reply[2 + count :]))
 
     def _limits(self) -> tuple[int, ...]:
         settings = self._settings

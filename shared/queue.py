@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -81,6 +82,7 @@ class Queue:
         self._discard = script(redis, "queue_discard", "queue")
         self._take_over = script(redis, "queue_take_over", "queue")
         self._sweep = script(redis, "queue_sweep", "queue")
+        self._retire = script(redis, "queue_retire", "queue")
 
     # What a gateway does.
 
@@ -174,6 +176,10 @@ class Queue:
     async def drop(self, worker_id: str, token: Token) -> bool:
         """Drop a leased token, whose job has ended. False when it was not leased any more."""
         return bool(await self._drop(PLACES, (worker_id, token.id)))
+
+    async def retire(self, session_id: str, job_ids: Sequence[str]) -> None:
+        """Drop the queue entries of jobs that ended while they waited."""
+        await self._retire(PLACES, [token_id(session_id, job_id) for job_id in job_ids])
 
     async def beat(self, worker_id: str) -> set[str]:
         """Count the worker's heart one up. Answers the ids of the tokens that it leases."""

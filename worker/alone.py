@@ -2,7 +2,8 @@
 
 This is the worker's side. It keeps token and lease; worker.alone_process runs the attempt and writes to the log. They
 speak in lines of JSON: the attempt, then `{}` where the job shall look at what it is asked; back comes `{"waits": …}`
-all the time, as a sign of life, and in the end `{"ended": …}` or `{"fenced": …}`.
+all the time, as a sign of life, `{"retire": …}` with waiting jobs that it ended, and in the end `{"ended": …}` or
+`{"fenced": …}`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import structlog
 from shared.errors import Fenced, HoldfastError
 from shared.holder import Attempt, Head, Holder
 from shared.redis import RedisError
-from worker.jobs import Ending
+from worker.jobs import Ending, Retire
 from worker.outage import Outage
 from worker.settings import WorkerSettings
 
@@ -59,6 +60,7 @@ class Alone:
         running: set[Alone],
         *,
         rested: Callable[[], None],
+        retire: Retire,
     ) -> None:
         self.attempt = attempt
         self.waits = False
@@ -67,6 +69,7 @@ class Alone:
         self._outage = outage
         self._running = running
         self._rested = rested
+        self._retire = retire
         self._process: Process | None = None
         self._lost: Exception | None = None
         self._wanted = False
@@ -164,6 +167,9 @@ class Alone:
             if not line.endswith(b"\n"):
                 break
             said: dict[str, Any] = orjson.loads(line)
+            if "retire" in said:
+                await self._retire(said["retire"])
+                continue
             if "waits" not in said:
                 return said
             if said["waits"] != self.waits:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -85,7 +85,11 @@ async def _attempt(
     def tell() -> None:
         report({"waits": job.waits})
 
-    job = job_of(attempt, agent, settings, holder, sessions, Outage("log"), noticed=wanted.set, rested=tell)
+    async def retire(job_ids: Sequence[str]) -> None:
+        report({"retire": list(job_ids)})
+
+    outage = Outage("log")
+    job = job_of(attempt, agent, settings, holder, sessions, outage, noticed=wanted.set, rested=tell, retire=retire)
     # A thread of its own: the process ends with its worker even where the agent blocks the loop.
     threading.Thread(target=_obey, args=(orders, loop, wanted), daemon=True, name="orders").start()
     beside = [asyncio.create_task(_heed(job, wanted)), asyncio.create_task(_live(tell, settings.lease_seconds / 4))]

@@ -5,9 +5,10 @@ The log alone knows a job's state. A token that comes too early, too late or twi
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,8 @@ from worker.outage import Outage
 from worker.registry import Registry
 from worker.settings import WorkerSettings
 
-IN_LINE_SECONDS = 5.0  # until a token whose job is not the head of its line is looked at again
+RETRY_SECONDS = 5.0  # until a token is looked at again that came too early, went wrong or has no agent here
+BACKLOG_SECONDS = 1800.0  # until a waiting job is looked at again (0.5 to 1.5 of it); the hand-over comes first
 PARKED_SECONDS = 60.0  # until a job that waits for a person is looked at, unless the answer makes its token ready
 HELD_SECONDS = 1.0  # until intents that the session's holder is to carry out are looked at again
 ACCEPTING_SECONDS = 60.0  # how long the job of a token that the log does not know may still be about to be accepted
@@ -74,7 +76,7 @@ class Delivery:
             await (self._settle() if self.token.job_id is None else self._attempt(self.token.job_id))
         except Exception:
             log.exception("delivery failed", **self._names())
-            await self._put_back(IN_LINE_SECONDS, delivery=self.token.delivery + 1)
+            await self._put_back(RETRY_SECONDS, delivery=self.token.delivery + 1)
 
     def unheard(self, since: float) -> bool:
         """Whether the session is held here, and it is unknown what its holder was asked up to then."""
@@ -150,13 +152,23 @@ class Delivery:
     def _job(self, attempt: Attempt) -> Job | Alone:
         station = self._station
         noticed = partial(station.noticed, attempt.session_id)
+        retire = partial(_retire, station.queue, attempt.session_id)
         holder, outage = station.holder, station.log_outage
         # With a single attempt each would be the last one: those run here, and take the risk.
         if station.alone is not None and attempt.last and station.settings.max_attempts > 1:
-            return Alone(attempt, station.settings, holder, outage, station.alone, rested=station.rested)
+            alone, rested = station.alone, station.rested
+            return Alone(attempt, station.settings, holder, outage, alone, rested=rested, retire=retire)
         agent, sessions = station.registry[attempt.agent], station.sessions
         return job_of(
-            attempt, agent, station.settings, holder, sessions, outage, noticed=noticed, rested=station.rested
+            attempt,
+            agent,
+            station.settings,
+            holder,
+            sessions,
+            outage,
+            noticed=noticed,
+            rested=station.rested,
+            retire=retire,
         )
 
     async def _refused(self, refusal: Refusal) -> None:
@@ -164,15 +176,15 @@ class Delivery:
         match refusal.verdict:
             case "wait":
                 await self._see_to(refusal.head)
-                await self._put_back(IN_LINE_SECONDS, delivery=delivery)
+                await self._put_back(BACKLOG_SECONDS * random.uniform(0.5, 1.5), delivery=delivery)  # noqa: S311 - jitter
             case "unoffered":
-                await self._put_back(IN_LINE_SECONDS, delivery=delivery)
+                await self._put_back(RETRY_SECONDS, delivery=delivery)
             case "stale":
                 await self._put_back(0, delivery=refusal.delivery + 1)
             case "parked":
                 await self._put_back(PARKED_SECONDS, delivery=refusal.delivery + 1)
             case "unknown" if delivery <= 1 and self._age_s() < ACCEPTING_SECONDS:
-                await self._put_back(IN_LINE_SECONDS, delivery=delivery)
+                await self._put_back(RETRY_SECONDS, delivery=delivery)
             case "deleted":
                 await self._settled()
                 await self._drop()
@@ -189,7 +201,9 @@ class Delivery:
     async def _settled(self) -> bool:
         """Carry out what is asked of a session that nobody holds. False when somebody holds it."""
         settled = await self._station.log_outage.insist(partial(self._station.holder.settle, self.token.session_id))
+        failpoint("after_settle_before_next_head")
         await self._make_ready(settled.head)
+        await _retire(self._station.queue, self.token.session_id, settled.ended)
         return not settled.held
 
     # The token. Each of these is repeated until the queue answers.
@@ -236,3 +250,10 @@ class Delivery:
     def _names(self) -> dict[str, Any]:
         token = self.token
         return {"session": token.session_id, "job": token.job_id, "agent": token.agent}
+
+
+async def _retire(queue: Queue, session_id: str, job_ids: Sequence[str]) -> None:
+    """Drop the queue entries of jobs that ended while they waited. Best effort: the next look at each drops it too."""
+    if job_ids:
+        with suppress(RedisError):
+            await queue.retire(session_id, job_ids)

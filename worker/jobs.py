@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +42,10 @@ PIECE_CHARACTERS = 32 * 1024
 _DELTA_BYTES = 1024  # the other fields of a delta
 
 log = structlog.get_logger()
+
+
+# Called with waiting jobs of the session that were ended, whose queue entries are of no use any more.
+Retire = Callable[[Sequence[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,10 @@ class Job:
         ask_s: float,
         noticed: Callable[[], None],
         rested: Callable[[], None],
+        retire: Retire,
     ) -> None:
         self.attempt = attempt
+        self._retire = retire
         self._ask_s = ask_s
         self._noticed = noticed
         self._rested = rested
@@ -239,13 +245,15 @@ class Job:
         session_id = self.attempt.session_id
         intents = await self._holder.intents(session_id, self.attempt.epoch)
         if intents.deleted:
-            await self._outage.insist(partial(self._holder.settle, session_id))
+            settled = await self._outage.insist(partial(self._holder.settle, session_id))
+            await self._retire(settled.ended)
             raise Fenced("the session was deleted")
+        if self.attempt.job_id in intents.cancel:
+            self.cancel(intents.cancel.pop(self.attempt.job_id))
         for job_id, by in intents.cancel.items():
-            if job_id == self.attempt.job_id:
-                self.cancel(by)
-            else:
-                await self.end_waiting(job_id, by)
+            await self.end_waiting(job_id, by)
+        if intents.cancel:
+            await self._retire(list(intents.cancel))
         if self.waits:
             self.answer((await self._holder.recorded(session_id)).answers)
 
@@ -367,6 +375,7 @@ def job_of(
     *,
     noticed: Callable[[], None],
     rested: Callable[[], None],
+    retire: Retire,
 ) -> Job:
     """The attempt as a worker runs it, with the conversation that the log has."""
     return Job(
@@ -379,6 +388,7 @@ def job_of(
         ask_s=settings.ask_seconds,
         noticed=noticed,
         rested=rested,
+        retire=retire,
     )
 
 

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- Carry out the intents of a session that nobody holds: end its cancelled jobs, or delete it.
 -- ARGV: token, random, patience ms with a cancelled attempt, retention ttl s, messages limit, seconds that a deleted log stays
--- Answers {'ok', head...}, {'held'} (its holder carries them out) or {'nothing'}.
+-- Answers {'ok', count, ended job..., head...}, {'held', 0} (its holder carries them out) or {'nothing', 0, head...}.
 local token, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local messages_limit, deleted_ttl_s = tonumber(ARGV[5]), ARGV[6]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created')
-if not state[5] then return {'nothing'} end
+if not state[5] then return {'nothing', '0'} end
 local top, deleted, holds = newest(state[2]), state[3], state[4]
 local now = now_ms()
 
@@ -19,8 +19,8 @@ for _, job in ipairs(redis.call('LRANGE', LINE, 0, -1)) do
         if job == holds and now - tonumber(record[2]) >= patience_ms then holds = nil end
     end
 end
-if not deleted and #doomed == 0 then return {'nothing'} end
-if not deleted and holds then return {'held'} end
+if not deleted and #doomed == 0 then return {'nothing', '0', unpack(head())} end
+if not deleted and holds then return {'held', '0'} end
 
 local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0
 local epoch = next_epoch(state[1], top, random)
@@ -48,11 +48,17 @@ for _, entry in ipairs(doomed) do
     if not job_get(entry[1], 'first')[1] then job_set(entry[1], 'before', top, 'first', id) end
     end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, {}, 1)
 end
-if not deleted then return {'ok', unpack(head())} end
+
+local answer = {'ok', int(#doomed)}
+for _, entry in ipairs(doomed) do answer[#answer + 1] = entry[1] end
+if not deleted then
+    for _, part in ipairs(head()) do answer[#answer + 1] = part end
+    return answer
+end
 
 -- The ends stay beside the last event, so that a viewer that is live sees no gap; what was said is gone.
 add('session.deleted', '', '')
 redis.call('XTRIM', LOG, 'MAXLEN', '=', seq)
 redis.call('DEL', STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL)
 redis.call('EXPIRE', LOG, deleted_ttl_s)
-return {'ok'}
+return answer

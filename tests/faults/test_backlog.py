@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from tests.support.log import said
-from tests.support.workers import Client, worker_on
+import asyncio
+import time
+from collections.abc import AsyncIterator
 
+import pytest
+
+from shared.failpoints import EXIT_CODE
+from shared.keys import DEFERRED, READY
+from tests.support.log import said
+from tests.support.process import Processes, until
+from tests.support.workers import Client, worker_on
+from worker import Run
+
+HOUR_US = 3_600_000_000
 LONG = {"tokens": 100_000, "interval_ms": 5}
 SHORT = {"tokens": 1, "interval_ms": 0}
 
@@ -39,3 +50,89 @@ async def test_f67_the_newest_of_several_interrupting_jobs_runs_and_the_conversa
         assert [ends[name]["type"] for name in ("i4", "waits")] == ["job.completed", "job.completed"]
         assert {ends[name].get("by") for name in ("i1", "i2", "i3")} <= {"superseded", "interrupt"}
         await client.empty()
+
+
+async def hold(run: Run) -> None:
+    await asyncio.Event().wait()
+
+
+async def put_away(client: Client, count: int, timeout_s: float = 30) -> None:
+    """Wait until the entries of so many waiting jobs are not visible before a minute has passed."""
+
+    async def look() -> bool:
+        soonest = int((time.time() + 60) * 1_000_000)
+        return bool(await client.redis.zcount(DEFERRED, soonest, "+inf") == count)
+
+    await until(look, timeout_s, lambda: f"{count} entries to be put away")
+
+
+async def commands(client: Client) -> int:
+    """How many commands the server has carried out, those of scripts among them."""
+    return int((await client.redis.info("stats"))["total_commands_processed"])
+
+
+@pytest.fixture
+async def roomy(redis_url: str) -> AsyncIterator[Client]:
+    """A client that is refused no job."""
+    client = Client(redis_url, queue_limit=20_000, line_limit=101)
+    yield client
+    await client.close()
+
+
+async def test_f69_thousands_of_waiting_jobs_cost_next_to_nothing(redis_url: str, roomy: Client) -> None:
+    client = roomy
+    async with worker_on(redis_url, [hold], max_jobs=200):
+        await client.offered("scripted")
+        alone = await commands_of_a_job(client, "before")
+        for job in range(101):
+            posts = (client.post(f"s{number}", f"j{job}", agent="hold") for number in range(30))
+            await asyncio.gather(*posts)
+        await put_away(client, 3000, timeout_s=120)
+        assert await commands_of_a_job(client, "beside") < 2 * alone + 500
+
+
+async def commands_of_a_job(client: Client, session: str) -> int:
+    """How many commands are carried out while a job of some seconds runs."""
+    before = await commands(client)
+    await client.post(session, options={"tokens": 60, "interval_ms": 100})
+    await client.end(session)
+    return await commands(client) - before
+
+
+@pytest.mark.parametrize("how", ["cancelled", "superseded", "deleted"])
+async def test_the_entry_of_a_job_that_ends_while_it_waits_is_dropped_with_it(
+    redis_url: str, client: Client, how: str
+) -> None:
+    async with worker_on(redis_url, [hold]):
+        await client.offered("hold")
+        await client.post(agent="hold")
+        await client.running()
+        await client.post(job="waits", on_busy="interrupt" if how == "superseded" else "queue")
+        if how != "superseded":
+            await put_away(client, 1)
+        match how:
+            case "cancelled":
+                await client.cancel(job="waits")
+                await client.end(job="waits")
+                await client.cancel()
+            case "superseded":
+                await client.post(job="newer", options=SHORT, on_busy="interrupt")
+            case "deleted":
+                await client.delete()
+        await client.empty()
+
+
+async def test_a_waiting_job_starts_when_the_worker_dies_that_ended_the_one_before_it_as_cancelled(
+    redis_url: str, client: Client, processes: Processes
+) -> None:
+    await client.queue.offer({"scripted": {}})
+    for job in ("j1", "j2"):
+        await client.post(job=job, options=SHORT)
+        await client.redis.zrem(READY + "scripted", f"s/{job}")
+        await client.redis.zadd(DEFERRED, {f"s/{job}": int(time.time() * 1_000_000) + HOUR_US})
+    await client.cancel()
+    failpoint = {"HOLDFAST_FAILPOINTS": "after_settle_before_next_head=exit", "HOLDFAST_LEASE_SECONDS": "1"}
+    assert await processes.worker(redis_url, **failpoint).wait() == EXIT_CODE
+    assert (await client.end())["type"] == "job.cancelled"
+    async with worker_on(redis_url, lease_seconds=1):
+        assert (await client.end(job="j2"))["type"] == "job.completed"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared.holder import Attempt
+from shared.keys import DEFERRED
 from tests.support.log import said
 from tests.support.process import Process, Processes, until
 from tests.support.workers import Client
@@ -145,10 +146,12 @@ async def test_it_is_cancelled(client: Client, start: Start) -> None:
     await client.empty()
 
 
-async def test_its_session_is_deleted(client: Client, start: Start) -> None:
+async def test_its_session_is_deleted_with_a_job_that_waits_behind_it(client: Client, start: Start) -> None:
     await struck(client, "lasts")
     start()
     process = await pid(client)
+    await client.post("s", "j2", agent="speaks")
+    await client.redis.zadd(DEFERRED, {"s/j2": 9e15})  # not visible in this test's time
     await client.delete()
     await until(lambda: not lives(process))
     await client.empty()

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import orjson
 import pytest
@@ -113,6 +114,7 @@ def job(holder: StandInHolder, function: Callable[..., Any], *, timeout_s: float
         ask_s=60,
         noticed=lambda: None,
         rested=lambda: None,
+        retire=AsyncMock(),
     )
 
 

@@ -1,0 +1,12 @@
+#!lua flags=allow-oom
+-- Drop the queue entries of jobs that have ended. A leased one becomes visible at once when its worker puts it back.
+-- ARGV: entry...
+for _, id in ipairs(ARGV) do
+    local payload = redis.call('HGET', TOKENS, id)
+    if payload then
+        local removed = redis.call('ZREM', DEFERRED, id) + redis.call('ZREM', READY .. lane_of(payload), id)
+            + redis.call('ZREM', READY .. ANY, id)
+        if removed > 0 then redis.call('HDEL', TOKENS, id) else redis.call('SADD', AGAIN, id) end
+    end
+end
+return 'ok'
