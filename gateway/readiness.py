@@ -28,7 +28,18 @@ def reasons_against(info: Mapping[str, Any]) -> list[str]:
     policy = info.get("maxmemory_policy")
     if policy != "noeviction":
         reasons.append(f"maxmemory-policy is {policy}, which may evict whole sessions; it must be noeviction")
+    if used := _full(info):
+        reasons.append(
+            f"is full: {used} bytes of maxmemory {info['maxmemory']} are used; reads go on, writes are refused"
+        )
     return reasons
+
+
+def _full(info: Mapping[str, Any]) -> int | None:
+    """The bytes that count against maxmemory, where Redis refuses writes for them."""
+    limit = int(info.get("maxmemory", 0))
+    used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
+    return used if 0 < limit < used else None
 
 
 def _new_enough(version: str) -> bool:

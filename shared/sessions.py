@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import orjson
@@ -20,18 +21,20 @@ from shared.errors import (
 )
 from shared.ids import EventId, parse_id
 from shared.keys import session_keys
-from shared.redis import Redis
+from shared.redis import AsyncScript, Redis
 from shared.scripts import script
 from shared.settings import CommonSettings
 from shared.turns import TurnReader
 
 KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000
+JOBS_PAGE_BYTES = 1024 * 1024
 
-RECORD = [
+SUMMARY = (
     *("agent", "status", "attempt", "worker", "created_at", "started_at", "ended_at"),
-    *("metadata", "usage", "before", "first", "started", "end", "end_body"),
-]
+    *("usage", "before", "first", "started", "end", "end_body"),
+)
+RECORD = (*SUMMARY, "metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +119,22 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A session: its jobs oldest first, and the ids of those that have not ended in their order."""
+    """A session: the ids of its jobs, oldest first, of those that have not ended, in their order, and the job at the
+    head of that line, else the last one. Of that, the metadata is not read."""
 
     session_id: str
     created_at: int
     cursor: EventId
-    jobs: list[JobState]
+    jobs: list[str]
     line: list[str]
+    current: JobState
 
-    @property
-    def current(self) -> JobState:
-        """The head of the line, else the job that came last."""
-        head = self.line[0] if self.line else self.jobs[-1].job_id
-        return next(job for job in self.jobs if job.job_id == head)
+
+class JobsPage(NamedTuple):
+    """Jobs, newest first; `more` is the one behind which the next page begins."""
+
+    jobs: list[JobState]
+    more: str | None
 
 
 class Conversation(NamedTuple):
@@ -149,6 +155,10 @@ class Sessions:
         self._cancel = script(redis, "cancel", "session")
         self._delete = script(redis, "delete", "session")
         self._answer = script(redis, "answer", "session")
+        # Reads are scripts, each of one moment: Redis refuses whatever stands in MULTI at maxmemory.
+        self._read_session = script(redis, "read_session", "session")
+        self._read_job = script(redis, "read_job", "session")
+        self._read_jobs = script(redis, "read_jobs", "session")
         self._read_messages = script(redis, "read_messages", "session")
 
     async def submit(self, session_id: str, job_id: str, request: JobRequest) -> Submitted:
@@ -195,43 +205,33 @@ class Sessions:
         return _intent(await self._delete(session_keys(session_id)))
 
     async def session(self, session_id: str) -> SessionState:
-        """The session with all its jobs. Raises SessionUnknown."""
-        keys = session_keys(session_id)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hmget(keys.state, "created", "top", "deleted")
-            pipe.lrange(keys.line, 0, -1)
-            pipe.lrange(keys.order, 0, -1)
-            pipe.xrevrange(keys.log, "+", "-", count=1)
-            state, line, order, last = await pipe.execute()
-        created, top, deleted = state
-        if created is None or deleted:
-            raise SessionUnknown
-        ids, waiting, cursor = [job.decode() for job in order], [job.decode() for job in line], _newest(top, last)
-        jobs = await self._records(session_id, ids, waiting, cursor)
-        return SessionState(session_id, int(created), cursor, jobs, waiting)
+        """The session. Raises SessionUnknown."""
+        top, created, ids, line, record = await self._read(self._read_session, session_id, *SUMMARY)
+        return SessionState(
+            session_id,
+            int(created),
+            parse_id(top),
+            [job.decode() for job in ids],
+            [job.decode() for job in line],
+            _job(session_id, record, parse_id(top)),
+        )
 
     async def job(self, session_id: str, job_id: str) -> JobState:
         """One job. Raises SessionUnknown, JobUnknown."""
-        keys = session_keys(session_id)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hmget(keys.state, "created", "top", "deleted")
-            pipe.lrange(keys.line, 0, -1)
-            pipe.hmget(keys.jobs, _fields(job_id))
-            pipe.xrevrange(keys.log, "+", "-", count=1)
-            state, line, record, last = await pipe.execute()
-        created, top, deleted = state
-        if created is None or deleted:
-            raise SessionUnknown
-        if record[0] is None:
-            raise JobUnknown
-        return _job(session_id, job_id, record, [job.decode() for job in line], _newest(top, last))
+        top, record = await self._read(self._read_job, session_id, job_id, *RECORD)
+        return _job(session_id, record, parse_id(top))
+
+    async def jobs(self, session_id: str, behind: str | None, count: int) -> JobsPage:
+        """At most `count` jobs, newest first, from behind a job on. Fewer where their records are large: a page ends
+        with the one that fills JOBS_PAGE_BYTES. Raises SessionUnknown."""
+        arguments = (behind or "", count, JOBS_PAGE_BYTES, *RECORD)
+        top, more, *records = await self._read(self._read_jobs, session_id, *arguments)
+        jobs = [_job(session_id, record, parse_id(top)) for record in records]
+        return JobsPage(jobs, more.decode() or None)
 
     async def messages(self, session_id: str) -> Conversation:
         """The conversation, with what the running job has said so far. Raises SessionUnknown."""
-        word, *rest = await self._read_messages(session_keys(session_id), ())
-        if word != b"ok":
-            raise REFUSALS[word.decode()]
-        top, running, stored = rest
+        top, running, stored = await self._read(self._read_messages, session_id)
         cursor = parse_id(top)
         turn = await self._turns.read(session_id, running.decode(), cursor.next()) if running else []
         return Conversation([*stored, *turn], cursor)
@@ -241,16 +241,12 @@ class Sessions:
         stored = await self._redis.lrange(session_keys(session_id).messages, 0, -1)
         return [orjson.loads(message) for message in stored]
 
-    async def _records(
-        self, session_id: str, job_ids: Sequence[str], line: Sequence[str], top: EventId
-    ) -> list[JobState]:
-        fields = [field for job_id in job_ids for field in _fields(job_id)]
-        if not fields:
-            return []
-        values = await self._redis.hmget(session_keys(session_id).jobs, fields)
-        records = [values[at : at + len(RECORD)] for at in range(0, len(values), len(RECORD))]
-        found = zip(job_ids, records, strict=True)
-        return [_job(session_id, job_id, record, line, top) for job_id, record in found if record[0] is not None]
+    async def _read(self, reading: AsyncScript, session_id: str, *arguments: str | int) -> list[Any]:
+        """What a reading script answers. Raises SessionUnknown, JobUnknown."""
+        reply: list[Any] = await reading(session_keys(session_id), arguments)
+        if reply[0] != b"ok":
+            raise REFUSALS[reply[0].decode()]
+        return reply[1:]
 
     def _key_lifetime_ms(self) -> int:
         return min(KEY_LIFETIME_MS, self._settings.retention_seconds * 1000)
@@ -268,12 +264,6 @@ REFUSALS: dict[str, type[Exception]] = {
 }
 
 
-def _newest(top: bytes, last: Sequence[tuple[bytes, Any]]) -> EventId:
-    """The session's last id: that of the log's newest entry, or what is recorded where the log has vanished."""
-    recorded = parse_id(top)
-    return max(recorded, parse_id(last[0][0])) if last else recorded
-
-
 def _intent(reply: list[bytes]) -> Intent:
     word, *rest = (part.decode() for part in reply)
     if word in REFUSALS:
@@ -281,12 +271,10 @@ def _intent(reply: list[bytes]) -> Intent:
     return Intent(rest[0] if len(rest) == 2 else "", rest[-1] or None)
 
 
-def _fields(job_id: str) -> list[str]:
-    return [f"{job_id}:{name}" for name in RECORD]
-
-
-def _job(session_id: str, job_id: str, record: Sequence[bytes | None], line: Sequence[str], top: EventId) -> JobState:
-    values = dict(zip(RECORD, record, strict=True))
+def _job(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
+    """A job from its id, its place in the line and its fields, of which the last ones may not have been read."""
+    job_id, position, *found = record
+    values = dict(zip_longest(RECORD, found))
 
     def text(name: str) -> str | None:
         value = values[name]
@@ -306,12 +294,12 @@ def _job(session_id: str, job_id: str, record: Sequence[bytes | None], line: Seq
 
     return JobState(
         session_id=session_id,
-        job_id=job_id,
+        job_id=job_id.decode(),
         agent=text("agent") or "",
         status=text("status") or "",
         attempt=number("attempt") or 0,
         worker=text("worker"),
-        position=line.index(job_id) if job_id in line else None,
+        position=position,
         created_at=number("created_at") or 0,
         started_at=number("started_at"),
         ended_at=number("ended_at"),

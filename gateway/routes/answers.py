@@ -45,7 +45,8 @@ class JobAnswer(BaseModel):
 
 
 class JobsAnswer(BaseModel):
-    jobs: Annotated[list[JobAnswer], Field(description="Oldest first")]
+    jobs: Annotated[list[JobAnswer], Field(description="Newest first")]
+    next: Annotated[str | None, Field(description="The `cursor` of the next page; null on the last one")]
 
 
 class SessionAnswer(BaseModel):
@@ -150,7 +151,7 @@ def session_answer(session: SessionState) -> dict[str, Any]:
         **{name: current[name] for name in _OF_CURRENT},
         "created_at": session.created_at,
         "cursor": str(session.cursor),
-        "jobs": [job.job_id for job in session.jobs],
+        "jobs": session.jobs,
         "line": session.line,
     }
 

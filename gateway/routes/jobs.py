@@ -29,6 +29,7 @@ from gateway.routes.answers import (
     problems,
 )
 from gateway.routes.job_body import job_request, parse_job_body
+from gateway.routes.paging import JobCursor, PageLimit
 from gateway.schema import check
 from gateway.submission import ask_holder, hasten, session_for, submit
 from shared.sessions import Submitted
@@ -94,11 +95,13 @@ def accepted_answer(session_id: str, submitted: Submitted) -> dict[str, Any]:
     }
 
 
-@router.get("/v1/sessions/{session_id}/jobs", response_model=JobsAnswer, responses=problems(404, 503))
-async def list_jobs(state: GatewayState, session_id: KnownSession) -> Response:
-    """The jobs of a session, oldest first."""
-    session = await state["sessions"].session(session_id)
-    return json_response({"jobs": [job_answer(job) for job in session.jobs]})
+@router.get("/v1/sessions/{session_id}/jobs", response_model=JobsAnswer, responses=problems(404, 422, 503))
+async def list_jobs(
+    state: GatewayState, session_id: KnownSession, cursor: JobCursor, limit: PageLimit = 50
+) -> Response:
+    """The jobs of a session, newest first. Where their records are large, a page holds fewer than `limit`."""
+    page = await state["sessions"].jobs(session_id, cursor, limit)
+    return json_response({"jobs": [job_answer(job) for job in page.jobs], "next": page.more})
 
 
 @router.get("/v1/sessions/{session_id}/jobs/{job_id}", response_model=JobAnswer, responses=problems(404, 503))

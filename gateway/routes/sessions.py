@@ -16,7 +16,6 @@ from gateway.routes.answers import (
     session_answer,
 )
 from gateway.submission import hasten
-from shared.errors import SessionUnknown
 
 router = APIRouter(tags=["sessions"], dependencies=[Depends(authorize)])
 
@@ -25,8 +24,6 @@ router = APIRouter(tags=["sessions"], dependencies=[Depends(authorize)])
 async def get_session(state: GatewayState, session_id: KnownSession) -> Response:
     """Where a session stands."""
     session = await state["sessions"].session(session_id)
-    if not session.jobs:  # deleted between two reads
-        raise SessionUnknown
     return json_response(session_answer(session))
 
 

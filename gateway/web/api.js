@@ -70,7 +70,16 @@ export const agents = async () => (await call("v1/agents")).agents;
 
 export const messages = (sessionId) => call(`${sessionPath(sessionId)}/messages`);
 
-export const jobs = async (sessionId) => (await call(`${sessionPath(sessionId)}/jobs`)).jobs;
+/** All jobs of a session that have a record, oldest first. */
+export async function jobs(sessionId) {
+  const found = [];
+  for (let cursor = ""; cursor !== null; ) {
+    const page = await call(`${sessionPath(sessionId)}/jobs?limit=100&cursor=${encodeURIComponent(cursor)}`);
+    found.push(...page.jobs);
+    cursor = page.next;
+  }
+  return found.reverse();
+}
 
 export const cancel = (sessionId, jobId) => call(`${jobPath(sessionId, jobId)}/cancel`, { method: "POST" });
 

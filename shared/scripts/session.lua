@@ -23,6 +23,12 @@ local function job_get(job, ...)
     return redis.call('HMGET', JOBS, unpack(fields))
 end
 
+-- A job's id, its place in the line and the fields that ARGV names from `first` on, of which every record has the first.
+local function job_record(job, first)
+    local values = job_get(job, unpack(ARGV, first))
+    return values[1] and {job, redis.call('LPOS', LINE, job), unpack(values)}
+end
+
 local function job_set(job, ...)
     local pairs_ = {...}
     for i = 1, #pairs_, 2 do pairs_[i] = job .. ':' .. pairs_[i] end

@@ -247,8 +247,8 @@ async def test_f61_a_gateway_that_dies_between_any_two_steps_of_a_post_leaves_a_
         for point, accepted in POINTS.items():
             assert await EventLog(play.client.log_redis).exists(point) == accepted
             if accepted:
-                (job,) = (await play.client.sessions.session(point)).jobs
-                assert (await play.client.end(point, job.job_id))["type"] == "job.completed"
+                (job_id,) = (await play.client.sessions.session(point)).jobs
+                assert (await play.client.end(point, job_id))["type"] == "job.completed"
             answer = await post(play.url, point)
             assert answer.status_code == 202
             assert (answer.headers.get("Idempotency-Replayed") == "true") == accepted

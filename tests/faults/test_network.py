@@ -89,8 +89,8 @@ async def test_f10_posts_whose_steps_lose_their_replies_make_one_job_under_one_k
             assert statuses <= {202, 503}
             proxy.drop_reply(lambda _: False)
             await until(partial(_accepted, gateway, path, body, headers))
-            (job,) = (await play.client.sessions.session(name)).jobs
-            play.history.accepted.add((name, job.job_id))
+            (job_id,) = (await play.client.sessions.session(name)).jobs
+            play.history.accepted.add((name, job_id))
             play.watch(name)
         logs = await play.verdict()
         assert [sum(event.kind == "job.started" for event in log) for log in logs.values()] == [1, 1, 1]

@@ -300,7 +300,9 @@ class Run:
         assert ends == model.ends
         state = await session.sessions.session("s")
         assert state.line == model.line
-        assert {job.job_id: job.status for job in state.jobs} == {k: job.status for k, job in model.jobs.items()}
+        assert state.jobs == list(model.jobs)
+        jobs = (await session.sessions.jobs("s", None, 1000)).jobs
+        assert {job.job_id: job.status for job in jobs} == {k: job.status for k, job in model.jobs.items()}
         assert state.cursor == (entries[-1].id if entries else ORIGIN)
         ttls = {await session.redis.ttl(key) for key in session.keys if await session.redis.exists(key)}
         assert ttls == {-1} if model.line else all(ttl > 0 for ttl in ttls)

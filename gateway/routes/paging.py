@@ -1,0 +1,24 @@
+"""The query parameters of paged lists."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Query
+
+from gateway.dependencies import known_job
+from shared.errors import JobUnknown, RequestInvalid
+
+PageLimit = Annotated[int, Query(ge=1, le=100, description="How many at most")]
+_Cursor = Annotated[str, Query(description="`next` of the page before; empty for the first page")]
+_ALLOWED = "the `next` of another page, as it was; or leave it out for the first page"
+
+
+async def _job_cursor(cursor: _Cursor = "") -> str | None:
+    try:
+        return known_job(cursor) if cursor else None
+    except JobUnknown:
+        raise RequestInvalid("cursor", _ALLOWED) from None
+
+
+JobCursor = Annotated[str | None, Depends(_job_cursor)]

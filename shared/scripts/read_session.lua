@@ -1,0 +1,8 @@
+#!lua flags=no-writes
+-- A session at one moment: its jobs' ids, and the record of the job at the head of the line, else of the last one.
+-- ARGV: field... Answers {'ok', top, created, job ids, line, {job, position or nil, value...}} or {'unknown_session'}.
+local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')
+if not state[1] or state[3] then return {'unknown_session'} end
+local line = redis.call('LRANGE', LINE, 0, -1)
+local ids = redis.call('LRANGE', ORDER, 0, -1)
+return {'ok', newest(state[2]), state[1], ids, line, job_record(line[1] or ids[#ids], 1)}
