@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import resource
 import socket
@@ -14,7 +15,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
-from gateway.stream.protocol import StreamProtocol, limit
+from gateway.stream.protocol import ConnectionLimits, HttpServer, limit
 from shared.errors import SettingsInvalid
 from shared.settings import read_settings
 from shared.telemetry import configure
@@ -22,12 +23,18 @@ from shared.telemetry import configure
 logger = structlog.get_logger()
 
 BAD_SETTINGS = 2
-KEEP_ALIVE_S = 75  # longer than the proxy's 60 s, so that it never sends into a connection that is being closed
+STRAGGLER_SECONDS = 6  # more than Redis may take to answer: no request is cancelled in the middle
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn, but a signal that was obeyed is not raised once more at the end, so that the exit code is 0."""
+    """uvicorn, but a signal that was obeyed is not raised once more at the end, so that the exit code is 0.
+
+    After the grace time connections are dropped: a request whose body never came ends as if its client had left."""
+
+    def __init__(self, config: uvicorn.Config, grace_seconds: float = 10) -> None:
+        super().__init__(config)
+        self.grace_seconds = grace_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, the second one stops waiting."""
@@ -45,8 +52,14 @@ class GatewayServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         logger.info("stopping", connections=len(self.server_state.connections))
+        dropping = asyncio.get_running_loop().call_later(self.grace_seconds, self._drop_connections)
         await super().shutdown(sockets)
+        dropping.cancel()
         logger.info("stopped")
+
+    def _drop_connections(self) -> None:
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
 
 
 def rest_collector() -> None:
@@ -65,22 +78,24 @@ def allow_files() -> None:
 
 def build_server(settings: GatewaySettings) -> GatewayServer:
     """A server that is ready to `run()` or `await serve()`."""
+    limits = ConnectionLimits(settings.max_head_bytes, settings.head_seconds, settings.idle_seconds)
     return GatewayServer(
         uvicorn.Config(
             create_app(settings),
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http=StreamProtocol,
+            http=HttpServer(limits),  # type: ignore[arg-type]  # uvicorn only calls it
+            ws="none",
             lifespan="on",
             log_config=None,
             log_level="warning",
             access_log=False,
             proxy_headers=False,  # nothing here asks who the client is
             server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=settings.gateway_grace_seconds,
-        )
+            timeout_graceful_shutdown=settings.gateway_grace_seconds + STRAGGLER_SECONDS,
+        ),
+        settings.gateway_grace_seconds,
     )
 
 

@@ -40,6 +40,18 @@ class BodyInvalid(RequestInvalid):
         self.problems = problems
 
 
+class RequestMalformed(HoldfastError):
+    code = "malformed_request"
+    status = 400
+    title = "This is not a valid HTTP request"
+
+
+class RequestBehindStream(HoldfastError):
+    code = "request_behind_stream"
+    status = 400
+    title = "Send nothing behind a request for an event stream on the same connection"
+
+
 class RouteUnknown(HoldfastError):
     code = "not_found"
     status = 404
@@ -70,10 +82,22 @@ class BodyTimeout(HoldfastError):
     title = "The body did not arrive in time"
 
 
+class HeadTimeout(HoldfastError):
+    code = "head_timeout"
+    status = 408
+    title = "The request line and header fields did not arrive in time"
+
+
 class MediaTypeUnsupported(HoldfastError):
     code = "unsupported_media_type"
     status = 415
     title = "Send the body as Content-Type: application/json"
+
+
+class HeadTooLarge(HoldfastError):
+    code = "head_too_large"
+    status = 431
+    title = "The request line and header fields are too large"
 
 
 class NotReady(HoldfastError):

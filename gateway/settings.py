@@ -17,6 +17,9 @@ class GatewaySettings(CommonSettings):
     allowed_hosts: str = ""
     cors_origins: str = ""
     max_body_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    max_head_bytes: int = Field(32 * 1024, ge=1024, le=1024 * 1024)
+    head_seconds: float = Field(10, ge=0.1, le=3600)
+    idle_seconds: float = Field(60, ge=0.1, le=86_400)
     gateway_grace_seconds: int = Field(10, ge=1, le=3600)
     gateway_redis_connections: int = Field(3, ge=2, le=1000)
     max_viewers: int = Field(20_000, ge=1)

@@ -1,108 +1,294 @@
-"""uvicorn's HTTP protocol, from which a response that has begun can take the connection over.
+"""uvicorn's HTTP protocol with limits on what comes before a body, from which a response can take the connection over.
 
 A stream that stays inside ASGI costs a task, its frames and its request for as long as it lives, and a coroutine for
-each write. So the route only begins the response; then its request is over for uvicorn, and an outlet writes.
+each write. So the route only begins the response; then its request is over for uvicorn, and an outlet writes. Only this
+file depends on uvicorn's internals, which is why uvicorn is pinned.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
+from typing import Any
 
-from starlette.types import Send
-from uvicorn._types import ASGI3Application as ASGIApplication
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
 
+from gateway.errors import HeadTimeout, HeadTooLarge, RequestMalformed, problem
+from gateway.stream.connection import Connection
+from gateway.stream.deadline import Deadline
 from gateway.stream.outlet import Outlet
+from shared.errors import HoldfastError
 
 EXTENSION = "holdfast.connection"
 UNANSWERED_MS = 30_000
 UNSENT_BYTES = 16 * 1024
+MAX_HEADER_FIELDS = 100
+MAX_PIPELINED = 16
+LINGER_SECONDS = 2.0
 _NEW_LINE = b"\r\n"
+_FRAMING = (b"content-length", b"transfer-encoding")
+_VERSIONS = ("1.1", "1.0")
+
+# Where the parser is: between two requests, in a head, in a body, in the head that `_ignore_upgrade` repeats, or done.
+_IDLE, _HEAD, _BODY, _REPEATED, _REFUSED = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What one connection may take before a request's body: bytes of a head, seconds from a head's first byte to its
+    last, and seconds without a request."""
+
+    max_head_bytes: int = 32 * 1024
+    head_seconds: float = 10
+    idle_seconds: float = 60
+
+
+class HttpServer:
+    """uvicorn's `http=`: accepts the connections of one server, and holds the deadlines that they share."""
+
+    config: Config
+    state: ServerState
+    app_state: dict[str, Any]
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.max_head_bytes = limits.max_head_bytes
+        self.stopping = False
+        self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, _close)
+        self.heads: Deadline[StreamProtocol] = Deadline(limits.head_seconds, _time_out)
+        self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, _abort)
+
+    def __call__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **_: Any) -> Connection:
+        self.config, self.state, self.app_state = config, server_state, app_state
+        return Connection(self)
+
+    def opened(self, connection: Connection) -> None:
+        self.state.connections.add(connection)  # type: ignore[arg-type]  # uvicorn calls its shutdown() alone
+        self.serve_http(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self.state.connections.discard(connection)
+
+    def serve_http(self, connection: Connection) -> None:
+        connection.handler = StreamProtocol(self, connection)
 
 
 class StreamProtocol(HttpToolsProtocol):
-    """Puts itself into the scope's extensions, and hands the connection over. `stopping`: so is the server."""
+    """Serves requests of one connection, puts itself into the scope's extensions, and hands the connection over."""
 
-    outlet: Outlet | None = None
-    stopping = False
-    _running: RequestResponseCycle  # the request at work; `cycle` is the newest that has come
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # the newest request that has come
+    _running: RequestResponseCycle | None = None  # the one at work
+
+    def __init__(self, server: HttpServer, connection: Connection) -> None:
+        super().__init__(server.config, server.state, server.app_state, asyncio.get_running_loop())
+        self._server = server
+        self._connection = connection
+        self._state = _IDLE
+        self._head_bytes = 0
+        self._upgrade = False
+        self._refusal: HoldfastError | None = None
+        self.transport = connection.transport
+        self.flow = FlowControl(self.transport)
+        self.server, self.client, self.scheme = get_local_addr(self.transport), get_remote_addr(self.transport), "http"
+        server.idle.start(self)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server stops."""
+        return self._server.stopping
+
+    @property
+    def followed(self) -> bool:
+        """Whether something has come behind the request at work."""
+        return self.cycle is not self._running or self._state in (_HEAD, _REFUSED)
 
     async def hand_over(self, send: Send, fields: bytes) -> Outlet | None:
         """Begin the response at work, with header fields as they stand on the wire, and take the connection over; None
-        when the client has left. The request may then return, its response not complete; those behind it wait until it
-        is."""
+        when the client has left. The request may then return, its response not complete."""
         cycle = self._running
+        if cycle is None:
+            return None
+        unread = cycle.more_body
+        if unread:
+            cycle.keep_alive = False
         cycle.transport = kept = _Head()  # type: ignore[assignment]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": []})
         finally:
             cycle.transport = self.transport
-        if cycle.disconnected or self.transport.is_closing():  # uvicorn tells only the newest request that it was lost
+        if cycle.disconnected or self.followed or self.transport.is_closing():
             cycle.disconnected = True
+            self.transport.abort()
             return None
-        self.outlet = outlet = Outlet(self, kept.data.removesuffix(_NEW_LINE) + fields + _NEW_LINE)
+        outlet = Outlet(
+            self._connection,
+            kept.data.removesuffix(_NEW_LINE) + fields + _NEW_LINE,
+            chunked=cycle.chunked_encoding is True,
+            keep_alive=cycle.keep_alive,
+            drain_input=unread,
+        )
         if self.flow.write_paused:
-            outlet.pause()
+            outlet.pause_writing()
+        self._connection.handler = outlet
         cycle.disconnected = True  # so that nothing is missed when the request's task ends
-        cycle.message_event = _SILENT
-        cycle.body = bytearray()
-        if not self.pipeline:
-            self.flow.resume_reading()
-        if self.scope is cycle.scope:
-            self.scope = self.headers = None  # type: ignore[assignment]  # kept for nothing while it streams
-        cycle.scope = None  # type: ignore[assignment]
+        self.flow.resume_reading()
+        self._forget()
         return outlet
 
-    def complete(self) -> None:
-        self.outlet = None
-        self._running.response_complete = True
-        if not self._running.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
+    def data_received(self, data: bytes) -> None:
+        if self._state is _REFUSED:
+            return
+        self._head_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._refuse(self._refusal or RequestMalformed(_reason(error)))
+            return
+        if self._state is _HEAD:
+            self._server.heads.start(self)
+            if self._head_bytes > self._server.max_head_bytes or len(self.headers) > MAX_HEADER_FIELDS:
+                self._refuse(self._head_too_large())
+        elif self._state is _BODY and self._head_bytes > self._server.max_head_bytes:
+            self._refuse(RequestMalformed("chunk extensions or trailer fields are too long"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        outlet, self.outlet = self.outlet, None
-        if outlet is not None:
-            outlet.gone()
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # which uvicorn forgets when the connection is reset
+        if self._running is not None:  # the one that uvicorn's own method would tell is the newest
+            _disconnect(self._running)
+        self.flow.resume_writing()
+        self._forget()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._state = _HEAD if self._state is not _REPEATED else _REPEATED
         self.scope["extensions"] = {EXTENSION: {"connection": self}}
+        self._server.idle.stop(self)
+
+    def on_headers_complete(self) -> None:
+        if self._state is _HEAD:  # and not in a head that is repeated
+            self._server.heads.stop(self)
+            self._check_head()
+            self._head_bytes = 0
+            self._upgrade = self.parser.should_upgrade()
+            super().on_headers_complete()
+        self._state = _BODY
+        self.scope, self.headers = None, []  # type: ignore[assignment]  # trailer fields are no header fields
 
     def on_body(self, body: bytes) -> None:
-        if not self._streams():
-            super().on_body(body)
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self._streams():
-            super().on_message_complete()
+        if self._upgrade:
+            return
+        self._state = _IDLE
+        self._head_bytes = 0
+        super().on_message_complete()
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self.outlet is not None:
-            self.outlet.pause()
+    def on_response_complete(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._state is not _HEAD:
+            self._server.idle.start(self)
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.outlet is not None:
-            self.outlet.resume()
+    def time_out(self) -> None:
+        """Refuse a head that is not complete in time."""
+        self._refuse(HeadTimeout())
 
-    def shutdown(self) -> None:
-        self.stopping = True
-        if self.outlet is not None and self.outlet.on_shutdown is not None:
-            self.outlet.on_shutdown()
-        super().shutdown()
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._ignore_upgrade()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApplication) -> None:
+    def _ignore_upgrade(self) -> None:
+        """Read on as if the request had not offered another protocol (RFC 9110, section 7.8).
+
+        The parser passes over the body of such a request, so it gets a second head with the same length or encoding."""
+        assert self.cycle is not None
+        self._upgrade = False
+        self._state = _REPEATED
+        fields = (b"%b: %b\r\n" % field for field in self.cycle.scope["headers"] if field[0] in _FRAMING)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(fields))
+
+    def _check_head(self) -> None:
+        """Raise what makes the parser stop when this head is refused, or when too many requests wait in line."""
+        size, hosts = len(self.url), 0
+        for name, value in self.headers:
+            size += len(name) + len(value) + 3  # at least a colon and a line end
+            if name == b"host":
+                hosts += 1
+        version = self.parser.get_http_version()
+        if size > self._server.max_head_bytes or len(self.headers) > MAX_HEADER_FIELDS:
+            self._refusal = self._head_too_large()
+        elif version not in _VERSIONS:
+            self._refusal = RequestMalformed("HTTP/1.1 and HTTP/1.0 are spoken here")
+        elif hosts > 1 or (not hosts and version == "1.1"):
+            self._refusal = RequestMalformed("exactly one Host header field is required")
+        elif len(self.pipeline) >= MAX_PIPELINED:
+            self._refusal = RequestMalformed(f"at most {MAX_PIPELINED} requests may wait on one connection")
+        if self._refusal is not None:
+            raise _Stop
+
+    def _head_too_large(self) -> HeadTooLarge:
+        limit = self._server.max_head_bytes
+        return HeadTooLarge(f"At most {limit} bytes and {MAX_HEADER_FIELDS} header fields are allowed")
+
+    def _refuse(self, error: HoldfastError) -> None:
+        """Read nothing more, answer with the error once all requests before have their answers, and close."""
+        in_body, self._state = self._state is _BODY, _REFUSED
+        self._refusal = None
+        self._server.heads.stop(self)
+        self._server.idle.stop(self)
+        newest = self.cycle
+        if self.transport.is_closing():
+            return
+        if not in_body:
+            if newest is None or newest.response_complete:
+                self._answer(error)
+            else:
+                newest.keep_alive = False
+        elif newest is not None and newest is self._running and not newest.response_started:
+            _disconnect(newest)
+            self._answer(error)
+        else:
+            self.transport.close()
+
+    def _answer(self, error: HoldfastError) -> None:
+        """Write an answer without ASGI, and close."""
+        response = problem(error)
+        fields = (*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close"))
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(STATUS_LINE[response.status_code] + head + _NEW_LINE + bytes(response.body))
+        self._forget()
+        self._connection.linger()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = _CloseDelimited(app, cycle)
         super()._start_asgi_task(cycle, app)
 
-    def _streams(self) -> bool:
-        """Whether what comes belongs to the request whose response is a stream by now."""
-        return self.outlet is not None and self.cycle is self._running
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _forget(self) -> None:
+        """Break the reference cycles, so that the connection is freed at once and not by the garbage collector."""
+        self._server.idle.stop(self)
+        self._server.heads.stop(self)
+        self.parser = self.scope = self.headers = self.cycle = self._running = None  # type: ignore[assignment]
+        self.pipeline.clear()
 
 
 class _Head:
@@ -114,14 +300,47 @@ class _Head:
         self.data = data
 
 
-class _Silent(asyncio.Event):
-    """Nobody waits for it."""
+class _CloseDelimited:
+    """An app for an HTTP/1.0 client, which does not know chunks: the end of the connection ends the body (RFC 9112,
+    section 6.3)."""
 
-    def set(self) -> None:
-        pass
+    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
+        self._app = app
+        self._cycle = cycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, self._send)
+
+    async def _send(self, message: Message) -> None:
+        self._cycle.chunked_encoding = False
+        self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._cycle.send(message)  # type: ignore[arg-type]
 
 
-_SILENT = _Silent()
+class _Stop(Exception):
+    """Raised in a callback to make the parser stop."""
+
+
+def _disconnect(cycle: RequestResponseCycle) -> None:
+    """Make the request's app see a client that has left."""
+    cycle.disconnected = True
+    cycle.message_event.set()
+
+
+def _reason(error: httptools.HttpParserError) -> str:
+    return "the request target cannot be read" if isinstance(error, httptools.HttpParserCallbackError) else str(error)
+
+
+def _time_out(protocol: StreamProtocol) -> None:
+    protocol.time_out()
+
+
+def _close(protocol: StreamProtocol) -> None:
+    protocol.transport.close()
+
+
+def _abort(connection: Connection) -> None:
+    connection.transport.abort()
 
 
 def limit(listener: socket.socket) -> None:

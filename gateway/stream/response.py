@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.errors import problem
+from gateway.errors import RequestBehindStream, problem
 from gateway.stream.framing import NDJSON, SSE, Format
 from gateway.stream.hub import StreamHub, retry_ms
 from gateway.stream.protocol import EXTENSION, StreamProtocol
@@ -35,15 +35,25 @@ class EventStream:
             self.hub.counters.refused += 1
             await refusal(self.wish.form)(scope, receive, send)
         else:
-            await self._stream(scope, send)
+            await self._stream(scope, receive, send)
 
-    async def _stream(self, scope: Scope, send: Send) -> None:
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         protocol: StreamProtocol = scope["extensions"][EXTENSION]["connection"]
+        if protocol.followed:
+            await _not_the_last(scope, receive, send)
+            return
         outlet = await protocol.hand_over(send, _FIELDS[self.wish.form])
         if outlet is not None:
             self.hub.attach(self.wish, outlet, self.first)
             if protocol.stopping:
                 self.hub.end_all()
+
+
+async def _not_the_last(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a stream with something behind it: it would wait there, unread, for as long as the stream lasts."""
+    response = problem(RequestBehindStream())
+    response.headers["Connection"] = "close"
+    await response(scope, receive, send)
 
 
 def refusal(form: Format) -> Response:

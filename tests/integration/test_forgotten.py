@@ -36,10 +36,12 @@ ENDLESS: dict[str, object] = {"tokens": 100_000, "interval_ms": 100}
 
 
 @pytest.fixture
-async def gateway(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+async def gateway(redis_url: str) -> AsyncIterator[Served]:
     """With a worker beside it, in this process. It closes connections that rest after a second."""
-    monkeypatch.setattr("gateway.__main__.KEEP_ALIVE_S", 1)
-    async with served(redis_url, ping_seconds=0.2, send_deadline_seconds=1) as gateway, worker_on(redis_url):
+    async with (
+        served(redis_url, ping_seconds=0.2, send_deadline_seconds=1, idle_seconds=1) as gateway,
+        worker_on(redis_url),
+    ):
         await until(lambda: _offered(gateway))
         yield gateway
 

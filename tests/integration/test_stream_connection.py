@@ -48,13 +48,6 @@ class Connection:
         await self.writer.wait_closed()
 
 
-async def not_found_behind_the_end(client: Connection) -> None:
-    """The stream ends first; only then the request behind it has its answer."""
-    assert b"HTTP/1.1" not in await client.until(LAST_CHUNK)
-    assert (await client.until(b"\r\n\r\nNot Found")).startswith(b"HTTP/1.1 404")
-    await client.close()
-
-
 async def test_a_stream_that_ended_leaves_its_connection_to_the_next_request(served: Streams, session: Session) -> None:
     attempt = await session.started()
     await session.finish(attempt, 1)
@@ -67,54 +60,47 @@ async def test_a_stream_that_ended_leaves_its_connection_to_the_next_request(ser
     await client.close()
 
 
-async def test_a_request_behind_a_stream_is_answered_once_the_stream_has_ended(
-    served: Streams, session: Session
+@pytest.mark.parametrize("behind", [b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", b"G", b"\x00"])
+async def test_a_request_behind_a_stream_closes_the_connection(
+    behind: bytes, served: Streams, session: Session
 ) -> None:
-    attempt = await session.started()
+    await session.started()
     client = await Connection.open(served)
     client.get("/s/j1")
     await client.until(b'"job.started"')
-    client.get("/is/not/there")
-    await session.append(attempt, 1, "a")
-    assert b"HTTP/1.1" not in await client.until(b'"text.delta"')
-    await session.finish(attempt, 2)
-    await not_found_behind_the_end(client)
+    client.writer.write(behind)
+    rest = await asyncio.wait_for(client.reader.read(-1), 20)
+    assert b"HTTP/1.1" not in rest
+    assert not rest.endswith(LAST_CHUNK)
+    await until(lambda: served.hub.counters.viewers == 0)
+    await client.close()
 
 
-async def test_a_request_that_comes_with_the_one_for_the_stream_is_answered_after_it(
-    served: Streams, session: Session
-) -> None:
+async def test_an_empty_line_behind_a_request_is_passed_over(served: Streams, session: Session) -> None:
     attempt = await session.started()
     client = await Connection.open(served)
     client.get("/s/j1")
-    client.get("/is/not/there")
+    client.writer.write(b"\r\n")
     await client.until(b'"job.started"')
-    await session.finish(attempt, 1)
-    await not_found_behind_the_end(client)
-
-
-async def test_half_a_head_that_comes_with_the_request_for_the_stream_is_not_lost(
-    served: Streams, session: Session
-) -> None:
-    attempt = await session.started()
-    client = await Connection.open(served)
-    client.get("/s/j1")
-    client.writer.write(b"GET /is/not/there HTTP/1.1\r\nHo")
-    await client.until(b'"job.started"')
-    client.writer.write(b"st: x\r\n\r\n")
-    await session.finish(attempt, 1)
-    await not_found_behind_the_end(client)
-
-
-async def test_a_request_behind_a_stream_keeps_its_body(served: Streams, session: Session) -> None:
-    attempt = await session.started()
-    client = await Connection.open(served)
-    client.get("/s/j1")
-    await client.until(b'"job.started"')
-    client.writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+    client.writer.write(b"\r\n")
     await session.finish(attempt, 1)
     await client.until(LAST_CHUNK)
-    assert b"200 OK" in await client.until(b"\r\n\r\nbody")
+    client.get("/s/j1")
+    assert (await client.until(LAST_CHUNK)).startswith(b"HTTP/1.1 200 OK")
+    await client.close()
+
+
+@pytest.mark.parametrize("behind", [b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /ec", b"no request at all\r\n\r\n"])
+async def test_a_request_for_a_stream_with_another_one_behind_it_is_refused(
+    behind: bytes, served: Streams, session: Session
+) -> None:
+    await session.started()
+    client = await Connection.open(served)
+    client.get("/s/j1", body=behind)
+    answer = await asyncio.wait_for(client.reader.read(-1), 20)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"request_behind_stream" in answer
+    assert answer.count(b"HTTP/1.1") == 1
     await client.close()
 
 
@@ -123,13 +109,11 @@ async def test_a_body_that_comes_after_the_stream_has_begun_is_thrown_away(serve
     client = await Connection.open(served)
     body = b"x" * 2**25
     client.get("/s/j1", f"Content-Length: {len(body)}")
-    await client.until(b'"job.started"')
+    assert b"connection: close" in await client.until(b'"job.started"')
     client.writer.write(body)
     await asyncio.wait_for(client.writer.drain(), 20)
     await session.finish(attempt, 1)
-    await client.until(LAST_CHUNK)
-    client.get("/s/j1")
-    assert (await client.until(LAST_CHUNK)).startswith(b"HTTP/1.1 200 OK")
+    assert (await asyncio.wait_for(client.reader.read(-1), 20)).endswith(LAST_CHUNK)
     await client.close()
 
 
@@ -169,7 +153,11 @@ async def test_a_stream_keeps_no_task_of_its_request(served: Streams, session: S
 
 @pytest.mark.parametrize("behind", [b"", b"GET /s HTTP/1.1\r\nHost: x\r\n\r\n", b"no request at all\r\n\r\n"])
 async def test_a_client_that_left_before_the_head_is_no_viewer(
-    behind: bytes, served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch
+    behind: bytes,
+    served: Streams,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     await session.started()
     gate, asked = asyncio.Event(), asyncio.Event()
@@ -191,6 +179,7 @@ async def test_a_client_that_left_before_the_head_is_no_viewer(
     gate.set()
     await until(lambda: not served.server.server_state.tasks)
     assert served.hub.counters.viewers == 0
+    assert not caplog.records
     await client.close()
 
 
@@ -218,10 +207,9 @@ async def test_a_connection_that_is_reset_at_rest_keeps_nothing_waiting(served: 
     client = await Connection.open(served)
     client.get("/s/j1")
     await client.until(LAST_CHUNK)
-    (connection,) = served.server.server_state.connections
-    assert isinstance(connection, StreamProtocol)
-    await until(lambda: connection.timeout_keep_alive_task is not None)
+    idle = served.http.idle
+    await until(lambda: len(idle) == 1)
     client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.writer.transport.abort()
     await until(lambda: not served.server.server_state.connections)
-    assert connection.timeout_keep_alive_task is None
+    assert not len(idle)

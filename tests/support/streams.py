@@ -17,7 +17,7 @@ from starlette.routing import Route
 from gateway.__main__ import GatewayServer
 from gateway.stream.framing import choose
 from gateway.stream.hub import StreamHub, StreamLimits
-from gateway.stream.protocol import StreamProtocol
+from gateway.stream.protocol import ConnectionLimits, HttpServer
 from gateway.stream.response import EventStream
 from gateway.stream.viewer import Wish
 from shared.event_log import EventLog
@@ -36,6 +36,7 @@ class Streams:
     """Serves `/<session>` and `/<session>/<job>`. `server` stops at the end of the block or before."""
 
     hub: StreamHub
+    http: HttpServer
     server: uvicorn.Server
     serving: asyncio.Task[None]
     port: int
@@ -78,15 +79,21 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
             Route("/{session_id}/{job_id}", answer),
         ]
     )
+    http = HttpServer(ConnectionLimits())
     config = uvicorn.Config(
-        app, port=0, http=StreamProtocol, log_config=None, lifespan="off", timeout_graceful_shutdown=10
+        app,
+        port=0,
+        http=http,  # type: ignore[arg-type]
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=10,
     )
     server = GatewayServer(config)
     hub.start()
     serving = asyncio.create_task(server._serve())
     await until(lambda: server.started or serving.done())
     try:
-        yield Streams(hub, server, serving, server.servers[0].sockets[0].getsockname()[1])
+        yield Streams(hub, http, server, serving, server.servers[0].sockets[0].getsockname()[1])
     finally:
         server.should_exit = True
         await serving

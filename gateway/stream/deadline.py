@@ -1,0 +1,58 @@
+"""Deadlines of one length for any number of items, on a single timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+TICK_SECONDS = 0.5
+
+
+class Deadline(Generic[Item]):
+    """Calls `expire` with each item that is still there `seconds` after it was started.
+
+    All items have the same time, so they expire in the order of their start: a dict holds them, and the timer looks at
+    those that have expired and at one more. It fires at most every `TICK_SECONDS`: an item expires that much late at
+    most, and never early."""
+
+    def __init__(self, seconds: float, expire: Callable[[Item], None]) -> None:
+        self._seconds = seconds
+        self._expire = expire
+        self._due: dict[Item, float] = {}
+        self._ticking = False
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def start(self, item: Item) -> None:
+        """Start the item's time; a time that is already running goes on."""
+        if item in self._due:
+            return
+        loop = asyncio.get_running_loop()
+        self._due[item] = loop.time() + self._seconds
+        if not self._ticking:
+            self._ticking = True
+            loop.call_later(max(self._seconds, TICK_SECONDS), self._tick)
+
+    def stop(self, item: Item) -> None:
+        """Forget the item, whether or not its time is running."""
+        self._due.pop(item, None)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now, expired, next_due = loop.time(), [], None
+        for item, due in self._due.items():
+            if due > now:
+                next_due = due
+                break
+            expired.append(item)
+        self._ticking = next_due is not None
+        if next_due is not None:
+            loop.call_later(max(next_due - now, TICK_SECONDS), self._tick)
+        for item in expired:
+            del self._due[item]
+        for item in expired:
+            self._expire(item)
