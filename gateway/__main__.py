@@ -104,7 +104,7 @@ def main() -> None:
     try:
         settings = read_settings(GatewaySettings)
     except SettingsInvalid as error:
-        sys.stderr.write(f"holdfast gateway: {error}\n")
+        sys.stderr.writelines(f"holdfast gateway: {line}\n" for line in str(error).splitlines())
         sys.exit(BAD_SETTINGS)
     configure(as_json=settings.log_as_json, process="gateway")
     allow_files()

@@ -42,6 +42,7 @@ def dev(agents: str | None, data: Path) -> None:
     from holdfast.dev import run
 
     offer(agents)
+    warn_of_unknown_variables()
     run(data)
 
 
@@ -50,6 +51,7 @@ def gateway() -> None:
     """Run one gateway."""
     from gateway.__main__ import main as run
 
+    warn_of_unknown_variables()
     run()
 
 
@@ -60,7 +62,16 @@ def worker(agents: str | None) -> None:
     from worker.__main__ import main as run
 
     offer(agents)
+    warn_of_unknown_variables()
     run()
+
+
+def warn_of_unknown_variables() -> None:
+    """Print a line for each HOLDFAST_ variable that is not a setting: most are misspelled."""
+    from holdfast.variables import unknown_variables
+
+    for line in unknown_variables(os.environ):
+        click.echo(f"holdfast: {line}", err=True)
 
 
 def offer(agents: str | None) -> None:
@@ -186,16 +197,21 @@ def default_url() -> str:
 
 
 @cli.command()
-def check() -> None:
-    """Check the settings and Redis, one line each. Exits 1 when something will not do."""
-    sys.exit(asyncio.run(_check()))
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_FOLDER, show_default=True)
+@url_option
+def check(data: Path, url: str | None) -> None:
+    """Check the settings, the agents, Redis and the gateway, one line each. Exits 1 when one of them is unusable.
+
+    While `holdfast dev` runs on the --data folder, its embedded Redis is the one that is checked.
+    """
+    sys.exit(asyncio.run(_check(data, url)))
 
 
-async def _check() -> bool:
+async def _check(data: Path, url: str | None) -> bool:
     from holdfast.check import findings
 
     failed = False
-    async for finding in findings():
+    async for finding in findings(data, url):
         click.echo(f"{MARKS[finding.ok]} {finding.text}")
         failed = failed or finding.ok is False
     return failed
@@ -206,7 +222,8 @@ def main() -> None:
     try:
         cli(prog_name="holdfast")
     except SettingsInvalid as error:
-        click.echo(f"holdfast: {error}", err=True)
+        for line in str(error).splitlines():
+            click.echo(f"holdfast: {line}", err=True)
         sys.exit(2)
     except HoldfastError as error:
         click.echo(f"holdfast: {error}", err=True)

@@ -15,8 +15,7 @@ import orjson
 
 from shared.errors import HoldfastError
 
-# The gateway pings every 10 s: a stream that is silent for longer is dead.
-SILENCE_SECONDS = 30.0
+SILENCE_SECONDS = 25.0  # docs/protocol.md: without a byte for so long, a connection is lost
 CONNECT_SECONDS = 10.0
 FIRST_RETRY_SECONDS = 1.0
 POST_ATTEMPTS = 5

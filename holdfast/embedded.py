@@ -55,7 +55,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+        return _url(self.port, self.password)
 
     @property
     def command(self) -> list[str]:
@@ -86,6 +86,27 @@ def prepare(folder: Path) -> EmbeddedRedis:
     with open(configuration, "w") as file:  # noqa: PTH123 - created with its mode
         file.write(CONFIGURATION.format(port=server.port, password=server.password))
     return server
+
+
+def running_url(folder: Path) -> str | None:
+    """The address of the server that a `holdfast dev` runs on this folder now; None when none does."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        settings = dict(line.split(" ", 1) for line in (folder / "redis.conf").read_text().splitlines())
+        return _url(settings["port"], settings["requirepass"])
+    else:
+        return None
+    finally:
+        os.close(lock)
+
+
+def _url(port: int | str, password: str) -> str:
+    return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
 def _lock(folder: Path) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal, TypeVar
+from collections.abc import Iterator
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import SettingsInvalid
@@ -47,13 +49,54 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def read_settings(kind: type[Settings]) -> Settings:
-    """Read the settings from the environment. Raises SettingsInvalid with one line that names each bad variable."""
+    """Read the settings from the environment.
+
+    Raises SettingsInvalid with one line per bad variable: its name, its value unless that may hold a secret, and what
+    is allowed."""
     try:
         return kind()
     except ValidationError as error:
-        prefix = kind.model_config.get("env_prefix", "")
-        lines = [
-            f"{prefix}{'.'.join(map(str, e['loc']))}".upper() + f": {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
-        raise SettingsInvalid("; ".join(lines)) from None
+        raise SettingsInvalid("\n".join(_problems(kind, error))) from None
+
+
+def check_settings(*kinds: type[BaseSettings]) -> None:
+    """Read several kinds of settings. Raises SettingsInvalid with the lines of all of them, each once."""
+    lines: dict[str, None] = {}
+    for kind in kinds:
+        try:
+            read_settings(kind)
+        except SettingsInvalid as error:
+            lines |= dict.fromkeys(str(error).splitlines())
+    if lines:
+        raise SettingsInvalid("\n".join(lines))
+
+
+def variables_of(kind: type[BaseSettings]) -> set[str]:
+    """The names of the environment variables that these settings are read from."""
+    return {_variable(kind, name) for name in kind.model_fields}
+
+
+def _variable(kind: type[BaseSettings], field: str) -> str:
+    return f"{kind.model_config.get('env_prefix', '')}{field}".upper()
+
+
+def _problems(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]:
+    for found in error.errors():
+        name = str(found["loc"][0])
+        field = kind.model_fields[name]
+        if field.annotation in (int, float, bool) or get_origin(field.annotation) is Literal:
+            yield f"{_variable(kind, name)} is {found['input']!r}; allowed: {_allowed(field)}"
+        else:  # an address may hold a password
+            yield f"{_variable(kind, name)}: {found['msg'].removeprefix('Value error, ')}"
+
+
+def _allowed(field: FieldInfo) -> str:
+    """What a number, a switch or a choice may be."""
+    kind: Any = field.annotation
+    if kind is bool:
+        return "0 or 1"
+    if get_origin(kind) is Literal:
+        return ", ".join(get_args(kind))
+    bounds = {type(bound).__name__: getattr(bound, type(bound).__name__.lower()) for bound in field.metadata}
+    words = [f"{word} {bounds[name]:,}" for name, word in (("Ge", "from"), ("Le", "to")) if name in bounds]
+    return " ".join(["a whole number" if kind is int else "a number", *words])

@@ -34,7 +34,8 @@ def main() -> None:
         quieten()
         registry = Registry(agents(settings))
     except SettingsInvalid as error:
-        sys.stderr.write(f"holdfast worker: {without_keys(str(error), opaque=False)}\n")
+        lines = without_keys(str(error), opaque=False).splitlines()
+        sys.stderr.writelines(f"holdfast worker: {line}\n" for line in lines)
         sys.exit(2)
     registry.warm()
     gc.collect()

@@ -5,7 +5,7 @@ import { newer } from "./feed.js";
 const ENDED = new Set(["completed", "failed", "cancelled"]);
 
 // What a job's own log tells better than the session's record.
-const TOLD = ["input", "items", "steps", "usage", "attempt", "status", "error", "result", "startedAt", "endedAt"];
+const TOLD = ["input", "items", "steps", "usage", "kept", "attempt", "status", "error", "result", "startedAt", "endedAt"];
 
 /** One job: what was asked, what came of it in the order it came, and how it stands. */
 export class Job {
@@ -21,6 +21,10 @@ export class Job {
   result = null;
   startedAt = null;
   endedAt = null;
+  /** Text that a takeover discarded, shown dimmed until the new attempt has written as much. */
+  discarded = "";
+  /** Whether the newest attempt kept what an earlier one had finished. */
+  kept = false;
   /** The id up to which its own log has told everything; null: it was not read. */
   toldTo = null;
 
@@ -38,6 +42,11 @@ export class Job {
       .filter((item) => item.kind === "text")
       .map((item) => item.text)
       .join("");
+  }
+
+  /** What of the discarded text the new attempt has not reached yet. */
+  get toBeWritten() {
+    return this.ended ? "" : this.discarded.slice(this.text.length);
   }
 
   tool(callId) {
@@ -224,9 +233,11 @@ const TAKE = {
     job.startedAt = event.at ?? null;
     if (event.input !== undefined) job.input = event.input;
     const kept = (item) => event.discard_from && item.id && newer(event.discard_from, item.id);
+    job.discarded = job.text + job.toBeWritten;
     job.items = job.items.filter(kept);
     job.steps = job.steps.filter(kept);
-    job.usage = [];
+    job.usage = job.usage.filter(kept);
+    job.kept = job.items.length + job.steps.length > 0;
   },
   status: (job, event, id) => job.steps.push({ message: event.message, id }),
   "text.delta": (job, event, id) => job.grow("text", event, id),
@@ -267,7 +278,7 @@ const TAKE = {
   fallback(job, event, id) {
     job.items.push({ kind: "note", text: `Streaming broke off (${event.reason}). ${event.to} goes on.`, id });
   },
-  usage: (job, event) => job.usage.push(event),
+  usage: (job, event, id) => job.usage.push({ ...event, id }),
   "job.completed"(job, event) {
     end(job, "completed", event);
     job.result = event.result ?? null;

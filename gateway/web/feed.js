@@ -2,6 +2,10 @@
 
 export const ORIGIN = "0-0";
 const LOST_AFTER_MS = 600;
+// docs/protocol.md: a stream on which nothing arrives for so long is a lost connection. `ping=event` makes pings visible,
+// which an EventSource hides otherwise.
+const SILENT_AFTER_MS = 25000;
+const OPEN_WITHIN_MS = 10000;
 const STEADY_AFTER_MS = 500;
 const BACKOFF_MS = [500, 1000, 2000, 4000, 8000, 15000];
 const REMEMBERED_IDS = 20000;
@@ -71,9 +75,14 @@ export class Feed {
   }
 
   #connect() {
-    const source = new EventSource(`${this.#url}?last_event_id=${this.lastId}`);
+    const query = `ping=event&last_event_id=${this.lastId}`;
+    const source = new EventSource(`${this.#url}${this.#url.includes("?") ? "&" : "?"}${query}`);
     this.#source = source;
-    source.onopen = () => this.#set("steady", STEADY_AFTER_MS, () => this.#live());
+    this.#expectWithin(OPEN_WITHIN_MS);
+    source.onopen = () => {
+      this.#expectWithin(SILENT_AFTER_MS);
+      this.#set("steady", STEADY_AFTER_MS, () => this.#live());
+    };
     source.onmessage = (message) => this.#receive(message);
     source.onerror = () => this.#failed(source);
   }
@@ -97,9 +106,21 @@ export class Feed {
     if (!this.#timers.lost) this.#set("lost", LOST_AFTER_MS, () => this.#become("lost"));
     // The browser itself tries again after all but a refusal.
     if (source.readyState === EventSource.CLOSED) this.#retry();
+    else this.#expectWithin(SILENT_AFTER_MS);
+  }
+
+  /** Replace the connection unless something arrives in time: a dead network closes nothing. */
+  #expectWithin(time_ms) {
+    this.#set("silent", time_ms, () => {
+      this.#source?.close();
+      this.#clear("steady");
+      this.#become("lost");
+      this.#connect();
+    });
   }
 
   #retry() {
+    this.#clear("silent");
     const pause_ms = BACKOFF_MS[Math.min(this.#failures, BACKOFF_MS.length - 1)] * (0.75 + Math.random() / 2);
     this.#failures += 1;
     this.#set("retry", pause_ms, async () => {
@@ -116,7 +137,9 @@ export class Feed {
 
   #receive(message) {
     const event = JSON.parse(message.data);
+    this.#expectWithin(SILENT_AFTER_MS);
     this.#live();
+    if (event.type === "ping") return;
     if (event.type === "job.queued") this.#on.event(event, null);
     else if (event.type === "gap") this.#gap(event);
     else if (newer(message.lastEventId, this.lastId)) this.#accept(event, message.lastEventId);

@@ -3,12 +3,14 @@
 
 import { element } from "./dom.js";
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
-const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
+// Every expression here takes time in proportion to its input: none has two repetitions side by side that match the
+// same characters.
+const FENCE = /^ {0,3}(`{3,}|~{3,})/;
+const HEADING = /^ {0,3}(#{1,6})(?=[ \t]|$)/;
 const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])(?: +|$)/;
-const TABLE_RULE = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+const TABLE_RULE_CELL = /^:?-+:?$/;
 const MAX_DEPTH = 8;
 // A block may still change while the one after it has only begun.
 const OPEN_BLOCKS = 2;
@@ -79,7 +81,7 @@ function* linesOf(text) {
 
 function kindOf(lines, at) {
   const line = lines[at].text;
-  if (FENCE.test(line)) return "code";
+  if (fenceOf(line)) return "code";
   if (HEADING.test(line)) return "heading";
   if (RULE.test(line)) return "rule";
   if (QUOTE.test(line)) return "quote";
@@ -89,13 +91,28 @@ function kindOf(lines, at) {
 }
 
 function isTableRule(line) {
-  return line.includes("|") && TABLE_RULE.test(line);
+  return line.includes("|") && cellsOf(line).every((cell) => TABLE_RULE_CELL.test(cell));
+}
+
+/** `[fence, language]` of a line that begins a block of code, else null. */
+function fenceOf(line) {
+  const fence = FENCE.exec(line)?.[1];
+  const info = fence && line.slice(line.indexOf(fence) + fence.length);
+  return !fence || info.includes("`") ? null : [fence, /^[\w+#.-]*/.exec(info.trim())[0]];
+}
+
+/** The words of a heading's line, without its marks. */
+function titleOf(line, marks) {
+  const words = line.slice(line.indexOf(marks) + marks.length).trim();
+  let end = words.length;
+  while (words[end - 1] === "#") end -= 1;
+  return end === 0 || /[ \t]/.test(words[end - 1]) ? words.slice(0, end).trim() : words;
 }
 
 // For each kind, the index of the first line after a block that begins at `at`.
 const END = {
   code(lines, at) {
-    const [, fence] = FENCE.exec(lines[at].text);
+    const [fence] = fenceOf(lines[at].text);
     const closing = new RegExp(`^ {0,3}${fence[0]}{${fence.length},}[ \t]*$`);
     for (let next = at + 1; next < lines.length; next += 1) if (closing.test(lines[next].text)) return next + 1;
     return lines.length;
@@ -113,7 +130,7 @@ const END = {
       if (item) return /^ {2,3}/.test(line) || (markOf(line) === mark && !RULE.test(line));
       if (/^(?: {2}|\t)/.test(line)) return true;
       if (line.trim()) return lines[next - 1].text.trim() !== "" && kindOf(lines, next) === "paragraph";
-      const following = lines.slice(next).find((other) => other.text.trim())?.text;
+      const following = firstWritten(lines, next)?.text;
       return (
         following !== undefined &&
         (/^(?: {2}|\t)/.test(following) || (ITEM.test(following) && markOf(following) === mark))
@@ -121,6 +138,19 @@ const END = {
     });
   },
 };
+
+// The next line that is not blank, kept for the blank lines before it: each of them is asked for in turn.
+const written = new WeakMap();
+
+function firstWritten(lines, at) {
+  let next = written.get(lines) ?? -1;
+  if (next < at) {
+    next = at;
+    while (next < lines.length && !lines[next].text.trim()) next += 1;
+    written.set(lines, next);
+  }
+  return lines[next];
+}
 
 function while_(lines, at, holds) {
   let next = at;
@@ -152,7 +182,7 @@ function drawAll(parent, text, depth) {
 const DRAW = {
   code(source) {
     const [first, ...rest] = source.split("\n");
-    const [, fence, language] = FENCE.exec(first);
+    const [fence, language] = fenceOf(first);
     const code = element("code", {}, bodyOf(rest, fence));
     const node = element("pre", { "data-language": language || null, tabindex: "0" }, code);
     const head = first;
@@ -168,9 +198,9 @@ const DRAW = {
     return { node, grow };
   },
   heading(source) {
-    const [, marks, title = ""] = HEADING.exec(source);
+    const [, marks] = HEADING.exec(source);
     const node = element(`h${Math.min(6, marks.length + 2)}`);
-    inline(node, title, 0);
+    inline(node, titleOf(source, marks), 0);
     return { node };
   },
   rule: () => ({ node: element("hr") }),
@@ -320,7 +350,9 @@ function codeAt(text, at, missing) {
     return null;
   }
   const inner = text.slice(at + run.length, end);
-  return inner ? { node: element("code", {}, inner.replace(/^ (.*\S.*) $/s, "$1")), end: end + run.length } : null;
+  if (!inner) return null;
+  const padded = inner.startsWith(" ") && inner.endsWith(" ") && inner.trim();
+  return { node: element("code", {}, padded ? inner.slice(1, -1) : inner), end: end + run.length };
 }
 
 function linkAt(text, at) {
@@ -331,8 +363,11 @@ function linkAt(text, at) {
 
 function addressAt(text, at) {
   ADDRESS.lastIndex = at;
-  const address = ADDRESS.exec(text)?.[0].replace(/[.,;:!?)\]]+$/, "");
-  if (!address || address.length <= 8) return null;
+  const found = ADDRESS.exec(text)?.[0] ?? "";
+  let length = found.length;
+  while (".,;:!?)]".includes(found[length - 1] ?? " ")) length -= 1;
+  const address = found.slice(0, length);
+  if (address.length <= 8) return null;
   // At the end of what is there so far, a full stop may turn out to belong to it.
   return { node: anchor(address, address), end: at + address.length, open: ADDRESS.lastIndex === text.length };
 }

@@ -58,6 +58,7 @@ class JobView {
   #taken = element("p", { class: "notice", hidden: true });
   #steps = element("details", { class: "steps", hidden: true }, element("summary"), element("ol"));
   #flow = element("div", { class: "flow" });
+  #discarded = element("p", { class: "discarded", "aria-hidden": "true", hidden: true });
   #live = element("p", { class: "live", hidden: true }, element("span", { class: "pulse" }), element("span"));
   #end = element("div", { class: "end", hidden: true });
 
@@ -66,7 +67,7 @@ class JobView {
     this.#on = on;
     const back = element("button", { type: "button", class: "quiet", click: () => on.cancel(job) }, "Take back");
     this.#waiting = element("p", { class: "waiting", hidden: true }, this.#place, back);
-    const answer = element("div", { class: "answer" }, this.#taken, this.#steps, this.#flow, this.#live, this.#end);
+    const answer = element("div", { class: "answer" }, this.#taken, this.#steps, this.#flow, this.#discarded, this.#live, this.#end);
     this.root = element("article", { class: "turn", "data-job": job.id }, this.#said, this.#waiting, answer);
   }
 
@@ -79,9 +80,12 @@ class JobView {
     this.#said.hidden = !this.#said.textContent;
     this.#renderPlace();
     this.#taken.hidden = job.attempt < 2;
-    setText(this.#taken, `Another worker took over and began again (attempt ${job.attempt}).`);
+    const how = job.kept ? "continued after the last finished step" : "began again";
+    setText(this.#taken, `Another worker took over and ${how} (attempt ${job.attempt}).`);
     this.#renderSteps();
     this.#renderItems();
+    setText(this.#discarded, job.toBeWritten);
+    this.#discarded.hidden = !job.toBeWritten;
     this.#renderLive();
     this.#renderEnd();
   }

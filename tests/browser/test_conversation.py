@@ -30,3 +30,31 @@ async def test_an_answer_that_its_own_log_has_told_is_not_told_again_by_the_sess
         return [told([detail, first, ...rest]), told([first, detail, ...rest]), told([first, ...rest, detail])];
     })"""
     assert await blank.evaluate(script) == [["Hello", "completed"]] * 3
+
+
+async def test_discarded_text_is_left_dimmed_until_the_new_attempt_has_written_as_much(blank: Page) -> None:
+    script = """Promise.all([import("/web/conversation.js"), import("/web/turns.js")]).then(
+        ([{ Conversation }, { Turns }]) => {
+        const box = document.createElement("div");
+        const conversation = new Conversation();
+        const turns = new Turns(box, {});
+        const seen = [];
+        const take = (event, id) => {
+            conversation.apply({ job_id: "j", ...event }, id);
+            turns.render(conversation.turns, new Set(conversation.jobs));
+            const dimmed = box.querySelector(".discarded");
+            seen.push([conversation.job("j").text, dimmed.hidden ? "" : dimmed.textContent]);
+        };
+        take({ type: "job.started", attempt: 1, agent: "a" }, "1763683200123-1");
+        take({ type: "text.delta", text: "kept " }, "1763683200123-2");
+        take({ type: "data", name: "step", value: 1 }, "1763683200123-3");
+        take({ type: "text.delta", text: "one two" }, "1763683200123-4");
+        take({ type: "job.started", attempt: 2, agent: "a", discard_from: "1763683200123-4" }, "1763683200124-1");
+        take({ type: "text.delta", text: "one " }, "1763683200124-2");
+        take({ type: "job.started", attempt: 3, agent: "a", discard_from: "1763683200123-4" }, "1763683200125-1");
+        take({ type: "text.delta", text: "one two three" }, "1763683200125-2");
+        return [seen, box.querySelector(".notice").textContent];
+    })"""
+    seen, notice = await blank.evaluate(script)
+    assert seen[4:] == [["kept ", "one two"], ["kept one ", "two"], ["kept ", "one two"], ["kept one two three", ""]]
+    assert notice == "Another worker took over and continued after the last finished step (attempt 3)."

@@ -30,17 +30,37 @@ import("/web/feed.js").then(async ({ Feed }) => {
         rewind: () => { rewinds += 1; },
         exists: async () => exists,
     });
+    const timers = new Map();
+    const clock = { start: window.setTimeout, stop: window.clearTimeout };
+    const fakeTime = () => {
+        window.setTimeout = (act, after_ms) => { const id = {}; timers.set(id, [act, after_ms]); return id; };
+        window.clearTimeout = (id) => timers.delete(id);
+    };
+    const fire = (after_ms) => {
+        const due = [...timers].find(([, [, each]]) => each === after_ms);
+        if (!due) return false;
+        timers.delete(due[0]);
+        due[1][0]();
+        return true;
+    };
     const until = async (holds) => { while (!holds()) await new Promise((go) => setTimeout(go, 5)); };
-    feed.open("events", "1763683200123-2");
     %s
+    Object.assign(window, { setTimeout: clock.start, clearTimeout: clock.stop });
     return { urls: sources.map((source) => source.url), closed: sources.map((source) => Boolean(source.closed)),
              seen, states, rewinds, lastId: feed.lastId, accepted: feed.accepted };
 })
 """
 
 
+OPEN = 'feed.open("events", "1763683200123-2");'
+
+
 async def play(blank: Page, script: str) -> Any:
-    return await blank.evaluate(SCENE % script)
+    return await blank.evaluate(SCENE % (OPEN + script))
+
+
+async def play_on_a_fake_clock(blank: Page, script: str) -> Any:
+    return await blank.evaluate(SCENE % ("fakeTime();" + OPEN + script))
 
 
 async def test_an_event_that_is_not_newer_is_passed_over_whatever_its_length(blank: Page) -> None:
@@ -87,7 +107,10 @@ async def test_a_browser_that_has_given_up_is_made_to_come_back_after_the_last_e
         sources[1].onopen();
         await until(() => feed.state === "live");""",
     )
-    assert told["urls"] == ["events?last_event_id=1763683200123-2", "events?last_event_id=1763683200123-3"]
+    assert told["urls"] == [
+        "events?ping=event&last_event_id=1763683200123-2",
+        "events?ping=event&last_event_id=1763683200123-3",
+    ]
     assert told["states"] == ["connecting", "live", "lost", "live"]
 
 
@@ -113,4 +136,33 @@ async def test_a_tab_that_rests_lets_its_connection_go_and_wakes_where_it_was(bl
         feed.reopen();""",
     )
     assert told["closed"] == [True, False]
-    assert told["urls"][1] == "events?last_event_id=1763683200123-3"
+    assert told["urls"][1] == "events?ping=event&last_event_id=1763683200123-3"
+
+
+async def test_a_stream_that_is_silent_for_25_seconds_is_replaced_after_the_last_event(blank: Page) -> None:
+    told = await play_on_a_fake_clock(
+        blank,
+        """sources[0].onopen();
+        sources[0].say("1763683200123-3", {type: "status"});
+        fire(25000);""",
+    )
+    assert told["urls"][1:] == ["events?ping=event&last_event_id=1763683200123-3"]
+    assert told["closed"] == [True, False]
+    assert told["states"] == ["connecting", "live", "lost"]
+
+
+async def test_a_connection_that_does_not_open_is_replaced(blank: Page) -> None:
+    told = await play_on_a_fake_clock(blank, "fire(10000);")
+    assert (len(told["urls"]), told["states"]) == (2, ["connecting", "lost"])
+
+
+async def test_a_ping_shows_that_the_connection_lives_and_is_no_event(blank: Page) -> None:
+    told = await play_on_a_fake_clock(
+        blank,
+        """sources[0].onopen();
+        const [before] = [...timers].filter(([, [, after_ms]]) => after_ms === 25000);
+        sources[0].say("1763683200123-2", {type: "ping", cursor: "1763683200123-2"});
+        if (timers.has(before[0])) throw new Error("the time of silence goes on");
+        if (![...timers.values()].some(([, after_ms]) => after_ms === 25000)) throw new Error("no deadline is set");""",
+    )
+    assert (told["seen"], told["accepted"], len(told["urls"])) == ([], [], 1)

@@ -31,6 +31,14 @@ DRAWN = {
     "<script>x</script>": "<p>&lt;script&gt;x&lt;/script&gt;</p>",
     "[x](javascript:alert(1))": "<p>[x](javascript:alert(1))</p>",
     "2 * 3 * 4": "<p>2 * 3 * 4</p>",
+    "## Head ## ": "<h4>Head</h4>",
+    "# C#": "<h3>C#</h3>",
+    "#none": "<p>#none</p>",
+    "` a ` `  `": "<p><code>a</code> <code>  </code></p>",
+    "a|b\n-|-\n1|2": (
+        '<div class="table" tabindex="0"><table><thead><tr><th>a</th><th>b</th></tr></thead>'
+        "<tbody><tr><td>1</td><td>2</td></tr></tbody></table></div>"
+    ),
     "3. c\n4. d": '<ol start="3"><li><p>c</p></li><li><p>d</p></li></ol>',
 }
 
@@ -61,5 +69,17 @@ async def test_markdown_is_drawn_as_nodes(blank: Page) -> None:
 
 
 async def test_a_hostile_text_full_of_signs_that_never_close_is_drawn(blank: Page) -> None:
-    for hostile in ("**a " * 20_000, "`" * 20_001, "[a" * 20_000, "*_" * 20_000, "> " * 5_000 + "x", "- " * 5_000):
+    run = 200_000
+    signs = ["# " + " " * run + "x", "# x" + " #" * run + "x", "```" + " " * run + "`", "```" + "a" * run + "`"]
+    signs += ["|" + "-" * run + "x|\n" * 2, "a|b\n" + "|" + " " * run + "x", "- a\n" + "\n" * run + "x"]
+    signs += ["`" + " " * run + "x`", "http://" + "a." * 900 + "!" * 200 + " ", "* " * run + "x", "**a __b " * 20_000]
+    for hostile in (
+        *signs,
+        "**a " * 20_000,
+        "`" * 20_001,
+        "[a" * 20_000,
+        "*_" * 20_000,
+        "> " * 5_000 + "x",
+        "- " * 5_000,
+    ):
         assert await drawn(blank, [hostile])

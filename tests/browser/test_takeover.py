@@ -19,7 +19,11 @@ NOTICE = """[...document.querySelectorAll("[data-job] .notice")].some(
     (notice) => notice.checkVisibility() && notice.textContent.includes("took over and began again (attempt 2)"))"""
 REMEMBER_WHAT_IS_SHOWN = """void (() => {
     window.shown = new Set();
-    const look = () => window.shown.add(document.querySelector("[data-job] .markdown")?.textContent ?? "");
+    window.discarded = new Set();
+    const look = () => {
+        window.shown.add(document.querySelector("[data-job] .markdown")?.textContent ?? "");
+        window.discarded.add(document.querySelector("[data-job] .discarded:not([hidden])")?.textContent ?? "");
+    };
     new MutationObserver(look).observe(document.getElementById("turns"),
         { childList: true, characterData: true, subtree: true });
 })()"""
@@ -62,11 +66,13 @@ async def test_who_watches_sees_the_takeover_and_the_right_text(stack: Stack, pa
     await kill_the_holder(stack, workers, job_id)
     for tab in (page, other):
         await tab.until(f"{NOTICE} && document.querySelector('[data-job][data-status=running]')")
+        await tab.until("window.discarded.size > 1")
     for tab in (page, other):
         await assert_shows_the_log(stack, tab)
         await assert_never_showed_anything_else(tab)
         assert await tab.text(job_id) == WHOLE
         assert await tab.evaluate(NOTICE)
+        await tab.until("document.querySelector('[data-job] .discarded').hidden")
 
 
 async def test_who_reloads_while_nobody_has_the_job_sees_the_takeover_too(stack: Stack, page: Page) -> None:

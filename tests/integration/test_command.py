@@ -365,7 +365,9 @@ def test_check_notes_a_variable_that_nothing_reads() -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}"
     checked = run("check", HOLDFAST_REDIS_URL=nowhere, HOLDFAST_LEASE_SECOND="5", HOLDFAST_WORKERS="3")
     notes = [line for line in checked.stdout.splitlines() if line.startswith("note")]
-    assert notes == ["note settings: HOLDFAST_LEASE_SECOND is no setting; nothing reads it"]
+    assert notes[:1] == [
+        "note settings: HOLDFAST_LEASE_SECOND is not a setting and has no effect; did you mean HOLDFAST_LEASE_SECONDS?"
+    ]
 
 
 @pytest.mark.parametrize("command", [["tail", "a/../b"], ["send", "hello", "--session", "a/b"]])
@@ -381,3 +383,56 @@ def test_sending_to_a_gateway_that_is_away_is_one_clear_line() -> None:
     assert sent.returncode == 1
     assert "does not answer" in sent.stderr
     assert len(sent.stderr.splitlines()) == 1
+
+
+def test_check_reports_every_bad_setting_with_its_value_and_range() -> None:
+    checked = run("check", HOLDFAST_LEASE_SECONDS="soon", HOLDFAST_PORT="99999", HOLDFAST_MAX_JOBS="0")
+    assert checked.returncode == 1
+    assert checked.stdout.splitlines() == [
+        "bad  settings: HOLDFAST_LEASE_SECONDS is 'soon'; allowed: a number from 0.5 to 3,600",
+        "bad  settings: HOLDFAST_PORT is '99999'; allowed: a whole number from 0 to 65,535",
+        "bad  settings: HOLDFAST_MAX_JOBS is '0'; allowed: a whole number from 1 to 100,000",
+    ]
+
+
+def test_check_imports_the_agents_and_names_a_module_that_does_not_exist() -> None:
+    nowhere = f"redis://127.0.0.1:{free_port()}"
+    checked = run("check", HOLDFAST_REDIS_URL=nowhere, HOLDFAST_AGENTS="examples.basic,no_such_module")
+    assert checked.returncode == 1
+    assert "ok   agents: examples.basic offers " in checked.stdout
+    assert "bad  agents: HOLDFAST_AGENTS: no_such_module" in checked.stdout
+
+
+async def test_check_looks_at_the_embedded_redis_and_the_gateway_of_a_dev_that_runs(
+    processes: Processes, folder: str
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    await start_dev(processes, folder, port).until_output("Holdfast is at")
+    checked = run("check", "--data", folder, "--url", url)
+    assert checked.returncode == 0, checked.stdout
+    assert "ok   redis at redis://127.0.0.1:" in checked.stdout
+    assert f"ok   gateway: ready at {url}" in checked.stdout
+
+
+def test_check_says_when_no_gateway_answers(redis_server: Callable[..., RedisServer]) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    checked = run("check", "--url", nowhere, HOLDFAST_REDIS_URL=redis_server(aof=True).url)
+    assert checked.returncode == 0
+    assert f"note gateway: none answers at {nowhere}" in checked.stdout
+
+
+@pytest.mark.parametrize("command", ["gateway", "worker", "dev"])
+def test_a_misspelled_variable_is_reported_at_the_start_with_the_likely_name(command: str) -> None:
+    started = run(command, HOLDFAST_AGENT="my_agent", HOLDFAST_LEASE_SECONDS="0")  # the bad lease ends the process
+    assert (
+        "holdfast: HOLDFAST_AGENT is not a setting and has no effect; did you mean HOLDFAST_AGENTS?" in started.stderr
+    )
+    assert started.returncode == 2
+
+
+def test_a_host_that_is_not_of_this_machine_is_named_and_not_the_port() -> None:
+    started = run("dev", HOLDFAST_HOST="203.0.113.7")
+    assert started.returncode == 1
+    assert "HOLDFAST_HOST is '203.0.113.7', which is not an address of this machine" in started.stderr
+    assert "HOLDFAST_PORT" not in started.stderr

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.settings import GatewaySettings
 from shared.errors import SettingsInvalid
-from shared.settings import CommonSettings, read_settings
+from shared.settings import CommonSettings, check_settings, read_settings
+from worker.settings import WorkerSettings
 
 
 def test_the_log_stands_on_the_queues_server_unless_it_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,8 +20,31 @@ def test_a_setting_out_of_range_is_named_with_what_is_allowed(monkeypatch: pytes
     monkeypatch.setenv("HOLDFAST_LEASE_SECONDS", "soon")
     with pytest.raises(SettingsInvalid) as raised:
         read_settings(CommonSettings)
-    assert "HOLDFAST_RETENTION_EVENTS: Input should be greater than or equal to 1000" in str(raised.value)
-    assert "HOLDFAST_LEASE_SECONDS" in str(raised.value)
+    assert sorted(str(raised.value).splitlines()) == [
+        "HOLDFAST_LEASE_SECONDS is 'soon'; allowed: a number from 0.5 to 3,600",
+        "HOLDFAST_RETENTION_EVENTS is '10'; allowed: a whole number from 1,000",
+    ]
+
+
+def test_a_choice_that_does_not_exist_is_named_with_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_LOG_FORMAT", "xml")
+    with pytest.raises(SettingsInvalid, match="HOLDFAST_LOG_FORMAT is 'xml'; allowed: auto, text, json"):
+        read_settings(CommonSettings)
+
+
+def test_the_errors_of_several_kinds_of_settings_are_reported_together_and_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOLDFAST_LEASE_SECONDS", "soon")
+    monkeypatch.setenv("HOLDFAST_PORT", "99999")
+    monkeypatch.setenv("HOLDFAST_MAX_JOBS", "0")
+    with pytest.raises(SettingsInvalid) as raised:
+        check_settings(GatewaySettings, WorkerSettings)
+    assert [line.partition(" ")[0] for line in str(raised.value).splitlines()] == [
+        "HOLDFAST_LEASE_SECONDS",
+        "HOLDFAST_PORT",
+        "HOLDFAST_MAX_JOBS",
+    ]
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

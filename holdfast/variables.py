@@ -1,0 +1,29 @@
+"""The HOLDFAST_ variables that something reads, and the likely meaning of one that nothing does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+from gateway.settings import GatewaySettings
+from shared.settings import variables_of
+from worker.settings import WorkerSettings
+
+PREFIX = "HOLDFAST_"
+# Read by compose, and by the failpoints of the tests.
+OTHERS = {"HOLDFAST_FAILPOINTS", "HOLDFAST_GATEWAYS", "HOLDFAST_IMAGE", "HOLDFAST_WORKERS"}
+
+
+def known_variables() -> set[str]:
+    """The variables that gateways, workers and the commands around them read."""
+    return variables_of(GatewaySettings) | variables_of(WorkerSettings) | OTHERS
+
+
+def unknown_variables(environment: Iterable[str]) -> Iterator[str]:
+    """A line for each variable with our prefix that nothing reads, with the most similar name that is read."""
+    known = known_variables()
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known:
+            similar = get_close_matches(name, known, n=1, cutoff=0.85)
+            hint = f"; did you mean {similar[0]}?" if similar else ""
+            yield f"{name} is not a setting and has no effect{hint}"
