@@ -303,10 +303,16 @@ class Holder:
         _raise_for(await self._release(session_keys(session_id), (epoch,)))
 
     async def settle(self, session_id: str) -> Settled:
-        """Carry out the intents of a session that nobody holds."""
+        """Carry out the intents of a session that nobody holds. The conversation keeps what a job has said."""
         fixed = (f"settle-{secrets.token_hex(8)}", secrets.randbelow(1000), CANCEL_PATIENCE_MS)
         limits = (self._settings.retention_seconds, MESSAGES_LIMIT, DELETED_LOG_SECONDS)
-        reply = await self._settle(session_keys(session_id), (*fixed, *limits))
+        turn: list[str | bytes] = []
+        while True:
+            reply = await self._settle(session_keys(session_id), (*fixed, *limits, *turn))
+            if reply[0] != b"turn":
+                break
+            job_id = reply[1].decode()
+            turn = [job_id, *await self._turns.read(session_id, job_id)]
         count = int(reply[1])
         ended = [job_id.decode() for job_id in reply[2 : 2 + count]]
         return Settled(reply[0] == b"held", ended, _head(reply[2 + count :]))

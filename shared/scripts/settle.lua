@@ -1,9 +1,11 @@
 #!lua flags=allow-oom
 -- Carry out the intents of a session that nobody holds: end its cancelled jobs, or delete it.
--- ARGV: token, random, patience ms with a cancelled attempt, retention ttl s, messages limit, seconds that a deleted log stays
--- Answers {'ok', count, ended job..., head...}, {'held', 0} (its holder carries them out) or {'nothing', 0, head...}.
+-- ARGV: token, random, patience ms with a cancelled attempt, retention ttl s, messages limit, seconds that a deleted log
+--       stays, then a job that has begun, and the messages that its events come to
+-- Answers {'ok', count, ended job..., head...}, {'held', 0} (its holder carries them out), {'nothing', 0, head...} or
+--   {'turn', job}: nobody can write any more, call again with the messages of that job.
 local token, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local messages_limit, deleted_ttl_s = tonumber(ARGV[5]), ARGV[6]
+local messages_limit, deleted_ttl_s, told = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created')
 if not state[5] then return {'nothing', '0'} end
 local top, deleted, holds = newest(state[2]), state[3], state[4]
@@ -21,6 +23,13 @@ for _, job in ipairs(redis.call('LRANGE', LINE, 0, -1)) do
 end
 if not deleted and #doomed == 0 then return {'nothing', '0', unpack(head())} end
 if not deleted and holds then return {'held', '0'} end
+for _, entry in ipairs(doomed) do
+    if not deleted and entry[1] ~= told and job_get(entry[1], 'first')[1] then
+        fence()
+        redis.call('HDEL', STATE, 'job', 'worker', 'token')
+        return {'turn', entry[1]}
+    end
+end
 
 local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0
 local epoch = next_epoch(state[1], top, random)
@@ -46,7 +55,7 @@ for _, entry in ipairs(doomed) do
     local id, body = add('job.cancelled', entry[1], ',"by":' .. cjson.encode(entry[2]))
     redis.call('HSET', STATE, 'top', id)
     if not job_get(entry[1], 'first')[1] then job_set(entry[1], 'before', top, 'first', id) end
-    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, {}, 1)
+    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == told and ARGV or {}, 8)
 end
 
 local answer = {'ok', int(#doomed)}
