@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from shared.entries import Entry, chained, entries_of, entry_of
 from shared.ids import ORIGIN, EventId, parse_id
@@ -45,10 +45,10 @@ class Discard(NamedTuple):
 
 
 class EventLog:
-    """The logs of all sessions, for reading: through a client's pool, or through a pipe at a tenth of the cost."""
+    """The logs of all sessions, for reading."""
 
     def __init__(self, redis: Redis | Pipe) -> None:
-        self._call = redis.call if isinstance(redis, Pipe) else _Pooled(redis).call
+        self._call = redis.call
 
     async def read(self, session_id: str, cursor: EventId, count: int = PAGE_EVENTS) -> Page:
         """The entries after the cursor. Raises RedisError when the server does not answer."""
@@ -114,19 +114,6 @@ class EventLog:
 
     async def _range(self, session_id: str, start: str, count: int) -> Sequence[Entry]:
         return entries_of(await self._call("XRANGE", log_key(session_id), start, "+", "COUNT", count))
-
-
-class _Pooled:
-    """A client's pool, that answers as a pipe does."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
-    async def call(self, *command: Argument) -> Any:
-        reply = await self._redis.execute_command(*command)
-        if command[0] in ("XRANGE", "XREVRANGE"):  # which the client makes dicts of
-            return [(raw_id, [part for pair in values.items() for part in pair]) for raw_id, values in reply]
-        return reply
 
 
 def question(session_id: str) -> Sequence[Argument]:

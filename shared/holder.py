@@ -17,8 +17,8 @@ from shared.events import CANCELLED, FAILED, encode
 from shared.ids import EventId, parse_id
 from shared.keys import log_key, session_keys
 from shared.pipe import Pipe, PipeScript, PipeWire
-from shared.redis import AsyncScript, ExecAbortError, Redis, RedisError, ResponseError, is_full
-from shared.scripts import script, source
+from shared.redis import ExecAbortError, Redis, RedisError, ResponseError, is_full
+from shared.scripts import Script, script, source
 from shared.settings import CommonSettings
 from shared.turns import TurnReader
 
@@ -198,7 +198,7 @@ class Holder:
         session_id: str,
         job_id: str,
         fixed: tuple[Any, ...],
-        claim: AsyncScript,
+        claim: Script,
         ending: tuple[Any, ...] = (),
     ) -> list[bytes]:
         """Ask for the claim; where the job may not run any more, ask again with how it ends."""

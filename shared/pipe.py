@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import hiredis
 
-from shared.redis import NoScriptError
-from shared.wire import Argument, Listener, OnReply, Wire, WireLost, reply_to
+from shared.redis_errors import NoScriptError, PipeFull, WireLost
+from shared.wire import Argument, Listener, OnReply, Wire, reply_to
 
 PAUSE_S = 0.004
+MOST_CALLS = 4096  # under way on one connection
+MOST_UNSENT_BYTES = 16 * 1024 * 1024
 
 
 class PipeWire(Wire):
@@ -55,7 +57,7 @@ class PipeWire(Wire):
         self._wrote_at = loop.time()
         if self._transport is None or self._transport.is_closing():
             for on_reply, _ in gathered:
-                loop.call_soon(on_reply, WireLost())
+                loop.call_soon(on_reply, WireLost("the connection was closed"))
             return
         self._waiting.extend(on_reply for on_reply, _ in gathered)
         self._transport.write(b"".join([packed for _, packed in gathered]))
@@ -65,12 +67,13 @@ class Pipe:
     """Nothing is sent twice: a command whose connection is lost fails with WireLost, and its caller knows what to do.
 
     `deadline_s`: after so much silence of the server the connection is given up. `pause_s`: between two writes of what
-    need not go this instant."""
+    need not go this instant. `calls` are under way, those included that wait for the connection to open."""
 
     def __init__(self, url: str, *, deadline_s: float, pause_s: float = PAUSE_S) -> None:
         self._url = url
         self._deadline_s = deadline_s
         self._pause_s = pause_s
+        self.calls = 0
         self._wire: PipeWire | None = None
         self._opening: asyncio.Task[PipeWire] | None = None
 
@@ -84,11 +87,21 @@ class Pipe:
         return await asyncio.shield(self._opening)
 
     async def call(self, *command: Argument) -> Any:
-        """Send a command. Raises RedisError."""
-        wire = self._wire
-        if wire is None or not wire.alive:
-            wire = await self.wire()
-        return await wire.ask(*command)
+        """Send a command. Raises RedisError; PipeFull when too much is under way."""
+        self.calls += 1
+        try:
+            return await (await self._open_wire()).ask(*command)
+        finally:
+            self.calls -= 1
+
+    async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Send commands one right behind the other. Answers all replies, each of which may be a RedisError. Raises as
+        `call` does when nothing was sent."""
+        self.calls += 1
+        try:
+            return await (await self._open_wire()).ask_all(commands)
+        finally:
+            self.calls -= 1
 
     async def aclose(self) -> None:
         """Drop the connection."""
@@ -97,11 +110,18 @@ class Pipe:
         if self._wire is not None:
             self._wire.abort()
 
+    async def _open_wire(self) -> PipeWire:
+        if self.calls > MOST_CALLS:
+            raise PipeFull(f"{MOST_CALLS} commands are under way")
+        wire = self._wire
+        if wire is None or not wire.alive:
+            wire = await self.wire()
+        if wire.unsent_bytes > MOST_UNSENT_BYTES:
+            raise PipeFull(f"{MOST_UNSENT_BYTES} bytes wait to be sent")
+        return wire
+
     async def _open(self) -> PipeWire:
-        try:
-            wire = cast("PipeWire", await PipeWire.open(self._url, self._deadline_s))
-        except OSError as error:
-            raise WireLost(str(error)) from None
+        wire = cast("PipeWire", await PipeWire.open(self._url, self._deadline_s))
         wire.pause_s = self._pause_s
         return wire
 

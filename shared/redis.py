@@ -1,28 +1,44 @@
-"""Connections to Redis or Valkey. No retries here: whoever sends a command knows whether it may be sent again."""
+"""Calls to Redis or Valkey. No retries here: whoever sends a command knows whether it may be sent again."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from redis.asyncio import BlockingConnectionPool
-from redis.asyncio import Redis as RedisClient
+from redis._parsers.helpers import _RedisCallbacks, _RedisCallbacksRESP2
 from redis.asyncio.connection import parse_url
-from redis.commands.core import AsyncScript
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ExecAbortError, NoScriptError, ReadOnlyError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.commands.core import AsyncCoreCommands
+
+from shared.pipe import Pipe
+from shared.redis_errors import (
+    ExecAbortError,
+    NoScriptError,
+    PipeFull,
+    ReadOnlyError,
+    RedisConnectionError,
+    RedisError,
+    RedisTimeoutError,
+    ResponseError,
+    WireLost,
+    is_full,
+)
+from shared.wire import Argument
 
 __all__ = [
-    "AsyncScript",
     "ExecAbortError",
     "NoScriptError",
+    "PipeFull",
     "ReadOnlyError",
     "Redis",
     "RedisConnectionError",
     "RedisError",
     "RedisTimeoutError",
     "ResponseError",
+    "WireLost",
     "check_url",
     "connect",
     "is_full",
@@ -32,19 +48,103 @@ __all__ = [
 # redis-py 5 types every answer as `Awaitable[X] | X`, for both of its clients at once, which no `await` passes.
 Redis = Any
 
+BLOCKING = frozenset({"BLPOP"})  # the server carries out nothing else on the connection until it answers
+_CALLBACKS: Mapping[str, Callable[..., Any]] = {**_RedisCallbacks, **_RedisCallbacksRESP2}
+
+
+class Commands(AsyncCoreCommands):
+    """redis-py's commands, on whatever `execute_command` does with them."""
+
+    connection_pool: Any = None  # redis-py's protocol wants the attribute; nothing here has a pool
+
+
+class Client(Commands):
+    """Sends commands over a few connections, with many under way on each at a time. Replies are as redis-py's.
+
+    Every call raises RedisError: WireLost, after which the command may have been carried out or not, PipeFull when
+    nothing was sent, and what the server refuses."""
+
+    def __init__(self, url: str, max_connections: int, deadline_s: float) -> None:
+        parse_url(url)  # raises for what is no address
+        self._pipes = [Pipe(url, deadline_s=deadline_s) for _ in range(max_connections)]
+
+    async def call(self, *command: Argument) -> Any:
+        """Send a command. Answers as the server did."""
+        return await self._least_busy().call(*command)
+
+    async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Send commands one right behind the other. Answers their replies, each of which may be a RedisError."""
+        return await self._least_busy().call_all(commands)
+
+    async def execute_command(self, *command: Any, **options: Any) -> Any:
+        """Send a command whose name may have several words."""
+        whole = _whole(command)
+        call = self._block if whole[0] in BLOCKING else self.call
+        return _read(command, options, await call(*whole))
+
+    def pipeline(self, transaction: bool = True) -> Pipeline:
+        """Gather commands that are sent together; with `transaction` carried out together, too."""
+        return Pipeline(self, transaction)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for pipe in self._pipes:
+            await pipe.aclose()
+
+    async def _block(self, *command: Argument) -> Any:
+        """Send a command that waits at the server. A caller that gives up takes the connection along, and with it the
+        command: a client that blocks is for nothing else."""
+        wire = await self._least_busy().wire()
+        try:
+            return await wire.ask(*command)
+        except asyncio.CancelledError:
+            wire.abort()
+            raise
+
+    def _least_busy(self) -> Pipe:
+        return min(self._pipes, key=attrgetter("calls"))
+
+
+class Pipeline(Commands):
+    """Commands that are sent together by `execute`."""
+
+    def __init__(self, client: Client, transaction: bool) -> None:
+        self._client = client
+        self._transaction = transaction
+        self._commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._commands.clear()
+
+    def execute_command(self, *command: Any, **options: Any) -> Self:
+        """Add a command."""
+        self._commands.append((command, options))
+        return self
+
+    async def execute(self) -> list[Any]:
+        """Send what was gathered. Raises the first error among the replies, after which others may have been carried
+        out; with a transaction none was unless the error is that of a command's execution."""
+        gathered, self._commands = self._commands, []
+        commands = [_whole(command) for command, _ in gathered]
+        if self._transaction:
+            commands = [("MULTI",), *commands, ("EXEC",)]
+        replies = await self._client.call_all(commands)
+        _raise_first(replies)
+        if self._transaction:
+            replies = replies[-1]
+            _raise_first(replies)
+        return [_read(*command, reply) for command, reply in zip(gathered, replies, strict=True)]
+
 
 def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -> Redis:
-    """A client whose pool holds at most so many connections; who finds none waits. Answers are bytes."""
-    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=max_connections,
-        timeout=socket_timeout_s,
-        socket_timeout=socket_timeout_s,
-        socket_connect_timeout=min(socket_timeout_s, 5.0),
-        **keepalive,
-    )
-    return RedisClient.from_pool(pool)
+    """A client with at most so many connections, opened when they are needed. One on which the server is silent for
+    `socket_timeout_s` while a command is under way is given up. Answers are bytes. Raises ValueError: no address."""
+    return Client(url, max_connections, socket_timeout_s)
 
 
 def check_url(url: str) -> str:
@@ -59,6 +159,20 @@ def check_url(url: str) -> str:
     return url
 
 
-def is_full(error: ResponseError) -> bool:
-    """Whether the server refused because it is at maxmemory."""
-    return "maxmemory" in str(error) or str(error).startswith("OOM")
+def _whole(command: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The command with each word of its name as an argument."""
+    name = command[0]
+    return (*name.split(), *command[1:]) if " " in name else command
+
+
+def _read(command: tuple[Any, ...], options: dict[str, Any], reply: Any) -> Any:
+    """What redis-py makes of a reply."""
+    options.pop("keys", None)  # for its cache
+    callback = _CALLBACKS.get(command[0])
+    return reply if callback is None else callback(reply, **options)
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply

@@ -2,7 +2,8 @@
 
 redis-py gives each command a connection of the pool for as long as it takes, at some 100 µs of CPU a command; here a
 command costs a tenth of that. With a `listener` the connection also hears which keys changed (RESP3 with CLIENT
-TRACKING), which redis-py 5.3 would take for the next command's reply, and so shift every later one.
+TRACKING), which redis-py 5.3 would take for the next command's reply, and so shift every later one. Whatever goes wrong
+with a connection is a WireLost here, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,17 +17,12 @@ import hiredis
 from redis._parsers import BaseParser  # the only place where it tells errors apart
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
 
-from shared.redis import ReadOnlyError, RedisConnectionError, RedisError
+from shared.redis_errors import ReadOnlyError, RedisError, WireLost
 
 Argument = str | bytes | int
 OnReply = Callable[[Any], None]
 
 _INCOMPLETE = object()
-
-
-class WireLost(RedisConnectionError):
-    """The connection is gone, or cannot be had; also the reply to every command that had none yet: whether the server
-    carried it out is not known."""
 
 
 class Listener(Protocol):
@@ -60,13 +56,19 @@ class Wire(asyncio.Protocol):
         """Connect and authenticate; with a `listener`, switch tracking on. `deadline_s`: silence after which the
         connection is given up.
 
-        Raises OSError, of which TimeoutError is a kind, and RedisError where the server answers and does not want us:
-        wrong password, no permission, still loading."""
+        Raises WireLost, and another RedisError where the server answers and refuses: wrong password, no permission,
+        still loading."""
         wire = cls(listener, deadline_s)
         try:
             async with asyncio.timeout(deadline_s):
                 address = await _connect(url, wire)
                 await wire._greet(address)
+        except RedisError:
+            wire.abort()
+            raise
+        except Exception as error:  # OSError, TimeoutError, uvloop's RuntimeError for a closed transport
+            wire.abort()
+            raise WireLost(f"{type(error).__name__}: {error}") from error
         except BaseException:
             wire.abort()
             raise
@@ -77,10 +79,14 @@ class Wire(asyncio.Protocol):
     def alive(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def unsent_bytes(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def call(self, on_reply: OnReply, *command: Argument) -> None:
         """Send a command. `on_reply` gets the reply, which may be a RedisError as a value, WireLost among them."""
         if self._transport is None or self._transport.is_closing():
-            asyncio.get_running_loop().call_soon(on_reply, WireLost())
+            asyncio.get_running_loop().call_soon(on_reply, WireLost("the connection was closed"))
             return
         self._waiting.append(on_reply)
         self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
@@ -88,6 +94,21 @@ class Wire(asyncio.Protocol):
     async def ask(self, *command: Argument) -> Any:
         """Send a command and wait for its reply. Raises RedisError."""
         return await reply_to(self.call, command)
+
+    async def ask_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Send commands one right behind the other and wait for all replies, each of which may be a RedisError."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        replies: list[Any] = []
+
+        def heard(reply: Any) -> None:
+            replies.append(reply)
+            if len(replies) == len(commands) and not done.done():
+                done.set_result(None)
+
+        for command in commands:
+            self.call(heard, *command)
+        await done
+        return replies
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -114,13 +135,16 @@ class Wire(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
+        lost = "the connection was closed" if exc is None else f"{type(exc).__name__}: {exc}"
         while self._waiting:  # each by itself, so that none that fails keeps it from the others
-            loop.call_soon(self._waiting.popleft(), WireLost())
+            loop.call_soon(self._waiting.popleft(), WireLost(lost))
         if self._listener is not None:
             loop.call_soon(self._listener.lost)
 
     def _take(self, reply: Any) -> None:
         if type(reply) is not hiredis.PushNotification:
+            if not self._waiting:
+                raise hiredis.ProtocolError("a reply without a command")
             self._waiting.popleft()(reply)
             if type(reply) is ReadOnlyError:  # it is no primary any more: a new connection finds the one that is
                 self.abort()
@@ -138,7 +162,7 @@ class Wire(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(self._check_s, self._check)
 
     async def _greet(self, address: dict[str, Any]) -> None:
-        hello: list[Argument] = ["HELLO", "3"]
+        hello: list[Argument] = ["HELLO", "2" if self._listener is None else "3"]  # only RESP3 has notices
         if address.get("password") is not None:
             hello += ["AUTH", address.get("username") or "default", address["password"]]
         commands: list[tuple[Argument, ...]] = [tuple(hello)]

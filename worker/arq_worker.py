@@ -57,20 +57,20 @@ class HoldfastWorker(Worker):
         self._settings = settings
         self._registry = registry
         self._connections: list[Redis] = []
-        tokens = self._connect(settings.redis_url, 8)
+        tokens = self._connect(settings.redis_url, 2)
         super().__init__(
             functions=[func(_dispatched_elsewhere, name=name) for name in registry],
             queue_name=QUEUE.rstrip(":"),
-            redis_pool=ArqRedis(tokens.connection_pool),
+            redis_pool=ArqRedis.from_url(settings.redis_url),  # never connected: only arq's own dispatch would use it
             handle_signals=handle_signals,
             max_jobs=settings.max_jobs,
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
         )
         # Heart and bell have connections of their own: whatever else is stuck, they are not.
-        pulse = Queue(self._connect(settings.redis_url, 4, timeout_s=max(settings.lease_seconds / 3, 0.5)), settings)
-        self._bell = Queue(self._connect(settings.redis_url, 2), settings)
-        sessions = self._connect(settings.log_url, 32)
+        pulse = Queue(self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5)), settings)
+        self._bell = Queue(self._connect(settings.redis_url, 1), settings)
+        sessions = self._connect(settings.log_url, 4)
         self._pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
         queue_outage = Outage("queue")
         self._station = Station(
@@ -135,7 +135,7 @@ class HoldfastWorker(Worker):
 
     async def close(self) -> None:
         for connection in self._connections:
-            await connection.aclose(close_connection_pool=True)
+            await connection.aclose()
         await self._pipe.aclose()
         self._pool = None
 

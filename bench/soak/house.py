@@ -79,7 +79,7 @@ class House:
     async def _start(self) -> None:
         self._server.start()
         self.redis = connect(self._server.url, max_connections=4)
-        self._stack.push_async_callback(self.redis.aclose, close_connection_pool=True)
+        self._stack.push_async_callback(self.redis.aclose)
         self.log = EventLog(self.redis)
         self._gateway = self._processes.gateway(self._server.url, port=free_port(), **SETTINGS)
         self._worker = self._processes.worker(self._server.url, **SETTINGS)

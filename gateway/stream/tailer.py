@@ -22,8 +22,8 @@ from gateway.stream.framing import Batch, batches
 from shared.entries import following
 from shared.ids import ORIGIN, EventId
 from shared.keys import log_key
-from shared.redis import RedisError
-from shared.wire import Wire, WireLost
+from shared.redis import RedisError, WireLost
+from shared.wire import Wire
 
 logger = structlog.get_logger()
 

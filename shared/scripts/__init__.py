@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
-from shared.redis import AsyncScript, Redis
+from shared.redis import NoScriptError, Redis
 
 SHEBANG = "#!lua"
 
@@ -20,11 +23,25 @@ def source(name: str, prelude: str | None = None) -> str:
     return f"{first}\n{common}\n{rest}"
 
 
-def script(redis: Redis, name: str, prelude: str, *, when_full: bool = False) -> AsyncScript:
-    """A script that sends its digest, and its text only where the server does not know it. `when_full`: it shall run at
-    maxmemory, though its own first line does not say so."""
+class Script:
+    """A script that is sent by its digest, and as text only where the server does not know it."""
+
+    def __init__(self, redis: Redis, text: str) -> None:
+        self._redis = redis
+        self._text = text
+        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Sequence[Any], arguments: Sequence[Any] = ()) -> Any:
+        """Run it. Raises RedisError."""
+        try:
+            return await self._redis.call("EVALSHA", self._digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await self._redis.call("EVAL", self._text, len(keys), *keys, *arguments)
+
+
+def script(redis: Redis, name: str, prelude: str, *, when_full: bool = False) -> Script:
+    """A script of this folder. `when_full`: it shall run at maxmemory, though its own first line does not say so."""
     text = source(name, prelude)
     if when_full:
         text = text.replace(SHEBANG, f"{SHEBANG} flags=allow-oom", 1)
-    registered: AsyncScript = redis.register_script(text)
-    return registered
+    return Script(redis, text)

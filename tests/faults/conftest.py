@@ -22,7 +22,7 @@ async def admin_of() -> AsyncIterator[Callable[[str], Redis]]:
 
     yield open_
     for admin in opened:
-        await admin.aclose(close_connection_pool=True)
+        await admin.aclose()
 
 
 @pytest.fixture

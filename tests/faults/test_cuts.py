@@ -59,7 +59,7 @@ async def recorded(processes: Processes, redis_url: str) -> Recorded:
 
         await until(ended)
     found = await redis.xrange(log_key("recorded"))
-    await redis.aclose(close_connection_pool=True)
+    await redis.aclose()
     log = [(name.decode(), next(iter(values.values()))) for name, values in found]
     assert len(log) == EVENTS
     return Recorded([gateway.url for gateway in gateways], job["events_url"], log)

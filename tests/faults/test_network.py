@@ -178,7 +178,7 @@ async def test_f24_calls_cancelled_in_the_middle_bring_nobody_anothers_bytes(red
     await asyncio.gather(*(read(f"s{number % 10}") for number in range(100)))
     assert counts["cancelled"] > 500
     assert counts["read"] > 500
-    await client.aclose(close_connection_pool=True)
+    await client.aclose()
     for session in sessions:
         await session.aclose()
 
@@ -195,7 +195,7 @@ async def test_f24_a_pool_whose_calls_were_cancelled_has_all_its_connections_lef
         await asyncio.gather(*calls, return_exceptions=True)
     answers = await asyncio.gather(*(client.echo(f"{number}") for number in range(40)))
     assert answers == [f"{number}".encode() for number in range(40)]
-    await client.aclose(close_connection_pool=True)
+    await client.aclose()
 
 
 async def test_f22_the_outcome_of_a_command_without_a_reply_is_an_error_never_a_guess(
@@ -207,4 +207,4 @@ async def test_f22_the_outcome_of_a_command_without_a_reply_is_an_error_never_a_
     with pytest.raises((RedisConnectionError, RedisError)):
         await client.incr("n")
     assert await client.get("n") == b"1"
-    await client.aclose(close_connection_pool=True)
+    await client.aclose()

@@ -9,8 +9,7 @@ import pytest
 import redis
 
 from shared.pipe import Pipe, PipeScript
-from shared.redis import NoScriptError, RedisError, ResponseError
-from shared.wire import WireLost
+from shared.redis import NoScriptError, RedisError, ResponseError, WireLost
 from tests.support.redis_server import RedisServer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -131,15 +132,15 @@ class TestBatch:
         assert await plain(session, attempt, proof, 3, "b", "c", "d")
         assert await session.texts() == ["a", "b", "c", "d"]
 
-    async def test_one_that_is_cut_anywhere_leaves_nothing(self, session: Session) -> None:
+    async def test_one_that_is_cut_anywhere_leaves_nothing(self, session: Session, redis_url: str) -> None:
         attempt, proof = await proven(session)
         events = [delta(attempt.job_id, text) for text in ("b", "c", "d")]
         session.holder.append_plain(proof, "s", EventId(attempt.epoch, 3), events, lambda _: None)
         commands = [packed for _, packed in proof.wire._gathered]
         proof.wire.abort()
-        address = session.redis.connection_pool.connection_kwargs
+        address = urlsplit(redis_url)
         for count in range(len(commands)):
-            reader, writer = await asyncio.open_connection(address["host"], address["port"])
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
             writer.write(b"".join(commands[:count]) + b"*1\r\n$4\r\nPING\r\n")
             await reader.read(1)
             writer.close()

@@ -21,7 +21,7 @@ AGENTS = ["a", "b"]
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     client = connect(redis_url, max_connections=32)
     yield client
-    await client.aclose(close_connection_pool=True)
+    await client.aclose()
 
 
 @pytest.fixture

@@ -143,7 +143,6 @@ class TestRedisAway:
         async with streams(server.url, QUICK) as served, served.open(raw="true") as stream:
             await live(stream, attempt, 1)
             server.restart()
-            await session.redis.connection_pool.disconnect()
             await session.append(attempt, 1, "a", "b")
             frames = await frames_until(stream, lambda frame: frame.id == f"{attempt.epoch}-3")
             assert [frame.id for frame in frames] == [f"{attempt.epoch}-2", f"{attempt.epoch}-3"]

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from arq import ArqRedis
 from arq.worker import Worker, func
+from redis.asyncio import BlockingConnectionPool
 
 from shared.queue import Ring
-from shared.redis import connect
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
 from worker import Run
@@ -87,8 +87,8 @@ def _rings(worker: HoldfastWorker, monkeypatch: pytest.MonkeyPatch) -> list[Ring
 async def test_stock_arq_starts_none_of_them(redis_url: str) -> None:
     """What the test above is about: running jobs stay in arq's queue, and hide what waits behind the first hundred."""
     started: list[str] = []
-    redis = connect(redis_url, max_connections=64)
-    pool = ArqRedis(redis.connection_pool, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
+    connections = BlockingConnectionPool.from_url(redis_url, max_connections=64)
+    pool = ArqRedis(connections, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
 
     async def job(ctx: dict[Any, Any]) -> None:
         started.append(ctx["job_id"])
@@ -126,7 +126,7 @@ async def test_stock_arq_starts_none_of_them(redis_url: str) -> None:
     assert len(started) == 100
     await cancel(task for _, task in running)
     await cancel(task for worker, _ in running for task in worker.tasks.values())
-    await redis.aclose(close_connection_pool=True)
+    await connections.disconnect()
 
 
 async def test_a_slot_that_becomes_free_takes_what_waits(redis_url: str, client: Client) -> None:

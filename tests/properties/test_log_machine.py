@@ -24,7 +24,7 @@ from shared.event_log import Entry
 from shared.holder import Appended, Attempt, Event, LogBehind, Proof
 from shared.holder import Taken as AppendTaken
 from shared.ids import ORIGIN, EventId
-from shared.wire import WireLost
+from shared.redis import WireLost
 from tests.support import history
 from tests.support.history import Chain, History, Transcript, told
 from tests.support.log import Session, completed, delta

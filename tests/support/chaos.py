@@ -240,7 +240,7 @@ class Chaos:
         except RedisError:
             return set()
         finally:
-            await redis.aclose(close_connection_pool=True)
+            await redis.aclose()
         return {(session_id, job_id) for session_id, job_id in tokens if job_id}
 
 
@@ -345,7 +345,7 @@ class Judge:
 
     async def close(self) -> None:
         for redis in (self._queue, self._redis):
-            await redis.aclose(close_connection_pool=True)
+            await redis.aclose()
 
     async def all_ended(self) -> None:
         """Wait until no token is left."""

@@ -104,7 +104,7 @@ class Session:
 
     async def aclose(self) -> None:
         await self.pipe.aclose()
-        await self.redis.aclose(close_connection_pool=True)
+        await self.redis.aclose()
 
     async def texts(self) -> list[str]:
         """The texts of all deltas in the log."""

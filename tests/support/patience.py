@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from shared.redis import Redis, RedisConnectionError, RedisTimeoutError
 
@@ -12,9 +13,23 @@ TIMES = 300
 
 
 def patient(client: Redis) -> Redis:
-    """Make a fresh client repeat its commands while the server is away. Returns the client."""
-    client.connection_pool.connection_kwargs |= {
-        "retry": Retry(ConstantBackoff(EVERY_S), TIMES),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
-    }
+    """Make a client repeat its commands while the server is away. Returns the client."""
+    client.call, client.call_all = _again(client.call), _again(client.call_all)
     return client
+
+
+def _again(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def again(*arguments: Any) -> Any:
+        for _ in range(TIMES):
+            try:
+                reply = await call(*arguments)
+            except (RedisConnectionError, RedisTimeoutError):
+                await asyncio.sleep(EVERY_S)
+                continue
+            if isinstance(reply, list) and any(isinstance(one, RedisConnectionError) for one in reply):
+                await asyncio.sleep(EVERY_S)
+                continue
+            return reply
+        return await call(*arguments)
+
+    return again

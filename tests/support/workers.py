@@ -133,9 +133,9 @@ class Client:
         await until(look, WAIT_SECONDS, lambda: f"{agents} to be on offer")
 
     async def close(self) -> None:
-        await self.redis.aclose(close_connection_pool=True)
+        await self.redis.aclose()
         await self.pipe.aclose()
-        await self.log_redis.aclose(close_connection_pool=True)
+        await self.log_redis.aclose()
 
 
 @asynccontextmanager

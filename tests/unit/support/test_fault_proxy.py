@@ -23,7 +23,7 @@ async def ask(proxy: FaultProxy, *command: str, timeout_s: float = 5) -> object:
     try:
         return await client.execute_command(*command)
     finally:
-        await client.aclose(close_connection_pool=True)
+        await client.aclose()
 
 
 async def test_without_faults_it_changes_nothing(proxy: FaultProxy) -> None:
@@ -61,7 +61,7 @@ async def test_open_connections_end(proxy: FaultProxy, way: str) -> None:
     getattr(proxy, way)()
     with pytest.raises(RedisError):
         await waiting
-    await client.aclose(close_connection_pool=True)
+    await client.aclose()
 
 
 async def test_a_server_that_is_away_looks_like_one(proxy: FaultProxy) -> None:
