@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from shared.background import repeat
 from shared.redis import Redis, RedisError
 
 logger = structlog.get_logger()
@@ -65,15 +66,21 @@ class Readiness:
         try:
             async with asyncio.timeout(LOOK_DEADLINE_S):
                 return reasons_against(await redis.info())
-        except (RedisError, TimeoutError, OSError) as error:
+        except (RedisError, TimeoutError) as error:
             return [f"does not answer ({type(error).__name__})"]
 
     async def watch(self) -> None:
         """Say once what the gateway waits for, and once that it is ready; then end."""
         waiting: list[str] = []
-        while reasons := await self.reasons():
-            if reasons != waiting:
-                logger.warning("waiting until Redis can be used", reasons=reasons)
-            waiting = reasons
-            await asyncio.sleep(WATCH_INTERVAL_S)
-        logger.info("ready")
+
+        async def look() -> float | None:
+            nonlocal waiting
+            known, waiting = waiting, await self.reasons()
+            if not waiting:
+                logger.info("ready")
+                return None
+            if waiting != known:
+                logger.warning("waiting until Redis can be used", reasons=waiting)
+            return WATCH_INTERVAL_S
+
+        await repeat("readiness", look)

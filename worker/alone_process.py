@@ -10,10 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, BinaryIO
 
 import orjson
 
+from shared.background import repeat
 from shared.errors import Fenced
 from shared.holder import Attempt, Holder
 from shared.pipe import Pipe
@@ -92,7 +94,13 @@ async def _attempt(
     job = job_of(attempt, agent, settings, holder, sessions, outage, noticed=wanted.set, rested=tell, retire=retire)
     # A thread of its own: the process ends with its worker even where the agent blocks the loop.
     threading.Thread(target=_obey, args=(orders, loop, wanted), daemon=True, name="orders").start()
-    beside = [asyncio.create_task(_heed(job, wanted)), asyncio.create_task(_live(tell, settings.lease_seconds / 4))]
+
+    async def live() -> float:
+        tell()
+        return settings.lease_seconds / 4
+
+    loops = (repeat("intents", partial(_heed, job, wanted)), repeat("sign of life", live))
+    beside = [asyncio.create_task(loop) for loop in loops]
     try:
         ending, head = await job.run()
     except Fenced as error:
@@ -111,17 +119,11 @@ def _obey(orders: BinaryIO, loop: asyncio.AbstractEventLoop, wanted: asyncio.Eve
     os._exit(1)
 
 
-async def _heed(job: Job, wanted: asyncio.Event) -> None:
-    while True:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
-                await wanted.wait()
-        wanted.clear()
-        await job.heed()
-
-
-async def _live(tell: Callable[[], None], pause_s: float) -> None:
-    """Say that this process lives, for as long as its loop does."""
-    while True:
-        tell()
-        await asyncio.sleep(pause_s)
+async def _heed(job: Job, wanted: asyncio.Event) -> float:
+    """Look at what is asked of the job, at once when it is told and every second otherwise."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_SECONDS):
+            await wanted.wait()
+    wanted.clear()
+    await job.heed()
+    return 0

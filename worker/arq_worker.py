@@ -20,6 +20,7 @@ import structlog
 from arq import ArqRedis
 from arq.worker import Worker, func
 
+from shared.background import repeat
 from shared.holder import Holder
 from shared.keys import QUEUE
 from shared.pipe import Pipe
@@ -28,7 +29,7 @@ from shared.redis import Redis, RedisError, connect
 from shared.sessions import Sessions
 from worker.delivery import Delivery, Station
 from worker.lease import Lease
-from worker.outage import Outage, Pause
+from worker.outage import Outage
 from worker.reaper import Reaper
 from worker.registry import Registry
 from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
@@ -90,6 +91,7 @@ class HoldfastWorker(Worker):
         self._lease = Lease(pulse, queue_outage, self.id, lease_s, held=self._held, lost=self._lost, stray=self._stray)
         self._reaper = Reaper(pulse, queue_outage, self.id, lease_s)
         self._deliveries: dict[Delivery, asyncio.Task[None]] = {}
+        self._looks: set[asyncio.Task[None]] = set()
         self._wanted: set[str] = set()
         self._wants = asyncio.Event()
         self._rung = asyncio.Event()
@@ -102,20 +104,22 @@ class HoldfastWorker(Worker):
     async def main(self) -> None:
         """Work until a signal or `stop()`. What is still held then is given back."""
         log.info("worker started", worker=self.id, agents=sorted(self._registry), max_jobs=self.max_jobs)
-        dispatch = asyncio.create_task(self._dispatch())
-        jobs = (self._listen(), self._heed(), self._offer(), self._lease.run(), self._reaper.run())
-        loops = [asyncio.create_task(job) for job in jobs]
+        outage = self._station.queue_outage
+        dispatch = asyncio.create_task(repeat("dispatch", self._dispatch, outage=outage))
+        beside = (
+            repeat("listen", self._listen, outage=outage),
+            repeat("intents", self._heed),
+            repeat("offer", self._offer, outage=outage),
+            self._lease.run(),
+            self._reaper.run(),
+        )
+        loops = [asyncio.create_task(loop) for loop in beside]
         try:
-            await asyncio.wait({dispatch, *loops}, return_when=asyncio.FIRST_COMPLETED)
-            self._take_no_more()
             await dispatch
             await self._drain()
         finally:
-            await cancel([dispatch, *loops])
+            await cancel([dispatch, *loops, *self._looks])
             await self._release()
-        for loop in loops:
-            if not loop.cancelled():
-                loop.result()  # raises what ended it: none ends by itself
         log.info("worker stopped", worker=self.id)
 
     def stop(self) -> None:
@@ -170,24 +174,16 @@ class HoldfastWorker(Worker):
 
     # Dispatch: from a ready token to a task.
 
-    async def _dispatch(self) -> None:
-        pause = Pause()
-        while self.allow_pick_jobs:
-            self._rung.clear()
-            try:
-                await self._poll_iteration()
-            except RedisError as error:
-                self._station.queue_outage.began(error)
-                await pause.wait()
-            else:
-                self._station.queue_outage.ended()
-                pause = Pause()
-                await self._bell_or_poll()
-
-    async def _bell_or_poll(self) -> None:
+    async def _dispatch(self) -> float | None:
+        """Take what is ready, then wait for a wake-up or the next poll. Returns None once nothing is to be taken."""
+        if not self.allow_pick_jobs:
+            return None
+        self._rung.clear()
+        await self._poll_iteration()
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await self._rung.wait()
+        return 0
 
     async def _poll_iteration(self) -> None:
         """Take as many ready tokens as there are free slots, and start them."""
@@ -221,27 +217,18 @@ class HoldfastWorker(Worker):
     def _working(self) -> list[Delivery]:
         return [delivery for delivery in self._deliveries if not delivery.waits]
 
-    async def _listen(self) -> None:
-        """Hear wake-ups and messages; without a free slot no wake-ups, which are for those that have one."""
-        pause = Pause()
-        while True:
-            self._listens_idle = bool(self._free())
-            self._listening = asyncio.create_task(self._bell.wait(self.id, POLL_SECONDS, idle=self._listens_idle))
-            try:
-                await asyncio.wait({self._listening})
-            except asyncio.CancelledError:
-                await cancel([self._listening])
-                raise
-            if self._listening.cancelled():
-                continue
-            error = self._listening.exception()
-            if error is None:
-                pause = Pause()
-                await self._heard(self._listening.result())
-            elif isinstance(error, RedisError):
-                await pause.wait()
-            else:
-                raise error
+    async def _listen(self) -> float:
+        """Wait for one wake-up or message; without a free slot for no wake-up, which is for those that have one."""
+        self._listens_idle = bool(self._free())
+        self._listening = asyncio.create_task(self._bell.wait(self.id, POLL_SECONDS, idle=self._listens_idle))
+        try:
+            await asyncio.wait({self._listening})
+        except asyncio.CancelledError:
+            await cancel([self._listening])
+            raise
+        if not self._listening.cancelled():
+            await self._heard(self._listening.result())
+        return 0
 
     def _listen_again_if_needed(self) -> None:
         """See that a worker which has become full or idle listens as such. Repeated until it is heard, see `cancel`."""
@@ -261,19 +248,22 @@ class HoldfastWorker(Worker):
 
     # What goes on beside: intents, the offer, the lease.
 
-    async def _heed(self) -> None:
+    async def _heed(self) -> float:
         """Look at what is asked of the sessions held here: soon where something is, and where no answer of the log has
         told for a while. One whose log does not answer holds up no other."""
-        async with asyncio.TaskGroup() as looks:
-            while True:
-                self._look(await self._next_wanted(), looks)
-
-    def _look(self, wanted: set[str], looks: asyncio.TaskGroup) -> None:
-        """A method of its own, since a loop that rests keeps whom it served last."""
+        wanted = await self._next_wanted()
         since = self.loop.time() - HEED_SECONDS * 0.8  # the next time comes in 0.2 of it
         for delivery in self._deliveries:
             if delivery.token.session_id in wanted or delivery.unheard(since):
-                looks.create_task(delivery.heed())
+                look = self.loop.create_task(delivery.heed())
+                self._looks.add(look)
+                look.add_done_callback(self._looked)
+        return 0
+
+    def _looked(self, look: asyncio.Task[None]) -> None:
+        self._looks.discard(look)
+        if not look.cancelled() and (error := look.exception()) is not None:
+            log.error("intents failed", worker=self.id, exc_info=error)
 
     async def _next_wanted(self) -> set[str]:
         """The sessions of which something is asked; none when it is time to see who has not heard for a while."""
@@ -288,11 +278,9 @@ class HoldfastWorker(Worker):
         self._wanted.add(session_id)
         self._wants.set()
 
-    async def _offer(self) -> None:
-        schemas = self._registry.schemas()
-        while True:
-            await self._station.queue_outage.insist(lambda: self._station.queue.offer(schemas))
-            await asyncio.sleep(OFFER_SECONDS)
+    async def _offer(self) -> float:
+        await self._station.queue.offer(self._registry.schemas())
+        return OFFER_SECONDS
 
     def _held(self) -> set[str]:
         return {delivery.token.id for delivery in self._deliveries}

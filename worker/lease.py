@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
+from shared.background import repeat
 from shared.queue import Queue
-from shared.redis import RedisError
 from worker.outage import Outage
+
+LONGEST_PAUSE_S = 0.25  # between two beats that fail
 
 
 class Lease:
@@ -33,18 +34,12 @@ class Lease:
         self._unheard_of: set[str] = set()
 
     async def run(self) -> None:
-        while True:
-            try:
-                await self.beat()
-            except RedisError as error:
-                self._outage.began(error)
-                await asyncio.sleep(min(self._beat_s, 0.25))
-            else:
-                self._outage.ended()
-                await asyncio.sleep(self._beat_s)
+        """Beat until cancelled."""
+        longest_pause_s = min(self._beat_s, LONGEST_PAUSE_S)
+        await repeat("lease", self.beat, outage=self._outage, longest_pause_s=longest_pause_s)
 
-    async def beat(self) -> None:
-        """One beat. What was held before it and is not leased after it is lost."""
+    async def beat(self) -> float:
+        """One beat. What was held before it and is not leased after it is lost. Returns the seconds until the next."""
         before = frozenset(self._held())
         leased = await self._queue.beat(self._worker_id)
         held = self._held()
@@ -55,3 +50,4 @@ class Lease:
         for token in unheard_of & self._unheard_of:
             self._stray(token)
         self._unheard_of = unheard_of
+        return self._beat_s

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
 
+from shared.background import Pause
 from shared.errors import LogFull
 from shared.redis import RedisError
 
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 1.0
-
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
-
-
-class Pause:
-    """A pause that doubles each time, with jitter, up to a second."""
-
-    def __init__(self) -> None:
-        self._next_s = FIRST_PAUSE_S
-
-    async def wait(self) -> None:
-        pause_s, self._next_s = self._next_s, min(self._next_s * 2, LONGEST_PAUSE_S)
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
 
 class Outage:

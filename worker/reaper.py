@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import structlog
 
+from shared.background import repeat
 from shared.queue import Queue
-from shared.redis import RedisError
 from worker.outage import Outage
 
 log = structlog.get_logger()
@@ -62,22 +62,25 @@ class Reaper:
         self._lease_s = lease_s
         self._every_s = min(max(lease_s / 25, 0.05), 0.4)
         self._vigil = Vigil(lease_s, late_s=lease_s / 4)
+        self._swept_s = 0.0
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        swept_s = loop.time()
-        while True:
-            try:
-                await self._look()
-                if loop.time() - swept_s >= self._lease_s:
-                    await self._queue.sweep()
-                    swept_s = loop.time()
-            except RedisError as error:
-                self._vigil.restart()
-                self._outage.began(error)
-            else:
-                self._outage.ended()
-            await asyncio.sleep(self._every_s)
+        """Look until cancelled."""
+        self._swept_s = asyncio.get_running_loop().time()
+        await repeat("reaper", self._step, outage=self._outage, longest_pause_s=self._every_s)
+
+    async def _step(self) -> float:
+        """Look once, and sweep once a lease. Returns the seconds until the next look."""
+        try:
+            await self._look()
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._swept_s >= self._lease_s:
+                await self._queue.sweep()
+                self._swept_s = now_s
+        except Exception:
+            self._vigil.restart()
+            raise
+        return self._every_s
 
     async def _look(self) -> None:
         counts = await self._queue.workers()

@@ -6,6 +6,7 @@ import asyncio
 
 from gateway.stream.counters import Counters
 from gateway.stream.viewer import Viewer
+from shared.background import repeat
 
 BUCKETS = 20
 
@@ -18,6 +19,7 @@ class Pulse:
         self._deadline_s = send_deadline_s
         self._buckets: list[set[Viewer]] = [set() for _ in range(BUCKETS)]
         self._next = 0
+        self._turn = 0
         self._stalled: set[Viewer] = set()
         self._counters = counters
 
@@ -36,11 +38,15 @@ class Pulse:
 
     async def run(self) -> None:
         """Beat, until cancelled."""
-        while True:
-            for bucket in self._buckets:
-                await asyncio.sleep(self._beat_s)
-                _ping(bucket)
-                self._drop_stalled(asyncio.get_running_loop().time() - self._deadline_s)
+        await repeat("keep-alive", self._beat)
+
+    async def _beat(self) -> float:
+        """Ping the next bucket. Returns the seconds until the one after it."""
+        bucket, self._turn = self._buckets[self._turn], (self._turn + 1) % BUCKETS
+        for viewer in tuple(bucket):
+            viewer.ping()
+        self._drop_stalled(asyncio.get_running_loop().time() - self._deadline_s)
+        return self._beat_s
 
     def _drop_stalled(self, latest: float) -> None:
         for viewer in tuple(self._stalled):
@@ -51,9 +57,3 @@ class Pulse:
                 self._stalled.discard(viewer)
                 self._counters.slow_closed += 1
                 viewer.outlet.abort()
-
-
-def _ping(bucket: set[Viewer]) -> None:
-    """By itself, so that nobody is kept by a name while the timer rests."""
-    for viewer in tuple(bucket):
-        viewer.ping()

@@ -19,6 +19,7 @@ import structlog
 
 from gateway.stream.counters import Counters
 from gateway.stream.framing import Batch, batches
+from shared.background import repeat
 from shared.entries import following
 from shared.ids import ORIGIN, EventId
 from shared.keys import log_key
@@ -109,6 +110,7 @@ class Tailer:
         self._pump_due = False
         self._away = False
         self._gone = asyncio.Event()
+        self._retry_s = FIRST_RETRY_S
         self._unchecked: Iterator[Channel] = iter(())
 
     @property
@@ -160,13 +162,11 @@ class Tailer:
 
     async def run(self) -> None:
         """Stay connected, until cancelled."""
-        recheck = asyncio.create_task(self._recheck())
+        recheck = asyncio.create_task(repeat("recheck", self._recheck))
         try:
-            await self._stay_connected()
+            await repeat("tailer", self._stay_connected)
         finally:
             recheck.cancel()
-            if self._connection is not None:
-                self._connection.abort()
 
     def invalidated(self, keys: list[bytes] | None) -> None:
         """Redis: these keys changed, or all of them."""
@@ -187,20 +187,22 @@ class Tailer:
         self._connection = None
         self._gone.set()
 
-    async def _stay_connected(self) -> None:
-        retry_s = FIRST_RETRY_S
-        while True:
+    async def _stay_connected(self) -> float:
+        """Connect and stay connected while that is possible. Returns the seconds until the next attempt."""
+        retry_s, self._retry_s = self._retry_s, min(2 * self._retry_s, LAST_RETRY_S)
+        try:
+            connection = await Wire.open(self._url, self._deadline_s, listener=self)
+        except RedisError as error:
+            self._tell_away(f"{type(error).__name__}: {error}")
+        else:
             try:
-                connection = await Wire.open(self._url, self._deadline_s, listener=self)
-            except Exception as error:  # noqa: BLE001 - whatever it is, viewers stay and the next try may do
-                self._tell_away(f"{type(error).__name__}: {error}")
-            else:
-                retry_s = FIRST_RETRY_S
                 self._begin(connection)
                 await self._gone.wait()
-                self._tell_away("the connection was lost")
-            await asyncio.sleep(retry_s * random.uniform(0.5, 1))  # noqa: S311 - spreads, hides nothing
-            retry_s = min(2 * retry_s, LAST_RETRY_S)
+            finally:
+                connection.abort()
+            self._tell_away("the connection was lost")
+            retry_s, self._retry_s = FIRST_RETRY_S, 2 * FIRST_RETRY_S
+        return retry_s * random.uniform(0.5, 1)  # noqa: S311 - spreads, hides nothing
 
     def _tell_away(self, reason: str) -> None:
         """Once, not at every try."""
@@ -225,14 +227,13 @@ class Tailer:
             channel.noticed = True
             self._mark(channel)
 
-    async def _recheck(self) -> None:
+    async def _recheck(self) -> float:
         """The net under the notices: every so often each channel is read without one, a slice of them at a time."""
-        while True:
-            await asyncio.sleep(self._recheck_s)
-            for channel in self._slice():
-                if channel.position is not None:
-                    channel.noticed = True
-                    self._mark(channel)
+        for channel in self._slice():
+            if channel.position is not None:
+                channel.noticed = True
+                self._mark(channel)
+        return self._recheck_s
 
     def _slice(self) -> Sequence[Channel]:
         size = len(self._channels) // RECHECK_SLICES + 1

@@ -1,0 +1,67 @@
+"""Background loops that no error ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from shared.redis_errors import RedisError
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Pause:
+    """A pause that doubles each time, with jitter, up to `longest_s`."""
+
+    def __init__(self, longest_s: float = LONGEST_PAUSE_S) -> None:
+        self._longest_s = longest_s
+        self._next_s = min(FIRST_PAUSE_S, longest_s)
+
+    async def wait(self) -> None:
+        pause_s, self._next_s = self._next_s, min(self._next_s * 2, self._longest_s)
+        await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - jitter
+
+
+class Outage(Protocol):
+    """Logs the beginning and the end of a server's outage."""
+
+    def began(self, error: RedisError) -> None: ...
+    def ended(self) -> None: ...
+
+
+async def repeat(
+    name: str,
+    step: Callable[[], Awaitable[float | None]],
+    *,
+    outage: Outage | None = None,
+    longest_pause_s: float = LONGEST_PAUSE_S,
+) -> None:
+    """Repeat a step until it returns None or this task is cancelled; otherwise it returns the seconds until the next.
+
+    An exception does not end the loop: it is logged, and the step is repeated after a growing pause. A RedisError goes
+    to `outage`, if given, which logs it once; any other error is logged with its traceback, once in a row."""
+    pause, logged = Pause(longest_pause_s), ""
+    while True:
+        try:
+            rest_s = await step()
+        except Exception as error:
+            if outage is not None and isinstance(error, RedisError):
+                outage.began(error)
+            elif repr(error) != logged:
+                logged = repr(error)
+                log.exception("background loop failed; it goes on", loop=name)
+            await pause.wait()
+            continue
+        if outage is not None:
+            outage.ended()
+        pause, logged = Pause(longest_pause_s), ""
+        if rest_s is None:
+            return
+        await asyncio.sleep(rest_s)
