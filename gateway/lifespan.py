@@ -32,7 +32,6 @@ def _stream_limits(settings: GatewaySettings) -> StreamLimits:
         max_viewers=settings.max_viewers,
         ping_s=settings.ping_seconds,
         send_deadline_s=settings.send_deadline_seconds,
-        records=settings.gateway_redis_connections - 1,  # one is always left for the calls
     )
 
 

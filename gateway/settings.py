@@ -21,7 +21,7 @@ class GatewaySettings(CommonSettings):
     head_seconds: float = Field(10, ge=0.1, le=3600)
     idle_seconds: float = Field(60, ge=0.1, le=86_400)
     gateway_grace_seconds: int = Field(10, ge=1, le=3600)
-    gateway_redis_connections: int = Field(3, ge=2, le=1000)
+    gateway_redis_connections: int = Field(3, ge=1, le=1000)
     max_viewers: int = Field(20_000, ge=1)
     ping_seconds: float = Field(10, ge=0.05, le=60)
     send_deadline_seconds: float = Field(20, ge=0.1, le=3600)

@@ -28,8 +28,7 @@ COMPLAIN_S = 10
 
 
 class CatchUp:
-    """A queue of viewers that can take a page. No viewer has a task; TURNS of them take turns at the same time, and
-    `records` of these may read a job's record, which takes a pooled connection.
+    """A queue of viewers that can take a page. No viewer has a task; TURNS of them take turns at the same time.
 
     `join(viewer)` makes a viewer live that has read everything, unless there is more to read by then."""
 
@@ -37,14 +36,12 @@ class CatchUp:
         self,
         log: EventLog,
         sessions: Sessions,
-        records: int,
         join: Callable[[Viewer], None],
         counters: Counters,
     ) -> None:
         self._sessions = sessions
         self._log = log
         self._pages = SharedPages(log)
-        self._records = asyncio.Semaphore(records)
         self._join = join
         self._counters = counters
         self._queue: deque[Viewer] = deque()
@@ -222,8 +219,7 @@ class CatchUp:
 
     async def _job(self, job: JobState, replay: Replay) -> JobState:
         """The job's record as it is now. What was read before it may lack an end that it knows."""
-        async with self._records:
-            job = await self._sessions.job(job.session_id, job.job_id)
+        job = await self._sessions.job(job.session_id, job.job_id)
         replay.renew()
         return job
 

@@ -22,14 +22,12 @@ __all__ = ["Counters", "StreamHub", "StreamLimits", "retry_ms"]
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Bounds of one process. `records`: jobs' records being read for viewers that catch up; each takes a pooled
-    connection."""
+    """Bounds of one process."""
 
     max_viewers: int = 20_000
     send_deadline_s: float = 20
     ping_s: float = 10
     recheck_s: float = 5
-    records: int = 16
     redis_deadline_s: float = 5
 
 
@@ -49,7 +47,7 @@ class StreamHub:
             recheck_s=self._limits.recheck_s,
             deadline_s=self._limits.redis_deadline_s,
         )
-        self._catch_up = CatchUp(event_log, sessions, self._limits.records, self._join, self.counters)
+        self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
         self._pulse = Pulse(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()

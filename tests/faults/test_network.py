@@ -183,7 +183,7 @@ async def test_f24_calls_cancelled_in_the_middle_bring_nobody_anothers_bytes(red
         await session.aclose()
 
 
-async def test_f24_a_pool_whose_calls_were_cancelled_has_all_its_connections_left(
+async def test_f24_connections_whose_calls_were_cancelled_answer_all_later_calls(
     redis_url: str, proxy: FaultProxy
 ) -> None:
     client = connect(proxy.url, max_connections=4, socket_timeout_s=5)

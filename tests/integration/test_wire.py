@@ -163,6 +163,20 @@ async def test_a_unix_socket_is_an_address_too(
     connection.abort()
 
 
+async def test_a_reply_without_a_command_loses_the_connection(ear: Ear) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"+HELLO\r\n+TRACKING\r\n+what nobody asked for\r\n")
+        await reader.read(-1)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connection = await Wire.open(f"redis://127.0.0.1:{port}/0", 120, listener=ear)  # no silence ends it
+        await until(lambda: ear.losses == 1)
+        assert not connection.alive
+
+
 async def test_nothing_listening_is_a_lost_connection(ear: Ear) -> None:
     with pytest.raises(WireLost, match="ConnectionRefusedError"):
         await Wire.open("redis://127.0.0.1:1/0", 5, listener=ear)

@@ -22,8 +22,10 @@ Command = list[bytes]
 
 
 class FaultProxy:
-    """Toxics: `delay_s` before each piece, `slice_bytes` as the largest piece, `bytes_per_s`, `black_hole` (nothing
-    passes, nothing closes), `refusing` (new connections are reset). `cut`, `reset`, `half_close` act on open ones."""
+    """Toxics: `latency_s` (each piece arrives so much later, however many are on their way), `delay_s` before each
+    piece, which holds up those behind it, `slice_bytes` as the largest piece, `bytes_per_s`, `black_hole` (nothing
+    passes, nothing closes), `refusing` (new connections are reset), `answer` (new connections get these bytes and then
+    FIN, whatever they ask). `cut`, `reset`, `half_close` act on open ones."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -32,9 +34,11 @@ class FaultProxy:
         self._drop: Callable[[Command], bool] | None = None
         self.port = 0
         self.delay_s = 0.0
+        self.latency_s = 0.0
         self.slice_bytes = 0
         self.bytes_per_s = 0.0
         self.refusing = False
+        self.answer: bytes | None = None
         self.connections = 0
         self.dropped = 0
         self._open = asyncio.Event()
@@ -92,6 +96,10 @@ class FaultProxy:
         if self.refusing:
             _reset(writer)
             return
+        if self.answer is not None:
+            writer.write(self.answer)
+            writer.close()
+            return
         try:
             there = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
@@ -105,6 +113,9 @@ class FaultProxy:
             self._links.discard(link)
 
     async def pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        if self.latency_s:
+            asyncio.get_running_loop().call_later(self.latency_s, writer.write, data)
+            return
         size = self.slice_bytes or len(data)
         for at in range(0, len(data), size):
             if self.delay_s:
