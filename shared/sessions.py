@@ -21,8 +21,8 @@ from shared.errors import (
 )
 from shared.ids import EventId, parse_id
 from shared.keys import session_keys
-from shared.redis import AsyncScript, Redis
-from shared.scripts import script
+from shared.redis import Redis
+from shared.scripts import Script, script
 from shared.settings import CommonSettings
 from shared.turns import TurnReader
 
@@ -241,7 +241,7 @@ class Sessions:
         stored = await self._redis.lrange(session_keys(session_id).messages, 0, -1)
         return [orjson.loads(message) for message in stored]
 
-    async def _read(self, reading: AsyncScript, session_id: str, *arguments: str | int) -> list[Any]:
+    async def _read(self, reading: Script, session_id: str, *arguments: str | int) -> list[Any]:
         """What a reading script answers. Raises SessionUnknown, JobUnknown."""
         reply: list[Any] = await reading(session_keys(session_id), arguments)
         if reply[0] != b"ok":
