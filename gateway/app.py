@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
 from gateway.errors import UnexpectedErrors, add_handlers
+from gateway.layers.compression import Compression
 from gateway.layers.cors import Cors
 from gateway.layers.host_check import HostCheck
 from gateway.layers.origin_check import OriginCheck
@@ -44,6 +45,8 @@ def create_app(settings: GatewaySettings) -> ASGIApp:
     for router in ROUTERS:
         app.include_router(router)
     add_handlers(app)
+    if settings.compress != "off":
+        app.add_middleware(Compression)  # behind the streams' fast path: they compress by themselves
     app.add_middleware(UnexpectedErrors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return _layered(app, settings, metrics)

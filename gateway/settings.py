@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from gateway.hosts import AllowedHosts, parse_allowed_hosts
@@ -16,6 +18,7 @@ class GatewaySettings(CommonSettings):
     port: int = Field(8000, ge=0, le=65_535)
     allowed_hosts: str = ""
     cors_origins: str = ""
+    compress: Literal["off", "ended", "all"] = "ended"
     max_body_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_head_bytes: int = Field(32 * 1024, ge=1024, le=1024 * 1024)
     head_seconds: float = Field(10, ge=0.1, le=3600)

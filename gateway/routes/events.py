@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from gateway.coding import Coding, accepted
 from gateway.dependencies import JobPath, SessionPath, State, known_job
 from gateway.routes.answers import problems
 from gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
@@ -57,7 +58,7 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
             return Response(status_code=204)
     except RedisError:
         return refusal(wish.form)
-    return EventStream(state["hub"], wish, first)
+    return EventStream(state["hub"], wish, first, _coding(request, state, ends=False))
 
 
 async def _deleted_before(state: State, session_id: str, cursor: EventId | None) -> bool:
@@ -85,4 +86,12 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
         job = await state["sessions"].job(wish.session_id, known_job(job_id))
     except RedisError:
         return refusal(wish.form)
-    return EventStream(state["hub"], replace(wish, job=job))
+    return EventStream(state["hub"], replace(wish, job=job), coding=_coding(request, state, ends=job.end is not None))
+
+
+def _coding(request: Request, state: State, *, ends: bool) -> Coding | None:
+    """How the stream is encoded. Unless all are, only one of a finished job is: an encoder outweighs a viewer."""
+    policy = state["settings"].compress
+    if policy == "off" or (policy == "ended" and not ends):
+        return None
+    return accepted(request.scope["headers"]).coding

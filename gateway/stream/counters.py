@@ -8,7 +8,7 @@ MEANINGS = {
     "viewers": "Viewers connected now",
     "streams": "Event streams begun",
     "events": "Events handed out, each once for each viewer",
-    "bytes": "Bytes of response bodies",
+    "bytes": "Bytes of response bodies, before compression",
     "catch_ups": "Times that a live viewer fell behind and read the log by its own cursor",
     "gaps": "Gaps announced",
     "slow_closed": "Viewers dropped because they took nothing for too long",

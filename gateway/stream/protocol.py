@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,9 +109,10 @@ class StreamProtocol(HttpToolsProtocol):
         """Whether something has come behind the request at work."""
         return self.cycle is not self._running or self._state in (_HEAD, _REFUSED)
 
-    async def hand_over(self, send: Send, fields: bytes) -> Outlet | None:
+    async def hand_over(self, send: Send, fields: bytes, make: Callable[..., Outlet] = Outlet) -> Outlet | None:
         """Begin the response at work, with header fields as they stand on the wire, and take the connection over; None
-        when the client has left. The request may then return, its response not complete."""
+        when the client has left. The request may then return, its response not complete. `make` takes what an Outlet
+        does."""
         cycle = self._running
         if cycle is None:
             return None
@@ -126,7 +128,7 @@ class StreamProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             self.transport.abort()
             return None
-        outlet = Outlet(
+        outlet = make(
             self._connection,
             kept.data.removesuffix(_NEW_LINE) + fields + _NEW_LINE,
             chunked=cycle.chunked_encoding is True,

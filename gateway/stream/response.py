@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.coding import Coding
 from gateway.errors import RequestBehindStream, problem
+from gateway.stream.encoded import coding_field, outlet_for
 from gateway.stream.framing import NDJSON, SSE, Format
 from gateway.stream.hub import StreamHub, retry_ms
 from gateway.stream.protocol import EXTENSION, StreamProtocol
@@ -19,14 +21,16 @@ from shared.ids import ORIGIN
 
 class EventStream:
     """What a viewer asked for, as an ASGI response. `first`: the page behind its cursor, if that was read for it.
+    `coding`: how the body is encoded.
 
     204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping. Only under
     StreamProtocol, as `gateway.__main__` serves it."""
 
-    def __init__(self, hub: StreamHub, wish: Wish, first: Page | None = None) -> None:
+    def __init__(self, hub: StreamHub, wish: Wish, first: Page | None = None, coding: Coding | None = None) -> None:
         self.hub = hub
         self.wish = wish
         self.first = first
+        self.coding = coding
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _nothing_to_come(self.wish):
@@ -42,7 +46,8 @@ class EventStream:
         if protocol.followed:
             await _not_the_last(scope, receive, send)
             return
-        outlet = await protocol.hand_over(send, _FIELDS[self.wish.form])
+        fields = _FIELDS[self.wish.form] + coding_field(self.coding)
+        outlet = await protocol.hand_over(send, fields, outlet_for(self.coding))
         if outlet is not None:
             self.hub.attach(self.wish, outlet, self.first)
             if protocol.stopping:
@@ -69,6 +74,7 @@ def _headers(form: Format) -> dict[str, str]:
         "content-type": form.media_type,
         "cache-control": "no-cache, no-transform",
         "x-accel-buffering": "no",
+        "vary": "accept-encoding",
     }
 
 

@@ -1,0 +1,90 @@
+"""Compresses answers that are complete: state, lists, messages, the web page. Streams do it by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.coding import Accepted, Encoder, accepted
+
+MIN_BYTES = 1024
+PIECE_BYTES = 64 * 1024
+_TYPES = (b"application/json", b"application/x-ndjson", b"image/svg+xml", b"text/")
+_VARY = (b"vary", b"Accept-Encoding")
+_OF_THE_PLAIN_BODY = frozenset({b"content-length", b"content-encoding"})
+
+
+class Compression:
+    """ASGI layer: compress the body of a successful GET as its client accepts, piece by piece."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            send = _Answer(send, accepted(scope["headers"])).send
+        await self.app(scope, receive, send)
+
+
+class _Answer:
+    """One response on its way out. Its start is held until the first piece of its body tells whether that pays."""
+
+    def __init__(self, send: Send, accepts: Accepted) -> None:
+        self._send = send
+        self._accepts = accepts
+        self._start: Message | None = None
+        self._encoder: Encoder | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and _is_compressible(message):
+            message["headers"] = [*message["headers"], _VARY]
+            if message["status"] == 200 and self._accepts.coding is not None:
+                self._start = message
+                return
+        if self._start is not None:
+            await self._send(self._begin(self._start, message))
+        if self._encoder is None:
+            await self._send(message)
+        else:
+            await self._encode(self._encoder, message)
+
+    def _begin(self, start: Message, body: Message) -> Message:
+        """Choose the coding by the first piece of the body, and return the start that goes with it."""
+        self._start = None
+        coding, pays = self._accepts.coding, body.get("more_body") or len(body.get("body", b"")) >= MIN_BYTES
+        if coding is not None and (pays or not self._accepts.identity):
+            self._encoder = coding.encoder()
+            start["headers"] = [*_for_encoded(start["headers"]), (b"content-encoding", coding.name)]
+        return start
+
+    async def _encode(self, encoder: Encoder, message: Message) -> None:
+        """Send a piece of a body in smaller ones; between two of them the event loop serves others."""
+        body, more = message.get("body", b""), message.get("more_body", False)
+        rest = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
+        for start in range(0, rest, PIECE_BYTES):
+            encoded = encoder.encode(body[start : start + PIECE_BYTES], last=False)
+            await self._send({"type": "http.response.body", "body": encoded, "more_body": True})
+            await asyncio.sleep(0)
+        encoded = encoder.encode(body[rest:], last=not more)
+        await self._send({"type": "http.response.body", "body": encoded, "more_body": more})
+
+
+def _is_compressible(start: Message) -> bool:
+    """Whether another client may get this answer in another coding."""
+    fields = dict(start["headers"])
+    return (
+        start["status"] in (200, 304)
+        and b"content-encoding" not in fields
+        and fields.get(b"content-type", b"").startswith(_TYPES)
+    )
+
+
+def _for_encoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The fields that hold for the encoded body too. An entity tag names one sequence of bytes unless it is weak."""
+    return [
+        (name, b"W/" + value if name == b"etag" and not value.startswith(b"W/") else value)
+        for name, value in headers
+        if name not in _OF_THE_PLAIN_BODY
+    ]
