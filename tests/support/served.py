@@ -15,6 +15,7 @@ from gateway.settings import GatewaySettings
 from shared.queue import Queue
 from shared.redis import Redis, connect
 from tests.support.process import until
+from tests.support.sse import parse_fields
 
 
 @dataclass(frozen=True)
@@ -74,5 +75,4 @@ async def raw_request(port: int, request: bytes) -> RawAnswer:
         writer.close()
     head, _, body = received.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return RawAnswer(int(status.split(" ")[1]), headers, body)
+    return RawAnswer(int(status.split(" ")[1]), parse_fields(lines), body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -85,6 +85,15 @@ class SseParser:
         return [Frame(self.last_event_id, "\n".join(data), event or "message")] if data else []
 
 
+def parse_fields(lines: Iterable[str]) -> dict[str, str]:
+    """Header fields by their lower-case names. The values of a repeated field are joined, as RFC 9110 5.3 has it."""
+    fields: dict[str, str] = {}
+    for name, _, value in (line.partition(":") for line in lines if line):
+        known = fields.get(name.lower())
+        fields[name.lower()] = value.strip() if known is None else f"{known}, {value.strip()}"
+    return fields
+
+
 class SseStream:
     """One GET for events over a socket of its own. `async with SseStream(url) as stream: async for frame in stream`.
 
@@ -125,9 +134,7 @@ class SseStream:
             raise
         status, *rest = head.decode("latin-1").split("\r\n")
         self.status = int(status.split(" ")[1])
-        self.headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest if line)
-        }
+        self.headers = parse_fields(rest)
         return self
 
     async def __aexit__(
