@@ -270,9 +270,10 @@ class Holder:
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
         """Append a question behind `after_seq`; its job waits until `answer` has one. Answers the newest seq.
 
-        The `schema` in the event is kept for whoever checks the answer. Raises Fenced, LogBehind, LogGone, LogFull."""
-        schema = encode(orjson.loads(event.body).get("schema", {}))
-        fixed = (epoch, after_seq, event.job_id, question_id, event.body, schema)
+        Its prompt and schema are part of the job's record meanwhile. Raises Fenced, LogBehind, LogGone, LogFull."""
+        asked = orjson.loads(event.body)
+        schema, prompt = encode(asked.get("schema", {})), encode(asked.get("prompt"))
+        fixed = (epoch, after_seq, event.job_id, question_id, event.body, schema, prompt)
         call = self._ask(session_keys(session_id), fixed)
         reply = await _full(call)
         _raise_for(reply)

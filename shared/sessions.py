@@ -32,7 +32,7 @@ JOBS_PAGE_BYTES = 1024 * 1024
 
 SUMMARY = (
     *("agent", "status", "attempt", "worker", "created_at", "started_at", "ended_at"),
-    *("usage", "before", "first", "started", "end", "end_body"),
+    *("usage", "before", "first", "started", "end", "end_body", "question", "prompt", "schema"),
 )
 RECORD = (*SUMMARY, "metadata")
 
@@ -90,7 +90,8 @@ class Answered:
 @dataclass(frozen=True, slots=True)
 class JobState:
     """A job's record. Times are ms since 1970. `before` is the id before the job's `first` event, `started` that of its
-    latest attempt's start, `end` that of its terminal event, whose JSON is `end_body`."""
+    latest attempt's start, `end` that of its terminal event, whose JSON is `end_body`. `question` is the one that it
+    waits for (`question_id`, `prompt`, `schema`)."""
 
     session_id: str
     job_id: str
@@ -110,6 +111,7 @@ class JobState:
     started: EventId | None
     end: EventId | None
     end_body: bytes | None
+    question: dict[str, Any] | None
 
     @property
     def ending(self) -> dict[str, Any]:
@@ -138,10 +140,12 @@ class JobsPage(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """Messages, each as JSON, and the cursor that they are true at."""
+    """Messages, each as JSON, and the cursor that they are true at. `running` is the job that has begun and not ended,
+    whose turn so far is among them."""
 
     messages: list[bytes]
     cursor: EventId
+    running: JobState | None
 
 
 class Sessions:
@@ -231,10 +235,13 @@ class Sessions:
 
     async def messages(self, session_id: str) -> Conversation:
         """The conversation, with what the running job has said so far. Raises SessionUnknown."""
-        top, running, stored = await self._read(self._read_messages, session_id)
+        top, stored, record = await self._read(self._read_messages, session_id, *SUMMARY)
         cursor = parse_id(top)
-        turn = await self._turns.read(session_id, running.decode(), cursor.next()) if running else []
-        return Conversation([*stored, *turn], cursor)
+        if record is None:
+            return Conversation(stored, cursor, None)
+        running = _job(session_id, record, cursor)
+        turn = await self._turns.read(session_id, running.job_id, cursor.next())
+        return Conversation([*stored, *turn], cursor, running)
 
     async def history(self, session_id: str) -> list[Message]:
         """The conversation as far as jobs have ended."""
@@ -292,6 +299,9 @@ def _job(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
         value = values[name]
         return None if value is None else orjson.loads(value)
 
+    question = None
+    if values["question"] is not None:
+        question = {"question_id": text("question"), "prompt": json("prompt"), "schema": json("schema")}
     return JobState(
         session_id=session_id,
         job_id=job_id.decode(),
@@ -311,4 +321,5 @@ def _job(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
         started=event_id("started"),
         end=event_id("end"),
         end_body=values["end_body"],
+        question=question,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
+from orjson import Fragment
 from pydantic import BaseModel, Field, JsonValue
 from starlette.responses import Response
 
 from gateway.errors import MEDIA_TYPE
-from shared.sessions import JobState, SessionState
+from shared.sessions import Conversation, JobState, SessionState
 
 Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
 Cursor = Annotated[str, Field(description="An event id, or 0-0", examples=["1763683200123-2"])]
@@ -24,6 +25,15 @@ class AcceptedAnswer(BaseModel):
     cursor: Cursor
     events_url: str
     session_events_url: str
+
+
+class QuestionAnswer(BaseModel):
+    question_id: str
+    prompt: JsonValue
+    schema_: Annotated[JsonValue, Field(alias="schema", description="JSON schema of the answer's `value`")]
+
+
+_Question = Annotated[QuestionAnswer | None, Field(description="The question that the job waits for")]
 
 
 class JobAnswer(BaseModel):
@@ -41,6 +51,7 @@ class JobAnswer(BaseModel):
     usage: JsonValue
     result: JsonValue
     error: JsonValue
+    question: _Question
     metadata: JsonValue
 
 
@@ -63,6 +74,7 @@ class SessionAnswer(BaseModel):
     usage: JsonValue
     result: JsonValue
     error: JsonValue
+    question: _Question
     jobs: Annotated[list[str], Field(description="Job ids, oldest first")]
     line: Annotated[list[str], Field(description="Ids of the jobs that have not ended, in their order")]
 
@@ -70,7 +82,13 @@ class SessionAnswer(BaseModel):
 class MessagesAnswer(BaseModel):
     session_id: str
     messages: list[dict[str, JsonValue]]
-    cursor: Annotated[str, Field(description="Go on from here with ?last_event_id=")]
+    cursor: Annotated[str, Field(description="The messages are true here: go on with ?last_event_id=")]
+    job_id: Annotated[str | None, Field(description="The job that has begun and not ended; its messages are last")]
+    replay_from: Annotated[
+        str | None,
+        Field(description="Go on from here instead, without the messages of `job_id`, to get everything of that job"),
+    ]
+    question: _Question
 
 
 class CancelAnswer(BaseModel):
@@ -137,11 +155,15 @@ def job_answer(job: JobState) -> dict[str, Any]:
         "usage": job.usage,
         "result": ending.get("result"),
         "error": ending.get("error"),
+        "question": job.question,
         "metadata": job.metadata,
     }
 
 
-_OF_CURRENT = ("job_id", "agent", "status", "attempt", "worker", "started_at", "ended_at", "usage", "result", "error")
+_OF_CURRENT = (
+    *("job_id", "agent", "status", "attempt", "worker", "started_at", "ended_at"),
+    *("usage", "result", "error", "question"),
+)
 
 
 def session_answer(session: SessionState) -> dict[str, Any]:
@@ -153,6 +175,18 @@ def session_answer(session: SessionState) -> dict[str, Any]:
         "cursor": str(session.cursor),
         "jobs": session.jobs,
         "line": session.line,
+    }
+
+
+def messages_answer(session_id: str, conversation: Conversation) -> dict[str, Any]:
+    running = conversation.running
+    return {
+        "session_id": session_id,
+        "messages": [Fragment(message) for message in conversation.messages],  # JSON already
+        "cursor": str(conversation.cursor),
+        "job_id": running and running.job_id,
+        "replay_from": running and str(running.before),
+        "question": running and running.question,
     }
 
 

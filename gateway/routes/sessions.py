@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
-from orjson import Fragment
 from starlette.responses import Response
 
 from gateway.dependencies import GatewayState, KnownSession, authorize
@@ -12,6 +11,7 @@ from gateway.routes.answers import (
     MessagesAnswer,
     SessionAnswer,
     json_response,
+    messages_answer,
     problems,
     session_answer,
 )
@@ -30,9 +30,7 @@ async def get_session(state: GatewayState, session_id: KnownSession) -> Response
 @router.get("/v1/sessions/{session_id}/messages", response_model=MessagesAnswer, responses=problems(404, 503))
 async def get_messages(state: GatewayState, session_id: KnownSession) -> Response:
     """The conversation, with what the running job has said so far. Go on from `cursor` by `?last_event_id=`."""
-    conversation = await state["sessions"].messages(session_id)
-    messages = [Fragment(message) for message in conversation.messages]  # JSON already
-    return json_response({"session_id": session_id, "messages": messages, "cursor": str(conversation.cursor)})
+    return json_response(messages_answer(session_id, await state["sessions"].messages(session_id)))
 
 
 @router.delete("/v1/sessions/{session_id}", status_code=202, response_model=DeletedAnswer, responses=problems(404, 503))

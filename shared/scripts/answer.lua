@@ -13,7 +13,7 @@ if question == '' then question = waiting end
 if string.find(answered, ' ' .. question .. ' ', 1, true) then return {'answered'} end
 if question ~= waiting then return {'unasked'} end
 redis.call('HSET', JOURNAL, 'question:' .. question, value)
-redis.call('HDEL', JOBS, job .. ':question', job .. ':schema', job .. ':asked_at')
+forget_question(job)
 job_set(job, 'status', state[2] and 'running' or 'queued', 'answered', answered .. ' ' .. question .. ' ')
 redis.call('HSET', STATE, 'attention', '1')
 return {'ok', state[2] or '', record[4]}

@@ -1,8 +1,9 @@
 #!lua
 -- Append the question that an agent puts to a person, and let its job wait for the answer.
--- ARGV: epoch, seq that it follows, job, question, body, schema of the answer.
+-- ARGV: epoch, seq that it follows, job, question, body, schema of the answer, prompt (JSON both).
 -- Answers {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
 local epoch, after, job, question, body, schema = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local prompt = ARGV[7]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
@@ -15,7 +16,8 @@ if seq == after then
     if not redis.call('XADD', LOG, 'NOMKSTREAM', id, job .. ' question.asked', body) then return {'gone'} end
     redis.call('HSET', STATE, 'top', id)
     if redis.call('HEXISTS', JOURNAL, 'question:' .. question) == 0 then
-        job_set(job, 'status', 'waiting', 'question', question, 'schema', schema, 'asked_at', int(now_ms()))
+        job_set(job, 'status', 'waiting', 'question', question, 'schema', schema, 'prompt', prompt, 'asked_at',
+            int(now_ms()))
     end
 end
 return {'ok', int(after + 1)}

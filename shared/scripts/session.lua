@@ -35,6 +35,11 @@ local function job_set(job, ...)
     redis.call('HSET', JOBS, unpack(pairs_))
 end
 
+-- The job waits for no answer any more.
+local function forget_question(job)
+    redis.call('HDEL', JOBS, job .. ':question', job .. ':schema', job .. ':prompt', job .. ':asked_at')
+end
+
 local function top_of_log()
     local last = redis.call('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
     return last[1] and last[1][1] or '0-0'
@@ -105,7 +110,8 @@ end
 local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
     if usage ~= '' then job_set(job, 'usage', usage) end
-    redis.call('HDEL', JOBS, job .. ':open', job .. ':question', job .. ':schema', job .. ':asked_at')
+    redis.call('HDEL', JOBS, job .. ':open')
+    forget_question(job)
     if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it is the head's, and nobody else ever ran
     redis.call('LREM', LINE, 0, job)
     if from <= #messages then remember(messages, from, messages_limit) end

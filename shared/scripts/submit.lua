@@ -102,7 +102,8 @@ if redis.call('LLEN', ORDER) > records_limit then
         end
         for _, name in ipairs({'agent', 'input', 'options', 'metadata', 'timeout_s', 'status', 'created_at', 'attempt',
             'delivery', 'key', 'cancel', 'cancel_at', 'worker', 'before', 'first', 'started', 'started_at', 'strikes',
-            'open', 'end', 'end_body', 'ended_at', 'usage', 'question', 'asked_at', 'answered', 'overtakes'}) do
+            'open', 'end', 'end_body', 'ended_at', 'usage', 'question', 'schema', 'prompt',
+            'asked_at', 'answered', 'overtakes'}) do
             redis.call('HDEL', JOBS, oldest .. ':' .. name)
         end
     end

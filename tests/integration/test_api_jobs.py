@@ -203,10 +203,11 @@ async def test_the_state_of_a_job_has_every_field_of_the_contract(gateway: Serve
         "usage": None,
         "result": None,
         "error": None,
+        "question": None,
         "metadata": {"user": 7},
     }
     listed = (await gateway.client.get("/v1/sessions/s/jobs")).json()
-    assert listed == {"jobs": [state | {"created_at": created_at}]}
+    assert listed == {"jobs": [state | {"created_at": created_at}], "next": None}
 
 
 async def test_the_state_of_a_session_is_that_of_its_head(gateway: Served) -> None:
@@ -219,7 +220,8 @@ async def test_the_state_of_a_session_is_that_of_its_head(gateway: Served) -> No
 async def test_a_conversation_begins_empty_with_the_cursor_to_go_on_from(gateway: Served) -> None:
     await post(gateway)
     answer = await gateway.client.get("/v1/sessions/s/messages")
-    assert answer.json() == {"session_id": "s", "messages": [], "cursor": "0-0"}
+    nothing = {"job_id": None, "replay_from": None, "question": None}
+    assert answer.json() == {"session_id": "s", "messages": [], "cursor": "0-0", **nothing}
 
 
 async def test_cancelling_a_waiting_job_is_accepted_twice(gateway: Served) -> None:

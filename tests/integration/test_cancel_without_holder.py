@@ -8,10 +8,12 @@ import pytest
 
 from shared import holder, keys
 from shared.errors import Fenced
+from shared.holder import Taken
+from shared.ids import EventId
 from shared.queue import token_id
 from shared.turns import TurnReader
 from tests.integration.test_turns import longest_pause, many
-from tests.support.log import Session, said
+from tests.support.log import Session, delta, said
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
 
@@ -57,20 +59,20 @@ async def test_what_a_zombie_writes_while_the_turn_is_read_is_refused(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = await session.started()
-    await session.append(attempt, 1, "so far")
+    proof = (await session.append(attempt, 1, "so far")).proof
     await session.sessions.cancel("s", "j1")
     read = TurnReader.read
-    refused: list[type[Exception]] = []
+    taken: list[Taken] = []
 
     async def while_it_is_read(*args: object) -> list[bytes]:
-        with pytest.raises(Fenced) as caught:
+        taken.append(await session.append_plain(proof, EventId(attempt.epoch, 3), delta("j1", " and more")))
+        with pytest.raises(Fenced):
             await session.append(attempt, 2, " and more")
-        refused.append(caught.type)
         return await read(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TurnReader, "read", while_it_is_read)
     await session.holder.settle("s")
-    assert refused == [Fenced]
+    assert taken == [Taken.UNKNOWN]
     assert await contents(session) == ["hello", "so far"]
     assert await session.texts() == ["so far"]
 
