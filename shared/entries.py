@@ -2,16 +2,22 @@
 
 An entry's first field is named by its job and kind, `<job id> <kind>`, and its value is the event: one field costs
 Redis and whoever reads it less than three would. The entry with seq 1 has one more, `p`; others pass.
+
+An entry that something else wrote into the log is foreign: its id is not an event's, its name is not of this form, or
+its value is not a JSON object. Readers stop in front of it; shared.event_log declares it missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import repeat
 from typing import Any, NamedTuple, cast, overload
 
-from shared.ids import EventId, follows, new_id, parse_id
+import orjson
+
+from shared.ids import EventId, follows, is_event_id, new_id, parse_id
 
 _PLAIN = 2  # the name and the event
 _FEW = 4
@@ -37,14 +43,20 @@ def name_of(job_id: str, kind: str) -> str:
 
 
 def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """An entry from its id and the flat list of its fields and values. Raises ValueError for none of ours."""
-    return _entry(parse_id(raw_id), fields)
+    """An entry from its id and the flat list of its fields and values. Raises ValueError when it is foreign."""
+    event_id = parse_id(raw_id)
+    if not is_event_id(event_id):
+        raise ValueError(raw_id)
+    return _entry(event_id, fields)
 
 
 def _entry(event_id: EventId, fields: Sequence[bytes]) -> Entry:
     job_id, kind = _job_and_kind(fields[0])
+    body = fields[1]
+    if (body[:9] != _HEAD or body[-1:] != b"}") and not _is_object(body):
+        raise ValueError(body)
     prev = None if len(fields) == _PLAIN else dict(zip(fields[2::2], fields[3::2], strict=True)).get(b"p")
-    return _new_entry((event_id, kind, job_id, fields[1], None if prev is None else parse_id(prev)))
+    return _new_entry((event_id, kind, job_id, body, None if prev is None else parse_id(prev)))
 
 
 @lru_cache(maxsize=4096)  # the deltas of a job, all of one name, come one by one
@@ -55,11 +67,29 @@ def _job_and_kind(name: bytes) -> tuple[str, str]:
     return job_id, kind
 
 
+_HEAD = b'{"type":"'  # of nearly every event: one that begins so is not parsed to see that it is JSON
+
+
+def _are_events(bodies: Sequence[bytes]) -> bool:
+    """Whether all of them are JSON objects, by one look at the bytes of all where they begin as usual."""
+    joined = b"\n".join(bodies)
+    if joined.count(b"}\n" + _HEAD) == len(bodies) - 1 and joined[:9] == _HEAD and joined[-1:] == b"}":
+        return True
+    return all(map(_is_object, bodies))
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
 _Named = dict[bytes, tuple[str, str]]
 
 
 def _each(names: Sequence[bytes]) -> _Named:
-    """Those that there are, of which there are few, taken apart. Raises ValueError for one that is none of ours."""
+    """Parse each distinct name once. Raises ValueError for a foreign one."""
     return {name: _job_and_kind(name) for name in set(names)}
 
 
@@ -97,7 +127,7 @@ class Alike(Sequence[Entry]):
     def __getitem__(self, at: int | slice) -> Entry | Alike:
         if isinstance(at, slice):
             return Alike(self.raw_ids[at], self.names[at], self.bodies[at])
-        return entry_of(self.raw_ids[at], (self.names[at], self.bodies[at]))
+        return _entry(parse_id(self.raw_ids[at]), (self.names[at], self.bodies[at]))
 
     def __iter__(self) -> Iterator[Entry]:
         if not self.names:
@@ -110,38 +140,62 @@ class Alike(Sequence[Entry]):
 
 
 def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
-    """All entries of a reply, which Redis gives in ascending order. Raises as entry_of."""
+    """The entries of a reply, which Redis gives in ascending order, up to the first that is foreign. Where there are
+    many, an id that is not an event's may be among them: it follows no other."""
     if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
         raw_ids, fields = zip(*reply, strict=True)
         names, bodies = zip(*fields, strict=True)
-        return Alike(raw_ids, names, bodies, _each(names))
-    return [entry_of(raw_id, fields) for raw_id, fields in reply]
+        with suppress(ValueError):
+            named = _each(names)
+            if _are_events(bodies):
+                return Alike(raw_ids, names, bodies, named)
+    return list(_leading(reply))
+
+
+def own_entries(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
+    """All entries of a reply but the foreign ones."""
+    entries = entries_of(reply)
+    if len(entries) == len(reply) and (not entries or _contiguous(entries[0].id, entries[-1].id, entries)):
+        return entries
+    return [entry for raw_id, fields in reply if (entry := _own(raw_id, fields)) is not None]
+
+
+def foreign_lead(reply: Sequence[Sequence[Any]]) -> int:
+    """How many foreign entries a reply begins with."""
+    for count, (raw_id, fields) in enumerate(reply):
+        if _own(raw_id, fields) is not None:
+            return count
+    return len(reply)
 
 
 def following(cursor: EventId, reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
     """The leading entries of a reply that are ours and follow the cursor without a hole."""
-    try:
-        if len(reply) == 1:  # as while it is followed live
-            raw_id, fields = reply[0]
-            expected = new_id((cursor.epoch, cursor.seq + 1))
-            if raw_id == b"%d-%d" % expected and cursor.seq:  # which costs a fifth of taking it apart
+    if len(reply) == 1:  # as while it is followed live
+        raw_id, fields = reply[0]
+        expected = new_id((cursor.epoch, cursor.seq + 1))
+        if raw_id == b"%d-%d" % expected and cursor.seq:  # which costs a fifth of taking it apart
+            try:
                 return [_entry(expected, fields)]
-        entries = entries_of(reply)
-    except (ValueError, TypeError):
-        entries = _leading(reply)
+            except ValueError:
+                return []
+    entries = entries_of(reply)
     count = chained(cursor, entries)
     return entries if count == len(entries) else entries[:count]
 
 
-def _leading(reply: Sequence[Sequence[Any]]) -> list[Entry]:
-    """The entries up to the first that is none of ours."""
-    entries: list[Entry] = []
+def _leading(reply: Sequence[Sequence[Any]]) -> Iterator[Entry]:
     for raw_id, fields in reply:
-        try:
-            entries.append(entry_of(raw_id, fields))
-        except (ValueError, TypeError):
-            break
-    return entries
+        entry = _own(raw_id, fields)
+        if entry is None:
+            return
+        yield entry
+
+
+def _own(raw_id: bytes, fields: Sequence[bytes]) -> Entry | None:
+    try:
+        return entry_of(raw_id, fields)
+    except ValueError:
+        return None
 
 
 def bodies_of(entries: Sequence[Entry]) -> Sequence[bytes]:

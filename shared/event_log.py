@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from shared.entries import Entry, chained, entries_of, entry_of
+import structlog
+
+from shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
 from shared.ids import ORIGIN, EventId, parse_id
 from shared.keys import log_key, session_keys, state_key
 from shared.pipe import Pipe
@@ -15,25 +17,45 @@ from shared.wire import Argument
 
 __all__ = ["PAGE_EVENTS", "Discard", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 
+logger = structlog.get_logger()
+
 PAGE_EVENTS = 1000
+REPORTED = 1000  # foreign entries that are remembered as logged
+LAST_ENTRIES = 10
+
+Reply = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Events that cannot be had any more. Reading goes on from `position`."""
+    """Events that cannot be had any more. `position` is where a client goes on from; reading goes on from there too, or
+    behind a foreign entry, of which `foreign` is the id."""
 
     reason: Literal["trimmed", "lost", "expired"]
     position: EventId
+    foreign: EventId | None = None
+
+    @property
+    def resume(self) -> EventId:
+        """The id from which reading goes on."""
+        return self.position if self.foreign is None else self.foreign
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """The entries directly after a cursor, oldest first. After a `trimmed` gap they begin with the first that is kept;
-    after any other gap there are none: read again from its position. `more`: the log held more than was asked for."""
+    after any other gap there are none: read again from its `resume`. `more`: the log held more than was asked for."""
 
     entries: Sequence[Entry]
     gap: Gap | None = None
     more: bool = False
+
+
+class Older(NamedTuple):
+    """A page that was read backwards, its entries oldest first. `below`: where the next one ends, if there is one."""
+
+    entries: Sequence[Entry]
+    below: EventId | None
 
 
 class Discard(NamedTuple):
@@ -49,26 +71,37 @@ class EventLog:
 
     def __init__(self, redis: Redis | Pipe) -> None:
         self._call = redis.call
+        self._reported: dict[tuple[str, EventId], None] = {}
 
     async def read(self, session_id: str, cursor: EventId, count: int = PAGE_EVENTS) -> Page:
         """The entries after the cursor. Raises RedisError when the server does not answer."""
-        anchored = await self._range(session_id, str(cursor), count + 1)
+        anchored = await self._call("XRANGE", log_key(session_id), str(cursor), "+", "COUNT", count + 1)
         page = page_behind(cursor, anchored, count)
         if page is not None:
             return page
         return await self._gap(session_id, cursor, _after(cursor, anchored, count), more=len(anchored) > count)
 
-    async def backwards(self, session_id: str, first: EventId, below: EventId | None, count: int) -> Sequence[Entry]:
-        """The newest entries from `first` on and below another id, or up to the end, oldest first. Holes are passed
-        over."""
+    async def backwards(self, session_id: str, first: EventId, below: EventId | None, count: int) -> Older:
+        """The newest entries from `first` on and below another id, or up to the end. Holes and foreign entries are
+        passed over."""
         end = "+" if below is None else f"({below}"
         found = await self._call("XREVRANGE", log_key(session_id), end, str(first), "COUNT", count)
-        return entries_of(found[::-1])
+        return Older(own_entries(found[::-1]), parse_id(found[-1][0]) if len(found) == count else None)
 
     async def last(self, session_id: str) -> Entry | None:
-        """The newest entry."""
+        """The newest entry that is not foreign."""
+        below = "+"
+        while found := await self._call("XREVRANGE", log_key(session_id), below, "-", "COUNT", LAST_ENTRIES):
+            entries = own_entries(found[::-1])
+            if entries:
+                return entries[-1]
+            below = f"({found[-1][0].decode()}"
+        return None
+
+    async def top(self, session_id: str) -> EventId:
+        """The id of the newest entry, whosever it is; that before the first where the log is empty."""
         found = await self._call("XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
-        return entry_of(*found[0]) if found else None
+        return parse_id(found[0][0]) if found else ORIGIN
 
     async def exists(self, session_id: str) -> bool:
         """Whether there is such a session, and nobody has asked for its deletion."""
@@ -88,13 +121,19 @@ class EventLog:
             if first and started and first != started
         ]
 
-    async def _gap(self, session_id: str, cursor: EventId, later: Sequence[Entry], *, more: bool) -> Page:
+    async def _gap(self, session_id: str, cursor: EventId, later: Reply, *, more: bool) -> Page:
         below = await self._newest_upto(session_id, cursor)
         if below not in (ORIGIN, cursor):
             return Page([], Gap("lost", below))
+        foreign = foreign_lead(later)
+        if foreign:
+            last = parse_id(later[foreign - 1][0])
+            self._report(session_id, last, foreign)
+            return Page([], Gap("lost", cursor, last))
         if later:
-            page = _page(later[0].id, later[1:], more=more)
-            return Page([later[0], *page.entries], Gap("trimmed", later[0].id), page.more)
+            entries = entries_of(later)
+            count = 1 + chained(entries[0].id, entries[1:])
+            return Page(entries[:count], Gap("trimmed", entries[0].id), more or count < len(later))
         if below == cursor != ORIGIN:  # appended between the two reads
             return Page([], more=True)
         return await self._empty(session_id, cursor)
@@ -108,12 +147,20 @@ class EventLog:
             return Page([], more=True)
         return Page([], Gap("expired", ORIGIN))
 
+    def _report(self, session_id: str, last: EventId, count: int) -> None:
+        """Log foreign entries once, though every reader meets them."""
+        if (session_id, last) in self._reported:
+            return
+        while len(self._reported) >= REPORTED:
+            del self._reported[next(iter(self._reported))]
+        self._reported[session_id, last] = None
+        logger.warning(
+            "foreign entries in a log: its viewers get a gap", session_id=session_id, last=str(last), entries=count
+        )
+
     async def _newest_upto(self, session_id: str, cursor: EventId) -> EventId:
         found = await self._call("XREVRANGE", log_key(session_id), str(cursor), "-", "COUNT", 1)
         return parse_id(found[0][0]) if found else ORIGIN
-
-    async def _range(self, session_id: str, start: str, count: int) -> Sequence[Entry]:
-        return entries_of(await self._call("XRANGE", log_key(session_id), start, "+", "COUNT", count))
 
 
 def question(session_id: str) -> Sequence[Argument]:
@@ -125,19 +172,17 @@ def is_there(created: bytes | None, deleted: bytes | None) -> bool:
     return created is not None and not deleted
 
 
-def page_behind(cursor: EventId, anchored: Sequence[Entry], count: int) -> Page | None:
-    """The page of so many entries behind a cursor, from one more that begin at it; None where they do not follow it."""
+def page_behind(cursor: EventId, anchored: Reply, count: int) -> Page | None:
+    """The page of so many entries behind a cursor, from a reply of one more that begin at it; None where what comes
+    does not follow it."""
     after = _after(cursor, anchored, count)
-    if after:
-        return _page(cursor, after, more=len(anchored) > count) if chained(cursor, after[:1]) else None
-    return Page([]) if anchored else None
+    if not after:
+        return Page([]) if anchored else None
+    entries = following(cursor, after)
+    if not entries:
+        return None
+    return Page(entries, more=len(anchored) > count or len(entries) < len(after))
 
 
-def _after(cursor: EventId, anchored: Sequence[Entry], count: int) -> Sequence[Entry]:
-    return anchored[1:] if anchored and anchored[0].id == cursor else anchored[:count]
-
-
-def _page(cursor: EventId, entries: Sequence[Entry], *, more: bool) -> Page:
-    """The contiguous beginning; a hole behind it is found by the next read, which begins there."""
-    count = chained(cursor, entries)
-    return Page(entries[:count], more=more or count < len(entries))
+def _after(cursor: EventId, anchored: Reply, count: int) -> Reply:
+    return anchored[1:] if anchored and anchored[0][0] == b"%d-%d" % cursor else anchored[:count]

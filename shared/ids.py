@@ -34,6 +34,8 @@ class EventId(NamedTuple):
 
 
 ORIGIN = EventId(0, 0)
+_MIN_EPOCH = 10**12  # as the grammar of a cursor has it
+_MAX_SEQ = 10**10 - 1
 # A tuple that is made by the interpreter itself costs a third.
 new_id: Callable[[tuple[int, int]], EventId] = partial(cast("Any", tuple.__new__), EventId)
 
@@ -52,6 +54,21 @@ def parse_id(text: str | bytes) -> EventId:
     """Parse an id that Redis answered."""
     epoch, _, seq = text.partition("-") if isinstance(text, str) else text.partition(b"-")
     return new_id((int(epoch), int(seq)))
+
+
+def is_event_id(found: EventId) -> bool:
+    """Whether an id of an entry can be that of an event: Redis also accepts ids that no cursor can name."""
+    return 0 < found.seq <= _MAX_SEQ and _MIN_EPOCH <= found.epoch < MAX_EPOCH
+
+
+def as_cursor(found: EventId) -> EventId:
+    """The newest valid cursor that is not above an id. They differ only where the id is not an event's."""
+    if is_event_id(found) or found == ORIGIN:
+        return found
+    if found.epoch >= MAX_EPOCH:
+        return EventId(MAX_EPOCH - 1, _MAX_SEQ)
+    below = EventId(found.epoch, _MAX_SEQ) if found.seq else EventId(found.epoch - 1, _MAX_SEQ)
+    return below if below.epoch >= _MIN_EPOCH else ORIGIN
 
 
 def follows(cursor: EventId, entry: EventId, prev: EventId | None) -> bool:

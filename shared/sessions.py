@@ -19,7 +19,7 @@ from shared.errors import (
     SessionBusy,
     SessionUnknown,
 )
-from shared.ids import EventId, parse_id
+from shared.ids import EventId, as_cursor, parse_id
 from shared.keys import session_keys
 from shared.redis import Redis
 from shared.scripts import Script, script
@@ -180,7 +180,7 @@ class Sessions:
             reply[1].decode(),
             reply[2].decode(),
             int(reply[3]),
-            parse_id(reply[4]),
+            as_cursor(parse_id(reply[4])),
             word == "replayed",
             reply[5].decode() or None,
         )
@@ -214,33 +214,34 @@ class Sessions:
         return SessionState(
             session_id,
             int(created),
-            parse_id(top),
+            as_cursor(parse_id(top)),
             [job.decode() for job in ids],
             [job.decode() for job in line],
-            _job(session_id, record, parse_id(top)),
+            _job(session_id, record, as_cursor(parse_id(top))),
         )
 
     async def job(self, session_id: str, job_id: str) -> JobState:
         """One job. Raises SessionUnknown, JobUnknown."""
         top, record = await self._read(self._read_job, session_id, job_id, *RECORD)
-        return _job(session_id, record, parse_id(top))
+        return _job(session_id, record, as_cursor(parse_id(top)))
 
     async def jobs(self, session_id: str, behind: str | None, count: int) -> JobsPage:
         """At most `count` jobs, newest first, from behind a job on. Fewer where their records are large: a page ends
         with the one that fills JOBS_PAGE_BYTES. Raises SessionUnknown."""
         arguments = (behind or "", count, JOBS_PAGE_BYTES, *RECORD)
         top, more, *records = await self._read(self._read_jobs, session_id, *arguments)
-        jobs = [_job(session_id, record, parse_id(top)) for record in records]
+        jobs = [_job(session_id, record, as_cursor(parse_id(top))) for record in records]
         return JobsPage(jobs, more.decode() or None)
 
     async def messages(self, session_id: str) -> Conversation:
         """The conversation, with what the running job has said so far. Raises SessionUnknown."""
         top, stored, record = await self._read(self._read_messages, session_id, *SUMMARY)
-        cursor = parse_id(top)
+        newest = parse_id(top)
+        cursor = as_cursor(newest)
         if record is None:
             return Conversation(stored, cursor, None)
         running = _job(session_id, record, cursor)
-        turn = await self._turns.read(session_id, running.job_id, cursor.next())
+        turn = await self._turns.read(session_id, running.job_id, newest.next())
         return Conversation([*stored, *turn], cursor, running)
 
     async def history(self, session_id: str) -> list[Message]:

@@ -51,10 +51,11 @@ class TurnReader:
     async def _collect(self, session_id: str, kept: _Kept) -> None:
         count, left = FIRST_PAGE_EVENTS, READ_BYTES
         while left > 0 and not kept.complete:
-            entries = await self._log.backwards(session_id, kept.first, kept.below, count)
+            entries, below = await self._log.backwards(session_id, kept.first, kept.below, count)
             kept.take(reversed(list(entries)))
-            if len(entries) < count:
+            if below is None:
                 return
+            kept.pass_over(below)
             size = sum(map(len, bodies_of(entries)))
             left -= size
             count = min(max(count * PAGE_BYTES // max(size, 1), SMALLEST_PAGE_EVENTS), LARGEST_PAGE_EVENTS)
@@ -87,6 +88,10 @@ class _Kept:
                 self.bodies.append(entry.body)
             elif entry.kind == STARTED:
                 self._discard(orjson.loads(entry.body).get("discard_from"))
+
+    def pass_over(self, below: EventId) -> None:
+        """Go on below an id, that of an entry which is not Holdfast's."""
+        self.below = below if self.below is None else min(self.below, below)
 
     def _discard(self, discard_from: str | None) -> None:
         """An attempt started at `below`: everything from `discard_from` up to there is void."""

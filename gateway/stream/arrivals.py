@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 from gateway.stream.replay import FIRST_PAGE_EVENTS
 from gateway.stream.viewer import Wish
-from shared.entries import entries_of
 from shared.event_log import Page, is_there, page_behind, question
-from shared.ids import ORIGIN, EventId
+from shared.ids import ORIGIN
 from shared.keys import log_key
 from shared.pipe import Pipe, PipeWire
-from shared.redis import RedisTimeoutError
+from shared.redis import RedisError, RedisTimeoutError
 
 PATIENCE_S = 5.0  # of those who wait for their turn, however many wait before them
 QUESTIONS = 32  # under way at a time: who gets an answer begins a stream in that turn of the event loop
@@ -65,12 +64,7 @@ async def _read(wire: PipeWire, wish: Wish) -> Arrival:
     found: list[Any] = []  # its reply is there before that of the next command
     wire.call_soon(found.append, "XRANGE", log_key(wish.session_id), str(cursor), "+", "COUNT", FIRST_PAGE_EVENTS + 1)
     there = await _is_there(wire, wish)
-    return Arrival(there, _page(cursor, found[0]))
-
-
-def _page(cursor: EventId, found: Any) -> Page | None:
-    """None as well for what cannot be read: whoever reads it again says so."""
-    try:
-        return page_behind(cursor, entries_of(found), FIRST_PAGE_EVENTS)
-    except (ValueError, TypeError):
-        return None
+    anchored = found[0]  # may be an error: whoever reads the log again says so
+    return Arrival(
+        there, None if isinstance(anchored, RedisError) else page_behind(cursor, anchored, FIRST_PAGE_EVENTS)
+    )

@@ -197,7 +197,7 @@ class CatchUp:
         if viewer.job is not None:
             cursor = await self._begin_job(viewer, viewer.job, replay)
         if wish.from_now:
-            cursor = await self._top(wish.session_id)
+            cursor = await self._log.top(wish.session_id)
             replay.say(wish.form.here(cursor))
         viewer.cursor = cursor
         viewer.begun = True
@@ -205,17 +205,13 @@ class CatchUp:
     async def _begin_job(self, viewer: Viewer, job: JobState, replay: Replay) -> EventId:
         """The id before the job's first event, or a later cursor. A waiting job writes behind the end of the log."""
         if job.before is None:
-            top = await self._top(job.session_id)
+            top = await self._log.top(job.session_id)
             job = viewer.job = await self._job(job, replay)
             if job.before is None:
                 if job.position is not None:
                     replay.say(viewer.wish.form.queued(job.job_id, job.position))
                 return top
         return max(viewer.cursor, job.before)
-
-    async def _top(self, session_id: str) -> EventId:
-        last = await self._log.last(session_id)
-        return ORIGIN if last is None else last.id
 
     async def _job(self, job: JobState, replay: Replay) -> JobState:
         """The job's record as it is now. What was read before it may lack an end that it knows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -70,10 +71,8 @@ class Discards:
             return
         for entry in entries:
             if entry.kind == STARTED and b'"discard_from"' in entry.body:
-                started = orjson.loads(entry.body)
-                discard_from = started.get("discard_from") if isinstance(started, dict) else None
-                if isinstance(discard_from, str):
-                    self.add(entry.job_id, parse_id(discard_from), entry.id)
+                with suppress(ValueError, TypeError):  # of an entry that a worker did not write
+                    self.add(entry.job_id, parse_id(orjson.loads(entry.body)["discard_from"]), entry.id)
 
     def kept(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """The entries that count."""

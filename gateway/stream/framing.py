@@ -10,7 +10,7 @@ import orjson
 from shared.entries import Alike, Entry, bodies_of, kinds_of
 from shared.event_log import Gap
 from shared.events import DELETED, TERMINAL
-from shared.ids import EventId
+from shared.ids import EventId, as_cursor
 
 WRITE_BYTES = 64 * 1024
 
@@ -70,14 +70,15 @@ class _Sse:
         return b"".join([self.event(entry) for entry in entries])
 
     def gap(self, gap: Gap) -> bytes:
-        frame = b"data: %b\n\n" % _gap_body(gap)
-        return frame if gap.reason == "trimmed" else b"id: %d-%d\n%b" % (*gap.position, frame)
+        position = as_cursor(gap.position)
+        frame = b"data: %b\n\n" % _gap_body(gap.reason, position)
+        return frame if gap.reason == "trimmed" else b"id: %d-%d\n%b" % (*position, frame)
 
     def queued(self, job_id: str, position: int) -> bytes:
         return b"data: %b\n\n" % _queued_body(job_id, position)
 
     def here(self, cursor: EventId) -> bytes:
-        return b"id: %d-%d\n\n" % cursor
+        return b"id: %d-%d\n\n" % as_cursor(cursor)
 
     def farewell(self, retry_ms: int) -> bytes:
         return b"retry: %d\n\n" % retry_ms
@@ -95,14 +96,15 @@ class _Ndjson:
         return b"".join([self.event(entry) for entry in entries])
 
     def gap(self, gap: Gap) -> bytes:
-        body = _gap_body(gap)
-        return body + b"\n" if gap.reason == "trimmed" else _with_id(gap.position, body)
+        position = as_cursor(gap.position)
+        body = _gap_body(gap.reason, position)
+        return body + b"\n" if gap.reason == "trimmed" else _with_id(position, body)
 
     def queued(self, job_id: str, position: int) -> bytes:
         return _queued_body(job_id, position) + b"\n"
 
     def here(self, cursor: EventId) -> bytes:
-        return b'{"id":"%d-%d"}\n' % cursor
+        return b'{"id":"%d-%d"}\n' % as_cursor(cursor)
 
     def farewell(self, retry_ms: int) -> bytes:
         return b""
@@ -220,8 +222,8 @@ def _with_id(event_id: EventId, body: bytes) -> bytes:
     return b'{"id":"%d-%d"%b%b\n' % (*event_id, comma, rest)
 
 
-def _gap_body(gap: Gap) -> bytes:
-    return orjson.dumps({"type": "gap", "reason": gap.reason, "position": str(gap.position)})
+def _gap_body(reason: str, position: EventId) -> bytes:
+    return orjson.dumps({"type": "gap", "reason": reason, "position": str(position)})
 
 
 def _queued_body(job_id: str, position: int) -> bytes:

@@ -111,7 +111,7 @@ class Replay:
         if page.entries:
             cursor = page.entries[-1].id
         elif page.gap is not None:
-            cursor = page.gap.position
+            cursor = page.gap.resume
         return Taken(self._frames(events), cursor, len(events), over, at_end)
 
     def conclude(self, end: Entry) -> bytes:

@@ -130,19 +130,6 @@ class TestLive:
                 await pipe.execute()
             assert await ids_until(healthy, f"{attempt.epoch}-2") == ids(attempt.epoch, 2)
 
-    async def test_a_foreign_entry_ends_its_own_streams_and_disturbs_no_other(
-        self, served: Streams, session: Session
-    ) -> None:
-        attempt = await session.started()
-        async with served.open("broken") as broken, served.open(raw="true") as healthy:
-            await ids_until(healthy, f"{attempt.epoch}-1")
-            await session.redis.xadd("holdfast:{broken}:log", {"not": "ours"}, id="1763683200123-1")
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                async for _ in broken:
-                    pass
-            await session.append(attempt, 1, "a")
-            assert await ids_until(healthy, f"{attempt.epoch}-2") == ids(attempt.epoch, 2)
-
 
 class TestConnections:
     async def test_two_hundred_viewers_of_forty_sessions_share_one_tracking_connection(

@@ -145,7 +145,7 @@ async def test_pages_are_smaller_where_events_are_large(session: Session, monkey
 
     async def measured(*args: Any) -> Any:
         found = await backwards(*args)
-        sizes.append(sum(len(entry.body) for entry in found))
+        sizes.append(sum(len(entry.body) for entry in found.entries))
         return found
 
     monkeypatch.setattr(EventLog, "backwards", measured)

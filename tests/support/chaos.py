@@ -25,6 +25,7 @@ import orjson
 
 from shared.event_log import EventLog
 from shared.events import TERMINAL
+from shared.ids import ORIGIN
 from shared.keys import LEASED, TOKENS
 from shared.redis import RedisError, connect
 from tests.support.history import History, Told, final_log
@@ -365,7 +366,7 @@ class Judge:
 
     async def starts(self, session_id: str) -> list[tuple[str, int, int]]:
         """(job, attempt, when) of each start in the log; when in ms since 1970."""
-        entries = await self._log._range(session_id, "-", 1_000_000)
+        entries = (await self._log.backwards(session_id, ORIGIN, None, 1_000_000)).entries
         bodies = [orjson.loads(entry.body) for entry in entries if entry.kind == "job.started"]
         return [(body["job_id"], body["attempt"], body["at"]) for body in bodies]
 

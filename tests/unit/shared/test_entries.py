@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.entries import Entry, chained, entries_of, entry_of, following
+from shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
 from shared.ids import EventId
 
 EPOCH = 1763683200123
@@ -13,7 +13,7 @@ Reply = list[tuple[bytes, list[bytes]]]
 
 
 def row(seq: int, *, epoch: int = EPOCH, job: bytes = b"j1", kind: bytes = b"status") -> tuple[bytes, list[bytes]]:
-    return b"%d-%d" % (epoch, seq), [b"%b %b" % (job, kind), b"{%d}" % seq]
+    return b"%d-%d" % (epoch, seq), [b"%b %b" % (job, kind), b'{"n":%d}' % seq]
 
 
 @st.composite
@@ -27,6 +27,19 @@ def replies(draw: st.DrawFn) -> Reply:
         more = draw(st.sampled_from([[], [], [], [b"p", b"1-1"], [b"z", b"9"], [b"z", b"9", b"p", b"1-1"]]))
         reply.append((raw_id, [*fields, *more]))
     return reply
+
+
+FOREIGN = [
+    [b"foo", b"bar"],
+    [b"foo", b"bar", b"a", b"1", b"b", b"2"],
+    [b"\xff\xfe status", b"{}"],
+    [b"j1 status", b"bar"],
+    [b"j1 status", b"{bar}"],
+    [b"j1 status", b"[]"],
+    [b"j1 status", b"\xff"],
+    [b"j1 status", b""],
+    [b"j1 status", b"{}", b"p", b"none"],
+]
 
 
 class TestReading:
@@ -46,10 +59,22 @@ class TestReading:
         assert list(entries_of(reply)[start:end]) == [entry_of(*one) for one in reply[start:end]]
 
     @pytest.mark.parametrize("count", [1, 9])
-    def test_what_is_none_of_ours_is_refused(self, count: int) -> None:
+    @pytest.mark.parametrize("fields", FOREIGN, ids=str)
+    def test_entries_are_read_up_to_a_foreign_one(self, count: int, fields: list[bytes]) -> None:
         reply = [row(seq) for seq in range(1, count)]
-        with pytest.raises(ValueError, match="b'not'"):
-            entries_of([*reply, (b"%d-9" % EPOCH, [b"not", b"ours"])])
+        foreign = b"%d-%d" % (EPOCH, count), fields
+        assert list(entries_of([*reply, foreign, row(count + 1)])) == [entry_of(*one) for one in reply]
+        assert list(own_entries([*reply, foreign, row(10)])) == [entry_of(*one) for one in [*reply, row(10)]]
+        assert foreign_lead([foreign, foreign, *reply]) == 2
+
+    @pytest.mark.parametrize("raw_id", [b"%d-0" % EPOCH, b"5-1", b"%d-1" % 2**53, b"%d-%d" % (EPOCH, 10**10)])
+    def test_an_entry_whose_id_no_cursor_can_name_is_foreign(self, raw_id: bytes) -> None:
+        assert foreign_lead([(raw_id, row(1)[1])]) == 1
+        assert own_entries([(raw_id, row(1)[1])] * 5) == []
+
+    def test_a_body_that_does_not_begin_with_its_type_is_an_event_if_it_is_a_json_object(self) -> None:
+        reply = [(b"%d-%d" % (EPOCH, seq), [b"j1 data", b'{ "n":1,"type":"data" }']) for seq in range(1, 9)]
+        assert len(entries_of(reply)) == len(reply)
 
 
 class TestChain:

@@ -55,8 +55,8 @@ async def test_nothing_is_kept_where_nobody_catches_up() -> None:
     tailer = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1)
     channel, live = tailer.watch("s"), Viewer()
     assert tailer.join(channel, live)
-    tailer._advance(channel, ORIGIN, [[b"1-1", [b"j1 job.started", b"{}", b"p", b"0-0"]]])
-    assert live.cursor == EventId(1, 1)
+    tailer._advance(channel, ORIGIN, [[b"1763683200123-1", [b"j1 job.started", b"{}", b"p", b"0-0"]]])
+    assert live.cursor == EventId(1763683200123, 1)
     assert (len(channel.tail), channel.tail_bytes) == (0, 0)
 
 
