@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from starlette.responses import Response
 
 from gateway.errors import MEDIA_TYPE
+from shared.ids import as_cursor
 from shared.sessions import Conversation, JobState, SessionState
 
 Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
@@ -185,7 +186,7 @@ def messages_answer(session_id: str, conversation: Conversation) -> dict[str, An
         "messages": [Fragment(message) for message in conversation.messages],  # JSON already
         "cursor": str(conversation.cursor),
         "job_id": running and running.job_id,
-        "replay_from": running and str(running.before),
+        "replay_from": running and running.before and str(as_cursor(running.before)),
         "question": running and running.question,
     }
 

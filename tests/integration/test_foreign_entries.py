@@ -165,6 +165,17 @@ class TestReading:
                     if ": ping" in chunk.decode():
                         break
 
+    async def test_a_job_behind_one_can_be_replayed_from_where_its_conversation_says(
+        self, gateway: Served, session: Session
+    ) -> None:
+        await session.submit()
+        await add_foreign(session, {"foo": "bar"})
+        attempt = await session.claim()
+        replay_from = (await gateway.client.get("/v1/sessions/s/messages")).json()["replay_from"]
+        async with come(gateway, cursor=replay_from) as stream:
+            frames = await frames_until(stream, lambda frame: frame.id == f"{attempt.epoch}-1")
+        assert frames[-1].json["type"] == "job.started"
+
     async def test_it_is_logged_once(self, gateway: Served, session: Session) -> None:
         first = await session.started()
         foreign = await add_foreign(session, {"foo": "bar"}, f"{first.epoch + 5000}-0")

@@ -108,7 +108,7 @@ async def test_twice_the_events_are_twice_the_reads(session: Session, monkeypatc
     backwards = EventLog.backwards
 
     async def counted(*args: Any) -> Any:
-        reads.append(len(found := await backwards(*args)))
+        reads.append(len((found := await backwards(*args)).entries))
         return found
 
     monkeypatch.setattr(EventLog, "backwards", counted)
