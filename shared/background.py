@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -30,10 +31,11 @@ class Pause:
 
 
 class Outage(Protocol):
-    """Logs the beginning and the end of a server's outage."""
+    """Logs the beginning and the end of a server's outage. `asked_s`: when the call with this outcome was made, by the
+    monotonic clock."""
 
-    def began(self, error: RedisError) -> None: ...
-    def ended(self) -> None: ...
+    def began(self, error: RedisError, asked_s: float) -> None: ...
+    def ended(self, asked_s: float) -> None: ...
 
 
 async def repeat(
@@ -49,18 +51,19 @@ async def repeat(
     to `outage`, if given, which logs it once; any other error is logged with its traceback, once in a row."""
     pause, logged = Pause(longest_pause_s), ""
     while True:
+        asked_s = time.monotonic()
         try:
             rest_s = await step()
         except Exception as error:
             if outage is not None and isinstance(error, RedisError):
-                outage.began(error)
+                outage.began(error, asked_s)
             elif repr(error) != logged:
                 logged = repr(error)
                 log.exception("background loop failed; it goes on", loop=name)
             await pause.wait()
             continue
         if outage is not None:
-            outage.ended()
+            outage.ended(asked_s)
         pause, logged = Pause(longest_pause_s), ""
         if rest_s is None:
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -16,22 +18,29 @@ Answer = TypeVar("Answer")
 
 
 class Outage:
-    """The state of one server, as those who use it find it."""
+    """The state of one server, from the outcomes of all calls to it. A call that was made before the state last changed
+    is ignored: its outcome may be older than the change. `asked_s`: when a call was made, by the monotonic clock."""
 
     def __init__(self, server: str) -> None:
         self._server = server
         self._away = False
+        self._changed_s = -math.inf
 
-    def began(self, error: RedisError | LogFull) -> None:
-        if not self._away:
-            self._away = True
+    def began(self, error: RedisError | LogFull, asked_s: float = math.inf) -> None:
+        """Take note of a call that failed."""
+        if not self._away and asked_s >= self._changed_s:
+            self._change(away=True)
             trouble = "redis is full" if isinstance(error, LogFull) else "redis is away"
             log.warning(trouble, server=self._server, error=f"{type(error).__name__}: {error}")
 
-    def ended(self) -> None:
-        if self._away:
-            self._away = False
+    def ended(self, asked_s: float = math.inf) -> None:
+        """Take note of a call that was answered."""
+        if self._away and asked_s >= self._changed_s:
+            self._change(away=False)
             log.info("redis is back", server=self._server)
+
+    def _change(self, *, away: bool) -> None:
+        self._away, self._changed_s = away, time.monotonic()
 
     async def insist(
         self, call: Callable[[], Awaitable[Answer]], *, unless_full: Callable[[], bool] = lambda: False
@@ -41,13 +50,14 @@ class Outage:
         Raises LogFull when the server is full and `unless_full` says that it shall not be waited for."""
         pause = Pause()
         while True:
+            asked_s = time.monotonic()
             try:
                 answer = await call()
             except (RedisError, LogFull) as error:
                 if isinstance(error, LogFull) and unless_full():
                     raise
-                self.began(error)
+                self.began(error, asked_s)
                 await pause.wait()
             else:
-                self.ended()
+                self.ended(asked_s)
                 return answer

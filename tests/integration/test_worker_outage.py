@@ -108,8 +108,8 @@ async def test_a_full_redis_is_waited_for(
 ) -> None:
     refused, began = asyncio.Event(), Outage.began
 
-    def noting(outage: Outage, error: RedisError | LogFull) -> None:
-        began(outage, error)
+    def noting(outage: Outage, error: RedisError | LogFull, asked_s: float) -> None:
+        began(outage, error, asked_s)
         if isinstance(error, LogFull):
             refused.set()
 

@@ -34,10 +34,10 @@ class Told:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def began(self, error: RedisError) -> None:
+    def began(self, error: RedisError, asked_s: float) -> None:
         self.calls.append(type(error).__name__)
 
-    def ended(self) -> None:
+    def ended(self, asked_s: float) -> None:
         self.calls.append("ended")
 
 

@@ -1,0 +1,32 @@
+"""One line when a server goes away and one when it is back, whatever the order in which outcomes come."""
+
+from __future__ import annotations
+
+import time
+
+from structlog.testing import capture_logs
+
+from shared.redis_errors import WireLost
+from worker.outage import Outage
+
+
+def test_an_outage_is_logged_once_and_so_is_its_end() -> None:
+    outage = Outage("queue")
+    with capture_logs() as lines:
+        outage.ended(time.monotonic())
+        for _ in range(3):
+            outage.began(WireLost("closed"), time.monotonic())
+        for _ in range(3):
+            outage.ended(time.monotonic())
+    assert [line["event"] for line in lines] == ["redis is away", "redis is back"]
+
+
+def test_the_outcome_of_a_call_from_before_a_change_changes_nothing() -> None:
+    outage = Outage("queue")
+    before_s = time.monotonic()
+    with capture_logs() as lines:
+        outage.began(WireLost("closed"), time.monotonic())
+        outage.ended(before_s)
+        outage.ended(time.monotonic())
+        outage.began(WireLost("closed"), before_s)
+    assert [line["event"] for line in lines] == ["redis is away", "redis is back"]
