@@ -29,6 +29,14 @@ def session_keys(session_id: str) -> SessionKeys:
     return SessionKeys(*(_session_key(session_id, name) for name in SessionKeys._fields))
 
 
+STATES = PREFIX + "{*}:state"  # the pattern of the keys that `session_of` takes
+
+
+def session_of(key: str) -> str:
+    """The session whose key this is."""
+    return key[len(PREFIX) + 1 : key.index("}")]
+
+
 def log_key(session_id: str) -> str:
     return _session_key(session_id, "log")
 
@@ -49,6 +57,8 @@ AGAIN = QUEUE + "again"
 LANES = QUEUE + "lanes"
 WORKERS = QUEUE + "workers"
 WAKE = QUEUE + "wake"
+RECOVERY = QUEUE + "recovery"
+RECOVERY_TURN = QUEUE + "recovery:turn"
 AGENTS = QUEUE + "agents"
 AGENTS_SEEN = QUEUE + "agents:seen"
 

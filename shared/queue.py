@@ -33,6 +33,8 @@ PLACES = (
     keys.READY,
     keys.LEASED,
     keys.MAILBOX,
+    keys.RECOVERY,
+    keys.RECOVERY_TURN,
 )
 ANY_LANE = "*"
 RESERVE_US = 5_000_000
@@ -55,6 +57,25 @@ class Token:
     @property
     def id(self) -> str:
         return token_id(self.session_id, self.job_id)
+
+
+class JobEntry(NamedTuple):
+    """What the entry of a job is made of."""
+
+    session_id: str
+    job_id: str
+    agent: str
+
+    @property
+    def id(self) -> str:
+        return token_id(self.session_id, self.job_id)
+
+
+class Page(NamedTuple):
+    """The page of log server keys that is to be searched for jobs without an entry. `rounds` were completed before."""
+
+    cursor: int
+    rounds: int
 
 
 class Ring(NamedTuple):
@@ -83,6 +104,10 @@ class Queue:
         self._take_over = script(redis, "queue_take_over", "queue")
         self._sweep = script(redis, "queue_sweep", "queue")
         self._retire = script(redis, "queue_retire", "queue")
+        self._retake = script(redis, "queue_retake", "queue")
+        self._restore = script(redis, "queue_restore", "queue")
+        self._recovery_turn = script(redis, "queue_recovery_turn", "queue")
+        self._recovery_advance = script(redis, "queue_recovery_advance", "queue")
 
     # What a gateway does.
 
@@ -185,6 +210,35 @@ class Queue:
         """Count the worker's heart one up. Answers the ids of the tokens that it leases."""
         return {name.decode() for name in await self._beat(PLACES, (worker_id,))}
 
+    async def retake(self, worker_id: str, tokens: Sequence[Token]) -> set[str]:
+        """Lease tokens again whose lease the queue lost. Answers the ids of those that another worker has."""
+        flat = [part for token in tokens for part in (token.id, _payload_of(token))]
+        return {name.decode() for name in await self._retake(PLACES, (worker_id, *flat))}
+
+    async def recovery_page(self, page_s: float, first_round_page_s: float) -> Page | None:
+        """The page to search now; None when a worker took one less than `page_s` ago. An emptied queue begins anew."""
+        limits = int(page_s * 1000), int(first_round_page_s * 1000)
+        answer = await self._recovery_turn(PLACES, limits)
+        return Page(int(answer[0]), int(answer[1])) if answer else None
+
+    async def page_searched(self, cursor: int) -> None:
+        """Note that a page was searched, and the cursor of the next one, 0 at the end of a round."""
+        await self._recovery_advance(PLACES, (cursor,))
+
+    async def lost(self, entries: Sequence[JobEntry]) -> list[JobEntry]:
+        """Those of the entries that the queue does not have."""
+        if not entries:
+            return []
+        known = await self._redis.hmget(keys.TOKENS, [entry.id for entry in entries])
+        return [entry for entry, payload in zip(entries, known, strict=True) if payload is None]
+
+    async def restore(self, entries: Sequence[JobEntry], delay_s: float = 0) -> int:
+        """Make lost entries anew, visible after a delay. Answers how many were made."""
+        if not entries:
+            return 0
+        flat = [part for entry in entries for part in (entry.id, _payload(*entry))]
+        return int(await self._restore(PLACES, (int(delay_s * 1_000_000), *flat)))
+
     async def workers(self) -> dict[str, int]:
         """Each worker's count of heartbeats."""
         counts = await self._redis.hgetall(keys.WORKERS)
@@ -210,8 +264,12 @@ class Queue:
         return int(seconds) * 1_000_000 + int(micros)
 
 
-def _payload(session_id: str, job_id: str | None, agent: str) -> bytes:
-    return serialize_job(agent, (session_id, job_id), {}, 1, int(time.time() * 1000), serializer=orjson.dumps)
+def _payload(session_id: str, job_id: str | None, agent: str, delivery: int = 1) -> bytes:
+    return serialize_job(agent, (session_id, job_id), {}, delivery, int(time.time() * 1000), serializer=orjson.dumps)
+
+
+def _payload_of(token: Token) -> bytes:
+    return _payload(token.session_id, token.job_id, token.agent, token.delivery)
 
 
 def _token(name: str, payload: bytes) -> Token:

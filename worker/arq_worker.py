@@ -23,14 +23,16 @@ from arq.worker import Worker, func
 from shared.background import repeat
 from shared.holder import Holder
 from shared.keys import QUEUE
+from shared.open_sessions import OpenSessions
 from shared.pipe import Pipe
-from shared.queue import Queue, Ring, Token
+from shared.queue import ANY_LANE, Queue, Ring, Token
 from shared.redis import Redis, RedisError, connect
 from shared.sessions import Sessions
 from worker.delivery import Delivery, Station
 from worker.lease import Lease
 from worker.outage import Outage
 from worker.reaper import Reaper
+from worker.recovery import Recovery
 from worker.registry import Registry
 from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
 
@@ -88,7 +90,18 @@ class HoldfastWorker(Worker):
             set() if last_alone else None,
         )
         lease_s = settings.lease_seconds
-        self._lease = Lease(pulse, queue_outage, self.id, lease_s, held=self._held, lost=self._lost, stray=self._stray)
+        self._lease = Lease(
+            pulse,
+            queue_outage,
+            self.id,
+            lease_s,
+            held=self._held,
+            running=self._running,
+            lost=self._lost,
+            stray=self._stray,
+        )
+        open_sessions = OpenSessions(sessions)
+        self._recovery = Recovery(pulse, open_sessions, queue_outage, self._station.log_outage, lease_s)
         self._reaper = Reaper(pulse, queue_outage, self.id, lease_s)
         self._deliveries: dict[Delivery, asyncio.Task[None]] = {}
         self._looks: set[asyncio.Task[None]] = set()
@@ -112,6 +125,7 @@ class HoldfastWorker(Worker):
             repeat("offer", self._offer, outage=outage),
             self._lease.run(),
             self._reaper.run(),
+            self._recovery.run(),
         )
         loops = [asyncio.create_task(loop) for loop in beside]
         try:
@@ -285,6 +299,9 @@ class HoldfastWorker(Worker):
     def _held(self) -> set[str]:
         return {delivery.token.id for delivery in self._deliveries}
 
+    def _running(self) -> dict[str, Token]:
+        return {delivery.token.id: delivery.token for delivery in self._deliveries if delivery.job is not None}
+
     def _lost(self, token_id: str) -> None:
         for delivery in self._deliveries:
             if delivery.token.id == token_id:
@@ -293,7 +310,7 @@ class HoldfastWorker(Worker):
     def _stray(self, token_id: str) -> None:
         """A token that is leased to this worker without its knowledge is delivered to it now."""
         session_id, _, job_id = token_id.partition("/")
-        self._start(Token(session_id, job_id or None, "", 0, 0))
+        self._start(Token(session_id, job_id or None, ANY_LANE, 0, 0))
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from shared.errors import AgentUnknown, Fenced, QueueFull
+from shared.errors import Fenced
 from shared.events import FAILED
 from shared.failpoints import failpoint
 from shared.holder import Attempt, Head, Holder, Refusal
@@ -112,14 +112,14 @@ class Delivery:
             await self._refused(claimed)
             return
         began_s = time.monotonic()
-        self.job = self._job(claimed)
+        self.job = job = self._job(claimed)
         log.info("job started", **self._names(), attempt=claimed.number)
         try:
-            ending, head = await self.job.run()
+            ending, head = await job.run()
         except Fenced as fenced:
             fenced.with_traceback(None)  # the job keeps what it was stopped with, and its frames would keep the job
             log.warning("job lost", **self._names(), attempt=claimed.number)
-            await self._put_back(HELD_SECONDS, delivery=self.token.delivery + 1)
+            await self._let_go(job)
             return
         except Died as died:
             await self._died(job_id, died)
@@ -127,6 +127,13 @@ class Delivery:
         self._tell(ending, int((time.monotonic() - began_s) * 1000))
         self.job = None
         await self._close(head)
+
+    async def _let_go(self, job: Job | Alone) -> None:
+        """Give back what may have been lost. A session that nobody has claimed yet is released: no strike."""
+        with suppress(Fenced):
+            await self._station.log_outage.insist(job.release)
+        self.job = None
+        await self._put_back(HELD_SECONDS, delivery=self.token.delivery + 1)
 
     async def _died(self, job_id: str, died: Died) -> None:
         """The last attempt lost its process: another claim ends the job at once."""
@@ -175,7 +182,6 @@ class Delivery:
         delivery = self.token.delivery
         match refusal.verdict:
             case "wait":
-                await self._see_to(refusal.head)
                 await self._put_back(BACKLOG_SECONDS * random.uniform(0.5, 1.5), delivery=delivery)  # noqa: S311 - jitter
             case "unoffered":
                 await self._put_back(RETRY_SECONDS, delivery=delivery)
@@ -218,12 +224,6 @@ class Delivery:
     async def _make_ready(self, head: Head | None) -> None:
         if head is not None and head.job_id != self.token.job_id:
             await self._insist(partial(self._station.queue.ready, self.token.session_id, head.job_id, head.agent))
-
-    async def _see_to(self, head: Head | None) -> None:
-        """See that the job in front has a token, where a queue forgot it. What fails is done at the next look."""
-        if head is not None:
-            with suppress(RedisError, AgentUnknown, QueueFull):
-                await self._station.queue.reserve(self.token.session_id, head.job_id, head.agent)
 
     async def _drop(self) -> None:
         await self._insist(partial(self._station.queue.drop, self._station.worker_id, self.token))

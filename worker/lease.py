@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shared.background import repeat
-from shared.queue import Queue
+from shared.queue import Queue, Token
 from worker.outage import Outage
 
 LONGEST_PAUSE_S = 0.25  # between two beats that fail
 
 
 class Lease:
-    """`held` names the tokens that this worker works on. `lost` is told each of them that others may have by now,
-    `stray` each token that is leased to this worker though it never heard so: the answer to a take was lost."""
+    """`held` names the tokens that this worker works on, `running` has those among them whose session it holds.
+
+    `lost` is called with each token that another worker leases by now, `stray` with each one that is leased to this
+    worker without its knowledge: the answer to a take was lost."""
 
     def __init__(
         self,
@@ -23,6 +25,7 @@ class Lease:
         lease_s: float,
         *,
         held: Callable[[], set[str]],
+        running: Callable[[], dict[str, Token]],
         lost: Callable[[str], None],
         stray: Callable[[str], None],
     ) -> None:
@@ -30,7 +33,7 @@ class Lease:
         self._outage = outage
         self._worker_id = worker_id
         self._beat_s = lease_s / 3
-        self._held, self._lost, self._stray = held, lost, stray
+        self._held, self._running, self._lost, self._stray = held, running, lost, stray
         self._unheard_of: set[str] = set()
 
     async def run(self) -> None:
@@ -39,15 +42,24 @@ class Lease:
         await repeat("lease", self.beat, outage=self._outage, longest_pause_s=longest_pause_s)
 
     async def beat(self) -> float:
-        """One beat. What was held before it and is not leased after it is lost. Returns the seconds until the next."""
-        before = frozenset(self._held())
+        """One beat: what ran before it and is not leased after it is leased again, or lost. Returns the seconds until
+        the next."""
+        before, running = frozenset(self._held()), frozenset(self._running())
         leased = await self._queue.beat(self._worker_id)
         held = self._held()
-        for token in (before - leased) & held:
-            self._lost(token)
+        await self._retake(running - leased)
         # A take may be in flight: only what two beats in a row found is stray.
         unheard_of = leased - before - held
         for token in unheard_of & self._unheard_of:
             self._stray(token)
         self._unheard_of = unheard_of
         return self._beat_s
+
+    async def _retake(self, token_ids: frozenset[str]) -> None:
+        """Lease again what the queue forgot, or made visible because it took this worker for dead. The session is still
+        held as long as nobody has claimed it, so the jobs go on."""
+        running = self._running()
+        tokens = [running[token_id] for token_id in token_ids if token_id in running]
+        if tokens:
+            for token_id in await self._queue.retake(self._worker_id, tokens):
+                self._lost(token_id)

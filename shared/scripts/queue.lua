@@ -4,6 +4,7 @@
 -- KEYS: those of shared/queue.py PLACES, in that order.
 local TOKENS, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local READY, LEASED, MAILBOX = KEYS[8], KEYS[9], KEYS[10] -- prefixes: the queue never stands on a Cluster
+local RECOVERY, TURN = KEYS[11], KEYS[12]
 local ANY = '*' -- the lane that every worker serves
 local WAKE_LIMIT = 128
 

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
-from shared.queue import Queue
+from shared.queue import Queue, Token
 from worker.lease import Lease
 from worker.outage import Outage
 
 
 class Beats:
-    """A queue whose beats answer with these tokens. `during` happens while the answer is on its way."""
+    """A queue whose beats answer with these tokens. `during` happens while the answer is on its way, `taken` are those
+    that another worker leases."""
 
     def __init__(self) -> None:
         self.leased: set[str] = set()
         self.during: Any = lambda: None
+        self.taken: set[str] = set()
+        self.retaken: list[str] = []
 
     async def beat(self, worker_id: str) -> set[str]:
         answer = set(self.leased)
         self.during()
         return answer
 
+    async def retake(self, worker_id: str, tokens: Sequence[Token]) -> set[str]:
+        asked = {token.id for token in tokens}
+        self.retaken += sorted(asked - self.taken)
+        return asked & self.taken
+
 
 class Hand:
     def __init__(self, queue: Beats) -> None:
         self.held: set[str] = set()
+        self.runs = {"s/a", "s/b"}
         self.lost: list[str] = []
         self.stray: list[str] = []
         self.lease = Lease(
@@ -35,6 +45,7 @@ class Hand:
             "w",
             10,
             held=lambda: self.held,
+            running=lambda: {name: Token("s", name[2:], "agent", 1, 0) for name in self.held & self.runs},
             lost=self.lost.append,
             stray=self.stray.append,
         )
@@ -50,24 +61,30 @@ def hand(queue: Beats) -> Hand:
     return Hand(queue)
 
 
-async def test_a_token_that_is_leased_no_more_is_lost(queue: Beats, hand: Hand) -> None:
-    hand.held = {"a", "b"}
-    queue.leased = {"b"}
+async def test_a_token_that_is_leased_no_more_is_leased_again(queue: Beats, hand: Hand) -> None:
+    hand.held = {"s/a", "s/b", "s/looked_at"}
+    queue.leased = {"s/b"}
     await hand.lease.beat()
-    assert hand.lost == ["a"]
+    assert (queue.retaken, hand.lost) == (["s/a"], [])
+
+
+async def test_a_token_that_another_worker_leases_is_lost(queue: Beats, hand: Hand) -> None:
+    hand.held = queue.taken = {"s/a"}
+    await hand.lease.beat()
+    assert (queue.retaken, hand.lost) == ([], ["s/a"])
 
 
 async def test_a_token_taken_while_the_answer_was_on_its_way_is_not_lost(queue: Beats, hand: Hand) -> None:
-    queue.during = lambda: hand.held.add("new")
+    queue.during = lambda: hand.held.add("s/a")
     await hand.lease.beat()
-    assert hand.lost == []
+    assert (queue.retaken, hand.lost) == ([], [])
 
 
 async def test_a_token_dropped_while_the_answer_was_on_its_way_is_not_lost(queue: Beats, hand: Hand) -> None:
-    hand.held = {"a"}
+    hand.held = {"s/a"}
     queue.during = hand.held.clear
     await hand.lease.beat()
-    assert hand.lost == []
+    assert (queue.retaken, hand.lost) == ([], [])
 
 
 async def test_a_token_whose_taking_was_never_answered_is_found_at_the_second_beat(queue: Beats, hand: Hand) -> None:

@@ -1,0 +1,70 @@
+"""Finds the sessions of a log server that have something to do, page by page."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import structlog
+
+from shared.keys import STATES, session_keys, session_of
+from shared.queue import JobEntry
+from shared.redis import Redis, ResponseError
+
+PAGE_KEYS = 1000  # that one SCAN looks at: well below a millisecond of the server's time
+
+log = structlog.get_logger()
+
+
+class OpenSession(NamedTuple):
+    """A session with a job that has no end, or whose deletion was not carried out.
+
+    `head` is the next of its line, if there is one. `held`: a worker holds the session. `wanted`: a cancel or the
+    deletion was asked for."""
+
+    session_id: str
+    head: JobEntry | None
+    held: bool
+    wanted: bool
+
+
+class OpenSessions:
+    """Every call raises RedisError when the server does not answer."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def page(self, cursor: int) -> tuple[int, list[OpenSession]]:
+        """The open sessions among the next keys, and the cursor of the page after it: 0 at the end of a round.
+
+        A session that is open throughout a round is in one of its pages, now and then in two."""
+        cursor, keys = await self._redis.scan(cursor, match=STATES, count=PAGE_KEYS)
+        try:
+            return cursor, await self._open([session_of(key.decode()) for key in keys])
+        except ResponseError as error:  # a foreign value under one of these keys must not end the round
+            log.warning("open sessions cannot be read", error=str(error))
+            return cursor, []
+
+    async def _open(self, session_ids: list[str]) -> list[OpenSession]:
+        states = [("hmget", session_keys(name).state, "worker", "deleted", "attention") for name in session_ids]
+        lines = [("lindex", session_keys(name).line, 0) for name in session_ids]
+        replies = await self._together([*states, *lines])
+        found = zip(session_ids, replies[: len(states)], replies[len(states) :], strict=True)
+        busy = [(name, state, head) for name, state, head in found if head or state[1]]
+        heads = [(name, head.decode()) for name, _, head in busy if head]
+        agents = await self._together([("hget", session_keys(name).jobs, f"{head}:agent") for name, head in heads])
+        known = zip(heads, agents, strict=True)
+        entries = {name: JobEntry(name, head, agent.decode()) for (name, head), agent in known if agent}
+        return [
+            OpenSession(name, entries.get(name), held=state[0] is not None, wanted=any(state[1:]))
+            for name, state, _ in busy
+        ]
+
+    async def _together(self, commands: list[tuple[str | int, ...]]) -> list[Any]:
+        """Send commands in one round trip."""
+        if not commands:
+            return []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            replies: list[Any] = await pipe.execute()
+        return replies

@@ -1,0 +1,17 @@
+#!lua flags=allow-oom
+-- Make entries of accepted jobs anew that the queue lost. Not refused when the queue is full: they were accepted before.
+-- ARGV: delay us until they are visible, then entry and payload of each. Answers how many were made.
+local delay, made = tonumber(ARGV[1]), 0
+for i = 2, #ARGV, 2 do
+    local id = ARGV[i]
+    if redis.call('HSETNX', TOKENS, id, ARGV[i + 1]) == 1 then
+        made = made + 1
+        if delay > 0 then
+            redis.call('ZADD', DEFERRED, int(now_us() + delay), id)
+        else
+            make_ready(id, lane_of(ARGV[i + 1]))
+        end
+    end
+end
+if delay == 0 then wake(made) end
+return made

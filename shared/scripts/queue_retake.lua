@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- Lease entries again whose session a worker holds, where the queue lost the lease: it forgot the entry, or another
+-- worker may take it. ARGV: worker, then entry and payload of each. Answers the entries that another worker leases.
+local worker, lost = ARGV[1], {}
+for i = 2, #ARGV, 2 do
+    local id = ARGV[i]
+    local free = redis.call('HSETNX', TOKENS, id, ARGV[i + 1]) == 1 or redis.call('ZREM', DEFERRED, id) == 1
+        or redis.call('ZREM', READY .. lane_of(redis.call('HGET', TOKENS, id)), id) == 1
+        or redis.call('ZREM', READY .. ANY, id) == 1
+    if free then
+        redis.call('SADD', LEASED .. worker, id)
+    elseif redis.call('SISMEMBER', LEASED .. worker, id) == 0 then
+        lost[#lost + 1] = id
+    end
+end
+return lost
