@@ -4,14 +4,13 @@ import * as api from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation, inputText } from "./conversation.js";
 import { element, setText } from "./dom.js";
-import { Feed, newer } from "./feed.js";
+import { Feed } from "./feed.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
 import { Turns } from "./turns.js";
 
 const DETAILED_JOBS = 10;
 const DETAIL_TIMEOUT_MS = 15000;
-const FIRST_EVENT_TIMEOUT_MS = 5000;
 const AT_END_PX = 48;
 const BACK_SHOWN_MS = 2500;
 const REST_AFTER_MS = 30000;
@@ -87,7 +86,6 @@ async function load() {
     const record = await api.persist(() => read(sessionId), { waiting: () => showConnection("lost") });
     if (mine !== generation) return;
     begin(record.messages, record.states);
-    if (record.cut) conversation.notice(GAPS.trimmed);
     feed.open(api.eventsUrl(sessionId), record.start);
     await detail(mine);
   } catch (problem) {
@@ -97,29 +95,16 @@ async function load() {
   }
 }
 
-/** The messages first and the states after: what ends in between is told by an event after the messages' cursor. */
-async function read(id) {
-  const { messages, cursor } = await api.messages(id);
-  const states = await api.jobs(id);
-  const running = states.find((state) => state.status === "running" || state.status === "waiting");
-  const { before, cut } = running ? await beginningOf(id, running.job_id) : {};
-  return { messages, states, cut, start: before && newer(cursor, before) ? before : cursor };
-}
-
 /**
- * The id `before` a running job's first event: read from there, the answer comes with all that messages leave out.
- * `cut`: the log has lost the beginning, and so have the messages.
+ * The messages first and the states after: what ends in between is in an event after the messages' cursor. A running job
+ * is read from `replay_from`, so that the answer comes with all that messages leave out.
  */
-async function beginningOf(id, jobId) {
-  try {
-    for await (const event of api.jobEvents(id, jobId, FIRST_EVENT_TIMEOUT_MS)) {
-      if (event.type === "job.started") return { before: event.prev };
-      if (event.type === "gap") return { cut: true };
-    }
-  } catch {
-    // then the answer goes on from the messages
-  }
-  return {};
+async function read(id) {
+  const { messages, cursor, job_id: running, replay_from: replayFrom } = await api.messages(id);
+  const states = await api.jobs(id);
+  if (!replayFrom) return { messages, states, start: cursor };
+  const others = messages.filter((message) => message.job_id !== running || message.role === "user");
+  return { messages: others, states, start: replayFrom };
 }
 
 /** Messages hold no thoughts, steps or sections: read the latest answers again from their logs while they are kept. */

@@ -38,10 +38,10 @@ async def two_workers(stack: Stack) -> list[Process]:
     return workers
 
 
-async def kill_the_holder(stack: Stack, workers: list[Process], job_id: str) -> None:
-    """SIGKILL, from outside, for whoever runs the job."""
+async def kill_the_holder(stack: Stack, workers: list[Process], job_id: str, session_id: str = "session") -> None:
+    """Send SIGKILL to the worker that runs the job."""
     async with stack.client() as client:
-        holder = (await client.get(f"/v1/sessions/session/jobs/{job_id}")).json()["worker"]
+        holder = (await client.get(f"/v1/sessions/{session_id}/jobs/{job_id}")).json()["worker"]
     [victim] = [worker for worker in workers if holder in worker.output()]
     victim.kill()
 
