@@ -11,6 +11,7 @@ from gateway.limits import read_json
 from gateway.metrics import Metrics
 from gateway.offers import Offers
 from gateway.readiness import Readiness
+from gateway.session_list import SessionList
 from gateway.settings import GatewaySettings
 from gateway.stream.arrivals import Arrivals
 from gateway.stream.hub import StreamHub
@@ -36,6 +37,7 @@ class State(TypedDict):
     hub: StreamHub
     readiness: Readiness
     metrics: Metrics
+    session_list: SessionList
 
 
 async def _state(request: Request) -> State:

@@ -12,13 +12,16 @@ from gateway.dependencies import State
 from gateway.metrics import Metrics
 from gateway.offers import Offers
 from gateway.readiness import Readiness
+from gateway.session_list import CLEAN_SECONDS, SessionList
 from gateway.settings import GatewaySettings
 from gateway.stream.arrivals import Arrivals
 from gateway.stream.hub import StreamHub, StreamLimits
+from shared.background import repeat
 from shared.event_log import EventLog
 from shared.pipe import Pipe
 from shared.queue import Queue
 from shared.redis import connect
+from shared.session_index import SessionIndex
 from shared.sessions import Sessions
 
 REDIS_TIMEOUT_S = 5.0
@@ -50,7 +53,9 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         readiness = Readiness(queue_redis, log_redis)
         metrics.watch(hub.counters)
         hub.start()
+        session_list = SessionList(SessionIndex(queue_redis), sessions, settings.retention_seconds)
         watching = asyncio.create_task(readiness.watch())
+        cleaning = asyncio.create_task(repeat("session list", session_list.clean, longest_pause_s=CLEAN_SECONDS))
         try:
             yield State(
                 settings=settings,
@@ -62,11 +67,13 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 hub=hub,
                 readiness=readiness,
                 metrics=metrics,
+                session_list=session_list,
             )
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            for task in (watching, cleaning):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await hub.close()
             await reading.aclose()
             await queue_redis.aclose()

@@ -61,6 +61,7 @@ RECOVERY = QUEUE + "recovery"
 RECOVERY_TURN = QUEUE + "recovery:turn"
 AGENTS = QUEUE + "agents"
 AGENTS_SEEN = QUEUE + "agents:seen"
+SESSIONS = PREFIX + "sessions:*"  # of everybody: one list until sessions have owners
 
 # Prefixes that scripts and callers complete with the name of a lane or a worker.
 READY = QUEUE + "ready:"

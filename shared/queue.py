@@ -35,6 +35,7 @@ PLACES = (
     keys.MAILBOX,
     keys.RECOVERY,
     keys.RECOVERY_TURN,
+    keys.SESSIONS,
 )
 ANY_LANE = "*"
 RESERVE_US = 5_000_000

@@ -30,8 +30,10 @@ KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000
 JOBS_PAGE_BYTES = 1024 * 1024
 
+# Each begins with the one before it: `_job` reads them by their place.
+HEADLINE = ("agent", "status", "attempt", "worker", "created_at", "started_at", "ended_at")
 SUMMARY = (
-    *("agent", "status", "attempt", "worker", "created_at", "started_at", "ended_at"),
+    *HEADLINE,
     *("usage", "before", "first", "started", "end", "end_body", "question", "prompt", "schema"),
 )
 RECORD = (*SUMMARY, "metadata")
@@ -39,7 +41,8 @@ RECORD = (*SUMMARY, "metadata")
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job as it is queued. `input`, `options` and `metadata` are JSON; `digest` is that of the whole body."""
+    """A job as it is queued. `input`, `options` and `metadata` are JSON; `digest` is that of the whole body; `title` is
+    the session's, where the job is its first."""
 
     agent: str
     input: bytes
@@ -49,6 +52,7 @@ class JobRequest:
     on_busy: str
     idempotency_key: str | None
     digest: str
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,17 @@ class SessionState:
     current: JobState
 
 
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """What a list says of a session. `current` has no result, error, usage or metadata."""
+
+    session_id: str
+    created_at: int
+    title: str
+    cursor: EventId
+    current: JobState
+
+
 class JobsPage(NamedTuple):
     """Jobs, newest first; `more` is the one behind which the next page begins."""
 
@@ -161,6 +176,7 @@ class Sessions:
         self._answer = script(redis, "answer", "session")
         # Reads are scripts, each of one moment: Redis refuses whatever stands in MULTI at maxmemory.
         self._read_session = script(redis, "read_session", "session")
+        self._read_summary = script(redis, "read_summary", "session")
         self._read_job = script(redis, "read_job", "session")
         self._read_jobs = script(redis, "read_jobs", "session")
         self._read_messages = script(redis, "read_messages", "session")
@@ -171,7 +187,7 @@ class Sessions:
         Raises SessionBusy, IdempotencyMismatch, QueueFull, and SessionUnknown for one that is being deleted."""
         job = (job_id, request.agent, request.input, request.options, request.metadata, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
-        limits = (self._key_lifetime_ms(), self._settings.line_limit, RECORDS_LIMIT)
+        limits = (self._key_lifetime_ms(), self._settings.line_limit, RECORDS_LIMIT, request.title)
         reply = await self._submit(session_keys(session_id), (*job, *terms, *limits))
         word = reply[0].decode()
         if word in REFUSALS:
@@ -219,6 +235,13 @@ class Sessions:
             [job.decode() for job in line],
             _job(session_id, record, as_cursor(parse_id(top))),
         )
+
+    async def summary(self, session_id: str) -> SessionSummary:
+        """What a list says of the session. Raises SessionUnknown."""
+        top, created, title, record = await self._read(self._read_summary, session_id, *HEADLINE)
+        cursor = parse_id(top)
+        job = _job(session_id, record, cursor)
+        return SessionSummary(session_id, int(created), (title or b"").decode(), cursor, job)
 
     async def job(self, session_id: str, job_id: str) -> JobState:
         """One job. Raises SessionUnknown, JobUnknown."""

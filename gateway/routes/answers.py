@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field, JsonValue
 from starlette.responses import Response
 
 from gateway.errors import MEDIA_TYPE
+from gateway.session_list import SessionsPage
 from shared.ids import as_cursor
-from shared.sessions import Conversation, JobState, SessionState
+from shared.sessions import Conversation, JobState, SessionState, SessionSummary
 
 Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
 Cursor = Annotated[str, Field(description="An event id, or 0-0", examples=["1763683200123-2"])]
@@ -78,6 +79,24 @@ class SessionAnswer(BaseModel):
     question: _Question
     jobs: Annotated[list[str], Field(description="Job ids, oldest first")]
     line: Annotated[list[str], Field(description="Ids of the jobs that have not ended, in their order")]
+
+
+class SessionSummaryAnswer(BaseModel):
+    session_id: str
+    title: Annotated[str, Field(description="The beginning of the first input")]
+    status: Annotated[Status, Field(description="That of the job that runs or is next, else of the last one")]
+    job_id: str
+    agent: str
+    created_at: Annotated[Milliseconds, Field(description="Of the session")]
+    updated_at: Annotated[Milliseconds, Field(description="When a job was last posted or ended")]
+    started_at: Milliseconds | None
+    ended_at: Milliseconds | None
+    cursor: Cursor
+
+
+class SessionsAnswer(BaseModel):
+    sessions: Annotated[list[SessionSummaryAnswer], Field(description="Newest activity first")]
+    next: Annotated[str | None, Field(description="The `cursor` of the next page; null on the last one")]
 
 
 class MessagesAnswer(BaseModel):
@@ -176,6 +195,29 @@ def session_answer(session: SessionState) -> dict[str, Any]:
         "cursor": str(session.cursor),
         "jobs": session.jobs,
         "line": session.line,
+    }
+
+
+def sessions_answer(page: SessionsPage) -> dict[str, Any]:
+    return {
+        "sessions": [_summary_answer(*listed) for listed in page.sessions],
+        "next": page.more and str(page.more),
+    }
+
+
+def _summary_answer(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
+    current = summary.current
+    return {
+        "session_id": summary.session_id,
+        "title": summary.title,
+        "status": current.status,
+        "job_id": current.job_id,
+        "agent": current.agent,
+        "created_at": summary.created_at,
+        "updated_at": updated_at,
+        "started_at": current.started_at,
+        "ended_at": current.ended_at,
+        "cursor": str(summary.cursor),
     }
 
 

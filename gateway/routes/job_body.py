@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
 
 from gateway.errors import body_invalid
+from gateway.titles import title_of
 from shared.errors import EventInvalid, RequestInvalid
 from shared.events import encode
 from shared.sessions import JobRequest
@@ -105,6 +106,7 @@ def job_request(body: JobBody, idempotency_key: str | None) -> JobRequest:
         timeout_s=body.timeout_s,
         on_busy=body.on_busy,
         idempotency_key=idempotency_key,
+        title=title_of(body.input),
         digest=sha256(orjson.dumps(body.model_dump(), option=orjson.OPT_SORT_KEYS)).hexdigest(),
     )
 

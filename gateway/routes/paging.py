@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -14,6 +15,9 @@ _Cursor = Annotated[str, Query(description="`next` of the page before; empty for
 _ALLOWED = "the `next` of another page, as it was; or leave it out for the first page"
 
 
+_ACTIVITY = re.compile(r"[1-9][0-9]{0,15}")
+
+
 async def _job_cursor(cursor: _Cursor = "") -> str | None:
     try:
         return known_job(cursor) if cursor else None
@@ -22,3 +26,12 @@ async def _job_cursor(cursor: _Cursor = "") -> str | None:
 
 
 JobCursor = Annotated[str | None, Depends(_job_cursor)]
+
+
+async def _session_cursor(cursor: _Cursor = "") -> int | None:
+    if cursor and _ACTIVITY.fullmatch(cursor) is None:
+        raise RequestInvalid("cursor", _ALLOWED)
+    return int(cursor) if cursor else None
+
+
+SessionCursor = Annotated[int | None, Depends(_session_cursor)]

@@ -10,14 +10,23 @@ from gateway.routes.answers import (
     DeletedAnswer,
     MessagesAnswer,
     SessionAnswer,
+    SessionsAnswer,
     json_response,
     messages_answer,
     problems,
     session_answer,
+    sessions_answer,
 )
+from gateway.routes.paging import PageLimit, SessionCursor
 from gateway.submission import hasten
 
 router = APIRouter(tags=["sessions"], dependencies=[Depends(authorize)])
+
+
+@router.get("/v1/sessions", response_model=SessionsAnswer, responses=problems(422, 503))
+async def list_sessions(state: GatewayState, cursor: SessionCursor, limit: PageLimit = 50) -> Response:
+    """The sessions, newest activity first. A page may hold fewer than `limit`."""
+    return json_response(sessions_answer(await state["session_list"].page(cursor, limit)))
 
 
 @router.get("/v1/sessions/{session_id}", response_model=SessionAnswer, responses=problems(404, 503))
@@ -40,4 +49,5 @@ async def delete_session(state: GatewayState, session_id: KnownSession) -> Respo
     await state["queue"].nudge(session_id)  # what carries it out; the message only lets the holder stop at once
     if intent.holder is not None:
         await hasten(state["queue"].notify(intent.holder, session_id), intent.holder)
+    await hasten(state["session_list"].remove(session_id), session_id)
     return json_response({"session_id": session_id, "status": "deleting"}, 202)

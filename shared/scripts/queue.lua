@@ -5,6 +5,7 @@
 local TOKENS, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local READY, LEASED, MAILBOX = KEYS[8], KEYS[9], KEYS[10] -- prefixes: the queue never stands on a Cluster
 local RECOVERY, TURN = KEYS[11], KEYS[12]
+local SESSIONS = KEYS[13]
 local ANY = '*' -- the lane that every worker serves
 local WAKE_LIMIT = 128
 
@@ -15,6 +16,14 @@ end
 
 local function int(number)
     return string.format('%.0f', number)
+end
+
+-- Move the session of an entry to the top of the list. No two sessions have the same score: a page of the list begins
+-- exactly behind another. `only_listed`: one that is not listed, as when it was deleted, stays so.
+local function touch(id, only_listed)
+    local top = redis.call('ZRANGE', SESSIONS, -1, -1, 'WITHSCORES')
+    local score = math.max(now_us(), tonumber(top[2] or 0) + 1)
+    redis.call('ZADD', SESSIONS, only_listed and 'XX' or 'CH', int(score), string.match(id, '^[^/]*'))
 end
 
 local function wake(count)

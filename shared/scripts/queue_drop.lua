@@ -8,5 +8,6 @@ if redis.call('SREM', AGAIN, id) == 1 and string.sub(id, -1) == '/' then
     wake(1)
 else
     redis.call('HDEL', TOKENS, id)
+    if string.sub(id, -1) ~= '/' then touch(id, true) end
 end
 return 1

@@ -6,5 +6,6 @@ if not seen or now_us() - tonumber(seen) > tonumber(ARGV[6]) then return 'unknow
 if redis.call('HLEN', TOKENS) >= tonumber(ARGV[4]) then return 'full' end
 if redis.call('HSETNX', TOKENS, ARGV[1], ARGV[2]) == 1 then
     redis.call('ZADD', DEFERRED, int(now_us() + tonumber(ARGV[3])), ARGV[1])
+    touch(ARGV[1])
 end
 return 'ok'

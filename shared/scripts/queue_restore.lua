@@ -6,6 +6,7 @@ for i = 2, #ARGV, 2 do
     local id = ARGV[i]
     if redis.call('HSETNX', TOKENS, id, ARGV[i + 1]) == 1 then
         made = made + 1
+        touch(id)
         if delay > 0 then
             redis.call('ZADD', DEFERRED, int(now_us() + delay), id)
         else

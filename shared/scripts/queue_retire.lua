@@ -6,6 +6,7 @@ for _, id in ipairs(ARGV) do
     if payload then
         local removed = redis.call('ZREM', DEFERRED, id) + redis.call('ZREM', READY .. lane_of(payload), id)
             + redis.call('ZREM', READY .. ANY, id)
+        touch(id, true)
         if removed > 0 then redis.call('HDEL', TOKENS, id) else redis.call('SADD', AGAIN, id) end
     end
 end

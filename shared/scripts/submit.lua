@@ -1,6 +1,6 @@
 #!lua
 -- Accept a job: idempotency, the line, the job's record. The session is made when it is new.
--- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, line limit, records limit
+-- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, line limit, records limit, title of a new session
 -- Answers {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
 local job, agent, input, options, metadata, timeout_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local on_busy, key, digest = ARGV[7], ARGV[8], ARGV[9]
@@ -67,7 +67,7 @@ if on_busy == 'reject' and length > 0 then return {'busy'} end
 if length >= line_limit then return {'full'} end
 
 if not created then
-    redis.call('HSET', STATE, 'created', int(now), 'top', top) -- not 0-0 in the minute after the session's deletion
+    redis.call('HSET', STATE, 'created', int(now), 'title', ARGV[13], 'top', top) -- not 0-0 in the minute after the session's deletion
 end
 for i = 1, #KEYS do redis.call('PERSIST', KEYS[i]) end
 

@@ -1,0 +1,80 @@
+"""The sessions that exist, newest activity first: the queue server's list, checked against the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shared.errors import SessionUnknown
+from shared.session_index import Listed, SessionIndex
+from shared.sessions import Sessions, SessionSummary
+
+ACCEPTING_US = 60_000_000  # how long the first job of a session that the log does not know may still be accepted
+CLEAN_SECONDS = 60.0
+CLEAN_PAUSE_SECONDS = 0.05
+CLEAN_SESSIONS = 100
+
+
+class ListedSession(NamedTuple):
+    """A session and when something last happened in it, in ms since 1970."""
+
+    summary: SessionSummary
+    updated_at: int
+
+
+class SessionsPage(NamedTuple):
+    """Sessions; `more` is the activity behind which the next page begins."""
+
+    sessions: list[ListedSession]
+    more: int | None
+
+
+class SessionList:
+    """Every call raises RedisError when a server does not answer. `retention_s`: how long a session is kept at least
+    after something happened in it."""
+
+    def __init__(self, index: SessionIndex, sessions: Sessions, retention_s: int) -> None:
+        self._index = index
+        self._sessions = sessions
+        self._retention_us = retention_s * 1_000_000
+        self._cleaned_us = 0
+
+    async def page(self, behind_us: int | None, count: int) -> SessionsPage:
+        """The sessions among the next `count` of the list."""
+        listed = await self._index.newest(behind_us, count + 1)
+        page = listed[:count]
+        summaries = await asyncio.gather(*(self._summary(one.session_id) for one in page))
+        found = list(zip(page, summaries, strict=True))
+        await self._forget([one for one, summary in found if summary is None])
+        return SessionsPage(
+            [ListedSession(summary, one.active_us // 1000) for one, summary in found if summary is not None],
+            page[-1].active_us if len(listed) > count else None,
+        )
+
+    async def remove(self, session_id: str) -> None:
+        """Take a session off the list that is being deleted. Best effort: nobody finds it there any more."""
+        await self._index.remove(session_id)
+
+    async def clean(self) -> float:
+        """Take some expired sessions off the list. Returns the seconds until the next call is due."""
+        before_us = await self._index.now_us() - self._retention_us
+        listed = await self._index.oldest(self._cleaned_us, before_us, CLEAN_SESSIONS)
+        summaries = await asyncio.gather(*(self._summary(one.session_id) for one in listed))
+        await self._forget([one for one, summary in zip(listed, summaries, strict=True) if summary is None])
+        if len(listed) < CLEAN_SESSIONS:
+            self._cleaned_us = 0
+            return CLEAN_SECONDS
+        self._cleaned_us = listed[-1].active_us  # those with an open job stay: begin behind them
+        return CLEAN_PAUSE_SECONDS
+
+    async def _summary(self, session_id: str) -> SessionSummary | None:
+        try:
+            return await self._sessions.summary(session_id)
+        except SessionUnknown:
+            return None
+
+    async def _forget(self, gone: Sequence[Listed]) -> None:
+        if gone:
+            settled_us = await self._index.now_us() - ACCEPTING_US
+            await self._index.forget([one for one in gone if one.active_us < settled_us])

@@ -1,0 +1,7 @@
+#!lua flags=no-writes
+-- What a list says of a session: as read_session.lua, without the ids of its jobs.
+-- ARGV: field... Answers {'ok', top, created, title or nil, {job, position or nil, value...}} or {'unknown_session'}.
+local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted', 'title')
+if not state[1] or state[3] then return {'unknown_session'} end
+local job = redis.call('LINDEX', LINE, 0) or redis.call('LINDEX', ORDER, -1)
+return {'ok', newest(state[2]), state[1], state[4], job_record(job, 1)}

@@ -1,0 +1,59 @@
+"""The list of all sessions by their newest activity. It stands on the queue server.
+
+The log decides which sessions exist; the list only says where to look. A session is in it before its first job is
+accepted, and may stay in it for a while after it has gone: whoever reads the list asks the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shared import keys
+from shared.queue import PLACES
+from shared.redis import Redis
+from shared.scripts import script
+
+
+class Listed(NamedTuple):
+    """A session of the list. `active_us`, in microseconds since 1970, is unique: a page begins exactly behind it."""
+
+    session_id: str
+    active_us: int
+
+
+class SessionIndex:
+    """Every call raises RedisError when the server does not answer, and may be repeated as it was."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._forget = script(redis, "queue_forget", "queue")
+
+    async def newest(self, behind_us: int | None, count: int) -> list[Listed]:
+        """At most `count` sessions, the one with the newest activity first, from behind an activity on."""
+        begin = "+inf" if behind_us is None else f"({behind_us}"
+        return await self._range(begin, "-inf", count, newest_first=True)
+
+    async def oldest(self, behind_us: int, before_us: int, count: int) -> list[Listed]:
+        """At most `count` sessions between two activities, the one with the oldest first."""
+        return await self._range(f"({behind_us}", f"({before_us}", count, newest_first=False)
+
+    async def forget(self, gone: Sequence[Listed]) -> None:
+        """Take sessions off the list, unless something has happened in them since they were read."""
+        if gone:
+            await self._forget(PLACES, [part for listed in gone for part in listed])
+
+    async def remove(self, session_id: str) -> None:
+        """Take a session off the list."""
+        await self._redis.zrem(keys.SESSIONS, session_id)
+
+    async def now_us(self) -> int:
+        """The server's clock."""
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1_000_000 + int(micros)
+
+    async def _range(self, begin: str, end: str, count: int, *, newest_first: bool) -> list[Listed]:
+        found = await self._redis.zrange(
+            keys.SESSIONS, begin, end, desc=newest_first, byscore=True, offset=0, num=count, withscores=True
+        )
+        return [Listed(session_id.decode(), int(score)) for session_id, score in found]
