@@ -6,8 +6,10 @@ import argparse
 import importlib
 import resource
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 from bench import machine, plot
+from bench.before import Before, RevisionMissing, checkout
 from bench.plan import Plan
 from bench.plot import DOCUMENT
 from bench.processes import CACHE, ROOT
@@ -23,8 +25,21 @@ def main() -> int:
     _open_files()
     facts = machine.facts()
     print(f"{facts}{'; the short form: its figures say nothing' if arguments.quick else ''}\n", flush=True)
-    plan = Plan(arguments.quick, arguments.repeats, machine.cores(), frozenset(arguments.peers))
     CACHE.mkdir(parents=True, exist_ok=True)
+    try:
+        with before(arguments.before) as found:
+            plan = Plan(arguments.quick, arguments.repeats, machine.cores(), frozenset(arguments.peers), found)
+            return run_all(arguments, plan, facts)
+    except RevisionMissing as missing:
+        sys.exit(f"bench: {missing}")
+
+
+def before(revision: str | None) -> AbstractContextManager[Before | None]:
+    return nullcontext() if revision is None else checkout(revision)
+
+
+def run_all(arguments: argparse.Namespace, plan: Plan, facts: str) -> int:
+    """Run the scenarios and print their tables. Returns 1 when the product has no valid run in one of them."""
     voids = 0
     for name in arguments.scenarios or SCENARIOS:
         try:
@@ -60,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--peers", nargs="*", default=[], metavar="KEY", help="only these peers, such as holdfast nchan"
     )
+    parser.add_argument("--before", metavar="COMMIT", help="also measure the product at this commit, in L1 to L6")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {DOCUMENT.relative_to(ROOT)}")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.scenarios) - set(SCENARIOS))

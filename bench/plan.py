@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.before import Before
 from bench.ledger import Void
 from bench.load import EVENT
 from bench.machine import Cores
@@ -21,19 +22,21 @@ Figures = Mapping[str, float]
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`quick`: the short form that shows that everything works, not how fast it is. `only`: keys of the peers wanted,
-    empty for all."""
+    empty for all. `before`: another commit to measure beside today's files."""
 
     quick: bool
     repeats: int
     cores: Cores
     only: frozenset[str] = frozenset()
+    before: Before | None = None
 
     def choose(self, full: float, quick: float) -> float:
         return quick if self.quick else full
 
     def compare(self, peers: Sequence[Peer], once: Callable[[Peer], Figures]) -> list[Row]:
         """Run every peer in turn, and all of them again for each repeat, so that noise of the machine meets all."""
-        wanted = [peer for peer in peers if not self.only or peer.key in self.only]
+        both = peers if self.before is None else self.before.beside(peers)
+        wanted = [peer for peer in both if not self.only or peer.key in self.only]
         rows = {peer.name: Row(peer.name) for peer in wanted}
         missing: set[str] = set()
         for repeat in range(self.repeats):

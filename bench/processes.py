@@ -34,6 +34,7 @@ class Child:
         core: int | None = None,
         env: Mapping[str, str] | None = None,
         dialogue: bool = False,
+        cwd: Path = ROOT,
     ) -> None:
         self.name = Path(command[0]).name
         self.log = log
@@ -42,7 +43,7 @@ class Child:
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 wrapped,
-                cwd=ROOT,
+                cwd=cwd,
                 env=_clean_environment() | dict(env or {}),
                 stdin=subprocess.PIPE if dialogue else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if dialogue else sink,

@@ -21,13 +21,16 @@ class PeerMissing(Exception):
 
 @dataclass(slots=True)
 class Stage:
-    """A folder and cores for one run of one peer. What is started here is stopped with it, the last first."""
+    """A folder and cores for one run of one peer. What is started here is stopped with it, the last first.
+
+    `tree`: the folder that the product's processes are started from."""
 
     folder: Path
     cores: Cores
     sessions: int
     batch: int = 1
     event: bytes = EVENT
+    tree: Path = ROOT
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Self:
@@ -46,7 +49,8 @@ class Stage:
 
     def server(self, command: list[str], port: int, **env: str) -> Child:
         """Start a server on the server's core and wait until it listens."""
-        child = Child(command, log=self.folder / f"server-{port}.log", core=self.cores.server, env=env)
+        log = self.folder / f"server-{port}.log"
+        child = Child(command, log=log, core=self.cores.server, env=env, cwd=self.tree)
         self._stack.callback(child.stop)
         await_listening(child, port)
         return child
@@ -60,7 +64,7 @@ class Stage:
 
     def python(self, module: str, port: int, **env: str) -> Child:
         """Start `python -m module` likewise."""
-        return self.server([sys.executable, "-m", module], port, PYTHONPATH=str(ROOT), **env)
+        return self.server([sys.executable, "-m", module], port, PYTHONPATH=str(self.tree), **env)
 
     def uvicorn(self, app: str, redis_url: str, **env: str) -> tuple[Child, int]:
         """Serve an app as the product is served: uvloop, httptools, no access log."""

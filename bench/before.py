@@ -1,0 +1,55 @@
+"""The product at another commit, measured in the same run: its gateway beside today's, on the same load."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.load import Target
+from bench.peers.stage import Peer, Stage
+from bench.processes import ROOT
+
+KEY = "before"
+
+
+class RevisionMissing(Exception):
+    """git does not know the commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A commit, and the folder with its files."""
+
+    revision: str
+    tree: Path
+
+    def beside(self, peers: Sequence[Peer]) -> list[Peer]:
+        """The peers, each form of the product followed by the same form at the other commit."""
+        return [each for peer in peers for each in ([peer, self._twin(peer)] if peer.key == "holdfast" else [peer])]
+
+    def _twin(self, peer: Peer) -> Peer:
+        def start(stage: Stage) -> Target:
+            stage.tree = self.tree
+            return peer.start(stage)
+
+        return Peer(KEY, f"{peer.name} at {self.revision}", start, peer.history)
+
+
+@contextlib.contextmanager
+def checkout(revision: str) -> Iterator[Before]:
+    """The files of a commit in a temporary folder. Raises RevisionMissing when git does not know it."""
+    with tempfile.TemporaryDirectory(prefix="bench-before-") as folder:
+        git = shutil.which("git") or "git"
+        archive = subprocess.run([git, "archive", revision], cwd=ROOT, capture_output=True, check=False)
+        if archive.returncode:
+            raise RevisionMissing(f"git has no commit {revision}: {archive.stderr.decode().strip()}")
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(folder, filter="data")
+        yield Before(revision, Path(folder))
