@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypedDict, cast
+from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Request
 
-from gateway.limits import read_json
+from gateway.limits import Body, read_json
 from gateway.metrics import Metrics
 from gateway.offers import Offers
 from gateway.readiness import Readiness
@@ -15,10 +15,12 @@ from gateway.session_list import SessionList
 from gateway.settings import GatewaySettings
 from gateway.stream.arrivals import Arrivals
 from gateway.stream.hub import StreamHub
+from gateway.turns import Turns
 from shared.errors import JobUnknown, RequestInvalid, SessionUnknown
 from shared.event_log import EventLog
 from shared.ids import SESSION_ID_PATTERN, check_session_id
 from shared.queue import Queue
+from shared.secret import Secret
 from shared.sessions import Sessions
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -38,6 +40,8 @@ class State(TypedDict):
     readiness: Readiness
     metrics: Metrics
     session_list: SessionList
+    secret: Secret
+    turns: Turns
 
 
 async def _state(request: Request) -> State:
@@ -113,8 +117,8 @@ async def _idempotency_key(
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 
 
-async def _json_body(request: Request, state: GatewayState) -> Any:
-    return await read_json(request, state["settings"].max_body_bytes)
+async def _json_body(request: Request, state: GatewayState) -> Body:
+    return await read_json(request, state["settings"].max_body_bytes, state["turns"])
 
 
-JsonBody = Annotated[Any, Depends(_json_body)]
+JsonBody = Annotated[Body, Depends(_json_body)]

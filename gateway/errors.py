@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -22,10 +25,14 @@ logger = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-_MAX_NAME = 100
+# Together they keep an error below 16 KiB.
+MAX_PROBLEMS = 20
+MAX_FIELD_BYTES = 100
+MAX_DETAIL_BYTES = 200
+NOT_JSON = "nested too deeply: at most 200 levels; integers must fit in 64 bits"
 _WORDS = {
     "dict_type": "should be an object",
-    "extra_forbidden": "there is no such field",
+    "extra_forbidden": "unknown field",
     "list_type": "should be an array",
     "missing": "is required",
     "model_type": "should be an object",
@@ -33,11 +40,13 @@ _WORDS = {
 
 
 class BodyInvalid(RequestInvalid):
-    """A body of which one or more fields cannot be used: (field, what is allowed) of each, the first one in front."""
+    """A body with fields that cannot be used: (field, what is allowed) of each, the first one in front, cut to what an
+    answer may hold."""
 
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
-        super().__init__(*problems[0])
-        self.problems = problems
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        shown = problems[:MAX_PROBLEMS]
+        self.problems = [(_cut(field, MAX_FIELD_BYTES), _cut(allowed, MAX_DETAIL_BYTES)) for field, allowed in shown]
+        super().__init__(*self.problems[0])
 
 
 class RequestMalformed(HoldfastError):
@@ -140,13 +149,28 @@ def problem(error: HoldfastError) -> Response:
     return Response(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
+def only_known(model: type[BaseModel], value: Any) -> Any:
+    """The value without unknown fields beyond those that an error names, for pydantic reports each of them."""
+    if not isinstance(value, dict):
+        return value
+    unknown = islice((name for name in value if name not in model.model_fields), MAX_PROBLEMS)
+    return {name: value[name] for name in (*model.model_fields, *unknown) if name in value}
+
+
 def body_invalid(errors: Any, root: str) -> BodyInvalid:
     """Turn pydantic's errors into fields and what is allowed there; `root` names a value that has no field."""
-    return BodyInvalid([(_field(error["loc"], root), _allowed(error)) for error in errors])
+    return BodyInvalid([(_field(error["loc"], root), _allowed(error)) for error in errors[:MAX_PROBLEMS]])
 
 
 def _field(loc: tuple[int | str, ...], root: str) -> str:
-    return (".".join(str(part) for part in loc) or root)[:_MAX_NAME]
+    return ".".join(str(part) for part in loc) or root
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    """The beginning of a text that clients may have chosen. JSON would escape control characters at six times their
+    size."""
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:max_bytes])
+    return printable.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
 def _allowed(error: Any) -> str:
@@ -183,7 +207,7 @@ async def _redis_error(request: Request, error: Exception) -> Response:
 
 async def _parameters_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem(body_invalid([{**one, "loc": one["loc"][1:]} for one in error.errors()], "request"))
+    return problem(body_invalid([{**one, "loc": one["loc"][1:]} for one in error.errors()[:MAX_PROBLEMS]], "request"))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -16,11 +16,13 @@ from gateway.session_list import CLEAN_SECONDS, SessionList
 from gateway.settings import GatewaySettings
 from gateway.stream.arrivals import Arrivals
 from gateway.stream.hub import StreamHub, StreamLimits
+from gateway.turns import Turns
 from shared.background import repeat
 from shared.event_log import EventLog
 from shared.pipe import Pipe
 from shared.queue import Queue
 from shared.redis import connect
+from shared.secret import Secret
 from shared.session_index import SessionIndex
 from shared.sessions import Sessions
 
@@ -68,6 +70,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 readiness=readiness,
                 metrics=metrics,
                 session_list=session_list,
+                secret=Secret(log_redis),
+                turns=Turns(),
             )
         finally:
             for task in (watching, cleaning):

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from math import isinf
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 from starlette.requests import Request
 
 from gateway.errors import BodyTimeout, MediaTypeUnsupported
+from gateway.turns import Turns
+from gateway.value_count import MAX_VALUES, ValueCount
 from shared.errors import BodyTooLarge, RequestInvalid
 
 BODY_DEADLINE_S = 30.0
 
 
-async def read_json(request: Request, max_bytes: int) -> Any:
-    """The JSON value of a body. Refuses another media type, a body too large or too slow, and what is no JSON."""
+class Body(NamedTuple):
+    """The JSON value of a body, and the number of bytes that it came in."""
+
+    value: Any
+    size: int
+
+
+async def read_json(request: Request, max_bytes: int, turns: Turns) -> Body:
+    """Read and parse a body. Refuses another media type, a body too large or too slow, and what is no JSON."""
     _check_media_type(request)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            body = await _read(request, max_bytes)
+            body = await _read(request, max_bytes, turns)
     except TimeoutError:
         raise BodyTimeout from None
-    return parse_json(body)
+    return Body(await turns.take(len(body), parse_json, body), len(body))
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes | bytearray) -> Any:
     """Parse strict JSON: UTF-8 without a byte order mark, no lone surrogate, no NaN, nested at most 200 deep."""
     try:
-        return from_json(body, allow_inf_nan=False, cache_strings="none")
+        value = from_json(body, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:
         raise RequestInvalid("body", f"must be JSON in UTF-8 ({error})") from None
+    _check_numbers(value)
+    return value
+
+
+def _check_numbers(value: Any) -> None:
+    """Refuse numbers such as 1e999, which the parser takes for infinity."""
+    values = [value]
+    for each in values:  # which grows meanwhile
+        if type(each) is dict:
+            values += each.values()
+        elif type(each) is list:
+            values += each
+        elif type(each) is float and isinf(each):
+            raise RequestInvalid("body", "numbers must be smaller than 1.8e308")
 
 
 def _check_media_type(request: Request) -> None:
@@ -40,16 +64,23 @@ def _check_media_type(request: Request) -> None:
         raise MediaTypeUnsupported
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _read(request: Request, max_bytes: int, turns: Turns) -> bytearray:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
         raise _too_large(max_bytes)
-    body = bytearray()
+    body, count, received = bytearray(), ValueCount(), 0
     async for piece in request.stream():
-        body += piece
-        if len(body) > max_bytes:
+        received += len(piece)
+        if received > max_bytes:
             raise _too_large(max_bytes)
-    return bytes(body)
+        if count.is_allowed:
+            await turns.take(len(piece), count.add, piece)
+            body += piece
+        else:  # read to its end all the same: a client that is still sending would miss the answer
+            body.clear()
+    if not count.is_allowed:
+        raise RequestInvalid("body", f"at most {MAX_VALUES} names and values are allowed")
+    return body
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gateway.schema import check
 from shared.errors import AgentUnknown
 from shared.queue import Queue
 
@@ -26,19 +25,16 @@ class Offers:
         self._queue = queue
         self._known: dict[str, Offer] = {}
 
-    async def check(self, agent: str, given: Any) -> None:
-        """Raises AgentUnknown, and BodyInvalid, which names every field of the input that the agent does not take."""
-        offer = await self._offer(agent)
-        check(given, offer.schema, "input")
-
-    async def _offer(self, agent: str) -> Offer:
+    async def schema(self, agent: str) -> bytes:
+        """The JSON schema of an agent's input. Raises AgentUnknown, or NoAgents while no agent at all is on offer."""
         now_s = asyncio.get_running_loop().time()
         known = self._known.get(agent)
         if known is not None and now_s - known.seen_s < MEMORY_S:
-            return known
-        schema = await self._queue.schema(agent)
-        if schema is None:
+            return known.schema
+        try:
+            schema = await self._queue.schema(agent)
+        except AgentUnknown:
             self._known.pop(agent, None)
-            raise AgentUnknown(f"agent: no worker offers {agent!r}; GET /v1/agents lists those on offer")
+            raise
         self._known[agent] = Offer(schema, now_s)
-        return self._known[agent]
+        return schema

@@ -1,61 +1,223 @@
-"""Values held to the JSON schema of whoever wants them, an agent's input or a question's answer."""
+"""Check values against JSON schemas: of an agent's input, of the answer to a question."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import orjson
-from jsonschema import Draft202012Validator, ValidationError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
-from gateway.errors import BodyInvalid
+from gateway.errors import MAX_PROBLEMS, BodyInvalid
+from shared.json_schema import Registry, ValidationError, Validator, compile_schema
 
-MAX_PROBLEMS = 20
-MAX_DETAIL = 200
 KNOWN_SCHEMAS = 256
+# Where the search for what is wrong stops; it then reports the place that it has reached.
+SEARCH_CPU_SECONDS = 0.003
+SEARCH_DEPTH = 50
+
+_URI = "urn:holdfast:schema"
+_DIFFERS = "does not match the schema"
+# Keywords that say nothing by themselves, and those that are searched.
+_NOT_ALONE = (
+    *("$defs", "$ref", "additionalProperties", "allOf", "anyOf", "definitions", "else", "if", "items", "maxContains"),
+    *("minContains", "oneOf", "patternProperties", "prefixItems", "properties", "required", "then"),
+    *("unevaluatedItems", "unevaluatedProperties"),
+)
+_WORDS = {
+    "const": "must be {}",
+    "enum": "must be one of {}",
+    "maximum": "must be at most {}",
+    "maxItems": "must have at most {} items",
+    "maxLength": "must have at most {} characters",
+    "minimum": "must be at least {}",
+    "minItems": "must have at least {} items",
+    "minLength": "must have at least {} characters",
+    "pattern": "must match the pattern {}",
+    "type": "must be of type {}",
+    "uniqueItems": "must not have equal items",
+}
 
 
 def check(value: Any, schema: bytes, root: str) -> None:
-    """Raises BodyInvalid, which names every field of the value that the schema does not take; `root` is the value's own
-    name. A schema that refers to others elsewhere is not followed there, and refuses nothing."""
-    try:
-        found = sorted(_validator(schema).iter_errors(value), key=lambda error: [str(part) for part in error.path])
-    except Unresolvable:
+    """Raises BodyInvalid, which names the fields of the value that the schema does not allow; `root` is the value's own
+    name. A schema that cannot be compiled, or refers to documents elsewhere, refuses nothing."""
+    rules = _rules(schema)
+    if rules is None:
         return
-    if found:
-        raise BodyInvalid([_problem(error, root) for error in found[:MAX_PROBLEMS]])
+    whole = Place("", rules.schema, (root,))
+    if not rules.allow(whole, value):
+        problems = Search(rules).problems(whole, value)
+        raise BodyInvalid([(".".join(path), allowed) for path, allowed in islice(problems, MAX_PROBLEMS)])
 
 
 @lru_cache(KNOWN_SCHEMAS)
-def _validator(schema: bytes) -> Draft202012Validator:
-    # With a registry of its own it fetches nothing from the network.
-    return Draft202012Validator(orjson.loads(schema), registry=Registry())
+def _rules(schema: bytes) -> Rules | None:
+    try:
+        return Rules(orjson.loads(schema))
+    except ValidationError:
+        return None
 
 
-def _problem(error: ValidationError, root: str) -> tuple[str, str]:
-    """The field, and what is allowed there. Of alternatives, the one that came nearest speaks."""
-    nearest = max(error.context or [error], key=lambda inner: len(inner.absolute_path))
-    field = ".".join([root, *(str(part) for part in nearest.absolute_path)])
-    return field, _allowed(nearest)
+class Place(NamedTuple):
+    """A part of the schema, by its JSON pointer, and the path of the value that it is for."""
+
+    pointer: str
+    schema: Any
+    path: tuple[str, ...]
+
+    def at(self, *names: str | int) -> Place:
+        """The part under these names, for the same value."""
+        pointer, schema = self.pointer, self.schema
+        for name in names:
+            pointer += "/" + quote(str(name).replace("~", "~0").replace("/", "~1"), safe="~")
+            schema = schema[name]
+        return Place(pointer, schema, self.path)
+
+    def inside(self, step: str | int | None) -> Place:
+        """The same part, for what a step leads to in the value; None is the value itself."""
+        return self if step is None else self._replace(path=(*self.path, str(step)))
 
 
-def _allowed(error: ValidationError) -> str:
-    """What the schema wants. jsonschema's own texts quote the value, which may be long."""
-    rule, wanted = str(error.validator), error.validator_value
-    if rule == "required":
-        return str(error.message).rpartition(" is a required property")[0].strip("'") + " is required"
-    words = WORDS.get(rule, f"must satisfy {rule}: {{}}")
-    return words.format(wanted if isinstance(wanted, str) else orjson.dumps(wanted).decode())[:MAX_DETAIL]
+# A subschema that has to allow what a step leads to in the value, and what that is.
+Part = tuple[Place, "str | int | None", Any]
 
 
-WORDS = {
-    "additionalProperties": "has a field that there is not",
-    "enum": "must be one of {}",
-    "maximum": "must be at most {}",
-    "maxLength": "must have at most {} characters",
-    "minimum": "must be at least {}",
-    "minLength": "must have at least {} characters",
-    "type": "must be of type {}",
-}
+class Problem(NamedTuple):
+    """The path of a value that is not allowed, and what is."""
+
+    path: tuple[str, ...]
+    allowed: str
+
+
+class Rules:
+    """A schema, each part of which is compiled when it is first needed."""
+
+    def __init__(self, schema: Any) -> None:
+        self._compiled: dict[str, Validator] = {"": compile_schema(schema)}
+        self.schema = schema
+        self._registry = Registry([(_URI, schema)])  # which would fetch documents: by now it is known to name none
+
+    def allow(self, place: Place, value: Any) -> bool:
+        """Whether this part of the schema allows the value."""
+        validator = self._compiled.get(place.pointer)
+        if validator is None:
+            validator = compile_schema({"$ref": f"{_URI}#{place.pointer}"}, self._registry)
+            self._compiled[place.pointer] = validator
+        return validator.is_valid(value)
+
+    def target(self, place: Place) -> Place | None:
+        """The part that the `$ref` of another one names, where it is a JSON pointer within the schema."""
+        document, _, pointer = place.schema["$ref"].partition("#")
+        found = Place("", self.schema, place.path)
+        try:
+            for name in pointer.split("/")[1:]:
+                found = found.at(unquote(name).replace("~1", "/").replace("~0", "~"))
+        except (KeyError, TypeError):
+            return None
+        return None if document or not pointer.startswith("/") else found
+
+
+class Search:
+    """The search for what is wrong with a value. It is bounded, since a value can be wrong wherever it has a part."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._until_s = time.thread_time() + SEARCH_CPU_SECONDS
+
+    def problems(self, place: Place, value: Any, depth: int = 0) -> Iterator[Problem]:
+        """What is wrong with a value that this part of the schema does not allow: one problem at least."""
+        found = False
+        for problem in self._found(place, value, depth):
+            found = True
+            yield problem
+        if not found:
+            yield Problem(place.path, _DIFFERS)
+
+    def _found(self, place: Place, value: Any, depth: int) -> Iterator[Problem]:
+        yield from _own(place, value)
+        if not isinstance(place.schema, dict) or depth == SEARCH_DEPTH:
+            return
+        for part, step, inner in self._parts(place, value):
+            if self._is_over():
+                return
+            if not self._rules.allow(part, inner):
+                yield from self.problems(part.inside(step), inner, depth + 1)
+        for keyword in ("anyOf", "oneOf"):
+            yield from self._nearest(place, keyword, value, depth)
+
+    def _parts(self, place: Place, value: Any) -> Iterator[Part]:
+        if "$ref" in place.schema and (target := self._rules.target(place)) is not None:
+            yield target, None, value
+        for index in range(len(place.schema.get("allOf", ()))):
+            yield place.at("allOf", index), None, value
+        if isinstance(value, dict):
+            yield from _members(place, value)
+        if isinstance(value, list):
+            yield from _items(place, value)
+
+    def _nearest(self, place: Place, keyword: str, value: Any, depth: int) -> Iterator[Problem]:
+        """The problems of the alternative that the value comes nearest to, the one that it fails deepest inside."""
+        nearest: list[Problem] = []
+        for index in range(len(place.schema.get(keyword, ()))):
+            part = place.at(keyword, index)
+            if self._is_over() or self._rules.allow(part, value):
+                continue
+            problems = list(islice(self.problems(part, value, depth + 1), MAX_PROBLEMS))
+            if not nearest or len(problems[0].path) > len(nearest[0].path):
+                nearest = problems
+        yield from nearest
+
+    def _is_over(self) -> bool:
+        return time.thread_time() > self._until_s
+
+
+def _members(place: Place, value: dict[str, Any]) -> Iterator[Part]:
+    named = place.schema.get("properties", {})
+    for name in (name for name in named if name in value):
+        yield place.at("properties", name), name, value[name]
+    if isinstance(place.schema.get("additionalProperties"), dict) and "patternProperties" not in place.schema:
+        others = place.at("additionalProperties")
+        yield from ((others, name, value[name]) for name in value if name not in named)
+
+
+def _items(place: Place, value: list[Any]) -> Iterator[Part]:
+    """The items; `items` was an array itself before draft 2020-12, as `prefixItems` is now."""
+    keyword = "items" if isinstance(place.schema.get("items"), list) else "prefixItems"
+    first = place.schema.get(keyword, [])
+    yield from ((place.at(keyword, index), index, item) for index, item in enumerate(value[: len(first)]))
+    if keyword == "prefixItems" and "items" in place.schema:
+        others = place.at("items")
+        yield from ((others, index, value[index]) for index in range(len(first), len(value)))
+
+
+def _own(place: Place, value: Any) -> Iterator[Problem]:
+    """What the keywords of a part say by themselves."""
+    if not isinstance(place.schema, dict):
+        yield Problem(place.path, "is not allowed")
+        return
+    if isinstance(value, dict):
+        missing = (name for name in place.schema.get("required", ()) if name not in value)
+        yield from (Problem(place.path, f"{name} is required") for name in missing)
+        yield from (Problem((*place.path, name), "unknown field") for name in _unknown(place, value))
+    for keyword, wanted in place.schema.items():
+        if keyword not in _NOT_ALONE and not _satisfies(value, keyword, wanted):
+            text = wanted if isinstance(wanted, str) else orjson.dumps(wanted).decode()
+            yield Problem(place.path, _WORDS[keyword].format(text) if keyword in _WORDS else f"{_DIFFERS}: {keyword}")
+
+
+def _unknown(place: Place, value: dict[str, Any]) -> Iterator[str]:
+    """Fields that the part does not name. Where patterns name some, only the engine knows."""
+    if place.schema.get("additionalProperties") is False and "patternProperties" not in place.schema:
+        known = place.schema.get("properties", {})
+        yield from (name for name in value if name not in known)
+
+
+def _satisfies(value: Any, keyword: str, wanted: Any) -> bool:
+    try:
+        return compile_schema({keyword: wanted}).is_valid(value)
+    except ValidationError:  # it refers to another part
+        return True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from collections.abc import Awaitable
-from hashlib import sha256
 
 import structlog
 
 from gateway.dependencies import State
+from gateway.limits import Body
+from gateway.schema import check
 from shared.errors import IdempotencyMismatch, LogUnavailable, QueueFull, SessionBusy, SessionUnknown
 from shared.failpoints import failpoint
 from shared.ids import new_job_id, new_session_id
@@ -22,31 +24,56 @@ logger = structlog.get_logger()
 STUCK_S = 6.0
 
 
-def session_for(idempotency_key: str | None) -> str:
-    """The id of a session that no client named: drawn, or derived from the key so that a repeat finds its job."""
+async def session_for(state: State, idempotency_key: str | None) -> str:
+    """The id of a session that no client named: random, or derived from the key so that a repeat finds its job. Raises
+    RedisError."""
     if idempotency_key is None:
         return new_session_id()
-    digest = sha256(b"holdfast session\0" + idempotency_key.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return derived_session_id(await state["secret"].read(), idempotency_key)
 
 
-async def submit(state: State, session_id: str, request: JobRequest) -> Submitted:
-    """Accept a job for good: first its token, due in some seconds, then the log, then the token is due at once.
+def derived_session_id(secret: bytes, idempotency_key: str) -> str:
+    """Unguessable for whoever knows the key alone."""
+    mac = hmac.digest(secret, b"session\0" + idempotency_key.encode(), "sha256")
+    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
-    Raises what Queue.reserve and Sessions.submit refuse, and LogUnavailable, after which it may have been accepted."""
+
+async def accept(state: State, session_id: str, request: JobRequest, given: Body) -> Submitted:
+    """Accept a job for good, or find the one that its idempotency key stands for, whatever has become of agent and
+    queue since. `given` is its input.
+
+    Raises AgentUnknown, BodyInvalid, what Queue.reserve and Sessions.submit refuse, and LogUnavailable, after which it
+    may have been accepted."""
     job_id = new_job_id()
+    try:
+        submitted = await _first(state, session_id, request)
+        if submitted is None:
+            schema = await state["offers"].schema(request.agent)
+            await state["turns"].take(given.size, check, given.value, schema, "input")
+            submitted = await _submit(state, session_id, job_id, request)
+    except RedisError as error:
+        logger.warning("redis does not answer a submit", session_id=session_id, job_id=job_id, error=repr(error))
+        raise LogUnavailable(job_id) from None
+    state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
+    return submitted
+
+
+async def _first(state: State, session_id: str, request: JobRequest) -> Submitted | None:
+    """The job that was accepted with the same key. Raises IdempotencyMismatch, RedisError."""
+    return None if request.idempotency_key is None else await state["sessions"].first(session_id, request)
+
+
+async def _submit(state: State, session_id: str, job_id: str, request: JobRequest) -> Submitted:
+    """Submit a job in an order that loses nothing: its token, due in some seconds, then the log, then the token is due
+    at once. Raises RedisError, and what Queue.reserve and Sessions.submit refuse."""
     try:
         failpoint("before_reserve")
         await state["queue"].reserve(session_id, job_id, request.agent)
         failpoint("after_reserve_before_submit")
         submitted = await state["sessions"].submit(session_id, job_id, request)
-    except RedisError as error:
-        logger.warning("redis does not answer a submit", session_id=session_id, job_id=job_id, error=repr(error))
-        raise LogUnavailable(job_id) from None
     except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull):
         await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
         raise
-    state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
     if submitted.replayed:
         await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
     else:

@@ -158,12 +158,26 @@ class Fold:
 
 
 def input_messages(given: Any, job_id: str) -> list[Message]:
-    """The messages that a job's input stands for: `"text"` is one of the user's, `{"messages": [...]}` as they are."""
+    """The messages that a job's input stands for: `"text"` is one of the user's; those of `{"messages": [...]}` are
+    taken as they are, with text parts joined."""
     if isinstance(given, str):
         return [{"role": "user", "content": given, "job_id": job_id}]
     if isinstance(given, dict) and isinstance(given.get("messages"), list):
-        return [{**message, "job_id": job_id} for message in given["messages"] if isinstance(message, dict)]
+        messages = (message for message in given["messages"] if isinstance(message, dict))
+        return [{**message, "content": joined(message.get("content")), "job_id": job_id} for message in messages]
     return []
+
+
+def joined(content: Any) -> Any:
+    """The text of content in parts, `[{"type": "text", "text": "…"}, …]`, which chat APIs allow beside a string. Other
+    content is returned as it is."""
+    if not isinstance(content, list) or not all(_is_text(part) for part in content):
+        return content
+    return "".join(part["text"] for part in content)
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def content_of(value: Any) -> str:

@@ -49,6 +49,18 @@ class AgentUnknown(HoldfastError):
     title = "No worker offers this agent"
 
 
+class NoAgents(AgentUnknown):
+    """Whether the agent exists is not known yet: workers announce themselves within seconds, also to an empty Redis."""
+
+    code = "no_agents"
+    status = 503
+    title = "No worker has announced its agents yet"
+    retry_after_s = 2
+
+    def __init__(self) -> None:
+        super().__init__(self.title)
+
+
 class SessionUnknown(HoldfastError):
     code = "session_unknown"
     status = 404

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Log server: one family a session.
+# Log server: one family a session, and the secret that session ids are derived from.
 PREFIX = "holdfast:"
+SECRET = PREFIX + "secret"
 
 
 class SessionKeys(NamedTuple):

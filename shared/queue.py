@@ -17,7 +17,7 @@ import orjson
 from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 
 from shared import keys
-from shared.errors import AgentUnknown, QueueFull
+from shared.errors import AgentUnknown, NoAgents, QueueFull
 from shared.redis import Redis
 from shared.scripts import script
 from shared.settings import CommonSettings
@@ -113,12 +113,16 @@ class Queue:
     # What a gateway does.
 
     async def reserve(self, session_id: str, job_id: str, agent: str) -> None:
-        """Make the token of a job that is about to be accepted, due in 5 s. Raises AgentUnknown, QueueFull."""
+        """Make the token of a job that is about to be accepted, due in 5 s.
+
+        Raises AgentUnknown, NoAgents when no agent at all is on offer, QueueFull."""
         limits = (RESERVE_US, self._settings.queue_limit, agent, AGENTS_MEMORY_US)
         token = token_id(session_id, job_id)
         answer = await self._reserve(PLACES, (token, _payload(session_id, job_id, agent), *limits))
+        if answer == b"none":
+            raise NoAgents
         if answer == b"unknown":
-            raise AgentUnknown(f"agent: no worker offers {agent!r}; GET /v1/agents lists those on offer")
+            raise _unknown(agent)
         if answer == b"full":
             raise QueueFull
 
@@ -154,9 +158,11 @@ class Queue:
         offers = sorted(zip(names, schemas, strict=True))
         return {name.decode(): orjson.loads(schema) for name, schema in offers if schema is not None}
 
-    async def schema(self, agent: str) -> bytes | None:
-        """The JSON schema of an agent's input; None when nobody offers the agent."""
+    async def schema(self, agent: str) -> bytes:
+        """The JSON schema of an agent's input. Raises AgentUnknown, and NoAgents when no agent at all is on offer."""
         schema: bytes | None = await self._redis.hget(keys.AGENTS, agent)
+        if schema is None:
+            raise _unknown(agent) if await self._redis.exists(keys.AGENTS) else NoAgents
         return schema
 
     async def depth(self) -> int:
@@ -263,6 +269,10 @@ class Queue:
     async def _now_us(self) -> int:
         seconds, micros = await self._redis.time()
         return int(seconds) * 1_000_000 + int(micros)
+
+
+def _unknown(agent: str) -> AgentUnknown:
+    return AgentUnknown(f"agent: no worker offers {agent!r}; GET /v1/agents lists those on offer")
 
 
 def _payload(session_id: str, job_id: str | None, agent: str, delivery: int = 1) -> bytes:

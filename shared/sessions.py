@@ -171,6 +171,7 @@ class Sessions:
         self._settings = settings
         self._turns = TurnReader(redis)
         self._submit = script(redis, "submit", "session")
+        self._first = script(redis, "first", "session")
         self._cancel = script(redis, "cancel", "session")
         self._delete = script(redis, "delete", "session")
         self._answer = script(redis, "answer", "session")
@@ -188,18 +189,14 @@ class Sessions:
         job = (job_id, request.agent, request.input, request.options, request.metadata, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
         limits = (self._key_lifetime_ms(), self._settings.line_limit, RECORDS_LIMIT, request.title)
-        reply = await self._submit(session_keys(session_id), (*job, *terms, *limits))
-        word = reply[0].decode()
-        if word in REFUSALS:
-            raise REFUSALS[word]
-        return Submitted(
-            reply[1].decode(),
-            reply[2].decode(),
-            int(reply[3]),
-            as_cursor(parse_id(reply[4])),
-            word == "replayed",
-            reply[5].decode() or None,
-        )
+        submitted = _submitted(await self._submit(session_keys(session_id), (*job, *terms, *limits)))
+        assert submitted is not None
+        return submitted
+
+    async def first(self, session_id: str, request: JobRequest) -> Submitted | None:
+        """The job that was accepted with the idempotency key of this one, if any. Raises IdempotencyMismatch."""
+        arguments = (request.idempotency_key or "", request.digest, self._key_lifetime_ms())
+        return _submitted(await self._first(session_keys(session_id), arguments))
 
     async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
         """Write that the job is to be cancelled, unless it has ended. Raises SessionUnknown, JobUnknown."""
@@ -293,6 +290,23 @@ REFUSALS: dict[str, type[Exception]] = {
     "unknown_session": SessionUnknown,
     "unknown_job": JobUnknown,
 }
+
+
+def _submitted(reply: list[Any]) -> Submitted | None:
+    word = reply[0].decode()
+    if word in REFUSALS:
+        raise REFUSALS[word]
+    if word == "none":
+        return None
+    job_id, status, position, top, notify = reply[1:]
+    return Submitted(
+        job_id.decode(),
+        status.decode(),
+        int(position),
+        as_cursor(parse_id(top)),
+        word == "replayed",
+        notify.decode() or None,
+    )
 
 
 def _intent(reply: list[bytes]) -> Intent:

@@ -14,10 +14,10 @@ from types import ModuleType
 from typing import Any, TypeVar, overload
 
 import structlog
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel
 
 from shared.errors import SettingsInvalid
+from shared.json_schema import check_schema
 from worker.signature import bound, input_of
 from worker.tools import tools_of
 
@@ -25,6 +25,11 @@ AgentFunction = Callable[..., Any]
 Schema = dict[str, Any]
 Input = type[BaseModel] | Schema
 
+TEXT_PART: Schema = {
+    "type": "object",
+    "required": ["type", "text"],
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+}
 # What every agent takes unless it says otherwise: a text, or a conversation.
 CHAT_INPUT: Schema = {
     "anyOf": [
@@ -39,7 +44,10 @@ CHAT_INPUT: Schema = {
                     "items": {
                         "type": "object",
                         "required": ["role", "content"],
-                        "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
+                        "properties": {
+                            "role": {"type": "string"},
+                            "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}]},
+                        },
                     },
                 }
             },
@@ -107,9 +115,9 @@ def _schema(input: Input | None) -> Schema:
         return CHAT_INPUT
     schema = input.model_json_schema() if inspect.isclass(input) else input
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise SettingsInvalid(f"@agent input= is no JSON schema: {error.message}") from None
+        check_schema(schema)
+    except ValueError as error:
+        raise SettingsInvalid(f"@agent input= is no JSON schema: {error}") from None
     return schema
 
 

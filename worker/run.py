@@ -11,10 +11,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
-from jsonschema import Draft202012Validator, SchemaError
-
 from shared.errors import EventInvalid, HoldfastError
 from shared.events import encode, encode_event
+from shared.json_schema import check_schema
 from worker.journal import Journal
 from worker.redaction import without_keys
 
@@ -147,7 +146,7 @@ class Run:
         The wait takes no slot of the worker and outlives it: the agent is then run again, gets the answer here, and
         finds the steps that it had recorded done. `schema` is a JSON schema that the answer has to satisfy. Raises
         EventInvalid when it is none."""
-        _check_schema(schema or {})
+        _check_question(schema or {})
         question = self._whole({"type": "question.asked", "prompt": prompt, "schema": schema or {}})
         question_id, value = await self._journal().ask(question)
         await self._put({"type": "question.answered", "question_id": question_id, "value": value})
@@ -387,11 +386,11 @@ def _check(event: dict[str, Any]) -> str:
     return kind
 
 
-def _check_schema(schema: dict[str, Any]) -> None:
+def _check_question(schema: dict[str, Any]) -> None:
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise EventInvalid(f"question.asked needs a JSON schema: {error.message}") from None
+        check_schema(schema)
+    except ValueError as error:
+        raise EventInvalid(f"question.asked needs a JSON schema: {error}") from None
 
 
 def _bounded(name: str, value: Any) -> dict[str, Any]:

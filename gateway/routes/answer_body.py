@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from gateway.errors import body_invalid
+from gateway.errors import NOT_JSON, body_invalid, only_known
 from shared.errors import EventInvalid, RequestInvalid
 from shared.events import MAX_EVENT_BYTES, encode
 
@@ -19,7 +19,6 @@ class AnswerBody(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        allow_inf_nan=False,
         json_schema_extra={"examples": [{"question_id": "q1", "value": "Green"}]},
     )
 
@@ -27,15 +26,16 @@ class AnswerBody(BaseModel):
         str | None,
         Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$", description="Left out: the one that waits"),
     ] = None
-    value: JsonValue
+    value: Annotated[Any, WithJsonSchema({})]
 
 
 def parse_answer_body(value: Any) -> AnswerBody:
-    """Check the JSON value of a body. Raises BodyInvalid, which names every field that cannot be used."""
+    """Check the JSON value of a body. Raises BodyInvalid, which names the fields that cannot be used."""
     try:
-        return AnswerBody.model_validate(value)
+        return AnswerBody.model_validate(only_known(AnswerBody, value))
     except ValidationError as error:
-        raise body_invalid([{**one, "loc": one["loc"][:1]} for one in error.errors()], "body") from None
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        raise body_invalid([{**one, "loc": one["loc"][:1]} for one in problems], "body") from None
 
 
 def encoded_value(answer: AnswerBody) -> bytes:
@@ -43,7 +43,7 @@ def encoded_value(answer: AnswerBody) -> bytes:
     try:
         value = encode(answer.value)
     except EventInvalid:
-        raise RequestInvalid("value", "whole numbers have at most 64 bits, and nesting has an end") from None
+        raise RequestInvalid("value", NOT_JSON) from None
     if len(value) > MAX_VALUE_BYTES:
         raise RequestInvalid("value", f"at most {MAX_VALUE_BYTES} bytes, since it becomes an event")
     return value

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from gateway.errors import body_invalid
+from gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, only_known
 from gateway.titles import title_of
 from shared.errors import EventInvalid, RequestInvalid
 from shared.events import encode
 from shared.sessions import JobRequest
 
 MAX_TIMEOUT_S = 86_400
-_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+MAX_METADATA_BYTES = 16 * 1024
+MAX_OPTIONS_BYTES = 256 * 1024
+ROLES = ("user", "assistant", "system", "tool")
+
+_BOUNDS = {"metadata": MAX_METADATA_BYTES, "options": MAX_OPTIONS_BYTES}
+_TEXT_PART = {
+    "type": "object",
+    "required": ["type", "text"],
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+}
 _INPUT_SCHEMA = {
     "anyOf": [
         {"type": "string"},
@@ -29,29 +41,38 @@ _INPUT_SCHEMA = {
                         "type": "object",
                         "required": ["role", "content"],
                         "properties": {
-                            "role": {"enum": ["user", "assistant", "system", "tool"]},
-                            "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+                            "role": {"enum": list(ROLES)},
+                            "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_PART}]},
                         },
                     },
                 }
             },
         },
     ],
-    "description": "A text, or an object such as {messages: [{role, content}]}",
+    "description": "A text, or an object such as {messages: [{role, content}]}. GET /v1/agents has the schema of each "
+    "agent, which may allow other objects, and other parts in a message",
 }
 
 
 class JobBody(BaseModel):
     """One run of an agent."""
 
-    model_config = _STRICT | {
-        "json_schema_extra": {"examples": [{"agent": "demo", "input": "Compare three kinds of tea"}]},
-    }
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"agent": "demo", "input": "Compare three kinds of tea"}]},
+    )
 
     agent: Annotated[str, Field(min_length=1, max_length=128, description="One of GET /v1/agents")]
-    input: Annotated[JsonValue, WithJsonSchema(_INPUT_SCHEMA)]
-    options: Annotated[dict[str, JsonValue], Field(description="What the agent understands, as `model`")] = {}
-    metadata: Annotated[dict[str, JsonValue], Field(description="Yours; comes back in the state of the job")] = {}
+    input: Annotated[Any, WithJsonSchema(_INPUT_SCHEMA)]
+    options: Annotated[
+        dict[str, Any],
+        Field(description=f"What the agent understands, as `model`. At most {MAX_OPTIONS_BYTES} bytes of JSON"),
+    ] = {}
+    metadata: Annotated[
+        dict[str, Any],
+        Field(description=f"Yours; comes back in the state of the job. At most {MAX_METADATA_BYTES} bytes of JSON"),
+    ] = {}
     timeout_s: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_S, description="How long one attempt may run")] = 600
     on_busy: Annotated[
         Literal["queue", "reject", "interrupt"],
@@ -59,60 +80,73 @@ class JobBody(BaseModel):
     ] = "queue"
 
 
-class _Message(BaseModel):
-    model_config = _STRICT | {"extra": "allow"}
-
-    role: Literal["user", "assistant", "system", "tool"]
-    content: str | list[dict[str, JsonValue]]
-
-
-class _Messages(BaseModel):
-    model_config = _STRICT | {"extra": "allow"}
-
-    messages: Annotated[list[_Message], Field(min_length=1)]
-
-
 def parse_job_body(value: Any) -> JobBody:
-    """Check the JSON value of a body. Raises BodyInvalid, which names every field that cannot be used."""
+    """Check the JSON value of a body. Raises BodyInvalid, which names the fields that cannot be used."""
     try:
-        body = JobBody.model_validate(value)
+        body = JobBody.model_validate(only_known(JobBody, value))
     except ValidationError as error:
-        problems = [{**one, "loc": one["loc"][:1]} for one in error.errors()]
-        raise body_invalid(problems, "body") from None
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        raise body_invalid([{**one, "loc": one["loc"][:1]} for one in problems], "body") from None
     _check_input(body.input)
     return body
 
 
-def _check_input(value: JsonValue) -> None:
+def _check_input(value: Any) -> None:
     if not isinstance(value, str | dict):
         raise RequestInvalid("input", "must be a text or an object such as {messages: [...]}")
     if isinstance(value, dict) and "messages" in value:
-        try:
-            _Messages.model_validate(value)
-        except ValidationError as error:
-            # messages, which one, its field: what is deeper names alternatives of ours
-            problems = [{**one, "loc": ("input", *one["loc"][:3])} for one in error.errors()]
-            raise body_invalid(problems, "input") from None
+        problems = list(islice(_message_problems(value["messages"]), MAX_PROBLEMS))
+        if problems:
+            raise BodyInvalid(problems)
 
 
-def job_request(body: JobBody, idempotency_key: str | None) -> JobRequest:
-    """What the session keeps of a body. The digest is the same for every spelling of the same JSON."""
-    fields = {name: _encoded(name, value) for name, value in body}
+def _message_problems(messages: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(messages, list):
+        yield "input.messages", "should be an array"
+        return
+    if not messages:
+        yield "input.messages", "should have at least 1 item"
+    for index, message in enumerate(messages):
+        field = f"input.messages.{index}"
+        if not isinstance(message, dict):
+            yield field, "should be an object"
+            continue
+        if message.get("role") not in ROLES:
+            yield f"{field}.role", f"should be one of {', '.join(ROLES)}"
+        if not _is_content(message.get("content")):
+            yield f"{field}.content", "should be a string or an array of objects"
+
+
+def _is_content(content: Any) -> bool:
+    return isinstance(content, str) or (isinstance(content, list) and all(isinstance(part, dict) for part in content))
+
+
+def job_request(body: JobBody) -> JobRequest:
+    """What the session keeps of a body that came without an idempotency key. Raises RequestInvalid."""
     return JobRequest(
         agent=body.agent,
-        input=fields["input"],
-        options=fields["options"],
-        metadata=fields["metadata"],
+        input=_encoded("input", body.input),
+        options=_encoded("options", body.options),
+        metadata=_encoded("metadata", body.metadata),
         timeout_s=body.timeout_s,
         on_busy=body.on_busy,
-        idempotency_key=idempotency_key,
+        idempotency_key=None,
+        digest="",
         title=title_of(body.input),
-        digest=sha256(orjson.dumps(body.model_dump(), option=orjson.OPT_SORT_KEYS)).hexdigest(),
     )
+
+
+def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobRequest:
+    """The same with its key. The digest is the same for every spelling of the same JSON."""
+    digest = sha256(orjson.dumps(dict(body), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return replace(request, idempotency_key=idempotency_key, digest=digest)
 
 
 def _encoded(field: str, value: Any) -> bytes:
     try:
-        return encode(value)
+        encoded = encode(value)
     except EventInvalid:
-        raise RequestInvalid(field, "whole numbers have at most 64 bits, and nesting has an end") from None
+        raise RequestInvalid(field, NOT_JSON) from None
+    if len(encoded) > _BOUNDS.get(field, len(encoded)):
+        raise RequestInvalid(field, f"at most {_BOUNDS[field]} bytes of JSON are allowed, these are {len(encoded)}")
+    return encoded

@@ -17,6 +17,7 @@ from gateway.dependencies import (
     State,
     authorize,
 )
+from gateway.limits import Body
 from gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
 from gateway.routes.answers import (
     AcceptedAnswer,
@@ -28,10 +29,10 @@ from gateway.routes.answers import (
     json_response,
     problems,
 )
-from gateway.routes.job_body import job_request, parse_job_body
+from gateway.routes.job_body import job_request, parse_job_body, with_key
 from gateway.routes.paging import JobCursor, PageLimit
 from gateway.schema import check
-from gateway.submission import ask_holder, hasten, session_for, submit
+from gateway.submission import accept, ask_holder, hasten, session_for
 from shared.sessions import Submitted
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(authorize)])
@@ -60,7 +61,7 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 @router.post("/v1/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
 async def post_job(state: GatewayState, key: IdempotencyKey, body: JsonBody) -> Response:
     """Queue a job in a new session with an unguessable id."""
-    return await _accept(state, session_for(key), body, key)
+    return await _accept(state, await session_for(state, key), body, key)
 
 
 @router.post("/v1/sessions/{session_id}/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
@@ -71,10 +72,13 @@ async def post_session_job(
     return await _accept(state, session_id, body, key)
 
 
-async def _accept(state: State, session_id: str, body: Any, key: str | None) -> Response:
-    parsed = parse_job_body(body)
-    await state["offers"].check(parsed.agent, parsed.input)
-    submitted = await submit(state, session_id, job_request(parsed, key))
+async def _accept(state: State, session_id: str, body: Body, key: str | None) -> Response:
+    turns, size = state["turns"], body.size
+    parsed = await turns.take(size, parse_job_body, body.value)
+    request = await turns.take(size, job_request, parsed)
+    if key is not None:
+        request = await turns.take(size, with_key, request, parsed, key)
+    submitted = await accept(state, session_id, request, Body(parsed.input, size))
     content = accepted_answer(session_id, submitted)
     headers = {"Location": content["events_url"]}
     if submitted.replayed:
@@ -133,9 +137,9 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
 )
 async def answer_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob, body: JsonBody) -> Response:
     """Answer the question that the agent asked. The first answer counts, a later one is 409."""
-    answer = parse_answer_body(body)
-    value = encoded_value(answer)
-    question_id = await _fitting(state, session_id, job_id, answer)
+    answer = parse_answer_body(body.value)
+    value = await state["turns"].take(body.size, encoded_value, answer)
+    question_id = await _fitting(state, session_id, job_id, answer, body.size)
     answered = await state["sessions"].answer(session_id, job_id, question_id, value)
     if answered.holder is None:
         await hasten(state["queue"].ready(session_id, job_id, answered.agent), job_id)
@@ -144,10 +148,10 @@ async def answer_job(state: GatewayState, session_id: KnownSession, job_id: Know
     return json_response({"session_id": session_id, "job_id": job_id}, 202)
 
 
-async def _fitting(state: State, session_id: str, job_id: str, answer: AnswerBody) -> str | None:
+async def _fitting(state: State, session_id: str, job_id: str, answer: AnswerBody, size: int) -> str | None:
     """The question that is answered. Raises BodyInvalid when it is the one that waits, and wants another value."""
     waiting = await state["sessions"].question(session_id, job_id)
     if waiting is None or answer.question_id not in (None, waiting.question_id):
         return answer.question_id
-    check(answer.value, waiting.schema, "value")
+    await state["turns"].take(size, check, answer.value, waiting.schema, "value")
     return waiting.question_id

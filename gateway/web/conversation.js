@@ -210,7 +210,9 @@ export function inputText(input) {
 }
 
 function contentText(content) {
-  return typeof content === "string" ? content : JSON.stringify(content, null, 2);
+  if (typeof content === "string") return content;
+  const inText = Array.isArray(content) && content.every((part) => part.type === "text");
+  return inText ? content.map((part) => part.text).join("") : JSON.stringify(content, null, 2);
 }
 
 function takeMessage(job, { role, content, agent = null, call_id: callId, tool_calls: calls = [] }) {

@@ -134,11 +134,6 @@ async def test_an_answered_question_is_answered_whatever_the_value_while_the_nex
     assert (await session.holder.recorded("s")).answers == {"q1": b'"yes"', "q2": b"5"}
 
 
-async def test_a_schema_that_refers_elsewhere_is_not_fetched_and_refuses_nothing(
-    gateway: Served, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetched: list[Any] = []
-    monkeypatch.setattr("urllib.request.urlopen", fetched.append)
+async def test_a_schema_that_refers_elsewhere_refuses_nothing(gateway: Served, session: Session) -> None:
     await ask(session, await session.started(), schema={"$ref": "https://schema.example/one.json"})
     assert (await answer(gateway, value=1)).status_code == 202
-    assert fetched == []

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.routes.page import POLICY

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from shared.queue import Queue
 from tests.support.served import Served, served
+from worker.registry import CHAT_INPUT
 
 SCHEMA = {
     "type": "object",
@@ -35,7 +37,7 @@ async def post(gateway: Served, given: Any) -> tuple[int, dict[str, Any]]:
         ({"city": "Rome", "days": 0}, "input.days", "must be at least 1"),
         ({"city": "Rome" * 9, "days": 1}, "input.city", "must have at most 10 characters"),
         ({"city": "Rome", "days": 1, "with": ["Ann", 5]}, "input.with.1", "must be of type string"),
-        ({"city": "Rome", "days": 1, "x": 1}, "input", "has a field that there is not"),
+        ({"city": "Rome", "days": 1, "x": 1}, "input.x", "unknown field"),
         ("Rome", "input", "must be of type object"),
     ],
 )
@@ -59,6 +61,29 @@ async def test_an_input_that_the_agent_takes_is_accepted(redis_url: str) -> None
     async with served(redis_url) as gateway:
         status, _ = await post(gateway, {"city": "Rome", "days": 2})
         assert status == 202
+
+
+@pytest.mark.parametrize("content", ["tea", [{"type": "text", "text": "t"}, {"type": "text", "text": "ea"}], []])
+async def test_every_content_that_the_description_allows_is_accepted_for_an_agent_that_chats(
+    redis_url: str, content: Any
+) -> None:
+    given = {"messages": [{"role": "user", "content": content}]}
+    async with served(redis_url) as gateway:
+        await Queue(gateway.redis, gateway.settings).offer({"demo": CHAT_INPUT})
+        openapi = (await gateway.client.get("/openapi.json")).json()
+        described = openapi["components"]["schemas"]["JobBody"]["properties"]["input"]
+        assert Draft202012Validator(described).is_valid(given)
+        answer = await gateway.client.post("/v1/jobs", json={"agent": "demo", "input": given})
+        assert answer.status_code == 202, answer.text
+
+
+async def test_a_part_that_the_agent_does_not_allow_is_named(redis_url: str) -> None:
+    part = {"type": "image_url", "image_url": "…"}
+    given = {"messages": [{"role": "user", "content": [{"type": "text", "text": "tea"}, part]}]}
+    async with served(redis_url) as gateway:
+        await Queue(gateway.redis, gateway.settings).offer({"demo": CHAT_INPUT})
+        answer = await gateway.client.post("/v1/jobs", json={"agent": "demo", "input": given})
+        assert (answer.status_code, answer.json()["field"]) == (422, "input.messages.0.content.1")
 
 
 async def test_a_schema_that_changed_counts_soon(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
 import pytest
 
+from shared import keys
 from shared.queue import Queue
 from shared.redis import RedisTimeoutError
 from shared.sessions import Sessions
@@ -74,6 +75,29 @@ async def test_the_same_key_finds_its_job_where_no_session_was_named(gateway: Se
     first, again = [await gateway.client.post("/v1/jobs", json=BODY, headers=headers) for _ in range(2)]
     assert (first.json()["session_id"], first.json()["job_id"]) == (again.json()["session_id"], again.json()["job_id"])
     assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_whoever_guesses_a_key_does_not_know_its_session(gateway: Served) -> None:
+    """The id depends on a secret of the deployment: with another one the same key leads elsewhere."""
+    headers = {"Idempotency-Key": "req-1"}
+    first = (await gateway.client.post("/v1/jobs", json=BODY, headers=headers)).json()["session_id"]
+    await gateway.redis.flushall()
+    await gateway.offer("scripted")
+    second = (await gateway.client.post("/v1/jobs", json=BODY, headers=headers)).json()["session_id"]
+    assert first != second
+
+
+async def test_gateways_agree_on_the_session_of_a_key_also_once_redis_has_come_back_empty(
+    gateway: Served, redis_url: str
+) -> None:
+    headers = {"Idempotency-Key": "req-1"}
+    async with served(redis_url) as other:
+        for _ in range(2):
+            await gateway.offer("scripted")
+            posts = (each.client.post("/v1/jobs", json=BODY, headers=headers) for each in (gateway, other))
+            answers = await asyncio.gather(*posts)
+            assert len({(answer.json()["session_id"], answer.json()["job_id"]) for answer in answers}) == 1
+            await gateway.redis.flushall()
 
 
 async def test_fifty_posts_at_once_with_one_key_are_one_job(gateway: Served) -> None:
@@ -176,6 +200,46 @@ async def test_a_queue_that_is_full_takes_no_more(redis_url: str) -> None:
         answers = [await post(gateway, session_id) for session_id in "ab"]
         assert [answer.status_code for answer in answers] == [202, 429]
         assert (await gateway.client.get("/v1/sessions/b")).status_code == 404
+
+
+async def withdraw(gateway: Served) -> None:
+    await gateway.redis.delete(keys.AGENTS, keys.AGENTS_SEEN)
+
+
+async def offer_other_input(gateway: Served) -> None:
+    await Queue(gateway.redis, gateway.settings).offer({"scripted": {"type": "integer"}})
+
+
+async def nothing(gateway: Served) -> None: ...
+
+
+@pytest.mark.parametrize("limits", [{"queue_limit": 1}, {"line_limit": 1}])
+@pytest.mark.parametrize("meanwhile", [nothing, withdraw, offer_other_input])
+async def test_a_repeat_finds_its_job_whatever_has_become_of_queue_and_agent(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], meanwhile: Callable[[Served], Any]
+) -> None:
+    monkeypatch.setattr("gateway.offers.MEMORY_S", 0)
+    async with served(redis_url, **limits) as gateway:
+        await gateway.offer("scripted")
+        first = await post(gateway, key="k-1")
+        assert (await post(gateway, key="k-2")).status_code == 429
+        await meanwhile(gateway)
+        again, other = await post(gateway, key="k-1"), await post(gateway, key="k-1", input="coffee")
+        assert (again.status_code, again.json()) == (202, first.json())
+        assert again.headers["idempotency-replayed"] == "true"
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+        assert await Queue(gateway.redis, gateway.settings).depth() == 1
+
+
+async def test_while_no_worker_has_announced_itself_a_client_is_told_to_come_back(gateway: Served) -> None:
+    await gateway.redis.flushall()
+    for agent in ("scripted", "unheard-of"):  # the first one is still remembered
+        answer = await post(gateway, agent=agent)
+        assert (answer.status_code, answer.json()["code"]) == (503, "no_agents")
+        assert int(answer.headers["retry-after"]) > 0
+    await gateway.offer("scripted")
+    assert (await post(gateway)).status_code == 202
+    assert (await post(gateway, agent="unheard-of")).status_code == 404
 
 
 async def test_an_agent_that_nobody_offers_is_unknown_and_makes_no_session(gateway: Served) -> None:

@@ -7,6 +7,7 @@ import random
 import re
 from typing import Any
 
+from shared.conversation import joined
 from worker.registry import agent
 from worker.run import Run
 
@@ -56,7 +57,7 @@ def _question(run: Run) -> str:
     """What the person said last."""
     given = run.input
     if isinstance(given, dict):
-        said = [message["content"] for message in given.get("messages", []) if message.get("role") == "user"]
+        said = [joined(message["content"]) for message in given.get("messages", []) if message.get("role") == "user"]
         given = said[-1] if said else ""
     return " ".join(str(given).split())
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import takewhile
-from typing import Any, Literal
+from itertools import chain
+from operator import itemgetter
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from shared.conversation import joined
 from worker.run import AgentError, Run
 from worker.validation import faults
 
@@ -23,10 +25,11 @@ class ToolUse(BaseModel):
 
 
 class Message(BaseModel):
-    """One message, in the shape of `GET …/messages`. A `tool` message answers the call `call_id`."""
+    """One message, in the shape of `GET …/messages`. A `tool` message answers the call `call_id`. Content that came in
+    text parts is joined."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str = ""
+    content: Annotated[str, BeforeValidator(joined)] = ""
     tool_calls: list[ToolUse] = []
     call_id: str = ""
 
@@ -43,27 +46,40 @@ def conversation(run: Run) -> list[Message]:
 def answered(messages: list[Message]) -> list[Message]:
     """The messages with an answer after every tool call and no answer without one, as providers insist on. A job that
     was cut between a call and its answer leaves one without the other."""
-    return list(_answered(messages))
+    return [message for turn in _turns(messages) for message in _paired(turn)]
 
 
-def _answered(messages: list[Message]) -> Iterator[Message]:
-    for position, message in enumerate(messages):
-        if message.role == "tool" or not (message.content or message.tool_calls):
-            continue
-        yield message
-        answers = _answers(messages[position + 1 :]) if message.tool_calls else {}
-        called = {call.call_id for call in message.tool_calls}
-        yield from (answer for answer in answers.values() if answer.call_id in called)
-        yield from (_unanswered(call) for call in message.tool_calls if call.call_id not in answers)
+def _turns(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """The messages up to each of the user's: an answer belongs to a call of its own turn."""
+    turn: list[Message] = []
+    for message in messages:
+        if message.role == "user":
+            yield turn
+            turn = []
+        turn.append(message)
+    yield turn
 
 
-def _answers(following: list[Message]) -> dict[str, Message]:
-    """The first answer to each call, as far as the user says nothing: an agent within a tool may speak before it."""
-    answers: dict[str, Message] = {}
-    for message in takewhile(lambda later: later.role != "user", following):
+def _paired(turn: list[Message]) -> Iterable[Message]:
+    """Each call with its first answer; other messages may stand between them. Read backwards, so that the answer seen
+    last is the first one after a call."""
+    answers: dict[str, tuple[int, Message]] = {}
+    pairs: list[list[Message]] = []
+    for position in range(len(turn) - 1, -1, -1):
+        message = turn[position]
         if message.role == "tool":
-            answers.setdefault(message.call_id, message)
-    return answers
+            answers[message.call_id] = (position, message)
+        elif message.content or message.tool_calls:
+            pairs.append([message, *_replies(message, answers)])
+    return chain.from_iterable(reversed(pairs))
+
+
+def _replies(message: Message, answers: dict[str, tuple[int, Message]]) -> Iterator[Message]:
+    """The answers to the calls of a message in their order, then one for each call that has none."""
+    called = {call.call_id for call in message.tool_calls}
+    found = sorted((answers[call_id] for call_id in called & answers.keys()), key=itemgetter(0))
+    yield from (answer for _, answer in found)
+    yield from (_unanswered(call) for call in message.tool_calls if call.call_id not in answers)
 
 
 def _unanswered(call: ToolUse) -> Message:

@@ -19,6 +19,7 @@ from shared.errors import RequestInvalid
         pytest.param(b'"\x00"', id="a bare NUL"),
         pytest.param(b"NaN", id="NaN"),
         pytest.param(b"[Infinity]", id="Infinity"),
+        pytest.param(b'{"a": [1e999]}', id="a number beyond all floats"),
         pytest.param(b"[" * 210 + b"]" * 210, id="nested 210 deep"),
         pytest.param(b"[" * 1_000_000, id="a million brackets"),
         pytest.param(b"1" * 5000, id="a number of 5000 digits"),

@@ -146,9 +146,20 @@ def test_hints_and_a_schema_of_ones_own_contradict_each_other() -> None:
         agent(input=Trip)(planner)
 
 
-def test_a_schema_that_is_none_is_refused() -> None:
-    with pytest.raises(SettingsInvalid, match="input= is no JSON schema"):
-        agent(input={"type": "text"})(plain)
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": "text"}, '@agent input= is no JSON schema: type: "text" is not valid'),
+        ({"properties": {"a": {"pattern": "(?=a)"}}}, "properties: a: pattern: .* without look-around"),
+    ],
+)
+def test_a_schema_that_is_none_is_refused(schema: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsInvalid, match=says):
+        agent(input=schema)(plain)
+
+
+def test_a_schema_may_refer_to_documents_that_are_not_fetched() -> None:
+    agent(input={"$ref": "https://127.0.0.1:1/schema.json"})(plain)
 
 
 def test_what_only_a_type_checker_knows_is_no_hindrance() -> None:

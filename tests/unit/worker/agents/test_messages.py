@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -55,6 +56,33 @@ def test_an_answer_without_a_call_is_left_out() -> None:
         ("user", "well?"),
         ("user", "hi"),
     ]
+
+
+def test_each_message_gets_the_first_answer_behind_it() -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"call_id": "a", "name": "look"}]}
+    answers = [{"role": "tool", "call_id": "a", "content": str(number)} for number in range(3)]
+
+    said = texts(heard("hi", answers[0], call, {"role": "assistant", "content": "…"}, answers[1], call, answers[2]))
+    assert said == [
+        ("assistant", ""),
+        ("tool", "1"),
+        ("assistant", "…"),
+        ("assistant", ""),
+        ("tool", "2"),
+        ("user", "hi"),
+    ]
+
+
+def test_thousands_of_calls_without_an_answer_are_read_in_linear_time() -> None:
+    calls = [CALLS | {"tool_calls": [{"call_id": str(number), "name": "look"}]} for number in range(6000)]
+    before = time.thread_time()
+    assert len(heard({"messages": [*calls, {"role": "user", "content": "hi"}]})) == 12_001
+    assert time.thread_time() - before < 1
+
+
+def test_text_in_parts_is_joined() -> None:
+    parts = [{"type": "text", "text": "Compare "}, {"type": "text", "text": "teas"}]
+    assert texts(heard({"messages": [{"role": "user", "content": parts}]})) == [("user", "Compare teas")]
 
 
 def test_a_message_that_says_nothing_is_left_out() -> None:

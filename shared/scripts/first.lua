@@ -1,0 +1,11 @@
+#!lua flags=no-writes
+-- Find the job that an idempotency key stands for.
+-- ARGV: idempotency key, digest, key lifetime ms. Answers as submit.lua does, or {'none'}.
+local known = redis.call('HGET', IDEMPOTENCY, ARGV[1])
+local state = redis.call('HMGET', STATE, 'top', 'deleted')
+if not known or state[2] then return {'none'} end
+local job, digest, at = string.match(known, '^(%S+) (%S+) (%d+)$')
+local status = job_get(job, 'status')[1]
+if not status or now_ms() - tonumber(at) >= tonumber(ARGV[3]) then return {'none'} end
+if digest ~= ARGV[2] then return {'mismatch'} end
+return {'replayed', job, status, redis.call('LPOS', LINE, job) or 0, newest(state[1]), ''}

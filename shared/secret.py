@@ -1,0 +1,24 @@
+"""A random secret of the deployment, the same for all gateways."""
+
+from __future__ import annotations
+
+import secrets
+
+from shared import keys
+from shared.redis import Redis
+
+SECRET_BYTES = 32
+
+
+class Secret:
+    """Kept on the log server, beside the sessions whose ids are derived from it, and not cached: gateways would differ
+    once the server has come back empty."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def read(self) -> bytes:
+        """The secret, which is made when there is none. Raises RedisError."""
+        while not (found := await self._redis.get(keys.SECRET)):
+            await self._redis.set(keys.SECRET, secrets.token_bytes(SECRET_BYTES), nx=True)
+        return bytes(found)
