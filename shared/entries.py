@@ -32,6 +32,11 @@ class Entry(NamedTuple):
     body: bytes
     prev: EventId | None
 
+    @property
+    def before(self) -> EventId:
+        """The id that it follows."""
+        return self.prev if self.prev is not None else EventId(self.id.epoch, self.id.seq - 1)
+
 
 # As shared.ids.new_id.
 _new_entry: Callable[[Iterable[Any]], Entry] = partial(cast("Any", tuple.__new__), Entry)

@@ -24,6 +24,7 @@ REPORTED = 1000  # foreign entries that are remembered as logged
 LAST_ENTRIES = 10
 
 Reply = Sequence[Sequence[Any]]
+Presence = Literal["there", "deleting", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,11 @@ class EventLog:
 
     async def exists(self, session_id: str) -> bool:
         """Whether there is such a session, and nobody has asked for its deletion."""
-        return is_there(*await self._call(*question(session_id)))
+        return await self.presence(session_id) == "there"
+
+    async def presence(self, session_id: str) -> Presence:
+        """Whether there is such a session, or one that is being deleted."""
+        return presence(*await self._call(*question(session_id)))
 
     async def discards(self, session_id: str, job_id: str | None = None) -> list[Discard]:
         """What later attempts discarded, of one job or of all."""
@@ -164,12 +169,15 @@ class EventLog:
 
 
 def question(session_id: str) -> Sequence[Argument]:
-    """The command that asks whether there is such a session; `is_there` takes what it answers."""
+    """The command that asks whether there is such a session; `presence` takes what it answers."""
     return "HMGET", state_key(session_id), "created", "deleted"
 
 
-def is_there(created: bytes | None, deleted: bytes | None) -> bool:
-    return created is not None and not deleted
+def presence(created: bytes | None, deleted: bytes | None) -> Presence:
+    """Whether there is such a session. From the 202 of a deletion until a worker carries it out it is `deleting`."""
+    if created is None:
+        return "absent"
+    return "deleting" if deleted else "there"
 
 
 def page_behind(cursor: EventId, anchored: Reply, count: int) -> Page | None:

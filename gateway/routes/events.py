@@ -15,9 +15,12 @@ from gateway.dependencies import JobPath, SessionPath, State, known_job
 from gateway.routes.answers import problems
 from gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
 from gateway.stream.response import EventStream, refusal
+from gateway.stream.viewer import Wish
 from shared.errors import SessionUnknown
-from shared.ids import EventId
+from shared.event_log import Presence
+from shared.events import DELETED
 from shared.redis import RedisError
+from shared.sessions import JobState
 
 router = APIRouter(tags=["events"], route_class=StreamRoute, generate_unique_id_function=attrgetter("name"))
 
@@ -53,22 +56,26 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
     wish = read_wish(request, session_id)
     state: State = request.scope["state"]
     try:
-        there, first = await state["arrivals"].ask(wish)
-        if not there and await _deleted_before(state, wish.session_id, wish.cursor):
-            return Response(status_code=204)
+        presence, first = await state["arrivals"].ask(wish)
+        if presence != "there":
+            return await _deleted(state, wish, presence)
     except RedisError:
         return refusal(wish.form)
     return EventStream(state["hub"], wish, first, _coding(request, state, ends=False))
 
 
-async def _deleted_before(state: State, session_id: str, cursor: EventId | None) -> bool:
-    """Whether the cursor is the last event of a session that was deleted. Raises SessionUnknown.
+async def _deleted(state: State, wish: Wish, presence: Presence) -> ASGIApp:
+    """`session.deleted`, for as long as the log has it, for a viewer that was there before.
 
-    In the minute after the deletion a viewer that was there before may still come for its `session.deleted`."""
-    last = await state["log"].last(session_id)
-    if cursor is None or last is None:
+    Raises SessionUnknown for any other, and RedisError."""
+    last = None if wish.cursor is None else await state["log"].last(wish.session_id)
+    if wish.cursor is None or last is None:
         raise SessionUnknown
-    return cursor >= last.id
+    if last.kind == DELETED and wish.cursor >= last.id:
+        return Response(status_code=204)
+    if last.kind != DELETED and presence == "absent":
+        raise SessionUnknown
+    return EventStream(state["hub"], replace(wish, deleted=True))
 
 
 @router.get(
@@ -83,10 +90,20 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
     wish = read_wish(request, session_id)
     state: State = request.scope["state"]
     try:
-        job = await state["sessions"].job(wish.session_id, known_job(job_id))
+        job = await _job(state, wish, known_job(job_id))
+        if job is None:
+            return await _deleted(state, wish, (await state["arrivals"].ask(wish)).presence)
     except RedisError:
         return refusal(wish.form)
     return EventStream(state["hub"], replace(wish, job=job), coding=_coding(request, state, ends=job.end is not None))
+
+
+async def _job(state: State, wish: Wish, job_id: str) -> JobState | None:
+    """None where there is no such session. Raises JobUnknown."""
+    try:
+        return await state["sessions"].job(wish.session_id, job_id)
+    except SessionUnknown:
+        return None
 
 
 def _coding(request: Request, state: State, *, ends: bool) -> Coding | None:

@@ -46,6 +46,7 @@ async def get_messages(state: GatewayState, session_id: KnownSession) -> Respons
 async def delete_session(state: GatewayState, session_id: KnownSession) -> Response:
     """Cancel what runs and forget the session. Its viewers get `session.deleted`."""
     intent = await state["sessions"].delete(session_id)
+    state["hub"].session_deleted(session_id)
     await state["queue"].nudge(session_id)  # what carries it out; the message only lets the holder stop at once
     if intent.holder is not None:
         await hasten(state["queue"].notify(intent.holder, session_id), intent.holder)

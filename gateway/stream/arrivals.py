@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from gateway.stream.replay import FIRST_PAGE_EVENTS
 from gateway.stream.viewer import Wish
-from shared.event_log import Page, is_there, page_behind, question
+from shared.event_log import Page, Presence, page_behind, presence, question
 from shared.ids import ORIGIN
 from shared.keys import log_key
 from shared.pipe import Pipe, PipeWire
@@ -20,7 +20,7 @@ QUESTIONS = 32  # under way at a time: who gets an answer begins a stream in tha
 class Arrival(NamedTuple):
     """`first`: the page behind the viewer's cursor; None where more has to be asked for that."""
 
-    there: bool
+    presence: Presence
     first: Page | None
 
 
@@ -47,7 +47,7 @@ class Arrivals:
         async with self._questions:
             wire = await self._pipe.wire()
             if wish.from_now or wish.session_id in self._reading:
-                return Arrival(await _is_there(wire, wish), None)
+                return Arrival(await _presence(wire, wish), None)
             self._reading.add(wish.session_id)
             try:
                 return await _read(wire, wish)
@@ -55,16 +55,16 @@ class Arrivals:
                 self._reading.discard(wish.session_id)
 
 
-async def _is_there(wire: PipeWire, wish: Wish) -> bool:
-    return is_there(*await wire.ask_soon(*question(wish.session_id)))
+async def _presence(wire: PipeWire, wish: Wish) -> Presence:
+    return presence(*await wire.ask_soon(*question(wish.session_id)))
 
 
 async def _read(wire: PipeWire, wish: Wish) -> Arrival:
     cursor = wish.cursor or ORIGIN
     found: list[Any] = []  # its reply is there before that of the next command
     wire.call_soon(found.append, "XRANGE", log_key(wish.session_id), str(cursor), "+", "COUNT", FIRST_PAGE_EVENTS + 1)
-    there = await _is_there(wire, wish)
+    found_as = await _presence(wire, wish)
     anchored = found[0]  # may be an error: whoever reads the log again says so
     return Arrival(
-        there, None if isinstance(anchored, RedisError) else page_behind(cursor, anchored, FIRST_PAGE_EVENTS)
+        found_as, None if isinstance(anchored, RedisError) else page_behind(cursor, anchored, FIRST_PAGE_EVENTS)
     )

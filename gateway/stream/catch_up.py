@@ -137,9 +137,9 @@ class CatchUp:
             viewer.job = await self._job(viewer.job, replay)
             replay.stale = False
         shared = await self._page(viewer, replay)
-        if shared.page.more and not replay.informed:
-            replay.inform(await self._discards(viewer, shared))
-        if not viewer.gone and not viewer.blocked:
+        if shared.page.more:
+            await self._ask_more(viewer, replay, shared)
+        if viewer.replay is replay and not viewer.gone and not viewer.blocked:
             self._hand_out(viewer, replay, shared.page, replay.take_shared(viewer.cursor, shared))
 
     def _begin_with(self, viewer: Viewer, replay: Replay, first: Page) -> None:
@@ -159,8 +159,21 @@ class CatchUp:
                 shared = await self._read(viewer, replay, replay.count)
         return shared
 
+    async def _ask_more(self, viewer: Viewer, replay: Replay, shared: SharedPage) -> None:
+        """Find out what concerns a replay of several pages. Who may share the page may share this, which was read
+        after it."""
+        if not viewer.deleted and await self._is_deleting(viewer, shared):
+            viewer.end_with_deletion()
+        elif not replay.informed:
+            replay.inform(await self._discards(viewer, shared))
+
+    async def _is_deleting(self, viewer: Viewer, shared: SharedPage) -> bool:
+        if EventLog.presence not in shared.came_to:
+            shared.came_to[EventLog.presence] = await self._log.presence(viewer.wish.session_id)
+        return bool(shared.came_to[EventLog.presence] == "deleting")
+
     async def _discards(self, viewer: Viewer, shared: SharedPage) -> list[Discard]:
-        """What later attempts discarded. Who may share the page may share this, which was read after it."""
+        """What later attempts discarded."""
         place = (EventLog.discards, viewer.job_id)
         if place not in shared.came_to:
             shared.came_to[place] = await self._log.discards(viewer.wish.session_id, viewer.job_id)
@@ -192,15 +205,28 @@ class CatchUp:
 
     async def _begin(self, viewer: Viewer, replay: Replay) -> None:
         """Find out where the viewer starts."""
-        wish = viewer.wish
-        cursor = viewer.cursor
+        cursor = await self._start_of(viewer, replay)
+        if viewer.replay is replay:
+            viewer.cursor = cursor
+            viewer.begun = True
+
+    async def _start_of(self, viewer: Viewer, replay: Replay) -> EventId:
+        wish, cursor = viewer.wish, viewer.cursor
+        if viewer.deleted:
+            return await self._before_deletion(wish.session_id)
         if viewer.job is not None:
             cursor = await self._begin_job(viewer, viewer.job, replay)
         if wish.from_now:
             cursor = await self._log.top(wish.session_id)
             replay.say(wish.form.here(cursor))
-        viewer.cursor = cursor
-        viewer.begun = True
+        return cursor
+
+    async def _before_deletion(self, session_id: str) -> EventId:
+        """The id before `session.deleted`, or the last one while that is not there."""
+        last = await self._log.last(session_id)
+        if last is None:
+            return ORIGIN
+        return last.before if last.kind == DELETED else last.id
 
     async def _begin_job(self, viewer: Viewer, job: JobState, replay: Replay) -> EventId:
         """The id before the job's first event, or a later cursor. A waiting job writes behind the end of the log."""

@@ -15,6 +15,8 @@ from shared.ids import EventId, as_cursor
 WRITE_BYTES = 64 * 1024
 
 _LF, _CR = b"\n\r"  # as numbers, which are found in half the time
+NO_JOB = ""  # of which a stream shows only what concerns every job
+
 _ENDS = TERMINAL | {DELETED}
 
 

@@ -110,6 +110,12 @@ class StreamHub:
             _dismiss(viewer)
         return viewer
 
+    def session_deleted(self, session_id: str) -> None:
+        """Send the session's viewers nothing but `session.deleted` from now on."""
+        for viewer in tuple(self._viewers):
+            if viewer.wish.session_id == session_id:
+                viewer.end_with_deletion()
+
     def _detach(self, viewer: Viewer) -> None:
         """The viewer's response is over, whoever ended it."""
         self._viewers.discard(viewer)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.stream.counters import Counters
-from gateway.stream.framing import Batch, Format
+from gateway.stream.framing import NO_JOB, Batch, Format
 from gateway.stream.outlet import Outlet
 from gateway.stream.replay import Replay
 from gateway.stream.tailer import Channel
@@ -18,7 +18,8 @@ PENDING_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a viewer asked for. `cursor` None: from the start. `job`: only this one, as its record stood on arrival."""
+    """What a viewer asked for. `cursor` None: from the start. `job`: only this one, as its record stood on arrival.
+    `deleted`: of a session that is being deleted only `session.deleted` is sent."""
 
     session_id: str
     form: Format
@@ -26,6 +27,7 @@ class Wish:
     from_now: bool = False
     raw: bool = False
     job: JobState | None = None
+    deleted: bool = False
 
 
 class House(Protocol):
@@ -50,7 +52,8 @@ class Viewer:
 
     __slots__ = (
         *("_farewell", "_house", "_over", "_pending", "_pending_bytes", "_settled"),
-        *("begun", "bucket", "channel", "cursor", "ended", "job", "job_id", "outlet", "replay", "scheduled", "wish"),
+        *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "outlet", "replay"),
+        *("scheduled", "wish"),
     )
 
     def __init__(self, house: House, wish: Wish, outlet: Outlet, channel: Channel) -> None:
@@ -61,8 +64,11 @@ class Viewer:
         self.channel = channel
         self.job = wish.job
         self.job_id = None if wish.job is None else wish.job.job_id
+        self.deleted = wish.deleted
+        if self.deleted:
+            self.job_id = NO_JOB
         self.cursor = wish.cursor or ORIGIN
-        self.replay: Replay | None = Replay(wish.form, self.job_id, raw=wish.raw)
+        self.replay: Replay | None = self._new_replay()
         self.bucket = 0
         self.begun = False
         self.ended = False
@@ -120,10 +126,18 @@ class Viewer:
         if self._settled is not None:
             self.cursor = self._settled
             self._forget()
-        self.replay = Replay(self.wish.form, self.job_id, raw=self.wish.raw)
+        self.replay = self._new_replay()
         self._house.fell_behind(self)
         if not self.blocked:
             self._house.catch_up(self)
+
+    def end_with_deletion(self) -> None:
+        """Send nothing but `session.deleted` from now on: the session is being deleted."""
+        self.deleted, self.job, self.job_id = True, None, NO_JOB
+        if not self._over:
+            self._forget()
+        if self.replay is not None:
+            self.begun, self.replay = False, self._new_replay()
 
     def finish(self, data: bytes) -> None:
         """Write the last bytes and end the response."""
@@ -137,6 +151,9 @@ class Viewer:
             self._farewell = data
         else:
             self.finish(data)
+
+    def _new_replay(self) -> Replay:
+        return Replay(self.wish.form, self.job_id, raw=self.wish.raw or self.deleted)
 
     def _keep(self, data: bytes, cursor: EventId, *, over: bool) -> None:
         if self._pending_bytes + len(data) > PENDING_BYTES:

@@ -52,7 +52,7 @@ async def test_a_stream_has_the_headers_that_keep_proxies_from_holding_it_back(
     gateway: Served, session: Session, job_id: str | None
 ) -> None:
     await ended(session)
-    async with SseStream(url(gateway, job_id), headers={"Accept-Encoding": "gzip"}) as stream:
+    async with SseStream(url(gateway, job_id)) as stream:
         await anext(aiter(stream))
     assert stream.status == 200
     assert stream.headers["content-type"].startswith("text/event-stream")
@@ -247,3 +247,69 @@ async def test_a_conversation_is_true_at_the_cursor_that_it_names(gateway: Serve
         ("user", "hello"),
         ("assistant", "half a word"),
     ]
+
+
+class TestDeletion:
+    """From the 202 on, before a worker has carried the deletion out."""
+
+    @pytest.mark.parametrize("path", ["", "j1"])
+    @pytest.mark.parametrize("seq", [1, 2, 4])
+    async def test_an_old_cursor_gets_nothing_but_session_deleted(
+        self, gateway: Served, session: Session, path: str, seq: int
+    ) -> None:
+        attempt = await ended(session)
+        await session.submit("j2")
+        assert (await gateway.client.delete("/v1/sessions/s")).status_code == 202
+        async with SseStream(url(gateway, path), last_event_id=f"{attempt.epoch}-{seq}") as stream:
+            assert await anext(stream.chunks()) == b"retry: 1000\n\n"
+            await session.holder.settle("s")
+            frames = [frame async for frame in stream]
+        assert [frame.json["type"] for frame in frames] == ["session.deleted"]
+        answer = await gateway.client.get(url(gateway, path), headers={"Last-Event-ID": frames[0].id})
+        assert answer.status_code == 204
+
+    async def test_a_new_viewer_gets_404(self, gateway: Served, session: Session) -> None:
+        await ended(session)
+        await gateway.client.delete("/v1/sessions/s")
+        for path in ("", "j1"):
+            assert (await gateway.client.get(url(gateway, path))).status_code == 404
+
+    @pytest.mark.parametrize("path", ["", "j1"])
+    async def test_a_live_viewer_gets_nothing_but_session_deleted(
+        self, gateway: Served, session: Session, path: str
+    ) -> None:
+        attempt = await session.started()
+        async with SseStream(url(gateway, path)) as stream:
+            frames = aiter(stream)
+            await anext(frames)
+            await gateway.client.delete("/v1/sessions/s")
+            await session.append(attempt, 1, "of a worker that has not heard of it yet")
+            await session.holder.settle("s")
+            assert [frame.json["type"] async for frame in frames] == ["session.deleted"]
+
+    async def test_a_viewer_that_catches_up_gets_no_page_more(self, redis_url: str, session: Session) -> None:
+        attempt = await session.started()
+        for seq in range(1, 201, 20):
+            await session.append(attempt, seq, *["x" * 50_000] * 20)
+        async with (
+            served(redis_url, ping_seconds=0.2) as gateway,
+            SseStream(f"{url(gateway)}?raw=true", narrow=True) as stream,
+        ):
+            chunks = stream.chunks()
+            stream.parser.feed(await anext(chunks))
+            await session.sessions.delete("s")  # as by another gateway
+            seen = await until_silent(stream, chunks)
+            await session.holder.settle("s")
+            rest = [frame async for chunk in chunks for frame in stream.parser.feed(chunk)]
+        assert seen < 100
+        assert [frame.json["type"] for frame in rest] == ["session.deleted"]
+
+
+async def until_silent(stream: SseStream, chunks: AsyncIterator[bytes]) -> int:
+    """Read until nothing comes but pings. Answers how many events came before."""
+    seen = pings = 0
+    while pings < 3:
+        chunk = await anext(chunks)
+        pings = pings + 1 if chunk == b": ping\n\n" else 0
+        seen += len(stream.parser.feed(chunk))
+    return seen

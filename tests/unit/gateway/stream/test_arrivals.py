@@ -43,7 +43,7 @@ async def test_of_those_who_all_come_at_once_a_few_get_their_answer_at_a_time() 
         for asked in server.asked[answered:]:
             asked.set_result([b"1", None])
             answered += 1
-    assert all([(await task).there for task in asking])
+    assert all([(await task).presence == "there" for task in asking])
 
 
 async def test_who_waits_for_a_turn_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ async def test_a_page_that_cannot_be_read_is_no_refusal(found: object) -> None:
     asking = asyncio.create_task(Arrivals(server).ask(Wish("s", SSE)))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     server.asked[0].set_result([b"1", None])
-    assert await asking == (True, None)
+    assert await asking == ("there", None)
 
 
 async def test_of_a_crowd_that_comes_for_one_session_one_reads_for_himself() -> None:
@@ -73,7 +73,7 @@ async def test_of_a_crowd_that_comes_for_one_session_one_reads_for_himself() -> 
     await asyncio.sleep(0)
     for asked in server.asked:
         asked.set_result([b"1", None])
-    assert all([(await task).there for task in asking])
+    assert all([(await task).presence == "there" for task in asking])
     assert server.reads == 1
 
 
@@ -82,7 +82,7 @@ async def test_who_wants_only_what_comes_reads_nothing() -> None:
     asking = asyncio.create_task(Arrivals(server).ask(Wish("s", SSE, from_now=True)))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     server.asked[0].set_result([b"1", None])
-    assert (await asking, server.reads) == ((True, None), 0)
+    assert (await asking, server.reads) == (("there", None), 0)
 
 
 async def test_who_waited_in_line_has_no_longer_to_wait_for_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
