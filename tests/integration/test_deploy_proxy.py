@@ -1,11 +1,12 @@
-"""deploy/Caddyfile before gateways that these tests make up. Skipped where there is no caddy on the path."""
+"""deploy/Caddyfile in front of gateways that these tests make up, with the Caddy of the development packages."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
-import shutil
+import sysconfig
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +14,18 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gateway.coding import GZIP
 from tests.support.ports import free_port
-from tests.support.process import Processes, until
+from tests.support.process import Process, Processes, until
 from tests.support.sse import SseStream
 
+CADDY = Path(sysconfig.get_path("scripts")) / "caddy"
 CADDYFILE = Path(__file__).resolve().parents[2] / "deploy/Caddyfile"
 GATEWAYS = re.compile(r"dynamic a gateway 8000 \{[^}]*\}")
 
-pytestmark = pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")
-
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+JOB = b'{"agent":"a","input":"%s"}' % (b"x" * 200_000)
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -33,7 +35,8 @@ def chunk(content: bytes) -> bytes:
 
 @dataclass
 class FakeGateway:
-    """Takes requests, and answers each as the test says. `heads` holds what came."""
+    """Takes requests, and answers each as the test says. `heads` holds what came. Its port refuses connections when it
+    is gone."""
 
     answer: Answer
     heads: list[bytes] = field(default_factory=list)
@@ -47,9 +50,9 @@ class FakeGateway:
 
 
 @contextlib.asynccontextmanager
-async def gateway(answer: Answer) -> AsyncIterator[FakeGateway]:
+async def gateway(answer: Answer, port: int = 0) -> AsyncIterator[FakeGateway]:
     fake = FakeGateway(answer)
-    server = await asyncio.start_server(fake.take, "127.0.0.1", 0)
+    server = await asyncio.start_server(fake.take, "127.0.0.1", port)
     fake.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield fake
     server.close()
@@ -66,31 +69,74 @@ def answering(text: str, status: str = "200 OK", media_type: str = "application/
     return answer
 
 
+async def accepting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read a body with the length that its sender gives, here always the same, and accept it."""
+    assert await reader.readexactly(len(JOB)) == JOB
+    await answering("{}", "202 Accepted")(reader, writer)
+
+
 async def dying(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A gateway that takes a request and is gone."""
 
 
-@pytest.fixture
-def proxy(processes: Processes, tmp_path: Path) -> Callable[..., Awaitable[str]]:
-    """Starts a proxy before gateways at the given addresses, or as it is shipped; answers its own address."""
+@dataclass
+class Proxy:
+    """A running Caddy at `url`, which logs the address of each gateway that it tries."""
 
-    async def start(*gateways: str) -> str:
+    url: str
+    process: Process
+
+    def tries(self, address: str) -> int:
+        """How often this gateway was tried."""
+        return self.process.output().count(f'"dial":"{address}"')
+
+
+Start = Callable[..., Awaitable[Proxy]]
+
+
+@pytest.fixture
+def start(processes: Processes, tmp_path: Path) -> Start:
+    """Starts a proxy in front of gateways at the given addresses, or as it is shipped. `aside`: how long a gateway that
+    failed is skipped."""
+
+    async def start(*gateways: str, aside: str = "2s") -> Proxy:
         port = free_port()
         text = CADDYFILE.read_text("utf-8")
-        assert text.count(":8000 {") == 1
-        assert len(GATEWAYS.findall(text)) == 1
-        text = text.replace(":8000 {", f":{port} {{\n\tbind 127.0.0.1")
-        if gateways:
-            text = GATEWAYS.sub(f"to {' '.join(gateways)}", text)
         config = tmp_path / "Caddyfile"
-        config.write_text(text, "utf-8")
+        config.write_text(adapted(text, port, gateways, aside), "utf-8")
         folder = str(tmp_path)
-        command = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
+        command = [str(CADDY), "run", "--config", str(config), "--adapter", "caddyfile"]
         process = processes.start(command, XDG_CONFIG_HOME=folder, XDG_DATA_HOME=folder)
         await process.until_output("serving initial configuration")
-        return f"http://127.0.0.1:{port}"
+        return Proxy(f"http://127.0.0.1:{port}", process)
 
     return start
+
+
+def adapted(text: str, port: int, gateways: tuple[str, ...], aside: str) -> str:
+    """The shipped configuration with other addresses. Gateways stay dynamic ones, each of a name of its own."""
+    changes = {
+        ":8000 {": f":{port} {{\n\tbind 127.0.0.1",
+        "format json": "format json\n\t\tlevel DEBUG",
+        "fail_duration 2s": f"fail_duration {aside}",
+    }
+    for old, new in changes.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    assert len(GATEWAYS.findall(text)) == 1
+    ports = [address.partition(":")[2] for address in gateways]
+    sources = "\n".join(f"a localhost {port} {{\nversions ipv4\nrefresh 1s\n}}" for port in ports)
+    return GATEWAYS.sub(f"dynamic multi {{\n{sources}\n}}", text) if gateways else text
+
+
+@pytest.fixture
+def proxy(start: Start) -> Callable[..., Awaitable[str]]:
+    """As `start`, and answers the proxy's address."""
+
+    async def address(*gateways: str) -> str:
+        return (await start(*gateways)).url
+
+    return address
 
 
 @pytest.fixture
@@ -208,17 +254,143 @@ async def test_a_gateway_that_is_not_there_is_passed_over(
         assert [(await http.get(f"{url}/v1/agents")).status_code for _ in range(4)] == [200] * 4
 
 
-async def test_a_post_that_meets_a_gateway_that_is_not_there_gets_through_once_or_is_refused(
+async def post(http: httpx2.AsyncClient, url: str) -> int:
+    return (await http.post(f"{url}/v1/jobs", content=JOB, headers={"Content-Type": "application/json"})).status_code
+
+
+async def test_f73_a_post_that_meets_a_gateway_that_is_not_there_reaches_another_one_whole(
     proxy: Callable[..., Awaitable[str]], http: httpx2.AsyncClient
 ) -> None:
-    """Older Caddies cannot send a body again that the first attempt has closed, though nobody has read it."""
-    async with gateway(answering("{}", "202 Accepted")) as fake:
+    async with gateway(accepting) as fake:
         url = await proxy(f"127.0.0.1:{free_port()}", fake.address)
-        answers = [await http.post(f"{url}/v1/jobs", json={"agent": "a"}) for _ in range(6)]
-        statuses = [answer.status_code for answer in answers]
-        assert set(statuses) <= {202, 503}
-        assert len(fake.heads) >= statuses.count(202) > 0
-        assert all(answer.json()["code"] == "gateway_unavailable" for answer in answers if answer.status_code == 503)
+        assert [await post(http, url) for _ in range(6)] == [202] * 6
+        assert len(fake.heads) == 6
+
+
+async def test_f73_no_post_fails_while_a_gateway_goes_and_comes_again(start: Start, http: httpx2.AsyncClient) -> None:
+    """It goes between two requests: one that it has taken may fail."""
+    port, statuses = free_port(), []
+    async with gateway(accepting) as steady:
+
+        async def post_until(fakes: list[FakeGateway]) -> None:
+            """Post several at once until each of the gateways has got one."""
+            while not all(fake.heads for fake in fakes):
+                statuses.extend(await asyncio.gather(*(post(http, running.url) for _ in range(4))))
+
+        async with gateway(accepting, port) as other:
+            running = await start(steady.address, other.address)
+            await post_until([steady, other])
+        before = running.tries(other.address)
+        while running.tries(other.address) < before + 4:
+            statuses.extend(await asyncio.gather(*(post(http, running.url) for _ in range(4))))
+        async with gateway(accepting, port) as again:
+            await post_until([again])
+    assert set(statuses) == {202}
+    assert len(steady.heads) + len(other.heads) + len(again.heads) == len(statuses)
+
+
+async def test_a_gateway_that_refused_a_connection_is_skipped_by_all_requests(
+    start: Start, http: httpx2.AsyncClient
+) -> None:
+    dead = f"127.0.0.1:{free_port()}"
+    async with gateway(answering("{}")) as fake:
+        running = await start(dead, fake.address, aside="10m")
+        assert [(await http.get(f"{running.url}/v1/agents")).status_code for _ in range(8)] == [200] * 8
+        fake.answer = accepting
+        assert [await post(http, running.url) for _ in range(8)] == [202] * 8
+        assert running.tries(dead) == 1
+
+
+async def test_a_gateway_that_comes_back_gets_requests_again(start: Start, http: httpx2.AsyncClient) -> None:
+    port = free_port()
+    async with gateway(answering("{}")) as fake:
+        running = await start(f"127.0.0.1:{port}", fake.address)
+        await until(lambda: tried(running, http, f"127.0.0.1:{port}"))
+        async with gateway(answering("{}"), port) as back:
+            await until(lambda: got(running, http, back))
+
+
+async def tried(running: Proxy, http: httpx2.AsyncClient, address: str) -> bool:
+    await http.get(f"{running.url}/v1/agents")
+    return running.tries(address) > 0
+
+
+async def got(running: Proxy, http: httpx2.AsyncClient, fake: FakeGateway) -> bool:
+    await http.get(f"{running.url}/v1/agents")
+    return bool(fake.heads)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param("Content-Length: 100\r\n\r\nhalf", id="half a body"),
+        pytest.param("Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz", id="a chunk without a length"),
+    ],
+)
+async def test_a_client_that_breaks_off_takes_no_gateway_out(
+    start: Start, http: httpx2.AsyncClient, broken: str
+) -> None:
+    async def reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with gateway(reading) as fake:
+        running = await start(fake.address, aside="10m")
+        _, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
+        writer.write(f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n{broken}".encode())
+        await until(lambda: bool(fake.heads))
+        writer.close()
+        await running.process.until_output('"msg":"upstream roundtrip"')
+        fake.answer = answering("{}")
+        assert (await http.get(f"{running.url}/v1/agents")).status_code == 200
+
+
+@pytest.mark.parametrize("media_type", ["text/event-stream", "application/x-ndjson"])
+async def test_a_stream_that_a_gateway_cuts_is_cut_for_its_viewer_too(
+    proxy: Callable[..., Awaitable[str]], media_type: str
+) -> None:
+    """A clean end would say that nothing comes any more."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM % media_type.encode() + chunk(b"id: 1-1\ndata: x\n\n"))
+        await writer.drain()
+
+    async with gateway(answer) as fake:
+        stream = SseStream(f"{await proxy(fake.address)}/v1/sessions/s/events", headers={"Accept": media_type})
+        async with stream:
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                async for _ in stream.chunks():
+                    pass
+        assert bytes(stream.body) == b"id: 1-1\ndata: x\n\n"
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions/s/events", "/v1/sessions/s"])
+async def test_pages_of_other_origins_can_read_that_no_gateway_is_there(
+    proxy: Callable[..., Awaitable[str]], http: httpx2.AsyncClient, path: str
+) -> None:
+    """Otherwise their EventSource gives up for good."""
+    answer = await http.get(await proxy() + path, headers={"Origin": "https://app.example"})
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_a_compressed_stream_passes_as_it_is_and_at_once(proxy: Callable[..., Awaitable[str]]) -> None:
+    encoder, seen = GZIP.encoder(), asyncio.Semaphore(0)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") % b"text/event-stream")
+        for number in range(20):
+            writer.write(chunk(encoder.encode(b"data: %d\n\n" % number, last=False)))
+            await writer.drain()
+            await seen.acquire()
+
+    decoder = zlib.decompressobj(31)
+    async with gateway(answer) as fake:
+        url = f"{await proxy(fake.address)}/v1/sessions/s/jobs/j/events"
+        async with SseStream(url, headers={"Accept-Encoding": "gzip"}) as stream:
+            assert stream.headers["content-encoding"] == "gzip"
+            chunks = aiter(stream.chunks())
+            for number in range(20):
+                assert decoder.decompress(await anext(chunks)) == b"data: %d\n\n" % number
+                seen.release()
 
 
 async def test_what_a_gateway_answers_passes_unchanged_and_says_which_one_it_was(
@@ -241,12 +413,15 @@ async def test_a_gateway_s_own_503_keeps_its_reasons(
         assert (answer.status_code, answer.text) == (503, '{"code":"not_ready"}')
 
 
-async def test_headers_of_more_than_32_kib_are_refused(
-    proxy: Callable[..., Awaitable[str]], http: httpx2.AsyncClient
-) -> None:
+async def test_headers_of_more_than_32_kib_are_refused(proxy: Callable[..., Awaitable[str]]) -> None:
+    """As many bytes as the proxy reads, since it resets a connection with unread ones, and the answer with it."""
+    read = 32_000 + 4096
     async with gateway(answering("{}")) as fake:
-        answer = await http.get(await proxy(fake.address), headers={"X-Large": "x" * 40_000})
-        assert answer.status_code == 431
+        url = await proxy(fake.address)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Large: ".ljust(read, b"x"))
+        assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 431 ")
+        writer.close()
         assert fake.heads == []
 
 
@@ -258,15 +433,14 @@ async def test_a_request_whose_headers_do_not_come_to_an_end_is_closed(proxy: Ca
     writer.close()
 
 
-async def test_the_proxy_ends_within_its_grace_time_though_streams_are_open(
-    processes: Processes, proxy: Callable[..., Awaitable[str]]
-) -> None:
+async def test_the_proxy_ends_within_its_grace_time_though_streams_are_open(start: Start) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM % b"text/event-stream" + chunk(b"data: x\n\n"))
         await reader.read()
 
-    async with gateway(answer) as fake, SseStream(f"{await proxy(fake.address)}/v1/sessions/s/events") as stream:
-        await anext(aiter(stream))
-        (process,) = processes._started
-        process.terminate()
-        await until(lambda: not process.running)
+    async with gateway(answer) as fake:
+        running = await start(fake.address)
+        async with SseStream(f"{running.url}/v1/sessions/s/events") as stream:
+            await anext(aiter(stream))
+            running.process.terminate()
+            await until(lambda: not running.process.running)

@@ -40,6 +40,10 @@ def test_only_the_proxy_is_published_and_only_on_the_loopback_interface(services
     }
 
 
+def test_the_proxy_is_a_caddy_that_retries_posts_and_passes_cuts_on(services: dict[str, Any]) -> None:
+    assert services["proxy"]["image"] == "${CADDY_IMAGE:-caddy:2.11}"
+
+
 def test_every_service_can_be_copied_and_comes_back_after_a_crash(services: dict[str, Any]) -> None:
     assert not any("container_name" in service for service in services.values())
     assert {service["restart"] for service in services.values()} == {"unless-stopped"}
