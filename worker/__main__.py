@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from shared.errors import SettingsInvalid
@@ -17,6 +18,7 @@ from shared.telemetry import configure
 from worker.agents.chat import chat_agents
 from worker.agents.models import known_models
 from worker.arq_worker import HoldfastWorker
+from worker.metrics import metrics_served
 from worker.quiet import quieten
 from worker.redaction import keep_out_of_log_lines, without_keys
 from worker.registry import Agent, Registry
@@ -27,20 +29,22 @@ LEFTOVER_SECONDS = 1.0
 
 def main() -> None:
     """Run a worker as the environment says. Exits 0 after SIGTERM, 2 when it cannot start."""
-    try:
-        settings = read_settings(WorkerSettings)
-        configure(as_json=settings.log_as_json, process="worker")
-        keep_out_of_log_lines()
-        quieten()
-        registry = Registry(agents(settings))
-    except SettingsInvalid as error:
-        lines = without_keys(str(error), opaque=False).splitlines()
-        sys.stderr.writelines(f"holdfast worker: {line}\n" for line in lines)
-        sys.exit(2)
-    registry.warm()
-    gc.collect()
-    gc.freeze()  # what lives as long as the process is not traversed again: shorter pauses for its jobs
-    _run(settings, registry)
+    with ExitStack() as serving:
+        try:
+            settings = read_settings(WorkerSettings)
+            configure(as_json=settings.log_as_json, process="worker")
+            keep_out_of_log_lines()
+            quieten()
+            registry = Registry(agents(settings))
+            serving.enter_context(metrics_served(settings))
+        except SettingsInvalid as error:
+            lines = without_keys(str(error), opaque=False).splitlines()
+            sys.stderr.writelines(f"holdfast worker: {line}\n" for line in lines)
+            sys.exit(2)
+        registry.warm()
+        gc.collect()
+        gc.freeze()  # what lives as long as the process is not traversed again: shorter pauses for its jobs
+        _run(settings, registry)
 
 
 def modules(settings: WorkerSettings) -> list[str]:

@@ -31,6 +31,7 @@ from worker.quiet import quieten
 from worker.redaction import keep_out_of_log_lines
 from worker.registry import Registry
 from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
+from worker.threads import install
 
 CONNECTIONS = 8
 LOOK_SECONDS = 1.0  # until the job looks at what it is asked, unless it is told
@@ -58,6 +59,7 @@ def main() -> None:
 
     loop = new_loop()
     asyncio.set_event_loop(loop)
+    install(loop)
     last_word = loop.run_until_complete(_attempt(attempt, settings, registry, orders, report))
     logging.shutdown()
     report(last_word)

@@ -35,6 +35,7 @@ from worker.reaper import Reaper
 from worker.recovery import Recovery
 from worker.registry import Registry
 from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
+from worker.threads import install
 
 # The nets below what normally comes by a wake-up, by a message or with the answer to an append.
 POLL_SECONDS = 1.0
@@ -116,6 +117,7 @@ class HoldfastWorker(Worker):
 
     async def main(self) -> None:
         """Work until a signal or `stop()`. What is still held then is given back."""
+        install(asyncio.get_running_loop())
         log.info("worker started", worker=self.id, agents=sorted(self._registry), max_jobs=self.max_jobs)
         outage = self._station.queue_outage
         dispatch = asyncio.create_task(repeat("dispatch", self._dispatch, outage=outage))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -30,6 +28,7 @@ from worker.redaction import without_keys
 from worker.registry import Agent
 from worker.run import AgentError, Run, RunEnded, ThreadRun
 from worker.settings import WorkerSettings
+from worker.threads import JobThreads, in_thread
 from worker.transcript import Transcript
 from worker.weak import weakly
 from worker.writer import Writer
@@ -136,6 +135,7 @@ class Job:
         self._heeding = False
         self._looked_at: float | None = None
         self._agent = agent
+        self._threads = JobThreads(agent.name)
         self._holder = holder
         self._outage = outage
         self._history = history
@@ -179,6 +179,7 @@ class Job:
             return ending, finished.head
         finally:
             self._run.end()
+            self._threads.end()
             if self._question is not None:  # asked in a thread, which hears no cancellation
                 self._question[1].cancel()
 
@@ -355,6 +356,7 @@ class Job:
 
     async def _call(self) -> Ending:
         """Run the agent. Whatever it raises is the job's failure and nobody else's."""
+        self._threads.enter()
         try:
             self._run.begin(await self._history(), await self._journal())
             return await self._returned(await call(self._agent.function, self._run))
@@ -401,36 +403,12 @@ async def call(function: Callable[..., Any], run: Run) -> Any:
             async for piece in pieces:
                 await run.text(piece)
         return None
-    return await _in_thread(function, ThreadRun(run, asyncio.get_running_loop()))
+    return await in_thread(_called, function, ThreadRun(run, asyncio.get_running_loop()))
 
 
-async def _in_thread(function: Callable[..., Any], run: ThreadRun) -> Any:
-    """Run it in a daemon thread: one that never ends must not hold up the end of the process."""
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-
-    def report(result: Any, error: BaseException | None) -> None:
-        if not outcome.done():
-            outcome.set_result((result, error))
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            result = _drained(function(run), run)
-        except BaseException as raised:  # noqa: BLE001 - it is raised again in the loop
-            error = raised
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(report, result, error)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="agent").start()
-    result, error = await outcome
-    if error is not None:
-        raise error
-    return result
-
-
-def _drained(result: Any, run: ThreadRun) -> Any:
-    """The result of a synchronous agent; what a generator yields becomes text."""
+def _called(function: Callable[..., Any], run: ThreadRun) -> Any:
+    """Call a synchronous agent; what a generator yields becomes text."""
+    result = function(run)
     if not inspect.isgenerator(result):
         return result
     for piece in result:

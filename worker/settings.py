@@ -19,6 +19,8 @@ class WorkerSettings(CommonSettings):
     max_jobs: int = Field(100, ge=1, le=100_000)
     grace_seconds: float = Field(20, ge=0, le=86_400)
     batch_ms: float = Field(20, ge=0, le=1000)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=1, le=65_535)
 
     @field_validator("models")
     @classmethod

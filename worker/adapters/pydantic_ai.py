@@ -40,6 +40,7 @@ from worker.adapters.speech import Speech, as_text, current
 from worker.agents.messages import Message, conversation
 from worker.registry import AgentFunction, Input
 from worker.run import Run
+from worker.threads import JobExecutor
 
 __all__ = ["agent", "current_run", "nested"]
 
@@ -62,12 +63,13 @@ def agent(
     async def speak(run: Run, speech: Speech) -> Any:
         arguments = {"deps": run, **(to_input(run) if to_input else {"message_history": _given(run)})}
         listening = _Listening(speech)
-        async with speaker.run_stream_events(**arguments) as events:
-            async for event in events:
-                if isinstance(event, AgentRunResultEvent):
-                    await _count(speech, event.result.new_messages())
-                    return event.result.output
-                await listening.take(event)
+        with speaker.using_thread_executor(JobExecutor()):
+            async with speaker.run_stream_events(**arguments) as events:
+                async for event in events:
+                    if isinstance(event, AgentRunResultEvent):
+                        await _count(speech, event.result.new_messages())
+                        return event.result.output
+                    await listening.take(event)
         return None
 
     return adapted(name, speak, input=input, warm=warm("genai_prices.decompose", "genai_prices.validation"))

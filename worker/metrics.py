@@ -1,0 +1,51 @@
+"""What Prometheus scrapes from a worker. Labels hold names of agents, never ids, so that their number is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shared.errors import SettingsInvalid
+from worker.settings import WorkerSettings
+from worker.threads import thread_counts
+
+
+@contextmanager
+def metrics_served(settings: WorkerSettings) -> Iterator[None]:
+    """Serve the metrics of this process while the block runs, if the settings name a port. Raises SettingsInvalid."""
+    if settings.metrics_port is None:
+        yield
+        return
+    registry = CollectorRegistry()
+    registry.register(_ThreadCollector())
+    try:
+        server, _ = start_http_server(settings.metrics_port, settings.metrics_host, registry)
+    except OSError as error:
+        address = f"{settings.metrics_host}:{settings.metrics_port}"
+        raise SettingsInvalid(f"HOLDFAST_METRICS_HOST, HOLDFAST_METRICS_PORT: {address}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _ThreadCollector(Collector):
+    """Counts the threads of jobs when Prometheus asks."""
+
+    def collect(self) -> Iterator[Metric]:
+        running = GaugeMetricFamily("holdfast_job_threads_running", _RUNNING, labels=["agent"])
+        abandoned = GaugeMetricFamily("holdfast_job_threads_abandoned", _ABANDONED, labels=["agent"])
+        for agent, threads in thread_counts().items():
+            running.add_metric([agent], threads.running - threads.abandoned)
+            abandoned.add_metric([agent], threads.abandoned)
+        yield running
+        yield abandoned
+
+
+_RUNNING = "Threads in which steps, tools and synchronous agents of jobs run"
+_ABANDONED = "Threads whose job or step has ended and that have not returned"
