@@ -26,7 +26,7 @@ class GatewaySettings(CommonSettings):
     gateway_grace_seconds: int = Field(10, ge=1, le=3600)
     gateway_redis_connections: int = Field(3, ge=1, le=1000)
     max_viewers: int = Field(20_000, ge=1)
-    ping_seconds: float = Field(10, ge=0.05, le=60)
+    ping_seconds: float = Field(10, ge=0.05, le=20)  # clients give a silent stream up after 25 s
     send_deadline_seconds: float = Field(20, ge=0.1, le=3600)
 
     @field_validator("allowed_hosts")

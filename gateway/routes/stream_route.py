@@ -44,6 +44,7 @@ class StreamRoute(APIRoute):
 class _Query(BaseModel):
     start: Literal["now"] | None = Field(None, alias="from")
     raw: bool = False
+    ping: Literal["comment", "event"] = "comment"
 
 
 _PLAIN = _Query()
@@ -54,7 +55,9 @@ def read_wish(request: Request, session_id: str) -> Wish:
     query = _query(request) if request.scope["query_string"] else _PLAIN
     cursor = _cursor(request)
     from_now = query.start == "now" and cursor is None
-    return Wish(known_session(session_id), _format(request), cursor, from_now, query.raw)
+    return Wish(
+        known_session(session_id), _format(request), cursor, from_now, query.raw, ping_events=query.ping == "event"
+    )
 
 
 def _query(request: Request) -> _Query:
@@ -113,6 +116,15 @@ def _parameter(name: str, place: str, description: str, **schema: Any) -> dict[s
 PARAMETERS = [
     _parameter("from", "query", "Only what comes; a cursor wins over it", type="string", enum=["now"]),
     _parameter("raw", "query", "No merging of deltas while catching up", type="boolean", default=False),
+    _parameter(
+        "ping",
+        "query",
+        '`event`: pings are events, `{"type":"ping","cursor":"<id>"}` without an id of their own, which an '
+        "EventSource shows too. Everything up to `cursor` has been sent",
+        type="string",
+        enum=["comment", "event"],
+        default="comment",
+    ),
     _parameter(
         "last_event_id",
         "query",

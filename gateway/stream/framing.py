@@ -33,6 +33,9 @@ class Format(Protocol):
     @property
     def ping(self) -> bytes: ...
 
+    def ping_event(self, cursor: EventId) -> bytes:
+        """A ping that a browser's EventSource shows too. Everything up to the cursor has been sent."""
+
     def event(self, entry: Entry) -> bytes: ...
 
     def events(self, entries: Sequence[Entry]) -> bytes:
@@ -82,6 +85,9 @@ class _Sse:
     def here(self, cursor: EventId) -> bytes:
         return b"id: %d-%d\n\n" % as_cursor(cursor)
 
+    def ping_event(self, cursor: EventId) -> bytes:
+        return b'data: {"type":"ping","cursor":"%d-%d"}\n\n' % as_cursor(cursor)
+
     def farewell(self, retry_ms: int) -> bytes:
         return b"retry: %d\n\n" % retry_ms
 
@@ -107,6 +113,9 @@ class _Ndjson:
 
     def here(self, cursor: EventId) -> bytes:
         return b'{"id":"%d-%d"}\n' % as_cursor(cursor)
+
+    def ping_event(self, cursor: EventId) -> bytes:
+        return b'{"type":"ping","cursor":"%d-%d"}\n' % as_cursor(cursor)
 
     def farewell(self, retry_ms: int) -> bytes:
         return b""

@@ -11,19 +11,21 @@ from gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting,
 from gateway.stream.pages import SharedPage
 from shared.entries import Entry
 from shared.event_log import PAGE_EVENTS, Discard, Page
-from shared.ids import EventId
+from shared.ids import ORIGIN, EventId
 
 FIRST_PAGE_EVENTS = 64
 
 
 class Taken(NamedTuple):
-    """What a page came to. `over`: the stream ends with it. `at_end`: there is no more to read for now."""
+    """What a page came to. `over`: the stream ends with it. `at_end`: there is no more to read for now. `sent`: the id
+    up to which nothing is held back, where that is known from the page."""
 
     data: bytes
     cursor: EventId
     events: int
     over: bool
     at_end: bool
+    sent: EventId | None
 
 
 class _CameTo(NamedTuple):
@@ -37,7 +39,7 @@ class _CameTo(NamedTuple):
 class Replay:
     """What a viewer that catches up keeps from one page to the next.
 
-    `since`: what was read earlier does not count for this viewer."""
+    `since`: what was read earlier does not count for this viewer. `sent`: the id up to which everything was sent."""
 
     __slots__ = (
         "_compactor",
@@ -49,11 +51,12 @@ class Replay:
         "_told",
         "count",
         "informed",
+        "sent",
         "since",
         "stale",
     )
 
-    def __init__(self, form: Format, job_id: str | None, *, raw: bool) -> None:
+    def __init__(self, form: Format, job_id: str | None, *, raw: bool, sent: EventId = ORIGIN) -> None:
         self._form = form
         self._job_id = job_id
         self._compactor = None if raw else Compactor()
@@ -63,6 +66,7 @@ class Replay:
         self._told = False
         self.count = FIRST_PAGE_EVENTS
         self.informed = raw
+        self.sent = sent
         self.stale = False
         self.since = time.monotonic()
 
@@ -93,6 +97,7 @@ class Replay:
                 shared.came_to[place] = _CameTo(taken, run, self.count)
             return taken
         self.count = came_to.next_count
+        self.sent = came_to.taken.sent or self.sent
         if self._compactor is not None:
             self._compactor.run = came_to.run
         return came_to.taken
@@ -112,7 +117,10 @@ class Replay:
             cursor = page.entries[-1].id
         elif page.gap is not None:
             cursor = page.gap.resume
-        return Taken(self._frames(events), cursor, len(events), over, at_end)
+        data = self._frames(events)
+        sent = self._sent_with(events, cursor)
+        self.sent = sent or self.sent
+        return Taken(data, cursor, len(events), over, at_end, sent)
 
     def conclude(self, end: Entry) -> bytes:
         """The last bytes of a job's stream whose end comes from the job's record."""
@@ -158,6 +166,12 @@ class Replay:
             return mine
         self._discards.learn(mine)
         return self._compactor.feed(self._discards.kept(mine))
+
+    def _sent_with(self, events: Sequence[Entry], cursor: EventId) -> EventId | None:
+        """Up to where everything is sent: to the page's end, or to its last event where an open run or a gap waits."""
+        if not self._held and (self._compactor is None or self._compactor.run is None):
+            return cursor
+        return events[-1].id if events else None
 
     def _frames(self, events: Sequence[Entry]) -> bytes:
         self._put_events(events)

@@ -19,7 +19,7 @@ PENDING_BYTES = 64 * 1024
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a viewer asked for. `cursor` None: from the start. `job`: only this one, as its record stood on arrival.
-    `deleted`: of a session that is being deleted only `session.deleted` is sent."""
+    `ping_events`: pings are events. `deleted`: of a session that is being deleted only `session.deleted` is sent."""
 
     session_id: str
     form: Format
@@ -27,6 +27,7 @@ class Wish:
     from_now: bool = False
     raw: bool = False
     job: JobState | None = None
+    ping_events: bool = False
     deleted: bool = False
 
 
@@ -93,8 +94,15 @@ class Viewer:
         self._write(self.wish.form.opening)
 
     def ping(self) -> None:
-        if not self.blocked and not self.gone:
-            self._write(self.wish.form.ping)
+        if self.blocked or self.gone:
+            return
+        form = self.wish.form
+        self._write(form.ping_event(self._sent) if self.wish.ping_events else form.ping)
+
+    @property
+    def _sent(self) -> EventId:
+        """The id up to which everything has been sent. Not while blocked."""
+        return self.cursor if self.replay is None else self.replay.sent
 
     def deliver(self, batch: Batch) -> None:
         """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
@@ -153,7 +161,7 @@ class Viewer:
             self.finish(data)
 
     def _new_replay(self) -> Replay:
-        return Replay(self.wish.form, self.job_id, raw=self.wish.raw or self.deleted)
+        return Replay(self.wish.form, self.job_id, raw=self.wish.raw or self.deleted, sent=self.cursor)
 
     def _keep(self, data: bytes, cursor: EventId, *, over: bool) -> None:
         if self._pending_bytes + len(data) > PENDING_BYTES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import orjson
 import pytest
@@ -10,8 +10,9 @@ import pytest
 from shared.holder import Attempt
 from shared.ids import EventId
 from tests.support.log import Session
+from tests.support.redis_server import RedisServer
 from tests.support.served import Served, raw_request, served
-from tests.support.sse import Frame, SseStream
+from tests.support.sse import Frame, SseParser, SseStream
 
 
 @pytest.fixture
@@ -249,6 +250,26 @@ async def test_a_conversation_is_true_at_the_cursor_that_it_names(gateway: Serve
     ]
 
 
+@pytest.mark.parametrize("job_id", [None, "j1"])
+async def test_while_redis_is_frozen_a_stream_is_refused_for_the_moment(
+    redis_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch, job_id: str | None
+) -> None:
+    monkeypatch.setattr("gateway.lifespan.REDIS_TIMEOUT_S", 1)
+    server = redis_server()
+    session = Session(server.url)
+    await ended(session)
+    async with served(server.url) as gateway:
+        (await gateway.client.get(url(gateway, "j1"))).raise_for_status()
+        server.stop()
+        try:
+            for accept, status, begin in (("text/event-stream", 200, b"retry: "), ("application/x-ndjson", 503, b"{")):
+                answer = await gateway.client.get(url(gateway, job_id), headers={"Accept": accept})
+                assert (answer.status_code, answer.content[: len(begin)]) == (status, begin)
+        finally:
+            server.cont()
+    await session.aclose()
+
+
 class TestDeletion:
     """From the 202 on, before a worker has carried the deletion out."""
 
@@ -313,3 +334,59 @@ async def until_silent(stream: SseStream, chunks: AsyncIterator[bytes]) -> int:
         pings = pings + 1 if chunk == b": ping\n\n" else 0
         seen += len(stream.parser.feed(chunk))
     return seen
+
+
+class TestPings:
+    @pytest.fixture
+    async def gateway(self, redis_url: str) -> AsyncIterator[Served]:
+        async with served(redis_url, ping_seconds=0.2) as gateway:
+            yield gateway
+
+    @pytest.mark.parametrize("job_id", [None, "j1"])
+    async def test_a_ping_event_names_the_last_id_and_has_none_of_its_own(
+        self, gateway: Served, session: Session, job_id: str | None
+    ) -> None:
+        attempt = await session.started()
+        async with SseStream(url(gateway, job_id, "?ping=event")) as stream:
+            chunks = stream.chunks()
+            for seq in (1, 2, 3):
+                while ping(attempt, seq) != await anext(chunks):
+                    pass
+                await session.append(attempt, seq, "a")
+        assert not any(frame.id for frame in SseParser().feed(ping(attempt, 1)))
+
+    async def test_a_line_of_ndjson_is_the_same_event(self, gateway: Served, session: Session) -> None:
+        attempt = await session.started()
+        headers = {"Accept": "application/x-ndjson"}
+        async with gateway.client.stream("GET", url(gateway, None, "?ping=event"), headers=headers) as answer:
+            lines = [line async for line in first_lines(answer.aiter_lines(), 3)]
+        assert lines[0] == ""
+        assert orjson.loads(lines[2]) == {"type": "ping", "cursor": f"{attempt.epoch}-1"}
+
+    async def test_of_a_session_without_events_it_names_the_beginning(self, gateway: Served, session: Session) -> None:
+        await session.submit()
+        async with SseStream(url(gateway, None, "?ping=event")) as stream:
+            assert (await anext(aiter(stream))).json == {"type": "ping", "cursor": "0-0"}
+
+    async def test_pings_are_comments_unless_asked_for(self, gateway: Served, session: Session) -> None:
+        await session.started()
+        async with SseStream(url(gateway)) as stream:
+            chunks = [await anext(stream.chunks()) for _ in range(3)]
+        assert chunks[-1] == b": ping\n\n"
+
+    async def test_another_value_is_refused(self, gateway: Served, session: Session) -> None:
+        await session.started()
+        answer = await gateway.client.get(url(gateway, None, "?ping=often"))
+        assert (answer.status_code, answer.json()["field"]) == (422, "ping")
+
+
+def ping(attempt: Attempt, seq: int) -> bytes:
+    return b'data: {"type":"ping","cursor":"%d-%d"}\n\n' % (attempt.epoch, seq)
+
+
+async def first_lines(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:
+    async for line in lines:
+        yield line
+        count -= 1
+        if not count:
+            return

@@ -75,6 +75,36 @@ class TestPages:
         assert (taken.cursor, taken.at_end) == (at(2), False)
 
 
+class TestSent:
+    """The id up to which everything has been sent, which a ping names."""
+
+    def test_it_is_the_end_of_a_page_of_which_nothing_is_held_back(self) -> None:
+        replay = Replay(SSE, "j1", raw=True)
+        replay.take(at(1), Page([delta(2), delta(3, job_id="j2")], more=True))
+        assert replay.sent == at(3)
+
+    def test_it_stays_below_an_open_run(self) -> None:
+        replay = Replay(SSE, None, raw=False, sent=at(1))
+        replay.take(at(1), Page([delta(2), delta(3)], more=True))
+        assert replay.sent == at(1)
+        replay.take(at(3), Page([end(4), delta(5)], more=True))
+        assert replay.sent == at(4)
+        replay.take(at(5), Page([]))
+        assert replay.sent == at(5)
+
+    def test_it_stays_below_a_gap_that_waits_for_an_event(self) -> None:
+        replay = Replay(SSE, "j1", raw=True, sent=at(1))
+        replay.take(at(1), Page([delta(50, job_id="j2")], Gap("trimmed", at(50)), more=True))
+        assert replay.sent == at(1)
+
+    def test_viewers_that_share_a_page_are_at_the_same_place(self) -> None:
+        page = shared(Page([end(2), delta(3)], more=True))
+        replays = [Replay(SSE, None, raw=False, sent=at(1)) for _ in range(2)]
+        for replay in replays:
+            replay.take_shared(at(1), page)
+        assert [replay.sent for replay in replays] == [at(2), at(2)]
+
+
 class TestGaps:
     def test_a_trimmed_gap_comes_in_one_write_with_the_first_event_that_is_kept(self) -> None:
         replay = Replay(SSE, None, raw=False)
