@@ -18,7 +18,7 @@ from gateway.lifespan import lifespan_of
 from gateway.metrics import CountRequests, Metrics
 from gateway.routes import agents, events, health, jobs, page, sessions
 from gateway.routes.answer_body import AnswerBody
-from gateway.routes.answers import Problem
+from gateway.routes.answers import OF_EVERY_CALL, Problem, problems
 from gateway.routes.job_body import JobBody
 from gateway.routes.short_way import ShortWay
 from gateway.settings import GatewaySettings
@@ -74,6 +74,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schemas.update(extra["$defs"])
         _drop_own_validation(schema)
         _drop_empty_defaults(schema)
+        _add_common_problems(schema)
         app.openapi_schema = schema
     return app.openapi_schema
 
@@ -93,3 +94,10 @@ def _drop_empty_defaults(schema: dict[str, Any]) -> None:
         for parameter in operation.get("parameters", []):
             if parameter["schema"].get("default") == "":
                 del parameter["schema"]["default"]
+
+
+def _add_common_problems(schema: dict[str, Any]) -> None:
+    """Every call can be refused before its route sees it, or fail."""
+    common = {str(status): problem for status, problem in problems(*OF_EVERY_CALL).items()}
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        operation["responses"] = common | operation["responses"]

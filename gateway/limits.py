@@ -10,6 +10,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from gateway.errors import BodyTimeout, MediaTypeUnsupported
+from gateway.media_type import parse_media_type
 from gateway.turns import Turns
 from gateway.value_count import MAX_VALUES, ValueCount
 from shared.errors import BodyTooLarge, RequestInvalid
@@ -58,9 +59,11 @@ def _check_numbers(value: Any) -> None:
 
 
 def _check_media_type(request: Request) -> None:
-    media_type, _, parameters = request.headers.get("content-type", "").lower().partition(";")
-    charset = parameters.partition("charset=")[2].strip(' "')
-    if media_type.strip() != "application/json" or charset not in ("", "utf-8", "utf8"):
+    given = request.headers.getlist("content-type")
+    parsed = parse_media_type(given[0]) if len(given) == 1 else None
+    if parsed is None or parsed[0] != "application/json":
+        raise MediaTypeUnsupported
+    if any(name == "charset" and value not in ("utf-8", "utf8") for name, value in parsed[1]):
         raise MediaTypeUnsupported
 
 

@@ -234,16 +234,25 @@ def messages_answer(session_id: str, conversation: Conversation) -> dict[str, An
 
 
 CODES = {
-    400: "cursor_invalid",
+    400: "malformed_request; of a stream also cursor_invalid or request_behind_stream",
+    403: "origin_not_allowed",
     404: "session_unknown, job_unknown, agent_unknown or question_unknown",
     406: "not_acceptable",
+    408: "head_timeout or body_timeout",
     409: "session_busy or question_answered",
     413: "body_too_large",
     415: "unsupported_media_type",
+    421: "host_not_allowed",
     422: "invalid_request, or idempotency_mismatch",
     429: "queue_full",
+    431: "head_too_large",
+    500: "internal",
     503: "log_unavailable (on /readyz not_ready)",
 }
+
+
+# What stands in front of every route may answer so.
+OF_EVERY_CALL = (400, 403, 408, 421, 431, 500)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
