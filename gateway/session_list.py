@@ -6,9 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import structlog
+
 from shared.errors import SessionUnknown
+from shared.redis import RedisError
 from shared.session_index import Listed, SessionIndex
 from shared.sessions import Sessions, SessionSummary
+
+logger = structlog.get_logger()
 
 ACCEPTING_US = 60_000_000  # how long the first job of a session that the log does not know may still be accepted
 CLEAN_SECONDS = 60.0
@@ -53,11 +58,18 @@ class SessionList:
         )
 
     async def remove(self, session_id: str) -> None:
-        """Take a session off the list that is being deleted. Best effort: nobody finds it there any more."""
+        """Take a session off the list that is being deleted."""
         await self._index.remove(session_id)
 
     async def clean(self) -> float:
         """Take some expired sessions off the list. Returns the seconds until the next call is due."""
+        try:
+            return await self._clean()
+        except RedisError as error:
+            logger.warning("the list of sessions is cleaned later", error=repr(error))
+            return CLEAN_SECONDS
+
+    async def _clean(self) -> float:
         before_us = await self._index.now_us() - self._retention_us
         listed = await self._index.oldest(self._cleaned_us, before_us, CLEAN_SESSIONS)
         summaries = await asyncio.gather(*(self._summary(one.session_id) for one in listed))

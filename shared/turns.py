@@ -24,7 +24,7 @@ READ_BYTES = 32 * 1024 * 1024  # of a log, for one turn
 PAGE_BYTES = 256 * 1024
 FIRST_PAGE_EVENTS = 100
 SMALLEST_PAGE_EVENTS = 10
-LARGEST_PAGE_EVENTS = 1000
+LARGEST_PAGE_EVENTS = 250  # with the largest events 64 MiB
 
 
 class TurnReader:

@@ -120,7 +120,7 @@ async def test_twice_the_events_are_twice_the_reads(session: Session, monkeypatc
     await contents(session)
     assert once == 10_001
     assert sum(reads) == 20_001
-    assert len(reads) < 40
+    assert len(reads) < 100
 
 
 async def test_no_more_of_a_log_is_read_than_its_bound_and_the_answer_says_that_it_is_cut(
