@@ -314,7 +314,7 @@ async def test_a_question_whose_schema_is_none_fails_clearly_and_is_not_asked(re
         await client.post(agent="odd")
         error = (await client.end())["error"]
         assert error["code"] == "event_invalid"
-        assert error["message"].startswith("question.asked needs a JSON schema: 'many'")
+        assert error["message"].startswith("question.asked needs a JSON schema: ")
     assert "question.asked" not in await client.kinds()
 
 
