@@ -17,8 +17,9 @@ from gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
 from gateway.stream.response import EventStream, refusal
 from gateway.stream.viewer import Wish
 from shared.errors import SessionUnknown
-from shared.event_log import Presence
+from shared.event_log import Entry, Presence
 from shared.events import DELETED
+from shared.ids import ORIGIN
 from shared.redis import RedisError
 from shared.sessions import JobState
 
@@ -58,24 +59,33 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
     try:
         presence, first = await state["arrivals"].ask(wish)
         if presence != "there":
-            return await _deleted(state, wish, presence)
+            return await _without_session(state, wish, presence)
     except RedisError:
         return refusal(wish.form)
     return EventStream(state["hub"], wish, first, _coding(request, state, ends=False))
 
 
-async def _deleted(state: State, wish: Wish, presence: Presence) -> ASGIApp:
-    """`session.deleted`, for as long as the log has it, for a viewer that was there before.
-
-    Raises SessionUnknown for any other, and RedisError."""
-    last = None if wish.cursor is None else await state["log"].last(wish.session_id)
-    if wish.cursor is None or last is None:
+async def _without_session(state: State, wish: Wish, presence: Presence) -> ASGIApp:
+    """What a viewer gets where there is no session, or none any more: `session.deleted`, for as long as the log has it,
+    or a stream that waits. Raises SessionUnknown where it may have neither, and RedisError."""
+    last = await state["log"].last(wish.session_id)
+    if wish.cursor in (None, ORIGIN) and wish.wait:
+        return _waiting(state, wish, presence, last)
+    if wish.cursor is None or (last is None and not wish.wait):
         raise SessionUnknown
-    if last.kind == DELETED and wish.cursor >= last.id:
+    if last is not None and last.kind == DELETED and wish.cursor >= last.id:
         return Response(status_code=204)
-    if last.kind != DELETED and presence == "absent":
+    deleted = presence == "deleting" or (last is not None and last.kind == DELETED)
+    if not deleted and not wish.wait:
         raise SessionUnknown
-    return EventStream(state["hub"], replace(wish, deleted=True))
+    return EventStream(state["hub"], replace(wish, deleted=deleted))
+
+
+def _waiting(state: State, wish: Wish, presence: Presence, last: Entry | None) -> ASGIApp:
+    """A stream that begins behind what a deleted session of the same name has left, once its deletion is over."""
+    if presence == "deleting":
+        return refusal(wish.form)
+    return EventStream(state["hub"], replace(wish, cursor=None if last is None else last.id, from_now=False))
 
 
 @router.get(
@@ -92,7 +102,8 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
     try:
         job = await _job(state, wish, known_job(job_id))
         if job is None:
-            return await _deleted(state, wish, (await state["arrivals"].ask(wish)).presence)
+            presence, _ = await state["arrivals"].ask(wish)
+            return await _without_session(state, replace(wish, wait=False), presence)
     except RedisError:
         return refusal(wish.form)
     return EventStream(state["hub"], replace(wish, job=job), coding=_coding(request, state, ends=job.end is not None))

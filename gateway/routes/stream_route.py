@@ -44,6 +44,7 @@ class StreamRoute(APIRoute):
 class _Query(BaseModel):
     start: Literal["now"] | None = Field(None, alias="from")
     raw: bool = False
+    wait: bool = False
     ping: Literal["comment", "event"] = "comment"
 
 
@@ -56,7 +57,13 @@ def read_wish(request: Request, session_id: str) -> Wish:
     cursor = _cursor(request)
     from_now = query.start == "now" and cursor is None
     return Wish(
-        known_session(session_id), _format(request), cursor, from_now, query.raw, ping_events=query.ping == "event"
+        known_session(session_id),
+        _format(request),
+        cursor,
+        from_now,
+        query.raw,
+        wait=query.wait,
+        ping_events=query.ping == "event",
     )
 
 
@@ -124,6 +131,13 @@ PARAMETERS = [
         type="string",
         enum=["comment", "event"],
         default="comment",
+    ),
+    _parameter(
+        "wait",
+        "query",
+        "Wait for a session that does not exist yet, instead of 404. Of no effect on the stream of a job",
+        type="boolean",
+        default=False,
     ),
     _parameter(
         "last_event_id",

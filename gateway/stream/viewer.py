@@ -19,6 +19,7 @@ PENDING_BYTES = 64 * 1024
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a viewer asked for. `cursor` None: from the start. `job`: only this one, as its record stood on arrival.
+    `wait`: for a session that does not exist yet.
     `ping_events`: pings are events. `deleted`: of a session that is being deleted only `session.deleted` is sent."""
 
     session_id: str
@@ -27,6 +28,7 @@ class Wish:
     from_now: bool = False
     raw: bool = False
     job: JobState | None = None
+    wait: bool = False
     ping_events: bool = False
     deleted: bool = False
 
