@@ -1,7 +1,7 @@
 """The list of all sessions by their newest activity. It stands on the queue server.
 
-The log decides which sessions exist; the list only says where to look. A session is in it before its first job is
-accepted, and may stay in it for a while after it has gone: whoever reads the list asks the log.
+The log decides which sessions exist. A session is on the list before its first job is accepted, and may stay on it for
+a while after it was deleted or has expired: look each one up in the log.
 """
 
 from __future__ import annotations

@@ -53,6 +53,6 @@ async def delete_session(state: GatewayState, session_id: KnownSession) -> Respo
     await state["queue"].nudge(session_id)  # what carries it out; the message only lets the holder stop at once
     if intent.holder is not None:
         await hasten(state["queue"].notify(intent.holder, session_id), intent.holder)
-    with suppress(RedisError):  # whoever reads the list takes it off as well
+    with suppress(RedisError):  # best effort: reading the list removes it as well
         await state["session_list"].remove(session_id)
     return json_response({"session_id": session_id, "status": "deleting"}, 202)
