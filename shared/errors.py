@@ -146,6 +146,17 @@ class LogGone(HoldfastError):
     title = "The event log vanished"
 
 
+class RedisRefused(HoldfastError):
+    """Redis refuses a command, and repeating it does not help. `reason` is what Redis says, for log lines only."""
+
+    code = "log_error"
+    title = "Redis refuses what the job has to write or to read"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class LogFull(HoldfastError):
     """Redis is at maxmemory."""
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from shared.entries import name_of
-from shared.errors import Fenced, HoldfastError, LogFull, LogGone
+from shared.errors import Fenced, HoldfastError, LogFull, LogGone, RedisRefused
 from shared.events import CANCELLED, FAILED, encode
 from shared.ids import EventId, parse_id
 from shared.keys import log_key, session_keys
@@ -167,6 +167,7 @@ class Holder:
         self._intents = PipeScript(pipe, source("intents", "session"))
         self._release = script(redis, "release", "session")
         self._settle = script(redis, "settle", "session")
+        self._close_record = script(redis, "close_record", "session")
         self._ask = script(redis, "ask", "session")
         self._journal = script(redis, "journal", "session")
         self._redis = redis
@@ -186,11 +187,22 @@ class Holder:
             return _attempt(session_id, job_id, token, reply)
         return _refusal(reply[0].decode(), reply)
 
-    async def end_lost(self, attempt: Attempt) -> Refusal:
-        """End an attempt's job whose log vanished: a claim makes the log anew, says so, and ends the job."""
+    async def end_lost(self, attempt: Attempt, reason: str = "log_lost") -> Refusal:
+        """End an attempt's job whose log vanished: a claim makes the log anew, says so, and ends the job. `log_error`:
+        the log is there and refused a write."""
         fixed = (attempt.job_id, 0, attempt.token, "", secrets.randbelow(1000), 1)
-        ending = await self._ending(attempt.session_id, attempt.job_id, "log_lost", by="", before=b"")
+        ending = await self._ending(attempt.session_id, attempt.job_id, reason, by="", before=b"")
         reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, self._claim_end, ending)
+        return _refusal(reply[0].decode(), reply)
+
+    async def close_record(self, session_id: str, event: Event, epoch: int | None = None) -> Refusal:
+        """End a job in its record alone, where its log cannot be read or written. `epoch`: that of its attempt, else
+        none runs. The verdict is ended, unknown, or held: an attempt runs. Raises Fenced."""
+        fixed = (event.job_id, "" if epoch is None else epoch, secrets.randbelow(1000))
+        reply = await self._close_record(
+            session_keys(session_id), (*fixed, event.kind, event.body, self._settings.retention_seconds)
+        )
+        _raise_for(reply)
         return _refusal(reply[0].decode(), reply)
 
     async def _claimed(
@@ -292,6 +304,11 @@ class Holder:
             {name: value for (kind, _, name), value in entries if kind == "question"},
         )
 
+    async def answer_to(self, session_id: str, question_id: str) -> bytes | None:
+        """The answer to the question that the running job asked, as JSON, if there is one."""
+        answer: bytes | None = await self._redis.hget(session_keys(session_id).journal, f"question:{question_id}")
+        return answer
+
     async def intents(self, session_id: str, epoch: int) -> Intents:
         """What the session's holder is asked to do. Raises Fenced."""
         reply = await self._intents(session_keys(session_id), (epoch,))
@@ -335,6 +352,7 @@ ENDINGS = {
     "exhausted": {"code": "poisoned", "message": "Every attempt lost its worker", "retryable": False},
     "expired": {"code": "expired", "message": "The job waited too long for a worker", "retryable": True},
     "unanswered": {"code": "unanswered", "message": "Nobody answered the question in time", "retryable": True},
+    "log_error": {"code": RedisRefused.code, "message": RedisRefused.title, "retryable": False},
     "log_lost": {"code": "log_lost", "message": "The event log vanished while the job ran", "retryable": True},
 }
 

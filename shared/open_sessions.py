@@ -8,7 +8,7 @@ import structlog
 
 from shared.keys import STATES, session_keys, session_of
 from shared.queue import JobEntry
-from shared.redis import Redis, ResponseError
+from shared.redis import Redis, RedisError, is_lasting
 
 PAGE_KEYS = 1000  # that one SCAN looks at: well below a millisecond of the server's time
 
@@ -38,18 +38,14 @@ class OpenSessions:
 
         A session that is open throughout a round is in one of its pages, now and then in two."""
         cursor, keys = await self._redis.scan(cursor, match=STATES, count=PAGE_KEYS)
-        try:
-            return cursor, await self._open([session_of(key.decode()) for key in keys])
-        except ResponseError as error:  # a foreign value under one of these keys must not end the round
-            log.warning("open sessions cannot be read", error=str(error))
-            return cursor, []
+        return cursor, await self._open([session_of(key.decode()) for key in keys])
 
     async def _open(self, session_ids: list[str]) -> list[OpenSession]:
         states = [("hmget", session_keys(name).state, "worker", "deleted", "attention") for name in session_ids]
         lines = [("lindex", session_keys(name).line, 0) for name in session_ids]
         replies = await self._together([*states, *lines])
         found = zip(session_ids, replies[: len(states)], replies[len(states) :], strict=True)
-        busy = [(name, state, head) for name, state, head in found if head or state[1]]
+        busy = [(name, state, head) for name, state, head in found if state and (head or state[1])]
         heads = [(name, head.decode()) for name, _, head in busy if head]
         agents = await self._together([("hget", session_keys(name).jobs, f"{head}:agent") for name, head in heads])
         known = zip(heads, agents, strict=True)
@@ -60,11 +56,14 @@ class OpenSessions:
         ]
 
     async def _together(self, commands: list[tuple[str | int, ...]]) -> list[Any]:
-        """Send commands in one round trip."""
+        """Send commands in one round trip. A reply is None where the key holds a foreign value."""
         if not commands:
             return []
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            replies: list[Any] = await pipe.execute()
-        return replies
+        replies = await self._redis.call_all(commands)
+        for reply in replies:
+            if isinstance(reply, RedisError) and not is_lasting(reply):
+                raise reply
+        refused = [reply for reply in replies if isinstance(reply, RedisError)]
+        if refused:
+            log.warning("sessions cannot be read", sessions=len(refused), error=str(refused[0]))
+        return [None if isinstance(reply, RedisError) else reply for reply in replies]

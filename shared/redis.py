@@ -25,6 +25,7 @@ from shared.redis_errors import (
     ResponseError,
     WireLost,
     is_full,
+    is_lasting,
 )
 from shared.wire import Argument
 
@@ -42,6 +43,7 @@ __all__ = [
     "check_url",
     "connect",
     "is_full",
+    "is_lasting",
 ]
 
 

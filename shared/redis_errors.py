@@ -1,9 +1,17 @@
-"""The errors of Redis. Every failure of a connection is one of them, `WireLost`, whatever raised it."""
+"""The errors of Redis, and which of them last. Every failure of a connection is one of them, `WireLost`."""
 
 from __future__ import annotations
 
+from redis.exceptions import (
+    AuthenticationError,
+    ExecAbortError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ExecAbortError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 __all__ = [
@@ -17,7 +25,12 @@ __all__ = [
     "ResponseError",
     "WireLost",
     "is_full",
+    "is_lasting",
 ]
+
+# Refusals that pass: classes of redis-py, which drops the code of those that it knows, and the codes of the others.
+_PASSING = (OutOfMemoryError, ExecAbortError, NoScriptError, ReadOnlyError, RedisTimeoutError, RedisConnectionError)
+_PASSING_CODES = frozenset({"BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN"})
 
 
 class WireLost(RedisConnectionError):
@@ -33,3 +46,11 @@ class PipeFull(RedisConnectionError):
 def is_full(error: ResponseError) -> bool:
     """Whether the server refused because it is at maxmemory."""
     return "maxmemory" in str(error) or str(error).startswith("OOM")
+
+
+def is_lasting(error: RedisError) -> bool:
+    """Whether repeating the command does not help until somebody changes the server or its data: the user lacks a right
+    or is unknown, the key has another type, the command does not exist."""
+    if isinstance(error, AuthenticationError):  # for redis-py a kind of connection error
+        return True
+    return not isinstance(error, _PASSING) and str(error).partition(" ")[0] not in _PASSING_CODES

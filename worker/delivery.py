@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from shared.errors import Fenced
+from shared.errors import Fenced, RedisRefused
 from shared.events import FAILED
 from shared.failpoints import failpoint
 from shared.holder import Attempt, Head, Holder, Refusal
@@ -24,7 +24,7 @@ from shared.queue import ANY_LANE, Queue, Token
 from shared.redis import RedisError
 from shared.sessions import Sessions
 from worker.alone import Alone, Died
-from worker.jobs import Ending, Job, job_of
+from worker.jobs import Ending, Job, failed, job_of
 from worker.outage import Outage
 from worker.registry import Registry
 from worker.settings import WorkerSettings
@@ -33,6 +33,8 @@ RETRY_SECONDS = 5.0  # until a token is looked at again that came too early, wen
 BACKLOG_SECONDS = 1800.0  # until a waiting job is looked at again (0.5 to 1.5 of it); the hand-over comes first
 PARKED_SECONDS = 60.0  # until a job that waits for a person is looked at, unless the answer makes its token ready
 HELD_SECONDS = 1.0  # until intents that the session's holder is to carry out are looked at again
+REFUSED_SECONDS = 20.0  # until a job is tried again of which Redis refused what it needs
+REFUSED_DELIVERIES = 3  # how often a worker's claim may be refused before the job ends without an event
 ACCEPTING_SECONDS = 60.0  # how long the job of a token that the log does not know may still be about to be accepted
 
 log = structlog.get_logger()
@@ -74,6 +76,8 @@ class Delivery:
         """Do what the token stands for. Raises nothing: a mistake of ours is logged, and the token comes again."""
         try:
             await (self._settle() if self.token.job_id is None else self._attempt(self.token.job_id))
+        except RedisRefused as refused:
+            await self._give_up(refused)
         except Exception:
             log.exception("delivery failed", **self._names())
             await self._put_back(RETRY_SECONDS, delivery=self.token.delivery + 1)
@@ -177,6 +181,35 @@ class Delivery:
             rested=station.rested,
             retire=retire,
         )
+
+    async def _give_up(self, refused: RedisRefused) -> None:
+        """Redis refuses what the job needs. Other workers may try, whose rights may be others; after REFUSED_DELIVERIES
+        the job ends in its record. Where not even that can be written, the entry is dropped once it has waited as long
+        as a job may. A queue that refuses as well leaves the entry leased: a later heartbeat delivers it again."""
+        log.error("redis refuses a job", **self._names(), reason=refused.reason)
+        self.job, refused = None, refused.with_traceback(None)
+        old = bool(self.token.made_at) and self._age_s() > self._station.settings.queue_seconds
+        with suppress(RedisRefused):
+            if self.token.job_id is not None and (old or self.token.delivery >= REFUSED_DELIVERIES):
+                with suppress(RedisRefused):
+                    await self._close_record(self.token.job_id, refused)
+                    return
+            if old:
+                log.error("job given up", **self._names(), reason=refused.reason)
+                await self._drop()
+            else:
+                await self._put_back(REFUSED_SECONDS, delivery=self.token.delivery + 1)
+
+    async def _close_record(self, job_id: str, refused: RedisRefused) -> None:
+        """End the job in its record alone, and drop its entry."""
+        station, ending = self._station, failed(refused)
+        close = partial(station.holder.close_record, self.token.session_id, ending.event(job_id))
+        refusal = await station.log_outage.insist(close)
+        if refusal.verdict == "held":
+            await self._put_back(REFUSED_SECONDS, delivery=self.token.delivery)
+            return
+        self._tell(ending, 0)
+        await self._close(refusal.head)
 
     async def _refused(self, refusal: Refusal) -> None:
         delivery = self.token.delivery

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from shared.conversation import Message
-from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone
+from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone, RedisRefused
 from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode, encode_event
 from shared.failpoints import failpoint
 from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Recorded
@@ -167,7 +167,7 @@ class Job:
     async def run(self) -> tuple[Ending, Head | None]:
         """Run the job to its end, which is in the log when this returns. Answers the end and the next of the line.
 
-        Raises Fenced when somebody else has the session now."""
+        Raises Fenced when somebody else has the session now, RedisRefused when Redis takes no end of the job."""
         try:
             ending = await self._outcome()
             failpoint("after_agent_before_finish")
@@ -175,6 +175,8 @@ class Job:
         except LogGone as error:
             refusal = await self._outage.insist(lambda: self._holder.end_lost(self.attempt))
             return failed(error), refusal.head
+        except RedisRefused as error:
+            return await self._end_refused(error)
         else:
             return ending, finished.head
         finally:
@@ -183,18 +185,24 @@ class Job:
             if self._question is not None:  # asked in a thread, which hears no cancellation
                 self._question[1].cancel()
 
+    async def _end_refused(self, error: RedisRefused) -> tuple[Ending, Head | None]:
+        """End the job of which Redis refused a write: in its log where that takes the end, else in its record alone."""
+        attempt, ending = self.attempt, failed(error)
+        log.error("redis refuses a job", session=attempt.session_id, job=attempt.job_id, reason=error.reason)
+        try:
+            refusal = await self._outage.insist(partial(self._holder.end_lost, attempt, error.code))
+        except RedisRefused:
+            event = ending.event(attempt.job_id)
+            close = partial(self._holder.close_record, attempt.session_id, event, attempt.epoch)
+            refusal = await self._outage.insist(close)
+        if refusal.verdict != "ended":
+            raise Fenced
+        return ending, refusal.head
+
     @property
     def waits(self) -> bool:
         """Whether a person is asked; the job takes no slot then."""
         return self._question is not None
-
-    def answer(self, answers: dict[str, bytes]) -> None:
-        """Give the agent the answer that it waits for, if it is among these."""
-        if self._question is None:
-            return
-        question_id, given = self._question
-        if question_id in answers and not given.done():
-            given.set_result(answers[question_id])
 
     def cancel(self, by: str) -> None:
         """Stop the agent and end the job as cancelled. Does nothing once the agent has ended."""
@@ -255,8 +263,16 @@ class Job:
             await self.end_waiting(job_id, by)
         if intents.cancel:
             await self._retire(list(intents.cancel))
-        if self.waits:
-            self.answer((await self._holder.recorded(session_id)).answers)
+        await self._look_for_answer()
+
+    async def _look_for_answer(self) -> None:
+        """Give the agent the answer that it waits for, if there is one."""
+        if self._question is None:
+            return
+        question_id, given = self._question
+        answer = await self._holder.answer_to(self.attempt.session_id, question_id)
+        if answer is not None and not given.done():
+            given.set_result(answer)
 
     async def release(self) -> None:
         """Stop at once and give the session back, so that the job begins again elsewhere without a strike."""
@@ -360,7 +376,7 @@ class Job:
         try:
             self._run.begin(await self._history(), await self._journal())
             return await self._returned(await call(self._agent.function, self._run))
-        except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
+        except (AgentError, RunEnded, Fenced, LogGone, RedisRefused, asyncio.CancelledError) as error:
             return failed(error)
         except BaseException as error:  # SystemExit in an agent must not end the worker
             log.warning("agent raised", session=self._run.session_id, job=self._run.job_id, exc_info=error)

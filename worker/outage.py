@@ -10,8 +10,8 @@ from typing import TypeVar
 import structlog
 
 from shared.background import Pause
-from shared.errors import LogFull
-from shared.redis import RedisError
+from shared.errors import LogFull, RedisRefused
+from shared.redis import RedisError, is_lasting
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
@@ -25,10 +25,15 @@ class Outage:
         self._server = server
         self._away = False
         self._changed_s = -math.inf
+        self._refusal = ""
 
     def began(self, error: RedisError | LogFull, asked_s: float = math.inf) -> None:
-        """Take note of a call that failed."""
-        if not self._away and asked_s >= self._changed_s:
+        """Take note of a call that failed. One that was refused for good is logged once, and no outage."""
+        if isinstance(error, RedisError) and is_lasting(error):
+            if str(error) != self._refusal:
+                self._refusal = str(error)
+                log.error("redis refuses a call", server=self._server, error=f"{type(error).__name__}: {error}")
+        elif not self._away and asked_s >= self._changed_s:
             self._change(away=True)
             trouble = "redis is full" if isinstance(error, LogFull) else "redis is away"
             log.warning(trouble, server=self._server, error=f"{type(error).__name__}: {error}")
@@ -47,7 +52,8 @@ class Outage:
     ) -> Answer:
         """Make the call until the server takes it. The call must be one that may be repeated.
 
-        Raises LogFull when the server is full and `unless_full` says that it shall not be waited for."""
+        Raises RedisRefused when repeating it does not help, and LogFull when the server is full and `unless_full` says
+        that it shall not be waited for."""
         pause = Pause()
         while True:
             asked_s = time.monotonic()
@@ -56,6 +62,8 @@ class Outage:
             except (RedisError, LogFull) as error:
                 if isinstance(error, LogFull) and unless_full():
                     raise
+                if isinstance(error, RedisError) and is_lasting(error):
+                    raise RedisRefused(f"{type(error).__name__}: {error}") from error
                 self.began(error, asked_s)
                 await pause.wait()
             else:

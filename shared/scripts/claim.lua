@@ -36,7 +36,7 @@ if record[5] and held_by ~= token then strikes = strikes + 1 end
 local now = now_ms()
 local doom = ''
 if record[6] then doom = 'cancelled'
-elseif reason == 'log_lost' and held_by == token then doom = 'log_lost'
+elseif (reason == 'log_lost' or reason == 'log_error') and held_by == token then doom = reason
 elseif record[16] and now - tonumber(record[16]) > ask_ms then doom = 'unanswered'
 elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'

@@ -13,6 +13,7 @@ import pytest
 from shared import keys
 from shared.errors import QuestionAnswered
 from shared.holder import Holder
+from tests.support.fault_proxy import FaultProxy, port_of
 from tests.support.log import said
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
@@ -66,6 +67,34 @@ async def test_an_agent_that_asks_goes_on_with_the_answer(redis_url: str, client
         ]  # fmt: skip
         with pytest.raises(QuestionAnswered):
             await answer(client, b'"Oslo"')
+
+
+async def much_recorded(run: Run) -> Any:
+    for number in range(50):
+        await run.step(f"step {number}", int)
+    return await run.ask("Which city?")
+
+
+async def test_a_job_that_waits_for_a_person_reads_nothing_of_its_journal_but_the_answer(
+    redis_url: str, client: Client
+) -> None:
+    reads: list[list[bytes]] = []
+
+    def note(command: list[bytes]) -> bool:
+        if command[0].startswith(b"HGET") and command[1] == keys.session_keys("s").journal.encode():
+            reads.append(command)
+        return False
+
+    async with FaultProxy(port_of(redis_url)) as proxy:
+        proxy.drop_reply(note)
+        async with worker_on(proxy.url, [much_recorded]):
+            await client.offered("much_recorded")
+            await client.post(agent="much_recorded")
+            await waiting(client)
+            await until(lambda: bool(reads))
+            await answer(client, b'"Rome"')
+            assert (await client.end())["result"] == "Rome"
+    assert {command[0] for command in reads} == {b"HGET"}
 
 
 async def test_a_job_that_waits_for_a_person_takes_no_slot(redis_url: str, client: Client) -> None:

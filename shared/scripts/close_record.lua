@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+-- End a job in its record alone, where its log cannot be read or written. The epoch moves on: the session's log gets no
+-- entry of this end, so that the next one names an event before it that viewers do not find, and they get a gap.
+-- ARGV: job, epoch of its attempt (empty: none runs), random, kind, body, retention ttl s
+-- Answers {'ended', head...}, {'unknown'}, {'held'} or {'fenced'}.
+local job, epoch, random, kind, body, ttl_s = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
+local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
+local record = job_get(job, 'status', 'end', 'first')
+if not record[1] then return {'unknown'} end
+if record[2] then return {'ended', unpack(head())} end
+if epoch ~= '' and state[1] ~= epoch then return {'fenced'} end
+if epoch == '' and state[3] then return {'held'} end
+local top = state[2] or '0-0'
+local id = next_epoch(state[1], top, random) .. '-1'
+redis.call('HSET', STATE, 'epoch', (parts(id)), 'top', id)
+redis.call('HDEL', STATE, 'token')
+if not record[3] then job_set(job, 'before', top, 'first', id) end
+end_job(job, id, kind, body, '', ttl_s, 0, {}, 1)
+return {'ended', unpack(head())}

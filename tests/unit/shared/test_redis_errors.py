@@ -1,0 +1,54 @@
+"""Which refusals pass by themselves, as the server words them."""
+
+from __future__ import annotations
+
+import pytest
+from redis._parsers import BaseParser
+
+from shared.redis_errors import PipeFull, RedisError, RedisTimeoutError, WireLost, is_lasting
+
+PASSING = [
+    "LOADING Redis is loading the dataset in memory",
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+    "NOREPLICAS Not enough good replicas to write.",
+    "READONLY You can't write against a read only replica.",
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "NOSCRIPT No matching script. Please use EVAL.",
+    "EXECABORT Transaction discarded because of previous errors.",
+    "ERR max number of clients reached",
+]
+LASTING = [
+    "WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_script:2.",
+    "NOPERM User u has no permissions to run the 'xadd' command",
+    "NOPERM No permissions to access a key",
+    "ERR ACL failure in script: User u has no permissions to run the 'xadd' command script: on @user_script:2.",
+    "NOAUTH Authentication required.",
+    "WRONGPASS invalid username-password pair or user is disabled.",
+    "ERR unknown command 'XADD', with args beginning with: ",
+    "ERR wrong number of arguments for 'xadd' command",
+    "ERR user_script:2: attempt to index a nil value script: on @user_script:2.",
+]
+
+
+def parsed(text: str) -> RedisError:
+    error: RedisError = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]
+    return error
+
+
+@pytest.mark.parametrize("text", PASSING)
+def test_what_passes_is_waited_for(text: str) -> None:
+    assert not is_lasting(parsed(text))
+
+
+@pytest.mark.parametrize("text", LASTING)
+def test_what_lasts_until_somebody_acts_is_not(text: str) -> None:
+    assert is_lasting(parsed(text))
+
+
+@pytest.mark.parametrize("error", [WireLost("closed"), PipeFull(), RedisTimeoutError()])
+def test_the_failure_of_a_connection_passes(error: RedisError) -> None:
+    assert not is_lasting(error)
