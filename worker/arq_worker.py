@@ -21,6 +21,7 @@ from arq import ArqRedis
 from arq.worker import Worker, func
 
 from shared.background import repeat
+from shared.heartbeat import BlockingHeartbeat
 from shared.holder import Holder
 from shared.keys import QUEUE
 from shared.open_sessions import OpenSessions
@@ -36,6 +37,7 @@ from worker.recovery import Recovery
 from worker.registry import Registry
 from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
 from worker.threads import install
+from worker.watchdog import Watchdog
 
 # The nets below what normally comes by a wake-up, by a message or with the answer to an append.
 POLL_SECONDS = 1.0
@@ -101,6 +103,7 @@ class HoldfastWorker(Worker):
             lost=self._lost,
             stray=self._stray,
         )
+        self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3), lease_s)
         open_sessions = OpenSessions(sessions)
         self._recovery = Recovery(pulse, open_sessions, queue_outage, self._station.log_outage, lease_s)
         self._reaper = Reaper(pulse, queue_outage, self.id, lease_s)
@@ -128,6 +131,7 @@ class HoldfastWorker(Worker):
             self._lease.run(),
             self._reaper.run(),
             self._recovery.run(),
+            self._watchdog.run(),
         )
         loops = [asyncio.create_task(loop) for loop in beside]
         try:

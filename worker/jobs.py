@@ -22,6 +22,7 @@ from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Recor
 from shared.redis import RedisError
 from shared.sessions import Sessions
 from worker.allowance import Allowance
+from worker.current_job import CurrentJob, current_job
 from worker.journal import Journal
 from worker.outage import Outage
 from worker.redaction import without_keys
@@ -373,6 +374,7 @@ class Job:
     async def _call(self) -> Ending:
         """Run the agent. Whatever it raises is the job's failure and nobody else's."""
         self._threads.enter()
+        current_job.set(CurrentJob(self._agent.name, self.attempt.session_id, self.attempt.job_id))
         try:
             self._run.begin(await self._history(), await self._journal())
             return await self._returned(await call(self._agent.function, self._run))

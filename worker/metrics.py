@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shared.errors import SettingsInvalid
 from worker.settings import WorkerSettings
 from worker.threads import thread_counts
+from worker.watchdog import blocked_loops
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def metrics_served(settings: WorkerSettings) -> Iterator[None]:
         yield
         return
     registry = CollectorRegistry()
-    registry.register(_ThreadCollector())
+    registry.register(_Collector())
     try:
         server, _ = start_http_server(settings.metrics_port, settings.metrics_host, registry)
     except OSError as error:
@@ -34,8 +35,8 @@ def metrics_served(settings: WorkerSettings) -> Iterator[None]:
         server.server_close()
 
 
-class _ThreadCollector(Collector):
-    """Counts the threads of jobs when Prometheus asks."""
+class _Collector(Collector):
+    """Reads what this process counts when Prometheus asks."""
 
     def collect(self) -> Iterator[Metric]:
         running = GaugeMetricFamily("holdfast_job_threads_running", _RUNNING, labels=["agent"])
@@ -43,9 +44,14 @@ class _ThreadCollector(Collector):
         for agent, threads in thread_counts().items():
             running.add_metric([agent], threads.running - threads.abandoned)
             abandoned.add_metric([agent], threads.abandoned)
+        blocked = CounterMetricFamily("holdfast_event_loop_blocks", _BLOCKED, labels=["agent"])
+        for agent, times in blocked_loops().items():
+            blocked.add_metric([agent], times)
         yield running
         yield abandoned
+        yield blocked
 
 
 _RUNNING = "Threads in which steps, tools and synchronous agents of jobs run"
 _ABANDONED = "Threads whose job or step has ended and that have not returned"
+_BLOCKED = "Times that the event loop stood still for a second; without a name where it is not known which agent did"

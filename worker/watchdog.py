@@ -1,0 +1,90 @@
+"""Watches the event loop from a thread: logs what blocks it, and keeps the worker's lease meanwhile.
+
+An agent that blocks (`time.sleep`, a synchronous HTTP client, a tight loop) stops every other job of its worker. For
+`KEPT_LEASES` the thread sends the heartbeats that the loop cannot send, so that the other jobs lose time and no
+attempt; a loop that is blocked for longer loses all its jobs to other workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import structlog
+
+from shared.heartbeat import BlockingHeartbeat
+from worker.current_job import CurrentJob, job_of_task
+
+TICK_SECONDS = 0.25
+BLOCKED_SECONDS = 1.0
+KEPT_LEASES = 3
+SHOWN_FRAMES = 8
+
+log = structlog.get_logger()
+_blocks: Counter[str] = Counter()
+
+
+def blocked_loops() -> dict[str, int]:
+    """How many times each agent has blocked an event loop of this process; "" where it is not known who did."""
+    return dict(_blocks)
+
+
+class Watchdog:
+    """Runs as a task of the loop that it watches."""
+
+    def __init__(self, heartbeat: BlockingHeartbeat, lease_s: float) -> None:
+        self._heartbeat = heartbeat
+        self._lease_s = lease_s
+        self._stopped = threading.Event()
+        self._ticked_s = time.monotonic()
+        self._reported_s = 0.0
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        watching = (asyncio.get_running_loop(), threading.get_ident())
+        threading.Thread(target=self._watch, args=watching, daemon=True, name="watchdog").start()
+        try:
+            while True:
+                self._ticked_s = time.monotonic()
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            self._stopped.set()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
+        woke_s = beat_s = time.monotonic()
+        while not self._stopped.wait(TICK_SECONDS):
+            slept_s, woke_s = time.monotonic() - woke_s, time.monotonic()
+            ticked_s = self._ticked_s
+            blocked_s = woke_s - ticked_s
+            if slept_s > BLOCKED_SECONDS:
+                continue  # the whole process stood still: the loop has yet to show that it goes on
+            if blocked_s > BLOCKED_SECONDS and self._reported_s != ticked_s:
+                self._reported_s = ticked_s
+                _report(blocked_s, loop, thread_id)
+            beat_every_s = self._lease_s / 3
+            if beat_every_s < blocked_s < KEPT_LEASES * self._lease_s and woke_s - beat_s > beat_every_s:
+                beat_s = woke_s
+                self._beat()
+
+    def _beat(self) -> None:
+        try:
+            self._heartbeat.beat()
+        except Exception as error:  # noqa: BLE001 - of Redis or of its connection; the next beat may succeed
+            log.warning("no heartbeat for a blocked event loop", error=f"{type(error).__name__}: {error}")
+
+
+def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
+    """Log who blocks the loop, and where."""
+    task = asyncio.current_task(loop)
+    job = None if task is None else job_of_task(task)
+    names = (job or CurrentJob("", "", ""))._asdict()
+    _blocks[names["agent"]] += 1
+    frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way to another thread's stack
+    walked = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=SHOWN_FRAMES, lookup_lines=False)
+    stack = " < ".join(f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in walked)
+    log.warning("event loop is blocked", **names, seconds=round(blocked_s, 1), stack=stack)
