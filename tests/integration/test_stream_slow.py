@@ -23,6 +23,8 @@ from tests.support.streams import Deaf, Streams, ids_until, streams
 
 IMPATIENT = StreamLimits(ping_s=0.4, send_deadline_s=1)
 PATIENT = StreamLimits(ping_s=0.4, send_deadline_s=60)
+EVENT_BYTES = 250_000
+WRITE_BUFFER_BYTES = 64 * 1024  # of a transport, above which it pauses its protocol
 
 
 @pytest.fixture
@@ -108,6 +110,23 @@ class TestSlow:
         tracemalloc.stop()
         assert viewer._pending_bytes <= viewer_module.PENDING_BYTES
         assert grown < 2_000_000  # of the 6.5 MB that were written
+        deaf.close()
+
+    @pytest.mark.parametrize("query", ["true", "false"])
+    async def test_a_slow_client_holds_one_large_event_at_most(
+        self, served: Streams, session: Session, query: str
+    ) -> None:
+        attempt = await session.started()
+        for seq in range(1, 9):
+            await session.append(attempt, seq, "x" * EVENT_BYTES)
+        deaf = Deaf(served.url(raw=query))
+        await until(lambda: any(viewer.blocked for viewer in served.hub._viewers))
+        for seq in range(9, 17):
+            await session.append(attempt, seq, "x" * EVENT_BYTES)
+        (viewer,) = served.hub._viewers
+        transport = viewer.outlet._connection.transport
+        held = transport.get_write_buffer_size() + viewer._pending_bytes
+        assert held <= viewer_module.PENDING_BYTES + WRITE_BUFFER_BYTES + EVENT_BYTES + 1024
         deaf.close()
 
 
