@@ -9,12 +9,28 @@ import pytest_asyncio
 
 from tests.browser.conftest import Stack
 from tests.browser.test_page import assert_shows_the_log
+from tests.browser.test_takeover import kill_the_holder, two_workers
 from tests.support.browser import Page
 from tests.support.fault_proxy import FaultProxy
+from tests.support.process import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 TOKENS = 400
+WHOLE = "".join(f"w{number} " for number in range(TOKENS))
+FOLLOW = """(async () => {
+    const { Feed } = await import("/web/feed.js");
+    const { Conversation } = await import("/web/conversation.js");
+    window.states = [];
+    window.followed = new Conversation();
+    const on = {
+        event: (event, id) => window.followed.apply(event, id),
+        state: (state) => window.states.push(state),
+        rewind: () => { throw new Error("the stream was not consistent"); },
+        exists: async () => true,
+    };
+    new Feed(on).open("/v1/sessions/later/events?wait=true", "0-0");
+})()"""
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -39,3 +55,29 @@ async def test_a_page_on_a_dead_network_says_so_and_ends_with_the_whole_answer(
     await distant.until("document.getElementById('connection').textContent === 'Disconnected'")
     proxy.black_hole = False
     await assert_shows_the_log(stack, distant)
+
+
+async def test_a_stream_opened_before_the_first_post_survives_silence_and_two_dead_workers(
+    stack: Stack, proxy: FaultProxy, distant: Page
+) -> None:
+    workers = await two_workers(stack)
+    workers.append(stack.processes.worker(stack.redis_url, HOLDFAST_LEASE_SECONDS="1"))
+    await distant.evaluate(FOLLOW)
+    await distant.until("window.states.includes('live')")
+    job = {"agent": "scripted", "input": "count", "options": {"tokens": TOKENS, "interval_ms": 20}}
+    async with stack.client() as client:
+        job_id = (await client.post("/v1/sessions/later/jobs", json=job)).json()["job_id"]
+        text = f"window.followed.job({job_id!r})?.text"
+        await distant.until(f"{text}?.length > 200")
+        proxy.black_hole = True
+        for attempt in (2, 3):
+            await kill_the_holder(stack, workers, job_id, "later")
+
+            async def taken_over(attempt: int = attempt) -> bool:
+                return bool((await client.get(f"/v1/sessions/later/jobs/{job_id}")).json()["attempt"] == attempt)
+
+            await until(taken_over)
+    await distant.until("window.states.at(-1) === 'lost'")
+    proxy.black_hole = False
+    await distant.until(f"window.followed.job({job_id!r})?.status === 'completed'")
+    assert await distant.evaluate(text) == WHOLE
