@@ -2,7 +2,8 @@
 
 holdfast dev --agents examples.steps
 
-Kill the worker while it ships: another one goes on, the order number stays, and nobody pays twice.
+Kill the worker while it ships: another one goes on. The order number stays, and nobody pays twice; what was said before
+the last completed step stays on the page, and only what came behind it is written again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ async def pay(amount: int, *, idempotency_key: str) -> str:
     return f"order {secrets.token_hex(4)} over {amount} €"
 
 
+async def pack(order: str) -> int:
+    await asyncio.sleep(0.1)
+    return len(order)
+
+
 async def ship(order: str) -> str:
     """Takes a while, in which a worker may die."""
     await asyncio.sleep(2)
@@ -27,10 +33,13 @@ async def ship(order: str) -> str:
 
 @agent
 async def steps(run: Run) -> dict[str, str]:
-    """Pay, then ship."""
+    """Pay, pack, then ship."""
     await run.status("Paying…")
     order = await run.step("pay", pay, 25)
     await run.text(f"Paid: {order}. ")
+    async with run.section("Parcel", checkpoint=True):  # its end is recorded like a step's
+        parts = await run.step("pack", pack, order)
+        await run.text(f"Packed in {parts} parts. ")
     await run.status("Shipping…")
     state = await run.step("ship", ship, order, timeout_s=30)
     await run.text(f"It is {state}.")

@@ -47,10 +47,13 @@ class TerminalShow:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._at_line_start = True
+        self._began: dict[str | None, str | None] = {}
 
     def __call__(self, event: Event) -> None:
         body = {name: _plain(value) if isinstance(value, str) else value for name, value in event.body.items()}
-        if event.type == "text.delta":
+        if event.type == "job.started":
+            self._line(_dim(self._started(event, body)))
+        elif event.type == "text.delta":
             self._write(str(body.get("text", "")))
         elif event.type == "reasoning.delta":
             self._write(click.style(str(body.get("text", "")), dim=True))
@@ -61,6 +64,15 @@ class TerminalShow:
     def end(self) -> None:
         self._end_line()
         self._out.flush()
+
+    def _started(self, event: Event, body: dict[str, Any]) -> str:
+        """Which attempt begins, and whether it keeps something of an earlier one."""
+        job_id, discard_from = body.get("job_id"), body.get("discard_from")
+        began = self._began.setdefault(job_id, event.id if discard_from is None else None)
+        again = "" if discard_from is None else ": beginning again"
+        if discard_from is not None and began not in (None, discard_from):
+            again = ": going on behind the last completed step"
+        return f"{body.get('agent')}, attempt {body.get('attempt')}{again}"
 
     def _write(self, text: str) -> None:
         if text:
@@ -74,11 +86,6 @@ class TerminalShow:
     def _end_line(self) -> None:
         if not self._at_line_start:
             self._write("\n")
-
-
-def _started(body: dict[str, Any]) -> str:
-    again = ": beginning again" if "discard_from" in body else ""
-    return _dim(f"{body.get('agent')}, attempt {body.get('attempt')}{again}")
 
 
 def _failed(body: dict[str, Any]) -> str:
@@ -131,7 +138,6 @@ SILENT = frozenset({"job.completed", "section.ended", "tool.started", "tool.argu
 # What is shown otherwise than with its fields.
 LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "job.queued": lambda body: _dim(f"waiting, {body.get('position')} before it"),
-    "job.started": _started,
     "job.failed": _failed,
     "job.cancelled": lambda body: click.style(f"cancelled by {body.get('by')}", fg="yellow"),
     "status": lambda body: _dim(f"… {body.get('message')}"),

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import structlog
 
+from shared.discards import Discard, ranges_of
 from shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
 from shared.ids import ORIGIN, EventId, parse_id
 from shared.keys import log_key, session_keys, state_key
@@ -15,7 +16,7 @@ from shared.pipe import Pipe
 from shared.redis import Redis
 from shared.wire import Argument
 
-__all__ = ["PAGE_EVENTS", "Discard", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
+__all__ = ["PAGE_EVENTS", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 
 logger = structlog.get_logger()
 
@@ -59,12 +60,11 @@ class Older(NamedTuple):
     below: EventId | None
 
 
-class Discard(NamedTuple):
-    """By its record, a job's latest attempt began with `started`, which discarded the events from `first` on."""
+class Newer(NamedTuple):
+    """A page of a range, its entries oldest first. `first`: where the next one begins, if there is one."""
 
-    job_id: str
-    first: EventId
-    started: EventId
+    entries: Sequence[Entry]
+    first: EventId | None
 
 
 class EventLog:
@@ -118,13 +118,15 @@ class EventLog:
         jobs = [job_id] if job_id else [job.decode() for job in await self._call("LRANGE", keys.order, 0, -1)]
         if not jobs:
             return []
-        fields = [f"{job}:{field}" for job in jobs for field in ("first", "started")]
-        ids = await self._call("HMGET", keys.jobs, *fields)
-        return [
-            Discard(job, parse_id(first), parse_id(started))
-            for job, first, started in zip(jobs, ids[::2], ids[1::2], strict=True)
-            if first and started and first != started
-        ]
+        fields = [f"{job}:{field}" for job in jobs for field in ("first", "started", "discards")]
+        values = await self._call("HMGET", keys.jobs, *fields)
+        records = zip(jobs, values[::3], values[1::3], values[2::3], strict=True)
+        return [discard for record in records for discard in _discards_of(*record)]
+
+    async def between(self, session_id: str, first: EventId, last: EventId, count: int) -> Newer:
+        """The oldest entries from one id to another, both included. Holes and foreign entries are passed over."""
+        found = await self._call("XRANGE", log_key(session_id), str(first), str(last), "COUNT", count)
+        return Newer(own_entries(found), parse_id(found[-1][0]).next() if len(found) == count else None)
 
     async def _gap(self, session_id: str, cursor: EventId, later: Reply, *, more: bool) -> Page:
         below = await self._newest_upto(session_id, cursor)
@@ -166,6 +168,15 @@ class EventLog:
     async def _newest_upto(self, session_id: str, cursor: EventId) -> EventId:
         found = await self._call("XREVRANGE", log_key(session_id), str(cursor), "-", "COUNT", 1)
         return parse_id(found[0][0]) if found else ORIGIN
+
+
+def _discards_of(job_id: str, first: bytes | None, started: bytes | None, discards: bytes | None) -> list[Discard]:
+    """What the record of a job says. `started` is written by workers of schema 0, whose attempts discard everything
+    from the job's first event on."""
+    found = [Discard(job_id, *ids) for ids in ranges_of((discards or b"").decode())]
+    if first and started and first != started:
+        found.append(Discard(job_id, parse_id(first), parse_id(started)))
+    return found
 
 
 def question(session_id: str) -> Sequence[Argument]:

@@ -13,6 +13,7 @@ import orjson
 
 from shared.entries import name_of
 from shared.errors import Fenced, HoldfastError, LogFull, LogGone, RedisRefused
+from shared.event_log import EventLog
 from shared.events import CANCELLED, FAILED, encode
 from shared.ids import EventId, parse_id
 from shared.keys import log_key, session_keys
@@ -61,7 +62,9 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claim that succeeded: run the job, write in this epoch behind seq 1. `last`: no other attempt is allowed."""
+    """A claim that succeeded: run the job, write in this epoch behind seq 1. `last`: no other attempt is allowed.
+
+    `first` is the job's first event; a later attempt discards the job's events from `discard_from` on."""
 
     session_id: str
     job_id: str
@@ -75,6 +78,7 @@ class Attempt:
     timeout_s: int
     discard_from: EventId | None
     last: bool
+    first: EventId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +140,19 @@ class Intents(NamedTuple):
     deleted: bool
 
 
+class Outcome(NamedTuple):
+    """What a step came to, as JSON, and the JSON of its `Mark`, see worker.journal."""
+
+    key: str
+    value: bytes
+    mark: bytes
+
+
 class Recorded(NamedTuple):
-    """What a job's attempts have recorded, as JSON: the outcome of each step, the answer to each question."""
+    """What a job's attempts have recorded, as JSON: the outcome and mark of each step, the answer to each question."""
 
     steps: dict[str, bytes]
+    marks: dict[str, bytes]
     answers: dict[str, bytes]
 
 
@@ -159,6 +172,7 @@ class Holder:
     def __init__(self, redis: Redis, pipe: Pipe, settings: CommonSettings) -> None:
         self._settings = settings
         self._turns = TurnReader(redis)
+        self.log = EventLog(redis)
         self._claim = script(redis, "claim", "session")
         self._claim_end = script(redis, "claim", "session", when_full=True)
         self._pipe = pipe
@@ -169,6 +183,7 @@ class Holder:
         self._settle = script(redis, "settle", "session")
         self._close_record = script(redis, "close_record", "session")
         self._ask = script(redis, "ask", "session")
+        self._rewind = script(redis, "rewind", "session")
         self._journal = script(redis, "journal", "session")
         self._redis = redis
 
@@ -291,18 +306,36 @@ class Holder:
         _raise_for(reply)
         return int(reply[1])
 
-    async def record(self, session_id: str, epoch: int, key: str, value: bytes) -> None:
-        """Record what a step of the running job came to, as JSON. Raises Fenced, LogGone, LogFull."""
-        _raise_for(await _full(self._journal(session_keys(session_id), (epoch, f"step:{key}", value))))
+    async def rewind(self, session_id: str, epoch: int, after_seq: int, event: Event, discard_from: EventId) -> int:
+        """Append a further start of the attempt behind `after_seq`, which discards its job's events from an id on.
+        Answers the newest seq. Raises Fenced, LogBehind, LogGone, LogFull."""
+        fixed = (epoch, after_seq, event.job_id, event.body, str(discard_from))
+        reply = await _full(self._rewind(session_keys(session_id), fixed))
+        _raise_for(reply)
+        return int(reply[1])
+
+    async def record(self, session_id: str, epoch: int, resume: EventId, outcomes: Sequence[Outcome]) -> None:
+        """Record what steps of the running job came to. Whoever takes it over keeps the job's events below `resume`.
+
+        Raises Fenced, LogGone, LogFull."""
+        flat = [part for outcome in outcomes for part in outcome]
+        _raise_for(await _full(self._journal(session_keys(session_id), (epoch, str(resume), *flat))))
+
+    async def confirm(self, session_id: str, epoch: int) -> None:
+        """Raise Fenced where another attempt has the session by now."""
+        known, job = await self._redis.hmget(session_keys(session_id).state, "epoch", "job")
+        if job is None or known != b"%d" % epoch:
+            raise Fenced
 
     async def recorded(self, session_id: str) -> Recorded:
         """What earlier attempts of the running job have recorded."""
         found = await self._redis.hgetall(session_keys(session_id).journal)
-        entries = [(key.decode().partition(":"), value) for key, value in found.items()]
-        return Recorded(
-            {name: value for (kind, _, name), value in entries if kind == "step"},
-            {name: value for (kind, _, name), value in entries if kind == "question"},
-        )
+        fields = [(*field.decode().split(":", 1), value) for field, value in found.items()]
+        of = {
+            kind: {name: value for found, name, value in fields if found == kind}
+            for kind in ("step", "mark", "question")
+        }
+        return Recorded(of["step"], of["mark"], of["question"])
 
     async def answer_to(self, session_id: str, question_id: str) -> bytes | None:
         """The answer to the question that the running job asked, as JSON, if there is one."""
@@ -371,6 +404,7 @@ def _attempt(session_id: str, job_id: str, token: str, reply: list[bytes]) -> At
         timeout_s=int(reply[7]),
         discard_from=parse_id(reply[8]) if reply[8] else None,
         last=bool(reply[9]),
+        first=parse_id(reply[10]),
     )
 
 

@@ -16,7 +16,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ import structlog
 
 from shared.errors import Fenced, HoldfastError
 from shared.holder import Attempt, Head, Holder
+from shared.ids import EventId, parse_id
 from shared.redis import RedisError
 from worker.jobs import Ending, Retire
 from worker.outage import Outage
@@ -209,12 +210,18 @@ class Alone:
 
 
 def _as_json(attempt: Attempt) -> dict[str, Any]:
-    fields = asdict(replace(attempt, discard_from=None))  # which is in the log already
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in fields.items()}
+    return {name: _plain(value) for name, value in asdict(attempt).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, EventId):
+        return str(value)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def attempt_of(line: bytes) -> Attempt:
     """The attempt that the worker has written."""
     fields = orjson.loads(line)
     texts = {name: fields[name].encode() for name in ("input", "options", "metadata")}
-    return Attempt(**(fields | texts))
+    ids = {name: fields[name] and parse_id(fields[name]) for name in ("discard_from", "first")}
+    return Attempt(**(fields | texts | ids))

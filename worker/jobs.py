@@ -16,17 +16,20 @@ import structlog
 
 from shared.conversation import Message
 from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone, RedisRefused
-from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode, encode_event
+from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, STARTED, encode, encode_event
 from shared.failpoints import failpoint
-from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Recorded
+from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Outcome, Recorded
+from shared.ids import EventId
 from shared.redis import RedisError
 from shared.sessions import Sessions
 from worker.allowance import Allowance
 from worker.current_job import CurrentJob, current_job
-from worker.journal import Journal
+from worker.journal import Journal, current_step
+from worker.kept import KeptEvents
 from worker.outage import Outage
 from worker.redaction import without_keys
 from worker.registry import Agent
+from worker.replay import Replay
 from worker.run import AgentError, Run, RunEnded, ThreadRun
 from worker.settings import WorkerSettings
 from worker.threads import JobThreads, in_thread
@@ -132,6 +135,7 @@ class Job:
         self._rested = rested
         self._allowance = Allowance(attempt.timeout_s, weakly(self._time_out))
         self._question: tuple[str, asyncio.Future[bytes]] | None = None
+        self._replay: Replay | None = None
         self._asked = False
         self._heeding = False
         self._looked_at: float | None = None
@@ -185,6 +189,8 @@ class Job:
             self._threads.end()
             if self._question is not None:  # asked in a thread, which hears no cancellation
                 self._question[1].cancel()
+            if self._replay is not None:
+                self._replay.close(RunEnded())
 
     async def _end_refused(self, error: RedisRefused) -> tuple[Ending, Head | None]:
         """End the job of which Redis refused a write: in its log where that takes the end, else in its record alone."""
@@ -307,21 +313,79 @@ class Job:
         if not self._stop.done():
             self._stop.set_result(reason)
 
-    async def _journal(self) -> Journal:
-        """What earlier attempts recorded, of which there is nothing before the first."""
-        attempt, recorded = self.attempt, Recorded({}, {})
-        if attempt.number > 1:
-            recorded = await self._outage.insist(partial(self._holder.recorded, attempt.session_id))
-        return Journal(attempt.job_id, self._record, self._ask, steps=recorded.steps, answers=recorded.answers)
+    async def _begin(self) -> None:
+        """Give the agent what is known of its job: the conversation before it, and what earlier attempts recorded."""
+        history, kept, recorded = await self._history(), await self._kept(), Recorded({}, {}, {})
+        if kept is not None:
+            recorded = await self._outage.insist(partial(self._holder.recorded, self.attempt.session_id))
+        calls = self._record, self._ask, self._run.note, self._confirm
+        journal = Journal(self.attempt.job_id, self._writer, *calls, recorded=recorded, kept=kept)
+        if kept:
+            self._follow(kept, journal)
+        self._run.begin(history, journal)
 
-    async def _record(self, key: str, value: bytes) -> None:
+    async def _kept(self) -> KeptEvents | None:
+        """The events of earlier attempts, of which there are none before the first."""
         attempt = self.attempt
-        await self._outage.insist(partial(self._holder.record, attempt.session_id, attempt.epoch, key, value))
+        if attempt.first is None or attempt.discard_from is None:
+            return None
+        events, place = self._holder.log, (attempt.session_id, attempt.job_id)
+        discards = await self._outage.insist(partial(events.discards, *place))
+        return KeptEvents(
+            events, self._outage, *place, first=attempt.first, until=attempt.discard_from, discards=discards
+        )
+
+    def _follow(self, kept: KeptEvents, journal: Journal) -> None:
+        """Emit nothing again that is kept."""
+        attempt = self.attempt
+        names = {"session": attempt.session_id, "job": attempt.job_id, "attempt": attempt.number}
+        self._replay = journal.follower = Replay(
+            self._writer,
+            kept,
+            journal,
+            rewind=self._rewind,
+            keep=self._keep,
+            over=lambda: self._run.emit_to(self._writer),
+            names=names,
+        )
+        self._run.emit_to(self._replay)
+
+    async def _rewind(self, discard_from: EventId) -> EventId:
+        """Write a further start of this attempt, which discards the job's events from an id on. Returns its id."""
+        attempt = self.attempt
+        body = {
+            "type": STARTED,
+            "job_id": attempt.job_id,
+            "at": time.time_ns() // 1_000_000,
+            "agent": attempt.agent,
+            "attempt": attempt.number,
+            "discard_from": str(discard_from),
+            "input": orjson.Fragment(attempt.input),
+        }
+        await self._writer.put(STARTED, encode(body))
+        await self._writer.flush()
+        return self._writer.id_of(1)  # nothing is written before everything that is kept was compared
+
+    def _keep(self, kind: str, body: bytes) -> None:
+        self._transcript.add([Event(kind, self.attempt.job_id, body)])
+        self._run.note(kind, body)
+
+    async def _confirm(self) -> None:
+        attempt = self.attempt
+        await self._outage.insist(partial(self._holder.confirm, attempt.session_id, attempt.epoch))
+
+    async def _record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
+        attempt = self.attempt
+        write = partial(self._holder.record, attempt.session_id, attempt.epoch, resume, outcomes)
+        await self._outage.insist(write)
 
     async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
         """Put the question into the log, and wait unless an earlier attempt was answered."""
-        await self._writer.put(ASKED, encode_event(event))
-        await self._writer.flush()
+        step = current_step()
+        if step is None or not step.done or known is None:
+            emitter = self._replay or self._writer
+            await emitter.put(ASKED, encode_event(event), step)
+            await emitter.flush()
         return orjson.loads(await self._answer(question_id) if known is None else known)
 
     async def _answer(self, question_id: str) -> bytes:
@@ -350,11 +414,12 @@ class Job:
 
     async def _finish(self, ending: Ending) -> Finished:
         self._run.end()
-        used = b"" if self._run.used is None else encode(self._run.used)
+        if self._replay is not None:
+            await self._replay.leave()
         return await self._writer.finish(
             ending.event(self.attempt.job_id),
             messages=self._transcript.messages,
-            usage=used,
+            usage=self._transcript.usage,
             whole=ending.kind == COMPLETED,
         )
 
@@ -376,9 +441,12 @@ class Job:
         self._threads.enter()
         current_job.set(CurrentJob(self._agent.name, self.attempt.session_id, self.attempt.job_id))
         try:
-            self._run.begin(await self._history(), await self._journal())
-            return await self._returned(await call(self._agent.function, self._run))
-        except (AgentError, RunEnded, Fenced, LogGone, RedisRefused, asyncio.CancelledError) as error:
+            await self._begin()
+            result = await call(self._agent.function, self._run)
+            if self._replay is not None:
+                await self._replay.finish()
+            return await self._returned(result)
+        except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)
         except BaseException as error:  # SystemExit in an agent must not end the worker
             log.warning("agent raised", session=self._run.session_id, job=self._run.job_id, exc_info=error)

@@ -1,77 +1,304 @@
-"""What a job records under its fence, so that a later attempt neither runs a step again nor asks a person twice."""
+"""What a job records under its fence, so that a later attempt neither runs a step again, nor asks a person twice, nor
+emits again what a completed step has emitted."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from shared.events import encode
+from shared.failpoints import failpoint
+from shared.holder import Outcome, Recorded
+from shared.ids import EventId, parse_id
+from worker.kept import IdRange, KeptEvents
 
-Record = Callable[[str, bytes], Awaitable[None]]
+Record = Callable[[EventId, Sequence[Outcome]], Awaitable[None]]
 Ask = Callable[[str, dict[str, Any], bytes | None], Awaitable[Any]]
+Note = Callable[[str, bytes], None]
+Confirm = Callable[[], Awaitable[None]]
+
+MARK_VERSION = 1
 
 
-class Journal:
-    """One attempt's view of the journal. `steps` and `answers` are what earlier attempts recorded, as JSON.
+Scope = tuple[str | None, tuple[str, ...]]
 
-    A step or a question is known again by its name, its arguments, and how many of the same there were before it.
-    """
 
-    def __init__(
-        self, job_id: str, record: Record, ask: Ask, *, steps: dict[str, bytes], answers: dict[str, bytes]
-    ) -> None:
-        self._job_id = job_id
-        self._record = record
-        self._ask = ask
-        self._steps = steps
-        self._answers = answers
-        self._seen: Counter[str] = Counter()
-        self._asking = asyncio.Lock()
+class Position(NamedTuple):
+    """Where a step is called: as the nth of its agent within the steps of these keys, the outermost first."""
 
-    def step(self, name: str, arguments: Any) -> Step:
-        """The next step of this name with these arguments. Raises EventInvalid when they are not JSON."""
-        key = self._key(name, arguments)
-        return Step(key, f"{self._job_id}:{key}", self._record, self._steps.get(key))
+    agent: str | None
+    within: tuple[str, ...]
+    number: int
 
-    async def ask(self, event: dict[str, Any]) -> tuple[str, Any]:
-        """Put a question to a person. Returns its id and the answer; one question at a time."""
-        question_id = self._key("q", [event["prompt"], event["schema"]])
-        async with self._asking:
-            asked = {**event, "question_id": question_id}
-            return question_id, await self._ask(question_id, asked, self._answers.get(question_id))
 
-    def _key(self, name: str, arguments: Any) -> str:
-        digest = sha256(encode([name, arguments])).hexdigest()[:16]
-        ordinal = self._seen[digest]
-        self._seen[digest] += 1
-        return f"{name}:{ordinal}:{digest}"
+class Mark(NamedTuple):
+    """Where a recorded step stands in the log: the last event before it was recorded, and the events emitted in it."""
+
+    at: EventId
+    position: Position
+    events: list[IdRange]
+
+    def encoded(self) -> bytes:
+        events = [f"{first} {last}" for first, last in self.events]
+        return encode({"v": MARK_VERSION, "at": str(self.at), **self.position._asdict(), "events": events})
+
+
+def mark_of(encoded: bytes) -> Mark:
+    """Parse the mark of a recorded step."""
+    fields = orjson.loads(encoded)
+    position = Position(fields["agent"], tuple(fields["within"]), fields["number"])
+    pairs = (ids.split(" ") for ids in fields["events"])
+    return Mark(parse_id(fields["at"]), position, [IdRange(parse_id(first), parse_id(last)) for first, last in pairs])
+
+
+class Emitter(Protocol):
+    """The part of worker.writer.Writer that is used here."""
+
+    def checkpoint(self) -> int: ...
+    def id_of(self, number: int) -> EventId: ...
+    async def put(self, kind: str, body: bytes, step: Step | None = None) -> None: ...
+    async def flush(self) -> None: ...
+
+
+class Follower(Protocol):
+    """What compares the steps that the agent calls with those that are recorded, see worker.replay."""
+
+    async def reach(self, step: Step, expected: str | None) -> bool: ...
+    async def number(self, agent: str | None, kind: str, name: str) -> Any: ...
+    async def caught_up(self) -> None: ...
 
 
 class Step:
-    """One step. `idempotency_key` is the same in every attempt, for whoever else must not do it twice."""
+    """A step, tool call or section of one attempt.
 
-    def __init__(self, key: str, idempotency_key: str, record: Record, recorded: bytes | None) -> None:
-        self._key = key
-        self._record = record
-        self._recorded = recorded
+    `idempotency_key` is the same in every attempt, for whoever else must not do it twice. `done`: an earlier attempt
+    has recorded it. `kept` are those of its events that an earlier attempt emitted and that still count, `lost` those
+    that were discarded since."""
+
+    def __init__(
+        self, key: str, idempotency_key: str, position: Position, parent: Step | None, value: bytes | None
+    ) -> None:
+        self.key = key
         self.idempotency_key = idempotency_key
-
-    @property
-    def done(self) -> bool:
-        """Whether an earlier attempt recorded it."""
-        return self._recorded is not None
+        self.position = position
+        self.parent = parent
+        self.value = value
+        self.done = value is not None
+        self.kept: list[IdRange] = []
+        self.lost: list[IdRange] = []
+        self.numbers: list[tuple[int, int]] = []  # of the writer, first and last of events emitted one behind the other
+        self.left = False
 
     @property
     def result(self) -> Any:
-        return None if self._recorded is None else orjson.loads(self._recorded)
+        return None if self.value is None else orjson.loads(self.value)
 
-    async def record(self, result: Any) -> Any:
-        """Record what it came to, and return it as a later attempt would see it. Raises EventInvalid: not JSON."""
-        self._recorded = encode(result)
-        await self._record(self._key, self._recorded)
-        return self.result
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """While this lasts, events that are emitted, and steps that are called, are the step's."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        _current.set(self)
+
+    def leave(self) -> None:
+        """End what `enter` began, in whichever task: a context's token could be used in its own only."""
+        self.left = True
+        _current.set(self.parent)
+
+    def emitted(self, number: int) -> None:
+        """Note an event by the writer's number of it."""
+        for step in self._enclosing():
+            numbers = step.numbers
+            if numbers and numbers[-1][1] == number - 1:
+                numbers[-1] = (numbers[-1][0], number)
+            else:
+                numbers.append((number, number))
+
+    def repeated(self, events: Sequence[IdRange]) -> None:
+        """Note events of earlier attempts that were emitted again in this step."""
+        for step in self._enclosing():
+            for ids in events:
+                if step.kept and step.kept[-1].last.next() == ids.first:
+                    step.kept[-1] = IdRange(step.kept[-1].first, ids.last)
+                else:
+                    step.kept.append(ids)
+
+    def discard(self, first: EventId) -> None:
+        """Forget the events of earlier attempts from an id on."""
+        end = EventId(first.epoch, first.seq - 1)
+        for step in self._enclosing():
+            step.kept = [IdRange(ids.first, min(ids.last, end)) for ids in step.kept if ids.first < first]
+
+    def events(self, id_of: Callable[[int], EventId]) -> list[IdRange]:
+        """All events of the step that count."""
+        return [*self.kept, *(IdRange(id_of(first), id_of(last)) for first, last in self.numbers)]
+
+    def _enclosing(self) -> Iterator[Step]:
+        step: Step | None = self
+        while step is not None:
+            yield step
+            step = step.parent
+
+
+_current: ContextVar[Step | None] = ContextVar("step", default=None)
+
+
+def current_step() -> Step | None:
+    """The step that the calling code runs in. A task may outlive the step in which it was started."""
+    step = _current.get()
+    while step is not None and step.left:
+        step = step.parent
+    return step
+
+
+class Journal:
+    """One attempt's view of the journal. `recorded` is what earlier attempts recorded, `kept` their events; `note` is
+    called with each of these that is written again. `confirm` raises Fenced where another attempt has the session now.
+
+    A step is known again by its name, its arguments, its agent, the step that it is called in, and how many of the same
+    there were before it; a question by its prompt, its schema and how many of the same there were. `recording` is held
+    while events are written that a record has to follow."""
+
+    def __init__(
+        self,
+        job_id: str,
+        emitter: Emitter,
+        record: Record,
+        ask: Ask,
+        note: Note,
+        confirm: Confirm,
+        *,
+        recorded: Recorded,
+        kept: KeptEvents | None,
+    ) -> None:
+        self._job_id = job_id
+        self._emitter = emitter
+        self._record = record
+        self._ask = ask
+        self.note = note
+        self._confirm = confirm
+        self._recorded = recorded
+        self._kept = kept
+        self.marks = {key: mark_of(mark) for key, mark in recorded.marks.items()}
+        self.follower: Follower | None = None
+        self._expected = self._positions()
+        self._seen: Counter[str] = Counter()
+        self._seen_by_schema_0: Counter[str] = Counter()
+        self._called: Counter[Scope] = Counter()
+        self._asking = asyncio.Lock()
+        self.recording = asyncio.Lock()
+
+    async def step(self, name: str, arguments: Any, agent: str | None = None) -> Step:
+        """The next step of this name with these arguments; the events of one that is done are in the log.
+
+        Raises EventInvalid when the arguments are not JSON, Fenced when another attempt has the session."""
+        step = self._next(name, arguments, agent, current_step())
+        if step.parent is None or not step.parent.done:  # else its events are among those of the other
+            await self._find(step)
+        if not step.done:
+            await self._confirm()  # a worker that was frozen must not do what its successor has done
+        return step
+
+    async def record(self, step: Step, result: Any) -> Any:
+        """Record what a step came to, once its events are in the log. Returns the result as a later attempt would see
+        it. Raises EventInvalid: not JSON."""
+        step.value = encode(result)
+        async with self.recording:
+            await self.write([step])
+        return step.result
+
+    async def write(self, steps: Sequence[Step]) -> None:
+        """Record steps together, once what was emitted until now is in the log. `recording` is held."""
+        count = self._emitter.checkpoint()
+        await self._emitter.flush()
+        at = self._emitter.id_of(count)
+        failpoint("before_step_record")
+        await self._record(at.next(), [self._outcome(step, at) for step in steps])
+        failpoint("after_step_record")
+
+    def _outcome(self, step: Step, at: EventId) -> Outcome:
+        mark = Mark(at, step.position, step.events(self._emitter.id_of))
+        return Outcome(step.key, step.value or b"null", mark.encoded())
+
+    async def ask(self, event: dict[str, Any]) -> tuple[str, Any]:
+        """Put a question to a person. Returns its id and the answer; one question at a time."""
+        question_id = self._key(self._seen, "q", [event["prompt"], event["schema"]])
+        async with self._asking:
+            asked = {**event, "question_id": question_id}
+            return question_id, await self._ask(question_id, asked, self._recorded.answers.get(question_id))
+
+    async def kept_number(self, agent: str | None, kind: str, name: str) -> Any:
+        """The number of the section or tool call that the agent begins, if an earlier attempt has begun it."""
+        return None if self.follower is None else await self.follower.number(agent, kind, name)
+
+    async def _find(self, step: Step) -> None:
+        """See that the events of a step that is done are in the log."""
+        self._locate(step)
+        reached = self.follower is not None and await self.follower.reach(step, self._expected.get(step.position))
+        if step.done:
+            await self._restore(step, reached=reached)
+
+    async def _restore(self, step: Step, *, reached: bool) -> None:
+        """Bring those events of a recorded step back into the log that were discarded, and move its mark."""
+        if self.follower is not None and not reached:
+            await self.follower.caught_up()
+            self._locate(step)
+        if self._is_marked(step.key) and not step.lost:
+            return
+        if self.follower is not None and step.lost:
+            await self.follower.caught_up()
+        async with self.recording:
+            if self._kept is not None:
+                async for entry in self._kept.between(step.lost):
+                    self.note(entry.kind, entry.body)
+                    await self._emitter.put(entry.kind, entry.body, step)
+            await self.write([step])
+
+    def _next(self, name: str, arguments: Any, agent: str | None, parent: Step | None) -> Step:
+        scope: Scope = (agent, () if parent is None else (*parent.position.within, parent.key))
+        position = Position(*scope, self._called[scope])
+        self._called[scope] += 1
+        key = self._step_key(name, arguments, scope)
+        return Step(key, f"{self._job_id}:{key}", position, parent, self._recorded.steps.get(key))
+
+    def _locate(self, step: Step) -> None:
+        """Find the events that the step emitted in an earlier attempt."""
+        mark = self.marks.get(step.key)
+        if step.done and mark is not None and self._kept is not None:
+            step.kept, step.lost = self._kept.split(mark.events)
+
+    def _step_key(self, name: str, arguments: Any, scope: Scope) -> str:
+        agent, within = scope
+        own = (agent, within) if agent is not None or within else ()
+        key = self._key(self._seen, name, arguments, *own)
+        # Workers of schema 0 told neither agents nor enclosing steps apart, and wrote no marks.
+        old = self._key(self._seen_by_schema_0, name, arguments)
+        return old if old in self._recorded.steps and old not in self.marks else key
+
+    def _key(self, seen: Counter[str], name: str, *rest: Any) -> str:
+        digest = sha256(encode([name, *rest])).hexdigest()[:16]
+        ordinal = seen[digest]
+        seen[digest] += 1
+        return f"{name}:{ordinal}:{digest}"
+
+    def _positions(self) -> dict[Position, str]:
+        """The key of the step that was recorded at each position, the latest where there were several."""
+        latest = sorted((mark.at, key) for key, mark in self.marks.items() if self._is_marked(key))
+        return {self.marks[key].position: key for _, key in latest}
+
+    def _is_marked(self, key: str) -> bool:
+        """Whether the log still has the place where the step was recorded."""
+        mark = self.marks.get(key)
+        return mark is not None and self._kept is not None and self._kept.counts(mark.at)

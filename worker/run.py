@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, TypeVar
 
 from shared.errors import EventInvalid, HoldfastError
 from shared.events import encode, encode_event
 from shared.json_schema import check_schema
-from worker.journal import Journal
-from worker.redaction import without_keys
+from worker.journal import Journal, Step, current_step
+from worker.numbers import Numbers
+from worker.spans import Section, Span, ToolCall
 
 # A larger result of a tool is cut in the log; the agent has it whole.
 MAX_TOOL_RESULT_BYTES = 64 * 1024
@@ -42,6 +42,9 @@ _ASKING = frozenset({"question.asked", "question.answered"})
 _DATED = ("tool.started", "tool.called", "tool.result", "tool.failed", "status")
 
 
+SpanType = TypeVar("SpanType", bound=Span)
+
+
 class AgentError(HoldfastError):
     """Raised by an agent to end its job as failed with this code and message."""
 
@@ -64,7 +67,7 @@ class RunEnded(HoldfastError):
 class Sink(Protocol):
     """Where a run's events go."""
 
-    async def put(self, kind: str, body: bytes) -> None: ...
+    async def put(self, kind: str, body: bytes, step: Step | None = None) -> None: ...
     async def flush(self) -> None: ...
 
 
@@ -75,18 +78,8 @@ class Voice:
         self.sink: Sink | None = sink
         self.journal = journal
         self.cancelled = False
-        self.used: dict[str, Any] | None = None
         self.has_text = False
-        self.sections = itertools.count()
-        self.calls = itertools.count()
-
-
-class ToolCall:
-    """A tool call that an agent shows: inside `async with run.tool(…) as call`, `call.result` is what it came to."""
-
-    def __init__(self, call_id: str) -> None:
-        self.call_id = call_id
-        self.result: Any = None
+        self.numbers = Numbers()
 
 
 class Run:
@@ -125,11 +118,6 @@ class Run:
         return self._voice.cancelled
 
     @property
-    def used(self) -> dict[str, Any] | None:
-        """The sum of what `usage` was told."""
-        return self._voice.used
-
-    @property
     def has_text(self) -> bool:
         """Whether any text of the answer was emitted, by this agent or a sub-agent."""
         return self._voice.has_text
@@ -159,31 +147,23 @@ class Run:
 
         One that was cut before its result was recorded runs again, so a function that takes `idempotency_key` is given
         one that stays the same. Raises AgentError `step_timeout` when it takes longer than `timeout_s`."""
-        step = self._journal().step(name, arguments)
+        step = await self.open_step(name, arguments)
         if step.done:
             return step.result
-        return await step.record(await _within(timeout_s, name, _called(function, arguments, step.idempotency_key)))
+        with step.entered():
+            result = await _within(timeout_s, name, _called(function, arguments, step.idempotency_key))
+        return await self.record_step(step, result)
 
-    @asynccontextmanager
-    async def section(self, title: str) -> AsyncIterator[None]:
-        """A part of a report: what is said inside belongs to it."""
-        index = next(self._voice.sections)
-        await self.section_started(title, index)
-        yield
-        await self.section_ended(title, index)
+    def section(self, title: str, *, checkpoint: bool = False) -> Section:
+        """A part of a report, as `async with run.section(title):`. With `checkpoint` its end is recorded like a step: a
+        later attempt emits nothing of it again, and `section.done` is true there."""
+        return Section(self, title, checkpoint=checkpoint)
 
-    @asynccontextmanager
-    async def tool(self, name: str, arguments: Any = None) -> AsyncIterator[ToolCall]:
-        """Show a tool call: started, called with the arguments, and `call.result`, or the failure, which goes on."""
-        call = ToolCall(f"call-{next(self._voice.calls)}")
-        await self.tool_started(call.call_id, name)
-        await self.tool_called(call.call_id, name, {} if arguments is None else arguments)
-        try:
-            yield call
-        except Exception as error:
-            await self.tool_failed(call.call_id, without_keys(f"{type(error).__name__}: {error}"))
-            raise
-        await self.tool_result(call.call_id, call.result)
+    def tool(self, name: str, arguments: Any = None, *, checkpoint: bool = False) -> ToolCall:
+        """Show a tool call, as `async with run.tool(name, arguments) as call:`: started, called with the arguments, and
+        `call.result`, or the failure, which goes on. With `checkpoint` its result is recorded like a step's: a later
+        attempt emits nothing of it again, and finds `call.done` true and the result in `call.result`."""
+        return ToolCall(self, name, arguments, checkpoint=checkpoint)
 
     async def text(self, text: str, part: int = 0) -> None:
         """The next piece of the answer's text block `part`."""
@@ -243,25 +223,51 @@ class Run:
         await self._put(event)
         if kind == "text.delta":
             self._voice.has_text = True
-        elif kind == "usage":
-            self._add_usage(event)
 
     async def flush(self) -> None:
         """Wait until everything emitted so far is in the log."""
         await self._sink().flush()
 
+    # Called by spans and by the worker.
+
+    async def open_step(self, name: str, arguments: Any) -> Step:
+        """The next step of this name with these arguments."""
+        return await self._journal().step(name, arguments, self._name)
+
+    async def record_step(self, step: Step, result: Any) -> Any:
+        """Record what a step came to. Returns it as a later attempt would see it."""
+        return await self._journal().record(step, result)
+
+    async def next_number(self, kind: str, name: str) -> Any:
+        """The number of a section or tool call that begins. One that an earlier attempt has begun keeps its number."""
+        step, journal = current_step(), self._voice.journal
+        if step is not None and step.done:
+            return self._voice.numbers.first(kind)
+        kept = None if journal is None else await journal.kept_number(self._name, kind, name)
+        return self._voice.numbers.take(kind) if kept is None else kept
+
     def cancel(self) -> None:
-        """Tell the agent that it is to stop. Called by the worker."""
+        """Tell the agent that it is to stop."""
         self._voice.cancelled = True
 
     def end(self) -> None:
-        """From now on an emit raises. Called by the worker."""
+        """From now on an emit raises."""
         self._voice.sink = self._voice.journal = None
 
     def begin(self, history: list[dict[str, Any]], journal: Journal) -> None:
-        """What is known only once the session is held. Called by the worker."""
+        """What is known only once the session is held."""
         self.history = history
         self._voice.journal = journal
+
+    def emit_to(self, sink: Sink) -> None:
+        """Emit to another sink from now on, unless the job has ended."""
+        if self._voice.sink is not None:
+            self._voice.sink = sink
+
+    def note(self, kind: str, body: bytes) -> None:
+        """Take note of an event that counts though it was emitted by an earlier attempt."""
+        self._voice.has_text |= kind == "text.delta"
+        self._voice.numbers.keep(kind, body)
 
     def _sink(self) -> Sink:
         if self._voice.sink is None:
@@ -275,7 +281,9 @@ class Run:
         return journal
 
     async def _put(self, event: dict[str, Any]) -> None:
-        await self._sink().put(event["type"], encode_event(self._whole(event)))
+        sink, step = self._sink(), current_step()
+        if step is None or not step.done:  # else the log has all that the step emits
+            await sink.put(event["type"], encode_event(self._whole(event)), step)
 
     def _whole(self, event: dict[str, Any]) -> dict[str, Any]:
         """The event as the log has it."""
@@ -286,14 +294,6 @@ class Run:
         if event["type"] in _DATED:
             whole["at"] = time.time_ns() // 1_000_000
         return whole
-
-    def _add_usage(self, event: dict[str, Any]) -> None:
-        used = self.used or {"input_tokens": 0, "output_tokens": 0}
-        self._voice.used = {
-            "input_tokens": used["input_tokens"] + event["input_tokens"],
-            "output_tokens": used["output_tokens"] + event["output_tokens"],
-            "model": event["model"],
-        }
 
 
 class ThreadRun:
@@ -310,19 +310,21 @@ class ThreadRun:
     def agent(self, name: str) -> ThreadRun:
         return ThreadRun(self._run.agent(name), self._loop)
 
-    def section(self, title: str) -> AbstractContextManager[None]:
-        return self._within(self._run.section(title))
+    def section(self, title: str, *, checkpoint: bool = False) -> AbstractContextManager[Section]:
+        return self._within(self._run.section(title, checkpoint=checkpoint))
 
-    def tool(self, name: str, arguments: Any = None) -> AbstractContextManager[ToolCall]:
-        return self._within(self._run.tool(name, arguments))
+    def tool(self, name: str, arguments: Any = None, *, checkpoint: bool = False) -> AbstractContextManager[ToolCall]:
+        return self._within(self._run.tool(name, arguments, checkpoint=checkpoint))
 
     def step(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """As Run.step; the function runs in the agent's thread, where nothing can cut it short."""
-        step = self._run._journal().step(name, arguments)  # noqa: SLF001 - the other face of the same run
+        step = self._wait(self._run.open_step(name, arguments))
         if step.done:
             return step.result
         named = {"idempotency_key": step.idempotency_key} if _takes_key(function) else {}
-        return self._wait(step.record(function(*arguments, **named)))
+        with step.entered():
+            result = function(*arguments, **named)
+        return self._wait(self._run.record_step(step, result))
 
     def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments, **named: self._wait(method(*arguments, **named))
@@ -331,15 +333,21 @@ class ThreadRun:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     @contextmanager
-    def _within(self, manager: Any) -> Iterator[Any]:
-        value = self._wait(manager.__aenter__())
+    def _within(self, span: SpanType) -> Iterator[SpanType]:
+        """Enter the span in the loop, and its step in the agent's thread as well: contexts are not shared."""
+        self._wait(span.__aenter__())
+        if span.step is not None:
+            span.step.enter()
         try:
-            yield value
+            yield span
         except BaseException as error:
-            if not self._wait(manager.__aexit__(type(error), error, error.__traceback__)):
-                raise
+            self._wait(span.__aexit__(type(error), error, error.__traceback__))
+            raise
         else:
-            self._wait(manager.__aexit__(None, None, None))
+            self._wait(span.__aexit__(None, None, None))
+        finally:
+            if span.step is not None:
+                span.step.leave()
 
 
 async def _called(function: Callable[..., Any], arguments: tuple[Any, ...], idempotency_key: str) -> Any:

@@ -1,24 +1,43 @@
-"""The turn of a running job, folded as the log takes its events."""
+"""The turn and the usage of a running job, gathered as the log takes its events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 from shared.conversation import Fold
+from shared.events import encode
 from shared.holder import Event
 
 
 class Transcript:
-    """Folds the events of one attempt into the messages that its session's conversation keeps."""
+    """Folds the events of a job that count into the messages that its session's conversation keeps, and adds up what
+    they say was used."""
 
     def __init__(self, job_id: str, given: Any) -> None:
         self._fold = Fold(job_id, given)
+        self._used: dict[str, Any] | None = None
 
     def add(self, events: Iterable[Event]) -> None:
         for event in events:
             self._fold.add(event.kind, event.body)
+            if event.kind == "usage":
+                self._add_usage(orjson.loads(event.body))
 
     def messages(self) -> list[bytes]:
         """The messages so far, each as JSON."""
         return self._fold.messages()
+
+    def usage(self) -> bytes:
+        """The sum of all usage so far, as JSON; empty where there is none."""
+        return b"" if self._used is None else encode(self._used)
+
+    def _add_usage(self, event: dict[str, Any]) -> None:
+        used = self._used or {"input_tokens": 0, "output_tokens": 0}
+        self._used = {
+            "input_tokens": used["input_tokens"] + event["input_tokens"],
+            "output_tokens": used["output_tokens"] + event["output_tokens"],
+            "model": event["model"],
+        }

@@ -17,14 +17,17 @@ from typing import NamedTuple, Protocol, TypeVar
 import orjson
 
 from shared.errors import LogFull, LogGone
-from shared.events import ASKED, DELTAS, TERMINAL
+from shared.events import ASKED, DELTAS, STARTED, TERMINAL
 from shared.failpoints import failpoint
 from shared.holder import Appended, Event, Finished, LogBehind, Proof, Taken
-from shared.ids import EventId
+from shared.ids import EventId, parse_id
+from worker.journal import Step
 from worker.outage import Outage
 
 Answer = TypeVar("Answer")
-ALONE = TERMINAL | {ASKED}
+BY_SCRIPT = frozenset({ASKED, STARTED})  # each changes its job's record, in a script of its own
+ALONE = TERMINAL | BY_SCRIPT
+CHECKPOINT = b',"checkpoint":true}'
 
 
 class Bounds(NamedTuple):
@@ -54,6 +57,7 @@ class Log(Protocol):
         self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]
     ) -> None: ...
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int: ...
+    async def rewind(self, session_id: str, epoch: int, after_seq: int, event: Event, discard_from: EventId) -> int: ...
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
     ) -> Finished: ...
@@ -120,6 +124,8 @@ class Writer:
         self._waiting_bytes = 0
         self._put = 0
         self._done = 0
+        self._at_checkpoint = False
+        self._offsets = [(0, 1)]  # (n, by how much the seq of each event put after the nth exceeds its number)
         self._in_flight = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
         self.heard_at = float("-inf")
@@ -134,14 +140,32 @@ class Writer:
         self._error: Exception | None = None
         self._gives_up_when_full = False
 
-    async def put(self, kind: str, body: bytes) -> None:
-        """Take an event for the log. Waits while too much is waiting already. Raises Fenced or LogGone."""
+    def checkpoint(self) -> int:
+        """Return how many events were put so far. A takeover may discard what is put from now on: a delta that comes
+        next is marked, so that no viewer gets it as one event with those before."""
+        self._at_checkpoint = True
+        return self._put
+
+    def id_of(self, number: int) -> EventId:
+        """The id of the event that was put as the nth, once it is in the log; 0 is the start of the attempt."""
+        offset = next(offset for before, offset in reversed(self._offsets) if before < max(number, 1))
+        return EventId(self._epoch, number + offset)
+
+    async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
+        """Take an event for the log. Waits while too much is waiting already. Raises Fenced or LogGone.
+
+        `step` is the one in which it is emitted."""
         while self._is_full():
             await self._progress()
         self._raise_error()
+        if self._at_checkpoint:
+            self._at_checkpoint = False
+            body = marked(body) if kind in DELTAS else body
         self._waiting.append(Event(kind, self._job_id, body))
         self._waiting_bytes += len(body)
         self._put += 1
+        if step is not None:
+            step.emitted(self._put)
         if kind not in DELTAS or self._is_full():
             self._hurry = True
         self._go()
@@ -155,16 +179,16 @@ class Writer:
         self._raise_error()
 
     async def finish(
-        self, event: Event, *, messages: Callable[[], Sequence[bytes]], usage: bytes, whole: bool
+        self, event: Event, *, messages: Callable[[], Sequence[bytes]], usage: Callable[[], bytes], whole: bool
     ) -> Finished:
-        """Write what waits, then the job's terminal event. `messages` is asked for once everything else is in the log.
+        """Write what waits, then the job's terminal event. `messages` and `usage` are called after the rest.
 
         `whole`: wait for room in a full Redis; else what does not fit any more is dropped, for the end always fits.
         Raises Fenced or LogGone.
         """
         self._gives_up_when_full = not whole
         await self.flush()
-        return await self._end(event, messages(), usage)
+        return await self._end(event, messages(), usage())
 
     async def end_waiting(self, event: Event) -> Finished:
         """Write the end of another job of this session, which waits in line. Raises Fenced or LogGone."""
@@ -215,7 +239,7 @@ class Writer:
         if self._proof is None or self._in_flight.locked() or not self._proof.holds(now):
             return False
         batch = self._next_batch()
-        if batch[0].kind == ASKED:
+        if batch[0].kind in BY_SCRIPT:
             return False
         self._begin(now, more=len(batch) < len(self._waiting))
         self._sending = batch
@@ -307,7 +331,7 @@ class Writer:
             size += len(event.body)
             if batch and (len(batch) >= self._bounds.batch_events or size > self._bounds.batch_bytes):
                 break
-            if batch and ASKED in (event.kind, batch[0].kind):
+            if batch and (event.kind in BY_SCRIPT or batch[0].kind in BY_SCRIPT):
                 break
             batch.append(event)
         return batch
@@ -340,6 +364,7 @@ class Writer:
                 raise
             if finished.seq is not None:
                 self._tail.extend([event])
+                self._offsets.append((self._done, self._tail.seq - self._done))
             return finished
 
     async def _insist(
@@ -358,11 +383,15 @@ class Writer:
                 await self._rewrite(behind.top)
 
     async def _write(self, after_seq: int, batch: list[Event]) -> Appended:
-        """Append a batch, or the question that is alone in it."""
-        if batch[0].kind != ASKED:
-            return await self._log.append(self._session_id, self._epoch, after_seq, batch)
-        question_id = orjson.loads(batch[0].body)["question_id"]
-        seq = await self._log.ask(self._session_id, self._epoch, after_seq, batch[0], question_id)
+        """Append a batch, or the event that is alone in it."""
+        event, place = batch[0], (self._session_id, self._epoch, after_seq)
+        if event.kind not in BY_SCRIPT:
+            return await self._log.append(*place, batch)
+        fields = orjson.loads(event.body)
+        if event.kind == ASKED:
+            seq = await self._log.ask(*place, event, fields["question_id"])
+        else:
+            seq = await self._log.rewind(*place, event, parse_id(fields["discard_from"]))
         return Appended(seq, attention=False)
 
     async def _rewrite(self, top: EventId) -> None:
@@ -410,6 +439,11 @@ class Writer:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def marked(body: bytes) -> bytes:
+    """A delta with a field that keeps it from being merged with those before it."""
+    return body if body.endswith(CHECKPOINT) else body[:-1] + CHECKPOINT
 
 
 def _batches(events: Sequence[Event], most: int) -> Iterator[list[Event]]:

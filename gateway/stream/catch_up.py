@@ -12,9 +12,10 @@ from gateway.stream.counters import Counters
 from gateway.stream.pages import SharedPage, SharedPages
 from gateway.stream.replay import Replay, Taken
 from gateway.stream.viewer import Viewer
+from shared.discards import Discard
 from shared.entries import kinds_of
 from shared.errors import JobUnknown, SessionUnknown
-from shared.event_log import PAGE_EVENTS, Discard, Entry, EventLog, Page
+from shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
 from shared.events import DELETED
 from shared.ids import ORIGIN, EventId
 from shared.redis import RedisError, ResponseError

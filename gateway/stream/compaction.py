@@ -1,16 +1,13 @@
-"""Catching up in fewer events: adjacent deltas become one, and what a later attempt discarded is left out. Pure."""
+"""Catching up in fewer events: adjacent deltas become one. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
 
 import orjson
 
-from shared.entries import Entry, bodies_of, kinds_of
-from shared.events import DELTAS, STARTED
-from shared.ids import EventId, parse_id
+from shared.deltas import Delta, delta_of
+from shared.entries import Entry, bodies_of
 
 MERGED_BYTES = 64 * 1024
 _FROM_BYTES = 64  # `,"from":"<id>"`, which no delta has
@@ -50,65 +47,6 @@ class Compactor:
         return _close(run)
 
 
-class Discards:
-    """Which events a later attempt of their job discarded: those from the job's first to its latest start."""
-
-    def __init__(self) -> None:
-        self._ranges: dict[str, tuple[EventId, EventId]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._ranges)
-
-    def add(self, job_id: str, first: EventId, started: EventId) -> None:
-        """Note that the attempt that began with `started` discarded its job's events from `first` on."""
-        known = self._ranges.get(job_id)
-        if first < started and (known is None or known[1] < started):
-            self._ranges[job_id] = (first, started)
-
-    def learn(self, entries: Sequence[Entry]) -> None:
-        """Note what the starts among these entries say about the events before them."""
-        if STARTED not in kinds_of(entries):
-            return
-        for entry in entries:
-            if entry.kind == STARTED and b'"discard_from"' in entry.body:
-                with suppress(ValueError, TypeError):  # of an entry that a worker did not write
-                    self.add(entry.job_id, parse_id(orjson.loads(entry.body)["discard_from"]), entry.id)
-
-    def kept(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The entries that count."""
-        if not self._ranges:
-            return entries
-        return [entry for entry in entries if not self._discarded(entry)]
-
-    def _discarded(self, entry: Entry) -> bool:
-        found = self._ranges.get(entry.job_id)
-        return found is not None and found[0] <= entry.id < found[1]
-
-
-class _Delta(NamedTuple):
-    """A delta that has its plain fields and no other, so that nothing gets lost when it is merged. `text` is what
-    stands between the quotes of its text, `rest` the other fields."""
-
-    name: str
-    text: bytes
-    rest: dict[str, Any]
-
-
-def _delta_of(entry: Entry) -> _Delta | None:
-    fields = DELTAS.get(entry.kind)
-    if fields is None:
-        return None
-    name, run = fields
-    try:
-        rest = orjson.loads(entry.body)
-    except orjson.JSONDecodeError:
-        return None
-    text = rest.pop(name, None) if isinstance(rest, dict) else None
-    if not isinstance(text, str) or not rest.keys() <= {"type", "job_id", "agent", run}:
-        return None
-    return _Delta(name, orjson.dumps(text)[1:-1], rest)
-
-
 class Run:
     """Adjacent deltas that have everything but their texts in common.
 
@@ -117,7 +55,7 @@ class Run:
 
     __slots__ = ("_delta", "_first", "_head", "_last", "_size", "_tail", "_texts")
 
-    def __init__(self, entry: Entry, delta: _Delta) -> None:
+    def __init__(self, entry: Entry, delta: Delta) -> None:
         self._delta = delta
         self._first = self._last = entry
         self._texts = [delta.text]
@@ -138,8 +76,8 @@ class Run:
         if text is not None and self._fits(text):
             self._add(text, entries[-1])
             return len(entries)
-        delta = _delta_of(entries[0])
-        if delta is None or not self._goes_on(delta) or not self._fits(delta.text):
+        delta = delta_of(entries[0])
+        if delta is None or not delta.continues(self._delta) or not self._fits(delta.text):
             return 0
         self._add(delta.text, entries[0])
         return 1
@@ -152,9 +90,6 @@ class Run:
         text = orjson.Fragment(b'"%b"' % b"".join(self._texts))
         body = orjson.dumps({**self._delta.rest, self._delta.name: text, "from": str(first.id)})
         return Entry(last.id, last.kind, last.job_id, body, None)
-
-    def _goes_on(self, delta: _Delta) -> bool:
-        return delta.name == self._delta.name and delta.rest == self._delta.rest
 
     def _fits(self, text: bytes) -> bool:
         return self._size + len(text) <= MERGED_BYTES
@@ -179,7 +114,7 @@ class Run:
         return text if _is_text(text) else None
 
 
-def _around(body: bytes, delta: _Delta) -> tuple[bytes, bytes]:
+def _around(body: bytes, delta: Delta) -> tuple[bytes, bytes]:
     """What stands before a delta's text and behind it; nothing when that cannot be told from the bytes alone."""
     opening = b'"%b":"' % delta.name.encode()
     parts = body.split(opening + delta.text + b'"')
@@ -198,7 +133,7 @@ def _is_text(text: bytes) -> bool:
 
 
 def _begin(entry: Entry) -> Run | None:
-    delta = _delta_of(entry)
+    delta = delta_of(entry)
     return None if delta is None else Run(entry, delta)
 
 

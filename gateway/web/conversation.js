@@ -23,6 +23,8 @@ export class Job {
   endedAt = null;
   /** Text that a takeover discarded, shown dimmed until the new attempt has written as much. */
   discarded = "";
+  /** The block of text that the last event has continued. */
+  growing = null;
   /** Whether the newest attempt kept what an earlier one had finished. */
   kept = false;
   /** The id up to which its own log has told everything; null: it was not read. */
@@ -62,12 +64,30 @@ export class Job {
       // The record does not tell parts: its last block is the one that goes on.
       const same = item.part === part || item.part === null;
       if (item.kind === kind && same && item.agent === agent) {
+        // A takeover may discard from a checkpoint on, or from where a run of deltas began.
+        if (event.checkpoint || this.growing !== item) (item.cuts ??= []).push({ id, length: item.text.length });
         item.part = part;
         item.text += text;
+        this.growing = item;
         return;
       }
     }
-    this.items.push({ kind, part, agent, text, id });
+    this.growing = { kind, part, agent, text, id };
+    this.items.push(this.growing);
+  }
+
+  /** Drop what the events from an id on have told; without an id, everything. */
+  discard(from) {
+    const kept = (item) => from && item.id && newer(from, item.id);
+    this.items = this.items.filter(kept);
+    this.steps = this.steps.filter(kept);
+    this.usage = this.usage.filter(kept);
+    for (const item of this.items) {
+      const at = item.cuts?.findIndex((cut) => !newer(from, cut.id)) ?? -1;
+      if (at < 0) continue;
+      item.text = item.text.slice(0, item.cuts[at].length);
+      item.cuts.length = at;
+    }
   }
 
   startTool(callId, name, id) {
@@ -182,6 +202,7 @@ export class Conversation {
     const job = this.ensure(event.job_id);
     if (id && job.toldTo && !newer(id, job.toldTo)) return;
     const open = !job.ended;
+    if (!event.type.endsWith(".delta")) job.growing = null;
     take(job, event, id);
     this.#changed(job);
     if (open && job.ended) this.#moveUp(job);
@@ -234,11 +255,8 @@ const TAKE = {
     job.agent = event.agent;
     job.startedAt = event.at ?? null;
     if (event.input !== undefined) job.input = event.input;
-    const kept = (item) => event.discard_from && item.id && newer(event.discard_from, item.id);
     job.discarded = job.text + job.toBeWritten;
-    job.items = job.items.filter(kept);
-    job.steps = job.steps.filter(kept);
-    job.usage = job.usage.filter(kept);
+    job.discard(event.discard_from);
     job.kept = job.items.length + job.steps.length > 0;
   },
   status: (job, event, id) => job.steps.push({ message: event.message, id }),

@@ -2,7 +2,7 @@
 -- Take the session for one attempt at the head of its line: a new epoch, whose first entry this script appends.
 -- ARGV: job, delivery, token, worker, random, offered (1, 0, empty: may be, but there is no room), max attempts, queue ms,
 --       ask ms, retention ttl s, messages limit, then to end the job instead: reason, kind, detail (a piece of JSON), message...
--- Answers {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last},
+-- Answers {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first},
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
 --   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (a person is asked; the answer makes it
 --   ready).
@@ -15,15 +15,22 @@ local state = redis.call('HMGET', STATE, 'epoch', 'token', 'top', 'deleted')
 local epoch, held_by = state[1], state[2]
 if state[4] then return {'deleted'} end
 local record = job_get(job, 'status', 'delivery', 'attempt', 'strikes', 'open', 'cancel', 'created_at', 'first', 'agent',
-    'input', 'options', 'metadata', 'timeout_s', 'end', 'before', 'asked_at')
+    'input', 'options', 'metadata', 'timeout_s', 'end', 'before', 'asked_at', 'resume')
 local status, known_delivery, attempt, first, agent = record[1], record[2], record[3], record[8], record[9]
 if not status then return {'unknown', unpack(head())} end
 if record[14] then return {'ended', unpack(head())} end
 
+-- From where on the next start discards: behind the last step that is recorded, else from the job's first event on. What
+-- is recorded counts for the attempt that recorded it and its successor; a worker that knew nothing of it discarded all.
+local function resume_from()
+    local by, id = string.match(record[17] or '', '^(%d+) (%S+)$')
+    return by == attempt and id or first
+end
+
 local function run_answer(strikes)
-    local discard_from = tonumber(attempt) > 1 and first or ''
+    local discard_from = tonumber(attempt) > 1 and resume_from() or ''
     return {'run', epoch, attempt, agent, record[10], record[11], record[12], record[13], discard_from,
-        strikes + 1 >= max_attempts and '1' or ''}
+        strikes + 1 >= max_attempts and '1' or '', first}
 end
 
 local strikes = tonumber(record[4] or 0)
@@ -68,16 +75,22 @@ if doom ~= '' then
     return {'ended', unpack(head())}
 end
 
-attempt = int(tonumber(attempt) + 1)
-if not first then
+local discard_from = ''
+if first then
+    discard_from = lost and first or resume_from()
+    discard(job, discard_from, id)
+else
     first = id
     job_set(job, 'before', top, 'first', id, 'started_at', int(now))
 end
+attempt = int(tonumber(attempt) + 1)
+record[17] = attempt .. ' ' .. (discard_from ~= '' and discard_from or first)
 local body = '{"type":"job.started"' .. common .. ',"agent":' .. cjson.encode(agent) .. ',"attempt":' .. attempt
-    .. (tonumber(attempt) > 1 and ',"discard_from":"' .. first .. '"' or '')
+    .. (discard_from ~= '' and ',"discard_from":"' .. discard_from .. '"' or '')
     .. ',"input":' .. record[10] .. '}'
 redis.call('XADD', LOG, id, job .. ' job.started', body, 'p', top)
 redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id, 'job', job, 'worker', worker)
-job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker, 'started', id,
-    'open', '1', 'strikes', int(strikes))
+job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker,
+    'open', '1', 'strikes', int(strikes), 'resume', record[17])
+redis.call('HDEL', JOBS, job .. ':started') -- a worker of schema 0 wrote it, to say that all before it is discarded
 return run_answer(strikes)

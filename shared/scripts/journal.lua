@@ -1,9 +1,19 @@
 #!lua
--- Record what a step of the running job came to, so that no later attempt runs it again.
--- ARGV: epoch, key, value. Answers {'ok'}, {'fenced'} or {'gone'}.
+-- Record what steps of the running job came to, so that no later attempt runs them again. Whoever takes the job over
+-- discards nothing below `resume`: everything in front of it is in the log.
+-- ARGV: epoch, resume (an id), then key, value and mark of each step. The first value of a step stays, the last mark counts.
+-- Answers {'ok'}, {'fenced'} or {'gone'}.
+local resume = ARGV[2]
 local state = redis.call('HMGET', STATE, 'epoch', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= ARGV[1] then return {'fenced'} end
-if not state[2] then return {'fenced'} end -- nobody writes behind the end of its job
-redis.call('HSETNX', JOURNAL, ARGV[2], ARGV[3])
+local job = state[2]
+if not job then return {'fenced'} end -- nobody writes behind the end of its job
+for i = 3, #ARGV, 3 do
+    redis.call('HSETNX', JOURNAL, 'step:' .. ARGV[i], ARGV[i + 1])
+    redis.call('HSET', JOURNAL, 'mark:' .. ARGV[i], ARGV[i + 2])
+end
+local record = job_get(job, 'attempt', 'resume')
+local by, known = string.match(record[2] or '', '^(%d+) (%S+)$')
+if by ~= record[1] or before(known, resume) then job_set(job, 'resume', record[1] .. ' ' .. resume) end
 return {'ok'}

@@ -86,6 +86,23 @@ local function next_epoch(epoch, top, random)
     return int(math.max(now_ms(), last + 1) + random)
 end
 
+-- Whether one id comes before another.
+local function before(id, other)
+    local epoch, seq = parts(id)
+    local other_epoch, other_seq = parts(other)
+    return epoch < other_epoch or (epoch == other_epoch and seq < other_seq)
+end
+
+-- Note that a start discards its job's events from an id on. Ranges that lie behind this id are part of the new one.
+local function discard(job, from, start)
+    local ranges = {}
+    for first, ended in string.gmatch(job_get(job, 'discards')[1] or '', '(%S+) (%S+)') do
+        if before(first, from) then ranges[#ranges + 1] = first .. ' ' .. ended end
+    end
+    ranges[#ranges + 1] = from .. ' ' .. start
+    job_set(job, 'discards', table.concat(ranges, ' '))
+end
+
 -- The head of the line as {job, agent}, or nothing.
 local function head()
     local job = redis.call('LINDEX', LINE, 0)

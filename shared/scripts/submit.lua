@@ -103,7 +103,7 @@ if redis.call('LLEN', ORDER) > records_limit then
         for _, name in ipairs({'agent', 'input', 'options', 'metadata', 'timeout_s', 'status', 'created_at', 'attempt',
             'delivery', 'key', 'cancel', 'cancel_at', 'worker', 'before', 'first', 'started', 'started_at', 'strikes',
             'open', 'end', 'end_body', 'ended_at', 'usage', 'question', 'schema', 'prompt',
-            'asked_at', 'answered', 'overtakes'}) do
+            'asked_at', 'answered', 'overtakes', 'resume', 'discards'}) do
             redis.call('HDEL', JOBS, oldest .. ':' .. name)
         end
     end

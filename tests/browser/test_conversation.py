@@ -58,3 +58,31 @@ async def test_discarded_text_is_left_dimmed_until_the_new_attempt_has_written_a
     seen, notice = await blank.evaluate(script)
     assert seen[4:] == [["kept ", "one two"], ["kept one ", "two"], ["kept ", "one two"], ["kept one two three", ""]]
     assert notice == "Another worker took over and continued after the last finished step (attempt 3)."
+
+
+async def test_a_block_of_text_is_cut_where_a_takeover_discards_its_end(blank: Page) -> None:
+    script = """import("/web/conversation.js").then(({ Conversation }) => {
+        const conversation = new Conversation();
+        const texts = [];
+        const take = (id, event) => {
+            conversation.apply({ job_id: "j", ...event }, id);
+            texts.push(conversation.job("j").text);
+        };
+        const text = (id, text, more = {}) => take(id, { type: "text.delta", part: 0, text, ...more });
+        const start = (id, attempt, from) => take(id, { type: "job.started", attempt, agent: "a", discard_from: from });
+        start("1763683200123-1", 1);
+        text("1763683200123-3", "one ");
+        text("1763683200123-4", "two ", { checkpoint: true });
+        take("1763683200123-5", { type: "status", message: "…" });
+        text("1763683200123-6", "three ");
+        text("1763683200123-7", "four ", { checkpoint: true });
+        start("1763683200124-1", 2, "1763683200123-7");
+        text("1763683200124-2", "4 ");
+        start("1763683200125-1", 3, "1763683200123-6");
+        start("1763683200126-1", 4, "1763683200123-4");
+        text("1763683200126-2", "2 ");
+        return texts.slice(5);
+    })"""
+    assert await blank.evaluate(script) == [
+        "one two three four ", "one two three ", "one two three 4 ", "one two ", "one ", "one 2 ",
+    ]  # fmt: skip

@@ -80,7 +80,7 @@ async def test_f06_f61_a_worker_that_dies_or_freezes_at_any_step_costs_no_event_
     async with AsyncExitStack() as stack:
         for stage in stages:
             assert stage.worker is not None
-            await until(lambda worker=stage.worker: _met(worker, act))  # type: ignore[misc]
+            await until(lambda worker=stage.worker: met(worker, act))  # type: ignore[misc]
             lease = worker_on(stage.urls["q"], log_redis_url=stage.urls["l"], lease_seconds=1)
             await stack.enter_async_context(lease)
         await asyncio.gather(*(stage.verdict() for stage in stages))
@@ -88,7 +88,7 @@ async def test_f06_f61_a_worker_that_dies_or_freezes_at_any_step_costs_no_event_
             await asyncio.gather(*(_wake(stage) for stage in stages))
 
 
-def _met(worker: Process, act: str) -> bool:
+def met(worker: Process, act: str) -> bool:
     """Whether the worker has met its failpoint."""
     if act == "exit":
         return not worker.running and worker._popen.returncode == EXIT_CODE

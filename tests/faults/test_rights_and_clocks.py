@@ -71,7 +71,7 @@ async def test_f59_no_write_of_a_zombie_brings_anything_of_a_deleted_session_bac
     zombie: list[Callable[[], Any]] = [
         lambda: session.append(attempt, 2, "zombie"),
         lambda: session.finish(attempt, 2),
-        lambda: session.holder.record("s", attempt.epoch, "step", b"1"),
+        lambda: session.record(attempt),
         lambda: session.holder.ask("s", attempt.epoch, 2, delta("j1", "question"), "q"),
         lambda: session.holder.release("s", attempt.epoch),
         lambda: session.holder.intents("s", attempt.epoch),

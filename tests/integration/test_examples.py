@@ -191,10 +191,15 @@ async def test_steps_that_were_done_stay_done_when_the_worker_dies(examples: Exa
     accepted = (await examples.post("steps", "go")).json()
     viewer = examples.viewer(accepted)
     watching = asyncio.create_task(viewer.watch())
-    await until(lambda: viewer.said.startswith("Paid: "))
+    await until(lambda: viewer.kinds[-1:] == ["status"] and "Packed" in viewer.said)
     first = viewer.said
     examples.worker.kill()
     examples.start_worker()
     await asyncio.wait_for(watching, 30)
-    assert [event["attempt"] for event in viewer.kept if event["type"] == "job.started"] == [2]
     assert viewer.said == f"{first}It is shipped."
+    # What stands before the end of the section was neither discarded nor emitted again.
+    assert [event["attempt"] for event in viewer.kept if event["type"] == "job.started"] == [1, 2]
+    told = [frame.json["type"] for frame in viewer.frames]
+    assert (told.count("section.started"), told.count("section.ended")) == (1, 1)
+    assert "".join(frame.json["text"] for frame in viewer.frames if "text" in frame.json) == viewer.said
+    assert [event["message"] for event in viewer.kept if event["type"] == "status"] == ["Paying…", "Shipping…"]

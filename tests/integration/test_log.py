@@ -284,7 +284,7 @@ class TestEnd:
         for late in (
             session.append(attempt, 2, "late"),
             session.holder.ask("s", attempt.epoch, 2, question, "q1"),
-            session.holder.record("s", attempt.epoch, "pay:0:abc", b"1"),
+            session.record(attempt),
         ):
             with pytest.raises(Fenced):
                 await late

@@ -119,8 +119,8 @@ async def test_a_parked_job_can_be_cancelled(session: Session) -> None:
 
 async def test_a_step_is_recorded_for_the_next_attempt_and_its_first_outcome_stays(session: Session) -> None:
     attempt = await session.started()
-    await session.holder.record("s", attempt.epoch, "pay:0:abc", b"1")
-    await session.holder.record("s", attempt.epoch, "pay:0:abc", b"2")
+    await session.record(attempt, b"1")
+    await session.record(attempt, b"2")
     second = await session.claim(delivery=2)
     assert (await session.holder.recorded("s")).steps == {"pay:0:abc": b"1"}
     await session.finish(second, 1)
@@ -131,9 +131,9 @@ async def test_a_zombie_records_nothing_and_brings_no_key_back(session: Session)
     zombie = await session.started()
     await session.claim(delivery=2)
     with pytest.raises(Fenced):
-        await session.holder.record("s", zombie.epoch, "pay:0:abc", b"1")
+        await session.record(zombie, b"1")
     await session.sessions.delete("s")
     await session.holder.settle("s")
     with pytest.raises(LogGone):
-        await session.holder.record("s", zombie.epoch, "pay:0:abc", b"1")
+        await session.record(zombie, b"1")
     assert await session.redis.keys("*") == [session.keys.log.encode()]

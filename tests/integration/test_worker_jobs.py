@@ -183,8 +183,8 @@ class TestCancel:
             await client.end()
             state = await client.job()
             assert state.end is not None
-            assert state.started is not None
-            assert state.end.epoch == state.started.epoch  # by its holder, and not by who lost patience with it
+            assert state.first is not None
+            assert state.end.epoch == state.first.epoch  # by its holder, and not by who lost patience with it
 
     async def test_while_it_is_silent_and_the_message_is_lost(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
@@ -221,8 +221,8 @@ class TestCancel:
             await client.end()
             state = await client.job()
             assert state.end is not None
-            assert state.started is not None
-            assert state.end.epoch == state.started.epoch  # by its holder, and not by who found it stuck
+            assert state.first is not None
+            assert state.end.epoch == state.first.epoch  # by its holder, and not by who found it stuck
 
     async def test_while_it_waits_in_line_leaves_the_running_one_alone(self, redis_url: str, client: Client) -> None:
         async with worker_on(redis_url):

@@ -6,8 +6,14 @@ import asyncio
 import ctypes
 import os
 import resource
+import secrets
+from typing import Any
 
+from shared.keys import session_keys
+from shared.redis import RedisError, connect
 from worker import Run, agent
+
+RUNS = "test:runs:"  # prefix of a set for each job: the runs of its steps
 
 
 @agent
@@ -45,3 +51,67 @@ async def bystander(run: Run) -> None:
     for number in range(int(run.options.get("tokens", 40))):
         await run.text(f"w{number} ")
         await asyncio.sleep(0.05)
+
+
+class Runs:
+    """Notes on the log server each time that a step of a job is run, and whether it was recorded by then.
+
+    Waits while the server is away."""
+
+    def __init__(self, run: Run) -> None:
+        url = os.environ.get("HOLDFAST_LOG_REDIS_URL") or os.environ["HOLDFAST_REDIS_URL"]
+        self._redis = connect(url, max_connections=4)
+        self._run = run
+
+    async def note(self, idempotency_key: str) -> None:
+        run, step = self._run, idempotency_key.partition(":")[2]
+        recorded = await self._insist("HEXISTS", session_keys(run.session_id).journal, f"step:{step}")
+        line = f"{step} {run.attempt} {secrets.token_hex(4)} {recorded}"
+        await self._insist("SADD", RUNS + run.job_id, line)
+
+    async def _insist(self, *command: str) -> Any:
+        while True:
+            try:
+                return await self._redis.call(*command)
+            except RedisError:
+                await asyncio.sleep(0.05)
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+
+@agent
+async def climbs(run: Run) -> dict[str, int]:
+    """Completes steps one by one. In each, sub-agents speak side by side; texts are split in another way each time."""
+    runs, pause_s = Runs(run), int(run.options.get("interval_ms", 10)) / 1000
+
+    async def climb(number: int, *, idempotency_key: str) -> int:
+        await runs.note(idempotency_key)
+        await asyncio.gather(*(run.agent(helper).text(f"{number} ") for helper in ("left", "right")))
+        async with run.section(f"Step {number}"), run.tool("climb", {"number": number}) as call:
+            await asyncio.sleep(pause_s)
+            call.result = number
+        await run.usage(1, 1, "none")
+        return number
+
+    try:
+        for number in range(int(run.options.get("steps", 5))):
+            await run.text(f"to {number}: ")
+            await run.step("climb", climb, number)
+            for piece in ("do", "ne. ") if run.attempt % 2 else ("don", "e", ". "):
+                await run.text(piece)
+                await asyncio.sleep(pause_s)
+            async with run.section(f"Rest {number}", checkpoint=True) as rest:
+                await run.text(f"Rested from {number}. ")
+                if not rest.done:
+                    await asyncio.sleep(pause_s)
+    finally:
+        await runs.aclose()
+    return {"attempt": run.attempt}
+
+
+def climbed(steps: int) -> dict[str | None, str]:
+    """What `climbs` says, by who says it."""
+    helper = "".join(f"{number} " for number in range(steps))
+    own = "".join(f"to {number}: done. Rested from {number}. " for number in range(steps))
+    return {None: own, "left": helper, "right": helper}

@@ -10,7 +10,7 @@ import orjson
 
 from shared.conversation import Message
 from shared.event_log import EventLog
-from shared.holder import Appended, Attempt, Event, Finished, Holder, Proof, Refusal, Taken
+from shared.holder import Appended, Attempt, Event, Finished, Holder, Outcome, Proof, Refusal, Taken
 from shared.ids import EventId
 from shared.keys import SessionKeys, session_keys
 from shared.pipe import Pipe
@@ -96,6 +96,11 @@ class Session:
         answer: asyncio.Future[Appended | None] = asyncio.get_running_loop().create_future()
         self.holder.look(proof, self.id, last, answer.set_result)
         return await answer
+
+    async def record(self, attempt: Attempt, value: bytes = b"1", resume: int = 2) -> None:
+        """Record a step, behind which a takeover goes on at the seq `resume`."""
+        outcomes = [Outcome("pay:0:abc", value, b"{}")]
+        await self.holder.record(self.id, attempt.epoch, EventId(attempt.epoch, resume), outcomes)
 
     async def finish(self, attempt: Attempt, after: int, job_id: str | None = None) -> Finished:
         return await self.holder.finish(

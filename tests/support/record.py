@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from worker.journal import Step
 from worker.run import Run
 
 
@@ -17,7 +18,7 @@ class Record:
         self.events: list[dict[str, Any]] = []
         self._changed = asyncio.Condition()
 
-    async def put(self, kind: str, body: bytes) -> None:
+    async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
         async with self._changed:
             self.events.append(orjson.loads(body))
             self._changed.notify_all()

@@ -12,7 +12,7 @@ import orjson
 
 from shared.event_log import Entry, EventLog
 from shared.holder import Holder
-from shared.ids import ORIGIN
+from shared.ids import ORIGIN, EventId, parse_id
 from shared.pipe import Pipe
 from shared.queue import Queue
 from shared.redis import connect
@@ -93,13 +93,20 @@ class Client:
         return list(page.entries)
 
     async def said(self, session: str = "s", job: str = "j1") -> str:
-        """The text of the job's latest attempt."""
-        text = ""
-        for event in await self.events(session, job):
-            if event["type"] == "job.started":
-                text = ""
-            text += event.get("text", "")
-        return text
+        """The text of the job, as a viewer has it in the end."""
+        return "".join(event.get("text", "") for event in await self.kept(session, job))
+
+    async def kept(self, session: str = "s", job: str = "j1") -> list[dict[str, Any]]:
+        """The events of the job that a viewer keeps who drops at each start what it discards, each with its `id`."""
+        kept: list[tuple[EventId, dict[str, Any]]] = []
+        for entry in await self.entries(session):
+            if entry.job_id == job:
+                event = orjson.loads(entry.body)
+                if "discard_from" in event:
+                    discard_from = parse_id(event["discard_from"])
+                    kept = [(event_id, other) for event_id, other in kept if event_id < discard_from]
+                kept.append((entry.id, {"id": str(entry.id), **event}))
+        return [event for _, event in kept]
 
     async def events(self, session: str = "s", job: str | None = None) -> list[dict[str, Any]]:
         entries = await self.entries(session)

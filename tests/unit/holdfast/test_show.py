@@ -57,6 +57,20 @@ def test_a_second_attempt_is_said_to_begin_again() -> None:
     assert "attempt 2: beginning again" in out.getvalue()
 
 
+def test_an_attempt_that_keeps_what_was_finished_is_said_to_go_on() -> None:
+    out = io.StringIO()
+    show = TerminalShow(out)
+    started = {"type": "job.started", "job_id": "j", "agent": "demo"}
+    show(Event("1-1", {**started, "attempt": 1}))
+    show(Event("2-1", {**started, "attempt": 2, "discard_from": "1-7"}))
+    show(Event("3-1", {**started, "attempt": 3, "discard_from": "1-1"}))
+    assert click.unstyle(out.getvalue()).splitlines() == [
+        "demo, attempt 1",
+        "demo, attempt 2: going on behind the last completed step",
+        "demo, attempt 3: beginning again",
+    ]
+
+
 def test_elsewhere_each_event_is_one_line_of_json_with_its_id_first() -> None:
     out = io.StringIO()
     show = JsonShow(out)

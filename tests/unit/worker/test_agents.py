@@ -10,6 +10,7 @@ import pytest
 from worker.agents import demo as demo_agent
 from worker.agents.demo import demo
 from worker.agents.scripted import scripted
+from worker.journal import Step
 from worker.run import AgentError, Run
 
 
@@ -18,7 +19,7 @@ class Record:
         self.events: list[dict[str, Any]] = []
         self.flushed = 0
 
-    async def put(self, kind: str, body: bytes) -> None:
+    async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
         self.events.append(orjson.loads(body))
 
     async def flush(self) -> None:

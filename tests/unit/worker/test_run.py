@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from shared.errors import EventInvalid
+from worker.journal import Step
 from worker.run import MAX_TOOL_RESULT_BYTES, Run, RunEnded, ThreadRun
 
 
@@ -18,7 +19,7 @@ class Record:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
-    async def put(self, kind: str, body: bytes) -> None:
+    async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
         self.events.append(orjson.loads(body))
         assert self.events[-1]["type"] == kind
 
@@ -129,13 +130,6 @@ async def test_nothing_is_emitted_after_the_end(run: Run, record: Record) -> Non
     with pytest.raises(RunEnded):
         await run.flush()
     assert record.events == []
-
-
-async def test_usage_of_several_calls_adds_up(run: Run) -> None:
-    assert run.used is None
-    await run.usage(10, 1, "small")
-    await run.usage(20, 2, "large")
-    assert run.used == {"input_tokens": 30, "output_tokens": 3, "model": "large"}
 
 
 @pytest.mark.parametrize("result", ["é" * MAX_TOOL_RESULT_BYTES, {"rows": list(range(50_000))}])

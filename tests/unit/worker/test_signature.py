@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, field_validator
 from shared.errors import SettingsInvalid
 from worker import AgentError, Run, agent
 from worker.jobs import call
+from worker.journal import Step
 from worker.registry import CHAT_INPUT, Agent
 
 
@@ -35,7 +36,7 @@ class Sink:
     def __init__(self) -> None:
         self.kinds: list[str] = []
 
-    async def put(self, kind: str, body: bytes) -> None:
+    async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
         self.kinds.append(kind)
 
     async def flush(self) -> None: ...

@@ -50,3 +50,11 @@ def test_it_may_be_asked_in_the_middle() -> None:
     assert orjson.loads(transcript.messages()[-1])["content"] == "Let me "
     transcript.add(SAID[3:4])
     assert orjson.loads(transcript.messages()[-1])["content"] == "Let me see. "
+
+
+def test_usage_of_several_calls_adds_up() -> None:
+    transcript = Transcript("j", "hi")
+    assert transcript.usage() == b""
+    transcript.add([event("usage", input_tokens=10, output_tokens=1, model="small")])
+    transcript.add([event("usage", input_tokens=20, output_tokens=2, model="large")])
+    assert orjson.loads(transcript.usage()) == {"input_tokens": 30, "output_tokens": 3, "model": "large"}

@@ -29,6 +29,7 @@ class StandInLog:
         self.entries: list[Event] = [Event("job.started", "j", b"start")]
         self.appends: list[list[bytes]] = []
         self.questions: list[str] = []
+        self.discards: list[EventId] = []
         self.attention = False
         self.in_flight = 0
         self.most_in_flight = 0
@@ -85,6 +86,12 @@ class StandInLog:
             self.questions.append(question_id)
             return len(self.entries)
 
+    async def rewind(self, session_id: str, epoch: int, after_seq: int, event: Event, discard_from: EventId) -> int:
+        async with self._flight():
+            self._write(after_seq, [event])
+            self.discards.append(discard_from)
+            return len(self.entries)
+
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
     ) -> Finished:
@@ -139,7 +146,7 @@ class Harness:
             await self.writer.put("text.delta", body)
 
     async def finish(self, *, whole: bool = True) -> Finished:
-        return await self.writer.finish(ENDED, messages=list, usage=b"", whole=whole)
+        return await self.writer.finish(ENDED, messages=list, usage=bytes, whole=whole)
 
 
 @pytest.fixture
@@ -615,3 +622,47 @@ def failing_times(count: int, error: Exception) -> Callable[[], None]:
 
 def failing_once(error: Exception) -> Callable[[], None]:
     return failing_times(1, error)
+
+
+class TestCheckpoints:
+    async def test_the_delta_behind_one_is_marked_and_no_other(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        writer = start().writer
+        await writer.put("text.delta", b'{"text":"a"}')
+        assert writer.checkpoint() == 1
+        await writer.put("text.delta", b'{"text":"b"}')
+        await writer.put("text.delta", b'{"text":"c"}')
+        assert writer.checkpoint() == 3
+        await writer.put("text.delta", b'{"text":"d","checkpoint":true}')
+        assert writer.checkpoint() == 4
+        await writer.put("status", b'{"message":"e"}')
+        await writer.put("text.delta", b'{"text":"f"}')
+        await writer.flush()
+        assert [body for body in log.bodies() if b"checkpoint" in body] == [
+            b'{"text":"b","checkpoint":true}',
+            b'{"text":"d","checkpoint":true}',
+        ]
+
+    async def test_an_events_id_is_known_though_the_end_of_another_job_came_in_between(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start()
+        await harness.delta(b"a", b"b")
+        await harness.writer.flush()
+        await harness.writer.end_waiting(Event("job.cancelled", "other", b"cancelled"))
+        await harness.delta(b"c")
+        await harness.writer.flush()
+        assert log.bodies() == [b"a", b"b", b"cancelled", b"c"]
+        assert [harness.writer.id_of(number).seq for number in (0, 1, 2, 3)] == [1, 2, 3, 5]
+
+    async def test_a_further_start_goes_by_a_script_of_its_own(
+        self, log: StandInLog, start: Callable[..., Harness]
+    ) -> None:
+        harness = start()
+        await harness.delta(b"a")
+        await harness.writer.put("job.started", b'{"discard_from":"%d-1"}' % EPOCH)
+        await harness.delta(b"b")
+        await harness.writer.flush()
+        assert log.discards == [EventId(EPOCH, 1)]
+        assert [len(batch) for batch in log.appends] == [1, 1]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stream.compaction import MERGED_BYTES, Compactor, Discards
+from gateway.stream.compaction import MERGED_BYTES, Compactor
 from shared.event_log import Entry
 from shared.events import DELTAS
 from shared.ids import EventId
@@ -170,29 +170,3 @@ class TestMerging:
         cursor = seen[-1].id if seen else at(0)
         rest = compact([entry for entry in log if entry.id > cursor])
         assert streams(seen + rest) == streams(log)
-
-
-class TestDiscards:
-    def test_what_a_later_attempt_discarded_is_left_out_and_its_start_stays(self) -> None:
-        discards = Discards()
-        log = [
-            event(1, "job.started"),
-            delta(2, "a"),
-            delta(3, "other", job_id="j2"),
-            event(4, "job.started", discard_from=str(at(1))),
-            delta(5, "b"),
-        ]
-        discards.learn(log)
-        assert [entry.id.seq for entry in discards.kept(log)] == [3, 4, 5]
-
-    def test_the_latest_attempt_decides_in_whatever_order_they_are_learned(self) -> None:
-        discards = Discards()
-        discards.add("j1", at(1), at(9))
-        discards.add("j1", at(1), at(4))
-        assert [entry.id.seq for entry in discards.kept([delta(seq, "a") for seq in (3, 8, 9)])] == [9]
-
-    def test_a_job_with_one_attempt_discards_nothing(self) -> None:
-        discards = Discards()
-        discards.add("j1", at(1), at(1))
-        log = [event(1, "job.started"), delta(2, "a")]
-        assert discards.kept(log) == log

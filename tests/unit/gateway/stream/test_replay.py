@@ -6,7 +6,8 @@ import pytest
 from gateway.stream.framing import NDJSON, SSE, WRITE_BYTES
 from gateway.stream.pages import SharedPage
 from gateway.stream.replay import Replay
-from shared.event_log import PAGE_EVENTS, Discard, Entry, Gap, Page
+from shared.discards import Discard
+from shared.event_log import PAGE_EVENTS, Entry, Gap, Page
 from shared.ids import ORIGIN, EventId
 from tests.support.sse import Frame, SseParser
 

@@ -1,0 +1,146 @@
+"""The events of a job that earlier attempts have emitted, read from its session's log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from shared.deltas import delta_of
+from shared.discards import Discard, Discards
+from shared.entries import Entry
+from shared.errors import HoldfastError
+from shared.event_log import EventLog
+from shared.ids import EventId
+from worker.outage import Outage
+
+PAGE_EVENTS = 256
+
+
+class IdRange(NamedTuple):
+    """The ids of an epoch from `first` to `last`, both included."""
+
+    first: EventId
+    last: EventId
+
+
+class EventsMissing(HoldfastError):
+    """The log does not hold the job's events from the first one on any more."""
+
+    code = "events_missing"
+
+
+class KeptEvents:
+    """What a job's agent has emitted behind the job's `first` event and below `until`, and was not discarded since.
+
+    Everything here waits while Redis is away."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        outage: Outage,
+        session_id: str,
+        job_id: str,
+        *,
+        first: EventId,
+        until: EventId,
+        discards: Iterable[Discard],
+    ) -> None:
+        self._log = log
+        self._outage = outage
+        self._session_id = session_id
+        self._job_id = job_id
+        self.first = first
+        self.until = until
+        self._discards = Discards()
+        for discard in discards:
+            self._discards.add(*discard)
+
+    def __bool__(self) -> bool:
+        return self.first < self.until
+
+    def discard(self, first: EventId, started: EventId) -> None:
+        """Note that this attempt has discarded what is kept from an id on."""
+        self._discards.add(self._job_id, first, started)
+
+    def counts(self, event_id: EventId) -> bool:
+        """Whether an event of an earlier attempt was not discarded."""
+        return not self._discards.covers(self._job_id, event_id)
+
+    def split(self, ranges: Iterable[IdRange]) -> tuple[list[IdRange], list[IdRange]]:
+        """The parts of these ranges that count, and those that were discarded."""
+        kept: list[IdRange] = []
+        lost: list[IdRange] = []
+        for ids in ranges:
+            for part in self._discards.parts(self._job_id, *ids):
+                (kept if self.counts(part[0]) else lost).append(IdRange(*part))
+        return kept, lost
+
+    def reader(self) -> KeptReader:
+        return KeptReader(self)
+
+    async def walk(self, start: EventId, end: EventId) -> AsyncIterator[Entry]:
+        """All that count from one id on and below another."""
+        reader = KeptReader(self)
+        while not reader.over:
+            for entry in await reader.read():
+                if start <= entry.id < end:
+                    yield entry
+
+    async def between(self, ranges: Iterable[IdRange]) -> AsyncIterator[Entry]:
+        """The job's events of these ranges, whether they count or not, as far as the log has them."""
+        for ids in ranges:
+            first: EventId | None = ids.first
+            while first is not None:
+                read = partial(self._log.between, self._session_id, first, ids.last, PAGE_EVENTS)
+                entries, first = await self._outage.insist(read)
+                for entry in self._own(entries):
+                    yield entry
+
+    async def run_start(self, event_id: EventId) -> EventId:
+        """The first of the deltas that a viewer may have got as one event with this one, else the event itself."""
+        start, later = event_id, None
+        below: EventId | None = event_id.next()
+        while below is not None:
+            read = partial(self._log.backwards, self._session_id, self.first, below, PAGE_EVENTS)
+            entries, below = await self._outage.insist(read)
+            for entry in reversed([entry for entry in entries if entry.job_id == self._job_id]):
+                delta = delta_of(entry)
+                if delta is None or (later is not None and not later.continues(delta)):
+                    return start
+                start, later = entry.id, delta
+        return start
+
+    async def after(self, cursor: EventId) -> tuple[Sequence[Entry], EventId, bool]:
+        """The next page behind a cursor: what counts of it, the cursor behind it, and whether there is more.
+
+        Raises EventsMissing."""
+        page = await self._outage.insist(partial(self._log.read, self._session_id, cursor, PAGE_EVENTS))
+        if page.gap is not None and page.gap.foreign is None:
+            raise EventsMissing
+        if page.gap is not None:
+            return [], page.gap.resume, True
+        if not page.entries:
+            return [], cursor, page.more
+        own = [entry for entry in self._own(page.entries) if entry.id < self.until and self.counts(entry.id)]
+        last = page.entries[-1].id
+        return own, last, page.more and last < self.until
+
+    def _own(self, entries: Iterable[Entry]) -> list[Entry]:
+        return [entry for entry in entries if entry.job_id == self._job_id and not entry.kind.startswith("job.")]
+
+
+class KeptReader:
+    """Reads what counts page by page, from the job's first event on. A read that is cancelled may be repeated."""
+
+    def __init__(self, kept: KeptEvents) -> None:
+        self._kept = kept
+        self._cursor = kept.first
+        self.begun = False
+        self.over = not kept
+
+    async def read(self) -> Sequence[Entry]:
+        """The next page. Raises EventsMissing."""
+        entries, self._cursor, more = await self._kept.after(self._cursor)
+        self.begun, self.over = True, not more
+        return entries

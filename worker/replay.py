@@ -1,0 +1,344 @@
+"""Run an agent again behind what earlier attempts have emitted, without emitting that a second time.
+
+Each event of the agent is compared with the next one that the log keeps of the same sub-agent. Texts are compared, not
+deltas, for they may be split differently. A recorded step stands for all events that were emitted in it. Once all that
+is kept was emitted again, events go to the writer; until then new events wait. Where the agent does something else, a
+further start of the attempt discards whatever was not emitted again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import structlog
+
+from shared.entries import Entry
+from shared.errors import LogGone
+from shared.events import DELTAS
+from shared.ids import ORIGIN, EventId
+from worker.journal import Emitter, Journal, Mark, Note, Step
+from worker.kept import EventsMissing, IdRange, KeptEvents
+from worker.numbers import NUMBERED
+
+STALL_SECONDS = 30.0  # a sub-agent that waits this long for another one, without any progress, ends the comparison
+PENDING_BYTES = 16 * 1024 * 1024  # of text, read ahead for sub-agents that are behind others
+
+log = structlog.get_logger()
+
+
+class Kept:
+    """An event that is kept. Of a delta, `taken` characters of its text were emitted again."""
+
+    __slots__ = ("digest", "fields", "id", "kind", "taken", "text")
+
+    def __init__(self, entry: Entry, fields: dict[str, Any]) -> None:
+        self.id = entry.id
+        self.kind = entry.kind
+        self.text = _text_of(entry.kind, fields)
+        self.digest = _digest(entry.kind, fields)
+        self.fields = fields if entry.kind in NUMBERED else {}
+        self.taken = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.text or "")
+
+    def take(self, text: str) -> int:
+        """Take as much of a text as stands next in this delta's. Returns the characters, 0 where it differs."""
+        assert self.text is not None
+        size = min(len(text), len(self.text) - self.taken)
+        if not self.text.startswith(text[:size], self.taken):
+            return 0
+        self.taken += size
+        return size
+
+    @property
+    def is_spent(self) -> bool:
+        return self.text is None or self.taken == len(self.text)
+
+
+class Owners:
+    """Which recorded step each kept event was emitted in, the outermost where one runs in another."""
+
+    def __init__(self, marks: dict[str, Mark], kept: KeptEvents) -> None:
+        outermost = {key: mark for key, mark in marks.items() if marks.keys().isdisjoint(mark.position.within)}
+        found = [(ids, key) for key, mark in outermost.items() for ids in kept.split(mark.events)[0]]
+        self.ranges: list[tuple[IdRange, str]] = sorted(found)
+        self.keys = {key for _, key in self.ranges}
+
+    def of(self, event_id: EventId) -> str | None:
+        at = bisect_right(self.ranges, event_id, key=_first) - 1
+        if at < 0:
+            return None
+        ids, key = self.ranges[at]
+        return key if event_id <= ids.last else None
+
+
+class Replay:
+    """Stands in for the writer until everything that is kept was emitted again.
+
+    `rewind` writes a further start of the attempt, which discards the job's events from an id on, and returns its id.
+    `keep` is called with each event that counts, in the log's order and before any other is written; `over` when events
+    may go straight to the writer. `names` are those of the log lines."""
+
+    def __init__(
+        self,
+        writer: Emitter,
+        kept: KeptEvents,
+        journal: Journal,
+        *,
+        rewind: Callable[[EventId], Awaitable[EventId]],
+        keep: Note,
+        over: Callable[[], None],
+        names: dict[str, Any],
+    ) -> None:
+        self._writer = writer
+        self._kept = kept
+        self._journal = journal
+        self._rewind, self._keep, self._resume = rewind, keep, over
+        self._names = names
+        self._reader = kept.reader()
+        self._owners = Owners(journal.marks, kept)
+        self._reached: dict[str, Step] = {}
+        self._pending: defaultdict[str | None, deque[Kept]] = defaultdict(deque)
+        self._pending_bytes = 0
+        self._taken_upto: dict[str | None, EventId] = {}
+        self._inside: dict[EventId, Step] = {}
+        self._missing = False  # the beginning of what is kept
+        self._lock = asyncio.Lock()
+        self._matching = True
+        self._progress = 0
+        self._ending: asyncio.Task[None] | None = None
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
+        """Take an event: skip what is kept of it, and pass on the rest. Raises Fenced, LogGone."""
+        rest: bytes | None = body
+        async with self._lock:
+            if self._matching:
+                rest = await self._match(kind, body, step)
+        if rest is not None:
+            await self.caught_up()
+            await self._writer.put(kind, rest, step)
+
+    async def flush(self) -> None:
+        """Wait until everything that was taken is in the log. Raises Fenced, LogGone."""
+        if not self._matching:
+            await self.caught_up()
+            await self._writer.flush()
+
+    async def number(self, agent: str | None, kind: str, name: str) -> Any:
+        """The number of the section or tool call that the agent begins next, None where it is a new one."""
+        named, number = NUMBERED[kind]
+        async with self._lock:
+            head = await self._head(agent)
+        if head is not None and head.kind == kind and head.fields.get(named) == name:
+            return head.fields.get(number)
+        await self.caught_up()  # then it is known which numbers are taken
+        return None
+
+    async def reach(self, step: Step, expected: str | None) -> bool:
+        """Compare a step that the agent calls with the one that was recorded at its position. Returns whether it is
+        recorded, and its events are among those that are kept."""
+        async with self._lock:
+            if not self._matching:
+                return False
+            if expected is not None and expected != step.key:
+                self._end(f"step {step.key} instead of {expected}")
+                return False
+            if not step.done:
+                return False
+            self._reached[step.key] = step
+            if step.parent is not None:
+                step.parent.repeated(step.kept)
+            self._progressed()
+            return True
+
+    async def caught_up(self) -> None:
+        """Wait until everything that is kept was emitted again, or is discarded. Raises Fenced, LogGone."""
+        while not self._over.done():
+            progress = self._progress
+            await asyncio.wait({self._over}, timeout=STALL_SECONDS)
+            if progress == self._progress:
+                self._end("no progress")
+        self._over.result()
+
+    async def finish(self) -> None:
+        """The agent has returned: discard what it did not emit again."""
+        async with self._lock:
+            self._end("the agent returned")
+        await self.caught_up()
+
+    async def leave(self) -> None:
+        """The agent came to no end of its own: keep everything that is kept."""
+        async with self._lock:
+            self._end(None)
+        await self.caught_up()
+
+    def close(self, error: Exception) -> None:
+        """Wake whoever waits: this attempt writes nothing any more."""
+        self._matching = False
+        if self._ending is not None:
+            self._ending.cancel()
+        self._settle(error)
+
+    async def _match(self, kind: str, body: bytes, step: Step | None) -> bytes | None:
+        """Compare an event with what is kept. Returns what is to be written of it."""
+        event = orjson.loads(body)
+        agent, text, digest = event.get("agent"), _text_of(kind, event), _digest(kind, event)
+        while (head := await self._head(agent)) is not None:
+            if head.kind != kind or head.digest != digest:
+                self._end(f"{kind} instead of {head.kind}")
+                break
+            if text is not None:
+                taken = head.take(text)
+                if not taken:
+                    self._end(f"another text in {kind}")
+                    break
+                text = text[taken:]
+            self._took(agent, head, step)
+            if not text:
+                return None
+        return body if text is None else orjson.dumps(event | {DELTAS[kind][0]: text})
+
+    def _took(self, agent: str | None, head: Kept, step: Step | None) -> None:
+        if step is not None and head.id not in self._inside:
+            self._inside[head.id] = step
+            step.repeated([IdRange(head.id, head.id)])
+        if head.is_spent:
+            self._pending[agent].popleft()
+            self._pending_bytes -= head.size
+            self._taken_upto[agent] = head.id
+        self._progressed()
+
+    def _progressed(self) -> None:
+        self._progress += 1
+        if self._reader.over and not any(self._pending.values()) and self._owners.keys <= self._reached.keys():
+            self._end(None)
+
+    async def _head(self, agent: str | None) -> Kept | None:
+        """The next event that is kept of an agent."""
+        pending = self._pending[agent]
+        while self._matching and not pending and not self._reader.over:
+            await self._read()
+            self._progressed()
+        return pending[0] if self._matching and pending else None
+
+    async def _read(self) -> None:
+        """Read a page. What was emitted in a recorded step is left to that."""
+        try:
+            entries = await self._reader.read()
+        except EventsMissing:
+            if self._reader.begun:
+                raise LogGone("events that the job emitted before are missing") from None
+            self._missing = True
+            self._end("the log no longer holds the job's first events")
+            return
+        for entry in entries:
+            if self._owners.of(entry.id) is None:
+                fields = orjson.loads(entry.body)
+                kept = Kept(entry, fields)
+                self._pending[fields.get("agent")].append(kept)
+                self._pending_bytes += kept.size
+        if self._pending_bytes > PENDING_BYTES:
+            self._end("an agent is too far behind the others")
+
+    def _end(self, divergence: str | None) -> None:
+        """Compare nothing any more. After a divergence, what was not emitted again is discarded."""
+        if self._matching:
+            self._matching = False
+            self._ending = asyncio.create_task(self._conclude(divergence))
+            self._ending.add_done_callback(self._ended)
+
+    def _ended(self, ending: asyncio.Task[None]) -> None:
+        self._settle(asyncio.CancelledError() if ending.cancelled() else ending.exception())
+
+    def _settle(self, error: BaseException | None) -> None:
+        if self._over.done():
+            return
+        if error is None:
+            self._resume()
+            self._over.set_result(None)
+        else:
+            self._over.set_exception(error)
+            self._over.exception()  # there may be nobody who waits
+
+    async def _conclude(self, divergence: str | None) -> None:
+        async with self._journal.recording, self._lock:
+            until = self._kept.until
+            boundary = until if divergence is None else await self._first_left()
+            started = None
+            if boundary < until:
+                log.warning("replay diverged", **self._names, discard_from=str(boundary), reason=divergence)
+                started = await self._rewind(boundary)
+            if not self._missing:
+                async for entry in self._kept.walk(self._kept.first, boundary):
+                    self._keep(entry.kind, entry.body)
+            if started is not None:
+                await self._write_again(boundary)
+                self._kept.discard(boundary, started)
+
+    async def _first_left(self) -> EventId:
+        """The first event that was not emitted again, or of those that a viewer may have got as one event with it."""
+        while not (self._missing or self._reader.over or any(self._pending.values())):
+            await self._read()
+        if self._missing:
+            return self._kept.first
+        heads = [pending[0].id for pending in self._pending.values() if pending]
+        steps = [ids.first for ids, key in self._owners.ranges if key not in self._reached]
+        return await self._kept.run_start(min([*heads, *steps])) if heads or steps else self._kept.until
+
+    async def _write_again(self, boundary: EventId) -> None:
+        """Write events a second time that were emitted again but come after one that was not: sub-agents emit in an
+        order of their own."""
+        if self._missing:
+            return
+        moved = [step for step in self._reached.values() if any(ids.last >= boundary for ids in step.kept)]
+        for known in (*self._reached.values(), *self._inside.values()):
+            known.discard(boundary)
+        async for entry in self._kept.walk(boundary, self._kept.until):
+            owner = self._owners.of(entry.id)
+            step = self._inside.get(entry.id) if owner is None else self._reached.get(owner)
+            body = self._emitted_again(entry) if owner is None else entry.body
+            if body is not None and (owner is None or step is not None):
+                self._journal.note(entry.kind, body)
+                await self._writer.put(entry.kind, body, step)
+        if moved:
+            await self._journal.write(moved)
+
+    def _emitted_again(self, entry: Entry) -> bytes | None:
+        """The event, or as much of its text as was emitted again."""
+        event = orjson.loads(entry.body)
+        agent = event.get("agent")
+        if entry.id <= self._taken_upto.get(agent, ORIGIN):
+            return entry.body
+        head = self._pending[agent][0] if self._pending[agent] else None
+        if head is None or head.id != entry.id or not head.taken:
+            return None
+        field = DELTAS[entry.kind][0]
+        return orjson.dumps(event | {field: event[field][: head.taken]})
+
+
+def _first(found: tuple[IdRange, str]) -> EventId:
+    return found[0].first
+
+
+def _text_of(kind: str, fields: dict[str, Any]) -> str | None:
+    """The text of a delta."""
+    if kind not in DELTAS:
+        return None
+    text = fields.get(DELTAS[kind][0])
+    return text if isinstance(text, str) else None
+
+
+def _digest(kind: str, fields: dict[str, Any]) -> bytes:
+    """What an event says, without when it was said, and without the text of a delta."""
+    aside = (DELTAS[kind][0], "checkpoint") if kind in DELTAS else ("at",)
+    rest = {name: value for name, value in fields.items() if name not in aside}
+    return sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).digest()
