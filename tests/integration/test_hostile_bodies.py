@@ -13,13 +13,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import orjson
 import pytest
-from pydantic import BaseModel, Field
 
+from bench.hostile import ALLOWED, HOSTILE, MIB, SCHEMAS, filled, job
 from shared.holder import Event
 from shared.queue import Queue
 from shared.redis import connect
@@ -27,91 +26,9 @@ from shared.settings import CommonSettings
 from tests.support.log import Session
 from tests.support.process import Processes
 from tests.support.served import Served, served
-from worker.registry import CHAT_INPUT
 
-MIB = 1024 * 1024
 JSON = {"Content-Type": "application/json"}
 MAX_ERROR_BYTES = 16 * 1024
-SECRET = "sk-hostile-4711"
-
-
-class Tags(BaseModel):
-    tags: set[int]
-
-
-class Named(BaseModel):
-    name: str = Field(pattern="^(a+)+$")
-
-
-class Rows(BaseModel):
-    rows: list[dict[str, int]] | None = None
-
-
-class Both(BaseModel):
-    left: Both | Either | int
-    kind: int = 0
-
-
-class Either(BaseModel):
-    left: Both | Either | int
-    kind: str
-
-
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "chat": CHAT_INPUT,
-    "free": {},
-    "tags": Tags.model_json_schema(),
-    "named": Named.model_json_schema(),
-    "rows": Rows.model_json_schema(),
-    "tree": Both.model_json_schema(),
-}
-
-
-def filled(unit: bytes, size: int = MIB, *, head: bytes = b"[", tail: bytes = b"1]") -> bytes:
-    """As many units as make this size, and a tail that ends the last of them."""
-    return head + unit * ((size - len(head) - len(tail)) // len(unit)) + tail
-
-
-def job(agent: str, given: bytes, more: bytes = b"") -> bytes:
-    return b'{"agent":"%s","input":%s%s}' % (agent.encode(), given, more)
-
-
-def tree(depth: int) -> bytes:
-    """Neither kind of node fits, and either may hold the other."""
-    return b'{"left":' * depth + b"0" + b',"kind":[]}' * depth
-
-
-MESSAGE = b'{"role":"user","content":"x"},'
-ROOM = MIB - 100
-HOSTILE = {
-    "numbers for messages": job("chat", filled(b"1,", ROOM, head=b'{"messages":[', tail=b"1]}")),
-    "49,000 numbers for messages": job("chat", filled(b"1,", 98_000, head=b'{"messages":[', tail=b"1]}")),
-    "100,000 unknown fields": job("chat", b'"x"', b"".join(b',"%06d":1' % n for n in range(80_000))),
-    "24,000 unknown fields": job("chat", b'"x"', b"".join(b',"%06d":1' % n for n in range(24_000))),
-    "unknown fields of control characters": job(
-        "chat", b'"x"', b"".join(b',"%s%d":1' % (b"\\u0001" * 500, n) for n in range(99))
-    ),
-    "brackets": job("chat", b"[" * (ROOM // 2) + b"]" * (ROOM // 2)),
-    "7,500 equal arrays in a set": job("tags", filled(b"[1],", 30_000, head=b'{"tags":[', tail=b"1]}")),
-    "7,500 numbers in a set": job("tags", b'{"tags":[%s,0,0]}' % b",".join(b"%d" % n for n in range(7500))),
-    "32,000 messages": job("chat", filled(MESSAGE, 32_000 * 30, head=b'{"messages":[', tail=b"1]}")),
-    "9,900 messages and a bad one": job("chat", filled(MESSAGE, 9_900 * 30, head=b'{"messages":[', tail=b"1]}")),
-    "a text for a pattern that backtracks": job("named", b'{"name":"%sb"}' % (b"a" * (ROOM - 20))),
-    "rows of other fields": job("rows", filled(b'{"ab":"x"},', 180_000, head=b'{"rows":[', tail=b"1]}")),
-    "alternatives in alternatives": job("tree", tree(90)),
-    "whole numbers of 4,000 digits": job("chat", b'"x"', b',"options":{"a":%s}' % filled(b"9" * 4000 + b",", ROOM)),
-    "a number beyond all floats": job("chat", b'"x"', b',"options":{"a":1e999}'),
-    "one field many times": job("chat", b'"x"', b',"options":%s' % filled(b'"a":1,', ROOM, head=b"{", tail=b'"a":1}')),
-    "large metadata": job("chat", b'"x"', b',"metadata":{"a":"%s"}' % (b"x" * (16 * 1024))),
-    "large options": job("chat", b'"x"', b',"options":{"a":"%s"}' % (b"x" * (256 * 1024))),
-    "small objects": job("free", filled(b'{"ab":1},', ROOM)),
-    "secrets that are no messages": job("chat", b'{"messages":["%s","%s"]}' % (SECRET.encode(), SECRET.encode())),
-}
-ALLOWED = {
-    "9,900 messages": job("chat", filled(MESSAGE, 9_900 * 30, head=b'{"messages":[', tail=MESSAGE[:-1] + b"]}")),
-    "a long text of quotes": job("chat", b'"%s"' % (b'\\"' * (ROOM // 2 - 20))),
-    "a long text": job("chat", b'"%s"' % (b"x, y: [{ " * (ROOM // 9 - 20))),
-}
 
 
 @dataclass
@@ -159,8 +76,13 @@ async def test_a_hostile_body_is_refused_in_few_words_and_holds_nobody_up(gatewa
     assert len(answer.content) <= MAX_ERROR_BYTES
     assert len(answer.json().get("errors", [])) <= 20
     assert answer.json()["field"]
-    assert SECRET not in answer.text
     assert watched.longest_s < 0.1
+
+
+async def test_no_value_that_was_sent_comes_back(gateway: Served) -> None:
+    answer = await post(gateway, job("chat", b'{"messages":["sk-4711",{"role":"sk-4711","content":{"sk-4711":1}}]}'))
+    assert answer.status_code == 422
+    assert "sk-4711" not in answer.text
 
 
 @pytest.mark.parametrize("name", ALLOWED)
@@ -183,7 +105,7 @@ async def test_an_answer_that_its_question_does_not_allow_holds_nobody_up(gatewa
     attempt = await session.started()
     asked = orjson.dumps({"type": "question.asked", "schema": SCHEMAS["rows"]})
     await session.holder.ask("s", attempt.epoch, 1, Event("question.asked", "j1", asked), "q1")
-    value = filled(b'{"ab":"x"},', 180_000, head=b'{"value":{"rows":[', tail=b"1]}}")
+    value = b'{"value":{"rows":%s}}' % filled(b'{"ab":"x"},', 180_000)
     with pauses() as watched:
         answer = await gateway.client.post("/v1/sessions/s/jobs/j1/answer", content=value, headers=JSON)
     assert (answer.status_code, answer.json()["field"]) == (422, "value.rows.0.ab")
