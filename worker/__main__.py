@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import structlog
+
 from shared.errors import SettingsInvalid
 from shared.settings import read_settings
 from shared.telemetry import configure
@@ -21,10 +23,12 @@ from worker.arq_worker import HoldfastWorker
 from worker.metrics import metrics_served
 from worker.quiet import quieten
 from worker.redaction import keep_out_of_log_lines, without_keys
-from worker.registry import Agent, Registry
+from worker.registry import Agent, ModuleBroken, Registry
 from worker.settings import WorkerSettings
 
 LEFTOVER_SECONDS = 1.0
+
+log = structlog.get_logger()
 
 
 def main() -> None:
@@ -58,11 +62,15 @@ def modules(settings: WorkerSettings) -> list[str]:
 
 
 def agents(settings: WorkerSettings) -> Iterator[Agent]:
-    """All that this worker offers. Raises SettingsInvalid."""
+    """All that this worker offers. Broken modules are logged and left out. Raises SettingsInvalid."""
     models = known_models(settings.models)
-    yield from Registry.load(modules(settings)).values()
-    yield from Registry.installed().values()
+    yield from Registry.load(modules(settings), _log_broken).values()
+    yield from Registry.installed(_log_broken).values()
     yield from chat_agents(models)
+
+
+def _log_broken(error: ModuleBroken) -> None:
+    log.error("agents are not offered", reason=without_keys(str(error), opaque=False))
 
 
 def _run(settings: WorkerSettings, registry: Registry) -> None:

@@ -8,6 +8,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +62,13 @@ log = structlog.get_logger()
 GROUP = "holdfast.agents"
 _MARK = "__holdfast_agent__"
 Function = TypeVar("Function", bound=AgentFunction)
+
+
+class ModuleBroken(SettingsInvalid):
+    """A module is there and cannot be used: it raises when it is imported, or it has no agent."""
+
+
+OnBroken = Callable[[ModuleBroken], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +138,19 @@ class Registry(Mapping[str, Agent]):
             self._add(found)
 
     @classmethod
-    def load(cls, modules: Iterable[str]) -> Registry:
-        """Import the modules and gather their agents. Raises SettingsInvalid, which names the module."""
-        return cls(found for name in modules for found in _agents_of(_import(name, f"HOLDFAST_AGENTS: {name}")))
+    def load(cls, modules: Iterable[str], on_broken: OnBroken | None = None) -> Registry:
+        """Import the modules and gather their agents.
+
+        The error of a module that is there and cannot be used is passed to `on_broken`, and the others are offered.
+        Raises SettingsInvalid, which names the module: ModuleBroken where there is no `on_broken`."""
+        sources = (partial(_agents_in, name) for name in modules)
+        return cls(_usable(sources, on_broken))
 
     @classmethod
-    def installed(cls) -> Registry:
-        """The agents of installed packages. Raises SettingsInvalid, which names the entry point."""
-        return cls(found for entry in entry_points(group=GROUP) for found in _agents_at(entry.name, entry.value))
+    def installed(cls, on_broken: OnBroken | None = None) -> Registry:
+        """The agents of installed packages, as `load` does it. An error names the entry point."""
+        sources = (partial(_agents_at, entry.name, entry.value) for entry in entry_points(group=GROUP))
+        return cls(_usable(sources, on_broken))
 
     def warm(self) -> None:
         """Call what the agents want called before the first job. One that fails costs that job time, nothing else."""
@@ -167,17 +180,32 @@ class Registry(Mapping[str, Agent]):
             raise SettingsInvalid(f"HOLDFAST_AGENTS: two agents are named {found.name!r}, in {places}")
 
 
+def _usable(sources: Iterable[Callable[[], list[Agent]]], on_broken: OnBroken | None) -> Iterator[Agent]:
+    for source in sources:
+        try:
+            yield from source()
+        except ModuleBroken as error:
+            if on_broken is None:
+                raise
+            on_broken(error)
+
+
 def _import(name: str, origin: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except SettingsInvalid as error:  # what @agent says
-        raise SettingsInvalid(f"{origin}: {error}{_place(error)}") from error
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}{_place(error)}"
-        raise SettingsInvalid(f"{origin} cannot be imported: {reason}") from error
+        raise ModuleBroken(f"{origin}: {error}{_place(error)}") from error
+    except (Exception, SystemExit) as error:
+        kind = SettingsInvalid if _is_missing(name, error) else ModuleBroken
+        raise kind(f"{origin} cannot be imported: {type(error).__name__}: {error}{_place(error)}") from error
 
 
-def _place(error: Exception) -> str:
+def _is_missing(name: str, error: BaseException) -> bool:
+    """Whether the module itself is not there, or a package that it should be in."""
+    return isinstance(error, ModuleNotFoundError) and error.name is not None and f"{name}.".startswith(f"{error.name}.")
+
+
+def _place(error: BaseException) -> str:
     """Where in the module's own code it went wrong; a SyntaxError says so itself."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
@@ -187,11 +215,15 @@ def _is_ours(filename: str) -> bool:
     return filename.startswith("<") or Path(filename).parent in (Path(__file__).parent, Path(importlib.__file__).parent)
 
 
+def _agents_in(name: str) -> list[Agent]:
+    return _agents_of(_import(name, f"HOLDFAST_AGENTS: {name}"))
+
+
 def _agents_of(module: ModuleType) -> list[Agent]:
     marks = (getattr(value, _MARK, None) for value in vars(module).values())
     found = [mark for mark in marks if isinstance(mark, Agent)]
     if not found and not tools_of(module.__name__):
-        raise SettingsInvalid(f"HOLDFAST_AGENTS: {module.__name__} has no agent: mark a function with @agent")
+        raise ModuleBroken(f"HOLDFAST_AGENTS: {module.__name__} has no agent: mark a function with @agent")
     return found
 
 
@@ -204,5 +236,5 @@ def _agents_at(name: str, place: str) -> list[Agent]:
         return _agents_of(imported)
     mark = getattr(getattr(imported, attribute, None), _MARK, None)
     if not isinstance(mark, Agent):
-        raise SettingsInvalid(f"{origin}: {place} is no agent: mark a function with @agent")
+        raise ModuleBroken(f"{origin}: {place} is no agent: mark a function with @agent")
     return [mark]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 
 from shared.settings import CommonSettings
@@ -22,6 +24,16 @@ class WorkerSettings(CommonSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=1, le=65_535)
 
+    @field_validator("agents")
+    @classmethod
+    def _module_names(cls, agents: str) -> str:
+        for name in filter(None, map(str.strip, agents.split(","))):
+            if name.endswith(".py"):
+                raise ValueError(f"{name} is a file; name its module: {_module_of(Path(name))}")
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise ValueError(f"{name} is no module; allowed: module names as in `import`, with commas between")
+        return agents
+
     @field_validator("models")
     @classmethod
     def _usable(cls, models: str) -> str:
@@ -32,3 +44,9 @@ class WorkerSettings(CommonSettings):
     def modules(self) -> list[str]:
         """The modules of the deployment's own agents."""
         return [name.strip() for name in self.agents.split(",") if name.strip()]
+
+
+def _module_of(file: Path) -> str:
+    """The name by which a file is imported from the current folder."""
+    parts = file.with_suffix("").parts
+    return ".".join(parts) if all(part.isidentifier() for part in parts) else file.stem

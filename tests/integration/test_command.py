@@ -18,6 +18,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Process, Processes, inherited_env, until
 from tests.support.redis_server import RedisServer
+from tests.support.scene import words
 
 HOLDFAST = [sys.executable, "-m", "holdfast"]
 FROM_ANYWHERE = [sys.executable, "-P", "-m", "holdfast"]
@@ -270,7 +271,7 @@ async def test_an_edited_agent_is_run_as_it_is_now(processes: Processes, tmp_pat
 
 
 @pytest.mark.parametrize("broken_from_the_start", [True, False])
-async def test_an_agent_that_cannot_be_imported_is_one_line_until_it_is_mended(
+async def test_a_module_that_cannot_be_imported_is_one_line_and_its_agents_come_when_it_is_mended(
     processes: Processes, tmp_path: Path, broken_from_the_start: bool
 ) -> None:
     shop = Workshop(processes, tmp_path, "my_agents")
@@ -278,8 +279,9 @@ async def test_an_agent_that_cannot_be_imported_is_one_line_until_it_is_mended(
     dev = await shop.start()
     if not broken_from_the_start:
         shop.write("my_agents.py", "def broken(:\n")
-    await dev.until_output("worker waits until that is mended")
-    line = "holdfast worker: HOLDFAST_AGENTS: my_agents cannot be imported: SyntaxError: invalid syntax"
+    line = "HOLDFAST_AGENTS: my_agents cannot be imported: SyntaxError: invalid syntax (my_agents.py, line 1)"
+    await dev.until_output(line)
+    await shop.until_said("scripted", words(100))
     assert dev.output().count("cannot be imported") == dev.output().count(line) == 1
     assert "Traceback" not in dev.output()
     shop.write("my_agents.py", GREET)
@@ -287,6 +289,16 @@ async def test_an_agent_that_cannot_be_imported_is_one_line_until_it_is_mended(
     assert dev.output().count("cannot be imported") == 1
     dev.terminate()
     assert await dev.wait() == 0
+
+
+async def test_a_module_that_is_not_there_yet_is_waited_for(processes: Processes, tmp_path: Path) -> None:
+    shop = Workshop(processes, tmp_path, "more.agents")
+    shop.write("more/others.py", "")
+    dev = await shop.start()
+    await dev.until_output("worker waits until that is mended")
+    assert dev.output().count("holdfast worker: HOLDFAST_AGENTS: more.agents cannot be imported") == 1
+    shop.write("more/agents.py", GREET)
+    await shop.until_said("greet", "hello")
 
 
 SLOW = """

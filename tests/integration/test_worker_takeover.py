@@ -250,11 +250,34 @@ async def test_a_worker_whose_loop_is_blocked_loses_its_job_and_lives(client: Cl
 async def test_start_up_says_what_is_wrong(processes: Processes, redis_url: str) -> None:
     for env, says in (
         ({"HOLDFAST_AGENTS": "no_such_module"}, "HOLDFAST_AGENTS: no_such_module cannot be imported"),
+        ({"HOLDFAST_AGENTS": "my_agent.py"}, "HOLDFAST_AGENTS: my_agent.py is a file; name its module: my_agent"),
         ({"HOLDFAST_MAX_JOBS": "0"}, "HOLDFAST_MAX_JOBS"),
     ):
         worker = processes.worker(redis_url, **env)
         assert await worker.wait() == 2
         assert says in worker.output()
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def f(:", "broken_agents cannot be imported: SyntaxError: invalid syntax (broken_agents.py, line 1)"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module' (broken_agents.py, line 1)"),
+        ("import sys\nsys.exit(3)", "broken_agents cannot be imported: SystemExit: 3 (broken_agents.py, line 2)"),
+        ("x = 1", "broken_agents has no agent: mark a function with @agent"),
+    ],
+)
+async def test_a_broken_module_is_one_line_and_the_agents_of_the_others_are_offered(
+    client: Client, start: Start, tmp_path: Path, source: str, reason: str
+) -> None:
+    (tmp_path / "broken_agents.py").write_text(source)
+    (tmp_path / "whole_agents.py").write_text("from worker import agent\n@agent\nasync def whole(run): return 1\n")
+    worker = start(HOLDFAST_AGENTS="broken_agents,whole_agents", PYTHONPATH=str(tmp_path))
+    await client.offered("whole")
+    await client.post(agent="whole")
+    assert (await client.end())["result"] == 1
+    [line] = [line for line in worker.output().splitlines() if "broken_agents" in line]
+    assert orjson.loads(line)["reason"].endswith(reason)
 
 
 async def test_a_worker_waits_for_a_redis_that_is_not_there_yet(redis_url: str, processes: Processes) -> None:

@@ -72,3 +72,22 @@ def test_an_address_at_which_there_can_be_no_server_is_one_line_that_does_not_qu
 def test_the_addresses_of_redis_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("HOLDFAST_REDIS_URL", url)
     assert read_settings(CommonSettings).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("agents", "says"),
+    [
+        ("my_agent.py", "my_agent.py is a file; name its module: my_agent"),
+        ("mine, ./agents/my.py", "./agents/my.py is a file; name its module: agents.my"),
+        ("/home/me/my_agents.py", "/home/me/my_agents.py is a file; name its module: my_agents"),
+        ("my-agent", "my-agent is no module; allowed: module names as in `import`, with commas between"),
+        ("agents/mine", "agents/mine is no module"),
+    ],
+)
+def test_what_is_no_name_of_a_module_is_refused_with_what_is(
+    monkeypatch: pytest.MonkeyPatch, agents: str, says: str
+) -> None:
+    monkeypatch.setenv("HOLDFAST_AGENTS", agents)
+    with pytest.raises(SettingsInvalid) as caught:
+        read_settings(WorkerSettings)
+    assert str(caught.value).startswith(f"HOLDFAST_AGENTS: {says}")

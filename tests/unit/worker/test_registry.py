@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from shared.errors import SettingsInvalid
 from worker import Run, agent
-from worker.registry import CHAT_INPUT, Registry
+from worker.registry import CHAT_INPUT, ModuleBroken, Registry
 
 
 @pytest.fixture
@@ -75,6 +75,23 @@ def test_a_module_that_cannot_be_used_is_named(
     with pytest.raises(SettingsInvalid, match="agents_bad") as caught:
         Registry.load(["worker.agents.demo", "agents_bad"])
     assert says in str(caught.value)
+
+
+def test_a_broken_module_is_told_of_and_the_others_are_loaded(module: Any) -> None:
+    names = [
+        module("agents_broken", "1 / 0"),
+        module("agents_whole", "from worker import agent\n@agent\ndef f(run): ..."),
+    ]
+    told: list[ModuleBroken] = []
+    assert list(Registry.load(names, told.append)) == ["f"]
+    assert [str(error).partition(" cannot")[0] for error in told] == ["HOLDFAST_AGENTS: agents_broken"]
+
+
+@pytest.mark.parametrize("name", ["no_such_module", "no_such.module", "worker.no_such_module"])
+def test_a_module_that_is_not_there_is_a_wrong_setting(name: str) -> None:
+    with pytest.raises(SettingsInvalid, match=name) as caught:
+        Registry.load([name], lambda error: None)
+    assert not isinstance(caught.value, ModuleBroken)
 
 
 def test_a_module_may_have_only_tools(module: Any) -> None:
