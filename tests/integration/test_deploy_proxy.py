@@ -444,3 +444,21 @@ async def test_the_proxy_ends_within_its_grace_time_though_streams_are_open(star
             await anext(aiter(stream))
             running.process.terminate()
             await until(lambda: not running.process.running)
+
+
+async def test_a_gateway_behind_the_proxy_sees_the_host_that_its_page_was_loaded_from(
+    processes: Processes, redis_url: str, start: Start, http: httpx2.AsyncClient
+) -> None:
+    real = processes.gateway(redis_url, port=None, HOLDFAST_ALLOWED_HOSTS="gateway,proxy")
+    await real.until_ready()
+    url = (await start(real.url.removeprefix("http://"))).url
+    assert (await http.get(f"{url}/")).status_code == 200
+    for headers, code in (
+        ({"Origin": url, "Sec-Fetch-Site": "same-origin"}, "session_unknown"),
+        ({"Origin": url}, "session_unknown"),
+        ({"Host": "gateway:8000"}, "session_unknown"),
+        ({"Host": "evil.example"}, "host_not_allowed"),
+        ({"Origin": "https://evil.example"}, "origin_not_allowed"),
+    ):
+        answer = await http.post(f"{url}/v1/sessions/s/jobs/j/cancel", headers=headers)
+        assert answer.json()["code"] == code
