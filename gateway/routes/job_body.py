@@ -123,16 +123,17 @@ def _is_content(content: Any) -> bool:
 
 def job_request(body: JobBody) -> JobRequest:
     """What the session keeps of a body that came without an idempotency key. Raises RequestInvalid."""
+    given = _encoded("input", body.input)
     return JobRequest(
         agent=body.agent,
-        input=_encoded("input", body.input),
+        input=given,
         options=_encoded("options", body.options),
         metadata=_encoded("metadata", body.metadata),
         timeout_s=body.timeout_s,
         on_busy=body.on_busy,
         idempotency_key=None,
         digest="",
-        title=title_of(body.input),
+        title=title_of(body.input, given),
     )
 
 

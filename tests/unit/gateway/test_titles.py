@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.titles import title_of
@@ -25,4 +26,4 @@ from gateway.titles import title_of
     ],
 )
 def test_a_title_is_the_beginning_of_the_first_input(given: Any, title: str) -> None:
-    assert title_of(given) == title
+    assert title_of(given, orjson.dumps(given)) == title
