@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -16,7 +18,28 @@ class CurrentJob(NamedTuple):
     job_id: str
 
 
-current_job: contextvars.ContextVar[CurrentJob | None] = contextvars.ContextVar("current job", default=None)
+class JobScope:
+    """What the contexts of a job's code have in common. Cleared at the job's end: a connection that was opened in one
+    of them keeps its context for as long as it lives."""
+
+    __slots__ = ("job",)
+
+    def __init__(self, job: CurrentJob) -> None:
+        self.job: CurrentJob | None = job
+
+
+_scope: contextvars.ContextVar[JobScope | None] = contextvars.ContextVar("job scope", default=None)
+
+
+@contextlib.contextmanager
+def running(job: CurrentJob) -> Iterator[None]:
+    """Name the job for the code that runs inside, and for the tasks that it starts, until the block ends."""
+    scope = JobScope(job)
+    _scope.set(scope)
+    try:
+        yield
+    finally:
+        scope.job = None
 
 
 def job_of_task(task: asyncio.Task[object]) -> CurrentJob | None:
@@ -25,4 +48,5 @@ def job_of_task(task: asyncio.Task[object]) -> CurrentJob | None:
         context: contextvars.Context | None = task.get_context()
     else:  # before Python 3.12 a task does not tell its context
         context = next((part for part in gc.get_referents(task) if isinstance(part, contextvars.Context)), None)
-    return None if context is None else context.get(current_job)
+    scope = None if context is None else context.get(_scope)
+    return None if scope is None else scope.job

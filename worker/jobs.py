@@ -23,7 +23,7 @@ from shared.ids import EventId
 from shared.redis import RedisError
 from shared.sessions import Sessions
 from worker.allowance import Allowance
-from worker.current_job import CurrentJob, current_job
+from worker.current_job import CurrentJob, running
 from worker.journal import Journal, current_step
 from worker.kept import KeptEvents
 from worker.outage import Outage
@@ -436,16 +436,19 @@ class Job:
             await self._run.text(piece)
         return completed(result if len(pieces) == 1 else None)
 
+    async def _result(self) -> Ending:
+        await self._begin()
+        result = await call(self._agent.function, self._run)
+        if self._replay is not None:
+            await self._replay.finish()
+        return await self._returned(result)
+
     async def _call(self) -> Ending:
         """Run the agent. Whatever it raises is the job's failure and nobody else's."""
         self._threads.enter()
-        current_job.set(CurrentJob(self._agent.name, self.attempt.session_id, self.attempt.job_id))
         try:
-            await self._begin()
-            result = await call(self._agent.function, self._run)
-            if self._replay is not None:
-                await self._replay.finish()
-            return await self._returned(result)
+            with running(CurrentJob(self._agent.name, self.attempt.session_id, self.attempt.job_id)):
+                return await self._result()
         except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)
         except BaseException as error:  # SystemExit in an agent must not end the worker
