@@ -273,9 +273,16 @@ class LogMachine(RuleBasedStateMachine):
         self.witness()
         self.run(self.session.redis.delete(self.session.keys.log))
 
+    def reconnect(self) -> None:
+        """Use every connection of the client once: each finds out by its first call that its server went away."""
+        for _ in range(8):
+            with suppress(WireLost):
+                self.run(self.session.redis.ping())
+
     @rule()
     def restart_and_keep(self) -> None:
         self.server.restart()
+        self.reconnect()
 
     @rule()
     def restart_and_lose(self) -> None:
@@ -286,6 +293,7 @@ class LogMachine(RuleBasedStateMachine):
         self.server.kill()
         shutil.rmtree(self.server.folder / "appendonlydir")
         self.server.start()
+        self.reconnect()
 
     @rule(lost_bytes=st.integers(1, 3000))
     def restart_and_truncate(self, lost_bytes: int) -> None:
@@ -295,6 +303,7 @@ class LogMachine(RuleBasedStateMachine):
         with file.open("r+b") as aof:
             aof.truncate(max(0, file.stat().st_size - lost_bytes))
         self.server.start()
+        self.reconnect()
 
 
 def is_trimmed_gap(frame: Frame) -> bool:

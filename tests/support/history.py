@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import orjson
 
 from shared.event_log import EventLog
-from shared.events import TERMINAL
+from shared.events import DELETED, TERMINAL
 from shared.ids import ORIGIN, EventId, follows, parse_cursor, parse_id
 from tests.support.sse import Frame
 
@@ -268,6 +268,8 @@ def _order(transcript: Transcript, chain: Chain | None) -> Iterator[str]:
             yield f"P1 {transcript.client}: {step.id} came again, or late, after {position}"
         elif first <= position:
             yield f"P1 {transcript.client}: {step.id} begins at {first}, which it had"
+        elif step.kind == DELETED:  # from the 202 of the deletion on, nothing else is served
+            pass
         elif anchored and not _connects(transcript, chain, position, first, step.prev):
             yield f"P1 {transcript.client}: {step.id} after {position} with no word of what is between"
         position, anchored = step.id, checked
