@@ -2,8 +2,9 @@
 
     scripts/chaos --seed 7 --minutes 5 --jobs 1000
 
-Prints what was done and seen, and how long takeovers took. Ends with 1 when any event was lost, doubled or reordered,
-or any job has not exactly one end.
+A third of the jobs complete steps. Prints what was done and seen, and how long takeovers took. Ends with 1 when any
+event was lost, doubled or reordered, any job has not exactly one end, any text is not just what its agent says, or a
+finished step was run again or discarded.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ from pathlib import Path
 import httpx2
 import orjson
 
+from shared.entries import Entry
 from shared.event_log import EventLog
 from shared.events import TERMINAL
 from shared.ids import ORIGIN
 from shared.keys import LEASED, TOKENS
 from shared.redis import RedisError, connect
+from tests.support.fault_agents import RUNS, climbed
 from tests.support.history import History, Told, final_log
 from tests.support.ports import free_port
 from tests.support.process import Gateway, Process, Processes, until
 from tests.support.redis_server import RedisServer
+from tests.support.scene import words
+from tests.support.steps import StepCounts, Texts, discarded_steps, texts_of
 from tests.support.watcher import Watcher, dismiss
 
 LEASE_S = 2.0
@@ -43,6 +48,7 @@ AGENT = {
     "HOLDFAST_MAX_ATTEMPTS": "100",  # who dies here is innocent
     "HOLDFAST_GRACE_SECONDS": "1",
     "HOLDFAST_LOG_FORMAT": "json",
+    "HOLDFAST_AGENTS": "tests.support.fault_agents",
 }
 
 
@@ -78,6 +84,7 @@ class Report:
     attempts: int = 0
     connections: int = 0
     deliveries: int = 0
+    steps: StepCounts = field(default_factory=StepCounts)
     takeovers: list[float] = field(default_factory=list)
     undisturbed: list[float] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -90,6 +97,7 @@ class Report:
             "ends        " + ", ".join(f"{name} {count}" for name, count in sorted(self.ends.items())),
             f"attempts    {self.attempts}",
             f"events      {self.events} in the logs, {self.deliveries} delivered over {self.connections} connections",
+            f"steps       {self.steps.line()}",
             f"takeovers   {_spread(self.takeovers)}; with Redis up all along {_spread(self.undisturbed)}",
             f"violations  {len(self.violations)}",
             *(f"            {found}" for found in self.violations[:20]),
@@ -262,7 +270,8 @@ class Crowd:
         self._client = httpx2.AsyncClient(trust_env=False, timeout=20)
         self._tasks: set[asyncio.Task[None]] = set()
         self.watchers: list[Watcher] = []
-        self.readers: list[tuple[Watcher, int]] = []
+        self.readers: dict[str, Watcher] = {}
+        self.expected: dict[str, Texts] = {}
         self.posting: set[asyncio.Task[None]] = set()
 
     async def post_all(self, seconds: float) -> None:
@@ -276,15 +285,21 @@ class Crowd:
         await asyncio.gather(*self.posting)
 
     async def _post(self, session_id: str, number: int) -> None:
-        tokens, interval_ms = self._random.randint(1, 60), self._random.choice([0, 10, 40])
-        cancel, read = self._random.random() < 0.05, self._random.random() < 0.3
-        options = {"tokens": tokens, "interval_ms": interval_ms, "tools": self._random.randrange(2)}
-        body = {"agent": "scripted", "input": f"job {number}", "options": options}
+        cancel, read, climbs = (self._random.random() < share for share in (0.05, 0.3, 0.33))
+        options: dict[str, int] = {"interval_ms": self._random.choice([0, 10, 40])}
+        if climbs:
+            options = {"steps": self._random.randint(1, 12), "interval_ms": self._random.choice([10, 40, 120])}
+            text = climbed(options["steps"])
+        else:
+            options |= {"tokens": self._random.randint(1, 60), "tools": self._random.randrange(2)}
+            text = {None: words(options["tokens"])}
+        body = {"agent": "climbs" if climbs else "scripted", "input": f"job {number}", "options": options}
         job = await self._call(f"/v1/sessions/{session_id}/jobs", body, f"key-{number}")
         self._history.accepted.add((session_id, job["job_id"]))
+        self.expected[job["job_id"]] = text
         self._watch(session_id)
         if read:
-            self._read(session_id, job["job_id"], tokens)
+            self._read(session_id, job["job_id"])
         if cancel:
             await asyncio.sleep(self._random.uniform(0, 1))
             await self._call(f"/v1/sessions/{session_id}/jobs/{job['job_id']}/cancel", {}, "")
@@ -313,11 +328,11 @@ class Crowd:
             self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s))
         )
 
-    def _read(self, session_id: str, job_id: str, tokens: int) -> None:
+    def _read(self, session_id: str, job_id: str) -> None:
         transcript = self._history.client(session_id, f"reader of {job_id}", raw=False)
         path = f"/v1/sessions/{session_id}/jobs/{job_id}/events"
-        reader = self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s))
-        self.readers.append((reader, tokens))
+        reader = Watcher(self._house.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s)
+        self.readers[job_id] = self._begin(reader)
 
     def _begin(self, watcher: Watcher) -> Watcher:
         self._tasks.add(asyncio.create_task(watcher.watch()))
@@ -364,10 +379,17 @@ class Judge:
         sessions = {session_id for session_id, _ in self._history.accepted}
         return {session_id: await final_log(self._log, session_id) for session_id in sessions}
 
+    async def entries(self, session_id: str) -> Sequence[Entry]:
+        """The whole log of a session."""
+        return (await self._log.backwards(session_id, ORIGIN, None, 1_000_000)).entries
+
+    async def runs(self, job_id: str) -> list[str]:
+        """How often the steps of a job were run, see tests.support.fault_agents."""
+        return [line.decode() for line in await self._redis.smembers(RUNS + job_id)]
+
     async def starts(self, session_id: str) -> list[tuple[str, int, int]]:
         """(job, attempt, when) of each start in the log; when in ms since 1970."""
-        entries = (await self._log.backwards(session_id, ORIGIN, None, 1_000_000)).entries
-        bodies = [orjson.loads(entry.body) for entry in entries if entry.kind == "job.started"]
+        bodies = [orjson.loads(entry.body) for entry in await self.entries(session_id) if entry.kind == "job.started"]
         return [(body["job_id"], body["attempt"], body["at"]) for body in bodies]
 
 
@@ -407,21 +429,44 @@ async def _judge(report: Report, history: History, crowd: Crowd, judge: Judge, c
     report.violations += history.violations(logs) + history.incomplete(logs)
     report.violations += [
         f"P1 {reader.transcript.client} has another text than the agent said"
-        for reader, tokens in crowd.readers
+        for job_id, reader in crowd.readers.items()
         if reader.transcript.events()[-1:] and reader.transcript.events()[-1].kind == "job.completed"
-        if reader.text != "".join(f"w{number} " for number in range(tokens))
+        if reader.texts != crowd.expected[job_id]
     ]
-    for watcher in [*crowd.watchers, *(reader for reader, _ in crowd.readers)]:
+    await _judge_steps(report, crowd, judge, list(logs))
+    for watcher in [*crowd.watchers, *crowd.readers.values()]:
         report.violations += [f"{watcher.transcript.client} was refused with {s}" for s in watcher.refused]
         report.connections += watcher.transcript.connections
         report.deliveries += len(watcher.transcript.steps)
         report.violations += [f"P3 {watcher.transcript.client} was told of {g}" for g in watcher.transcript.gaps()]
-    report.violations += [f"P4 {r.transcript.client} never came to an end" for r, _ in crowd.readers if not r.over]
+    readers = crowd.readers.values()
+    report.violations += [
+        f"P4 {reader.transcript.client} never came to an end" for reader in readers if not reader.over
+    ]
     for log in logs.values():
         report.events += len(log)
         report.attempts += sum(event.kind == "job.started" for event in log)
         report.ends.update(event.kind for event in log if event.kind in TERMINAL)
     await _takeovers(report, judge, chaos, house, list(logs))
+
+
+async def _judge_steps(report: Report, crowd: Crowd, judge: Judge, sessions: Sequence[str]) -> None:
+    """Whether each job's text is what its agent says, and no finished step was run again or discarded."""
+    for session_id in sessions:
+        entries = await judge.entries(session_id)
+        report.violations += [
+            f"P5 {session_id}: {step} was finished and discarded" for step in discarded_steps(entries)
+        ]
+        completed = [entry.job_id for entry in entries if entry.kind == "job.completed"]
+        texts = texts_of(entries)
+        report.violations += [
+            f"P5 {session_id}: job {job_id} has another text than its agent says"
+            for job_id in completed
+            if texts.get(job_id) != crowd.expected[job_id]
+        ]
+        report.steps.count(entries)
+        for job_id in {entry.job_id for entry in entries}:
+            report.violations += report.steps.count_runs(job_id, await judge.runs(job_id))
 
 
 async def _all_told(crowd: Crowd, logs: dict[str, list[Told]]) -> None:
@@ -433,7 +478,7 @@ async def _all_told(crowd: Crowd, logs: dict[str, list[Told]]) -> None:
             for watcher in crowd.watchers
             if logs[watcher.transcript.session_id]
         )
-        return watched and all(reader.over for reader, _ in crowd.readers)
+        return watched and all(reader.over for reader in crowd.readers.values())
 
     with contextlib.suppress(AssertionError):
         await until(told, 60)

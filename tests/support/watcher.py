@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from shared.ids import ORIGIN, EventId, parse_cursor
 from tests.support.history import Transcript
 from tests.support.sse import SseStream
 
@@ -27,10 +29,23 @@ class Watcher:
         self._random = random.Random(seed)
         self._stay_s = stay_s
         self.transcript = transcript
-        self.text = ""
+        self._texts: list[tuple[EventId, str | None, str]] = []
         self.over = False
         self.refused: list[int] = []
         self.comments = 0
+
+    @property
+    def text(self) -> str:
+        """The text of the job that began last, whoever said it."""
+        return "".join(text for _, _, text in self._texts)
+
+    @property
+    def texts(self) -> dict[str | None, str]:
+        """The text of each agent of that job."""
+        texts: defaultdict[str | None, str] = defaultdict(str)
+        for _, agent, text in self._texts:
+            texts[agent] += text
+        return dict(texts)
 
     async def watch(self) -> None:
         """Connect again and again, until the stream says that nothing comes any more."""
@@ -61,10 +76,15 @@ class Watcher:
             self.transcript.accept(frame)
             event = frame.json
             if event["type"] == "job.started":
-                self.text = ""
+                self._discard(event.get("discard_from"))
             elif event["type"] == "text.delta":
-                self.text += event["text"]
+                self._texts.append((parse_cursor(frame.id), event.get("agent"), event["text"]))
         self.comments += len(stream.parser.comments)
+
+    def _discard(self, discard_from: str | None) -> None:
+        """Drop what an earlier attempt said from an id on; at the first start of a job, all that was said before."""
+        first = ORIGIN if discard_from is None else parse_cursor(discard_from)
+        self._texts = [said for said in self._texts if said[0] < first]
 
     def _stop(self, status: int) -> None:
         self.over = True
