@@ -1,7 +1,8 @@
 """Entries of a log: one event each, read from what a stream command answers.
 
 An entry's first field is named by its job and kind, `<job id> <kind>`, and its value is the event: one field costs
-Redis and whoever reads it less than three would. The entry with seq 1 has one more, `p`; others pass.
+Redis and whoever reads it less than three would. The entry with seq 1 has two more: `p`, the id before it, and `v`, the
+schema version of its epoch; others pass.
 
 An entry that something else wrote into the log is foreign: its id is not an event's, its name is not of this form, or
 its value is not a JSON object. Readers stop in front of it; shared.event_log declares it missing.
@@ -17,7 +18,9 @@ from typing import Any, NamedTuple, cast, overload
 
 import orjson
 
+from shared.errors import SchemaNewer
 from shared.ids import EventId, follows, is_event_id, new_id, parse_id
+from shared.schema import check_schema
 
 _PLAIN = 2  # the name and the event
 _FEW = 4
@@ -48,7 +51,9 @@ def name_of(job_id: str, kind: str) -> str:
 
 
 def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """An entry from its id and the flat list of its fields and values. Raises ValueError when it is foreign."""
+    """An entry from its id and the flat list of its fields and values.
+
+    Raises ValueError when it is foreign, SchemaNewer when it begins an epoch of a newer version."""
     event_id = parse_id(raw_id)
     if not is_event_id(event_id):
         raise ValueError(raw_id)
@@ -60,8 +65,16 @@ def _entry(event_id: EventId, fields: Sequence[bytes]) -> Entry:
     body = fields[1]
     if (body[:9] != _HEAD or body[-1:] != b"}") and not _is_object(body):
         raise ValueError(body)
-    prev = None if len(fields) == _PLAIN else dict(zip(fields[2::2], fields[3::2], strict=True)).get(b"p")
-    return _new_entry((event_id, kind, job_id, body, None if prev is None else parse_id(prev)))
+    prev = None if len(fields) == _PLAIN else _prev(fields)
+    return _new_entry((event_id, kind, job_id, body, prev))
+
+
+def _prev(fields: Sequence[bytes]) -> EventId | None:
+    """What the first entry of an epoch names as the one before it. Raises SchemaNewer."""
+    further = dict(zip(fields[2::2], fields[3::2], strict=True))
+    check_schema(further.get(b"v"), "The log")
+    prev = further.get(b"p")
+    return None if prev is None else parse_id(prev)
 
 
 @lru_cache(maxsize=4096)  # the deltas of a job, all of one name, come one by one
@@ -145,8 +158,9 @@ class Alike(Sequence[Entry]):
 
 
 def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
-    """The entries of a reply, which Redis gives in ascending order, up to the first that is foreign. Where there are
-    many, an id that is not an event's may be among them: it follows no other."""
+    """The entries of a reply, which Redis gives in ascending order, up to the first that is foreign, or that begins an
+    epoch of a newer version. Where there are many, an id that is not an event's may be among them: it follows no
+    other."""
     if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
         raw_ids, fields = zip(*reply, strict=True)
         names, bodies = zip(*fields, strict=True)
@@ -158,7 +172,7 @@ def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
 
 
 def own_entries(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
-    """All entries of a reply but the foreign ones."""
+    """All entries of a reply but the foreign ones. Raises SchemaNewer."""
     entries = entries_of(reply)
     if len(entries) == len(reply) and (not entries or _contiguous(entries[0].id, entries[-1].id, entries)):
         return entries
@@ -166,7 +180,7 @@ def own_entries(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
 
 
 def foreign_lead(reply: Sequence[Sequence[Any]]) -> int:
-    """How many foreign entries a reply begins with."""
+    """How many foreign entries a reply begins with. Raises SchemaNewer."""
     for count, (raw_id, fields) in enumerate(reply):
         if _own(raw_id, fields) is not None:
             return count
@@ -181,7 +195,7 @@ def following(cursor: EventId, reply: Sequence[Sequence[Any]]) -> Sequence[Entry
         if raw_id == b"%d-%d" % expected and cursor.seq:  # which costs a fifth of taking it apart
             try:
                 return [_entry(expected, fields)]
-            except ValueError:
+            except (ValueError, SchemaNewer):
                 return []
     entries = entries_of(reply)
     count = chained(cursor, entries)
@@ -189,11 +203,9 @@ def following(cursor: EventId, reply: Sequence[Sequence[Any]]) -> Sequence[Entry
 
 
 def _leading(reply: Sequence[Sequence[Any]]) -> Iterator[Entry]:
-    for raw_id, fields in reply:
-        entry = _own(raw_id, fields)
-        if entry is None:
-            return
-        yield entry
+    with suppress(ValueError, SchemaNewer):
+        for raw_id, fields in reply:
+            yield entry_of(raw_id, fields)
 
 
 def _own(raw_id: bytes, fields: Sequence[bytes]) -> Entry | None:

@@ -125,6 +125,18 @@ class LogUnavailable(HoldfastError):
         self.job_id = job_id
 
 
+class SchemaNewer(HoldfastError):
+    """Something was written by a newer Holdfast than this process runs. Processes that run it can go on."""
+
+    code = "schema_newer"
+    status = 503
+    title = "This was written by a newer version of Holdfast"
+    retry_after_s = 2
+
+    def __init__(self, what: str, version: int, known: int) -> None:
+        super().__init__(f"{what} has schema version {version}; this process knows versions up to {known}")
+
+
 class EventInvalid(HoldfastError):
     """An agent emitted something that is no event: unknown shape, too large, not text."""
 

@@ -14,6 +14,7 @@ from shared.ids import ORIGIN, EventId, parse_id
 from shared.keys import log_key, session_keys, state_key
 from shared.pipe import Pipe
 from shared.redis import Redis
+from shared.schema import check_schema
 from shared.wire import Argument
 
 __all__ = ["PAGE_EVENTS", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
@@ -75,7 +76,9 @@ class EventLog:
         self._reported: dict[tuple[str, EventId], None] = {}
 
     async def read(self, session_id: str, cursor: EventId, count: int = PAGE_EVENTS) -> Page:
-        """The entries after the cursor. Raises RedisError when the server does not answer."""
+        """The entries after the cursor.
+
+        Raises RedisError when the server does not answer, SchemaNewer when a newer version has written the next one."""
         anchored = await self._call("XRANGE", log_key(session_id), str(cursor), "+", "COUNT", count + 1)
         page = page_behind(cursor, anchored, count)
         if page is not None:
@@ -181,11 +184,14 @@ def _discards_of(job_id: str, first: bytes | None, started: bytes | None, discar
 
 def question(session_id: str) -> Sequence[Argument]:
     """The command that asks whether there is such a session; `presence` takes what it answers."""
-    return "HMGET", state_key(session_id), "created", "deleted"
+    return "HMGET", state_key(session_id), "created", "deleted", "schema"
 
 
-def presence(created: bytes | None, deleted: bytes | None) -> Presence:
-    """Whether there is such a session. From the 202 of a deletion until a worker carries it out it is `deleting`."""
+def presence(created: bytes | None, deleted: bytes | None, schema: bytes | None) -> Presence:
+    """Whether there is such a session. From the 202 of a deletion until a worker carries it out it is `deleting`.
+
+    Raises SchemaNewer for a session that a newer version has written."""
+    check_schema(schema, "The session")
     if created is None:
         return "absent"
     return "deleting" if deleted else "there"

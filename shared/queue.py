@@ -19,6 +19,7 @@ from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 from shared import keys
 from shared.errors import AgentUnknown, NoAgents, QueueFull
 from shared.redis import Redis
+from shared.schema import SCHEMA
 from shared.scripts import script
 from shared.settings import CommonSettings
 
@@ -47,13 +48,15 @@ _DELIVERY = re.compile(rb'"t":(\d+)')
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A leased token. `job_id` is None for a nudge, `made_at` in ms since 1970 by the clock of who made it."""
+    """A leased token. `job_id` is None for a nudge, `made_at` in ms since 1970 by the clock of who made it. `schema` is
+    the version in which it was written."""
 
     session_id: str
     job_id: str | None
     agent: str
     delivery: int
     made_at: int
+    schema: int = SCHEMA
 
     @property
     def id(self) -> str:
@@ -276,7 +279,8 @@ def _unknown(agent: str) -> AgentUnknown:
 
 
 def _payload(session_id: str, job_id: str | None, agent: str, delivery: int = 1) -> bytes:
-    return serialize_job(agent, (session_id, job_id), {}, delivery, int(time.time() * 1000), serializer=orjson.dumps)
+    version, made_at = {"v": SCHEMA}, int(time.time() * 1000)
+    return serialize_job(agent, (session_id, job_id), version, delivery, made_at, serializer=orjson.dumps)
 
 
 def _payload_of(token: Token) -> bytes:
@@ -288,8 +292,9 @@ def _token(name: str, payload: bytes) -> Token:
     what the scripts find in it which delivery it is."""
     session_id, _, job_id = name.partition("/")
     try:
-        agent, _, _, delivery, made_at = deserialize_job_raw(payload, deserializer=orjson.loads)
-        return Token(session_id, job_id or None, str(agent), int(delivery), int(made_at))
-    except (DeserializationError, TypeError, ValueError):
+        agent, _, named, delivery, made_at = deserialize_job_raw(payload, deserializer=orjson.loads)
+        schema = int(named.get("v", 0))
+        return Token(session_id, job_id or None, str(agent), int(delivery), int(made_at), schema)
+    except (DeserializationError, AttributeError, TypeError, ValueError):
         told = _DELIVERY.search(payload)
         return Token(session_id, job_id or None, ANY_LANE, int(told[1]) if told else 1, 0)

@@ -3,7 +3,7 @@
 This is the worker's side. It keeps token and lease; worker.alone_process runs the attempt and writes to the log. They
 speak in lines of JSON: the attempt, then `{}` where the job shall look at what it is asked; back comes `{"waits": …}`
 all the time, as a sign of life, `{"retire": …}` with waiting jobs that it ended, and in the end `{"ended": …}` or
-`{"fenced": …}`.
+`{"fenced": …}`. The attempt and every line that comes back carry the schema version, `v`; a newer one is refused.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any
 import orjson
 import structlog
 
-from shared.errors import Fenced, HoldfastError
+from shared.errors import Fenced, HoldfastError, SchemaNewer
 from shared.holder import Attempt, Head, Holder
 from shared.ids import EventId, parse_id
 from shared.redis import RedisError
+from shared.schema import SCHEMA, check_schema
 from worker.jobs import Ending, Retire
 from worker.outage import Outage
 from worker.settings import WorkerSettings
@@ -158,6 +159,9 @@ class Alone:
             raise Died("it fell silent" if code is None else f"it ended with {code}")
         if "fenced" in report:
             raise Fenced(report["fenced"])
+        if "refused" in report:
+            await self._outage.insist(self.release)
+            raise Fenced("the session was given back")
         return Ending(report["ended"], report["fields"]), Head(*report["head"]) if report["head"] else None
 
     async def _listen(self, process: Process) -> dict[str, Any] | None:
@@ -167,7 +171,10 @@ class Alone:
             self._silent = 0
             if not line.endswith(b"\n"):
                 break
-            said: dict[str, Any] = orjson.loads(line)
+            said: dict[str, Any] = _checked(orjson.loads(line))
+            if "refused" in said:  # this process and that one run different versions: not the job's fault
+                log.error("restart the worker: its code was replaced", job=self.attempt.job_id, reason=said["refused"])
+                return said
             if "retire" in said:
                 await self._retire(said["retire"])
                 continue
@@ -209,8 +216,17 @@ class Alone:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
+def _checked(report: dict[str, Any]) -> dict[str, Any]:
+    """A report of the process, or that it cannot be read."""
+    try:
+        check_schema(report.get("v"), "The isolated attempt")
+    except SchemaNewer as error:
+        return {"refused": str(error)}
+    return report
+
+
 def _as_json(attempt: Attempt) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in asdict(attempt).items()}
+    return {"v": SCHEMA} | {name: _plain(value) for name, value in asdict(attempt).items()}
 
 
 def _plain(value: Any) -> Any:
@@ -220,8 +236,9 @@ def _plain(value: Any) -> Any:
 
 
 def attempt_of(line: bytes) -> Attempt:
-    """The attempt that the worker has written."""
+    """The attempt that the worker has written. Raises SchemaNewer. Version 0 told no ids."""
     fields = orjson.loads(line)
+    check_schema(fields.pop("v", None), "The worker")
     texts = {name: fields[name].encode() for name in ("input", "options", "metadata")}
-    ids = {name: fields[name] and parse_id(fields[name]) for name in ("discard_from", "first")}
+    ids = {name: parse_id(fields[name]) if fields.get(name) else None for name in ("discard_from", "first")}
     return Attempt(**(fields | texts | ids))

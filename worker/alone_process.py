@@ -16,10 +16,11 @@ from typing import Any, BinaryIO
 import orjson
 
 from shared.background import repeat
-from shared.errors import Fenced
+from shared.errors import Fenced, SchemaNewer
 from shared.holder import Attempt, Holder
 from shared.pipe import Pipe
 from shared.redis import connect
+from shared.schema import SCHEMA
 from shared.sessions import Sessions
 from shared.settings import read_settings
 from shared.telemetry import configure
@@ -51,12 +52,16 @@ def main() -> None:
     line = orders.readline()
     if not line.endswith(b"\n"):  # the worker is gone
         sys.exit(1)
-    attempt = attempt_of(line)
-    registry = Registry(agents(settings))
 
     def report(message: dict[str, Any]) -> None:
-        os.write(reports, orjson.dumps(message) + b"\n")
+        os.write(reports, orjson.dumps({"v": SCHEMA, **message}) + b"\n")
 
+    try:
+        attempt = attempt_of(line)
+    except SchemaNewer as error:
+        report({"refused": str(error)})
+        sys.exit(1)
+    registry = Registry(agents(settings))
     loop = new_loop()
     asyncio.set_event_loop(loop)
     install(loop)

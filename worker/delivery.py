@@ -16,12 +16,13 @@ from typing import Any
 
 import structlog
 
-from shared.errors import Fenced, RedisRefused
+from shared.errors import Fenced, RedisRefused, SchemaNewer
 from shared.events import FAILED
 from shared.failpoints import failpoint
 from shared.holder import Attempt, Head, Holder, Refusal
 from shared.queue import ANY_LANE, Queue, Token
 from shared.redis import RedisError
+from shared.schema import check_schema
 from shared.sessions import Sessions
 from worker.alone import Alone, Died
 from worker.jobs import Ending, Job, failed, job_of
@@ -75,9 +76,13 @@ class Delivery:
     async def work(self) -> None:
         """Do what the token stands for. Raises nothing: a mistake of ours is logged, and the token comes again."""
         try:
+            check_schema(self.token.schema, "The queue entry")
             await (self._settle() if self.token.job_id is None else self._attempt(self.token.job_id))
         except RedisRefused as refused:
             await self._give_up(refused)
+        except SchemaNewer as error:
+            log.warning("left to newer workers", **self._names(), reason=str(error))
+            await self._put_back(RETRY_SECONDS, delivery=self.token.delivery)
         except Exception:
             log.exception("delivery failed", **self._names())
             await self._put_back(RETRY_SECONDS, delivery=self.token.delivery + 1)

@@ -316,7 +316,7 @@ class Job:
     async def _begin(self) -> None:
         """Give the agent what is known of its job: the conversation before it, and what earlier attempts recorded."""
         history, kept, recorded = await self._history(), await self._kept(), Recorded({}, {}, {})
-        if kept is not None:
+        if self.attempt.number > 1:
             recorded = await self._outage.insist(partial(self._holder.recorded, self.attempt.session_id))
         calls = self._record, self._ask, self._run.note, self._confirm
         journal = Journal(self.attempt.job_id, self._writer, *calls, recorded=recorded, kept=kept)

@@ -247,7 +247,7 @@ CODES = {
     429: "queue_full",
     431: "head_too_large",
     500: "internal",
-    503: "log_unavailable, of a job also no_agents (on /readyz not_ready)",
+    503: "log_unavailable or schema_newer, of a job also no_agents (on /readyz not_ready)",
 }
 
 

@@ -16,7 +16,7 @@ from gateway.routes.answers import problems
 from gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
 from gateway.stream.response import EventStream, refusal
 from gateway.stream.viewer import Wish
-from shared.errors import SessionUnknown
+from shared.errors import SchemaNewer, SessionUnknown
 from shared.event_log import Entry, Presence
 from shared.events import DELETED
 from shared.ids import ORIGIN
@@ -60,7 +60,7 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
         presence, first = await state["arrivals"].ask(wish)
         if presence != "there":
             return await _without_session(state, wish, presence)
-    except RedisError:
+    except (RedisError, SchemaNewer):
         return refusal(wish.form)
     return EventStream(state["hub"], wish, first, _coding(request, state, ends=False))
 
@@ -104,7 +104,7 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
         if job is None:
             presence, _ = await state["arrivals"].ask(wish)
             return await _without_session(state, replace(wish, wait=False), presence)
-    except RedisError:
+    except (RedisError, SchemaNewer):
         return refusal(wish.form)
     return EventStream(state["hub"], replace(wish, job=job), coding=_coding(request, state, ends=job.end is not None))
 

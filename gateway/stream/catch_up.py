@@ -11,10 +11,11 @@ import structlog
 from gateway.stream.counters import Counters
 from gateway.stream.pages import SharedPage, SharedPages
 from gateway.stream.replay import Replay, Taken
+from gateway.stream.retry import retry_ms
 from gateway.stream.viewer import Viewer
 from shared.discards import Discard
 from shared.entries import kinds_of
-from shared.errors import JobUnknown, SessionUnknown
+from shared.errors import JobUnknown, SchemaNewer, SessionUnknown
 from shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
 from shared.events import DELETED
 from shared.ids import ORIGIN, EventId
@@ -100,6 +101,9 @@ class CatchUp:
             await self._advance(viewer)
         except (SessionUnknown, JobUnknown):
             viewer.farewell(b"")
+        except SchemaNewer as error:  # another gateway may know it
+            self._complain(viewer, error)
+            viewer.farewell(viewer.wish.form.farewell(retry_ms()))
         except ResponseError as error:
             self._complain(viewer, error)
             return RETRY_S
@@ -110,7 +114,7 @@ class CatchUp:
             _drop(viewer, error)
         return 0
 
-    def _complain(self, viewer: Viewer, error: ResponseError) -> None:
+    def _complain(self, viewer: Viewer, error: Exception) -> None:
         """Every viewer tries again and again: one line for all of them, now and then."""
         now = asyncio.get_running_loop().time()
         if now >= self._complain_at:

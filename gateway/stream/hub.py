@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +11,13 @@ from gateway.stream.catch_up import CatchUp
 from gateway.stream.counters import Counters
 from gateway.stream.outlet import Outlet
 from gateway.stream.pulse import Pulse
+from gateway.stream.retry import retry_ms
 from gateway.stream.tailer import Tailer
 from gateway.stream.viewer import Viewer, Wish
 from shared.event_log import EventLog, Page
 from shared.sessions import Sessions
 
-__all__ = ["Counters", "StreamHub", "StreamLimits", "retry_ms"]
+__all__ = ["Counters", "StreamHub", "StreamLimits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,3 @@ class StreamHub:
 
 def _dismiss(viewer: Viewer) -> None:
     viewer.farewell(viewer.wish.form.farewell(retry_ms()))
-
-
-def retry_ms() -> int:
-    """When a client that is sent away shall come again: spread, so that not all come at once."""
-    return random.randint(1000, 5000)  # noqa: S311 - spreads, hides nothing

@@ -11,8 +11,9 @@ from gateway.coding import Coding
 from gateway.errors import RequestBehindStream, problem
 from gateway.stream.encoded import coding_field, outlet_for
 from gateway.stream.framing import NDJSON, SSE, Format
-from gateway.stream.hub import StreamHub, retry_ms
+from gateway.stream.hub import StreamHub
 from gateway.stream.protocol import EXTENSION, StreamProtocol
+from gateway.stream.retry import retry_ms
 from gateway.stream.viewer import Wish
 from shared.errors import LogUnavailable
 from shared.event_log import Page

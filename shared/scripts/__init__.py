@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from shared.redis import NoScriptError, Redis
+from shared.redis import NoScriptError, Redis, ResponseError
+from shared.schema import refused
 
 SHEBANG = "#!lua"
 
@@ -32,7 +33,13 @@ class Script:
         self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, keys: Sequence[Any], arguments: Sequence[Any] = ()) -> Any:
-        """Run it. Raises RedisError."""
+        """Run it. Raises RedisError, and SchemaNewer for a session that a newer version has written."""
+        try:
+            return await self._run(keys, arguments)
+        except ResponseError as error:
+            raise refused(error) from None
+
+    async def _run(self, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         try:
             return await self._redis.call("EVALSHA", self._digest, len(keys), *keys, *arguments)
         except NoScriptError:

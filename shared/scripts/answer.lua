@@ -2,6 +2,8 @@
 -- Answer the question that a job waits for.
 -- ARGV: job, question (empty: the one that waits), value. Answers {'ok', holder, agent}, {'answered'}, {'unasked'},
 -- {'unknown_session'} or {'unknown_job'}.
+local refusal = newer()
+if refusal then return refusal end
 local job, question, value = ARGV[1], ARGV[2], ARGV[3]
 local state = redis.call('HMGET', STATE, 'created', 'worker', 'deleted')
 if not state[1] or state[3] then return {'unknown_session'} end

@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
 -- Write the intent to cancel a job. At maxmemory too.
 -- ARGV: job, by. Answers {'ok', status, worker that holds the session}, {'unknown_session'} or {'unknown_job'}.
+local refusal = newer()
+if refusal then return refusal end
 local job, by = ARGV[1], ARGV[2]
 local state = redis.call('HMGET', STATE, 'created', 'worker', 'deleted')
 if not state[1] or state[3] then return {'unknown_session'} end

@@ -6,6 +6,8 @@
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
 --   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (a person is asked; the answer makes it
 --   ready).
+local refusal = newer()
+if refusal then return refusal end
 local job, delivery, token, worker, random = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 local offered, max_attempts, queue_ms = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local ask_ms, ttl_s, messages_limit = tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
@@ -67,8 +69,8 @@ local common = ',"job_id":' .. cjson.encode(job) .. ',"at":' .. int(now) .. ',"p
 
 if doom ~= '' then
     local body = '{"type":"' .. kind .. '"' .. common .. ',' .. detail .. '}'
-    redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top)
-    redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id)
+    redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top, 'v', SCHEMA)
+    redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id, 'schema', SCHEMA)
     if not first then job_set(job, 'before', top, 'first', id) end
     redis.call('HDEL', STATE, 'job', 'worker')
     end_job(job, id, kind, body, '', ttl_s, messages_limit, ARGV, 15)
@@ -88,8 +90,8 @@ record[17] = attempt .. ' ' .. (discard_from ~= '' and discard_from or first)
 local body = '{"type":"job.started"' .. common .. ',"agent":' .. cjson.encode(agent) .. ',"attempt":' .. attempt
     .. (discard_from ~= '' and ',"discard_from":"' .. discard_from .. '"' or '')
     .. ',"input":' .. record[10] .. '}'
-redis.call('XADD', LOG, id, job .. ' job.started', body, 'p', top)
-redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id, 'job', job, 'worker', worker)
+redis.call('XADD', LOG, id, job .. ' job.started', body, 'p', top, 'v', SCHEMA)
+redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id, 'job', job, 'worker', worker, 'schema', SCHEMA)
 job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker,
     'open', '1', 'strikes', int(strikes), 'resume', record[17])
 redis.call('HDEL', JOBS, job .. ':started') -- a worker of schema 0 wrote it, to say that all before it is discarded

@@ -1,5 +1,7 @@
 #!lua flags=allow-oom
 -- Write the intent to delete the session. Answers {'ok', worker that holds the session} or {'unknown_session'}.
+local refusal = newer()
+if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'created', 'worker')
 if not state[1] then return {'unknown_session'} end
 redis.call('HSET', STATE, 'deleted', '1', 'attention', '1')

@@ -2,6 +2,8 @@
 -- A page of a session's jobs, newest first. It ends early where the records are large, behind one at least.
 -- ARGV: job behind which it begins (empty: the newest), how many, how many bytes, field...
 -- Answers {'ok', top, job to go on behind or '', {job, position or nil, value...}...} or {'unknown_session'}.
+local refusal = newer()
+if refusal then return refusal end
 local behind_job, count, bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')
 if not state[1] or state[3] then return {'unknown_session'} end

@@ -1,6 +1,8 @@
 #!lua flags=no-writes
 -- A session at one moment: its jobs' ids, and the record of the job at the head of the line, else of the last one.
 -- ARGV: field... Answers {'ok', top, created, job ids, line, {job, position or nil, value...}} or {'unknown_session'}.
+local refusal = newer()
+if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')
 if not state[1] or state[3] then return {'unknown_session'} end
 local line = redis.call('LRANGE', LINE, 0, -1)

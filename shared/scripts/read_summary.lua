@@ -1,6 +1,8 @@
 #!lua flags=no-writes
 -- What a list says of a session: as read_session.lua, without the ids of its jobs.
 -- ARGV: field... Answers {'ok', top, created, title or nil, {job, position or nil, value...}} or {'unknown_session'}.
+local refusal = newer()
+if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted', 'title')
 if not state[1] or state[3] then return {'unknown_session'} end
 local job = redis.call('LINDEX', LINE, 0) or redis.call('LINDEX', ORDER, -1)

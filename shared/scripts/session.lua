@@ -1,7 +1,15 @@
 -- What the session scripts share. Loaded in front of each of them.
 -- KEYS are those of shared/keys.py SessionKeys, in that order; a script that needs only the first two is given those.
+local SCHEMA = 1 -- as in shared/schema.py
 local CONVERSATION_BYTES = 4 * 1024 * 1024 -- as in shared/conversation.py
 local LOG, STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
+
+-- The refusal of a session that a newer version has written: it is left to processes that know that. Scripts that compare
+-- the epoch need no such guard.
+local function newer()
+    local schema = redis.call('HGET', STATE, 'schema')
+    if schema and tonumber(schema) > SCHEMA then return redis.error_reply('HOLDFASTSCHEMA ' .. schema) end
+end
 
 local function int(number)
     return string.format('%.0f', number)

@@ -4,6 +4,8 @@
 --       stays, then a job that has begun, and the messages that its events come to
 -- Answers {'ok', count, ended job..., head...}, {'held', 0} (its holder carries them out), {'nothing', 0, head...} or
 --   {'turn', job}: nobody can write any more, call again with the messages of that job.
+local refusal = newer()
+if refusal then return refusal end
 local token, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local messages_limit, deleted_ttl_s, told = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created')
@@ -41,7 +43,7 @@ local function add(kind, job, rest)
         .. ',"at":' .. int(now) .. rest
     if seq == 1 then
         body = body .. ',"prev":"' .. top .. '"' .. (lost and ',"log_lost":true' or '') .. '}'
-        redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top)
+        redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top, 'v', SCHEMA)
     else
         body = body .. '}'
         redis.call('XADD', LOG, id, job .. ' ' .. kind, body)
@@ -49,7 +51,7 @@ local function add(kind, job, rest)
     return id, body
 end
 
-redis.call('HSET', STATE, 'epoch', epoch, 'token', token)
+redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'schema', SCHEMA)
 redis.call('HDEL', STATE, 'job', 'worker', 'attention')
 for _, entry in ipairs(doomed) do
     local id, body = add('job.cancelled', entry[1], ',"by":' .. cjson.encode(entry[2]))

@@ -2,6 +2,8 @@
 -- Accept a job: idempotency, the line, the job's record. The session is made when it is new.
 -- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, line limit, records limit, title of a new session
 -- Answers {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
+local refusal = newer()
+if refusal then return refusal end
 local job, agent, input, options, metadata, timeout_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local on_busy, key, digest = ARGV[7], ARGV[8], ARGV[9]
 local key_lifetime_ms, line_limit, records_limit = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
