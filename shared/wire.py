@@ -22,6 +22,8 @@ from shared.redis_errors import ReadOnlyError, RedisError, WireLost
 Argument = str | bytes | int
 OnReply = Callable[[Any], None]
 
+CHECKS = 4  # for silence, within a deadline
+
 _INCOMPLETE = object()
 
 
@@ -44,10 +46,11 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, listener: Listener | None, deadline_s: float) -> None:
         self._listener = listener
-        self._check_s = deadline_s / 2
+        self._check_s = deadline_s / CHECKS
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE, replyError=BaseParser.parse_error)
         self._waiting: deque[OnReply] = deque()
         self._heard = True
+        self._silent_checks = 0
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -152,8 +155,9 @@ class Wire(asyncio.Protocol):
             self._listener.invalidated(reply[1])
 
     def _check(self) -> None:
-        """A half-open connection is silent: whoever waits must have heard something since the last look."""
-        if self._waiting and not self._heard:
+        """Drop a connection that was silent for the deadline while a command was under way, as a half-open one is."""
+        self._silent_checks = self._silent_checks + 1 if self._waiting and not self._heard else 0
+        if self._silent_checks == CHECKS:
             self.abort()
             return
         self._heard = False

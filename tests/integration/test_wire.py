@@ -129,6 +129,20 @@ async def test_a_server_that_falls_silent_is_given_up(redis_server: Callable[...
     server.cont()
 
 
+async def test_a_server_that_pauses_for_less_than_the_deadline_is_not_given_up(
+    redis_server: Callable[..., RedisServer], ear: Ear
+) -> None:
+    server = redis_server()
+    connection = await Wire.open(server.url, 4, listener=ear)
+    for _ in range(2):
+        server.stop()
+        asked = asyncio.create_task(connection.ask("ECHO", "a"))
+        await asyncio.sleep(2.8)
+        server.cont()
+        assert await asked == b"a"
+    connection.abort()
+
+
 async def test_an_idle_connection_to_a_server_that_answers_is_kept(redis_url: str, ear: Ear) -> None:
     connection = await Wire.open(redis_url, 0.1, listener=ear)
     await asyncio.sleep(0.5)
