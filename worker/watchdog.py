@@ -61,11 +61,9 @@ class Watchdog:
             slept_s, woke_s = time.monotonic() - woke_s, time.monotonic()
             ticked_s = self._ticked_s
             blocked_s = woke_s - ticked_s
-            if slept_s > BLOCKED_SECONDS:
-                continue  # the whole process stood still: the loop has yet to show that it goes on
             if blocked_s > BLOCKED_SECONDS and self._reported_s != ticked_s:
                 self._reported_s = ticked_s
-                _report(blocked_s, loop, thread_id)
+                _report(blocked_s, loop, thread_id, alone=slept_s < BLOCKED_SECONDS)
             beat_every_s = self._lease_s / 3
             if beat_every_s < blocked_s < KEPT_LEASES * self._lease_s and woke_s - beat_s > beat_every_s:
                 beat_s = woke_s
@@ -78,13 +76,16 @@ class Watchdog:
             log.warning("no heartbeat for a blocked event loop", error=f"{type(error).__name__}: {error}")
 
 
-def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
-    """Log who blocks the loop, and where."""
+def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *, alone: bool) -> None:
+    """Log who blocks the loop, and where. Unless it stood still `alone`, the whole process did: it was frozen, or a call
+    in C kept the interpreter, in which case a job is still current."""
     task = asyncio.current_task(loop)
     job = None if task is None else job_of_task(task)
+    if job is None and not alone:
+        return
     names = (job or CurrentJob("", "", ""))._asdict()
     _blocks[names["agent"]] += 1
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way to another thread's stack
     walked = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=SHOWN_FRAMES, lookup_lines=False)
-    stack = " < ".join(f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in walked)
-    log.warning("event loop is blocked", **names, seconds=round(blocked_s, 1), stack=stack)
+    frames = " < ".join(f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in walked)
+    log.warning("event loop is blocked", **names, seconds=round(blocked_s, 1), frames=frames)

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.process import Process, Processes
+from tests.support.process import Process, Processes, until
 from tests.support.scene import words
 from tests.support.workers import Client
 
@@ -23,6 +23,12 @@ from worker import agent
 async def naps(run):
     time.sleep(run.options["seconds"])
     return run.attempt
+
+@agent
+async def counts(run):
+    began = time.monotonic()
+    sum(range(10**7))  # in C, without letting go of the interpreter
+    sum(range(int(10**7 * 4 / (time.monotonic() - began))))
 
 @agent
 async def naps_within(run):
@@ -59,11 +65,21 @@ async def test_f75_a_blocked_event_loop_is_logged_with_its_agent_and_counted(
     await client.end()
     [report] = [line for line in reports(worker) if line["agent"]]
     assert (report["agent"], report["session_id"], report["job_id"]) == (agent, "s", "j1")
-    assert report["stack"].startswith("napping_agents.py:")
-    assert report["stack"].partition(" < ")[0].endswith(function)
+    assert report["frames"].startswith("napping_agents.py:")
+    assert report["frames"].partition(" < ")[0].endswith(function)
     async with httpx2.AsyncClient(trust_env=False) as http:
         metrics = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
     assert f'holdfast_event_loop_blocks_total{{agent="{agent}"}} 1.0' in metrics.splitlines()
+
+
+async def test_f75_a_call_in_c_that_keeps_the_interpreter_is_logged_when_it_returns(
+    client: Client, start: Start
+) -> None:
+    worker = start()
+    await client.offered("counts")
+    await client.post(agent="counts")
+    await client.end()
+    await until(lambda: any(line["agent"] == "counts" for line in reports(worker)))
 
 
 async def test_f75_jobs_beside_one_that_blocks_the_loop_for_two_leases_lose_no_attempt(
