@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import subprocess
 import sysconfig
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
+import orjson
 import pytest
 
 from gateway.coding import GZIP
@@ -342,6 +344,16 @@ async def test_a_client_that_breaks_off_takes_no_gateway_out(
         await running.process.until_output('"msg":"upstream roundtrip"')
         fake.answer = answering("{}")
         assert (await http.get(f"{running.url}/v1/agents")).status_code == 200
+
+
+def test_only_a_request_without_a_body_can_mark_a_gateway() -> None:
+    """Read from the configuration: whether Caddy counts a client that breaks off depends on what it notices first."""
+    command = [str(CADDY), "adapt", "--config", str(CADDYFILE), "--adapter", "caddyfile"]
+    adapted = subprocess.run(command, capture_output=True, check=True).stdout
+    (server,) = orjson.loads(adapted)["apps"]["http"]["servers"].values()
+    marking = [route for route in server["routes"] if b'"fail_duration"' in orjson.dumps(route["handle"])]
+    with_body = [{"header": {"Transfer-Encoding": ["*"]}}, {"header_regexp": {"Content-Length": {"pattern": "[1-9]"}}}]
+    assert [route["match"] for route in marking] == [[{"not": with_body}]]
 
 
 @pytest.mark.parametrize("media_type", ["text/event-stream", "application/x-ndjson"])
