@@ -23,19 +23,21 @@ class Deadline(Generic[Item]):
         self._expire = expire
         self._due: dict[Item, float] = {}
         self._ticking = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._due)
 
     def start(self, item: Item) -> None:
-        """Start the item's time; a time that is already running goes on."""
+        """Start the item's time, in a running loop, always the same; a time that is already running goes on."""
         if item in self._due:
             return
-        loop = asyncio.get_running_loop()
-        self._due[item] = loop.time() + self._seconds
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._due[item] = self._loop.time() + self._seconds
         if not self._ticking:
             self._ticking = True
-            loop.call_later(max(self._seconds, TICK_SECONDS), self._tick)
+            self._loop.call_later(max(self._seconds, TICK_SECONDS), self._tick)
 
     def stop(self, item: Item) -> None:
         """Forget the item, whether or not its time is running."""

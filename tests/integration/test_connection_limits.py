@@ -205,20 +205,20 @@ class TestBody:
             *("POST /v1/jobs HTTP/1.1", "Host: localhost", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c"),
             *("HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA", "Content-Type: application/json", field),
         )
-        post = "\r\n".join((*lines, "", "")).encode() + body
+        head = "\r\n".join((*lines, "", "")).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(post + HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + LAST)
+        writer.write(head + body + HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + LAST)
         received = await closed(reader)
         assert [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]] == [202, 200, 200]
-        writer.write(post)
         writer.close()
-        for pieces in range(1, 4):
-            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            for start in range(0, len(post), len(post) // pieces + 1):
-                writer.write(post[start : start + len(post) // pieces + 1])
-                await asyncio.sleep(0.01)
-            assert (await reader.readline()).startswith(b"HTTP/1.1 202")
-            writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(head)
+        await until(lambda: bool(gateway.server.server_state.tasks))
+        for byte in body:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 202")
+        writer.close()
 
     @pytest.mark.parametrize("endless", [b"1;" + b"x" * 300_000, b"0\r\nX: " + b"x" * 300_000])
     async def test_chunk_extensions_and_trailers_have_an_end(self, gateway: Served, endless: bytes) -> None:
