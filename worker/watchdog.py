@@ -77,8 +77,8 @@ class Watchdog:
 
 
 def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *, alone: bool) -> None:
-    """Log who blocks the loop, and where. Unless it stood still `alone`, the whole process did: it was frozen, or a call
-    in C kept the interpreter, in which case a job is still current."""
+    """Log who blocks the loop, and where. Unless the loop stood still `alone`, the whole process did: it was frozen, or
+    a call in C kept the interpreter, in which case a job is still current."""
     task = asyncio.current_task(loop)
     job = None if task is None else job_of_task(task)
     if job is None and not alone:

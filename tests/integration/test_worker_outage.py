@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Callable
 import orjson
 import pytest
 
+from shared import keys
 from shared.errors import LogFull
+from shared.queue import Token
 from shared.redis import RedisError
 from tests.support.fault_proxy import FaultProxy
 from tests.support.process import Processes, until
@@ -192,6 +194,24 @@ async def test_a_silent_job_keeps_its_attempt_when_the_queue_server_loses_everyt
         await client.cancel()
         assert (await client.end())["type"] == "job.cancelled"
         assert await client.said() == "attempt 1"
+    await client.close()
+
+
+async def test_a_silent_job_is_stopped_once_another_worker_leases_its_queue_entry(redis_server: Server) -> None:
+    """A job that emits events is fenced by the log; a silent one learns of it only from the queue."""
+    server = redis_server()
+    client = Client(server.url)
+    async with worker_on(server.url, [silent], lease_seconds=0.5):
+        await client.offered("silent")
+        await client.post(agent="silent")
+        await client.spoke()
+        [worker_id] = await client.queue.workers()
+        entry = Token("s", "j1", "silent", delivery=1, made_at=0)
+        await client.redis.smove(keys.LEASED + worker_id, keys.LEASED + "another", entry.id)
+        await client.until("s", "j1", lambda job: job.status == "queued")
+        assert await client.queue.put_back("another", entry, delivery=1)
+        assert (await client.end())["type"] == "job.completed"
+        assert await client.said() == "attempt 2"
     await client.close()
 
 
