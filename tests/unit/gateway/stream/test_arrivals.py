@@ -41,7 +41,7 @@ async def test_of_those_who_all_come_at_once_a_few_get_their_answer_at_a_time() 
         await asyncio.sleep(0)
         assert len(server.asked) - answered <= QUESTIONS
         for asked in server.asked[answered:]:
-            asked.set_result([b"1", None])
+            asked.set_result([b"1", None, None])
             answered += 1
     assert all([(await task).presence == "there" for task in asking])
 
@@ -62,7 +62,7 @@ async def test_a_page_that_cannot_be_read_is_no_refusal(found: object) -> None:
     server = Server(found)
     asking = asyncio.create_task(Arrivals(server).ask(Wish("s", SSE)))  # type: ignore[arg-type]
     await asyncio.sleep(0)
-    server.asked[0].set_result([b"1", None])
+    server.asked[0].set_result([b"1", None, None])
     assert await asking == ("there", None)
 
 
@@ -72,7 +72,7 @@ async def test_of_a_crowd_that_comes_for_one_session_one_reads_for_himself() -> 
     asking = [asyncio.create_task(arriving.ask(Wish("s", SSE))) for _ in range(QUESTIONS)]
     await asyncio.sleep(0)
     for asked in server.asked:
-        asked.set_result([b"1", None])
+        asked.set_result([b"1", None, None])
     assert all([(await task).presence == "there" for task in asking])
     assert server.reads == 1
 
@@ -81,7 +81,7 @@ async def test_who_wants_only_what_comes_reads_nothing() -> None:
     server = Server()
     asking = asyncio.create_task(Arrivals(server).ask(Wish("s", SSE, from_now=True)))  # type: ignore[arg-type]
     await asyncio.sleep(0)
-    server.asked[0].set_result([b"1", None])
+    server.asked[0].set_result([b"1", None, None])
     assert (await asking, server.reads) == (("there", None), 0)
 
 
@@ -94,7 +94,7 @@ async def test_who_waited_in_line_has_no_longer_to_wait_for_the_answer(monkeypat
     late = asyncio.create_task(arriving.ask(Wish("late", SSE)))
     await asyncio.sleep(0)
     for asked in server.asked:
-        asked.set_result([b"1", None])
+        asked.set_result([b"1", None, None])
     await asyncio.gather(*before)
     with pytest.raises(RedisTimeoutError):
         await late
