@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator
@@ -51,8 +52,8 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 def read_settings(kind: type[Settings]) -> Settings:
     """Read the settings from the environment.
 
-    Raises SettingsInvalid with one line per bad variable: its name, its value unless that may hold a secret, and what
-    is allowed."""
+    Raises SettingsInvalid with a line for each problem: the variable, its value unless that may hold a secret, and
+    what is allowed."""
     try:
         return kind()
     except ValidationError as error:
@@ -84,15 +85,22 @@ def _problems(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]
     for found in error.errors():
         name = str(found["loc"][0])
         field = kind.model_fields[name]
-        if field.annotation in (int, float, bool) or get_origin(field.annotation) is Literal:
+        if _type_of(field) in (int, float, bool) or get_origin(_type_of(field)) is Literal:
             yield f"{_variable(kind, name)} is {found['input']!r}; allowed: {_allowed(field)}"
         else:  # an address may hold a password
-            yield f"{_variable(kind, name)}: {found['msg'].removeprefix('Value error, ')}"
+            for problem in found["msg"].removeprefix("Value error, ").splitlines():
+                yield f"{_variable(kind, name)}: {problem}"
+
+
+def _type_of(field: FieldInfo) -> Any:
+    """The type of the setting's value when it is set: `int` for `int | None`."""
+    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+    return kinds[0] if get_origin(field.annotation) is UnionType else field.annotation
 
 
 def _allowed(field: FieldInfo) -> str:
     """What a number, a switch or a choice may be."""
-    kind: Any = field.annotation
+    kind = _type_of(field)
     if kind is bool:
         return "0 or 1"
     if get_origin(kind) is Literal:

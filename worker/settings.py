@@ -27,11 +27,8 @@ class WorkerSettings(CommonSettings):
     @field_validator("agents")
     @classmethod
     def _module_names(cls, agents: str) -> str:
-        for name in filter(None, map(str.strip, agents.split(","))):
-            if name.endswith(".py"):
-                raise ValueError(f"{name} is a file; name its module: {_module_of(Path(name))}")
-            if not all(part.isidentifier() for part in name.split(".")):
-                raise ValueError(f"{name} is no module; allowed: module names as in `import`, with commas between")
+        if problems := [*filter(None, map(_problem_of, _names(agents)))]:
+            raise ValueError("\n".join(problems))
         return agents
 
     @field_validator("models")
@@ -43,7 +40,21 @@ class WorkerSettings(CommonSettings):
     @property
     def modules(self) -> list[str]:
         """The modules of the deployment's own agents."""
-        return [name.strip() for name in self.agents.split(",") if name.strip()]
+        return _names(self.agents)
+
+
+def _names(agents: str) -> list[str]:
+    """The comma-separated entries of HOLDFAST_AGENTS."""
+    return [name.strip() for name in agents.split(",") if name.strip()]
+
+
+def _problem_of(name: str) -> str | None:
+    """Why this cannot be the name of a module; None when it can."""
+    if name.endswith(".py"):
+        return f"{name} is a file; name its module: {_module_of(Path(name))}"
+    if not all(part.isidentifier() for part in name.split(".")):
+        return f"{name} is not a module; allowed: module names as in `import`, separated by commas"
+    return None
 
 
 def _module_of(file: Path) -> str:

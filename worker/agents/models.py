@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from shared.errors import SettingsInvalid
-
-SETTING = "HOLDFAST_MODELS"
 # What a server of one's own is sent that no key was named for. A provider's own key goes to that provider alone.
 NO_KEY = "no-key"
 
@@ -47,12 +44,12 @@ class Model:
 def known_models(setting: str = "") -> dict[str, Model]:
     """The models by name: `openai`, `anthropic`, and those of the setting, which may be named like these two.
 
-    Raises SettingsInvalid, which names the entry that cannot be used."""
+    Raises ValueError, which names the entry that cannot be used."""
     models = {name: _of_provider(name, name, model) for name, model in _DEFAULTS.items()}
     entries = [_entry(text.strip()) for text in setting.split(",") if text.strip()]
     for entry in entries:
         if sum(other.name == entry.name for other in entries) > 1:
-            raise SettingsInvalid(f"{SETTING}: {entry.name} stands there twice")
+            raise ValueError(f"{entry.name} stands there twice")
     return models | {entry.name: entry for entry in entries}
 
 
@@ -78,13 +75,13 @@ def _entry(text: str) -> Model:
     name, _, rest = text.partition("=")
     name = name.strip()
     if not _NAME.fullmatch(name):  # the entry is not repeated: a key may stand in it
-        raise SettingsInvalid(f"{SETTING}: an entry does not begin with a name of letters and digits: {_FORM}")
+        raise ValueError(f"an entry does not begin with a name of letters and digits: {_FORM}")
     first, *fallbacks = (part.strip() for part in rest.split("|"))
     way, variable = _split(name, first)
     provider, _, rest = way.partition(":")
     model, *urls = (part.strip() for part in _BASE_URL.split(rest, maxsplit=1))
     if provider not in _DEFAULTS or not model or not all(fallbacks):
-        raise SettingsInvalid(f"{SETTING}: {name}: has to be {_FORM}; a provider is one of {', '.join(_DEFAULTS)}")
+        raise ValueError(f"{name}: has to be {_FORM}; a provider is one of {', '.join(_DEFAULTS)}")
     base_url = _checked(name, urls[0]) if urls else None
     variable = variable or ("" if base_url else _key_variable(provider))
     return Model(name, provider, model, base_url, variable, tuple(fallbacks))
@@ -94,7 +91,7 @@ def _split(name: str, text: str) -> tuple[str, str]:
     """The way to the model, and the variable that has its key."""
     way, hash_, variable = text.partition("#")
     if hash_ and not _VARIABLE.fullmatch(variable.strip()):
-        raise SettingsInvalid(f"{SETTING}: {name}: behind # stands the name of an environment variable, never a key")
+        raise ValueError(f"{name}: behind # stands the name of an environment variable, never a key")
     return way.strip(), variable.strip()
 
 
@@ -105,5 +102,5 @@ def _checked(name: str, url: str) -> str:
     except ValueError:
         plain = False
     if not plain:
-        raise SettingsInvalid(f"{SETTING}: {name}: a base URL has a host, and neither credentials nor a query")
+        raise ValueError(f"{name}: a base URL has a host, and neither credentials nor a query")
     return url

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from gateway.settings import GatewaySettings
@@ -80,8 +82,8 @@ def test_the_addresses_of_redis_are_taken(monkeypatch: pytest.MonkeyPatch, url: 
         ("my_agent.py", "my_agent.py is a file; name its module: my_agent"),
         ("mine, ./agents/my.py", "./agents/my.py is a file; name its module: agents.my"),
         ("/home/me/my_agents.py", "/home/me/my_agents.py is a file; name its module: my_agents"),
-        ("my-agent", "my-agent is no module; allowed: module names as in `import`, with commas between"),
-        ("agents/mine", "agents/mine is no module"),
+        ("my-agent", "my-agent is not a module; allowed: module names as in `import`, separated by commas"),
+        ("agents/mine", "agents/mine is not a module"),
     ],
 )
 def test_what_is_no_name_of_a_module_is_refused_with_what_is(
@@ -91,3 +93,33 @@ def test_what_is_no_name_of_a_module_is_refused_with_what_is(
     with pytest.raises(SettingsInvalid) as caught:
         read_settings(WorkerSettings)
     assert str(caught.value).startswith(f"HOLDFAST_AGENTS: {says}")
+
+
+def test_a_bad_model_hides_no_other_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {"MODELS": "zzz", "BATCH_MS": "-1", "AGENTS": "my-agent", "SCRIPTED_AGENT": "maybe", "METRICS_PORT": "0"}
+    for name, value in bad.items():
+        monkeypatch.setenv(f"HOLDFAST_{name}", value)
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings(WorkerSettings)
+    lines = str(raised.value).splitlines()
+    assert sorted(re.findall("HOLDFAST_[A-Z_]+", " ".join(lines))) == sorted(f"HOLDFAST_{name}" for name in bad)
+    assert len(lines) == len(bad)
+
+
+def test_every_bad_entry_of_the_agents_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_AGENTS", "my_agent.py,good,a-b")
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings(WorkerSettings)
+    assert str(raised.value).splitlines() == [
+        "HOLDFAST_AGENTS: my_agent.py is a file; name its module: my_agent",
+        "HOLDFAST_AGENTS: a-b is not a module; allowed: module names as in `import`, separated by commas",
+    ]
+
+
+def test_an_optional_number_out_of_range_is_named_with_its_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOLDFAST_METRICS_PORT", "0")
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings(WorkerSettings)
+    assert str(raised.value) == "HOLDFAST_METRICS_PORT is '0'; allowed: a whole number from 1 to 65,535"

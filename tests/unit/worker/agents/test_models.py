@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from shared.errors import SettingsInvalid
 from worker.agents.models import NO_KEY, Model, known_models, resolve
 
 
@@ -51,10 +52,9 @@ def test_an_entry_names_a_model_and_the_way_to_it(entry: str, model: Model) -> N
     ],
 )
 def test_an_entry_that_cannot_be_used_is_named_without_repeating_what_may_be_a_key(setting: str, named: str) -> None:
-    with pytest.raises(SettingsInvalid, match="HOLDFAST_MODELS: ") as raised:
+    with pytest.raises(ValueError, match=re.escape(named)) as raised:
         known_models(setting)
 
-    assert named in str(raised.value)
     assert "secret" not in str(raised.value)
 
 
