@@ -382,7 +382,7 @@ class Job:
     async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
         """Put the question into the log, and wait unless an earlier attempt was answered."""
         step = current_step()
-        if step is None or not step.done or known is None:
+        if step is None or not step.is_repeated or known is None:
             emitter = self._replay or self._writer
             await emitter.put(ASKED, encode_event(event), step)
             await emitter.flush()

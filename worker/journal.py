@@ -97,6 +97,11 @@ class Step:
         self.left = False
 
     @property
+    def is_repeated(self) -> bool:
+        """Whether an earlier attempt has recorded it or a step around it: the log has all that is emitted in it."""
+        return any(step.done for step in self._enclosing())
+
+    @property
     def result(self) -> Any:
         return None if self.value is None else orjson.loads(self.value)
 
@@ -205,7 +210,7 @@ class Journal:
 
         Raises EventInvalid when the arguments are not JSON, Fenced when another attempt has the session."""
         step = self._next(name, arguments, agent, current_step())
-        if step.parent is None or not step.parent.done:  # else its events are among those of the other
+        if step.parent is None or not step.parent.is_repeated:  # else its events are among those of the other
             await self._find(step)
         if not step.done:
             await self._confirm()  # a worker that was frozen must not do what its successor has done

@@ -241,7 +241,7 @@ class Run:
     async def next_number(self, kind: str, name: str) -> Any:
         """The number of a section or tool call that begins. One that an earlier attempt has begun keeps its number."""
         step, journal = current_step(), self._voice.journal
-        if step is not None and step.done:
+        if step is not None and step.is_repeated:
             return self._voice.numbers.first(kind)
         kept = None if journal is None else await journal.kept_number(self._name, kind, name)
         return self._voice.numbers.take(kind) if kept is None else kept
@@ -282,7 +282,7 @@ class Run:
 
     async def _put(self, event: dict[str, Any]) -> None:
         sink, step = self._sink(), current_step()
-        if step is None or not step.done:  # else the log has all that the step emits
+        if step is None or not step.is_repeated:  # else the log has all that the step emits
             await sink.put(event["type"], encode_event(self._whole(event)), step)
 
     def _whole(self, event: dict[str, Any]) -> dict[str, Any]:

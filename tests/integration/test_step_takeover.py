@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -280,6 +281,34 @@ async def test_a_tool_or_section_may_be_recorded_as_a_step_is(
     assert [kind for kind in kinds if kind.startswith(checkpoint)] == (
         ["tool.started", "tool.called", "tool.result"] if checkpoint == "tool" else ["section.started", "section.ended"]
     )
+
+
+async def test_a_failed_step_inside_a_recorded_section_emits_nothing_again(
+    redis_url: str, client: Client, cut: Cut
+) -> None:
+    async def writes(run: Run) -> None:
+        async def fails() -> None:
+            async with run.section("Inside"):
+                await run.text("trying ")
+                await run.step("nested", run.text, "and trying ")
+            raise ValueError("no")
+
+        async with run.section("All", checkpoint=True):
+            with suppress(ValueError):
+                await run.step("fails", fails)
+            with suppress(ValueError):
+                async with run.tool("fails", checkpoint=True):
+                    await run.text("with a tool ")
+                    raise ValueError("no")
+            await run.text("in vain ")
+        await run.text("after ")
+        await cut.at(run)
+
+    await run_through(redis_url, client, cut, writes)
+    kept = await checked(client)
+    assert text(kept) == "trying and trying with a tool in vain after "
+    assert [event["index"] for event in kept if event["type"] == "section.started"] == [0, 1]
+    assert [event["call_id"] for event in kept if event["type"] == "tool.failed"] == ["call-0"]
 
 
 async def test_a_tool_without_checkpoint_is_no_step(redis_url: str, client: Client, cut: Cut) -> None:
