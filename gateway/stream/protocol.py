@@ -35,6 +35,7 @@ MAX_PIPELINED = 16
 LINGER_SECONDS = 2.0
 _NEW_LINE = b"\r\n"
 _FRAMING = (b"content-length", b"transfer-encoding")
+_CLOSE = (b"connection", b"close")
 
 # Where the parser is: between two requests, in a head, in a body, in the head that `_ignore_upgrade` repeats, or done.
 _IDLE, _HEAD, _BODY, _REPEATED, _REFUSED = range(5)
@@ -95,6 +96,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._state = _IDLE
         self._head_bytes = 0  # of the pieces since the last message, a piece in which that one ended not counted
         self._piece_bytes = 0
+        self._mixed_bytes = 0  # of the piece that holds the end of a message and the beginning of this head
         self._upgrade = False
         self._refusal: HoldfastError | None = None
         self.transport = connection.transport
@@ -154,14 +156,14 @@ class StreamProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade()
-            self.data_received(data[upgrade.args[0] :])
+            self._ignore_upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
             self._refuse(self._refusal or RequestMalformed(_reason(error)))
             return
         if self._state is _HEAD:
             self._server.heads.start(self)
+            self._mixed_bytes = self._mixed_bytes or (0 if self._head_bytes else self._piece_bytes)
             if self._head_bytes > self._server.max_head_bytes or len(self.headers) > MAX_HEADER_FIELDS:
                 self._refuse(self._head_too_large())
         elif self._state is _BODY and self._head_bytes > self._server.max_head_bytes:
@@ -183,7 +185,7 @@ class StreamProtocol(HttpToolsProtocol):
         if self._state is _HEAD:  # and not in a head that is repeated
             self._server.heads.stop(self)
             self._check_head()
-            self._head_bytes = 0
+            self._head_bytes = self._mixed_bytes = 0
             self._upgrade = self.parser.should_upgrade()
             super().on_headers_complete()
         self._state = _BODY
@@ -213,15 +215,19 @@ class StreamProtocol(HttpToolsProtocol):
         """Refuse a head that is not complete in time."""
         self._refuse(HeadTimeout())
 
-    def _ignore_upgrade(self) -> None:
+    def _ignore_upgrade(self, rest: bytes) -> None:
         """Read on as if the request had not offered another protocol (RFC 9110, section 7.8).
 
-        The parser passes over the body of such a request, so it gets a second head with the same length or encoding."""
+        The parser skips the body of such a request and, where the request also closes the connection, accepts nothing
+        more. So a new parser gets a head with the same framing, and then the rest of the piece."""
         assert self.cycle is not None
         self._upgrade = False
         self._state = _REPEATED
-        fields = (b"%b: %b\r\n" % field for field in self.cycle.scope["headers"] if field[0] in _FRAMING)
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(fields))
+        self.parser = httptools.HttpRequestParser(self)
+        fields = [field for field in self.cycle.scope["headers"] if field[0] in _FRAMING]
+        if not self.cycle.keep_alive:
+            fields.append(_CLOSE)
+        self.data_received(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % field for field in fields) + rest)
 
     def _check_head(self) -> None:
         """Raise what makes the parser stop when this head is refused, or when too many requests wait in line."""
@@ -242,8 +248,9 @@ class StreamProtocol(HttpToolsProtocol):
         return len(fields) == len(self.headers) or [name for name, _ in self.headers].count(b"host") == 1
 
     def _head_size(self) -> int:
-        """The bytes of the head, or, where it came in small pieces, an estimate that is never too low."""
-        size = max(self._head_bytes, self._piece_bytes)
+        """Return an upper bound of the bytes of the head if that is within the limit, else those of target and fields:
+        its pieces may also hold parts of other messages."""
+        size = max(self._mixed_bytes + self._head_bytes, self._piece_bytes)
         if size <= self._server.max_head_bytes:
             return size
         return len(self.url) + sum(len(name) + len(value) + 3 for name, value in self.headers)
@@ -275,7 +282,7 @@ class StreamProtocol(HttpToolsProtocol):
     def _answer(self, error: HoldfastError) -> None:
         """Write an answer without ASGI, and close."""
         response = problem(error)
-        fields = (*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close"))
+        fields = (*self.server_state.default_headers, *response.raw_headers, _CLOSE)
         head = b"".join(b"%b: %b\r\n" % field for field in fields)
         self.transport.write(STATUS_LINE[response.status_code] + head + _NEW_LINE + bytes(response.body))
         self._forget()

@@ -83,6 +83,17 @@ class TestHead:
         assert b"HTTP/1.1 200" in await closed(reader)
         writer.close()
 
+    @pytest.mark.parametrize("end", [b"\r\n\r\n", b"x" * 40_000])
+    async def test_one_that_is_too_large_is_refused_though_it_begins_behind_another_request(
+        self, gateway: Served, end: bytes
+    ) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(GET + HEAD + b"X: " + b"x" * 60_000)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(end)
+        assert b"HTTP/1.1 431" in await closed(reader)
+        writer.close()
+
     async def test_one_of_a_hundred_megabytes_costs_no_more_than_a_small_one(self, gateway: Served) -> None:
         """The client gets its answer, and what it sends behind that is not looked at."""
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
@@ -159,9 +170,10 @@ class TestTime:
     @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n", GET, GET + b"\r\n"])
     async def test_a_connection_without_a_request_is_closed(self, redis_url: str, sent: bytes) -> None:
         async with served(redis_url, idle_seconds=0.5) as gateway:
-            clients = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(20)]
-            for _, writer in clients:
-                writer.write(sent)
+            clients = []
+            for _ in range(20):
+                clients.append(await asyncio.open_connection("127.0.0.1", gateway.port))
+                clients[-1][1].write(sent)
             answers = await asyncio.gather(*(closed(reader) for reader, _ in clients))
             assert {answer.count(b"HTTP/1.1 200") for answer in answers} == {sent.count(b"GET")}
             for _, writer in clients:
@@ -219,6 +231,45 @@ class TestBody:
             await writer.drain()
         assert (await reader.readline()).startswith(b"HTTP/1.1 202")
         writer.close()
+
+    @pytest.mark.parametrize("framing", FRAMED)
+    @pytest.mark.parametrize(
+        "offer", ["Connection: Upgrade, close\r\nUpgrade: websocket", "Connection: close, Upgrade\r\nUpgrade: h2c"]
+    )
+    async def test_an_offer_of_another_protocol_on_a_connection_that_closes_is_passed_over(
+        self, gateway: Served, framing: str, offer: str
+    ) -> None:
+        field, body = FRAMED[framing]
+        read = await raw_request(gateway.port, HEAD + f"{offer}\r\n\r\n".encode())
+        posted = await raw_request(gateway.port, POST + f"{offer}\r\n{field}\r\n\r\n".encode() + body)
+        assert (read.status, posted.status) == (200, 202)
+        assert read.headers["connection"] == posted.headers["connection"] == "close"
+
+    async def test_nothing_is_read_behind_an_ignored_upgrade_that_closes(self) -> None:
+        """A request behind it would be accepted, and never answered."""
+        async with small_server() as (port, server, gate):
+            gated = b"GET /gate HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(gated + GET)
+            await until(lambda: bool(server.server_state.tasks))
+            (connection,) = server.server_state.connections
+            assert not connection.handler.pipeline  # type: ignore[union-attr]
+            gate.set()
+            assert (await closed(reader)).endswith(b"open")
+            writer.close()
+
+    @pytest.mark.parametrize("end", [b"\r\n", b"Content-Length: 3\r\n\r\nabc"])
+    async def test_an_offer_of_another_protocol_over_http_1_0_is_passed_over(self, gateway: Served, end: bytes) -> None:
+        """As nginx sends it by default."""
+        offer = b"Connection: upgrade\r\nUpgrade: x\r\n"
+        answer = await raw_request(gateway.port, b"GET /livez HTTP/1.0\r\nHost: localhost\r\n" + offer + end)
+        assert answer.status == 200
+        assert answer.headers["connection"] == "close"
+
+    @pytest.mark.parametrize("offer", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"])
+    async def test_an_unknown_transfer_encoding_is_a_400(self, gateway: Served, offer: bytes) -> None:
+        answer = await raw_request(gateway.port, POST + offer + b"Transfer-Encoding: gzip\r\n\r\n" + JOB)
+        assert (answer.status, orjson.loads(answer.body)["code"]) == (400, "malformed_request")
 
     @pytest.mark.parametrize("endless", [b"1;" + b"x" * 300_000, b"0\r\nX: " + b"x" * 300_000])
     async def test_chunk_extensions_and_trailers_have_an_end(self, gateway: Served, endless: bytes) -> None:
