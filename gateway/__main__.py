@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 
 from gateway.app import create_app
+from gateway.listen_host import check_listen_host
 from gateway.settings import GatewaySettings
 from gateway.stream.protocol import ConnectionLimits, HttpServer, limit
 from shared.errors import SettingsInvalid
@@ -103,6 +104,7 @@ def main() -> None:
     """Run a gateway with the settings of the environment. Exits 2 when one of them cannot be used."""
     try:
         settings = read_settings(GatewaySettings)
+        check_listen_host(settings.host)
     except SettingsInvalid as error:
         sys.stderr.writelines(f"holdfast gateway: {line}\n" for line in str(error).splitlines())
         sys.exit(BAD_SETTINGS)

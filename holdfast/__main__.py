@@ -208,8 +208,13 @@ def check(data: Path, url: str | None) -> None:
 
 
 async def _check(data: Path, url: str | None) -> bool:
+    import logging
+
+    import structlog
+
     from holdfast.check import findings
 
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # a report, no log lines
     failed = False
     async for finding in findings(data, url):
         click.echo(f"{MARKS[finding.ok]} {finding.text}")

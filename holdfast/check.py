@@ -10,15 +10,17 @@ from typing import Any
 
 import httpx2
 
+from gateway.listen_host import check_listen_host
 from gateway.readiness import reasons_against
 from gateway.settings import GatewaySettings
+from holdfast.client import UrlUnusable, check_url
 from holdfast.dev import url_of
 from holdfast.embedded import running_url
 from holdfast.variables import PREFIX, unknown_variables
 from shared.errors import SettingsInvalid
 from shared.redis import RedisError, connect
 from shared.settings import CommonSettings, check_settings, read_settings
-from worker.__main__ import modules
+from worker.__main__ import agents, modules
 from worker.registry import Registry
 from worker.settings import WorkerSettings
 
@@ -44,12 +46,14 @@ async def findings(folder: Path, url: str | None) -> AsyncIterator[Finding]:
             yield Finding(ok=False, text=f"settings: {line}")
         return
     settings = read_settings(GatewaySettings)
-    for finding in (*variable_findings(), *agent_findings(read_settings(WorkerSettings))):
+    bad_host = [*host_findings(settings.host)]
+    for finding in (*variable_findings(), *bad_host, *agent_findings(read_settings(WorkerSettings))):
         yield finding
     for name, server_url in servers(settings, folder).items():
         async for finding in server_findings(name, server_url):
             yield finding
-    yield await gateway_finding(url or url_of(settings.host, settings.port))
+    if url or not bad_host:
+        yield await gateway_finding(url or url_of(settings.host, settings.port))
 
 
 def variable_findings() -> Iterator[Finding]:
@@ -59,39 +63,77 @@ def variable_findings() -> Iterator[Finding]:
         yield Finding(ok=None, text=f"settings: {line}")
 
 
+def host_findings(host: str) -> Iterator[Finding]:
+    """Check that a gateway could listen on HOLDFAST_HOST."""
+    try:
+        check_listen_host(host)
+    except SettingsInvalid as error:
+        yield Finding(ok=False, text=f"settings: {error}")
+
+
 def agent_findings(settings: WorkerSettings) -> Iterator[Finding]:
-    """Import the modules of HOLDFAST_AGENTS, as a worker does."""
+    """Import each module of HOLDFAST_AGENTS, then load all agents together, as a worker does."""
     modules(settings)  # makes the modules of the current folder importable
-    for name in settings.modules:
-        try:
-            agents = ", ".join(Registry.load([name])) or "no agent, tools only"
-        except SettingsInvalid as error:
-            yield Finding(ok=False, text=f"agents: {error}")
-        else:
-            yield Finding(ok=True, text=f"agents: {name} offers {agents}")
+    alone = [module_finding(name) for name in settings.modules]
+    together = all_agents_findings(settings)
+    yield from dict.fromkeys((*alone, *together))  # a broken module fails both ways, with the same text
+
+
+def module_finding(name: str) -> Finding:
+    try:
+        agents = ", ".join(Registry.load([name])) or "no agent, tools only"
+    except SettingsInvalid as error:
+        return Finding(ok=False, text=f"agents: {error}")
+    return Finding(ok=True, text=f"agents: {name} offers {agents}")
+
+
+def all_agents_findings(settings: WorkerSettings) -> list[Finding]:
+    """Load the built-in agents, those of the modules, of installed packages and of models. Two of one name clash."""
+    errors: list[SettingsInvalid] = []
+    offered = Registry()
+    try:
+        offered = Registry(agents(settings, errors.append))
+    except SettingsInvalid as error:
+        errors.append(error)
+    if errors:
+        return [Finding(ok=False, text=f"agents: {error}") for error in errors]
+    return [Finding(ok=True, text=f"agents: a worker offers {', '.join(offered)}")]
 
 
 def servers(settings: CommonSettings, folder: Path) -> dict[str, str]:
     """The servers by their role: one when queue and log share it, the embedded one while `holdfast dev` runs it."""
-    if settings.log_url != settings.redis_url:
-        return {"queue redis": settings.redis_url, "log redis": settings.log_url}
     embedded = None if "HOLDFAST_REDIS_URL" in os.environ else running_url(folder)
-    return {"redis": embedded or settings.redis_url}
+    queue_url = embedded or settings.redis_url
+    log_url = settings.log_redis_url or queue_url
+    return {"redis": queue_url} if log_url == queue_url else {"queue redis": queue_url, "log redis": log_url}
 
 
 async def gateway_finding(url: str) -> Finding:
-    """What the gateway at this address says of itself. That none answers is only a note."""
+    """Ask the gateway at this address whether it is ready. A refused connection is only a note: none may run yet."""
     try:
+        check_url(url)
         async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=ANSWER_SECONDS) as client:
             response = await client.get("/readyz")
-            problem = {} if response.status_code == 200 else response.json()
-    except httpx2.TransportError:
+    except UrlUnusable as error:
+        return Finding(ok=False, text=f"gateway: {error}")
+    except httpx2.ConnectError:
         return Finding(ok=None, text=f"gateway: none answers at {url}")
+    except httpx2.TransportError as error:
+        return Finding(ok=False, text=f"gateway: no answer from {url}: {str(error) or type(error).__name__}")
+    return readiness(url, response)
+
+
+def readiness(url: str, response: httpx2.Response) -> Finding:
+    """Read the answer of /readyz: `{"status": "ready"}`, or a problem (RFC 9457) with its code."""
+    try:
+        body = response.json()
     except ValueError:
-        return Finding(ok=False, text=f"gateway: what answers at {url} is not a Holdfast gateway")
-    if not problem:
+        body = None
+    if isinstance(body, dict) and response.status_code == 200 and body.get("status") == "ready":
         return Finding(ok=True, text=f"gateway: ready at {url}")
-    return Finding(ok=False, text=f"gateway: not ready at {url}: {problem.get('detail')}")
+    if isinstance(body, dict) and response.status_code != 200 and "code" in body:
+        return Finding(ok=False, text=f"gateway: not ready at {url}: {body.get('detail')}")
+    return Finding(ok=False, text=f"gateway: what answers at {url} is not a Holdfast gateway")
 
 
 async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:

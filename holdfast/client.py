@@ -29,6 +29,12 @@ class Refused(HoldfastError):
     code = "refused"
 
 
+class UrlUnusable(HoldfastError):
+    """No gateway can be at this address."""
+
+    code = "url_unusable"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event. `id` is None for what the gateway says of its own, as `job.queued`."""
@@ -41,10 +47,24 @@ class Event:
         return str(self.body.get("type"))
 
 
-def connect(url: str) -> httpx2.Client:
-    """A client for the gateway at this address. A proxy of the environment is not asked for what is on this machine."""
-    timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+def connect(url: str, silence_s: float = SILENCE_SECONDS) -> httpx2.Client:
+    """A client for the gateway at this address. A proxy of the environment is not asked for what is on this machine.
+
+    A connection without a byte for `silence_s` is lost. Raises UrlUnusable."""
+    check_url(url)
+    timeout = httpx2.Timeout(silence_s, connect=CONNECT_SECONDS)
     return httpx2.Client(base_url=url, timeout=timeout, trust_env=not _is_local(url))
+
+
+def check_url(url: str) -> None:
+    """Raises UrlUnusable when no gateway can be at this address."""
+    try:
+        parts = httpx2.URL(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.host) and parts.port in (None, *range(1, 65_536))
+    except httpx2.InvalidURL:
+        usable = False
+    if not usable:
+        raise UrlUnusable(f"{url!r} is not the address of a gateway; allowed: http://host:port or https://host:port")
 
 
 def _is_local(url: str) -> bool:

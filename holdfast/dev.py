@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 
+from gateway.listen_host import check_listen_host
 from gateway.settings import GatewaySettings
 from holdfast.children import Child, Plan, say
 from holdfast.embedded import prepare
@@ -41,21 +41,17 @@ class PortTaken(HoldfastError):
     code = "port_taken"
 
 
-class HostUnusable(HoldfastError):
-    code = "host_unusable"
-
-
 class StartFailed(HoldfastError):
     code = "start_failed"
 
 
 def run(folder: Path) -> None:
-    """Run until a signal comes. Raises SettingsInvalid, PortTaken, HostUnusable, FolderInUse, ServerMissing or
-    StartFailed."""
+    """Run until a signal comes. Raises SettingsInvalid, PortTaken, FolderInUse, ServerMissing or StartFailed."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     check_settings(GatewaySettings, WorkerSettings)
     gateway, worker = read_settings(GatewaySettings), read_settings(WorkerSettings)
+    check_listen_host(gateway.host)
     patience_s = PATIENCE_SECONDS + max(gateway.gateway_grace_seconds, worker.grace_seconds)
     asyncio.run(Dev(gateway.host, gateway.port, folder, patience_s, worker.modules).run())
 
@@ -152,7 +148,7 @@ def environment(port: int) -> dict[str, str]:
 
 
 def take_port(host: str, port: int) -> int:
-    """The port to listen on, a free one for 0. Raises PortTaken or HostUnusable when the gateway could not listen."""
+    """The port to listen on, a free one for 0. Raises PortTaken when the gateway could not listen on it."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -162,11 +158,6 @@ def take_port(host: str, port: int) -> int:
             taken: int = probe.getsockname()[1]
             return taken
     except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise HostUnusable(
-                f"HOLDFAST_HOST is {host!r}, which is not an address of this machine: "
-                "set 127.0.0.1 or ::1, or 0.0.0.0 to listen on all interfaces"
-            ) from None
         raise PortTaken(f"Cannot listen on {host}:{port} ({error.strerror}): set HOLDFAST_PORT to another") from None
 
 

@@ -97,12 +97,20 @@ def running_url(folder: Path) -> str | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        settings = dict(line.split(" ", 1) for line in (folder / "redis.conf").read_text().splitlines())
-        return _url(settings["port"], settings["requirepass"])
+        return _configured_url(folder)
     else:
         return None
     finally:
         os.close(lock)
+
+
+def _configured_url(folder: Path) -> str | None:
+    """The address in the server's configuration; None while that is not written yet."""
+    try:
+        settings = dict(line.split(" ", 1) for line in (folder / "redis.conf").read_text().splitlines())
+        return _url(settings["port"], settings["requirepass"])
+    except (OSError, KeyError):
+        return None
 
 
 def _url(port: int | str, password: str) -> str:

@@ -23,7 +23,7 @@ from worker.arq_worker import HoldfastWorker
 from worker.metrics import metrics_served
 from worker.quiet import quieten
 from worker.redaction import keep_out_of_log_lines, without_keys
-from worker.registry import Agent, ModuleBroken, Registry
+from worker.registry import Agent, ModuleBroken, OnBroken, Registry
 from worker.settings import WorkerSettings
 
 LEFTOVER_SECONDS = 1.0
@@ -61,16 +61,15 @@ def modules(settings: WorkerSettings) -> list[str]:
     return ["worker.agents.demo", *scripted, *settings.modules]
 
 
-def agents(settings: WorkerSettings) -> Iterator[Agent]:
-    """All that this worker offers. Broken modules are logged and left out. Raises SettingsInvalid."""
-    models = known_models(settings.models)
-    yield from Registry.load(modules(settings), _log_broken).values()
-    yield from Registry.installed(_log_broken).values()
-    yield from chat_agents(models)
-
-
 def _log_broken(error: ModuleBroken) -> None:
     log.error("agents are not offered", reason=without_keys(str(error), opaque=False))
+
+
+def agents(settings: WorkerSettings, on_broken: OnBroken = _log_broken) -> Iterator[Agent]:
+    """All that this worker offers. Broken modules are passed to `on_broken` and left out. Raises SettingsInvalid."""
+    yield from Registry.load(modules(settings), on_broken).values()
+    yield from Registry.installed(on_broken).values()
+    yield from chat_agents(known_models(settings.models))
 
 
 def _run(settings: WorkerSettings, registry: Registry) -> None:

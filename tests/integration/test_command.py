@@ -443,8 +443,12 @@ def test_a_misspelled_variable_is_reported_at_the_start_with_the_likely_name(com
     assert started.returncode == 2
 
 
-def test_a_host_that_is_not_of_this_machine_is_named_and_not_the_port() -> None:
-    started = run("dev", HOLDFAST_HOST="203.0.113.7")
-    assert started.returncode == 1
-    assert "HOLDFAST_HOST is '203.0.113.7', which is not an address of this machine" in started.stderr
-    assert "HOLDFAST_PORT" not in started.stderr
+@pytest.mark.parametrize("host", ["203.0.113.7", "300.1.1.1", "a..b"])
+@pytest.mark.parametrize(("command", "code"), [("dev", 2), ("gateway", 2), ("check", 1)])
+def test_a_host_that_is_not_of_this_machine_is_named_and_not_the_port(command: str, code: int, host: str) -> None:
+    started = run(command, HOLDFAST_HOST=host, HOLDFAST_REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    assert started.returncode == code
+    said = started.stdout + started.stderr
+    assert f"HOLDFAST_HOST is '{host}', which is not an address of this machine" in said
+    assert "HOLDFAST_PORT" not in said
+    assert "Traceback" not in said

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from holdfast import client
-from holdfast.client import Event, Refused, Tail, connect, post
+from holdfast.client import Event, Refused, Tail, UrlUnusable, connect, post
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 GONE = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
 
 
 class Canned:
-    """Answers one connection after the other with the bytes that it was given. `requests` are what came."""
+    """Answers one connection after the other with the bytes that it was given. `requests` are what came.
 
-    def __init__(self, *answers: bytes) -> None:
+    With `silent`, each connection stays open after its bytes until the client closes it."""
+
+    def __init__(self, *answers: bytes, silent: bool = False) -> None:
+        self._silent = silent
         self.requests: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -32,6 +35,8 @@ class Canned:
             with connection:
                 self.requests.append(connection.recv(65536).decode())
                 connection.sendall(answer)
+                while self._silent and connection.recv(65536):
+                    pass
 
     def close(self) -> None:
         self._listener.close()
@@ -42,8 +47,8 @@ class Canned:
 def canned() -> Iterator[Any]:
     servers: list[Canned] = []
 
-    def start(*answers: bytes) -> Canned:
-        servers.append(Canned(*answers))
+    def start(*answers: bytes, silent: bool = False) -> Canned:
+        servers.append(Canned(*answers, silent=silent))
         return servers[-1]
 
     yield start
@@ -68,6 +73,27 @@ def test_a_stream_cut_inside_an_event_goes_on_after_the_last_whole_one(canned: A
     with connect(server.url) as connection:
         assert list(Tail(connection, "/x")) == [Event("1-1", {"type": "a"}), Event("1-2", {"type": "b"})]
     assert last_event_ids(server) == ["1-1", "1-2"]
+
+
+def test_a_stream_that_falls_silent_is_lost_and_read_on_over_another_connection(canned: Any) -> None:
+    head = HEAD.replace(b"Connection: close\r\n", b"")
+    server = canned(head + b'id: 1-1\ndata: {"type":"a"}\n\n', GONE, silent=True)
+    with connect(server.url, silence_s=0.2) as connection:
+        assert list(Tail(connection, "/x")) == [Event("1-1", {"type": "a"})]
+    assert last_event_ids(server) == ["1-1"]
+
+
+def test_a_stream_counts_as_silent_after_25_seconds() -> None:
+    with connect("http://127.0.0.1:1") as connection:
+        assert connection.timeout.read == 25
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "", "ftp://h", "http://300.1.1.1", "http://127.0.0.1:99999", "http://[::1", "http://h:0"]
+)
+def test_an_address_at_which_there_can_be_no_gateway_is_refused_with_the_form_of_one(url: str) -> None:
+    with pytest.raises(UrlUnusable, match="allowed: http://host:port or https://host:port"):
+        connect(url)
 
 
 def test_an_event_without_an_id_of_its_own_has_none_and_moves_no_cursor(canned: Any) -> None:
