@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, cast
 
 import hiredis
@@ -83,7 +84,8 @@ class Pipe:
         if self._wire is not None and self._wire.alive:
             return self._wire
         if self._opening is None:
-            self._opening = asyncio.create_task(self._open())
+            # All callers share it: it must not depend on the context, and so on the threads, of the job that needs it.
+            self._opening = asyncio.create_task(self._open(), context=Context())
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 

@@ -2,6 +2,7 @@
 
 Each job has threads of its own, so a call that never returns delays no other job. `install` makes them the default
 executor of asyncio, too: `asyncio.to_thread` in an agent, and the frameworks that use it, run in the job's threads.
+Tasks that an agent starts may outlive its job, with the job's context: their calls go on, in threads of their own.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from worker.run import AgentError, RunEnded
 MAX_THREADS = 16  # of one job; further calls wait until one of them returns
 MAX_ABANDONED = 64  # of one agent; further calls fail
 
-_running: defaultdict[str, set[Future[Any]]] = defaultdict(set)
+Call = tuple[Future[Any], Callable[[], Any]]
+
+_running: defaultdict[str, dict[Future[Any], Pool]] = defaultdict(dict)
 _current: contextvars.ContextVar[JobThreads | None] = contextvars.ContextVar("threads of the job", default=None)
 
 
 class ThreadCount(NamedTuple):
-    """Calls of an agent that occupy a thread. Nothing waits any more for the `abandoned` ones among them."""
+    """Calls of an agent that occupy a thread. The job or the step of the `abandoned` ones among them has ended."""
 
     running: int
     abandoned: int
@@ -52,72 +55,123 @@ async def in_thread(function: Callable[..., Any], *arguments: Any, **named: Any)
     return await asyncio.wrap_future(threads.submit(call))
 
 
-class JobThreads:
-    """The threads of one job. They are daemons: one that never returns does not hold up the end of the process."""
+class Pool:
+    """Up to MAX_THREADS threads. They are daemons: one that never returns does not hold up the end of the process.
 
-    def __init__(self, agent: str) -> None:
+    `ended`: the job has ended, so that none of the calls occupies a thread on its behalf."""
+
+    def __init__(self, agent: str, *, ended: bool = False) -> None:
+        self.ended = ended
         self._agent = agent
         self._running = _running[agent]
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._waiting: deque[Call] = deque()
         self._threads = 0
-        self._calls: set[Future[Any]] = set()
-        self._ended = False
-
-    def enter(self) -> None:
-        """From now on the current task, and those that it starts, use these threads."""
-        _current.set(self)
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
-        """Run the call in a thread. Raises AgentError, and RunEnded once the job has ended."""
-        if self._ended:
-            raise RunEnded
+        """Run the call in a thread. It fails when the process can start none. Raises AgentError."""
         _check(self._agent)
         future: Future[Any] = Future()
-        with self._lock:
-            self._calls.add(future)
-            self._waiting.append((future, call))
-            starts = self._threads < MAX_THREADS
-            self._threads += starts
-        if starts:
-            threading.Thread(target=self._work, daemon=True, name=f"job of {self._agent}").start()
+        self._start((future, call))
         return future
 
-    def end(self) -> None:
-        """Wait for none of the calls any more. Those that have not begun never do."""
-        self._ended = True
-        for future in list(self._calls):
-            future.cancel()
+    def successor(self) -> Pool:
+        """Mark the job as ended, and return a pool for the calls that outlive it, with those that have not begun."""
+        self.ended = True
+        pool = Pool(self._agent, ended=True)
+        while (waiting := self._take()) is not None:
+            if not waiting[0].cancelled():
+                pool._start(waiting)
+        return pool
+
+    def _start(self, call: Call) -> None:
+        with self._lock:
+            self._waiting.append(call)
+            starts = self._threads < MAX_THREADS
+            self._threads += starts
+        if not starts:
+            return
+        try:
+            threading.Thread(target=self._work, daemon=True, name=f"job of {self._agent}").start()
+        except RuntimeError as error:  # the system has no thread left
+            self._fail(call, error)
+
+    def _fail(self, call: Call, error: RuntimeError) -> None:
+        """Take note that no thread could be started for a call, which fails unless another thread has taken it."""
+        with self._lock:
+            self._threads -= 1
+            if call not in self._waiting:
+                return
+            self._waiting.remove(call)
+        with suppress(InvalidStateError):  # cancelled meanwhile
+            call[0].set_exception(error)
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            future, call = job
+        while (waiting := self._next()) is not None:
+            future, call = waiting
             if not future.cancelled():
-                self._running.add(future)
+                self._running[future] = self
                 set_outcome = _outcome(future, call)
-                self._running.discard(future)
+                del self._running[future]
                 with suppress(InvalidStateError):  # cancelled meanwhile
                     set_outcome()
-            self._calls.discard(future)
 
-    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+    def _next(self) -> Call | None:
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
             self._threads -= 1
             return None
 
+    def _take(self) -> Call | None:
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+
+class JobThreads:
+    """The threads of one job, and of the tasks begun in it that outlive it, such as the token refresh of a client that
+    jobs share."""
+
+    def __init__(self, agent: str) -> None:
+        self._pool = Pool(agent)
+        self._own: set[Future[Any]] = set()
+
+    def enter(self) -> None:
+        """From now on the current task, and those that it starts, use these threads."""
+        _current.set(self)
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        """Run a call that ends with the job in a thread. Raises AgentError, and RunEnded once the job has ended."""
+        if self._pool.ended:
+            raise RunEnded
+        future = self._pool.submit(call)
+        self._own.add(future)
+        future.add_done_callback(self._own.discard)
+        return future
+
+    def submit_detached(self, call: Callable[[], Any]) -> Future[Any]:
+        """Run a call that may outlive the job in a thread. Raises AgentError."""
+        return self._pool.submit(call)
+
+    def end(self) -> None:
+        """Cancel the calls that end with the job. What blocks its threads delays none of the calls that outlive it."""
+        for future in list(self._own):
+            future.cancel()
+        self._pool = self._pool.successor()
+
 
 class JobExecutor(ThreadPoolExecutor):
-    """Runs each call in the threads of the job that makes it; what no job calls, in threads of its own."""
+    """Runs each call in the threads of the job in whose context it is made; others in threads of its own."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         threads = _current.get()
-        return super().submit(fn, *args, **kwargs) if threads is None else threads.submit(partial(fn, *args, **kwargs))
+        if threads is None:
+            return super().submit(fn, *args, **kwargs)
+        return threads.submit_detached(partial(fn, *args, **kwargs))
 
 
 def _abandoned(agent: str) -> int:
-    return sum(future.cancelled() for future in list(_running[agent]))
+    return sum(pool.ended or future.cancelled() for future, pool in list(_running[agent].items()))
 
 
 def _check(agent: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -10,7 +11,9 @@ import redis
 
 from shared.pipe import Pipe, PipeScript
 from shared.redis import NoScriptError, RedisError, ResponseError, WireLost
+from tests.support.process import until
 from tests.support.redis_server import RedisServer
+from worker.threads import MAX_THREADS, JobThreads, install, thread_counts
 
 
 @pytest.fixture
@@ -53,6 +56,22 @@ async def test_a_lost_connection_fails_what_is_under_way_and_the_next_command_fi
     with pytest.raises(WireLost):
         await asyncio.wait_for(waiting, 10)
     assert await pipe.call("CLIENT", "ID") != first
+
+
+async def test_a_connection_opened_in_a_job_does_not_need_the_threads_of_the_job(redis_url: str) -> None:
+    loop, resolving = asyncio.get_running_loop(), threading.Event()
+    if "uvloop" in type(loop).__module__:
+        pytest.skip("uvloop resolves names in threads of its own")
+    install(loop)
+    threads = JobThreads("agent")
+    threads.enter()
+    hung = [asyncio.create_task(asyncio.to_thread(resolving.wait)) for _ in range(MAX_THREADS)]
+    await until(lambda: thread_counts()["agent"].running == MAX_THREADS)
+    pipe = Pipe(redis_url.replace("127.0.0.1", "localhost"), deadline_s=5)
+    assert await pipe.call("PING") == b"PONG"
+    resolving.set()
+    await asyncio.gather(*hung)
+    await pipe.aclose()
 
 
 async def test_without_a_server_a_command_fails_and_sends_nothing_later() -> None:

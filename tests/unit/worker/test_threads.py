@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextvars import Context
 
 import pytest
 
@@ -75,9 +76,51 @@ async def test_at_the_end_of_the_job_what_has_not_begun_never_does(threads: JobT
 async def test_what_a_job_leaves_to_asyncio_runs_in_its_threads_and_the_rest_does_not(threads: JobThreads) -> None:
     install(asyncio.get_running_loop())
     assert await asyncio.to_thread(lambda: threading.current_thread().name) == "job of agent"
+    named = asyncio.create_task(asyncio.to_thread(lambda: threading.current_thread().name), context=Context())
+    assert await named != "job of agent"
+
+
+async def test_a_task_that_outlives_its_job_keeps_the_call_under_way_and_may_make_others(
+    threads: JobThreads, gate: threading.Event
+) -> None:
+    """Such as the token refresh of a client that jobs share, begun in the first of them."""
+    install(asyncio.get_running_loop())
+    under_way = asyncio.create_task(asyncio.to_thread(gate.wait))
+    await until(lambda: thread_counts()["agent"].running == 1)
     threads.end()
-    with pytest.raises(RunEnded):
-        await asyncio.to_thread(int)
+    assert thread_counts()["agent"] == (1, 1)
+    assert await asyncio.to_thread(lambda: "later") == "later"
+    gate.set()
+    assert await under_way
+    await until(lambda: thread_counts()["agent"] == (0, 0))
+
+
+async def test_calls_that_outlive_a_job_do_not_wait_for_its_hung_threads(
+    threads: JobThreads, gate: threading.Event
+) -> None:
+    install(asyncio.get_running_loop())
+    held = [asyncio.create_task(in_thread(gate.wait)) for _ in range(MAX_THREADS)]
+    await until(lambda: thread_counts()["agent"].running == MAX_THREADS)
+    waiting = asyncio.create_task(asyncio.to_thread(lambda: "waiting"))
+    assert (await asyncio.wait({waiting}, timeout=0.05))[0] == set()
+    threads.end()
+    assert await waiting == "waiting"
+    assert await asyncio.to_thread(lambda: "later") == "later"
+    await asyncio.wait(held)
+
+
+async def test_a_call_for_which_no_thread_can_be_started_fails_and_the_next_one_does_not(
+    threads: JobThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fails)
+        for _ in range(MAX_THREADS):
+            with pytest.raises(RuntimeError, match="new thread"):
+                await in_thread(int)
+    assert await in_thread(lambda: "next") == "next"
 
 
 async def test_an_error_is_raised_where_the_call_was_made(threads: JobThreads) -> None:
