@@ -4,6 +4,9 @@ import { newer } from "./feed.js";
 
 const ENDED = new Set(["completed", "failed", "cancelled"]);
 
+// What of a discarded attempt is shown until the new attempt has caught up, beside its text.
+const SHOWN_DISCARDED = new Set(["reasoning", "tool", "section", "data"]);
+
 // What a job's own log tells better than the session's record.
 const TOLD = ["input", "items", "steps", "usage", "kept", "attempt", "status", "error", "result", "startedAt", "endedAt"];
 
@@ -23,7 +26,9 @@ export class Job {
   endedAt = null;
   /** Text that a takeover discarded, shown dimmed until the new attempt has written as much. */
   discarded = "";
-  /** The block of text that the last event has continued. */
+  /** The items other than text of the attempts before, those that were kept included. */
+  discardedItems = [];
+  /** The item whose text the last event has continued. */
   growing = null;
   /** Whether the newest attempt kept what an earlier one had finished. */
   kept = false;
@@ -51,11 +56,20 @@ export class Job {
     return this.ended ? "" : this.discarded.slice(this.text.length);
   }
 
+  /** What of the discarded items the new attempt has not reached yet. */
+  get itemsToBeMade() {
+    return this.ended ? [] : this.discardedItems.slice(this.countedItems.length);
+  }
+
+  get countedItems() {
+    return this.items.filter((item) => SHOWN_DISCARDED.has(item.kind));
+  }
+
   tool(callId) {
     return this.items.find((item) => item.kind === "tool" && item.callId === callId);
   }
 
-  /** Append a delta to the block of text that it continues. A tool or a section in between begins a new block. */
+  /** Append a delta to the text that it continues. A tool or a section that begins in between begins a new text. */
   grow(kind, event, id) {
     const { part = 0, agent = null, text } = event;
     for (let at = this.items.length - 1; at >= 0; at -= 1) {
@@ -64,11 +78,8 @@ export class Job {
       // The record does not tell parts: its last block is the one that goes on.
       const same = item.part === part || item.part === null;
       if (item.kind === kind && same && item.agent === agent) {
-        // A takeover may discard from a checkpoint on, or from where a run of deltas began.
-        if (event.checkpoint || this.growing !== item) (item.cuts ??= []).push({ id, length: item.text.length });
         item.part = part;
-        item.text += text;
-        this.growing = item;
+        this.extend(item, "text", text, event, id);
         return;
       }
     }
@@ -76,18 +87,23 @@ export class Job {
     this.items.push(this.growing);
   }
 
+  /** Append text to a field of an item, so that a takeover can take it back. */
+  extend(item, field, text, event, id) {
+    // A takeover may discard from a checkpoint on, or from where a run of deltas began.
+    if (event.checkpoint || this.growing !== item) {
+      const { length } = item[field];
+      noteChange(item, id, (copy) => (copy[field] = copy[field].slice(0, length)));
+    }
+    item[field] += text;
+    this.growing = item;
+  }
+
   /** Drop what the events from an id on have told; without an id, everything. */
   discard(from) {
     const kept = (item) => from && item.id && newer(from, item.id);
-    this.items = this.items.filter(kept);
+    this.items = this.items.filter(kept).map((item) => restored(item, from));
     this.steps = this.steps.filter(kept);
     this.usage = this.usage.filter(kept);
-    for (const item of this.items) {
-      const at = item.cuts?.findIndex((cut) => !newer(from, cut.id)) ?? -1;
-      if (at < 0) continue;
-      item.text = item.text.slice(0, item.cuts[at].length);
-      item.cuts.length = at;
-    }
   }
 
   startTool(callId, name, id) {
@@ -105,9 +121,29 @@ export class Job {
     return tool;
   }
 
-  endTool(callId, state, result, truncated) {
-    Object.assign(this.tool(callId) ?? this.startTool(callId, "", null), { state, result, truncated });
+  endTool(callId, state, result, truncated, id) {
+    change(this.tool(callId) ?? this.startTool(callId, "", id), id, { state, result, truncated });
   }
+}
+
+/** Set fields of an item, so that a takeover can take the change back. */
+function change(item, id, fields) {
+  const before = Object.fromEntries(Object.keys(fields).map((name) => [name, item[name]]));
+  noteChange(item, id, (copy) => Object.assign(copy, before));
+  Object.assign(item, fields);
+}
+
+function noteChange(item, id, undo) {
+  (item.changes ??= []).push({ id, undo });
+}
+
+/** An item without the changes by the events from an id on. A changed item becomes a copy, which is drawn anew. */
+function restored(item, from) {
+  const at = item.changes?.findIndex(({ id }) => !newer(from, id)) ?? -1;
+  if (at < 0) return item;
+  const copy = { ...item, changes: item.changes.slice(0, at) };
+  for (const { undo } of item.changes.slice(at).reverse()) undo(copy);
+  return copy;
 }
 
 /** A line of the conversation that belongs to no job. */
@@ -197,13 +233,12 @@ export class Conversation {
 
   /** Take one event. Types that say nothing to a reader are passed over. */
   apply(event, id) {
-    const take = TAKE[event.type];
-    if (!take || !event.job_id) return;
+    if (!event.job_id) return;
     const job = this.ensure(event.job_id);
     if (id && job.toldTo && !newer(id, job.toldTo)) return;
     const open = !job.ended;
     if (!event.type.endsWith(".delta")) job.growing = null;
-    take(job, event, id);
+    TAKE[event.type]?.(job, event, id);
     this.#changed(job);
     if (open && job.ended) this.#moveUp(job);
   }
@@ -232,12 +267,12 @@ export function inputText(input) {
 
 function contentText(content) {
   if (typeof content === "string") return content;
-  const inText = Array.isArray(content) && content.every((part) => part.type === "text");
+  const inText = Array.isArray(content) && content.every((part) => part?.type === "text");
   return inText ? content.map((part) => part.text).join("") : JSON.stringify(content, null, 2);
 }
 
 function takeMessage(job, { role, content, agent = null, call_id: callId, tool_calls: calls = [] }) {
-  if (role === "tool") job.endTool(callId, "done", content);
+  if (role === "tool") job.endTool(callId, "done", content, false, null);
   else if (content) job.items.push({ kind: "text", part: null, agent, text: content, id: null });
   for (const call of calls) {
     Object.assign(job.startTool(call.call_id, call.name, null), { state: "called", arguments: call.arguments });
@@ -256,6 +291,7 @@ const TAKE = {
     job.startedAt = event.at ?? null;
     if (event.input !== undefined) job.input = event.input;
     job.discarded = job.text + job.toBeWritten;
+    job.discardedItems = [...job.countedItems, ...job.itemsToBeMade];
     job.discard(event.discard_from);
     job.kept = job.items.length + job.steps.length > 0;
   },
@@ -264,25 +300,26 @@ const TAKE = {
   "reasoning.delta": (job, event, id) => job.grow("reasoning", event, id),
   "tool.started": (job, event, id) => job.startTool(event.call_id, event.name, id),
   "tool.arguments.delta"(job, event, id) {
-    (job.tool(event.call_id) ?? job.startTool(event.call_id, "", id)).written += event.delta;
+    const tool = job.tool(event.call_id) ?? job.startTool(event.call_id, "", id);
+    job.extend(tool, "written", event.delta, event, id);
   },
   "tool.called"(job, event, id) {
     const tool = job.tool(event.call_id) ?? job.startTool(event.call_id, event.name, id);
-    Object.assign(tool, { name: event.name, arguments: event.arguments, state: "called" });
+    change(tool, id, { name: event.name, arguments: event.arguments, state: "called" });
   },
-  "tool.result": (job, event) => job.endTool(event.call_id, "done", event.result, event.truncated),
-  "tool.failed": (job, event) => job.endTool(event.call_id, "failed", event.error, event.truncated),
+  "tool.result": (job, event, id) => job.endTool(event.call_id, "done", event.result, event.truncated, id),
+  "tool.failed": (job, event, id) => job.endTool(event.call_id, "failed", event.error, event.truncated, id),
   "section.started"(job, event, id) {
     job.items.push({ kind: "section", title: event.title, index: event.index, open: true, id });
   },
-  "section.ended"(job, event) {
+  "section.ended"(job, event, id) {
     const section = job.items.findLast((item) => item.kind === "section" && item.index === event.index);
-    if (section) section.open = false;
+    if (section) change(section, id, { open: false });
   },
   data(job, event, id) {
     const outline =
       event.name === "outline" && job.items.find((item) => item.kind === "data" && item.name === "outline");
-    if (outline) outline.value = event.value;
+    if (outline) change(outline, id, { value: event.value });
     else job.items.push({ kind: "data", name: event.name, value: event.value, id });
   },
   "question.asked"(job, event, id) {
@@ -290,9 +327,9 @@ const TAKE = {
     job.items.push({ kind: "question", questionId, prompt, schema, agent, state: "waiting", id });
     if (!job.ended) job.status = "waiting";
   },
-  "question.answered"(job, event) {
+  "question.answered"(job, event, id) {
     const asked = job.items.findLast((item) => item.kind === "question" && item.questionId === event.question_id);
-    if (asked) Object.assign(asked, { state: "answered", value: event.value });
+    if (asked) change(asked, id, { state: "answered", value: event.value });
     if (!job.ended) job.status = "running";
   },
   fallback(job, event, id) {

@@ -59,6 +59,8 @@ class JobView {
   #steps = element("details", { class: "steps", hidden: true }, element("summary"), element("ol"));
   #flow = element("div", { class: "flow" });
   #discarded = element("p", { class: "discarded", "aria-hidden": "true", hidden: true });
+  #discardedItems = element("div", { class: "flow discarded-items", inert: true });
+  #drawnDiscarded;
   #live = element("p", { class: "live", hidden: true }, element("span", { class: "pulse" }), element("span"));
   #end = element("div", { class: "end", hidden: true });
 
@@ -67,7 +69,8 @@ class JobView {
     this.#on = on;
     const back = element("button", { type: "button", class: "quiet", click: () => on.cancel(job) }, "Take back");
     this.#waiting = element("p", { class: "waiting", hidden: true }, this.#place, back);
-    const answer = element("div", { class: "answer" }, this.#taken, this.#steps, this.#flow, this.#discarded, this.#live, this.#end);
+    const parts = [this.#taken, this.#steps, this.#flow, this.#discardedItems, this.#discarded, this.#live, this.#end];
+    const answer = element("div", { class: "answer" }, ...parts);
     this.root = element("article", { class: "turn", "data-job": job.id }, this.#said, this.#waiting, answer);
   }
 
@@ -84,6 +87,7 @@ class JobView {
     setText(this.#taken, `Another worker took over and ${how} (attempt ${job.attempt}).`);
     this.#renderSteps();
     this.#renderItems();
+    this.#renderDiscardedItems();
     setText(this.#discarded, job.toBeWritten);
     this.#discarded.hidden = !job.toBeWritten;
     this.#renderLive();
@@ -117,6 +121,20 @@ class JobView {
       }
       this.#items[index].render(this.#job, index === items.length - 1);
     }
+  }
+
+  /** Draw discarded items once, and remove each from the front when the new attempt has as many. */
+  #renderDiscardedItems() {
+    const job = this.#job;
+    const left = job.itemsToBeMade;
+    const box = this.#discardedItems;
+    if (this.#drawnDiscarded !== job.discardedItems) {
+      this.#drawnDiscarded = job.discardedItems;
+      const views = left.map((item) => new VIEWS[item.kind](item));
+      for (const view of views) view.render(job, false);
+      box.replaceChildren(...views.map((view) => view.root));
+    }
+    while (box.childElementCount > left.length) box.firstChild.remove();
   }
 
   #renderLive() {
