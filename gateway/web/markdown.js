@@ -324,7 +324,7 @@ function inline(parent, text, depth) {
   return plain;
 }
 
-/** What begins at the sign at `at`: `{node, end}`, `{text, end}` for an escaped sign, null for a mere character. */
+/** What begins at the sign at `at`: `{node, end}`, `{text, end}` for what is only text, null for one character. */
 function pieceAt(text, at, depth, missing) {
   switch (text[at]) {
     case "\\":
@@ -347,10 +347,9 @@ function codeAt(text, at, missing) {
   const end = missing.has(run) ? -1 : text.indexOf(run, at + run.length);
   if (end < 0) {
     missing.add(run);
-    return null;
+    return { text: run, end: at + run.length, open: true };
   }
   const inner = text.slice(at + run.length, end);
-  if (!inner) return null;
   const padded = inner.startsWith(" ") && inner.endsWith(" ") && inner.trim();
   return { node: element("code", {}, padded ? inner.slice(1, -1) : inner), end: end + run.length };
 }

@@ -35,6 +35,7 @@ DRAWN = {
     "# C#": "<h3>C#</h3>",
     "#none": "<p>#none</p>",
     "` a ` `  `": "<p><code>a</code> <code>  </code></p>",
+    "``a` b `c`": "<p>``a<code>b</code>c`</p>",
     "a|b\n-|-\n1|2": (
         '<div class="table" tabindex="0"><table><thead><tr><th>a</th><th>b</th></tr></thead>'
         "<tbody><tr><td>1</td><td>2</td></tr></tbody></table></div>"
@@ -76,10 +77,29 @@ async def test_a_hostile_text_full_of_signs_that_never_close_is_drawn(blank: Pag
     for hostile in (
         *signs,
         "**a " * 20_000,
-        "`" * 20_001,
+        "x " + "`" * 20_001,
         "[a" * 20_000,
         "*_" * 20_000,
         "> " * 5_000 + "x",
         "- " * 5_000,
     ):
         assert await drawn(blank, [hostile])
+
+
+async def test_a_run_of_backticks_that_never_closes_is_matched_once(blank: Page) -> None:
+    """Counted in characters that expressions match: one match a backtick would be 200 million of them."""
+    matched = await blank.evaluate(
+        """import("/web/markdown.js").then(({ Markdown }) => {
+            const { exec } = RegExp.prototype;
+            let matched = 0;
+            RegExp.prototype.exec = function (text) {
+                const found = exec.call(this, text);
+                matched += found?.[0].length ?? 0;
+                return found;
+            };
+            new Markdown(document.createElement("div")).update("x " + "`".repeat(20000));
+            RegExp.prototype.exec = exec;
+            return matched;
+        })"""
+    )
+    assert 20_000 <= matched < 100_000
