@@ -104,7 +104,9 @@ async function read(id) {
   const states = await api.jobs(id);
   if (!replayFrom) return { messages, states, start: cursor };
   const others = messages.filter((message) => message.job_id !== running || message.role === "user");
-  return { messages: others, states, start: replayFrom };
+  // If the job has ended since, its state has the sum of the usage that its events bring again.
+  const current = states.map((state) => (state.job_id === running ? { ...state, usage: null } : state));
+  return { messages: others, states: current, start: replayFrom };
 }
 
 /** Messages hold no thoughts, steps or sections: read the latest answers again from their logs while they are kept. */

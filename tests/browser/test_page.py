@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,6 +239,44 @@ async def test_an_answer_whose_beginning_is_no_longer_kept_goes_on_without_a_hol
     await page.call("reload")
     await page.until_jobs("completed")
     assert await page.text(job_id) == whole
+
+
+# Has the running job end between the page's read of the messages and its read of the states.
+END_BETWEEN_READS = """(() => {
+    const read = window.fetch;
+    const json = async (url) => (await read(url)).json();
+    let ended = false;
+    window.fetch = async (url, options) => {
+        if (!ended && String(url).includes("/session/jobs?")) {
+            ended = true;
+            const job = `/v1/sessions/session/jobs/${(await json("/v1/sessions/session")).job_id}`;
+            await read(`${job}/cancel`, { method: "POST" });
+            while ((await json(job)).status !== "cancelled") await new Promise((go) => setTimeout(go, 50));
+        }
+        return read(url, options);
+    };
+})()"""
+
+
+async def test_usage_is_counted_once_when_a_job_ends_while_it_is_read_again_without_its_beginning(
+    stack: Stack, page: Page, tmp_path: Path
+) -> None:
+    (tmp_path / "metered_agents.py").write_text(
+        "from worker import Run, agent\n\n@agent\nasync def metered(run: Run):\n"
+        "    for number in range(3000):\n        await run.status(str(number))\n"
+        "    await run.usage(7, 5, 'a-model')\n    await run.ask('Go on?')\n"
+    )
+    await stack.offer("metered_agents", "metered", PYTHONPATH=str(tmp_path), HOLDFAST_RETENTION_EVENTS="1000")
+    await page.call("reload")
+    await page.ask("count", agent="metered")
+    await page.until("document.querySelector('.question[data-state=waiting]')")
+    await page.call("addInitScript", {"content": END_BETWEEN_READS})
+    await page.call("reload")
+    await page.until("document.querySelector('#turns > .notice')?.textContent.startsWith('Some of what was said')")
+    await page.until_jobs("cancelled")
+    await page.until("document.querySelector('.question')")
+    facts = await page.evaluate("document.querySelector('.facts').textContent")
+    assert facts.endswith(" 7 tokens in, 5 out")
 
 
 async def test_markup_in_a_message_is_only_text(stack: Stack, page: Page) -> None:
