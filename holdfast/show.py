@@ -66,12 +66,12 @@ class TerminalShow:
         self._out.flush()
 
     def _started(self, event: Event, body: dict[str, Any]) -> str:
-        """Which attempt begins, and whether it keeps something of an earlier one."""
+        """Which attempt begins, and from where. From where is unknown when the job's first event was not shown."""
         job_id, discard_from = body.get("job_id"), body.get("discard_from")
         began = self._began.setdefault(job_id, event.id if discard_from is None else None)
-        again = "" if discard_from is None else ": beginning again"
-        if discard_from is not None and began not in (None, discard_from):
-            again = ": going on behind the last completed step"
+        again = ""
+        if discard_from is not None and began is not None:
+            again = ": beginning again" if began == discard_from else ": continuing after the last completed step"
         return f"{body.get('agent')}, attempt {body.get('attempt')}{again}"
 
     def _write(self, text: str) -> None:

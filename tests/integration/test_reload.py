@@ -72,7 +72,7 @@ async def test_a_job_that_waits_for_a_person_says_what_it_asks(gateway: Served, 
     assert (await get(gateway, "/jobs"))["jobs"][0]["question"] == QUESTION
 
 
-async def test_it_does_so_while_no_worker_holds_it(gateway: Served, session: Session) -> None:
+async def test_an_open_question_is_shown_while_no_worker_holds_its_job(gateway: Served, session: Session) -> None:
     attempt = await session.started()
     await ask(session, attempt)
     await session.holder.release("s", attempt.epoch)

@@ -73,7 +73,9 @@ async def test_a_synchronous_agent_answers_by_returning_too(redis_url: str, clie
 
 
 @pytest.mark.parametrize("value", [None, 5, ["five"], {"text": "five"}, ""])
-async def test_what_is_no_text_is_the_result_alone(redis_url: str, client: Client, value: Any) -> None:
+async def test_a_returned_value_that_is_not_text_is_the_result_and_is_not_emitted(
+    redis_url: str, client: Client, value: Any
+) -> None:
     async with worker_on(redis_url, [returns]):
         assert (await answer(client, value))["result"] == value
     assert await client.kinds() == ["job.started", "job.completed"]

@@ -191,7 +191,7 @@ class TestDiscards:
         await session.append(await session.claim(delivery=2), 1, "new")
         assert not any("truncated" in message for message in await said(session.sessions))
 
-    async def test_one_whose_beginning_was_trimmed_is(self, session: Session) -> None:
+    async def test_an_answer_whose_beginning_was_trimmed_is_marked_as_cut(self, session: Session) -> None:
         attempt = await session.started()
         await session.append(attempt, 1, "a", "b", "c")
         await session.redis.xtrim(session.keys.log, minid=str(EventId(attempt.epoch, 3)), approximate=False)

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from shared.redis import RedisError, WireLost
-from shared.wire import Wire
+from shared.wire import CHECKS, Wire
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 
@@ -133,11 +133,14 @@ async def test_a_server_that_pauses_for_less_than_the_deadline_is_not_given_up(
     redis_server: Callable[..., RedisServer], ear: Ear
 ) -> None:
     server = redis_server()
-    connection = await Wire.open(server.url, 4, listener=ear)
+    connection = await Wire.open(server.url, 3600, listener=ear)
     for _ in range(2):
+        await connection.ask("PING")
         server.stop()
         asked = asyncio.create_task(connection.ask("ECHO", "a"))
-        await asyncio.sleep(2.8)
+        await asyncio.sleep(0)
+        for _ in range(CHECKS):  # as many as there are within a deadline, without waiting for them
+            connection._check()
         server.cont()
         assert await asked == b"a"
     connection.abort()

@@ -51,10 +51,10 @@ def test_the_last_line_is_ended_once() -> None:
     assert out.getvalue() == "bye\n"
 
 
-def test_a_second_attempt_is_said_to_begin_again() -> None:
+def test_an_attempt_of_a_job_whose_start_was_not_shown_is_not_said_to_begin_again() -> None:
     out = io.StringIO()
     TerminalShow(out)(Event("2-1", {"type": "job.started", "agent": "demo", "attempt": 2, "discard_from": "1-1"}))
-    assert "attempt 2: beginning again" in out.getvalue()
+    assert click.unstyle(out.getvalue()) == "demo, attempt 2\n"
 
 
 def test_an_attempt_that_keeps_what_was_finished_is_said_to_go_on() -> None:
@@ -66,7 +66,7 @@ def test_an_attempt_that_keeps_what_was_finished_is_said_to_go_on() -> None:
     show(Event("3-1", {**started, "attempt": 3, "discard_from": "1-1"}))
     assert click.unstyle(out.getvalue()).splitlines() == [
         "demo, attempt 1",
-        "demo, attempt 2: going on behind the last completed step",
+        "demo, attempt 2: continuing after the last completed step",
         "demo, attempt 3: beginning again",
     ]
 

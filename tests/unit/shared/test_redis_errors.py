@@ -40,12 +40,12 @@ def parsed(text: str) -> RedisError:
 
 
 @pytest.mark.parametrize("text", PASSING)
-def test_what_passes_is_waited_for(text: str) -> None:
+def test_a_refusal_that_passes_is_waited_for(text: str) -> None:
     assert not is_lasting(parsed(text))
 
 
 @pytest.mark.parametrize("text", LASTING)
-def test_what_lasts_until_somebody_acts_is_not(text: str) -> None:
+def test_a_refusal_that_lasts_until_an_operator_acts_is_not_waited_for(text: str) -> None:
     assert is_lasting(parsed(text))
 
 
