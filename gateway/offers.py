@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from shared.errors import AgentUnknown
+from shared.errors import AgentUnknown, NoAgents
 from shared.queue import Queue
 
 MEMORY_S = 2.0
+RETURN_S = 15.0  # workers announce their agents every 10 s
 
 
 class Offer(NamedTuple):
-    """An agent's schema as it stood at a time of the loop's clock."""
+    """An agent's schema as it stood at a time of the loop's clock, and when the agent was first missing since."""
 
     schema: bytes
     seen_s: float
+    missing_since_s: float | None = None
 
 
 class Offers:
-    """The schemas of the agents, each remembered for a moment."""
+    """The schemas of the agents, each remembered for a moment.
+
+    The queue keeps an agent for days after its last announcement. One that was there and is missing was lost with the
+    queue's data, and workers announce it again within seconds."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
@@ -31,10 +36,19 @@ class Offers:
         known = self._known.get(agent)
         if known is not None and now_s - known.seen_s < MEMORY_S:
             return known.schema
-        try:
-            schema = await self._queue.schema(agent)
-        except AgentUnknown:
-            self._known.pop(agent, None)
-            raise
+        schema = await self._queue.schema(agent)
         self._known[agent] = Offer(schema, now_s)
         return schema
+
+    def refusal(self, agent: str, error: AgentUnknown) -> AgentUnknown:
+        """The error for an agent that the queue does not have: NoAgents while it may still be announced again."""
+        known = self._known.get(agent)
+        if known is None or isinstance(error, NoAgents):
+            return error
+        now_s = asyncio.get_running_loop().time()
+        since_s = now_s if known.missing_since_s is None else known.missing_since_s
+        if now_s - since_s >= RETURN_S:
+            del self._known[agent]
+            return error
+        self._known[agent] = known._replace(missing_since_s=since_s)
+        return NoAgents()

@@ -11,7 +11,7 @@ import structlog
 from gateway.dependencies import State
 from gateway.limits import Body
 from gateway.schema import check
-from shared.errors import IdempotencyMismatch, LogUnavailable, QueueFull, SessionBusy, SessionUnknown
+from shared.errors import AgentUnknown, IdempotencyMismatch, LogUnavailable, QueueFull, SessionBusy, SessionUnknown
 from shared.failpoints import failpoint
 from shared.ids import new_job_id, new_session_id
 from shared.queue import Queue
@@ -51,6 +51,8 @@ async def accept(state: State, session_id: str, request: JobRequest, given: Body
             schema = await state["offers"].schema(request.agent)
             await state["turns"].take(given.size, check, given.value, schema, "input")
             submitted = await _submit(state, session_id, job_id, request)
+    except AgentUnknown as error:
+        raise state["offers"].refusal(request.agent, error) from None
     except RedisError as error:
         logger.warning("redis does not answer a submit", session_id=session_id, job_id=job_id, error=repr(error))
         raise LogUnavailable(job_id) from None

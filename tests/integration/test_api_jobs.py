@@ -242,6 +242,24 @@ async def test_while_no_worker_has_announced_itself_a_client_is_told_to_come_bac
     assert (await post(gateway, agent="unheard-of")).status_code == 404
 
 
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_an_agent_lost_with_the_queue_is_not_unknown_while_only_others_are_back(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch, remembered: bool
+) -> None:
+    assert (await post(gateway)).status_code == 202
+    await gateway.redis.flushall()
+    await gateway.offer("other")
+    if not remembered:
+        monkeypatch.setattr("gateway.offers.MEMORY_S", 0)
+    for _ in range(2):
+        answer = await post(gateway)
+        assert (answer.status_code, answer.json()["code"]) == (503, "no_agents")
+    monkeypatch.setattr("gateway.offers.RETURN_S", 0)
+    for _ in range(2):
+        answer = await post(gateway)
+        assert (answer.status_code, answer.json()["code"]) == (404, "agent_unknown")
+
+
 async def test_an_agent_that_nobody_offers_is_unknown_and_makes_no_session(gateway: Served) -> None:
     answer = await post(gateway, agent="nobody")
     assert (answer.status_code, answer.json()["code"]) == (404, "agent_unknown")
