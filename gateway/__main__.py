@@ -79,14 +79,14 @@ def allow_files() -> None:
 
 def build_server(settings: GatewaySettings) -> GatewayServer:
     """A server that is ready to `run()` or `await serve()`."""
-    limits = ConnectionLimits(settings.max_head_bytes, settings.head_seconds, settings.idle_seconds)
+    http = HttpServer(ConnectionLimits(settings.max_head_bytes, settings.head_seconds, settings.idle_seconds))
     return GatewayServer(
         uvicorn.Config(
-            create_app(settings),
+            create_app(settings, http.refusals),
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http=HttpServer(limits),  # type: ignore[arg-type]  # uvicorn only calls it
+            http=http,  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
             lifespan="on",
             log_config=None,

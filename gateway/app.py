@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,9 +27,11 @@ from gateway.settings import GatewaySettings
 ROUTERS = (jobs.router, sessions.router, agents.router, health.router, page.router)
 
 
-def create_app(settings: GatewaySettings) -> ASGIApp:
-    """One gateway. Nothing is connected before its lifespan starts."""
+def create_app(settings: GatewaySettings, refusals: Mapping[str, int] | None = None) -> ASGIApp:
+    """One gateway. Nothing is connected before its lifespan starts. `refusals`: the server's counts of requests that it
+    refused by itself, by code."""
     metrics = Metrics()
+    metrics.watch_refusals({} if refusals is None else refusals)
     app = FastAPI(
         title="Holdfast",
         version="1",

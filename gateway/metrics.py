@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from prometheus_client import (
@@ -45,6 +45,10 @@ class Metrics:
         """Expose what the streams of this process count."""
         self.registry.register(_StreamCollector(counters))
 
+    def watch_refusals(self, refusals: Mapping[str, int]) -> None:
+        """Expose the number of requests refused before the app, by code."""
+        self.registry.register(_RefusalCollector(refusals))
+
     def render(self) -> bytes:
         """The text exposition format."""
         return generate_latest(self.registry)
@@ -63,6 +67,20 @@ class _StreamCollector(Collector):
                 yield GaugeMetricFamily("holdfast_viewers", meaning, value)
             else:
                 yield CounterMetricFamily(f"holdfast_stream_{name}", meaning, value)
+
+
+class _RefusalCollector(Collector):
+    """Reads the server's counts of refusals at each scrape. The codes are those of error classes, so few."""
+
+    def __init__(self, refusals: Mapping[str, int]) -> None:
+        self._refusals = refusals
+
+    def collect(self) -> Iterator[Metric]:
+        meaning = "Requests refused for their head, framing or time, before a route was known"
+        family = CounterMetricFamily("holdfast_http_refusals", meaning, labels=["code"])
+        for code, count in self._refusals.items():
+            family.add_metric([code], count)
+        yield family
 
 
 class CountRequests:

@@ -8,7 +8,7 @@ file depends on uvicorn's internals, which is why uvicorn is pinned.
 from __future__ import annotations
 
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +59,7 @@ class HttpServer:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.max_head_bytes = limits.max_head_bytes
         self.stopping = False
+        self.refusals: Counter[str] = Counter()  # by code, of requests that no app has seen
         self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, _close)
         self.heads: Deadline[StreamProtocol] = Deadline(limits.head_seconds, _time_out)
         self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, _abort)
@@ -260,7 +261,11 @@ class StreamProtocol(HttpToolsProtocol):
         return HeadTooLarge(f"At most {limit} bytes and {MAX_HEADER_FIELDS} header fields are allowed")
 
     def _refuse(self, error: HoldfastError) -> None:
-        """Read nothing more, answer with the error once all requests before have their answers, and close."""
+        """Read nothing more, and close with an answer if that is possible.
+
+        With no other request under way, or in the body of the request at work before its response begins, the answer is
+        the error. Behind requests that are complete, the connection closes with the answer to the newest of them. In
+        any other body it closes at once."""
         in_body, self._state = self._state is _BODY, _REFUSED
         self._refusal = None
         self._server.heads.stop(self)
@@ -268,6 +273,7 @@ class StreamProtocol(HttpToolsProtocol):
         newest = self.cycle
         if self.transport.is_closing():
             return
+        self._server.refusals[error.code] += 1
         if not in_body:
             if newest is None or newest.response_complete:
                 self._answer(error)
@@ -295,6 +301,7 @@ class StreamProtocol(HttpToolsProtocol):
             app = _CloseDelimited(app, cycle)
         elif version != "1.1":
             app = problem(RequestMalformed("HTTP/1.1 and HTTP/1.0 are spoken here"))
+            self._server.refusals[RequestMalformed.code] += 1
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 

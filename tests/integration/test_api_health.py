@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.routes.page import POLICY
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
-from tests.support.served import Served, served
+from tests.support.served import Served, raw_request, served
 
 
 @pytest.fixture
@@ -85,6 +85,18 @@ async def scrape(gateway: Served) -> dict[tuple[str, frozenset[tuple[str, str]]]
     assert answer.headers["content-type"].startswith("text/plain")
     families = text_string_to_metric_families(answer.text)
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+async def test_metrics_count_the_requests_that_were_refused_before_their_route_was_known(redis_url: str) -> None:
+    host = b"Host: localhost\r\n"
+    async with served(redis_url, head_seconds=0.1) as gateway:
+        for request in (b"no request\r\n\r\n", b"GET / HTTP/2.0\r\n" + host + b"\r\n"):
+            await raw_request(gateway.port, request)
+        await raw_request(gateway.port, b"GET / HTTP/1.1\r\n" + host + b"X: " + b"x" * 40_000)
+        await raw_request(gateway.port, b"GET / HTTP/1.1\r\n" + host)
+        found = await scrape(gateway)
+    counts = {dict(labels)["code"]: count for (name, labels), count in found.items() if "refusals" in name}
+    assert counts == {"malformed_request": 2, "head_too_large": 1, "head_timeout": 1}
 
 
 async def test_metrics_count_requests_by_route_and_never_by_id(gateway: Served) -> None:
