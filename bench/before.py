@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.load import Target
@@ -39,7 +39,7 @@ class Before:
             stage.tree = self.tree
             return peer.start(stage)
 
-        return Peer(KEY, f"{peer.name} at {self.revision}", start, peer.history)
+        return replace(peer, key=KEY, name=f"{peer.name} at {self.revision}", start=start)
 
 
 @contextlib.contextmanager

@@ -76,9 +76,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One server to be measured. `start` raises PeerMissing. `history`: whether it has anything to resume from."""
+    """One server to be measured. `start` raises PeerMissing. `history`: whether it has anything to resume from.
+    `hostile`: whether expensive requests come in beside the viewers."""
 
     key: str
     name: str
     start: Callable[[Stage], Target]
     history: bool = True
+    hostile: bool = False

@@ -46,9 +46,9 @@ def run(plan: Plan) -> Table:
     )
     peers = [
         Peer("holdfast", "Viewers alone", holdfast.start),
-        Peer("holdfast", "beside hostile bodies", holdfast.start),
+        Peer("holdfast", "beside hostile bodies", holdfast.start, hostile=True),
     ]
-    rows = plan.compare(peers, lambda peer: _once(plan, peer, scene, hostile=not peer.name.startswith(peers[0].name)))
+    rows = plan.compare(peers, lambda peer: _once(plan, peer, scene, hostile=peer.hostile))
     return Table("B1", title, method, COLUMNS, rows)
 
 

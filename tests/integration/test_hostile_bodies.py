@@ -18,7 +18,7 @@ import httpx2
 import orjson
 import pytest
 
-from bench.hostile import ALLOWED, HOSTILE, MIB, SCHEMAS, filled, job
+from bench.hostile import ALLOWED, HOSTILE, SCHEMAS, filled, job
 from shared.holder import Event
 from shared.queue import Queue
 from shared.redis import connect
@@ -29,6 +29,14 @@ from tests.support.served import Served, served
 
 JSON = {"Content-Type": "application/json"}
 MAX_ERROR_BYTES = 16 * 1024
+SMALL_BODY_BYTES = 10_000_000  # what 50,000 values may take, however few bytes they came in
+EXPENSIVE = {
+    name: {**HOSTILE, **ALLOWED}[name]
+    for name in (
+        *("small objects", "a text for a pattern that backtracks", "integers of 4,000 digits"),
+        *("9,900 messages", "a long text of quotes", "a long text"),
+    )
+} | {"arrays in arrays": job("free", filled(b"[[]],", 83_000))}
 
 
 @dataclass
@@ -114,18 +122,21 @@ async def test_an_answer_that_its_question_does_not_allow_holds_nobody_up(gatewa
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process's memory from /proc")
-async def test_no_body_takes_more_than_ten_times_its_size_of_memory(redis_url: str, processes: Processes) -> None:
+@pytest.mark.parametrize("name", EXPENSIVE)
+async def test_no_body_takes_more_than_ten_times_its_size_of_memory_or_10_mb(
+    redis_url: str, processes: Processes, name: str
+) -> None:
+    """Each body meets a gateway of its own: memory that an earlier one has left behind would hide what it takes."""
     gateway = processes.gateway(redis_url)
     await gateway.until_ready()
     redis = connect(redis_url, max_connections=1)
     await Queue(redis, CommonSettings()).offer(SCHEMAS)
     await redis.aclose()
     async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
-        for body in (job("free", b"1"), *ALLOWED.values()):  # everything that is made once is made
+        for body in (job(agent, b'{"messages":0}') for agent in SCHEMAS):  # everything that is made once is made
             await client.post("/v1/jobs", content=body, headers=JSON)
-        bodies = {name: body for name, body in {**HOSTILE, **ALLOWED}.items() if len(body) > MIB // 2}
-        grown = {name: await _grown(gateway.pid, client, body) / len(body) for name, body in bodies.items()}
-    assert {name: times for name, times in grown.items() if times > 10} == {}
+        grown = await _grown(gateway.pid, client, EXPENSIVE[name])
+    assert grown <= max(10 * len(EXPENSIVE[name]), SMALL_BODY_BYTES)
 
 
 async def _grown(pid: int, client: httpx2.AsyncClient, body: bytes) -> int:
