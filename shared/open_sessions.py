@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import structlog
 
+from shared.errors import RequestInvalid
+from shared.ids import check_session_id
 from shared.keys import STATES, session_keys, session_of
 from shared.queue import JobEntry
 from shared.redis import Redis, RedisError, is_lasting
@@ -32,28 +35,39 @@ class OpenSessions:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._skipped: bytes | None = None
 
-    async def page(self, cursor: int) -> tuple[int, list[OpenSession]]:
-        """The open sessions among the next keys, and the cursor of the page after it: 0 at the end of a round.
+    async def page(self, cursor: int) -> tuple[int, list[str]]:
+        """The sessions among the next keys, and the cursor of the page after it: 0 at the end of a round.
 
-        A session that is open throughout a round is in one of its pages, now and then in two."""
+        A session that exists throughout a round is in one of its pages, now and then in two."""
         cursor, keys = await self._redis.scan(cursor, match=STATES, count=PAGE_KEYS)
-        return cursor, await self._open([session_of(key.decode()) for key in keys])
+        return cursor, self._named(keys)
 
-    async def _open(self, session_ids: list[str]) -> list[OpenSession]:
+    async def open(self, session_ids: Sequence[str]) -> list[OpenSession]:
+        """Those of the sessions that are open."""
         states = [("hmget", session_keys(name).state, "worker", "deleted", "attention") for name in session_ids]
         lines = [("lindex", session_keys(name).line, 0) for name in session_ids]
         replies = await self._together([*states, *lines])
         found = zip(session_ids, replies[: len(states)], replies[len(states) :], strict=True)
-        busy = [(name, state, head) for name, state, head in found if state and (head or state[1])]
-        heads = [(name, head.decode()) for name, _, head in busy if head]
+        busy = [(name, state, _text(head)) for name, state, head in found if state and (head or state[1])]
+        heads = [(name, head) for name, _, head in busy if head]
         agents = await self._together([("hget", session_keys(name).jobs, f"{head}:agent") for name, head in heads])
-        known = zip(heads, agents, strict=True)
-        entries = {name: JobEntry(name, head, agent.decode()) for (name, head), agent in known if agent}
+        known = [(*head, _text(agent)) for head, agent in zip(heads, agents, strict=True)]
+        entries = {name: JobEntry(name, head, agent) for name, head, agent in known if agent}
         return [
             OpenSession(name, entries.get(name), held=state[0] is not None, wanted=any(state[1:]))
             for name, state, _ in busy
         ]
+
+    def _named(self, keys: Sequence[bytes]) -> list[str]:
+        """The sessions of state keys. Foreign keys are left out; one that was not logged last is logged."""
+        names = {key: _session(key) for key in keys}
+        foreign = min((key for key, name in names.items() if name is None), default=None)
+        if foreign is not None and foreign != self._skipped:
+            self._skipped = foreign
+            log.warning("key names no session: it is skipped", key=repr(foreign))
+        return [name for name in names.values() if name is not None]
 
     async def _together(self, commands: list[tuple[str | int, ...]]) -> list[Any]:
         """Send commands in one round trip. A reply is None where the key holds a foreign value."""
@@ -67,3 +81,19 @@ class OpenSessions:
         if refused:
             log.warning("sessions cannot be read", sessions=len(refused), error=str(refused[0]))
         return [None if isinstance(reply, RedisError) else reply for reply in replies]
+
+
+def _session(key: bytes) -> str | None:
+    """The session of a state key; None where its name is not that of a session."""
+    try:
+        return check_session_id(session_of(key.decode()))
+    except (UnicodeDecodeError, RequestInvalid):
+        return None
+
+
+def _text(value: bytes | None) -> str | None:
+    """Decode a value; None where it is foreign."""
+    try:
+        return value.decode() if value is not None else None
+    except UnicodeDecodeError:
+        return None

@@ -14,6 +14,7 @@ import structlog
 from shared.background import repeat
 from shared.open_sessions import OpenSession, OpenSessions
 from shared.queue import Queue
+from shared.redis import RedisError
 from worker.outage import Outage
 
 PAGE_SECONDS = 1.0
@@ -43,20 +44,36 @@ class Recovery:
         page = await self._queue.recovery_page(PAGE_SECONDS, FIRST_ROUND_PAGE_SECONDS)
         if page is None:
             return PAGE_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - jitter
-        cursor, found = await self._log_outage.insist(partial(self._sessions.page, page.cursor))
-        await self._restore(found)
+        cursor, session_ids = await self._log_outage.insist(partial(self._sessions.page, page.cursor))
+        try:
+            await self._search(session_ids)
+        except RedisError:
+            raise
+        except Exception:  # the same page would fail again: the next ones must not wait for it
+            log.exception("page skipped in the search for lost queue entries", sessions=len(session_ids))
         await self._queue.page_searched(cursor)
         return PAGE_SECONDS if page.rounds else FIRST_ROUND_PAGE_SECONDS
 
-    async def _restore(self, found: list[OpenSession]) -> None:
-        """Make lost entries anew. That of a job that runs becomes visible after a lease only: its worker, unless it
-        died, leases it again before that."""
-        lost = set(await self._queue.lost([session.head for session in found if session.head]))
-        idle = [session.head for session in found if session.head in lost and not session.held]
-        running = [session.head for session in found if session.head in lost and session.held]
+    async def _search(self, session_ids: list[str]) -> None:
+        """Make the lost entries of these sessions anew. That of a job that runs becomes visible after a lease only: its
+        worker, unless it died, leases it again before that."""
+        found = await self._open(session_ids)
+        lost = await self._lost(found)
+        idle = [session.head for session in lost if session.head and not session.held]
+        running = [session.head for session in lost if session.head and session.held]
         made = await self._queue.restore(idle) + await self._queue.restore(running, delay_s=self._lease_s)
         if made:
             log.warning("queue entries were lost and are made anew", jobs=made)
         for session in found:
             if session.wanted and not session.held:
                 await self._queue.nudge(session.session_id)
+
+    async def _lost(self, found: list[OpenSession]) -> list[OpenSession]:
+        """Those of the sessions whose next job has no queue entry. A job that has ended since it was found has none
+        either, so the log is read again: the entry is made before its job is accepted and dropped after its end."""
+        missing = await self._queue.lost([session.head for session in found if session.head])
+        again = await self._open([entry.session_id for entry in missing])
+        return [session for session in again if session.head in missing]
+
+    async def _open(self, session_ids: list[str]) -> list[OpenSession]:
+        return await self._log_outage.insist(partial(self._sessions.open, session_ids))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.ids import ORIGIN
-from shared.keys import AGENTS, AGENTS_SEEN, READY, RECOVERY, TOKENS
+from shared.keys import AGENTS, AGENTS_SEEN, READY, RECOVERY, RECOVERY_TURN, TOKENS, session_keys
+from shared.open_sessions import OpenSession, OpenSessions
+from shared.queue import JobEntry, Queue
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 from tests.support.scene import words
 from tests.support.workers import Client, worker_on
 from worker import Run
+from worker.outage import Outage
+from worker.recovery import Recovery
 
 LEASE_SECONDS = 1.0
 RUNNING = [f"r{number}" for number in range(10)]
@@ -160,6 +165,62 @@ async def test_an_entry_that_the_queue_lost_is_made_anew_by_a_later_round(
         await client.redis.delete(READY + "scripted")
         await client.cancel("busy")
         assert (await client.end())["type"] == "job.completed"
+
+
+@pytest.fixture
+def recovery(client: Client) -> Recovery:
+    """The search of a worker that does nothing else."""
+    return Recovery(client.queue, OpenSessions(client.log_redis), Outage("queue"), Outage("log"), LEASE_SECONDS)
+
+
+async def test_the_entry_of_a_job_that_ends_during_the_search_is_not_lost(
+    client: Client, recovery: Recovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Queue.lost
+
+    async def late(queue: Queue, entries: Sequence[JobEntry]) -> list[JobEntry]:
+        await client.sessions.cancel("s", "j1", "user")
+        await client.queue.retire("s", (await client.holder.settle("s")).ended)
+        return await lost(queue, entries)
+
+    monkeypatch.setattr(Queue, "lost", late)
+    await client.queue.offer({"scripted": {}})
+    await client.post()
+    with capture_logs() as lines:
+        await recovery._step()
+    assert await client.queue.depth() == 0
+    assert lines == []
+
+
+async def test_foreign_keys_and_values_hide_no_lost_entry_of_their_page(client: Client, recovery: Recovery) -> None:
+    await client.queue.offer({"scripted": {}})
+    for session in ("lost", "line", "record"):
+        await client.post(session)
+    await client.log_redis.lset(session_keys("line").line, 0, b"\xff\xfe")
+    await client.log_redis.hset(session_keys("record").jobs, "j1:agent", b"\xff\xfe")
+    for name in (b"\xff\xfe", b"a/b", b""):
+        await client.log_redis.hset(b"holdfast:{%s}:state" % name, "deleted", "1")
+    await lose_jobs(client)
+    with capture_logs() as lines:
+        for _ in range(2):
+            await client.redis.delete(RECOVERY_TURN)
+            await recovery._step()
+    assert await client.redis.hkeys(TOKENS) == [b"lost/j1"]
+    assert await client.redis.hget(RECOVERY, "rounds") == b"2"
+    assert [line["event"] for line in lines].count("key names no session: it is skipped") == 1
+
+
+async def test_a_page_that_cannot_be_searched_stops_no_other(
+    client: Client, recovery: Recovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(sessions: OpenSessions, session_ids: Sequence[str]) -> list[OpenSession]:
+        raise ValueError("foreign")
+
+    monkeypatch.setattr(OpenSessions, "open", fails)
+    with capture_logs() as lines:
+        await recovery._step()
+    assert await client.redis.hget(RECOVERY, "rounds") == b"1"
+    assert [line["log_level"] for line in lines] == ["error"]
 
 
 async def _searched(client: Client) -> bool:
