@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Any
 
 import orjson
 
+from shared.events import MALFORMED
+
 CONVERSATION_BYTES = 4 * 1024 * 1024  # also in scripts/session.lua, which trims what is stored
 
 TEXT = "text.delta"
 FOLDED = frozenset({TEXT, "tool.called", "tool.result", "tool.failed", "fallback"})
+
+# What a JSON string consists of, and the bytes of an escape such as \n and \u0000.
+_UNITS = re.compile(rb"(?:[^\\]+|\\[^u]|\\u[0-9a-fA-F]{4})*+")
+_ESCAPE, _LONG_ESCAPE = 2, 6
 
 Message = dict[str, Any]
 """`{"role": "user" | "assistant" | "system" | "tool", "content": str, ...}`; an assistant's has `tool_calls`
@@ -19,7 +26,8 @@ Message = dict[str, Any]
 
 
 class _Draft:
-    """A message under construction and its size in bytes. An assistant's text grows in `text`: appending is linear."""
+    """A message under construction and its size in bytes. `text` is an assistant's, as it stands in a JSON string: each
+    delta is encoded once, and appending is linear."""
 
     __slots__ = ("message", "size", "text")
 
@@ -31,16 +39,22 @@ class _Draft:
     def cut(self, excess: int) -> None:
         """Drop at least the first `excess` bytes of the text, up to the next whole character."""
         assert self.text is not None
-        while excess < len(self.text) and self.text[excess] & 0xC0 == 0x80:  # a UTF-8 continuation byte
-            excess += 1
-        del self.text[:excess]
-        self.size -= excess
+        units = _UNITS.match(self.text, 0, excess)
+        end = 0 if units is None else units.end()
+        if end < excess:  # in the middle of an escape
+            end += _LONG_ESCAPE if self.text[end + 1 : end + 2] == b"u" else _ESCAPE
+        while end < len(self.text) and self.text[end] & 0xC0 == 0x80:  # a UTF-8 continuation byte
+            end += 1
+        del self.text[:end]
+        self.size -= end
         self.message["truncated"] = True
 
     def encoded(self) -> bytes:
-        if self.text is not None:
-            self.message["content"] = self.text.decode()
-        return orjson.dumps(self.message)
+        encoded = orjson.dumps(self.message)
+        if self.text is None:
+            return encoded
+        head, content, rest = encoded.partition(b'"content":"')
+        return b"".join((head, content, self.text, rest))
 
 
 class Fold:
@@ -62,16 +76,42 @@ class Fold:
         for message in input_messages(given, job_id):
             self._append(_Draft(message))
 
-    def add(self, kind: str, body: bytes) -> None:
-        """Take one event, which is JSON. Those that a conversation does not hold are skipped unparsed."""
+    def add(self, kind: str, body: bytes) -> bool:
+        """Take one event, which is JSON. Those that a conversation does not hold are skipped unparsed.
+
+        Returns False for one that lacks what its kind demands: something other than a worker wrote it."""
         if kind not in FOLDED:
-            return
-        event = orjson.loads(body)
+            return True
+        try:
+            self._take(kind, orjson.loads(body))
+        except MALFORMED:
+            return False
+        return True
+
+    def messages(self) -> list[bytes]:
+        """The messages, each as JSON: the newest that fit into the limit together. Where not even the last one fits, it
+        keeps the end of its text."""
+        kept: deque[bytes] = deque()
+        left = self._limit_bytes
+        for draft in reversed(self._drafts):
+            encoded = draft.encoded()
+            while not kept and len(encoded) > left and draft.text:
+                self._size -= draft.size
+                draft.cut(min(len(encoded) - left, len(draft.text)))
+                self._size += draft.size
+                encoded = draft.encoded()
+            left -= len(encoded)
+            if left < 0:
+                break
+            kept.appendleft(encoded)
+        return list(kept)
+
+    def _take(self, kind: str, event: dict[str, Any]) -> None:
         match kind:
             case "text.delta":
-                self._write(event.get("agent"), event["text"].encode())
+                self._write(event.get("agent"), event["text"])
             case "tool.called":
-                self._called(event, len(body))
+                self._called(event)
             case "tool.result":
                 self._tool(event, content_of(event.get("result")))
             case "tool.failed":
@@ -81,32 +121,18 @@ class Fold:
         if self._size > self._limit_bytes:
             self._shrink()
 
-    def messages(self) -> list[bytes]:
-        """The messages, each as JSON: the newest that fit into the limit together. Where not even the last one fits, it
-        keeps the end of its text."""
-        kept: deque[bytes] = deque()
-        left = self._limit_bytes
-        for draft in reversed(self._drafts):
-            encoded = draft.encoded()
-            while not kept and len(encoded) > left and draft.text:  # escapes may make JSON longer than the text
-                self._size -= draft.size
-                draft.cut(len(draft.text) // 2 + 1)
-                self._size += draft.size
-                encoded = draft.encoded()
-            left -= len(encoded)
-            if left < 0:
-                break
-            kept.appendleft(encoded)
-        return list(kept)
-
-    def _write(self, agent: str | None, text: bytes) -> None:
+    def _write(self, agent: str | None, text: Any) -> None:
+        if not isinstance(text, str):
+            raise TypeError(text)
+        encoded = orjson.dumps(text)[1:-1]
         draft = self._assistant(agent)
         assert draft.text is not None
-        draft.text += text
-        self._grow(draft, len(text))
+        draft.text += encoded
+        self._grow(draft, len(encoded))
 
-    def _called(self, event: dict[str, Any], size: int) -> None:
+    def _called(self, event: dict[str, Any]) -> None:
         call = {"call_id": event["call_id"], "name": event["name"], "arguments": event.get("arguments")}
+        size = len(orjson.dumps({"tool_calls": [call]}))  # raises for what `messages` could not encode
         self._names[event["call_id"]] = event["name"]
         draft = self._assistant(event.get("agent"))
         draft.message.setdefault("tool_calls", []).append(call)

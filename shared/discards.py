@@ -10,7 +10,7 @@ from typing import NamedTuple
 import orjson
 
 from shared.entries import Entry, kinds_of
-from shared.events import STARTED
+from shared.events import MALFORMED, STARTED
 from shared.ids import EventId, parse_id
 
 
@@ -46,7 +46,7 @@ class Discards:
             return
         for entry in entries:
             if entry.kind == STARTED and b'"discard_from"' in entry.body:
-                with suppress(ValueError, TypeError):  # of an entry that a worker did not write
+                with suppress(*MALFORMED):  # of an entry that a worker did not write
                     self.add(entry.job_id, parse_id(orjson.loads(entry.body)["discard_from"]), entry.id)
 
     def kept(self, entries: Sequence[Entry]) -> Sequence[Entry]:

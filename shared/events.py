@@ -26,6 +26,9 @@ DELTAS = {
     "tool.arguments.delta": ("delta", "call_id"),
 }
 
+# What reading an event raises that is no JSON or lacks what its kind demands: something other than a worker wrote it.
+MALFORMED = (KeyError, TypeError, AttributeError, ValueError)
+
 _KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _RESERVED = ("job.", "session.", "gap")
 

@@ -11,20 +11,24 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
+import structlog
 
 from shared.conversation import FOLDED, Fold
 from shared.entries import Entry, bodies_of
 from shared.event_log import EventLog
-from shared.events import STARTED
+from shared.events import MALFORMED, STARTED
 from shared.ids import EventId, parse_id
 from shared.keys import session_keys
+from shared.once import Once
 from shared.redis import Redis
+
+logger = structlog.get_logger()
 
 READ_BYTES = 32 * 1024 * 1024  # of a log, for one turn
 PAGE_BYTES = 256 * 1024
 FIRST_PAGE_EVENTS = 100
 SMALLEST_PAGE_EVENTS = 10
-LARGEST_PAGE_EVENTS = 250  # with the largest events 64 MiB
+LARGEST_PAGE_EVENTS = 100  # of the largest events 25 MiB, which take some 20 ms
 
 
 class TurnReader:
@@ -33,6 +37,7 @@ class TurnReader:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._log = EventLog(redis)
+        self._reported = Once()
 
     async def read(self, session_id: str, job_id: str, below: EventId | None = None) -> list[bytes]:
         """The messages, each as JSON, that a job's input and its events below an id amount to; without `below` all of
@@ -46,7 +51,15 @@ class TurnReader:
             return []
         kept = _Kept(job_id, parse_id(first), below)
         await self._collect(session_id, kept)
-        return await _folded(kept, orjson.loads(given))
+        messages = await _folded(kept, orjson.loads(given))
+        if kept.malformed and self._reported.add((session_id, job_id)):
+            logger.warning(
+                "malformed events in a log: the conversation leaves them out",
+                session_id=session_id,
+                job_id=job_id,
+                events=kept.malformed,
+            )
+        return messages
 
     async def _collect(self, session_id: str, kept: _Kept) -> None:
         count, left = FIRST_PAGE_EVENTS, READ_BYTES
@@ -70,6 +83,7 @@ class _Kept:
         self.below = below
         self.kinds: list[str] = []
         self.bodies: list[bytes] = []
+        self.malformed = 0
 
     @property
     def complete(self) -> bool:
@@ -87,22 +101,29 @@ class _Kept:
                 self.kinds.append(entry.kind)
                 self.bodies.append(entry.body)
             elif entry.kind == STARTED:
-                self._discard(orjson.loads(entry.body).get("discard_from"))
+                self._discard(entry.body)
 
     def pass_over(self, below: EventId) -> None:
         """Go on below an id, that of an entry which is not Holdfast's."""
         self.below = below if self.below is None else min(self.below, below)
 
-    def _discard(self, discard_from: str | None) -> None:
-        """An attempt started at `below`: everything from `discard_from` up to there is void."""
-        if discard_from is not None and self.below is not None:
-            self.below = min(self.below, parse_id(discard_from))
+    def _discard(self, started: bytes) -> None:
+        """An attempt started at `below`: everything from its `discard_from` up to there is void."""
+        try:
+            discard_from = orjson.loads(started).get("discard_from")
+            if discard_from is not None and self.below is not None:
+                self.below = min(self.below, parse_id(discard_from))
+        except MALFORMED:
+            self.malformed += 1
 
 
 async def _folded(kept: _Kept, given: Any) -> list[bytes]:
     fold = Fold(kept.job_id, given, truncated=not kept.complete)
-    for number, event in enumerate(zip(reversed(kept.kinds), reversed(kept.bodies), strict=True)):
-        fold.add(*event)
-        if number % LARGEST_PAGE_EVENTS == 0:
+    events = size = 0
+    for kind, body in zip(reversed(kept.kinds), reversed(kept.bodies), strict=True):
+        kept.malformed += not fold.add(kind, body)
+        events, size = events + 1, size + len(body)
+        if events == LARGEST_PAGE_EVENTS or size >= PAGE_BYTES:
             await asyncio.sleep(0)
+            events = size = 0
     return fold.messages()

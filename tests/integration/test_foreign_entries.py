@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from shared import holder
 from shared.holder import Attempt
 from tests.support.log import Session
 from tests.support.scene import scene, words
@@ -25,6 +27,24 @@ FOREIGN: dict[str, dict[bytes | str, bytes | str]] = {
     "broken JSON": {"j1 status": "{bar}"},
     "no object": {"j1 status": "[1]"},
     "a forged start": {"j1 job.started": '{"discard_from":"what'},
+}
+
+# Entries of our form: named like an event of the running job, with a body that begins and ends like one.
+MALFORMED = {
+    "a delta without text": ("text.delta", '{"type":"text.delta","job_id":"j1"}'),
+    "a delta whose text is null": ("text.delta", '{"type":"text.delta","job_id":"j1","text":null}'),
+    "a delta of no agent": ("text.delta", '{"type":"text.delta","job_id":"j1","text":"a","agent":[]}'),
+    "a call without an id": ("tool.called", '{"type":"tool.called","job_id":"j1","name":"t"}'),
+    "a call whose id is a list": ("tool.called", '{"type":"tool.called","call_id":[1],"name":"t"}'),
+    "a call nested too deeply": (
+        "tool.called",
+        '{"type":"tool.called","call_id":"c","name":"t","arguments":' + "[" * 300 + "]" * 300 + "}",
+    ),
+    "a result without an id": ("tool.result", '{"type":"tool.result","job_id":"j1"}'),
+    "a body that is no JSON": ("text.delta", '{"type":"text.delta", what}'),
+    "a start that is no JSON": ("job.started", '{"type":"job.started", what}'),
+    "a start that discards from nowhere": ("job.started", '{"type":"job.started","discard_from":"what"}'),
+    "a start that discards from a number": ("job.started", '{"type":"job.started","discard_from":5}'),
 }
 
 
@@ -194,6 +214,53 @@ class TestReading:
         await session.append(first, 4, "b")
         messages = (await gateway.client.get("/v1/sessions/s/messages")).json()["messages"]
         assert messages[-1]["content"] == "ab"
+
+
+@pytest.mark.parametrize(("kind", "body"), MALFORMED.values(), ids=MALFORMED)
+class TestMalformed:
+    """What has the form of an event but lacks what its kind demands is left out of the conversation."""
+
+    async def add(self, session: Session, kind: str, body: str) -> Attempt:
+        attempt = await session.started()
+        await session.append(attempt, 1, "a")
+        await session.redis.xadd(session.keys.log, {f"j1 {kind}": body}, id=f"{attempt.epoch}-3")
+        await session.append(attempt, 3, "b")
+        return attempt
+
+    async def test_the_conversation_has_everything_else_and_it_is_logged_once(
+        self, gateway: Served, session: Session, kind: str, body: str
+    ) -> None:
+        await self.add(session, kind, body)
+        with capture_logs() as lines:
+            for _ in range(2):
+                messages = (await gateway.client.get("/v1/sessions/s/messages")).json()["messages"]
+                assert [message["content"] for message in messages] == ["hello", "ab"]
+        assert [(line["session_id"], line["job_id"]) for line in lines if line["log_level"] == "warning"] == [
+            ("s", "j1")
+        ]
+
+    async def test_the_stream_goes_on(self, gateway: Served, session: Session, kind: str, body: str) -> None:
+        attempt = await self.add(session, kind, body)
+        await session.finish(attempt, 4)
+        for query in ("", "?raw=true"):
+            async with come(gateway, query) as stream:
+                async with asyncio.timeout(20):
+                    async for _ in stream.chunks():
+                        if b"id: %d-5\n" % attempt.epoch in stream.body:
+                            break
+
+    async def test_a_cancelled_job_ends_by_its_next_claim(self, session: Session, kind: str, body: str) -> None:
+        await self.add(session, kind, body)
+        await session.sessions.cancel("s", "j1")
+        assert (await session.try_claim(delivery=2)).verdict == "ended"  # type: ignore[union-attr]
+
+    async def test_a_cancelled_job_is_settled(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch, kind: str, body: str
+    ) -> None:
+        monkeypatch.setattr(holder, "CANCEL_PATIENCE_MS", 0)
+        await self.add(session, kind, body)
+        await session.sessions.cancel("s", "j1")
+        assert (await session.holder.settle("s")).ended == ["j1"]
 
 
 @pytest.mark.parametrize("place", ["next", "later"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 
 from shared.conversation import CONVERSATION_BYTES, Fold, Message
 from shared.scripts import source
@@ -105,6 +106,15 @@ def test_no_character_makes_its_json_longer_than_the_limit() -> None:
     for _ in range(100):
         fold.add("text.delta", orjson.dumps(text("\x00" * 10)))
     assert 0 < sum(map(len, fold.messages())) <= 300
+
+
+@pytest.mark.parametrize("limit_bytes", range(150, 170))
+def test_the_beginning_is_cut_off_between_two_characters(limit_bytes: int) -> None:
+    whole = 'a\\"\n\x00é€𝄞\\u' * 30
+    (message,) = folded(text(whole), limit_bytes=limit_bytes)
+    assert message["truncated"] is True
+    assert whole.endswith(message["content"])
+    assert len(message["content"]) > 10
 
 
 def test_calls_without_results_do_not_pile_up() -> None:
