@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import NamedTuple
 
 import structlog
 
-from shared.errors import SessionUnknown
-from shared.redis import RedisError
+from shared.errors import SchemaNewer, SessionUnknown
+from shared.once import Once
+from shared.redis import RedisError, is_of_data
 from shared.session_index import Listed, SessionIndex
 from shared.sessions import Sessions, SessionSummary
 
@@ -35,8 +37,17 @@ class SessionsPage(NamedTuple):
     more: int | None
 
 
+class Missing(Enum):
+    """Why the list leaves a session out."""
+
+    GONE = auto()
+    UNREADABLE = auto()
+
+
 class SessionList:
-    """Every call raises RedisError when a server does not answer. `retention_s`: how long a session is kept at least
+    """A session that cannot be read is left out but stays on the list: a newer version wrote it, or its data is damaged.
+
+    Every call raises RedisError when a server does not answer. `retention_s`: how long a session is kept at least
     after something happened in it."""
 
     def __init__(self, index: SessionIndex, sessions: Sessions, retention_s: int) -> None:
@@ -44,6 +55,7 @@ class SessionList:
         self._sessions = sessions
         self._retention_us = retention_s * 1_000_000
         self._cleaned_us = 0
+        self._reported = Once()
 
     async def page(self, behind_us: int | None, count: int) -> SessionsPage:
         """The sessions among the next `count` of the list."""
@@ -51,9 +63,13 @@ class SessionList:
         page = listed[:count]
         summaries = await asyncio.gather(*(self._summary(one.session_id) for one in page))
         found = list(zip(page, summaries, strict=True))
-        await self._forget([one for one, summary in found if summary is None])
+        await self._forget([one for one, summary in found if summary is Missing.GONE])
         return SessionsPage(
-            [ListedSession(summary, one.active_us // 1000) for one, summary in found if summary is not None],
+            [
+                ListedSession(summary, one.active_us // 1000)
+                for one, summary in found
+                if isinstance(summary, SessionSummary)
+            ],
             page[-1].active_us if len(listed) > count else None,
         )
 
@@ -73,18 +89,26 @@ class SessionList:
         before_us = await self._index.now_us() - self._retention_us
         listed = await self._index.oldest(self._cleaned_us, before_us, CLEAN_SESSIONS)
         summaries = await asyncio.gather(*(self._summary(one.session_id) for one in listed))
-        await self._forget([one for one, summary in zip(listed, summaries, strict=True) if summary is None])
+        await self._forget([one for one, summary in zip(listed, summaries, strict=True) if summary is Missing.GONE])
         if len(listed) < CLEAN_SESSIONS:
             self._cleaned_us = 0
             return CLEAN_SECONDS
         self._cleaned_us = listed[-1].active_us  # those with an open job stay: begin behind them
         return CLEAN_PAUSE_SECONDS
 
-    async def _summary(self, session_id: str) -> SessionSummary | None:
+    async def _summary(self, session_id: str) -> SessionSummary | Missing:
         try:
             return await self._sessions.summary(session_id)
         except SessionUnknown:
-            return None
+            return Missing.GONE
+        except (SchemaNewer, ValueError, RedisError) as error:
+            if isinstance(error, RedisError) and not is_of_data(error):
+                raise
+            if self._reported.add(session_id):
+                logger.warning(
+                    "a session cannot be read: the list leaves it out", session_id=session_id, error=repr(error)
+                )
+            return Missing.UNREADABLE
 
     async def _forget(self, gone: Sequence[Listed]) -> None:
         if gone:

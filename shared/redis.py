@@ -26,6 +26,7 @@ from shared.redis_errors import (
     WireLost,
     is_full,
     is_lasting,
+    is_of_data,
 )
 from shared.wire import Argument
 
@@ -44,6 +45,7 @@ __all__ = [
     "connect",
     "is_full",
     "is_lasting",
+    "is_of_data",
 ]
 
 
@@ -94,14 +96,19 @@ class Client(Commands):
             await pipe.aclose()
 
     async def _block(self, *command: Argument) -> Any:
-        """Send a command that waits at the server. A caller that gives up takes the connection along, and with it the
-        command: a client that blocks is for nothing else."""
-        wire = await self._least_busy().wire()
+        """Send a command that blocks on the server. Cancelling the call closes its connection, so that the server drops
+        the command; other calls on that connection fail with WireLost. Blocking commands need a client of their own."""
+        pipe = self._least_busy()
+        pipe.calls += 1
         try:
-            return await wire.ask(*command)
-        except asyncio.CancelledError:
-            wire.abort()
-            raise
+            wire = await pipe.wire()
+            try:
+                return await wire.ask(*command)
+            except asyncio.CancelledError:
+                wire.abort()
+                raise
+        finally:
+            pipe.calls -= 1
 
     def _least_busy(self) -> Pipe:
         return min(self._pipes, key=attrgetter("calls"))

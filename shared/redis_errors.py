@@ -5,6 +5,7 @@ from __future__ import annotations
 from redis.exceptions import (
     AuthenticationError,
     ExecAbortError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -26,6 +27,7 @@ __all__ = [
     "WireLost",
     "is_full",
     "is_lasting",
+    "is_of_data",
 ]
 
 # Refusals that pass: classes of redis-py, which drops the code of those that it knows, and the codes of the others.
@@ -54,3 +56,9 @@ def is_lasting(error: RedisError) -> bool:
     if isinstance(error, AuthenticationError):  # for redis-py a kind of connection error
         return True
     return not isinstance(error, _PASSING) and str(error).partition(" ")[0] not in _PASSING_CODES
+
+
+def is_of_data(error: RedisError) -> bool:
+    """Whether a script met a key of another type, or a value that it cannot use: other keys may be sound."""
+    denied = isinstance(error, AuthenticationError | NoPermissionError) or "ACL failure" in str(error)
+    return is_lasting(error) and not denied and ("WRONGTYPE" in str(error) or "user_script:" in str(error))

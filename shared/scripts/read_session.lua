@@ -7,4 +7,7 @@ local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')
 if not state[1] or state[3] then return {'unknown_session'} end
 local line = redis.call('LRANGE', LINE, 0, -1)
 local ids = redis.call('LRANGE', ORDER, 0, -1)
-return {'ok', newest(state[2]), state[1], ids, line, job_record(line[1] or ids[#ids], 1)}
+local job = line[1] or ids[#ids]
+local record = job and job_record(job, 1)
+if not record then return {'unknown_session'} end -- nothing but its state is left
+return {'ok', newest(state[2]), state[1], ids, line, record}

@@ -39,10 +39,11 @@ async def test_calls_one_by_one_take_a_single_connection(client: Redis) -> None:
 
 
 async def test_no_call_waits_behind_one_that_takes_long_while_a_connection_is_free(client: Redis) -> None:
-    long = asyncio.create_task(client.call("BLPOP", "k", 0))
+    long = asyncio.create_task(client.blpop(["k"], timeout=0))
     await asyncio.sleep(0)
-    await client.rpush("k", "v")
-    assert await long == [b"k", b"v"]
+    async with asyncio.timeout(20):
+        await client.rpush("k", "v")
+        assert await long == (b"k", b"v")
 
 
 async def test_replies_are_those_of_redis_py(client: Redis) -> None:
@@ -62,6 +63,12 @@ async def test_commands_of_a_pipeline_are_sent_together_and_answered_in_order(cl
         gathered.incr("n").hgetall("h")
         gathered.client_id()
         assert (await gathered.execute())[:2] == [1, {}]
+
+
+@pytest.mark.parametrize("transaction", [True, False])
+async def test_a_pipeline_without_commands_answers_nothing(client: Redis, transaction: bool) -> None:
+    async with asyncio.timeout(20), client.pipeline(transaction=transaction) as gathered:
+        assert await gathered.execute() == []
 
 
 async def test_a_transaction_is_carried_out_as_a_whole(client: Redis) -> None:

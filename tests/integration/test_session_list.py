@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import chain
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway import session_list
 from gateway.session_list import SessionList
 from shared import keys
 from shared.keys import session_keys
 from shared.queue import JobEntry
+from shared.schema import SCHEMA
 from shared.session_index import SessionIndex
 from tests.support.log import request
 from tests.support.process import until
@@ -241,6 +243,56 @@ async def test_expired_sessions_are_cleared_away_and_those_with_an_open_job_stay
     while await listed.clean() < session_list.CLEAN_SECONDS:
         pass
     assert await gateway.redis.zrange(keys.SESSIONS, 0, -1) == [b"s1", b"s3", b"s5", b"s7"]
+
+
+async def newer_schema(gateway: Served) -> None:
+    await gateway.redis.call("HSET", session_keys("b").state, "schema", SCHEMA + 1)
+
+
+async def jobs_of_another_type(gateway: Served) -> None:
+    await gateway.redis.delete(session_keys("b").jobs)
+    await gateway.redis.sadd(session_keys("b").jobs, "x")
+
+
+async def a_cursor_that_is_none(gateway: Served) -> None:
+    await gateway.redis.call("HSET", session_keys("b").state, "created", "what")
+
+
+@pytest.mark.parametrize("damage", [newer_schema, jobs_of_another_type, a_cursor_that_is_none])
+async def test_one_that_cannot_be_read_is_left_out_and_not_forgotten(
+    gateway: Served, client: Client, damage: Callable[[Served], Awaitable[None]]
+) -> None:
+    for name in "abc":
+        await post(gateway, name)
+    await move_back(gateway, *"abc")
+    await damage(gateway)
+    with capture_logs() as lines:
+        assert await ids(gateway) == ["c", "a"]
+        assert await ids(gateway) == ["c", "a"]
+    assert [line["session_id"] for line in lines if line["log_level"] == "warning"] == ["b"]
+    await expire(gateway, "a")
+    await SessionList(SessionIndex(gateway.redis), client.sessions, 86_400).clean()
+    assert await gateway.redis.zrange(keys.SESSIONS, 0, -1) == [b"b", b"c"]
+
+
+async def test_one_of_which_only_the_state_is_left_is_gone(gateway: Served) -> None:
+    for name in "ab":
+        await post(gateway, name)
+    await move_back(gateway, "b")
+    kept = session_keys("b")
+    await gateway.redis.delete(*(key for key in kept if key != kept.state))
+    assert await ids(gateway) == ["a"]
+    assert (await gateway.client.get("/v1/sessions/b")).status_code == 404
+    assert await gateway.redis.zrange(keys.SESSIONS, 0, -1) == [b"a"]
+
+
+async def test_a_server_that_refuses_every_session_is_no_empty_list(gateway: Served) -> None:
+    await post(gateway, "a")
+    await gateway.redis.call("ACL", "SETUSER", "default", "-hmget")
+    try:
+        assert (await gateway.client.get("/v1/sessions")).status_code == 503
+    finally:
+        await gateway.redis.call("ACL", "SETUSER", "default", "+@all")
 
 
 async def test_a_page_costs_no_more_where_there_are_many_sessions(gateway: Served, client: Client) -> None:
