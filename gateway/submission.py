@@ -11,7 +11,15 @@ import structlog
 from gateway.dependencies import State
 from gateway.limits import Body
 from gateway.schema import check
-from shared.errors import AgentUnknown, IdempotencyMismatch, LogUnavailable, QueueFull, SessionBusy, SessionUnknown
+from shared.errors import (
+    AgentUnknown,
+    IdempotencyMismatch,
+    LogUnavailable,
+    QueueFull,
+    SchemaNewer,
+    SessionBusy,
+    SessionUnknown,
+)
 from shared.failpoints import failpoint
 from shared.ids import new_job_id, new_session_id
 from shared.queue import Queue
@@ -73,7 +81,7 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
         await state["queue"].reserve(session_id, job_id, request.agent)
         failpoint("after_reserve_before_submit")
         submitted = await state["sessions"].submit(session_id, job_id, request)
-    except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull):
+    except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull, SchemaNewer):
         await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
         raise
     if submitted.replayed:
@@ -87,9 +95,9 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
 
 async def ask_holder(queue: Queue, session_id: str, holder: str | None) -> None:
     """Tell the worker that holds the session of an intent; any worker when nobody does, and later, if it is stuck."""
-    if holder is not None:
-        await queue.notify(holder, session_id)
     await queue.nudge(session_id, delay_s=0 if holder is None else STUCK_S)
+    if holder is not None:  # only saves time
+        await queue.notify(holder, session_id)
 
 
 async def _start(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:

@@ -42,6 +42,7 @@ ANY_LANE = "*"
 RESERVE_US = 5_000_000
 AGENTS_MEMORY_US = 7 * 86_400 * 1_000_000
 MAILBOX_LIMIT = 1000
+MAILBOX_SECONDS = 60
 
 _DELIVERY = re.compile(rb'"t":(\d+)')
 
@@ -100,6 +101,7 @@ class Queue:
         self._settings = settings
         self._reserve = script(redis, "queue_reserve", "queue")
         self._ready = script(redis, "queue_ready", "queue")
+        self._notify = script(redis, "queue_notify", "queue")
         self._take = script(redis, "queue_take", "queue")
         self._beat = script(redis, "queue_beat", "queue")
         self._put_back = script(redis, "queue_put_back", "queue")
@@ -144,12 +146,7 @@ class Queue:
 
     async def notify(self, worker_id: str, session_id: str) -> None:
         """Tell the worker that holds the session to look at what is asked of it. The message may be lost."""
-        mailbox = keys.MAILBOX + worker_id
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.lpush(mailbox, session_id)
-            pipe.ltrim(mailbox, 0, MAILBOX_LIMIT - 1)
-            pipe.expire(mailbox, 60)
-            await pipe.execute()
+        await self._notify(PLACES, (worker_id, session_id, MAILBOX_LIMIT, MAILBOX_SECONDS))
 
     async def agents(self) -> dict[str, dict[str, Any]]:
         """The agents on offer with the JSON schema of their input, remembered for 7 days."""

@@ -203,9 +203,9 @@ class Sessions:
         return _intent(await self._cancel(session_keys(session_id), (job_id, by)))
 
     async def question(self, session_id: str, job_id: str) -> Question | None:
-        """The question that the job waits for, if it does."""
-        fields = [f"{job_id}:question", f"{job_id}:schema"]
-        question_id, schema = await self._redis.hmget(session_keys(session_id).jobs, fields)
+        """The question that the job waits for, if it does. Raises SessionUnknown, JobUnknown."""
+        _, record = await self._read(self._read_job, session_id, job_id, "agent", "question", "schema")
+        question_id, schema = record[-2:]
         return None if question_id is None else Question(question_id.decode(), schema or b"{}")
 
     async def answer(self, session_id: str, job_id: str, question_id: str | None, value: bytes) -> Answered:

@@ -4,6 +4,8 @@
 -- ARGV: job, epoch of its attempt (empty: none runs), random, kind, body, retention ttl s
 -- Answers {'ended', head...}, {'unknown'}, {'held'} or {'fenced'}.
 local job, epoch, random, kind, body, ttl_s = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
+local refusal = epoch == '' and newer()
+if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
 local record = job_get(job, 'status', 'end', 'first')
 if not record[1] then return {'unknown'} end

@@ -1,6 +1,8 @@
 #!lua flags=no-writes
 -- Find the job that an idempotency key stands for.
 -- ARGV: idempotency key, digest, key lifetime ms. Answers as submit.lua does, or {'none'}.
+local refusal = newer()
+if refusal then return refusal end
 local known = redis.call('HGET', IDEMPOTENCY, ARGV[1])
 local state = redis.call('HMGET', STATE, 'top', 'deleted')
 if not known or state[2] then return {'none'} end

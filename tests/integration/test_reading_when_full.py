@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shared import keys
+from shared.queue import token_id
 from tests.support.log import Session
 from tests.support.served import Served, served
 from tests.support.sse import SseStream
@@ -62,3 +64,10 @@ async def test_readiness_says_that_redis_is_full(full: Served) -> None:
         "queue redis: is full:",
         "log redis: is full:",
     ]
+
+
+async def test_a_cancel_leaves_its_control_entry_and_its_message(full: Served) -> None:
+    answer = await full.client.post("/v1/sessions/s/jobs/j2/cancel")
+    assert answer.status_code == 202
+    assert await full.redis.hexists(keys.TOKENS, token_id("s", None))
+    assert await full.redis.lrange(f"{keys.MAILBOX}w1", 0, -1) == [b"s"]

@@ -13,7 +13,7 @@ import pytest
 
 from shared import keys
 from shared.errors import SchemaNewer
-from shared.holder import Attempt
+from shared.holder import Attempt, Event
 from shared.schema import SCHEMA
 from tests.support.golden import restore
 from tests.support.job_viewer import JobViewer
@@ -224,6 +224,27 @@ class TestNewer:
             problem["detail"] == f"The session has schema version {NEWER}; this process knows versions up to {SCHEMA}"
         )
         assert answers[0].headers["retry-after"]
+
+    async def test_a_refused_job_leaves_no_queue_entry_whatever_key_it_has(
+        self, gateway: Served, session: Session
+    ) -> None:
+        await session.submit(idempotency_key="k", digest="d")
+        await session.redis.call("HSET", session.keys.state, "schema", NEWER)
+        await gateway.offer("scripted")
+        path, job = "/v1/sessions/s/jobs", {"agent": "scripted", "input": "hi"}
+        for headers in ({}, {"Idempotency-Key": "k"}, {"Idempotency-Key": "other"}):
+            answer = await gateway.client.post(path, json=job, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (503, "schema_newer")
+        assert await session.redis.hkeys(keys.TOKENS) == []
+
+    async def test_neither_its_question_is_read_nor_its_record_closed(self, session: Session) -> None:
+        await session.submit()
+        await session.redis.call("HSET", session.keys.state, "schema", NEWER)
+        with pytest.raises(SchemaNewer):
+            await session.sessions.question("s", "j1")
+        with pytest.raises(SchemaNewer):
+            await session.holder.close_record("s", Event("job.failed", "j1", b"{}"))
+        assert await session.redis.hget(session.keys.jobs, "j1:status") == b"queued"
 
     async def test_a_worker_leaves_a_newer_session_to_others(
         self, redis_url: str, client: Client, session: Session, capsys: pytest.CaptureFixture[str]
