@@ -118,9 +118,16 @@ local function head()
     return {job, job_get(job, 'agent')[1]}
 end
 
+-- The bytes of the conversation, added up. Workers of schema 0 did not count them.
+local function stored_bytes()
+    local size = 0
+    for i = 0, redis.call('LLEN', MESSAGES) - 1 do size = size + #redis.call('LINDEX', MESSAGES, i) end
+    return size
+end
+
 -- Add messages to the conversation. It keeps its newest: so many messages, of so many bytes as JSON.
 local function remember(messages, from, messages_limit)
-    local size = tonumber(redis.call('HGET', STATE, 'messages_bytes') or 0)
+    local size = tonumber(redis.call('HGET', STATE, 'messages_bytes') or stored_bytes())
     for i = from, #messages do
         redis.call('RPUSH', MESSAGES, messages[i])
         size = size + #messages[i]

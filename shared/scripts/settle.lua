@@ -33,6 +33,7 @@ for _, entry in ipairs(doomed) do
     end
 end
 
+if deleted and type(redis.pcall('XLEN', LOG)) == 'table' then redis.call('DEL', LOG) end -- no stream: it goes as well
 local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0
 local epoch = next_epoch(state[1], top, random)
 local seq = 0

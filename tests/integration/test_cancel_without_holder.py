@@ -110,6 +110,14 @@ async def test_a_deletion_needs_no_turn(session: Session) -> None:
     assert not await session.redis.exists(session.keys.messages)
 
 
+async def test_a_session_is_deleted_that_has_a_foreign_value_in_its_logs_place(session: Session) -> None:
+    await session.started()
+    await session.sessions.delete("s")
+    await session.redis.set(session.keys.log, "what")
+    assert (await session.holder.settle("s")).ended == ["j1"]
+    assert not await session.redis.exists(session.keys.state)
+
+
 async def test_f64_a_killed_job_of_a_hundred_thousand_events_is_settled_in_short_steps(session: Session) -> None:
     whole = await many(session)
     await session.sessions.cancel("s", "j1")

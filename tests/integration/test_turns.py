@@ -216,6 +216,17 @@ class TestStored:
         stored = await session.redis.lrange(session.keys.messages, 0, -1)
         assert int(await session.redis.hget(session.keys.state, "messages_bytes")) == sum(map(len, stored))
 
+    async def test_a_list_of_before_the_bytes_were_counted_gets_the_same_bound(self, session: Session) -> None:
+        old = [orjson.dumps({"role": "user", "content": f"{number}" * 1_000_000}) for number in range(6)]
+        await session.redis.rpush(session.keys.messages, *old)
+        attempt = await session.started()
+        end = Event("job.completed", "j1", b"{}")
+        answer = b'{"role":"assistant","content":"end"}'
+        await session.holder.finish("s", attempt.epoch, 1, end, messages=[answer], usage=b"")
+        stored = await session.redis.lrange(session.keys.messages, 0, -1)
+        assert stored == [*old[2:], answer]
+        assert int(await session.redis.hget(session.keys.state, "messages_bytes")) == sum(map(len, stored))
+
     async def test_the_history_of_a_job_is_what_the_jobs_before_it_left(self, session: Session) -> None:
         first = await session.started("j1")
         await session.holder.finish(
