@@ -12,6 +12,7 @@ from shared.discards import Discard, ranges_of
 from shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
 from shared.ids import ORIGIN, EventId, parse_id
 from shared.keys import log_key, session_keys, state_key
+from shared.once import Once
 from shared.pipe import Pipe
 from shared.redis import Redis
 from shared.schema import check_schema
@@ -22,7 +23,6 @@ __all__ = ["PAGE_EVENTS", "Entry", "EventLog", "Gap", "Page", "chained", "entry_
 logger = structlog.get_logger()
 
 PAGE_EVENTS = 1000
-REPORTED = 1000  # foreign entries that are remembered as logged
 LAST_ENTRIES = 10
 
 Reply = Sequence[Sequence[Any]]
@@ -73,7 +73,7 @@ class EventLog:
 
     def __init__(self, redis: Redis | Pipe) -> None:
         self._call = redis.call
-        self._reported: dict[tuple[str, EventId], None] = {}
+        self._reported = Once()
 
     async def read(self, session_id: str, cursor: EventId, count: int = PAGE_EVENTS) -> Page:
         """The entries after the cursor.
@@ -138,7 +138,7 @@ class EventLog:
         foreign = foreign_lead(later)
         if foreign:
             last = parse_id(later[foreign - 1][0])
-            self._report(session_id, last, foreign)
+            self._report(session_id, cursor, last, foreign)
             return Page([], Gap("lost", cursor, last))
         if later:
             entries = entries_of(later)
@@ -157,16 +157,13 @@ class EventLog:
             return Page([], more=True)
         return Page([], Gap("expired", ORIGIN))
 
-    def _report(self, session_id: str, last: EventId, count: int) -> None:
-        """Log foreign entries once, though every reader meets them."""
-        if (session_id, last) in self._reported:
-            return
-        while len(self._reported) >= REPORTED:
-            del self._reported[next(iter(self._reported))]
-        self._reported[session_id, last] = None
-        logger.warning(
-            "foreign entries in a log: its viewers get a gap", session_id=session_id, last=str(last), entries=count
-        )
+    def _report(self, session_id: str, cursor: EventId, last: EventId, count: int) -> None:
+        """Log foreign entries once, though every reader meets them, and many of them page by page: the next page of a
+        run begins behind the `last` of the one before."""
+        if self._reported.add((session_id, cursor), (session_id, last)):
+            logger.warning(
+                "foreign entries in a log: its viewers get a gap", session_id=session_id, last=str(last), entries=count
+            )
 
     async def _newest_upto(self, session_id: str, cursor: EventId) -> EventId:
         found = await self._call("XREVRANGE", log_key(session_id), str(cursor), "-", "COUNT", 1)

@@ -10,8 +10,7 @@ from typing import Any, cast
 
 import hiredis
 
-from shared.redis_errors import NoScriptError, PipeFull, ResponseError, WireLost
-from shared.schema import refused
+from shared.redis_errors import NoScriptError, PipeFull, WireLost
 from shared.wire import Argument, Listener, OnReply, Wire, reply_to
 
 PAUSE_S = 0.004
@@ -147,10 +146,8 @@ class PipeScript:
         return await self.on(await self._pipe.wire(), keys, arguments)
 
     async def on(self, wire: PipeWire, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """Run it on this connection. Raises RedisError, and SchemaNewer for a session of a newer version."""
+        """Run it on this connection. Raises RedisError."""
         try:
             return await wire.ask_soon("EVALSHA", self._digest, len(keys), *keys, *arguments)
         except NoScriptError:
             return await wire.ask_soon("EVAL", self._text, len(keys), *keys, *arguments)
-        except ResponseError as error:
-            raise refused(error) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from shared import keys
-from shared.redis import Redis
+from shared.redis import Redis, RedisError
 
 SECRET_BYTES = 32
 
@@ -18,7 +18,9 @@ class Secret:
         self._redis = redis
 
     async def read(self) -> bytes:
-        """The secret, which is made when there is none. Raises RedisError."""
-        while not (found := await self._redis.get(keys.SECRET)):
+        """The secret, which is made when there is none. Raises RedisError, also for an empty one."""
+        while (found := await self._redis.get(keys.SECRET)) is None:
             await self._redis.set(keys.SECRET, secrets.token_bytes(SECRET_BYTES), nx=True)
+        if not found:
+            raise RedisError(f"the secret {keys.SECRET} is empty: delete the key, and a new one is made")
         return bytes(found)

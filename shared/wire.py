@@ -66,6 +66,8 @@ class Wire(asyncio.Protocol):
             async with asyncio.timeout(deadline_s):
                 address = await _connect(url, wire)
                 await wire._greet(address)
+            if not wire.alive:  # the server greeted and closed
+                raise WireLost("the connection was closed")
         except RedisError:
             wire.abort()
             raise
@@ -100,6 +102,8 @@ class Wire(asyncio.Protocol):
 
     async def ask_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Send commands one right behind the other and wait for all replies, each of which may be a RedisError."""
+        if not commands:
+            return []
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         replies: list[Any] = []
 

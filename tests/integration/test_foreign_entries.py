@@ -158,10 +158,12 @@ class TestReading:
             await pipe.execute()
         second = await go_on(session, 2)
         async with come(gateway) as stream:
-            frames = await frames_until(stream, is_last(second))
+            with capture_logs() as lines:
+                frames = await frames_until(stream, is_last(second))
         assert [frame.json["type"] for frame in frames if frame.json["type"] != "gap"] == [
             *("job.started", "text.delta", "job.completed"),
         ]
+        assert len([line for line in lines if line["log_level"] == "warning"]) == 1
 
     @pytest.mark.parametrize("entry_id", ["*", "{later}-0", "9999999999999999-5"])
     async def test_every_cursor_that_is_handed_out_can_be_resumed_from(

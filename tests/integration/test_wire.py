@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,11 +190,36 @@ async def test_a_reply_without_a_command_loses_the_connection(ear: Ear) -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        connection = await Wire.open(f"redis://127.0.0.1:{port}/0", 120, listener=ear)  # no silence ends it
+        with pytest.raises(WireLost):
+            await Wire.open(f"redis://127.0.0.1:{port}/0", 120, listener=ear)  # no silence ends it
         await until(lambda: ear.losses == 1)
-        assert not connection.alive
 
 
 async def test_nothing_listening_is_a_lost_connection(ear: Ear) -> None:
     with pytest.raises(WireLost, match="ConnectionRefusedError"):
         await Wire.open("redis://127.0.0.1:1/0", 5, listener=ear)
+
+
+async def test_a_server_that_greets_and_closes_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks, check = 0, Wire._check
+
+    def counted(wire: Wire) -> None:
+        nonlocal checks
+        checks += 1
+        check(wire)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"+OK\r\n")
+        writer.close()
+
+    monkeypatch.setattr(Wire, "_check", counted)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(20):
+            with suppress(WireLost):
+                connection = await Wire.open(f"redis://127.0.0.1:{port}/0", 0.4)
+                await until(lambda: not connection.alive)  # noqa: B023 - awaited at once
+    after = checks
+    await asyncio.sleep(0.5)
+    assert checks == after

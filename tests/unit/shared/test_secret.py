@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from fakeredis import FakeAsyncRedis
 
+from shared import keys
+from shared.redis import RedisError
 from shared.secret import Secret
 
 
@@ -28,4 +31,12 @@ async def test_readers_that_find_none_agree_on_one() -> None:
     assert len(first) == 32
     assert await Secret(Early(redis)).read() == first
     assert await Secret(redis).read() == first
+    await redis.aclose()
+
+
+async def test_an_empty_one_is_refused() -> None:
+    redis = FakeAsyncRedis()
+    await redis.set(keys.SECRET, b"")
+    with pytest.raises(RedisError, match="is empty"):
+        await Secret(redis).read()
     await redis.aclose()
