@@ -45,7 +45,7 @@ class Missing(Enum):
 
 
 class SessionList:
-    """A session that cannot be read is left out but stays on the list: a newer version wrote it, or its data is damaged.
+    """A session that cannot be read (a newer version wrote it, or its data is damaged) is left out and stays listed.
 
     Every call raises RedisError when a server does not answer. `retention_s`: how long a session is kept at least
     after something happened in it."""
