@@ -89,7 +89,7 @@ async def scrape(gateway: Served) -> dict[tuple[str, frozenset[tuple[str, str]]]
 
 async def test_metrics_count_the_requests_that_were_refused_before_their_route_was_known(redis_url: str) -> None:
     host = b"Host: localhost\r\n"
-    async with served(redis_url, head_seconds=0.1) as gateway:
+    async with served(redis_url, head_seconds=0.5) as gateway:
         for request in (b"no request\r\n\r\n", b"GET / HTTP/2.0\r\n" + host + b"\r\n"):
             await raw_request(gateway.port, request)
         await raw_request(gateway.port, b"GET / HTTP/1.1\r\n" + host + b"X: " + b"x" * 40_000)
