@@ -51,7 +51,7 @@ class _Zstd:
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """A content coding by the name that stands in `Content-Encoding`."""
+    """A content coding by its name in `Content-Encoding`."""
 
     name: bytes
     encoder: Callable[[], Encoder]
@@ -61,7 +61,7 @@ ZSTD, GZIP = Coding(b"zstd", _Zstd), Coding(b"gzip", _Gzip)
 
 
 class Accepted(NamedTuple):
-    """What a client accepts: the best coding that there is, if any, and whether a body may go without one."""
+    """What a client accepts: the best supported coding, if any, and whether a body may be sent without one."""
 
     coding: Coding | None
     identity: bool

@@ -46,7 +46,7 @@ def parse_host(value: str) -> Host | None:
 
 
 def parse_allowed_hosts(text: str) -> tuple[Host, ...]:
-    """Parse the comma-separated entries of HOLDFAST_ALLOWED_HOSTS. A `*` stands in front of what a name ends with.
+    """Parse the comma-separated entries of HOLDFAST_ALLOWED_HOSTS. `*.` matches every subdomain.
 
     Raises:
         ValueError: an entry is malformed. The text quotes it and says what is allowed.

@@ -82,7 +82,7 @@ class SessionList:
         try:
             return await self._clean()
         except RedisError as error:
-            logger.warning("the list of sessions is cleaned later", error=repr(error))
+            logger.warning("cleaning the list of sessions failed; it is repeated later", error=repr(error))
             return CLEAN_SECONDS
 
     async def _clean(self) -> float:

@@ -173,7 +173,11 @@ class Alone:
                 break
             said: dict[str, Any] = _checked(orjson.loads(line))
             if "refused" in said:  # this process and that one run different versions: not the job's fault
-                log.error("restart the worker: its code was replaced", job=self.attempt.job_id, reason=said["refused"])
+                log.error(
+                    "the isolated attempt runs another version of Holdfast; restart the worker",
+                    job=self.attempt.job_id,
+                    reason=said["refused"],
+                )
                 return said
             if "retire" in said:
                 await self._retire(said["retire"])
