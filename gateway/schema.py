@@ -20,7 +20,6 @@ SEARCH_CPU_SECONDS = 0.003
 SEARCH_DEPTH = 50
 
 _URI = "urn:holdfast:schema"
-_DIFFERS = "does not match the schema"
 # Keywords that say nothing by themselves, and those that are searched.
 _NOT_ALONE = (
     *("$defs", "$ref", "additionalProperties", "allOf", "anyOf", "definitions", "else", "if", "items", "maxContains"),
@@ -135,7 +134,7 @@ class Search:
             found = True
             yield problem
         if not found:
-            yield Problem(place.path, _DIFFERS)
+            yield Problem(place.path, _demand(place.schema))
 
     def _found(self, place: Place, value: Any, depth: int) -> Iterator[Problem]:
         yield from _own(place, value)
@@ -197,7 +196,7 @@ def _items(place: Place, value: list[Any]) -> Iterator[Part]:
 def _own(place: Place, value: Any) -> Iterator[Problem]:
     """What the keywords of a part say by themselves."""
     if not isinstance(place.schema, dict):
-        yield Problem(place.path, "is not allowed")
+        yield Problem(place.path, "must be left out")
         return
     if isinstance(value, dict):
         missing = (name for name in place.schema.get("required", ()) if name not in value)
@@ -206,7 +205,13 @@ def _own(place: Place, value: Any) -> Iterator[Problem]:
     for keyword, wanted in place.schema.items():
         if keyword not in _NOT_ALONE and not _satisfies(value, keyword, wanted):
             text = wanted if isinstance(wanted, str) else orjson.dumps(wanted).decode()
-            yield Problem(place.path, _WORDS[keyword].format(text) if keyword in _WORDS else f"{_DIFFERS}: {keyword}")
+            demand = _WORDS[keyword].format(text) if keyword in _WORDS else _demand({keyword: wanted})
+            yield Problem(place.path, demand)
+
+
+def _demand(schema: Any) -> str:
+    """What a part of the schema wants that no words are known for: its JSON."""
+    return f"must match the schema {orjson.dumps(schema).decode()}"
 
 
 def _unknown(place: Place, value: dict[str, Any]) -> Iterator[str]:
