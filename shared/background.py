@@ -47,14 +47,17 @@ async def repeat(
 ) -> None:
     """Repeat a step until it returns None or this task is cancelled; otherwise it returns the seconds until the next.
 
-    An exception does not end the loop: it is logged, and the step is repeated after a growing pause. A RedisError goes
-    to `outage`, if given, which logs it once; any other error is logged with its traceback, once in a row."""
+    An exception does not end the loop, nor does a CancelledError while nobody has cancelled this task: it is logged,
+    and the step is repeated after a growing pause. A RedisError goes to `outage`, if given, which logs it once; any
+    other error is logged with its traceback, once in a row."""
     pause, logged = Pause(longest_pause_s), ""
     while True:
         asked_s = time.monotonic()
         try:
             rest_s = await step()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             if outage is not None and isinstance(error, RedisError):
                 outage.began(error, asked_s)
             elif repr(error) != logged:
@@ -68,3 +71,9 @@ async def repeat(
         if rest_s is None:
             return
         await asyncio.sleep(rest_s)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled the current task."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -15,8 +15,8 @@ from shared.redis_errors import RedisError, WireLost
 class Steps:
     """A step that raises these errors in turn, where they are some, and ends the loop after the last."""
 
-    def __init__(self, *outcomes: Exception | None) -> None:
-        self._outcomes: Iterator[Exception | None] = iter(outcomes)
+    def __init__(self, *outcomes: BaseException | None) -> None:
+        self._outcomes: Iterator[BaseException | None] = iter(outcomes)
         self.taken = 0
 
     async def __call__(self) -> float | None:
@@ -45,6 +45,14 @@ async def test_no_error_ends_a_loop() -> None:
     steps = Steps(RuntimeError("closed"), WireLost(), KeyError("x"), None, OSError())
     await repeat("l", steps, longest_pause_s=0)
     assert steps.taken == 5
+
+
+async def test_a_cancelled_call_within_a_step_does_not_end_the_loop_silently() -> None:
+    steps = Steps(asyncio.CancelledError(), None)
+    with capture_logs() as lines:
+        await repeat("l", steps, longest_pause_s=0)
+    assert steps.taken == 2
+    assert [(line["loop"], line["log_level"]) for line in lines] == [("l", "error")]
 
 
 async def test_an_error_is_logged_with_its_loop_once_in_a_row() -> None:
