@@ -33,6 +33,7 @@ from worker.redaction import keep_out_of_log_lines
 from worker.registry import Registry
 from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
 from worker.threads import install
+from worker.watchdog import Watchdog
 
 CONNECTIONS = 8
 LOOK_SECONDS = 1.0  # until the job looks at what it is asked, unless it is told
@@ -53,8 +54,11 @@ def main() -> None:
     if not line.endswith(b"\n"):  # the worker is gone
         sys.exit(1)
 
+    writing = threading.Lock()  # the watchdog's thread reports too
+
     def report(message: dict[str, Any]) -> None:
-        os.write(reports, orjson.dumps({"v": SCHEMA, **message}) + b"\n")
+        with writing:
+            os.write(reports, orjson.dumps({"v": SCHEMA, **message}) + b"\n")
 
     try:
         attempt = attempt_of(line)
@@ -106,7 +110,8 @@ async def _attempt(
         tell()
         return settings.lease_seconds / 4
 
-    loops = (repeat("intents", partial(_heed, job, wanted)), repeat("sign of life", live))
+    watchdog = Watchdog(tell, settings.lease_seconds)
+    loops = (repeat("intents", partial(_heed, job, wanted)), repeat("sign of life", live), watchdog.run())
     beside = [asyncio.create_task(loop) for loop in loops]
     try:
         ending, head = await job.run()

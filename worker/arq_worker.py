@@ -103,7 +103,7 @@ class HoldfastWorker(Worker):
             lost=self._lost,
             stray=self._stray,
         )
-        self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3), lease_s)
+        self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3).beat, lease_s)
         open_sessions = OpenSessions(sessions)
         self._recovery = Recovery(pulse, open_sessions, queue_outage, self._station.log_outage, lease_s)
         self._reaper = Reaper(pulse, queue_outage, self.id, lease_s)

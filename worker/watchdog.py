@@ -13,11 +13,14 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
 
-from shared.heartbeat import BlockingHeartbeat
+from shared.background import repeat
 from worker.current_job import CurrentJob, job_of_task
 
 TICK_SECONDS = 0.25
@@ -35,25 +38,32 @@ def blocked_loops() -> dict[str, int]:
 
 
 class Watchdog:
-    """Runs as a task of the loop that it watches."""
+    """Runs as a task of the loop that it watches. `beat` sends a heartbeat; it is called from a thread."""
 
-    def __init__(self, heartbeat: BlockingHeartbeat, lease_s: float) -> None:
-        self._heartbeat = heartbeat
+    def __init__(self, beat: Callable[[], None], lease_s: float) -> None:
+        self._beat = beat
         self._lease_s = lease_s
         self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
         self._ticked_s = time.monotonic()
         self._reported_s = 0.0
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        watching = (asyncio.get_running_loop(), threading.get_ident())
-        threading.Thread(target=self._watch, args=watching, daemon=True, name="watchdog").start()
         try:
-            while True:
-                self._ticked_s = time.monotonic()
-                await asyncio.sleep(TICK_SECONDS)
+            await repeat("watchdog", self._tick)
         finally:
             self._stopped.set()
+
+    async def _tick(self) -> float:
+        """Note that the loop runs, in a thread's sight. Returns the seconds until the next tick."""
+        self._ticked_s = time.monotonic()
+        if self._thread is None:
+            watching = (asyncio.get_running_loop(), threading.get_ident())
+            thread = threading.Thread(target=self._watch, args=watching, daemon=True, name="watchdog")
+            thread.start()
+            self._thread = thread
+        return TICK_SECONDS
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
         woke_s = beat_s = time.monotonic()
@@ -63,17 +73,21 @@ class Watchdog:
             blocked_s = woke_s - ticked_s
             if blocked_s > BLOCKED_SECONDS and self._reported_s != ticked_s:
                 self._reported_s = ticked_s
-                _report(blocked_s, loop, thread_id, alone=slept_s < BLOCKED_SECONDS)
+                report = partial(_report, blocked_s, loop, thread_id, alone=slept_s < BLOCKED_SECONDS)
+                _try("a blocked event loop cannot be described", report)
             beat_every_s = self._lease_s / 3
             if beat_every_s < blocked_s < KEPT_LEASES * self._lease_s and woke_s - beat_s > beat_every_s:
                 beat_s = woke_s
-                self._beat()
+                _try("no heartbeat for a blocked event loop", self._beat)
 
-    def _beat(self) -> None:
-        try:
-            self._heartbeat.beat()
-        except Exception as error:  # noqa: BLE001 - of Redis or of its connection; the next beat may succeed
-            log.warning("no heartbeat for a blocked event loop", error=f"{type(error).__name__}: {error}")
+
+def _try(trouble: str, function: Callable[[], None]) -> None:
+    """Call the function. No error, not even one of logging, ends the thread that keeps the lease."""
+    try:
+        function()
+    except Exception as error:  # noqa: BLE001
+        with suppress(Exception):
+            log.warning(trouble, error=f"{type(error).__name__}: {error}")
 
 
 def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *, alone: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -17,30 +18,38 @@ from tests.support.streams import frames_until, streams
 from tests.support.workers import Client, worker_on
 from worker.delivery import Delivery
 from worker.reaper import Reaper
+from worker.recovery import Recovery
+from worker.watchdog import Watchdog
 
 
 class Broken:
     """Replaces a method by one that raises three times before it works again."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    def __init__(
+        self, patch: pytest.MonkeyPatch, owner: type, name: str, error: type[BaseException] = RuntimeError
+    ) -> None:
         self.calls = 0
         original: Callable[..., Any] = getattr(owner, name)
 
         def broken(*arguments: Any, **named: Any) -> Any:
             self.calls += 1
             if self.calls <= 3:
-                raise RuntimeError("the handler is closed")
+                raise error("the handler is closed")
             return original(*arguments, **named)
 
         patch.setattr(owner, name, broken)
 
 
-WORKER = [(Queue, name) for name in ("take", "wait", "beat", "workers", "offer")] + [(Reaper, "_look")]
+WORKER: list[tuple[type, str]] = [(Queue, name) for name in ("take", "wait", "beat", "workers", "offer")]
+WORKER += [(Reaper, "_look"), (Recovery, "_step"), (Watchdog, "_tick")]
 
 
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 @pytest.mark.parametrize(("owner", "name"), WORKER)
-async def test_a_workers_loop_goes_on(redis_url: str, monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
-    broken, client = Broken(monkeypatch, owner, name), Client(redis_url)
+async def test_a_workers_loop_goes_on(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, error: type[BaseException]
+) -> None:
+    broken, client = Broken(monkeypatch, owner, name, error), Client(redis_url)
     async with worker_on(redis_url, lease_seconds=0.5) as worker:
         await until(lambda: broken.calls > 3)
         await client.offered("scripted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -53,6 +54,11 @@ async def exits(run):
 async def blocks(run):
     await begin(run)
     time.sleep(3600)
+
+@agent
+async def naps(run):
+    await begin(run)
+    time.sleep(9)
 """
 
 
@@ -178,6 +184,17 @@ async def test_it_asks_a_person(client: Client, start: Start) -> None:
     assert (await client.end())["type"] == "job.completed"
     assert await client.said() == "yesand done"
     assert await pid(client) == process
+
+
+async def test_f75_one_that_blocks_its_event_loop_is_logged_and_keeps_its_lease(client: Client, start: Start) -> None:
+    """For three leases, as in the worker: it is not killed for its silence before."""
+    await struck(client, "naps")
+    worker = start(HOLDFAST_LEASE_SECONDS="3")
+    assert (await client.end())["type"] == "job.completed"
+    assert (await client.job()).attempt == 2
+    lines = [json.loads(line) for line in worker.output().splitlines() if line.startswith("{")]
+    [blocked] = [line for line in lines if line["event"] == "event loop is blocked" and line["agent"]]
+    assert (blocked["agent"], blocked["session_id"], blocked["job_id"]) == ("naps", "s", "j1")
 
 
 @pytest.mark.parametrize("agent", ["exits", "blocks"])
