@@ -30,8 +30,26 @@ __all__ = [
     "is_of_data",
 ]
 
-# Refusals that pass: classes of redis-py, which drops the code of those that it knows, and the codes of the others.
-_PASSING = (OutOfMemoryError, ExecAbortError, NoScriptError, ReadOnlyError, RedisTimeoutError, RedisConnectionError)
+# Refusals that last. What is not among them passes: the errors of a proxy have codes and texts of its own.
+_LASTING = (AuthenticationError, NoPermissionError)  # classes of redis-py, which drops the code of those that it knows
+_LASTING_CODES = frozenset({"CROSSSLOT", "DENIED", "MOVED", "NOPROTO", "WRONGTYPE"})
+_LASTING_TEXTS = (  # of errors with the code ERR, which redis-py drops
+    "acl failure in script",
+    "db index is out of range",
+    "error compiling script",
+    "error running script",
+    "invalid cursor",
+    "invalid db index",
+    "script attempted to access",
+    "syntax error",
+    "this redis command is not allowed from script",
+    "unknown command",
+    "unknown subcommand",
+    "value is not",
+    "wrong number of arguments",
+)
+# Refusals of a command within a script that pass.
+_PASSING = (ExecAbortError, NoScriptError, OutOfMemoryError, ReadOnlyError, RedisConnectionError)
 _PASSING_CODES = frozenset({"BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN"})
 
 
@@ -53,9 +71,12 @@ def is_full(error: ResponseError) -> bool:
 def is_lasting(error: RedisError) -> bool:
     """Whether repeating the command does not help until somebody changes the server or its data: the user lacks a right
     or is unknown, the key has another type, the command does not exist."""
-    if isinstance(error, AuthenticationError):  # for redis-py a kind of connection error
+    text = str(error)
+    code = text.partition(" ")[0]
+    if isinstance(error, _LASTING) or code in _LASTING_CODES or text.lower().startswith(_LASTING_TEXTS):
         return True
-    return not isinstance(error, _PASSING) and str(error).partition(" ")[0] not in _PASSING_CODES
+    # A script met a value that it cannot use, unless the server refused one of its commands for a while.
+    return "user_script:" in text and not isinstance(error, _PASSING) and code not in _PASSING_CODES
 
 
 def is_of_data(error: RedisError) -> bool:

@@ -377,7 +377,7 @@ class Job:
     async def _record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         attempt = self.attempt
         write = partial(self._holder.record, attempt.session_id, attempt.epoch, resume, outcomes)
-        await self._outage.insist(write)
+        await self._outage.insist(write, writes=True)
 
     async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
         """Put the question into the log, and wait unless an earlier attempt was answered."""

@@ -17,40 +17,61 @@ log = structlog.get_logger()
 Answer = TypeVar("Answer")
 
 
+class Trouble:
+    """Whether a server is in one kind of trouble. The outcome of a call that was made before this last changed is
+    ignored: it may be older than the change."""
+
+    def __init__(self) -> None:
+        self.lasts = False
+        self._changed_s = -math.inf
+
+    def change(self, lasts: bool, asked_s: float) -> bool:
+        """Take note of the outcome of a call that was made at `asked_s`. Returns whether it changes anything."""
+        changes = lasts != self.lasts and asked_s >= self._changed_s
+        if changes:
+            self.lasts, self._changed_s = lasts, time.monotonic()
+        return changes
+
+
 class Outage:
-    """The state of one server, from the outcomes of all calls to it. A call that was made before the state last changed
-    is ignored: its outcome may be older than the change. `asked_s`: when a call was made, by the monotonic clock."""
+    """The state of one server, from the outcomes of all calls to it. `asked_s`: when a call was made, by the monotonic
+    clock. A server that is full still answers reads, so only a write ends that state."""
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self._away = False
-        self._changed_s = -math.inf
+        self._away = Trouble()
+        self._full = Trouble()
         self._refusal = ""
 
     def began(self, error: RedisError | LogFull, asked_s: float = math.inf) -> None:
         """Take note of a call that failed. One that was refused for good is logged once, and no outage."""
-        if isinstance(error, RedisError) and is_lasting(error):
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, LogFull):
+            if self._full.change(True, asked_s):
+                log.warning("redis is full", server=self._server, error=text)
+        elif is_lasting(error):
             if str(error) != self._refusal:
                 self._refusal = str(error)
-                log.error("redis refuses a call", server=self._server, error=f"{type(error).__name__}: {error}")
-        elif not self._away and asked_s >= self._changed_s:
-            self._change(away=True)
-            trouble = "redis is full" if isinstance(error, LogFull) else "redis is away"
-            log.warning(trouble, server=self._server, error=f"{type(error).__name__}: {error}")
+                log.error("redis refuses a call", server=self._server, error=text)
+        elif self._away.change(True, asked_s):
+            log.warning("redis is away", server=self._server, error=text)
 
-    def ended(self, asked_s: float = math.inf) -> None:
-        """Take note of a call that was answered."""
-        if self._away and asked_s >= self._changed_s:
-            self._change(away=False)
+    def ended(self, asked_s: float = math.inf, *, wrote: bool = False) -> None:
+        """Take note of a call that was answered. `wrote`: a server that is full would have refused it."""
+        if self._away.change(False, asked_s):
             log.info("redis is back", server=self._server)
-
-    def _change(self, *, away: bool) -> None:
-        self._away, self._changed_s = away, time.monotonic()
+        if wrote and self._full.change(False, asked_s):
+            log.info("redis is no longer full", server=self._server)
 
     async def insist(
-        self, call: Callable[[], Awaitable[Answer]], *, unless_full: Callable[[], bool] = lambda: False
+        self,
+        call: Callable[[], Awaitable[Answer]],
+        *,
+        writes: bool = False,
+        unless_full: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        """Make the call until the server takes it. The call must be one that may be repeated.
+        """Make the call until the server takes it. The call must be one that may be repeated. `writes`: a server that
+        is full refuses it.
 
         Raises RedisRefused when repeating it does not help, and LogFull when the server is full and `unless_full` says
         that it shall not be waited for."""
@@ -67,5 +88,5 @@ class Outage:
                 self.began(error, asked_s)
                 await pause.wait()
             else:
-                self.ended(asked_s)
+                self.ended(asked_s, wrote=writes)
                 return answer

@@ -313,6 +313,7 @@ class Writer:
         try:
             appended = await self._insist(
                 lambda: self._write(self._tail.seq, batch),
+                writes=True,
                 unless_full=lambda: self._gives_up_when_full,
             )
         except LogFull:
@@ -368,7 +369,11 @@ class Writer:
             return finished
 
     async def _insist(
-        self, call: Callable[[], Awaitable[Answer]], *, unless_full: Callable[[], bool] = lambda: False
+        self,
+        call: Callable[[], Awaitable[Answer]],
+        *,
+        writes: bool = False,
+        unless_full: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Repeat the same call until the log takes it, and give the log back the tail that it lost."""
 
@@ -378,7 +383,7 @@ class Writer:
 
         while True:
             try:
-                return await self._outage.insist(unless_stopped, unless_full=unless_full)
+                return await self._outage.insist(unless_stopped, writes=writes, unless_full=unless_full)
             except LogBehind as behind:
                 await self._rewrite(behind.top)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 import orjson
@@ -160,8 +161,9 @@ async def test_a_worker_process_tells_an_outage_by_one_line_and_its_end_by_anoth
     await client.post(options={"tokens": 3})
     assert (await client.end())["type"] == "job.completed"
     lines = [orjson.loads(line) for line in worker.output().splitlines()]
-    told = [(line["event"], line["server"]) for line in lines if line["event"].startswith("redis is")]
-    assert sorted(told) == [("redis is away", "queue"), ("redis is back", "queue")]
+    told = Counter((line["event"], line["server"]) for line in lines if line["event"].startswith("redis is"))
+    assert {("redis is away", "queue"), ("redis is back", "queue")} <= set(told)
+    assert set(told.values()) == {1}  # a call to the log may have met the outage, too
     assert worker.running
 
 

@@ -20,6 +20,11 @@ PASSING = [
     "NOSCRIPT No matching script. Please use EVAL.",
     "EXECABORT Transaction discarded because of previous errors.",
     "ERR max number of clients reached",
+    "MISCONF Errors writing to the AOF file script: on @user_script:2.",
+    "OOM command not allowed when used memory > 'maxmemory'. script: on @user_script:2.",
+    "upstream failure",  # of a proxy, as are the following
+    "no upstream host",
+    "ERR Connection refused",
 ]
 LASTING = [
     "WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_script:2.",
@@ -30,6 +35,10 @@ LASTING = [
     "WRONGPASS invalid username-password pair or user is disabled.",
     "ERR unknown command 'XADD', with args beginning with: ",
     "ERR wrong number of arguments for 'xadd' command",
+    "ERR Error running script (call to f_0): @user_script:2: attempt to index a nil value",
+    "ERR The ID specified in XADD is equal or smaller than the target stream top item script: on @user_script:2.",
+    "MOVED 3999 127.0.0.1:6381",
+    "CROSSSLOT Keys in request don't hash to the same slot",
     "ERR user_script:2: attempt to index a nil value script: on @user_script:2.",
 ]
 

@@ -6,6 +6,7 @@ import time
 
 from structlog.testing import capture_logs
 
+from shared.errors import LogFull
 from shared.redis_errors import WireLost
 from worker.outage import Outage
 
@@ -30,3 +31,20 @@ def test_the_outcome_of_a_call_from_before_a_change_changes_nothing() -> None:
         outage.ended(time.monotonic())
         outage.began(WireLost("closed"), before_s)
     assert [line["event"] for line in lines] == ["redis is away", "redis is back"]
+
+
+async def test_a_server_that_refuses_writes_stays_full_while_it_answers_reads() -> None:
+    outage, full = Outage("log"), [True, True]
+
+    async def write() -> None:
+        await outage.insist(read)
+        if full:
+            full.pop()
+            raise LogFull
+
+    async def read() -> None:
+        pass
+
+    with capture_logs() as lines:
+        await outage.insist(write, writes=True)
+    assert [line["event"] for line in lines] == ["redis is full", "redis is no longer full"]
