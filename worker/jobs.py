@@ -351,7 +351,8 @@ class Job:
         self._run.emit_to(self._replay)
 
     async def _rewind(self, discard_from: EventId) -> EventId:
-        """Write a further start of this attempt, which discards the job's events from an id on. Returns its id."""
+        """Write a further start of this attempt, which discards the job's events from an id on. Returns its id. Raises
+        LogFull where the job is to end and the start does not fit."""
         attempt = self.attempt
         body = {
             "type": STARTED,
@@ -377,7 +378,7 @@ class Job:
     async def _record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         attempt = self.attempt
         write = partial(self._holder.record, attempt.session_id, attempt.epoch, resume, outcomes)
-        await self._outage.insist(write, writes=True)
+        await self._outage.insist(write, writes=True, unless_full=lambda: self._writer.gives_up_when_full)
 
     async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
         """Put the question into the log, and wait unless an earlier attempt was answered."""
@@ -414,13 +415,13 @@ class Job:
 
     async def _finish(self, ending: Ending) -> Finished:
         self._run.end()
+        self._writer.gives_up_when_full = ending.kind != COMPLETED
         if self._replay is not None:
-            await self._replay.leave()
+            await self._replay.leave(RunEnded())
         return await self._writer.finish(
             ending.event(self.attempt.job_id),
             messages=self._transcript.messages,
             usage=self._transcript.usage,
-            whole=ending.kind == COMPLETED,
         )
 
     async def _returned(self, result: Any) -> Ending:

@@ -12,6 +12,7 @@ import asyncio
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +20,7 @@ import orjson
 import structlog
 
 from shared.entries import Entry
-from shared.errors import LogGone
+from shared.errors import LogFull, LogGone
 from shared.events import DELTAS
 from shared.ids import ORIGIN, EventId
 from worker.journal import Emitter, Journal, Mark, Note, Step
@@ -113,6 +114,7 @@ class Replay:
         self._missing = False  # the beginning of what is kept
         self._lock = asyncio.Lock()
         self._matching = True
+        self._left: Exception | None = None
         self._progress = 0
         self._ending: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,6 +127,8 @@ class Replay:
                 rest = await self._match(kind, body, step)
         if rest is not None:
             await self.caught_up()
+            if self._left is not None:
+                raise self._left
             await self._writer.put(kind, rest, step)
 
     async def flush(self) -> None:
@@ -175,8 +179,9 @@ class Replay:
             self._end("the agent returned")
         await self.caught_up()
 
-    async def leave(self) -> None:
-        """The agent came to no end of its own: keep everything that is kept."""
+    async def leave(self, error: Exception) -> None:
+        """The job is to end: keep everything that is kept. Events that wait are not written, `put` raises the error."""
+        self._left = error
         async with self._lock:
             self._end(None)
         await self.caught_up()
@@ -271,18 +276,26 @@ class Replay:
 
     async def _conclude(self, divergence: str | None) -> None:
         async with self._journal.recording, self._lock:
-            until = self._kept.until
-            boundary = until if divergence is None else await self._first_left()
-            started = None
-            if boundary < until:
-                log.warning("replay diverged", **self._names, discard_from=str(boundary), reason=divergence)
-                started = await self._rewind(boundary)
+            boundary, started = await self._discard(divergence)
             if not self._missing:
                 async for entry in self._kept.walk(self._kept.first, boundary):
                     self._keep(entry.kind, entry.body)
             if started is not None:
-                await self._write_again(boundary)
+                with suppress(LogFull):  # the job is to end, see _discard
+                    await self._write_again(boundary)
                 self._kept.discard(boundary, started)
+
+    async def _discard(self, divergence: str | None) -> tuple[EventId, EventId | None]:
+        """Discard what was not emitted again. Returns where what counts ends, and the id of the start that says so."""
+        until = self._kept.until
+        boundary = until if divergence is None else await self._first_left()
+        if boundary == until:
+            return until, None
+        log.warning("replay diverged", **self._names, discard_from=str(boundary), reason=divergence)
+        try:
+            return boundary, await self._rewind(boundary)
+        except LogFull:  # the job is to end, and waits for no room in Redis: everything that is kept counts
+            return until, None
 
     async def _first_left(self) -> EventId:
         """The first event that was not emitted again, or of those that a viewer may have got as one event with it."""

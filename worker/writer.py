@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -93,7 +94,8 @@ class Writer:
 
     `noticed` is called when the log says that somebody wants something of the session's holder; `lost` with the error
     when this attempt can write no more, Fenced or LogGone; `written` with each batch once it is in the log. `heard_at`
-    is when the log was last asked whether anybody wants anything, by the event loop's clock.
+    is when the log was last asked whether anybody wants anything, by the event loop's clock. `gives_up_when_full`: from
+    now on drop what does not fit into a full Redis, instead of waiting for room.
     """
 
     def __init__(
@@ -138,7 +140,8 @@ class Writer:
         self._alarm: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[None]] = []
         self._error: Exception | None = None
-        self._gives_up_when_full = False
+        self.gives_up_when_full = False
+        self._dropped = False
 
     def checkpoint(self) -> int:
         """Return how many events were put so far. A takeover may discard what is put from now on: a delta that comes
@@ -171,23 +174,22 @@ class Writer:
         self._go()
 
     async def flush(self) -> None:
-        """Wait until everything put so far is in the log. Raises Fenced or LogGone."""
+        """Wait until everything put so far is in the log. Raises Fenced, LogGone, or LogFull where some was dropped."""
         target = self._put
         while self._done < target:
             self._press()
             await self._progress()
         self._raise_error()
+        if self._dropped:
+            raise LogFull
 
     async def finish(
-        self, event: Event, *, messages: Callable[[], Sequence[bytes]], usage: Callable[[], bytes], whole: bool
+        self, event: Event, *, messages: Callable[[], Sequence[bytes]], usage: Callable[[], bytes]
     ) -> Finished:
-        """Write what waits, then the job's terminal event. `messages` and `usage` are called after the rest.
-
-        `whole`: wait for room in a full Redis; else what does not fit any more is dropped, for the end always fits.
-        Raises Fenced or LogGone.
-        """
-        self._gives_up_when_full = not whole
-        await self.flush()
+        """Write what waits, then the job's terminal event, which always fits. `messages` and `usage` are called after the
+        rest. Raises Fenced or LogGone."""
+        with suppress(LogFull):
+            await self.flush()
         return await self._end(event, messages(), usage())
 
     async def end_waiting(self, event: Event) -> Finished:
@@ -314,9 +316,10 @@ class Writer:
             appended = await self._insist(
                 lambda: self._write(self._tail.seq, batch),
                 writes=True,
-                unless_full=lambda: self._gives_up_when_full,
+                unless_full=lambda: self.gives_up_when_full,
             )
         except LogFull:
+            self._dropped = True
             self._drop_waiting()
             return
         failpoint("after_append_before_ack")

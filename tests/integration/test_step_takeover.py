@@ -13,6 +13,8 @@ import pytest
 from gateway.stream.compaction import Compactor
 from shared.conversation import Fold
 from shared.entries import Entry
+from shared.errors import LogFull
+from shared.holder import Holder
 from shared.ids import ORIGIN, EventId, parse_id
 from tests.support.workers import Client, worker_on
 from worker import Run
@@ -576,6 +578,35 @@ class TestDivergence:
             await client.cancel()
             assert (await client.end())["type"] == "job.cancelled"
         assert text(await checked(client)) == "Begin. "
+
+    @pytest.mark.parametrize("refused", ["rewind", "record"])
+    async def test_a_job_that_is_cancelled_while_redis_is_full_ends_and_keeps_what_is_kept(
+        self, redis_url: str, client: Client, cut: Cut, monkeypatch: pytest.MonkeyPatch, refused: str
+    ) -> None:
+        async def full(*_: Any) -> None:
+            cut.reached.set()
+            raise LogFull
+
+        def shop(run: ThreadRun) -> None:
+            if run.attempt == 2 and refused == "record":
+                run.agent("other").step("new", list)
+            run.text(f"Attempt {run.attempt} ")
+            run.step("pay", list)
+            ThreadRun._wait(run, cut.at(run._run))
+
+        async with worker_on(redis_url, [shop]):
+            await client.offered("shop")
+            await client.post(agent="shop")
+            await asyncio.wait_for(cut.reached.wait(), 30)
+            cut.reached.clear()
+        monkeypatch.setattr(Holder, refused, full)
+        async with worker_on(redis_url, [shop]):
+            await asyncio.wait_for(cut.reached.wait(), 30)
+            await client.cancel()
+            assert (await client.end())["type"] == "job.cancelled"
+        kept = await checked(client)
+        assert text(kept) == "Attempt 1 "
+        assert len(discards(await client.events())) == 2
 
     async def test_a_recorded_step_behind_a_divergence_is_not_run_again_and_its_events_are_written_again(
         self, redis_url: str, client: Client, cut: Cut

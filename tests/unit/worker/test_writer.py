@@ -146,7 +146,8 @@ class Harness:
             await self.writer.put("text.delta", body)
 
     async def finish(self, *, whole: bool = True) -> Finished:
-        return await self.writer.finish(ENDED, messages=list, usage=bytes, whole=whole)
+        self.writer.gives_up_when_full = not whole
+        return await self.writer.finish(ENDED, messages=list, usage=bytes)
 
 
 @pytest.fixture
