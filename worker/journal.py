@@ -99,7 +99,7 @@ class Step:
     @property
     def is_repeated(self) -> bool:
         """Whether an earlier attempt has recorded it or a step around it: the log has all that is emitted in it."""
-        return any(step.done for step in self._enclosing())
+        return any(step.done for step in self.enclosing())
 
     @property
     def result(self) -> Any:
@@ -124,7 +124,7 @@ class Step:
 
     def emitted(self, number: int) -> None:
         """Note an event by the writer's number of it."""
-        for step in self._enclosing():
+        for step in self.enclosing():
             numbers = step.numbers
             if numbers and numbers[-1][1] == number - 1:
                 numbers[-1] = (numbers[-1][0], number)
@@ -133,7 +133,7 @@ class Step:
 
     def repeated(self, events: Sequence[IdRange]) -> None:
         """Note events of earlier attempts that were emitted again in this step."""
-        for step in self._enclosing():
+        for step in self.enclosing():
             for ids in events:
                 if step.kept and step.kept[-1].last.next() == ids.first:
                     step.kept[-1] = IdRange(step.kept[-1].first, ids.last)
@@ -143,14 +143,14 @@ class Step:
     def discard(self, first: EventId) -> None:
         """Forget the events of earlier attempts from an id on."""
         end = EventId(first.epoch, first.seq - 1)
-        for step in self._enclosing():
-            step.kept = [IdRange(ids.first, min(ids.last, end)) for ids in step.kept if ids.first < first]
+        self.kept = [IdRange(ids.first, min(ids.last, end)) for ids in self.kept if ids.first < first]
 
     def events(self, id_of: Callable[[int], EventId]) -> list[IdRange]:
         """All events of the step that count."""
         return [*self.kept, *(IdRange(id_of(first), id_of(last)) for first, last in self.numbers)]
 
-    def _enclosing(self) -> Iterator[Step]:
+    def enclosing(self) -> Iterator[Step]:
+        """The step, and those around it."""
         step: Step | None = self
         while step is not None:
             yield step

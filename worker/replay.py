@@ -142,8 +142,10 @@ class Replay:
         named, number = NUMBERED[kind]
         async with self._lock:
             head = await self._head(agent)
-        if head is not None and head.kind == kind and head.fields.get(named) == name:
-            return head.fields.get(number)
+            if head is not None and head.kind == kind and head.fields.get(named) == name:
+                return head.fields.get(number)
+            if head is not None:
+                self._end(f"{kind} instead of {head.kind}")
         await self.caught_up()  # then it is known which numbers are taken
         return None
 
@@ -312,16 +314,19 @@ class Replay:
         order of their own."""
         if self._missing:
             return
-        moved = [step for step in self._reached.values() if any(ids.last >= boundary for ids in step.kept)]
-        for known in (*self._reached.values(), *self._inside.values()):
-            known.discard(boundary)
+        found = (*self._reached.values(), *self._inside.values())
+        known = dict.fromkeys(step for inner in found for step in inner.enclosing())
+        completed = [step for step in known if step.value is not None]  # in this attempt or an earlier one
+        moved = [step for step in completed if any(ids.last >= boundary for ids in step.kept)]
+        for step in known:
+            step.discard(boundary)
         async for entry in self._kept.walk(boundary, self._kept.until):
             owner = self._owners.of(entry.id)
-            step = self._inside.get(entry.id) if owner is None else self._reached.get(owner)
+            emitter = self._inside.get(entry.id) if owner is None else self._reached.get(owner)
             body = self._emitted_again(entry) if owner is None else entry.body
-            if body is not None and (owner is None or step is not None):
+            if body is not None and (owner is None or emitter is not None):
                 self._journal.note(entry.kind, body)
-                await self._writer.put(entry.kind, body, step)
+                await self._writer.put(entry.kind, body, emitter)
         if moved:
             await self._journal.write(moved)
 

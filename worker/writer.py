@@ -186,8 +186,8 @@ class Writer:
     async def finish(
         self, event: Event, *, messages: Callable[[], Sequence[bytes]], usage: Callable[[], bytes]
     ) -> Finished:
-        """Write what waits, then the job's terminal event, which always fits. `messages` and `usage` are called after the
-        rest. Raises Fenced or LogGone."""
+        """Write what waits, then the job's terminal event, which always fits. `messages` and `usage` are called after
+        the rest. Raises Fenced or LogGone."""
         with suppress(LogFull):
             await self.flush()
         return await self._end(event, messages(), usage())

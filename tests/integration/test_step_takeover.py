@@ -486,6 +486,12 @@ async def settled(run: Run) -> None:
     await run.text("end")
 
 
+@pytest.fixture
+def no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a takeover that waits for nothing wait for longer than a test."""
+    monkeypatch.setattr("worker.replay.STALL_SECONDS", 3600.0)
+
+
 class TestDivergence:
     async def test_from_another_emission_on_everything_is_discarded_and_a_log_line_says_so(
         self, redis_url: str, client: Client, cut: Cut, capsys: pytest.CaptureFixture[str]
@@ -579,8 +585,55 @@ class TestDivergence:
             assert (await client.end())["type"] == "job.cancelled"
         assert text(await checked(client)) == "Begin. "
 
+    @pytest.mark.usefixtures("no_stall")
+    async def test_a_tool_call_instead_of_a_text_is_one_at_once(self, redis_url: str, client: Client, cut: Cut) -> None:
+        async def writes(run: Run) -> None:
+            if run.attempt == 1:
+                await run.text("thinking ")
+            async with run.tool("search"):
+                await run.text("searching ")
+            await run.step("pay", cut.call, "pay")
+            await cut.at(run)
+
+        await run_through(redis_url, client, cut, writes)
+        assert text(await checked(client)) == "searching "
+        assert cut.calls == ["pay"]
+
+    @pytest.mark.usefixtures("no_stall")
+    async def test_a_step_that_was_recorded_before_it_in_the_same_attempt_stays_finished(
+        self, redis_url: str, client: Client, cut: Cut
+    ) -> None:
+        async def panel(run: Run) -> None:
+            a, b = run.agent("a"), run.agent("b")
+
+            async def think() -> None:
+                await b.text("thought ")
+                cut.calls.append("think")
+                if run.attempt == 1:
+                    await run.step("mark", cut.call, "mark")
+                await cut.at(run)
+
+            if run.attempt == 1:
+                await a.text("attempt 1 ")
+
+            async def outer() -> None:
+                await b.step("think", think)
+
+            await b.step("outer", outer)
+            await a.text("attempt 2 ")
+            await run.step("end", cut.call, "end")
+            await cut.at(run, attempt=2)
+            await run.text("end")
+
+        await run_through(redis_url, client, cut, panel, attempts=3)
+        kept = await checked(client)
+        assert (text(kept, "a"), text(kept, "b"), text(kept)) == ("attempt 2 ", "thought ", "end")
+        assert cut.calls == ["think", "mark", "think", "end"]
+        thoughts = [event for event in await client.events() if event.get("text") == "thought "]
+        assert len(thoughts) == 2  # the second time behind the divergence
+
     @pytest.mark.parametrize("refused", ["rewind", "record"])
-    async def test_a_job_that_is_cancelled_while_redis_is_full_ends_and_keeps_what_is_kept(
+    async def test_a_job_that_times_out_while_redis_is_full_ends_and_keeps_what_is_kept(
         self, redis_url: str, client: Client, cut: Cut, monkeypatch: pytest.MonkeyPatch, refused: str
     ) -> None:
         async def full(*_: Any) -> None:
@@ -596,14 +649,13 @@ class TestDivergence:
 
         async with worker_on(redis_url, [shop]):
             await client.offered("shop")
-            await client.post(agent="shop")
+            await client.post(agent="shop", timeout_s=3)
             await asyncio.wait_for(cut.reached.wait(), 30)
             cut.reached.clear()
         monkeypatch.setattr(Holder, refused, full)
         async with worker_on(redis_url, [shop]):
             await asyncio.wait_for(cut.reached.wait(), 30)
-            await client.cancel()
-            assert (await client.end())["type"] == "job.cancelled"
+            assert (await client.end())["error"]["code"] == "timeout"
         kept = await checked(client)
         assert text(kept) == "Attempt 1 "
         assert len(discards(await client.events())) == 2
