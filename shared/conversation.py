@@ -22,7 +22,7 @@ _ESCAPE, _LONG_ESCAPE = 2, 6
 Message = dict[str, Any]
 """`{"role": "user" | "assistant" | "system" | "tool", "content": str, ...}`; an assistant's has `tool_calls`
 (`call_id, name, arguments`) where it called tools, a tool's has `call_id` and `name`. Each names its `job_id`.
-`truncated` marks one whose beginning is left out."""
+`truncated` marks one of which a part is left out."""
 
 
 class _Draft:
@@ -120,6 +120,12 @@ class Fold:
                 self._open.pop(event.get("agent"), None)  # what takes over answers anew, in a message of its own
         if self._size > self._limit_bytes:
             self._shrink()
+
+    def truncate(self) -> None:
+        """Note that events are missing: in the messages under construction, or else in the next one."""
+        self._truncated = not self._open
+        for draft in self._open.values():
+            draft.message["truncated"] = True
 
     def _write(self, agent: str | None, text: Any) -> None:
         if not isinstance(text, str):

@@ -318,7 +318,7 @@ class Job:
         history, kept, recorded = await self._history(), await self._kept(), Recorded({}, {}, {})
         if self.attempt.number > 1:
             recorded = await self._outage.insist(partial(self._holder.recorded, self.attempt.session_id))
-        calls = self._record, self._ask, self._run.note, self._confirm
+        calls = self._record, self._ask, self._run.note, self._confirm, self._truncate
         journal = Journal(self.attempt.job_id, self._writer, *calls, recorded=recorded, kept=kept)
         if kept:
             self._follow(kept, journal)
@@ -370,6 +370,11 @@ class Job:
     def _keep(self, kind: str, body: bytes) -> None:
         self._transcript.add([Event(kind, self.attempt.job_id, body)])
         self._run.note(kind, body)
+
+    def _truncate(self) -> None:
+        """Mark the conversation where events of earlier attempts that count are missing."""
+        log.warning("events were trimmed", session=self.attempt.session_id, job=self.attempt.job_id)
+        self._transcript.truncate()
 
     async def _confirm(self) -> None:
         attempt = self.attempt

@@ -17,12 +17,13 @@ from shared.events import encode
 from shared.failpoints import failpoint
 from shared.holder import Outcome, Recorded
 from shared.ids import EventId, parse_id
-from worker.kept import IdRange, KeptEvents
+from worker.kept import EventsMissing, IdRange, KeptEvents
 
 Record = Callable[[EventId, Sequence[Outcome]], Awaitable[None]]
 Ask = Callable[[str, dict[str, Any], bytes | None], Awaitable[Any]]
 Note = Callable[[str, bytes], None]
 Confirm = Callable[[], Awaitable[None]]
+Truncate = Callable[[], None]
 
 MARK_VERSION = 1
 
@@ -170,7 +171,8 @@ def current_step() -> Step | None:
 
 class Journal:
     """One attempt's view of the journal. `recorded` is what earlier attempts recorded, `kept` their events; `note` is
-    called with each of these that is written again. `confirm` raises Fenced where another attempt has the session now.
+    called with each of these that is written again, `truncate` where some of them are missing. `confirm` raises Fenced
+    where another attempt has the session now.
 
     A step is known again by its name, its arguments, its agent, the step that it is called in, and how many of the same
     there were before it; a question by its prompt, its schema and how many of the same there were. `recording` is held
@@ -184,6 +186,7 @@ class Journal:
         ask: Ask,
         note: Note,
         confirm: Confirm,
+        truncate: Truncate,
         *,
         recorded: Recorded,
         kept: KeptEvents | None,
@@ -193,7 +196,8 @@ class Journal:
         self._record = record
         self._ask = ask
         self.note = note
-        self._confirm = confirm
+        self.confirm = confirm
+        self.truncate = truncate
         self._recorded = recorded
         self._kept = kept
         self.marks = {key: mark_of(mark) for key, mark in recorded.marks.items()}
@@ -213,7 +217,7 @@ class Journal:
         if step.parent is None or not step.parent.is_repeated:  # else its events are among those of the other
             await self._find(step)
         if not step.done:
-            await self._confirm()  # a worker that was frozen must not do what its successor has done
+            await self.confirm()  # a worker that was frozen must not do what its successor has done
         return step
 
     async def record(self, step: Step, result: Any) -> Any:
@@ -266,10 +270,16 @@ class Journal:
             await self.follower.caught_up()
         async with self.recording:
             if self._kept is not None:
-                async for entry in self._kept.between(step.lost):
-                    self.note(entry.kind, entry.body)
-                    await self._emitter.put(entry.kind, entry.body, step)
+                await self._write_again(step, self._kept)
             await self.write([step])
+
+    async def _write_again(self, step: Step, kept: KeptEvents) -> None:
+        try:
+            async for entry in kept.between(step.lost):
+                self.note(entry.kind, entry.body)
+                await self._emitter.put(entry.kind, entry.body, step)
+        except EventsMissing:
+            self.truncate()
 
     def _next(self, name: str, arguments: Any, agent: str | None, parent: Step | None) -> Step:
         scope: Scope = (agent, () if parent is None else (*parent.position.within, parent.key))

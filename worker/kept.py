@@ -25,7 +25,7 @@ class IdRange(NamedTuple):
 
 
 class EventsMissing(HoldfastError):
-    """The log does not hold the job's events from the first one on any more."""
+    """Retention has trimmed events of the job that count."""
 
     code = "events_missing"
 
@@ -88,14 +88,21 @@ class KeptEvents:
                     yield entry
 
     async def between(self, ranges: Iterable[IdRange]) -> AsyncIterator[Entry]:
-        """The job's events of these ranges, whether they count or not, as far as the log has them."""
+        """The job's events of these ranges, whether they count or not, as far as the log has them.
+
+        Raises EventsMissing at the end where it has not all of them."""
+        missing = 0
         for ids in ranges:
+            missing += ids.last.seq - ids.first.seq + 1
             first: EventId | None = ids.first
             while first is not None:
                 read = partial(self._log.between, self._session_id, first, ids.last, PAGE_EVENTS)
                 entries, first = await self._outage.insist(read)
+                missing -= len(entries)
                 for entry in self._own(entries):
                     yield entry
+        if missing > 0:
+            raise EventsMissing
 
     async def run_start(self, event_id: EventId) -> EventId:
         """The first of the deltas that a viewer may have got as one event with this one, else the event itself."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -279,9 +279,7 @@ class Replay:
     async def _conclude(self, divergence: str | None) -> None:
         async with self._journal.recording, self._lock:
             boundary, started = await self._discard(divergence)
-            if not self._missing:
-                async for entry in self._kept.walk(self._kept.first, boundary):
-                    self._keep(entry.kind, entry.body)
+            await self._keep_below(boundary)
             if started is not None:
                 with suppress(LogFull):  # the job is to end, see _discard
                     await self._write_again(boundary)
@@ -299,6 +297,16 @@ class Replay:
         except LogFull:  # the job is to end, and waits for no room in Redis: everything that is kept counts
             return until, None
 
+    async def _keep_below(self, boundary: EventId) -> None:
+        """Note what counts, as far as the log has it."""
+        if boundary == self._kept.first:
+            return
+        try:
+            async for entry in self._kept.walk(self._kept.first, boundary):
+                self._keep(entry.kind, entry.body)
+        except EventsMissing:
+            self._journal.truncate()
+
     async def _first_left(self) -> EventId:
         """The first event that was not emitted again, or of those that a viewer may have got as one event with it."""
         while not (self._missing or self._reader.over or any(self._pending.values())):
@@ -312,15 +320,13 @@ class Replay:
     async def _write_again(self, boundary: EventId) -> None:
         """Write events a second time that were emitted again but come after one that was not: sub-agents emit in an
         order of their own."""
-        if self._missing:
-            return
         found = (*self._reached.values(), *self._inside.values())
         known = dict.fromkeys(step for inner in found for step in inner.enclosing())
         completed = [step for step in known if step.value is not None]  # in this attempt or an earlier one
         moved = [step for step in completed if any(ids.last >= boundary for ids in step.kept)]
         for step in known:
             step.discard(boundary)
-        async for entry in self._kept.walk(boundary, self._kept.until):
+        async for entry in self._behind(boundary):
             owner = self._owners.of(entry.id)
             emitter = self._inside.get(entry.id) if owner is None else self._reached.get(owner)
             body = self._emitted_again(entry) if owner is None else entry.body
@@ -329,6 +335,18 @@ class Replay:
                 await self._writer.put(entry.kind, body, emitter)
         if moved:
             await self._journal.write(moved)
+
+    async def _behind(self, boundary: EventId) -> AsyncIterator[Entry]:
+        """What is kept from an id on; of a log whose beginning is missing, what was emitted in the steps so far."""
+        reached = [ids for ids, key in self._owners.ranges if key in self._reached]
+        kept = self._kept
+        try:
+            async for entry in kept.between(reached) if self._missing else kept.walk(boundary, kept.until):
+                yield entry
+        except EventsMissing:
+            if not self._missing:
+                raise LogGone("events that the job emitted before are missing") from None
+            self._journal.truncate()
 
     def _emitted_again(self, entry: Entry) -> bytes | None:
         """The event, or as much of its text as was emitted again."""

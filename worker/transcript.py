@@ -26,6 +26,10 @@ class Transcript:
             if event.kind == "usage":
                 self._add_usage(orjson.loads(event.body))
 
+    def truncate(self) -> None:
+        """Note that events are missing between those so far and the next."""
+        self._fold.truncate()
+
     def messages(self) -> list[bytes]:
         """The messages so far, each as JSON."""
         return self._fold.messages()

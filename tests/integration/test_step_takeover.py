@@ -754,3 +754,54 @@ class TestDivergence:
         [*_, message] = (await client.sessions.messages("s")).messages
         assert orjson.loads(message)["content"] == "One two three four "
         assert cut.calls == ["pay"]
+
+    async def test_a_job_that_times_out_behind_a_trimmed_log_ends_so(
+        self, redis_url: str, client: Client, cut: Cut, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        async def shop(run: Run) -> None:
+            if run.attempt == 2:
+                await asyncio.Event().wait()
+            await run.text("Begin. ")
+            await run.step("pay", cut.call, "pay")
+            await cut.at(run)
+
+        await self.cut_and_trim(redis_url, client, cut, shop, timeout_s=3)
+        async with worker_on(redis_url, [shop]):
+            assert (await client.end())["error"]["code"] == "timeout"
+        assert "delivery failed" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize("first", ["a text", "the step"])
+    async def test_events_of_a_step_that_the_log_no_longer_has_are_missed_in_the_conversation(
+        self, redis_url: str, client: Client, cut: Cut, capsys: pytest.CaptureFixture[str], first: str
+    ) -> None:
+        async def shop(run: Run) -> None:
+            async def think() -> None:
+                await run.text("A long ")
+                await run.text("answer. ")
+
+            if first == "a text":
+                await run.text("Begin. ")
+            await run.step("think", think)
+            await run.text("More. ")
+            await run.step("pay", cut.call, "pay")
+            await cut.at(run)
+            await run.text("End.")
+
+        await self.cut_and_trim(redis_url, client, cut, shop, left=2)
+        async with worker_on(redis_url, [shop]):
+            await client.end()
+        [*_, message] = map(orjson.loads, (await client.sessions.messages("s")).messages)
+        assert message["content"] == ("Begin. " if first == "a text" else "") + "answer. More. End."
+        assert message["truncated"] is True
+        assert "events were trimmed" in capsys.readouterr().out
+
+    async def cut_and_trim(
+        self, redis_url: str, client: Client, cut: Cut, agent: Agent, left: int = 1, **job: Any
+    ) -> None:
+        """Run the first attempt, and leave so many events of it."""
+        async with worker_on(redis_url, [agent]):
+            await client.offered(agent.__name__)
+            await client.post(agent=agent.__name__, **job)
+            await asyncio.wait_for(cut.reached.wait(), 30)
+            cut.reached.clear()
+        await client.log_redis.xtrim("holdfast:{s}:log", maxlen=left, approximate=False)
