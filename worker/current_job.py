@@ -42,6 +42,14 @@ def running(job: CurrentJob) -> Iterator[None]:
         scope.job = None
 
 
+def tasks_beside(task: asyncio.Task[object]) -> set[asyncio.Task[object]]:
+    """The other tasks that run in the context of the same job."""
+    job = job_of_task(task)
+    if job is None:
+        return set()
+    return {other for other in asyncio.all_tasks() if other is not task and job_of_task(other) is job}
+
+
 def job_of_task(task: asyncio.Task[object]) -> CurrentJob | None:
     """The job in whose context a task runs. May be called from any thread."""
     if hasattr(task, "get_context"):

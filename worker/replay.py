@@ -23,11 +23,16 @@ from shared.entries import Entry
 from shared.errors import LogFull, LogGone
 from shared.events import DELTAS
 from shared.ids import ORIGIN, EventId
+from worker.current_job import tasks_beside
 from worker.journal import Emitter, Journal, Mark, Note, Step
 from worker.kept import EventsMissing, IdRange, KeptEvents
 from worker.numbers import NUMBERED
 
-STALL_SECONDS = 30.0  # a sub-agent that waits this long for another one, without any progress, ends the comparison
+# A new event waits until everything that is kept was emitted again. Without any progress for so long the comparison
+# ends; while other tasks of the agent run, such as one that waits for a model, it ends later.
+STALL_SECONDS = 30.0
+BUSY_STALL_SECONDS = 120.0
+CHECKS = 30  # of progress, in STALL_SECONDS
 PENDING_BYTES = 16 * 1024 * 1024  # of text, read ahead for sub-agents that are behind others
 
 log = structlog.get_logger()
@@ -116,6 +121,8 @@ class Replay:
         self._matching = True
         self._left: Exception | None = None
         self._progress = 0
+        self._agent = asyncio.current_task()
+        self._waiting: set[asyncio.Task[Any] | None] = set()
         self._ending: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -155,7 +162,7 @@ class Replay:
         async with self._lock:
             if not self._matching:
                 return False
-            if expected is not None and expected != step.key:
+            if expected is not None and expected != step.key and not self._others_run():
                 self._end(f"step {step.key} instead of {expected}")
                 return False
             if not step.done:
@@ -168,12 +175,32 @@ class Replay:
 
     async def caught_up(self) -> None:
         """Wait until everything that is kept was emitted again, or is discarded. Raises Fenced, LogGone."""
-        while not self._over.done():
-            progress = self._progress
-            await asyncio.wait({self._over}, timeout=STALL_SECONDS)
-            if progress == self._progress:
-                self._end("no progress")
+        task = asyncio.current_task()
+        self._waiting.add(task)
+        try:
+            await self._wait_or_stall()
+            await asyncio.wait({self._over})
+        finally:
+            self._waiting.discard(task)
         self._over.result()
+
+    async def _wait_or_stall(self) -> None:
+        """Wait until the comparison is over, and end it when it stalls."""
+        progress, stalled_s = self._progress, 0.0
+        while self._matching:
+            await asyncio.wait({self._over}, timeout=STALL_SECONDS / CHECKS)
+            if self._matching:
+                await self._journal.confirm()  # also takes as long as Redis is away, which does not count
+            stalled_s += STALL_SECONDS / CHECKS
+            if progress != self._progress:
+                progress, stalled_s = self._progress, 0.0
+            elif stalled_s >= (BUSY_STALL_SECONDS if self._others_run() else STALL_SECONDS):
+                self._end("no progress")
+
+    def _others_run(self) -> bool:
+        """Whether the agent has tasks besides its first one, the calling one, and those that wait here."""
+        others = set() if self._agent is None else tasks_beside(self._agent)
+        return not others <= {asyncio.current_task(), *self._waiting}
 
     async def finish(self) -> None:
         """The agent has returned: discard what it did not emit again."""

@@ -381,6 +381,62 @@ async def test_steps_side_by_side_of_one_agent_may_complete_in_any_order(
     assert [event["type"] for event in await client.events()].count("text.delta") == 2
 
 
+@pytest.mark.parametrize("left", [0, 1], ids=["all recorded", "the last one cut"])
+async def test_chains_of_steps_side_by_side_may_be_called_in_another_order(
+    redis_url: str, client: Client, cut: Cut, left: int
+) -> None:
+    async def gathers(run: Run) -> None:
+        ended = {"a": asyncio.Event(), "b": asyncio.Event()}
+
+        async def work(name: str) -> str:
+            if run.attempt == 1 and name == "a 0":
+                await ended["b"].wait()
+            if name == "a 1" and left:
+                await cut.at(run)
+            return await cut.call(name)
+
+        async def chain(name: str) -> None:
+            for number in range(2):
+                await run.step("work", work, f"{name} {number}")
+            ended[name].set()
+
+        await run.text("Begin. ")
+        await asyncio.gather(chain("a"), chain("b"))
+        await cut.at(run)
+        await run.text("End.")
+
+    await run_through(redis_url, client, cut, gathers)
+    kept = await checked(client)
+    assert text(kept) == "Begin. End."
+    assert sorted(cut.calls) == ["a 0", "a 1", "b 0", "b 1"]
+    assert [event["type"] for event in await client.events()].count("job.started") == 2  # none of them for a divergence
+
+
+async def test_a_part_of_an_agent_that_is_slow_to_repeat_its_events_is_waited_for(
+    redis_url: str, client: Client, cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.replay.STALL_SECONDS", 0.1)
+
+    async def panel(run: Run) -> None:
+        async def fast() -> None:
+            await run.agent("fast").text("same ")
+            if run.attempt == 2:
+                await run.agent("fast").text("new ")
+
+        async def slow() -> None:
+            if run.attempt == 2:
+                await asyncio.sleep(1)  # ten times as long as an agent is waited for none of whose tasks runs
+            await run.agent("slow").text("again ")
+            await run.step("mark", cut.call, "mark")
+
+        await asyncio.gather(fast(), slow())
+        await cut.at(run)
+
+    await run_through(redis_url, client, cut, panel)
+    assert text(await checked(client), "fast") == "same new "
+    assert [event["type"] for event in await client.events()].count("job.started") == 2  # none of them for a divergence
+
+
 async def test_a_synchronous_agent_is_taken_over_at_its_steps_too(redis_url: str, client: Client, cut: Cut) -> None:
     def sync(run: ThreadRun) -> str:
         def pay() -> str:

@@ -79,7 +79,7 @@ def journal(emitter: StandInEmitter, records: Records) -> Journal:
 
 def journal_of(emitter: StandInEmitter, records: Records, **steps: bytes) -> Journal:
     recorded = Recorded(steps, {}, {})
-    calls = records.write, never, lambda kind, body: None, records.confirm
+    calls = records.write, never, lambda kind, body: None, records.confirm, lambda: None
     return Journal("j", emitter, *calls, recorded=recorded, kept=None)
 
 
