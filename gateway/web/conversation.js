@@ -284,7 +284,6 @@ const TAKE = {
     if (job.status === "queued") job.position = event.position;
   },
   "job.started"(job, event) {
-    job.status = "running";
     job.position = 0;
     job.attempt = event.attempt;
     job.agent = event.agent;
@@ -293,6 +292,7 @@ const TAKE = {
     job.discarded = job.text + job.toBeWritten;
     job.discardedItems = [...job.countedItems, ...job.itemsToBeMade];
     job.discard(event.discard_from);
+    job.status = job.items.some((item) => item.kind === "question" && item.state === "waiting") ? "waiting" : "running";
     job.kept = job.items.length + job.steps.length > 0;
   },
   status: (job, event, id) => job.steps.push({ message: event.message, id }),

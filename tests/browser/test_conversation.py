@@ -236,3 +236,13 @@ async def test_content_that_is_no_list_of_text_parts_is_shown_as_json(blank: Pag
         [null], [{ type: "text", text: "a" }, { type: "text", text: "b" }], [{ type: "image" }], [1],
     ].map((content) => inputText({ messages: [{ role: "user", content }] }).replaceAll(/[ \\n]/g, "")));"""
     assert await blank.evaluate(JOB % script) == ["[null]", "ab", '[{"type":"image"}]', "[1]"]
+
+
+async def test_a_job_whose_question_outlives_a_takeover_still_waits_for_the_answer(blank: Page) -> None:
+    script = """
+    take("123-2", "question.asked", { question_id: "q", prompt: "Which?" });
+    start("124-1", 2, "123-3");
+    const waiting = job.status;
+    take("124-2", "question.answered", { question_id: "q", value: "this" });
+    return [waiting, job.status];"""
+    assert await blank.evaluate(JOB % script) == ["waiting", "running"]
