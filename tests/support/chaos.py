@@ -43,6 +43,7 @@ LEASE_S = 2.0
 WORKERS = 3
 GATEWAYS = 2
 SETTLE_S = 120.0
+MANY_TAKEOVERS = 20  # of which some go on behind a step
 AGENT = {
     "HOLDFAST_LEASE_SECONDS": str(LEASE_S),
     "HOLDFAST_MAX_ATTEMPTS": "100",  # who dies here is innocent
@@ -434,6 +435,10 @@ async def _judge(report: Report, history: History, crowd: Crowd, judge: Judge, c
         if reader.texts != crowd.expected[job_id]
     ]
     await _judge_steps(report, crowd, judge, list(logs))
+    if report.steps.diverged:
+        report.violations.append(f"P5 {report.steps.diverged} takeovers diverged though each attempt does the same")
+    if report.steps.began_again >= MANY_TAKEOVERS and not report.steps.resumed:
+        report.violations.append(f"P5 none of {report.steps.began_again} takeovers went on behind a step")
     for watcher in [*crowd.watchers, *crowd.readers.values()]:
         report.violations += [f"{watcher.transcript.client} was refused with {s}" for s in watcher.refused]
         report.connections += watcher.transcript.connections

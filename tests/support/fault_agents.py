@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import resource
@@ -82,7 +83,8 @@ class Runs:
 
 @agent
 async def climbs(run: Run) -> dict[str, int]:
-    """Completes steps one by one. In each, sub-agents speak side by side; texts are split in another way each time."""
+    """Completes steps one by one. In each, sub-agents speak side by side; texts are split in another way each time. A
+    step inside each rest fails; within it and after it there are two chains of steps side by side."""
     runs, pause_s = Runs(run), int(run.options.get("interval_ms", 10)) / 1000
 
     async def climb(number: int, *, idempotency_key: str) -> int:
@@ -101,17 +103,38 @@ async def climbs(run: Run) -> dict[str, int]:
             for piece in ("do", "ne. ") if run.attempt % 2 else ("don", "e", ". "):
                 await run.text(piece)
                 await asyncio.sleep(pause_s)
-            async with run.section(f"Rest {number}", checkpoint=True) as rest:
-                await run.text(f"Rested from {number}. ")
-                if not rest.done:
-                    await asyncio.sleep(pause_s)
+            async with run.section(f"Rest {number}", checkpoint=True):
+                await _rest(run, number, pause_s)
+            await _chains(run, number, pause_s)
     finally:
         await runs.aclose()
     return {"attempt": run.attempt}
 
 
+async def _rest(run: Run, number: int, pause_s: float) -> None:
+    async def slip() -> None:
+        await run.agent("left").text(f"slip {number} ")
+        raise ValueError(number)
+
+    await run.text(f"Rested from {number}. ")
+    with contextlib.suppress(ValueError):
+        await run.step("slip", slip)
+    await _chains(run, number, pause_s)
+
+
+async def _chains(run: Run, number: int, pause_s: float) -> None:
+    """Complete two chains of steps side by side."""
+
+    async def chain(name: str, paces: tuple[int, int]) -> None:
+        for pace in paces:
+            await run.step("link", asyncio.sleep, pause_s / pace, f"{number} {name}")
+
+    await asyncio.gather(chain("a", (1, 4)), chain("b", (2, 3)))
+
+
 def climbed(steps: int) -> dict[str | None, str]:
     """What `climbs` says, by who says it."""
-    helper = "".join(f"{number} " for number in range(steps))
+    right = "".join(f"{number} " for number in range(steps))
+    left = "".join(f"{number} slip {number} " for number in range(steps))
     own = "".join(f"to {number}: done. Rested from {number}. " for number in range(steps))
-    return {None: own, "left": helper, "right": helper}
+    return {None: own, "left": left, "right": right}
