@@ -393,6 +393,7 @@ async def test_chains_of_steps_side_by_side_may_be_called_in_another_order(
                 await ended["b"].wait()
             if name == "a 1" and left:
                 await cut.at(run)
+            await run.agent(name).text("said ")
             return await cut.call(name)
 
         async def chain(name: str) -> None:
@@ -818,6 +819,7 @@ class TestDivergence:
             if run.attempt == 2:
                 await asyncio.Event().wait()
             await run.text("Begin. ")
+            await run.status("Paying")
             await run.step("pay", cut.call, "pay")
             await cut.at(run)
 
