@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import orjson
+
 from shared.deltas import delta_of
 from shared.discards import Discard, Discards
 from shared.entries import Entry
 from shared.errors import HoldfastError
 from shared.event_log import EventLog
+from shared.events import DELTAS
 from shared.ids import EventId
 from worker.outage import Outage
 
@@ -134,7 +137,8 @@ class KeptEvents:
         return own, last, page.more and last < self.until
 
     def _own(self, entries: Iterable[Entry]) -> list[Entry]:
-        return [entry for entry in entries if entry.job_id == self._job_id and not entry.kind.startswith("job.")]
+        own = (entry for entry in entries if entry.job_id == self._job_id and not entry.kind.startswith("job."))
+        return [entry for entry in own if _is_readable(entry)]
 
 
 class KeptReader:
@@ -151,3 +155,18 @@ class KeptReader:
         entries, self._cursor, more = await self._kept.after(self._cursor)
         self.begun, self.over = True, not more
         return entries
+
+
+def _is_readable(entry: Entry) -> bool:
+    """Whether a worker may have written the event: a malformed one can be neither compared nor counted."""
+    try:
+        fields = orjson.loads(entry.body)
+    except orjson.JSONDecodeError:
+        return False
+    if entry.kind in DELTAS:
+        return isinstance(fields.get(DELTAS[entry.kind][0]), str)
+    if entry.kind == "usage":
+        return (
+            all(isinstance(fields.get(name), int) for name in ("input_tokens", "output_tokens")) and "model" in fields
+        )
+    return True

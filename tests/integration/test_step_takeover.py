@@ -16,6 +16,7 @@ from shared.entries import Entry
 from shared.errors import LogFull
 from shared.holder import Holder
 from shared.ids import ORIGIN, EventId, parse_id
+from shared.keys import session_keys
 from tests.support.workers import Client, worker_on
 from worker import Run
 from worker.run import ThreadRun
@@ -234,6 +235,36 @@ async def test_usage_is_counted_once(redis_url: str, client: Client, cut: Cut) -
 
     await run_through(redis_url, client, cut, spends)
     assert (await client.job()).usage == {"input_tokens": 11, "output_tokens": 11, "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text.delta", '{"type":"text.delta","job_id":"j1"}'),
+        ("text.delta", '{"type":"no JSON}'),
+        ("usage", '{"type":"usage","job_id":"j1"}'),
+        ("tool.called", '{"type":"no JSON}'),
+    ],
+)
+async def test_a_malformed_event_in_the_log_is_passed_over(
+    redis_url: str, client: Client, cut: Cut, kind: str, body: str
+) -> None:
+    """Something other than a worker wrote it: the agent cannot repeat it."""
+
+    async def climbs(run: Run) -> None:
+        await run.text("one ")
+        await run.step("a", cut.call, "a")
+        if run.attempt == 1:
+            await run.flush()
+            last = (await client.entries())[-1].id
+            await client.log_redis.xadd(session_keys("s").log, {f"j1 {kind}": body}, id=str(last.next()))
+        await cut.at(run)
+        await run.text("two")
+
+    await run_through(redis_url, client, cut, climbs)
+    [_, answer] = await client.sessions.history("s")
+    assert answer["content"] == "one two"
+    assert cut.calls == ["a"]
 
 
 async def test_a_text_that_is_split_otherwise_is_the_same_text(redis_url: str, client: Client, cut: Cut) -> None:
