@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.load import Target
 from bench.peers.stage import Peer, Stage
 from bench.processes import ROOT
+from tests.support.layout import lay_out
 
 KEY = "before"
 
@@ -52,4 +53,5 @@ def checkout(revision: str) -> Iterator[Before]:
             raise RevisionMissing(f"git has no commit {revision}: {archive.stderr.decode().strip()}")
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
             files.extractall(folder, filter="data")
+        lay_out(Path(folder))
         yield Before(revision, Path(folder))

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
+from holdfast.shared.keys import log_key
 
 from bench.client import EventReader, get, post
 from bench.ledger import Void
 from bench.peers.redis import RedisServer
 from bench.peers.stage import Stage
 from bench.processes import Child, free_port
-from shared.keys import log_key
 
 START_S = 30.0
 
@@ -52,7 +52,7 @@ class Holdfast:
 
     def __post_init__(self) -> None:
         self.port = free_port()
-        self.stage.python("gateway", self.port, HOLDFAST_REDIS_URL=self.redis.url, HOLDFAST_PORT=str(self.port))
+        self.stage.gateway(self.port, HOLDFAST_REDIS_URL=self.redis.url, HOLDFAST_PORT=str(self.port))
 
     def worker(self, max_jobs: int) -> Child:
         environment = {
@@ -61,7 +61,10 @@ class Holdfast:
             "HOLDFAST_AGENTS": "bench.probe",
         }
         return self.stage.background(
-            [sys.executable, "-m", "worker"], **environment, HOLDFAST_MAX_JOBS=str(max_jobs), HOLDFAST_GRACE_SECONDS="0"
+            [sys.executable, "-m", "holdfast.worker"],
+            **environment,
+            HOLDFAST_MAX_JOBS=str(max_jobs),
+            HOLDFAST_GRACE_SECONDS="0",
         )
 
     async def ready(self) -> None:

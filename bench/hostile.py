@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
+from holdfast.worker.registry import CHAT_INPUT
 from pydantic import BaseModel, Field
-
-from worker.registry import CHAT_INPUT
 
 MIB = 1024 * 1024
 _ROOM = MIB - 100  # below the default limit, with the rest of the body

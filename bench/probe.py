@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from worker import Run, agent
+from holdfast.worker import Run, agent
 
 
 @agent

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from bench.ledger import Void
-from holdfast.tether import tethered
+from holdfast.cli.tether import tethered
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "bench"

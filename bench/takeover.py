@@ -68,7 +68,7 @@ class Holdfast(deployments.Holdfast):
             "HOLDFAST_MAX_JOBS": str(max_jobs),
             "HOLDFAST_GRACE_SECONDS": "0",
         }
-        return self.stage.background([sys.executable, "-m", "worker"], **environment)
+        return self.stage.background([sys.executable, "-m", "holdfast.worker"], **environment)
 
     async def runs(self, session_id: str) -> str:
         """What the output of the worker that runs the session's job holds."""

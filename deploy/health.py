@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared.queue import Queue
+    from holdfast.shared.queue import Queue
 
 GATEWAY_PORT = 8000
 GATEWAY_ANSWERS_S = 8.0
@@ -41,9 +41,9 @@ def gateway() -> str | None:
 async def worker() -> str | None:
     """Whether the heartbeat of this container's worker moves in Redis; a worker beats three times in a lease."""
     # Only here: the gateway's check runs every few seconds, too, and needs nothing of this.
-    from shared.queue import Queue  # noqa: PLC0415
-    from shared.redis import RedisError, connect  # noqa: PLC0415
-    from shared.settings import CommonSettings, read_settings  # noqa: PLC0415
+    from holdfast.shared.queue import Queue  # noqa: PLC0415
+    from holdfast.shared.redis import RedisError, connect  # noqa: PLC0415
+    from holdfast.shared.settings import CommonSettings, read_settings  # noqa: PLC0415
 
     settings = read_settings(CommonSettings)
     redis = connect(settings.redis_url, max_connections=1, socket_timeout_s=5)

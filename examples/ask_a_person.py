@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from worker import Run, agent
+from holdfast import Run, agent
 
 
 class Booking(BaseModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from worker import Run, agent
+from holdfast import Run, agent
 
 
 @agent

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from worker import AgentError, Run, agent
+from holdfast import AgentError, Run, agent
 
 
 async def large_model(question: str) -> AsyncIterator[str]:

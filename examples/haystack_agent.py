@@ -1,4 +1,4 @@
-"""A Haystack Agent behind Holdfast. It needs `holdfast[haystack]` and OPENAI_API_KEY:
+"""A Haystack Agent behind Holdfast. It needs `holdfast-gateway[haystack]` and OPENAI_API_KEY:
 
 holdfast dev --agents examples.haystack_agent
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 from haystack.components.agents import Agent
 from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.tools import tool
-
-from worker.adapters import haystack
+from holdfast.worker.adapters import haystack
 
 CELSIUS = {"Paris": 18, "Oslo": 4}
 

@@ -1,4 +1,4 @@
-"""A LangChain Runnable behind Holdfast. It needs `holdfast[langchain]` and OPENAI_API_KEY:
+"""A LangChain Runnable behind Holdfast. It needs `holdfast-gateway[langchain]` and OPENAI_API_KEY:
 
 holdfast dev --agents examples.langchain_agent
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
+from holdfast.worker.adapters import langchain
 from langchain_core.messages import BaseMessage, SystemMessage
 from langchain_core.runnables import chain
 from langchain_core.tools import ToolException, tool
 from langchain_openai import ChatOpenAI
-
-from worker.adapters import langchain
 
 CELSIUS = {"Paris": 18, "Oslo": 4}
 

@@ -1,4 +1,4 @@
-"""A LangGraph graph behind Holdfast. It needs `holdfast[langgraph]` and OPENAI_API_KEY:
+"""A LangGraph graph behind Holdfast. It needs `holdfast-gateway[langgraph]` and OPENAI_API_KEY:
 
 holdfast dev --agents examples.langgraph_agent
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from holdfast.worker.adapters import langgraph
 from langchain_core.messages import SystemMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-
-from worker.adapters import langgraph
 
 CELSIUS = {"Paris": 18, "Oslo": 4}
 

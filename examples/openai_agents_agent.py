@@ -1,4 +1,4 @@
-"""An agent of the OpenAI Agents SDK behind Holdfast. It needs `holdfast[openai-agents]` and OPENAI_API_KEY:
+"""An agent of the OpenAI Agents SDK behind Holdfast. It needs `holdfast-gateway[openai-agents]` and OPENAI_API_KEY:
 
 holdfast dev --agents examples.openai_agents_agent
 """
@@ -6,9 +6,9 @@ holdfast dev --agents examples.openai_agents_agent
 from __future__ import annotations
 
 from agents import Agent, RunContextWrapper, function_tool
+from holdfast.worker.adapters import openai_agents
 
-from worker import Run
-from worker.adapters import openai_agents
+from holdfast import Run
 
 CELSIUS = {"Paris": 18, "Oslo": 4}
 

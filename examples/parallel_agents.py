@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from worker import Run, agent
+from holdfast import Run, agent
 
 VIEWS = {
     "optimist": "The glass is half full and there is more where that came from.",

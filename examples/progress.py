@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from worker import Run, agent
+from holdfast import Run, agent
 
 FILES = ("invoices", "letters", "photographs")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from worker import Run, agent
+from holdfast import Run, agent
 
 REPORT = {
     "What was asked": "How tides come about.",

@@ -1,14 +1,14 @@
-"""A Pydantic AI agent behind Holdfast. It needs `holdfast[pydantic-ai]` and OPENAI_API_KEY:
+"""A Pydantic AI agent behind Holdfast. It needs `holdfast-gateway[pydantic-ai]` and OPENAI_API_KEY:
 
 holdfast dev --agents examples.pydantic_ai_agent
 """
 
 from __future__ import annotations
 
+from holdfast.worker.adapters import pydantic_ai
 from pydantic_ai import Agent, ModelRetry, RunContext
 
-from worker import Run
-from worker.adapters import pydantic_ai
+from holdfast import Run
 
 CELSIUS = {"Paris": 18, "Oslo": 4}
 

@@ -1,15 +1,16 @@
-"""A Semantic Kernel agent with a plugin behind Holdfast. It needs `holdfast[semantic-kernel]` and OPENAI_API_KEY:
+"""A Semantic Kernel agent with a plugin behind Holdfast.
+
+It needs `holdfast-gateway[semantic-kernel]` and OPENAI_API_KEY:
 
 holdfast dev --agents examples.semantic_kernel_agent
 """
 
 from __future__ import annotations
 
+from holdfast.worker.adapters import semantic_kernel
 from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
 from semantic_kernel.functions import kernel_function
-
-from worker.adapters import semantic_kernel
 
 CELSIUS = {"Paris": 18, "Oslo": 4}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from worker import Run, agent
+from holdfast import Run, agent
 
 
 async def pay(amount: int, *, idempotency_key: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from worker import Run, agent
+from holdfast import Run, agent
 
 CELSIUS = {"Paris": 18, "Oslo": 4}
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from worker import Run, agent
+from holdfast import Run, agent
 
 
 class Trip(BaseModel):

@@ -1,4 +1,4 @@
-"""`python -m gateway`: one gateway process, until SIGTERM or SIGINT."""
+"""`python -m holdfast.gateway`: one gateway process, until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from types import FrameType
 
 import structlog
 import uvicorn
-
-from gateway.app import create_app
-from gateway.listen_host import check_listen_host
-from gateway.settings import GatewaySettings
-from gateway.stream.protocol import ConnectionLimits, HttpServer, limit
-from shared.errors import SettingsInvalid
-from shared.settings import read_settings
-from shared.telemetry import configure
+from holdfast.gateway.app import create_app
+from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer, limit
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.settings import read_settings
+from holdfast.shared.telemetry import configure
 
 logger = structlog.get_logger()
 

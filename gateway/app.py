@@ -7,22 +7,21 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from holdfast.gateway.errors import UnexpectedErrors, add_handlers
+from holdfast.gateway.layers.compression import Compression
+from holdfast.gateway.layers.cors import Cors
+from holdfast.gateway.layers.host_check import HostCheck
+from holdfast.gateway.layers.origin_check import OriginCheck
+from holdfast.gateway.lifespan import lifespan_of
+from holdfast.gateway.metrics import CountRequests, Metrics
+from holdfast.gateway.routes import agents, events, health, jobs, page, sessions
+from holdfast.gateway.routes.answer_body import AnswerBody
+from holdfast.gateway.routes.answers import OF_EVERY_CALL, Problem, problems
+from holdfast.gateway.routes.job_body import JobBody
+from holdfast.gateway.routes.short_way import ShortWay
+from holdfast.gateway.settings import GatewaySettings
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
-
-from gateway.errors import UnexpectedErrors, add_handlers
-from gateway.layers.compression import Compression
-from gateway.layers.cors import Cors
-from gateway.layers.host_check import HostCheck
-from gateway.layers.origin_check import OriginCheck
-from gateway.lifespan import lifespan_of
-from gateway.metrics import CountRequests, Metrics
-from gateway.routes import agents, events, health, jobs, page, sessions
-from gateway.routes.answer_body import AnswerBody
-from gateway.routes.answers import OF_EVERY_CALL, Problem, problems
-from gateway.routes.job_body import JobBody
-from gateway.routes.short_way import ShortWay
-from gateway.settings import GatewaySettings
 
 ROUTERS = (jobs.router, sessions.router, agents.router, health.router, page.router)
 

@@ -6,22 +6,21 @@ import re
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Request
-
-from gateway.limits import Body, read_json
-from gateway.metrics import Metrics
-from gateway.offers import Offers
-from gateway.readiness import Readiness
-from gateway.session_list import SessionList
-from gateway.settings import GatewaySettings
-from gateway.stream.arrivals import Arrivals
-from gateway.stream.hub import StreamHub
-from gateway.turns import Turns
-from shared.errors import JobUnknown, RequestInvalid, SessionUnknown
-from shared.event_log import EventLog
-from shared.ids import SESSION_ID_PATTERN, check_session_id
-from shared.queue import Queue
-from shared.secret import Secret
-from shared.sessions import Sessions
+from holdfast.gateway.limits import Body, read_json
+from holdfast.gateway.metrics import Metrics
+from holdfast.gateway.offers import Offers
+from holdfast.gateway.readiness import Readiness
+from holdfast.gateway.session_list import SessionList
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.stream.arrivals import Arrivals
+from holdfast.gateway.stream.hub import StreamHub
+from holdfast.gateway.turns import Turns
+from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.ids import SESSION_ID_PATTERN, check_session_id
+from holdfast.shared.queue import Queue
+from holdfast.shared.secret import Secret
+from holdfast.shared.sessions import Sessions
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")

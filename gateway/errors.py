@@ -11,15 +11,14 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from holdfast.shared.errors import HoldfastError, LogUnavailable, RequestInvalid
+from holdfast.shared.redis import RedisError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from shared.errors import HoldfastError, LogUnavailable, RequestInvalid
-from shared.redis import RedisError
 
 logger = structlog.get_logger()
 

@@ -7,24 +7,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from fastapi import FastAPI
-
-from gateway.dependencies import State
-from gateway.metrics import Metrics
-from gateway.offers import Offers
-from gateway.readiness import Readiness
-from gateway.session_list import CLEAN_SECONDS, SessionList
-from gateway.settings import GatewaySettings
-from gateway.stream.arrivals import Arrivals
-from gateway.stream.hub import StreamHub, StreamLimits
-from gateway.turns import Turns
-from shared.background import repeat
-from shared.event_log import EventLog
-from shared.pipe import Pipe
-from shared.queue import Queue
-from shared.redis import connect
-from shared.secret import Secret
-from shared.session_index import SessionIndex
-from shared.sessions import Sessions
+from holdfast.gateway.dependencies import State
+from holdfast.gateway.metrics import Metrics
+from holdfast.gateway.offers import Offers
+from holdfast.gateway.readiness import Readiness
+from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.stream.arrivals import Arrivals
+from holdfast.gateway.stream.hub import StreamHub, StreamLimits
+from holdfast.gateway.turns import Turns
+from holdfast.shared.background import repeat
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.pipe import Pipe
+from holdfast.shared.queue import Queue
+from holdfast.shared.redis import connect
+from holdfast.shared.secret import Secret
+from holdfast.shared.session_index import SessionIndex
+from holdfast.shared.sessions import Sessions
 
 REDIS_TIMEOUT_S = 5.0
 ARRIVALS_PAUSE_S = 0.001

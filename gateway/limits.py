@@ -6,14 +6,13 @@ import asyncio
 from math import isinf
 from typing import Any, NamedTuple
 
+from holdfast.gateway.errors import BodyTimeout, MediaTypeUnsupported
+from holdfast.gateway.media_type import parse_media_type
+from holdfast.gateway.turns import Turns
+from holdfast.gateway.value_count import MAX_VALUES, ValueCount
+from holdfast.shared.errors import BodyTooLarge, RequestInvalid
 from pydantic_core import from_json
 from starlette.requests import Request
-
-from gateway.errors import BodyTimeout, MediaTypeUnsupported
-from gateway.media_type import parse_media_type
-from gateway.turns import Turns
-from gateway.value_count import MAX_VALUES, ValueCount
-from shared.errors import BodyTooLarge, RequestInvalid
 
 BODY_DEADLINE_S = 30.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from shared.errors import SettingsInvalid
+from holdfast.shared.errors import SettingsInvalid
 
 
 def check_listen_host(host: str) -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from holdfast.gateway.errors import METHODS
+from holdfast.gateway.stream.counters import MEANINGS, Counters
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -17,9 +19,6 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from gateway.errors import METHODS
-from gateway.stream.counters import MEANINGS, Counters
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nothing here asks for
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from shared.errors import AgentUnknown, NoAgents
-from shared.queue import Queue
+from holdfast.shared.errors import AgentUnknown, NoAgents
+from holdfast.shared.queue import Queue
 
 MEMORY_S = 2.0
 RETURN_S = 15.0  # workers announce their agents every 10 s

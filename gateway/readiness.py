@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-
-from shared.background import repeat
-from shared.redis import Redis, RedisError
+from holdfast.shared.background import repeat
+from holdfast.shared.redis import Redis, RedisError
 
 logger = structlog.get_logger()
 

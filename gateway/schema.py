@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import orjson
-
-from gateway.errors import MAX_PROBLEMS, BodyInvalid
-from shared.json_schema import Registry, ValidationError, Validator, compile_schema
+from holdfast.gateway.errors import MAX_PROBLEMS, BodyInvalid
+from holdfast.shared.json_schema import Registry, ValidationError, Validator, compile_schema
 
 KNOWN_SCHEMAS = 256
 # Where the search for what is wrong stops; it then reports the place that it has reached.

@@ -8,12 +8,11 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 import structlog
-
-from shared.errors import SchemaNewer, SessionUnknown
-from shared.once import Once
-from shared.redis import RedisError, is_of_data
-from shared.session_index import Listed, SessionIndex
-from shared.sessions import Sessions, SessionSummary
+from holdfast.shared.errors import SchemaNewer, SessionUnknown
+from holdfast.shared.once import Once
+from holdfast.shared.redis import RedisError, is_of_data
+from holdfast.shared.session_index import Listed, SessionIndex
+from holdfast.shared.sessions import Sessions, SessionSummary
 
 logger = structlog.get_logger()
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from holdfast.gateway.hosts import AllowedHosts, parse_allowed_hosts
+from holdfast.gateway.origins import parse_origins
+from holdfast.shared.settings import CommonSettings
 from pydantic import Field, field_validator
-
-from gateway.hosts import AllowedHosts, parse_allowed_hosts
-from gateway.origins import parse_origins
-from shared.settings import CommonSettings
 
 
 class GatewaySettings(CommonSettings):

@@ -7,11 +7,10 @@ import hmac
 from collections.abc import Awaitable
 
 import structlog
-
-from gateway.dependencies import State
-from gateway.limits import Body
-from gateway.schema import check
-from shared.errors import (
+from holdfast.gateway.dependencies import State
+from holdfast.gateway.limits import Body
+from holdfast.gateway.schema import check
+from holdfast.shared.errors import (
     AgentUnknown,
     IdempotencyMismatch,
     LogUnavailable,
@@ -20,11 +19,11 @@ from shared.errors import (
     SessionBusy,
     SessionUnknown,
 )
-from shared.failpoints import failpoint
-from shared.ids import new_job_id, new_session_id
-from shared.queue import Queue
-from shared.redis import RedisError
-from shared.sessions import JobRequest, Submitted
+from holdfast.shared.failpoints import failpoint
+from holdfast.shared.ids import new_job_id, new_session_id
+from holdfast.shared.queue import Queue
+from holdfast.shared.redis import RedisError
+from holdfast.shared.sessions import JobRequest, Submitted
 
 logger = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import click
 import orjson
 
-from shared.errors import HoldfastError, SettingsInvalid
+from holdfast.shared.errors import HoldfastError, SettingsInvalid
 
 DEFAULT_FOLDER = Path(".holdfast")
 MARKS = {
@@ -39,7 +39,7 @@ def dev(agents: str | None, data: Path) -> None:
 
     With HOLDFAST_REDIS_URL set, that Redis is used. Ctrl-C ends it all; the data stays in the --data folder.
     """
-    from holdfast.dev import run
+    from holdfast.cli.dev import run
 
     offer(agents)
     warn_of_unknown_variables()
@@ -49,7 +49,7 @@ def dev(agents: str | None, data: Path) -> None:
 @cli.command()
 def gateway() -> None:
     """Run one gateway."""
-    from gateway.__main__ import main as run
+    from holdfast.gateway.__main__ import main as run
 
     warn_of_unknown_variables()
     run()
@@ -59,7 +59,7 @@ def gateway() -> None:
 @click.option("--agents", help="Modules with agents, separated by commas. Default: HOLDFAST_AGENTS.")
 def worker(agents: str | None) -> None:
     """Run one worker. Modules of the working folder are found, too."""
-    from worker.__main__ import main as run
+    from holdfast.worker.__main__ import main as run
 
     offer(agents)
     warn_of_unknown_variables()
@@ -68,7 +68,7 @@ def worker(agents: str | None) -> None:
 
 def warn_of_unknown_variables() -> None:
     """Print a line for each HOLDFAST_ variable that is not a setting: most are misspelled."""
-    from holdfast.variables import unknown_variables
+    from holdfast.cli.variables import unknown_variables
 
     for line in unknown_variables(os.environ):
         click.echo(f"holdfast: {line}", err=True)
@@ -104,8 +104,8 @@ def send(
 
     Ctrl-C leaves the job running.
     """
-    from holdfast import client
-    from shared.ids import check_session_id
+    from holdfast.cli import client
+    from holdfast.shared.ids import check_session_id
 
     body: dict[str, Any] = {
         "agent": agent,
@@ -147,8 +147,8 @@ def parse_value(text: str) -> Any:
 @url_option
 def answer(session: str, value: str, job: str | None, url: str | None) -> None:
     """Answer what an agent asks in a session. VALUE may be JSON."""
-    from holdfast import client
-    from shared.ids import check_session_id
+    from holdfast.cli import client
+    from holdfast.shared.ids import check_session_id
 
     job_id = None if job is None else quote(job, safe="")
     with client.connect(url or default_url()) as connection:
@@ -163,8 +163,8 @@ def answer(session: str, value: str, job: str | None, url: str | None) -> None:
 @url_option
 def tail(session: str, job: str | None, cursor: str, only_new: bool, url: str | None) -> None:
     """Watch a session: text on a terminal, JSON lines elsewhere. Lost connections are taken up where they were cut."""
-    from holdfast import client
-    from shared.ids import check_session_id
+    from holdfast.cli import client
+    from holdfast.shared.ids import check_session_id
 
     path = f"/v1/sessions/{check_session_id(session)}" + (f"/jobs/{quote(job, safe='')}" if job else "") + "/events"
     with client.connect(url or default_url()) as connection:
@@ -173,8 +173,8 @@ def tail(session: str, job: str | None, cursor: str, only_new: bool, url: str | 
 
 def follow(events: Any, *, until_job_ends: bool) -> str | None:
     """Show events until the last one, whose type is returned."""
-    from holdfast.show import show_to
-    from shared.events import DELETED, TERMINAL
+    from holdfast.cli.show import show_to
+    from holdfast.shared.events import DELETED, TERMINAL
 
     last = None
     show = show_to(sys.stdout)
@@ -188,9 +188,9 @@ def follow(events: Any, *, until_job_ends: bool) -> str | None:
 
 
 def default_url() -> str:
-    from gateway.settings import GatewaySettings
-    from holdfast.dev import url_of
-    from shared.settings import read_settings
+    from holdfast.cli.dev import url_of
+    from holdfast.gateway.settings import GatewaySettings
+    from holdfast.shared.settings import read_settings
 
     settings = read_settings(GatewaySettings)
     return url_of(settings.host, settings.port)
@@ -212,7 +212,7 @@ async def _check(data: Path, url: str | None) -> bool:
 
     import structlog
 
-    from holdfast.check import findings
+    from holdfast.cli.check import findings
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # a report, no log lines
     failed = False

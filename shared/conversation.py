@@ -7,8 +7,7 @@ from collections import deque
 from typing import Any
 
 import orjson
-
-from shared.events import MALFORMED
+from holdfast.shared.events import MALFORMED
 
 CONVERSATION_BYTES = 4 * 1024 * 1024  # also in scripts/session.lua, which trims what is stored
 

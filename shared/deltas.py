@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import orjson
-
-from shared.entries import Entry
-from shared.events import DELTAS
+from holdfast.shared.entries import Entry
+from holdfast.shared.events import DELTAS
 
 
 class Delta(NamedTuple):

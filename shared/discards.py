@@ -8,10 +8,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import orjson
-
-from shared.entries import Entry, kinds_of
-from shared.events import MALFORMED, STARTED
-from shared.ids import EventId, parse_id
+from holdfast.shared.entries import Entry, kinds_of
+from holdfast.shared.events import MALFORMED, STARTED
+from holdfast.shared.ids import EventId, parse_id
 
 
 class Discard(NamedTuple):

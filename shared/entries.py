@@ -17,10 +17,9 @@ from itertools import repeat
 from typing import Any, NamedTuple, cast, overload
 
 import orjson
-
-from shared.errors import SchemaNewer
-from shared.ids import EventId, follows, is_event_id, new_id, parse_id
-from shared.schema import check_schema
+from holdfast.shared.errors import SchemaNewer
+from holdfast.shared.ids import EventId, follows, is_event_id, new_id, parse_id
+from holdfast.shared.schema import check_schema
 
 _PLAIN = 2  # the name and the event
 _FEW = 4

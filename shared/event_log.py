@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import structlog
-
-from shared.discards import Discard, ranges_of
-from shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
-from shared.ids import ORIGIN, EventId, parse_id
-from shared.keys import log_key, session_keys, state_key
-from shared.once import Once
-from shared.pipe import Pipe
-from shared.redis import Redis
-from shared.schema import check_schema
-from shared.wire import Argument
+from holdfast.shared.discards import Discard, ranges_of
+from holdfast.shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
+from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.keys import log_key, session_keys, state_key
+from holdfast.shared.once import Once
+from holdfast.shared.pipe import Pipe
+from holdfast.shared.redis import Redis
+from holdfast.shared.schema import check_schema
+from holdfast.shared.wire import Argument
 
 __all__ = ["PAGE_EVENTS", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 

@@ -6,8 +6,7 @@ import re
 from typing import Any
 
 import orjson
-
-from shared.errors import EventInvalid
+from holdfast.shared.errors import EventInvalid
 
 MAX_EVENT_BYTES = 256 * 1024
 

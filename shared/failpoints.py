@@ -10,7 +10,7 @@ import os
 import signal
 from typing import NamedTuple
 
-from shared.errors import HoldfastError
+from holdfast.shared.errors import HoldfastError
 
 EXIT_CODE = 77
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import redis
-
-from shared.keys import WORKERS
+from holdfast.shared.keys import WORKERS
 
 
 class BlockingHeartbeat:

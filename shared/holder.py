@@ -10,18 +10,17 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import orjson
-
-from shared.entries import name_of
-from shared.errors import Fenced, HoldfastError, LogFull, LogGone, RedisRefused
-from shared.event_log import EventLog
-from shared.events import CANCELLED, FAILED, encode
-from shared.ids import EventId, parse_id
-from shared.keys import log_key, session_keys
-from shared.pipe import Pipe, PipeScript, PipeWire
-from shared.redis import ExecAbortError, Redis, RedisError, ResponseError, is_full
-from shared.scripts import Script, script, source
-from shared.settings import CommonSettings
-from shared.turns import TurnReader
+from holdfast.shared.entries import name_of
+from holdfast.shared.errors import Fenced, HoldfastError, LogFull, LogGone, RedisRefused
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.events import CANCELLED, FAILED, encode
+from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.keys import log_key, session_keys
+from holdfast.shared.pipe import Pipe, PipeScript, PipeWire
+from holdfast.shared.redis import ExecAbortError, Redis, RedisError, ResponseError, is_full
+from holdfast.shared.scripts import Script, script, source
+from holdfast.shared.settings import CommonSettings
+from holdfast.shared.turns import TurnReader
 
 MESSAGES_LIMIT = 1000
 CANCEL_PATIENCE_MS = 5000

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from shared.errors import CursorInvalid, RequestInvalid
+from holdfast.shared.errors import CursorInvalid, RequestInvalid
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9_-]{1,128}$"
 MAX_EPOCH = 2**53

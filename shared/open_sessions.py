@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import structlog
-
-from shared.errors import RequestInvalid
-from shared.ids import check_session_id
-from shared.keys import STATES, session_keys, session_of
-from shared.queue import JobEntry
-from shared.redis import Redis, RedisError, is_lasting
+from holdfast.shared.errors import RequestInvalid
+from holdfast.shared.ids import check_session_id
+from holdfast.shared.keys import STATES, session_keys, session_of
+from holdfast.shared.queue import JobEntry
+from holdfast.shared.redis import Redis, RedisError, is_lasting
 
 PAGE_KEYS = 1000  # that one SCAN looks at: well below a millisecond of the server's time
 

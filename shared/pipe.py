@@ -9,9 +9,8 @@ from contextvars import Context
 from typing import Any, cast
 
 import hiredis
-
-from shared.redis_errors import NoScriptError, PipeFull, WireLost
-from shared.wire import Argument, Listener, OnReply, Wire, reply_to
+from holdfast.shared.redis_errors import NoScriptError, PipeFull, WireLost
+from holdfast.shared.wire import Argument, Listener, OnReply, Wire, reply_to
 
 PAUSE_S = 0.004
 MOST_CALLS = 4096  # under way on one connection

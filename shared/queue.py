@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 
 import orjson
 from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
-
-from shared import keys
-from shared.errors import AgentUnknown, NoAgents, QueueFull
-from shared.redis import Redis
-from shared.schema import SCHEMA
-from shared.scripts import script
-from shared.settings import CommonSettings
+from holdfast.shared import keys
+from holdfast.shared.errors import AgentUnknown, NoAgents, QueueFull
+from holdfast.shared.redis import Redis
+from holdfast.shared.schema import SCHEMA
+from holdfast.shared.scripts import script
+from holdfast.shared.settings import CommonSettings
 
 PLACES = (
     keys.TOKENS,

@@ -9,12 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from redis._parsers.helpers import _RedisCallbacks, _RedisCallbacksRESP2
-from redis.asyncio.connection import parse_url
-from redis.commands.core import AsyncCoreCommands
-
-from shared.pipe import Pipe
-from shared.redis_errors import (
+from holdfast.shared.pipe import Pipe
+from holdfast.shared.redis_errors import (
     ExecAbortError,
     NoScriptError,
     PipeFull,
@@ -28,7 +24,10 @@ from shared.redis_errors import (
     is_lasting,
     is_of_data,
 )
-from shared.wire import Argument
+from holdfast.shared.wire import Argument
+from redis._parsers.helpers import _RedisCallbacks, _RedisCallbacksRESP2
+from redis.asyncio.connection import parse_url
+from redis.commands.core import AsyncCoreCommands
 
 __all__ = [
     "ExecAbortError",

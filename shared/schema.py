@@ -12,7 +12,7 @@ meets a newer version leaves the work to others, see docs/operations.md.
 
 from __future__ import annotations
 
-from shared.errors import SchemaNewer
+from holdfast.shared.errors import SchemaNewer
 
 SCHEMA = 1  # also in scripts/session.lua
 

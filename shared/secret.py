@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from shared import keys
-from shared.redis import Redis, RedisError
+from holdfast.shared import keys
+from holdfast.shared.redis import Redis, RedisError
 
 SECRET_BYTES = 32
 

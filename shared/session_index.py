@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shared import keys
-from shared.queue import PLACES
-from shared.redis import Redis
-from shared.scripts import script
+from holdfast.shared import keys
+from holdfast.shared.queue import PLACES
+from holdfast.shared.redis import Redis
+from holdfast.shared.scripts import script
 
 
 class Listed(NamedTuple):

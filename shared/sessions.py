@@ -8,9 +8,8 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import orjson
-
-from shared.conversation import Message
-from shared.errors import (
+from holdfast.shared.conversation import Message
+from holdfast.shared.errors import (
     IdempotencyMismatch,
     JobUnknown,
     QuestionAnswered,
@@ -19,12 +18,12 @@ from shared.errors import (
     SessionBusy,
     SessionUnknown,
 )
-from shared.ids import EventId, as_cursor, parse_id
-from shared.keys import session_keys
-from shared.redis import Redis
-from shared.scripts import Script, script
-from shared.settings import CommonSettings
-from shared.turns import TurnReader
+from holdfast.shared.ids import EventId, as_cursor, parse_id
+from holdfast.shared.keys import session_keys
+from holdfast.shared.redis import Redis
+from holdfast.shared.scripts import Script, script
+from holdfast.shared.settings import CommonSettings
+from holdfast.shared.turns import TurnReader
 
 KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000

@@ -12,15 +12,14 @@ from typing import Any
 
 import orjson
 import structlog
-
-from shared.conversation import FOLDED, Fold
-from shared.entries import Entry, bodies_of
-from shared.event_log import EventLog
-from shared.events import MALFORMED, STARTED
-from shared.ids import EventId, parse_id
-from shared.keys import session_keys
-from shared.once import Once
-from shared.redis import Redis
+from holdfast.shared.conversation import FOLDED, Fold
+from holdfast.shared.entries import Entry, bodies_of
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.events import MALFORMED, STARTED
+from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.keys import session_keys
+from holdfast.shared.once import Once
+from holdfast.shared.redis import Redis
 
 logger = structlog.get_logger()
 

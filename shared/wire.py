@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import hiredis
+from holdfast.shared.redis_errors import ReadOnlyError, RedisError, WireLost
 from redis._parsers import BaseParser  # the only place where it tells errors apart
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
-
-from shared.redis_errors import ReadOnlyError, RedisError, WireLost
 
 Argument = str | bytes | int
 OnReply = Callable[[Any], None]

@@ -1,8 +1,8 @@
-"""Runs agents and writes their events. An agent of one's own: `from worker import Run, agent`."""
+"""Runs agents and writes their events. Agents import from `holdfast`: `from holdfast import Run, agent`."""
 
 from __future__ import annotations
 
-from worker.registry import agent
-from worker.run import AgentError, Run
+from holdfast.worker.registry import agent
+from holdfast.worker.run import AgentError, Run
 
 __all__ = ["AgentError", "Run", "agent"]

@@ -1,4 +1,4 @@
-"""`python -m worker`: one worker process, until SIGTERM."""
+"""`python -m holdfast.worker`: one worker process, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
-
-from shared.errors import SettingsInvalid
-from shared.settings import read_settings
-from shared.telemetry import configure
-from worker.agents.chat import chat_agents
-from worker.agents.models import known_models
-from worker.arq_worker import HoldfastWorker
-from worker.metrics import metrics_served
-from worker.quiet import quieten
-from worker.redaction import keep_out_of_log_lines, without_keys
-from worker.registry import Agent, ModuleBroken, OnBroken, Registry
-from worker.settings import WorkerSettings
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.settings import read_settings
+from holdfast.shared.telemetry import configure
+from holdfast.worker.agents.chat import chat_agents
+from holdfast.worker.agents.models import known_models
+from holdfast.worker.arq_worker import HoldfastWorker
+from holdfast.worker.metrics import metrics_served
+from holdfast.worker.quiet import quieten
+from holdfast.worker.redaction import keep_out_of_log_lines, without_keys
+from holdfast.worker.registry import Agent, ModuleBroken, OnBroken, Registry
+from holdfast.worker.settings import WorkerSettings
 
 LEFTOVER_SECONDS = 1.0
 
@@ -57,8 +56,8 @@ def modules(settings: WorkerSettings) -> list[str]:
     if here not in sys.path:
         # One's own agents stand in the folder where the worker is started; ours must be found before its others.
         sys.path.append(here)
-    scripted = ["worker.agents.scripted"] if settings.scripted_agent else []
-    return ["worker.agents.demo", *scripted, *settings.modules]
+    scripted = ["holdfast.worker.agents.scripted"] if settings.scripted_agent else []
+    return ["holdfast.worker.agents.demo", *scripted, *settings.modules]
 
 
 def _log_broken(error: ModuleBroken) -> None:

@@ -21,15 +21,14 @@ from typing import Any
 
 import orjson
 import structlog
-
-from shared.errors import Fenced, HoldfastError, SchemaNewer
-from shared.holder import Attempt, Head, Holder
-from shared.ids import EventId, parse_id
-from shared.redis import RedisError
-from shared.schema import SCHEMA, check_schema
-from worker.jobs import Ending, Retire
-from worker.outage import Outage
-from worker.settings import WorkerSettings
+from holdfast.shared.errors import Fenced, HoldfastError, SchemaNewer
+from holdfast.shared.holder import Attempt, Head, Holder
+from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.redis import RedisError
+from holdfast.shared.schema import SCHEMA, check_schema
+from holdfast.worker.jobs import Ending, Retire
+from holdfast.worker.outage import Outage
+from holdfast.worker.settings import WorkerSettings
 
 AT_ONCE = 8  # processes of one worker: each takes the memory of a whole one
 PLACE_SECONDS = 0.1  # until one that waits for its turn looks again
@@ -39,7 +38,7 @@ SILENT_SECONDS = 5.0
 BURIAL_SECONDS = 1.0  # how long the end of a killed process is waited for
 
 # Its modules are found where this process finds them, whatever stands in the working folder.
-_START = "import sys; sys.path[:] = sys.argv[1:]; from worker.alone_process import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from holdfast.worker.alone_process import main; main()"
 
 log = structlog.get_logger()
 

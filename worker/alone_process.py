@@ -14,26 +14,25 @@ from functools import partial
 from typing import Any, BinaryIO
 
 import orjson
-
-from shared.background import repeat
-from shared.errors import Fenced, SchemaNewer
-from shared.holder import Attempt, Holder
-from shared.pipe import Pipe
-from shared.redis import connect
-from shared.schema import SCHEMA
-from shared.sessions import Sessions
-from shared.settings import read_settings
-from shared.telemetry import configure
-from worker.__main__ import agents, new_loop
-from worker.alone import attempt_of
-from worker.jobs import Job, job_of
-from worker.outage import Outage
-from worker.quiet import quieten
-from worker.redaction import keep_out_of_log_lines
-from worker.registry import Registry
-from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
-from worker.threads import install
-from worker.watchdog import Watchdog
+from holdfast.shared.background import repeat
+from holdfast.shared.errors import Fenced, SchemaNewer
+from holdfast.shared.holder import Attempt, Holder
+from holdfast.shared.pipe import Pipe
+from holdfast.shared.redis import connect
+from holdfast.shared.schema import SCHEMA
+from holdfast.shared.sessions import Sessions
+from holdfast.shared.settings import read_settings
+from holdfast.shared.telemetry import configure
+from holdfast.worker.__main__ import agents, new_loop
+from holdfast.worker.alone import attempt_of
+from holdfast.worker.jobs import Job, job_of
+from holdfast.worker.outage import Outage
+from holdfast.worker.quiet import quieten
+from holdfast.worker.redaction import keep_out_of_log_lines
+from holdfast.worker.registry import Registry
+from holdfast.worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.threads import install
+from holdfast.worker.watchdog import Watchdog
 
 CONNECTIONS = 8
 LOOK_SECONDS = 1.0  # until the job looks at what it is asked, unless it is told

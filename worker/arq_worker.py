@@ -19,25 +19,24 @@ import orjson
 import structlog
 from arq import ArqRedis
 from arq.worker import Worker, func
-
-from shared.background import repeat
-from shared.heartbeat import BlockingHeartbeat
-from shared.holder import Holder
-from shared.keys import QUEUE
-from shared.open_sessions import OpenSessions
-from shared.pipe import Pipe
-from shared.queue import ANY_LANE, Queue, Ring, Token
-from shared.redis import Redis, RedisError, connect
-from shared.sessions import Sessions
-from worker.delivery import Delivery, Station
-from worker.lease import Lease
-from worker.outage import Outage
-from worker.reaper import Reaper
-from worker.recovery import Recovery
-from worker.registry import Registry
-from worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
-from worker.threads import install
-from worker.watchdog import Watchdog
+from holdfast.shared.background import repeat
+from holdfast.shared.heartbeat import BlockingHeartbeat
+from holdfast.shared.holder import Holder
+from holdfast.shared.keys import QUEUE
+from holdfast.shared.open_sessions import OpenSessions
+from holdfast.shared.pipe import Pipe
+from holdfast.shared.queue import ANY_LANE, Queue, Ring, Token
+from holdfast.shared.redis import Redis, RedisError, connect
+from holdfast.shared.sessions import Sessions
+from holdfast.worker.delivery import Delivery, Station
+from holdfast.worker.lease import Lease
+from holdfast.worker.outage import Outage
+from holdfast.worker.reaper import Reaper
+from holdfast.worker.recovery import Recovery
+from holdfast.worker.registry import Registry
+from holdfast.worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.threads import install
+from holdfast.worker.watchdog import Watchdog
 
 # The nets below what normally comes by a wake-up, by a message or with the answer to an append.
 POLL_SECONDS = 1.0
@@ -54,7 +53,7 @@ class HoldfastWorker(Worker):
     """Runs the jobs of the agents in its registry, `max_jobs` at a time, until it is told to stop.
 
     `last_alone`: a job's last attempt runs in a process of its own, which finds settings and agents as
-    `python -m worker` does."""
+    `python -m holdfast.worker` does."""
 
     def __init__(
         self, settings: WorkerSettings, registry: Registry, *, handle_signals: bool = True, last_alone: bool = False

@@ -15,20 +15,19 @@ from functools import partial
 from typing import Any
 
 import structlog
-
-from shared.errors import Fenced, RedisRefused, SchemaNewer
-from shared.events import FAILED
-from shared.failpoints import failpoint
-from shared.holder import Attempt, Head, Holder, Refusal
-from shared.queue import ANY_LANE, Queue, Token
-from shared.redis import RedisError
-from shared.schema import check_schema
-from shared.sessions import Sessions
-from worker.alone import Alone, Died
-from worker.jobs import Ending, Job, failed, job_of
-from worker.outage import Outage
-from worker.registry import Registry
-from worker.settings import WorkerSettings
+from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
+from holdfast.shared.events import FAILED
+from holdfast.shared.failpoints import failpoint
+from holdfast.shared.holder import Attempt, Head, Holder, Refusal
+from holdfast.shared.queue import ANY_LANE, Queue, Token
+from holdfast.shared.redis import RedisError
+from holdfast.shared.schema import check_schema
+from holdfast.shared.sessions import Sessions
+from holdfast.worker.alone import Alone, Died
+from holdfast.worker.jobs import Ending, Job, failed, job_of
+from holdfast.worker.outage import Outage
+from holdfast.worker.registry import Registry
+from holdfast.worker.settings import WorkerSettings
 
 RETRY_SECONDS = 5.0  # until a token is looked at again that came too early, went wrong or has no agent here
 BACKLOG_SECONDS = 1800.0  # until a waiting job is looked at again (0.5 to 1.5 of it); the hand-over comes first

@@ -13,29 +13,28 @@ from typing import Any
 
 import orjson
 import structlog
-
-from shared.conversation import Message
-from shared.errors import EventInvalid, Fenced, HoldfastError, LogGone, RedisRefused
-from shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, STARTED, encode, encode_event
-from shared.failpoints import failpoint
-from shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Outcome, Recorded
-from shared.ids import EventId
-from shared.redis import RedisError
-from shared.sessions import Sessions
-from worker.allowance import Allowance
-from worker.current_job import CurrentJob, running
-from worker.journal import Journal, current_step
-from worker.kept import KeptEvents
-from worker.outage import Outage
-from worker.redaction import without_keys
-from worker.registry import Agent
-from worker.replay import Replay
-from worker.run import AgentError, Run, RunEnded, ThreadRun
-from worker.settings import WorkerSettings
-from worker.threads import JobThreads, in_thread
-from worker.transcript import Transcript
-from worker.weak import weakly
-from worker.writer import Writer
+from holdfast.shared.conversation import Message
+from holdfast.shared.errors import EventInvalid, Fenced, HoldfastError, LogGone, RedisRefused
+from holdfast.shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, STARTED, encode, encode_event
+from holdfast.shared.failpoints import failpoint
+from holdfast.shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Outcome, Recorded
+from holdfast.shared.ids import EventId
+from holdfast.shared.redis import RedisError
+from holdfast.shared.sessions import Sessions
+from holdfast.worker.allowance import Allowance
+from holdfast.worker.current_job import CurrentJob, running
+from holdfast.worker.journal import Journal, current_step
+from holdfast.worker.kept import KeptEvents
+from holdfast.worker.outage import Outage
+from holdfast.worker.redaction import without_keys
+from holdfast.worker.registry import Agent
+from holdfast.worker.replay import Replay
+from holdfast.worker.run import AgentError, Run, RunEnded, ThreadRun
+from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.threads import JobThreads, in_thread
+from holdfast.worker.transcript import Transcript
+from holdfast.worker.weak import weakly
+from holdfast.worker.writer import Writer
 
 # How long an agent that is to stop may take to tidy up; then the end is written without it.
 STOPPING_SECONDS = 5.0

@@ -12,12 +12,11 @@ from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 
 import orjson
-
-from shared.events import encode
-from shared.failpoints import failpoint
-from shared.holder import Outcome, Recorded
-from shared.ids import EventId, parse_id
-from worker.kept import EventsMissing, IdRange, KeptEvents
+from holdfast.shared.events import encode
+from holdfast.shared.failpoints import failpoint
+from holdfast.shared.holder import Outcome, Recorded
+from holdfast.shared.ids import EventId, parse_id
+from holdfast.worker.kept import EventsMissing, IdRange, KeptEvents
 
 Record = Callable[[EventId, Sequence[Outcome]], Awaitable[None]]
 Ask = Callable[[str, dict[str, Any], bytes | None], Awaitable[Any]]

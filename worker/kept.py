@@ -7,15 +7,14 @@ from functools import partial
 from typing import NamedTuple
 
 import orjson
-
-from shared.deltas import delta_of
-from shared.discards import Discard, Discards
-from shared.entries import Entry
-from shared.errors import HoldfastError
-from shared.event_log import EventLog
-from shared.events import DELTAS
-from shared.ids import EventId
-from worker.outage import Outage
+from holdfast.shared.deltas import delta_of
+from holdfast.shared.discards import Discard, Discards
+from holdfast.shared.entries import Entry
+from holdfast.shared.errors import HoldfastError
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.events import DELTAS
+from holdfast.shared.ids import EventId
+from holdfast.worker.outage import Outage
 
 PAGE_EVENTS = 256
 

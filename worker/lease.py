@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shared.background import repeat
-from shared.queue import Queue, Token
-from worker.outage import Outage
+from holdfast.shared.background import repeat
+from holdfast.shared.queue import Queue, Token
+from holdfast.worker.outage import Outage
 
 LONGEST_PAUSE_S = 0.25  # between two beats that fail
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.threads import thread_counts
+from holdfast.worker.watchdog import blocked_loops
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-from shared.errors import SettingsInvalid
-from worker.settings import WorkerSettings
-from worker.threads import thread_counts
-from worker.watchdog import blocked_loops
 
 
 @contextmanager

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
-
-from shared.background import Pause
-from shared.errors import LogFull, RedisRefused
-from shared.redis import RedisError, is_lasting
+from holdfast.shared.background import Pause
+from holdfast.shared.errors import LogFull, RedisRefused
+from holdfast.shared.redis import RedisError, is_lasting
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")

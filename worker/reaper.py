@@ -11,10 +11,9 @@ import asyncio
 from typing import NamedTuple
 
 import structlog
-
-from shared.background import repeat
-from shared.queue import Queue
-from worker.outage import Outage
+from holdfast.shared.background import repeat
+from holdfast.shared.queue import Queue
+from holdfast.worker.outage import Outage
 
 log = structlog.get_logger()
 

@@ -10,12 +10,11 @@ import random
 from functools import partial
 
 import structlog
-
-from shared.background import repeat
-from shared.open_sessions import OpenSession, OpenSessions
-from shared.queue import Queue
-from shared.redis import RedisError
-from worker.outage import Outage
+from holdfast.shared.background import repeat
+from holdfast.shared.open_sessions import OpenSession, OpenSessions
+from holdfast.shared.queue import Queue
+from holdfast.shared.redis import RedisError
+from holdfast.worker.outage import Outage
 
 PAGE_SECONDS = 1.0
 FIRST_ROUND_PAGE_SECONDS = 0.02

@@ -15,12 +15,11 @@ from types import ModuleType
 from typing import Any, TypeVar, overload
 
 import structlog
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.json_schema import check_schema
+from holdfast.worker.signature import bound, input_of
+from holdfast.worker.tools import tools_of
 from pydantic import BaseModel
-
-from shared.errors import SettingsInvalid
-from shared.json_schema import check_schema
-from worker.signature import bound, input_of
-from worker.tools import tools_of
 
 AgentFunction = Callable[..., Any]
 Schema = dict[str, Any]

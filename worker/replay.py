@@ -18,15 +18,14 @@ from typing import Any
 
 import orjson
 import structlog
-
-from shared.entries import Entry
-from shared.errors import LogFull, LogGone
-from shared.events import DELTAS
-from shared.ids import ORIGIN, EventId
-from worker.current_job import tasks_beside
-from worker.journal import Emitter, Journal, Mark, Note, Step
-from worker.kept import EventsMissing, IdRange, KeptEvents
-from worker.numbers import NUMBERED
+from holdfast.shared.entries import Entry
+from holdfast.shared.errors import LogFull, LogGone
+from holdfast.shared.events import DELTAS
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.worker.current_job import tasks_beside
+from holdfast.worker.journal import Emitter, Journal, Mark, Note, Step
+from holdfast.worker.kept import EventsMissing, IdRange, KeptEvents
+from holdfast.worker.numbers import NUMBERED
 
 # A new event waits until everything that is kept was emitted again. Without any progress for so long the comparison
 # ends; while other tasks of the agent run, such as one that waits for a model, it ends later.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
-from shared.errors import EventInvalid, HoldfastError
-from shared.events import encode, encode_event
-from shared.json_schema import check_schema
-from worker.journal import Journal, Step, current_step
-from worker.numbers import Numbers
-from worker.spans import Section, Span, ToolCall
+from holdfast.shared.errors import EventInvalid, HoldfastError
+from holdfast.shared.events import encode, encode_event
+from holdfast.shared.json_schema import check_schema
+from holdfast.worker.journal import Journal, Step, current_step
+from holdfast.worker.numbers import Numbers
+from holdfast.worker.spans import Section, Span, ToolCall
 
 # A larger result of a tool is cut in the log; the agent has it whole.
 MAX_TOOL_RESULT_BYTES = 64 * 1024

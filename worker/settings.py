@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from holdfast.shared.settings import CommonSettings
+from holdfast.worker.agents.models import known_models
 from pydantic import Field, field_validator
-
-from shared.settings import CommonSettings
-from worker.agents.models import known_models
 
 PIPE_DEADLINE_SECONDS = 10.0  # of silence, until the connection of the appends is given up
 

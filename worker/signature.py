@@ -15,12 +15,11 @@ from inspect import Parameter
 from types import SimpleNamespace
 from typing import Any
 
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.worker.run import AgentError, Run, ThreadRun
+from holdfast.worker.validation import faults
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
-
-from shared.errors import SettingsInvalid
-from worker.run import AgentError, Run, ThreadRun
-from worker.validation import faults
 
 Function = Callable[..., Any]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from worker.journal import Step
-from worker.numbers import SECTION, TOOL
-from worker.redaction import without_keys
+from holdfast.worker.journal import Step
+from holdfast.worker.numbers import SECTION, TOOL
+from holdfast.worker.redaction import without_keys
 
 if TYPE_CHECKING:
-    from worker.run import Run
+    from holdfast.worker.run import Run
 
 
 class Span:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from worker.run import AgentError, RunEnded
+from holdfast.worker.run import AgentError, RunEnded
 
 MAX_THREADS = 16  # of one job; further calls wait until one of them returns
 MAX_ABANDONED = 64  # of one agent; further calls fail

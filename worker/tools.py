@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, overload
 from zoneinfo import ZoneInfo
 
+from holdfast.worker.validation import faults
 from pydantic import Field, TypeAdapter, ValidationError, validate_call
 from pydantic_core import to_jsonable_python
-
-from worker.validation import faults
 
 Schema = dict[str, Any]
 ToolFunction = Callable[..., Any]

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-
-from shared.conversation import Fold
-from shared.events import encode
-from shared.holder import Event
+from holdfast.shared.conversation import Fold
+from holdfast.shared.events import encode
+from holdfast.shared.holder import Event
 
 
 class Transcript:

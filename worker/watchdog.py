@@ -19,9 +19,8 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-
-from shared.background import repeat
-from worker.current_job import CurrentJob, job_of_task
+from holdfast.shared.background import repeat
+from holdfast.worker.current_job import CurrentJob, job_of_task
 
 TICK_SECONDS = 0.25
 BLOCKED_SECONDS = 1.0

@@ -16,14 +16,13 @@ from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 import orjson
-
-from shared.errors import LogFull, LogGone
-from shared.events import ASKED, DELTAS, STARTED, TERMINAL
-from shared.failpoints import failpoint
-from shared.holder import Appended, Event, Finished, LogBehind, Proof, Taken
-from shared.ids import EventId, parse_id
-from worker.journal import Step
-from worker.outage import Outage
+from holdfast.shared.errors import LogFull, LogGone
+from holdfast.shared.events import ASKED, DELTAS, STARTED, TERMINAL
+from holdfast.shared.failpoints import failpoint
+from holdfast.shared.holder import Appended, Event, Finished, LogBehind, Proof, Taken
+from holdfast.shared.ids import EventId, parse_id
+from holdfast.worker.journal import Step
+from holdfast.worker.outage import Outage
 
 Answer = TypeVar("Answer")
 BY_SCRIPT = frozenset({ASKED, STARTED})  # each changes its job's record, in a script of its own

@@ -11,13 +11,13 @@ import os
 from functools import partial
 from typing import Any
 
+from holdfast.shared.wire import Wire
 from starlette.types import Receive, Scope, Send
 
 from bench.load import Target
 from bench.peers.bare import HEAD, body, step
 from bench.peers.naive import feed
 from bench.peers.stage import Peer, Stage
-from shared.wire import Wire
 
 
 class Log:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from holdfast.shared.entries import name_of
+from holdfast.shared.holder import Attempt, Holder
+from holdfast.shared.keys import log_key
+from holdfast.shared.pipe import Pipe
+from holdfast.shared.redis import connect
+from holdfast.shared.sessions import JobRequest, Sessions
+from holdfast.shared.settings import CommonSettings
+
 from bench.load import LAST, Feed, Target, command
 from bench.peers.stage import Peer, Stage
 from bench.processes import free_port
-from shared.entries import name_of
-from shared.holder import Attempt, Holder
-from shared.keys import log_key
-from shared.pipe import Pipe
-from shared.redis import connect
-from shared.sessions import JobRequest, Sessions
-from shared.settings import CommonSettings
 
 AGENT = "bench"
 JOB = "abcdefghijklmnop"  # as the events say
@@ -25,7 +26,7 @@ def start(stage: Stage, *, gateways: int = 1) -> Target:
     redis = stage.redis()
     attempts = asyncio.run(claimed(redis.url, stage.sessions))
     ports = [free_port() for _ in range(gateways)]
-    servers = [stage.python("gateway", port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port)) for port in ports]
+    servers = [stage.gateway(port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port)) for port in ports]
     feed = Feed(redis.port, "resp", [appends(attempt, stage.event) for attempt in attempts], batch=stage.batch)
     return Target(ports, "/v1/sessions/bench-{session}/events", feed, servers, redis)
 

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from bench.processes import Child, await_listening, free_port
-from holdfast.embedded import server_binary
+from holdfast.cli.embedded import server_binary
 
 
 class RedisServer:

@@ -62,8 +62,10 @@ class Stage:
         self._stack.callback(child.stop)
         return child
 
-    def python(self, module: str, port: int, **env: str) -> Child:
-        """Start `python -m module` likewise."""
+    def gateway(self, port: int, **env: str) -> Child:
+        """Start the tree's gateway likewise."""
+        renamed = (self.tree / "holdfast" / "cli").is_dir()  # older commits have it as a package of its own
+        module = "holdfast.gateway" if renamed else "gateway"
         return self.server([sys.executable, "-m", module], port, PYTHONPATH=str(self.tree), **env)
 
     def uvicorn(self, app: str, redis_url: str, **env: str) -> tuple[Child, int]:

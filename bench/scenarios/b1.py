@@ -9,6 +9,9 @@ import time
 from collections.abc import Iterator
 
 import orjson
+from holdfast.shared.queue import Queue
+from holdfast.shared.redis import connect
+from holdfast.shared.settings import CommonSettings
 
 from bench.hostile import SCHEMAS
 from bench.ledger import Void
@@ -19,9 +22,6 @@ from bench.plan import Plan
 from bench.processes import Child
 from bench.report import Column, Table
 from bench.streaming import ATTACH_S, WARM_UP_S, Scene, figures, publish
-from shared.queue import Queue
-from shared.redis import connect
-from shared.settings import CommonSettings
 
 RATE = 1000.0
 CONNECTIONS = 8

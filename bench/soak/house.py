@@ -6,10 +6,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.redis import connect
+
 from bench.client import get
 from bench.soak.vitals import Vitals, vitals
-from shared.event_log import EventLog
-from shared.redis import connect
 from tests.support.ports import free_port
 from tests.support.process import Processes, until
 from tests.support.redis_server import RedisServer

@@ -10,11 +10,12 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.shared.ids import ORIGIN
+
 from bench.soak.client import Client
 from bench.soak.house import House
 from bench.soak.tally import Tally
 from bench.soak.viewers import Books, SlowWatcher
-from shared.ids import ORIGIN
 from tests.support.history import History, Told, Transcript, final_log
 from tests.support.process import until
 from tests.support.streams import Deaf

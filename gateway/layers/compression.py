@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from holdfast.gateway.coding import Accepted, Encoder, accepted
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from gateway.coding import Accepted, Encoder, accepted
 
 MIN_BYTES = 1024
 PIECE_BYTES = 64 * 1024

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from holdfast.gateway.errors import METHODS
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from gateway.errors import METHODS
 
 PREFLIGHT_SECONDS = 7200  # the longest that Chromium keeps an answer
 REQUEST_HEADERS = (

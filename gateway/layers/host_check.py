@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from holdfast.gateway.errors import problem
+from holdfast.gateway.hosts import AllowedHosts, parse_host
+from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from gateway.errors import problem
-from gateway.hosts import AllowedHosts, parse_host
-from shared.errors import HoldfastError
 
 MAX_HOST_BYTES = 262  # a name of 255 bytes, a colon and a port
 _REMEMBERED = 256

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from holdfast.gateway.errors import problem
+from holdfast.gateway.origins import is_own
+from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from gateway.errors import problem
-from gateway.origins import is_own
-from shared.errors import HoldfastError
 
 _FIELDS = frozenset({b"origin", b"sec-fetch-site"})
 _PAGES = frozenset({"/", "/openapi.json", "/livez", "/readyz", "/metrics"})

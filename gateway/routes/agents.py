@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
+from holdfast.gateway.dependencies import GatewayState, authorize
+from holdfast.gateway.routes.answers import AgentsAnswer, json_response, problems
 from starlette.responses import Response
-
-from gateway.dependencies import GatewayState, authorize
-from gateway.routes.answers import AgentsAnswer, json_response, problems
 
 router = APIRouter(tags=["agents"], dependencies=[Depends(authorize)])
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from holdfast.gateway.errors import NOT_JSON, body_invalid, only_known
+from holdfast.shared.errors import EventInvalid, RequestInvalid
+from holdfast.shared.events import MAX_EVENT_BYTES, encode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
-
-from gateway.errors import NOT_JSON, body_invalid, only_known
-from shared.errors import EventInvalid, RequestInvalid
-from shared.events import MAX_EVENT_BYTES, encode
 
 MAX_VALUE_BYTES = MAX_EVENT_BYTES - 4096
 

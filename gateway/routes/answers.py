@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
+from holdfast.gateway.errors import MEDIA_TYPE
+from holdfast.gateway.session_list import SessionsPage
+from holdfast.shared.ids import as_cursor
+from holdfast.shared.sessions import Conversation, JobState, SessionState, SessionSummary
 from orjson import Fragment
 from pydantic import BaseModel, Field, JsonValue
 from starlette.responses import Response
-
-from gateway.errors import MEDIA_TYPE
-from gateway.session_list import SessionsPage
-from shared.ids import as_cursor
-from shared.sessions import Conversation, JobState, SessionState, SessionSummary
 
 Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
 Cursor = Annotated[str, Field(description="An event id, or 0-0", examples=["1763683200123-2"])]

@@ -7,21 +7,20 @@ from operator import attrgetter
 from typing import Any
 
 from fastapi import APIRouter, Request
+from holdfast.gateway.coding import Coding, accepted
+from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
+from holdfast.gateway.routes.answers import problems
+from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
+from holdfast.gateway.stream.response import EventStream, refusal
+from holdfast.gateway.stream.viewer import Wish
+from holdfast.shared.errors import SchemaNewer, SessionUnknown
+from holdfast.shared.event_log import Entry, Presence
+from holdfast.shared.events import DELETED
+from holdfast.shared.ids import ORIGIN
+from holdfast.shared.redis import RedisError
+from holdfast.shared.sessions import JobState
 from starlette.responses import Response
 from starlette.types import ASGIApp
-
-from gateway.coding import Coding, accepted
-from gateway.dependencies import JobPath, SessionPath, State, known_job
-from gateway.routes.answers import problems
-from gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
-from gateway.stream.response import EventStream, refusal
-from gateway.stream.viewer import Wish
-from shared.errors import SchemaNewer, SessionUnknown
-from shared.event_log import Entry, Presence
-from shared.events import DELETED
-from shared.ids import ORIGIN
-from shared.redis import RedisError
-from shared.sessions import JobState
 
 router = APIRouter(tags=["events"], route_class=StreamRoute, generate_unique_id_function=attrgetter("name"))
 

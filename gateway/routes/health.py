@@ -6,13 +6,12 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter
+from holdfast.gateway.dependencies import GatewayState
+from holdfast.gateway.errors import NotReady
+from holdfast.gateway.routes.answers import json_response, problems
+from holdfast.shared.redis import RedisError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
-
-from gateway.dependencies import GatewayState
-from gateway.errors import NotReady
-from gateway.routes.answers import json_response, problems
-from shared.redis import RedisError
 
 router = APIRouter(tags=["health"])
 

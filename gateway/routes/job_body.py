@@ -9,13 +9,12 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 import orjson
+from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, only_known
+from holdfast.gateway.titles import title_of
+from holdfast.shared.errors import EventInvalid, RequestInvalid
+from holdfast.shared.events import encode
+from holdfast.shared.sessions import JobRequest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
-
-from gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, only_known
-from gateway.titles import title_of
-from shared.errors import EventInvalid, RequestInvalid
-from shared.events import encode
-from shared.sessions import JobRequest
 
 MAX_TIMEOUT_S = 86_400
 MAX_METADATA_BYTES = 16 * 1024

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Depends
-from starlette.responses import Response
-
-from gateway.dependencies import (
+from holdfast.gateway.dependencies import (
     ChosenSession,
     GatewayState,
     IdempotencyKey,
@@ -17,9 +15,9 @@ from gateway.dependencies import (
     State,
     authorize,
 )
-from gateway.limits import Body
-from gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
-from gateway.routes.answers import (
+from holdfast.gateway.limits import Body
+from holdfast.gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
+from holdfast.gateway.routes.answers import (
     AcceptedAnswer,
     AnsweredAnswer,
     CancelAnswer,
@@ -29,11 +27,12 @@ from gateway.routes.answers import (
     json_response,
     problems,
 )
-from gateway.routes.job_body import job_request, parse_job_body, with_key
-from gateway.routes.paging import JobCursor, PageLimit
-from gateway.schema import check
-from gateway.submission import accept, ask_holder, hasten, session_for
-from shared.sessions import Submitted
+from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
+from holdfast.gateway.routes.paging import JobCursor, PageLimit
+from holdfast.gateway.schema import check
+from holdfast.gateway.submission import accept, ask_holder, hasten, session_for
+from holdfast.shared.sessions import Submitted
+from starlette.responses import Response
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(authorize)])
 

@@ -6,9 +6,8 @@ from hashlib import sha256
 from importlib.resources import files
 
 from fastapi import APIRouter, Request
+from holdfast.gateway.errors import RouteUnknown
 from starlette.responses import Response
-
-from gateway.errors import RouteUnknown
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,7 +46,7 @@ class PageFile:
 def load_page() -> dict[str, PageFile]:
     """The files of gateway/web by name. The page is plain files: no build step makes them."""
     found = {}
-    for file in files("gateway").joinpath("web").iterdir():
+    for file in files("holdfast.gateway").joinpath("web").iterdir():
         suffix = file.name.rpartition(".")[2]
         if file.is_file() and suffix in MEDIA_TYPES:
             found[file.name] = PageFile(file.read_bytes(), suffix)

@@ -6,9 +6,8 @@ import re
 from typing import Annotated
 
 from fastapi import Depends, Query
-
-from gateway.dependencies import known_job
-from shared.errors import JobUnknown, RequestInvalid
+from holdfast.gateway.dependencies import known_job
+from holdfast.shared.errors import JobUnknown, RequestInvalid
 
 PageLimit = Annotated[int, Query(ge=1, le=100, description="How many at most")]
 _Cursor = Annotated[str, Query(description="`next` of the page before; empty for the first page")]

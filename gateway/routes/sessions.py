@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from fastapi import APIRouter, Depends
-from starlette.responses import Response
-
-from gateway.dependencies import GatewayState, KnownSession, authorize
-from gateway.routes.answers import (
+from holdfast.gateway.dependencies import GatewayState, KnownSession, authorize
+from holdfast.gateway.routes.answers import (
     DeletedAnswer,
     MessagesAnswer,
     SessionAnswer,
@@ -19,9 +17,10 @@ from gateway.routes.answers import (
     session_answer,
     sessions_answer,
 )
-from gateway.routes.paging import PageLimit, SessionCursor
-from gateway.submission import hasten
-from shared.redis import RedisError
+from holdfast.gateway.routes.paging import PageLimit, SessionCursor
+from holdfast.gateway.submission import hasten
+from holdfast.shared.redis import RedisError
+from starlette.responses import Response
 
 router = APIRouter(tags=["sessions"], dependencies=[Depends(authorize)])
 

@@ -10,15 +10,14 @@ from typing import Any, Literal
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from holdfast.gateway.dependencies import authorize, known_session
+from holdfast.gateway.errors import NotAcceptable, body_invalid, refused
+from holdfast.gateway.stream.framing import SSE, Format, choose
+from holdfast.gateway.stream.viewer import Wish
+from holdfast.shared.errors import CursorInvalid
+from holdfast.shared.ids import EventId, parse_cursor
 from pydantic import BaseModel, Field, ValidationError
 from starlette.types import Receive, Scope, Send
-
-from gateway.dependencies import authorize, known_session
-from gateway.errors import NotAcceptable, body_invalid, refused
-from gateway.stream.framing import SSE, Format, choose
-from gateway.stream.viewer import Wish
-from shared.errors import CursorInvalid
-from shared.ids import EventId, parse_cursor
 
 MAX_CURSOR_BYTES = 64
 _REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})

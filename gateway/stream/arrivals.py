@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
-from gateway.stream.replay import FIRST_PAGE_EVENTS
-from gateway.stream.viewer import Wish
-from shared.event_log import Page, Presence, page_behind, presence, question
-from shared.ids import ORIGIN
-from shared.keys import log_key
-from shared.pipe import Pipe, PipeWire
-from shared.redis import RedisError, RedisTimeoutError
+from holdfast.gateway.stream.replay import FIRST_PAGE_EVENTS
+from holdfast.gateway.stream.viewer import Wish
+from holdfast.shared.event_log import Page, Presence, page_behind, presence, question
+from holdfast.shared.ids import ORIGIN
+from holdfast.shared.keys import log_key
+from holdfast.shared.pipe import Pipe, PipeWire
+from holdfast.shared.redis import RedisError, RedisTimeoutError
 
 PATIENCE_S = 5.0  # of those who wait for their turn, however many wait before them
 QUESTIONS = 32  # under way at a time: who gets an answer begins a stream in that turn of the event loop

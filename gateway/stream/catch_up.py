@@ -7,20 +7,19 @@ from collections import deque
 from collections.abc import Callable
 
 import structlog
-
-from gateway.stream.counters import Counters
-from gateway.stream.pages import SharedPage, SharedPages
-from gateway.stream.replay import Replay, Taken
-from gateway.stream.retry import retry_ms
-from gateway.stream.viewer import Viewer
-from shared.discards import Discard
-from shared.entries import kinds_of
-from shared.errors import JobUnknown, SchemaNewer, SessionUnknown
-from shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
-from shared.events import DELETED
-from shared.ids import ORIGIN, EventId
-from shared.redis import RedisError, ResponseError
-from shared.sessions import JobState, Sessions
+from holdfast.gateway.stream.counters import Counters
+from holdfast.gateway.stream.pages import SharedPage, SharedPages
+from holdfast.gateway.stream.replay import Replay, Taken
+from holdfast.gateway.stream.retry import retry_ms
+from holdfast.gateway.stream.viewer import Viewer
+from holdfast.shared.discards import Discard
+from holdfast.shared.entries import kinds_of
+from holdfast.shared.errors import JobUnknown, SchemaNewer, SessionUnknown
+from holdfast.shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
+from holdfast.shared.events import DELETED
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.redis import RedisError, ResponseError
+from holdfast.shared.sessions import JobState, Sessions
 
 logger = structlog.get_logger()
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import orjson
-
-from shared.deltas import Delta, delta_of
-from shared.entries import Entry, bodies_of
+from holdfast.shared.deltas import Delta, delta_of
+from holdfast.shared.entries import Entry, bodies_of
 
 MERGED_BYTES = 64 * 1024
 _FROM_BYTES = 64  # `,"from":"<id>"`, which no delta has

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from gateway.coding import Coding, Encoder
-from gateway.stream.outlet import Outlet, StreamConnection
+from holdfast.gateway.coding import Coding, Encoder
+from holdfast.gateway.stream.outlet import Outlet, StreamConnection
 
 
 class EncodedOutlet(Outlet):

@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import orjson
-
-from shared.entries import Alike, Entry, bodies_of, kinds_of
-from shared.event_log import Gap
-from shared.events import DELETED, TERMINAL
-from shared.ids import EventId, as_cursor
+from holdfast.shared.entries import Alike, Entry, bodies_of, kinds_of
+from holdfast.shared.event_log import Gap
+from holdfast.shared.events import DELETED, TERMINAL
+from holdfast.shared.ids import EventId, as_cursor
 
 WRITE_BYTES = 64 * 1024
 

@@ -7,15 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.stream.catch_up import CatchUp
-from gateway.stream.counters import Counters
-from gateway.stream.outlet import Outlet
-from gateway.stream.pulse import Pulse
-from gateway.stream.retry import retry_ms
-from gateway.stream.tailer import Tailer
-from gateway.stream.viewer import Viewer, Wish
-from shared.event_log import EventLog, Page
-from shared.sessions import Sessions
+from holdfast.gateway.stream.catch_up import CatchUp
+from holdfast.gateway.stream.counters import Counters
+from holdfast.gateway.stream.outlet import Outlet
+from holdfast.gateway.stream.pulse import Pulse
+from holdfast.gateway.stream.retry import retry_ms
+from holdfast.gateway.stream.tailer import Tailer
+from holdfast.gateway.stream.viewer import Viewer, Wish
+from holdfast.shared.event_log import EventLog, Page
+from holdfast.shared.sessions import Sessions
 
 __all__ = ["Counters", "StreamHub", "StreamLimits"]
 

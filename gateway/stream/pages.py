@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
-from shared.entries import bodies_of
-from shared.event_log import EventLog, Page
-from shared.ids import EventId
+from holdfast.shared.entries import bodies_of
+from holdfast.shared.event_log import EventLog, Page
+from holdfast.shared.ids import EventId
 
 HELD_BYTES = 8 * 1024 * 1024
 HELD_S = 1.0

@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import httptools
+from holdfast.gateway.errors import HeadTimeout, HeadTooLarge, RequestMalformed, problem
+from holdfast.gateway.stream.connection import Connection
+from holdfast.gateway.stream.deadline import Deadline
+from holdfast.gateway.stream.outlet import Outlet
+from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
-
-from gateway.errors import HeadTimeout, HeadTooLarge, RequestMalformed, problem
-from gateway.stream.connection import Connection
-from gateway.stream.deadline import Deadline
-from gateway.stream.outlet import Outlet
-from shared.errors import HoldfastError
 
 EXTENSION = "holdfast.connection"
 UNANSWERED_MS = 30_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.stream.counters import Counters
-from gateway.stream.viewer import Viewer
-from shared.background import repeat
+from holdfast.gateway.stream.counters import Counters
+from holdfast.gateway.stream.viewer import Viewer
+from holdfast.shared.background import repeat
 
 BUCKETS = 20
 

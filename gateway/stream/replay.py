@@ -6,13 +6,13 @@ import time
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from gateway.stream.compaction import Compactor, Run
-from gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, size_of, until_deleted
-from gateway.stream.pages import SharedPage
-from shared.discards import Discard, Discards
-from shared.entries import Entry
-from shared.event_log import PAGE_EVENTS, Page
-from shared.ids import ORIGIN, EventId
+from holdfast.gateway.stream.compaction import Compactor, Run
+from holdfast.gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, size_of, until_deleted
+from holdfast.gateway.stream.pages import SharedPage
+from holdfast.shared.discards import Discard, Discards
+from holdfast.shared.entries import Entry
+from holdfast.shared.event_log import PAGE_EVENTS, Page
+from holdfast.shared.ids import ORIGIN, EventId
 
 FIRST_PAGE_EVENTS = 64
 

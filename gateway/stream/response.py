@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from holdfast.gateway.coding import Coding
+from holdfast.gateway.errors import RequestBehindStream, problem
+from holdfast.gateway.stream.encoded import coding_field, outlet_for
+from holdfast.gateway.stream.framing import NDJSON, SSE, Format
+from holdfast.gateway.stream.hub import StreamHub
+from holdfast.gateway.stream.protocol import EXTENSION, StreamProtocol
+from holdfast.gateway.stream.retry import retry_ms
+from holdfast.gateway.stream.viewer import Wish
+from holdfast.shared.errors import LogUnavailable
+from holdfast.shared.event_log import Page
+from holdfast.shared.ids import ORIGIN
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-
-from gateway.coding import Coding
-from gateway.errors import RequestBehindStream, problem
-from gateway.stream.encoded import coding_field, outlet_for
-from gateway.stream.framing import NDJSON, SSE, Format
-from gateway.stream.hub import StreamHub
-from gateway.stream.protocol import EXTENSION, StreamProtocol
-from gateway.stream.retry import retry_ms
-from gateway.stream.viewer import Wish
-from shared.errors import LogUnavailable
-from shared.event_log import Page
-from shared.ids import ORIGIN
 
 
 class EventStream:
@@ -25,7 +24,7 @@ class EventStream:
     `coding`: how the body is encoded.
 
     204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping. Only under
-    StreamProtocol, as `gateway.__main__` serves it."""
+    StreamProtocol, as `holdfast.gateway.__main__` serves it."""
 
     def __init__(self, hub: StreamHub, wish: Wish, first: Page | None = None, coding: Coding | None = None) -> None:
         self.hub = hub

@@ -16,15 +16,14 @@ from itertools import islice
 from typing import Any, Protocol
 
 import structlog
-
-from gateway.stream.counters import Counters
-from gateway.stream.framing import Batch, batches
-from shared.background import repeat
-from shared.entries import following
-from shared.ids import ORIGIN, EventId
-from shared.keys import log_key
-from shared.redis import RedisError, WireLost
-from shared.wire import Wire
+from holdfast.gateway.stream.counters import Counters
+from holdfast.gateway.stream.framing import Batch, batches
+from holdfast.shared.background import repeat
+from holdfast.shared.entries import following
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.keys import log_key
+from holdfast.shared.redis import RedisError, WireLost
+from holdfast.shared.wire import Wire
 
 logger = structlog.get_logger()
 

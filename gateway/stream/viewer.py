@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.stream.counters import Counters
-from gateway.stream.framing import NO_JOB, Batch, Format
-from gateway.stream.outlet import Outlet
-from gateway.stream.replay import Replay
-from gateway.stream.tailer import Channel
-from shared.ids import ORIGIN, EventId
-from shared.sessions import JobState
+from holdfast.gateway.stream.counters import Counters
+from holdfast.gateway.stream.framing import NO_JOB, Batch, Format
+from holdfast.gateway.stream.outlet import Outlet
+from holdfast.gateway.stream.replay import Replay
+from holdfast.gateway.stream.tailer import Channel
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.sessions import JobState
 
 PENDING_BYTES = 64 * 1024
 

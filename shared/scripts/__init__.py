@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from shared.redis import NoScriptError, Redis, ResponseError
-from shared.schema import refused
+from holdfast.shared.redis import NoScriptError, Redis, ResponseError
+from holdfast.shared.schema import refused
 
 SHEBANG = "#!lua"
 

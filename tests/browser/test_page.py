@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holdfast.shared.ids import parse_id
 
-from shared.ids import parse_id
 from tests.browser.conftest import Stack
 from tests.support.browser import Page
 
@@ -262,7 +262,7 @@ async def test_usage_is_counted_once_when_a_job_ends_while_it_is_read_again_with
     stack: Stack, page: Page, tmp_path: Path
 ) -> None:
     (tmp_path / "metered_agents.py").write_text(
-        "from worker import Run, agent\n\n@agent\nasync def metered(run: Run):\n"
+        "from holdfast.worker import Run, agent\n\n@agent\nasync def metered(run: Run):\n"
         "    for number in range(3000):\n        await run.status(str(number))\n"
         "    await run.usage(7, 5, 'a-model')\n    await run.ask('Go on?')\n"
     )

@@ -195,7 +195,7 @@ async def test_json_that_is_none_is_told_and_not_sent(blank: Page) -> None:
 
 async def test_an_agent_that_takes_fields_is_sent_them_as_json(stack: Stack, page: Page, tmp_path: Any) -> None:
     (tmp_path / "typed_agents.py").write_text(
-        "from worker import Run, agent\n\n@agent\nasync def planner(run: Run, city: str, days: int = 1):\n"
+        "from holdfast.worker import Run, agent\n\n@agent\nasync def planner(run: Run, city: str, days: int = 1):\n"
         "    yield f'{days} days in {city}'\n"
     )
     await stack.offer("typed_agents", "planner", PYTHONPATH=str(tmp_path))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from holdfast.shared.redis import Redis, connect
 
-from shared.redis import Redis, connect
 from tests.support.patience import patient
 from tests.support.workers import Client
 

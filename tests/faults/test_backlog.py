@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from holdfast.shared.failpoints import EXIT_CODE
+from holdfast.shared.keys import DEFERRED, READY
+from holdfast.worker import Run
 
-from shared.failpoints import EXIT_CODE
-from shared.keys import DEFERRED, READY
 from tests.support.log import said
 from tests.support.process import Processes, until
 from tests.support.workers import Client, worker_on
-from worker import Run
 
 HOUR_US = 3_600_000_000
 LONG = {"tokens": 100_000, "interval_ms": 5}

@@ -17,7 +17,7 @@ from tests.support.workers import Client
 
 AGENTS = """
 import asyncio, time
-from worker import agent
+from holdfast.worker import agent
 
 @agent
 async def naps(run):

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from holdfast.shared.failpoints import EXIT_CODE
+from holdfast.shared.keys import LANES, READY, TOKENS
 
-from shared.failpoints import EXIT_CODE
-from shared.keys import LANES, READY, TOKENS
 from tests.support.history import History, final_log
 from tests.support.process import Process, Processes, until
 from tests.support.redis_server import RedisServer

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import httpx2
 import orjson
 import pytest
+from holdfast.shared.keys import log_key
+from holdfast.shared.redis import connect
 
-from shared.keys import log_key
-from shared.redis import connect
 from tests.support.process import Processes, until
 from tests.support.sse import SseStream
 from tests.support.viewer import Viewer

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx2
 import pytest
 import redis as blocking_redis
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.failpoints import EXIT_CODE
 
-from shared.event_log import EventLog
-from shared.failpoints import EXIT_CODE
 from tests.support.patience import patient
 from tests.support.process import Gateway, Processes, until
 from tests.support.redis_server import RedisServer

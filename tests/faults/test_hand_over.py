@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import redis as blocking_redis
+from holdfast.gateway.stream.hub import StreamLimits
+from holdfast.gateway.stream.tailer import Channel, Tailer
+from holdfast.gateway.stream.viewer import Viewer
+from holdfast.shared.event_log import EventLog, Gap, Page
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.keys import session_keys
+from holdfast.shared.scripts import source
 
-from gateway.stream.hub import StreamLimits
-from gateway.stream.tailer import Channel, Tailer
-from gateway.stream.viewer import Viewer
-from shared.event_log import EventLog, Gap, Page
-from shared.ids import ORIGIN, EventId
-from shared.keys import session_keys
-from shared.scripts import source
 from tests.support.log import Session, delta
 from tests.support.streams import Streams, ids_until, streams
 

@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx2
 import pytest
+from holdfast.shared.keys import session_keys
+from holdfast.shared.redis import Redis
+from holdfast.worker import Run, delivery
 from structlog.testing import capture_logs
 
-from shared.keys import session_keys
-from shared.redis import Redis
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 from tests.support.scene import scene
 from tests.support.served import served
 from tests.support.sse import SseStream
 from tests.support.workers import Client, worker_on
-from worker import Run, delivery
 
 StartRedis = Callable[..., RedisServer]
 AdminOf = Callable[[str], Redis]

@@ -10,11 +10,11 @@ from hashlib import sha1
 
 import orjson
 import pytest
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.ids import ORIGIN
+from holdfast.shared.redis import RedisConnectionError, RedisError, connect
+from holdfast.shared.scripts import source
 
-from shared.event_log import EventLog
-from shared.ids import ORIGIN
-from shared.redis import RedisConnectionError, RedisError, connect
-from shared.scripts import source
 from tests.support.fault_proxy import Command, FaultProxy, port_of
 from tests.support.log import Session
 from tests.support.process import until

@@ -8,19 +8,19 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from holdfast.shared.ids import ORIGIN
+from holdfast.shared.keys import AGENTS, AGENTS_SEEN, READY, RECOVERY, RECOVERY_TURN, TOKENS, session_keys
+from holdfast.shared.open_sessions import OpenSession, OpenSessions
+from holdfast.shared.queue import JobEntry, Queue
+from holdfast.worker import Run
+from holdfast.worker.outage import Outage
+from holdfast.worker.recovery import Recovery
 from structlog.testing import capture_logs
 
-from shared.ids import ORIGIN
-from shared.keys import AGENTS, AGENTS_SEEN, READY, RECOVERY, RECOVERY_TURN, TOKENS, session_keys
-from shared.open_sessions import OpenSession, OpenSessions
-from shared.queue import JobEntry, Queue
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 from tests.support.scene import words
 from tests.support.workers import Client, worker_on
-from worker import Run
-from worker.outage import Outage
-from worker.recovery import Recovery
 
 LEASE_SECONDS = 1.0
 RUNNING = [f"r{number}" for number in range(10)]
@@ -98,7 +98,7 @@ async def test_f70_a_job_whose_worker_died_with_the_queue_is_taken_over_after_a_
 async def test_the_lost_entry_of_a_running_job_is_left_to_its_worker_for_a_lease(
     redis_url: str, log_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.recovery.PAGE_SECONDS", 0.05)  # it is found before the next heartbeat
+    monkeypatch.setattr("holdfast.worker.recovery.PAGE_SECONDS", 0.05)  # it is found before the next heartbeat
     settings: dict[str, Any] = {"log_redis_url": log_url, "lease_seconds": 3.0}
     async with worker_on(redis_url, **settings), worker_on(redis_url, **settings):
         await client.offered("scripted")

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+from holdfast.shared.redis import Redis
 from redis.exceptions import ResponseError
 
-from shared.redis import Redis
 from tests.support.history import Gap
 from tests.support.log import Session
 from tests.support.patience import patient

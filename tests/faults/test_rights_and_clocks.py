@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from holdfast.shared.errors import Fenced, LogGone
+from holdfast.shared.redis import Redis
 
-from shared.errors import Fenced, LogGone
-from shared.redis import Redis
 from tests.support.history import Gap
 from tests.support.log import Session, delta
 from tests.support.process import until

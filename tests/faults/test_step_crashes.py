@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
+from holdfast.shared.failpoints import EXIT_CODE
+from holdfast.shared.ids import ORIGIN, EventId
 
-from shared.failpoints import EXIT_CODE
-from shared.ids import ORIGIN, EventId
 from tests.faults.test_crashes import met
 from tests.support.fault_agents import RUNS, climbed
 from tests.support.job_viewer import JobViewer

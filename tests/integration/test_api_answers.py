@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from holdfast.shared.holder import Attempt, Event
 
-from shared.holder import Attempt, Event
 from tests.support.log import Session
 from tests.support.served import Served, served
 

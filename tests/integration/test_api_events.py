@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import orjson
 import pytest
+from holdfast.shared.holder import Attempt
+from holdfast.shared.ids import EventId
 
-from shared.holder import Attempt
-from shared.ids import EventId
 from tests.support.log import Session
 from tests.support.redis_server import RedisServer
 from tests.support.served import Served, raw_request, served
@@ -254,7 +254,7 @@ async def test_a_conversation_is_true_at_the_cursor_that_it_names(gateway: Serve
 async def test_while_redis_is_frozen_a_stream_is_refused_for_the_moment(
     redis_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch, job_id: str | None
 ) -> None:
-    monkeypatch.setattr("gateway.lifespan.REDIS_TIMEOUT_S", 1)
+    monkeypatch.setattr("holdfast.gateway.lifespan.REDIS_TIMEOUT_S", 1)
     server = redis_server()
     session = Session(server.url)
     await ended(session)

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from holdfast.gateway.routes.page import POLICY
 from jsonschema_rs import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.routes.page import POLICY
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 from tests.support.served import Served, raw_request, served

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from holdfast.shared.queue import Queue
+from holdfast.worker.registry import CHAT_INPUT
 from jsonschema_rs import Draft202012Validator
 
-from shared.queue import Queue
 from tests.support.served import Served, served
-from worker.registry import CHAT_INPUT
 
 SCHEMA = {
     "type": "object",
@@ -87,7 +87,7 @@ async def test_a_part_that_the_agent_does_not_allow_is_named(redis_url: str) -> 
 
 
 async def test_a_schema_that_changed_counts_soon(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.offers.MEMORY_S", 0)
+    monkeypatch.setattr("holdfast.gateway.offers.MEMORY_S", 0)
     async with served(redis_url) as gateway:
         assert (await post(gateway, {"city": "Rome", "days": 2}))[0] == 202
         await Queue(gateway.redis, gateway.settings).offer({"planner": {"type": "string"}})

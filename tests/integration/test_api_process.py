@@ -1,4 +1,4 @@
-"""`python -m gateway` as a process: what it says at its start, and how it ends."""
+"""`python -m holdfast.gateway` as a process: what it says at its start, and how it ends."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def offered(client: httpx2.AsyncClient) -> bool:
 
 
 async def test_a_setting_that_cannot_be_used_is_named_in_one_line(processes: Processes) -> None:
-    process = processes.start([sys.executable, "-m", "gateway"], HOLDFAST_PORT="eighty")
+    process = processes.start([sys.executable, "-m", "holdfast.gateway"], HOLDFAST_PORT="eighty")
     assert await process.wait() == 2
     (line,) = process.output().splitlines()
     assert "HOLDFAST_PORT" in line

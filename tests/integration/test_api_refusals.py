@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
+from holdfast.gateway import limits
 from structlog.testing import capture_logs
 
-from gateway import limits
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 from tests.support.served import RawAnswer, Served, raw_request, served
@@ -282,7 +282,7 @@ async def test_what_nobody_foresaw_is_logged_and_answered_without_a_word_of_it(
     def fail(*_: object) -> None:
         raise RuntimeError("secret of the house")
 
-    monkeypatch.setattr(f"gateway.routes.{part}", fail)
+    monkeypatch.setattr(f"holdfast.gateway.routes.{part}", fail)
     with capture_logs() as lines:
         answer = await gateway.client.get(path)
     assert [(line["log_level"], str(line["exc_info"])) for line in lines] == [("error", "secret of the house")]

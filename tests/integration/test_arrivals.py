@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+from holdfast.gateway.stream.arrivals import Arrival, Arrivals
+from holdfast.gateway.stream.replay import Replay
+from holdfast.gateway.stream.viewer import Wish
 
-from gateway.stream.arrivals import Arrival, Arrivals
-from gateway.stream.replay import Replay
-from gateway.stream.viewer import Wish
 from tests.support.log import Session
 from tests.support.served import Served, served
 from tests.support.sse import Frame, SseStream

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from holdfast.gateway.stream.hub import StreamLimits
+from holdfast.gateway.stream.pulse import Pulse
+from holdfast.gateway.stream.tailer import Tailer
+from holdfast.shared.queue import Queue
+from holdfast.worker.delivery import Delivery
+from holdfast.worker.reaper import Reaper
+from holdfast.worker.recovery import Recovery
+from holdfast.worker.watchdog import Watchdog
 
-from gateway.stream.hub import StreamLimits
-from gateway.stream.pulse import Pulse
-from gateway.stream.tailer import Tailer
-from shared.queue import Queue
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.streams import frames_until, streams
 from tests.support.workers import Client, worker_on
-from worker.delivery import Delivery
-from worker.reaper import Reaper
-from worker.recovery import Recovery
-from worker.watchdog import Watchdog
 
 
 class Broken:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from holdfast.shared import holder, keys
+from holdfast.shared.errors import Fenced
+from holdfast.shared.holder import Taken
+from holdfast.shared.ids import EventId
+from holdfast.shared.queue import token_id
+from holdfast.shared.turns import TurnReader
 
-from shared import holder, keys
-from shared.errors import Fenced
-from shared.holder import Taken
-from shared.ids import EventId
-from shared.queue import token_id
-from shared.turns import TurnReader
 from tests.integration.test_turns import LONGEST_PAUSE_S, longest_pause, many
 from tests.support.log import Session, delta, said
 from tests.support.process import until

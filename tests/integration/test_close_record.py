@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from holdfast.shared.errors import Fenced
+from holdfast.shared.holder import Event, Head, Refusal
 
-from shared.errors import Fenced
-from shared.holder import Event, Head, Refusal
 from tests.support.log import Session
 
 END = Event("job.failed", "j1", orjson.dumps({"type": "job.failed", "job_id": "j1", "error": {"code": "log_error"}}))

@@ -153,7 +153,7 @@ async def test_a_viewer_goes_on_over_the_death_of_the_gateway(processes: Process
         [*HOLDFAST, "send", "hi", "--agent", "scripted", "-o", "tokens=100", "-o", "interval_ms=20", "--url", url]
     )
     await viewer.until_output("w20 ")
-    os.kill(child_named(dev.pid, "-m gateway"), signal.SIGKILL)
+    os.kill(child_named(dev.pid, "-m holdfast.gateway"), signal.SIGKILL)
     assert await viewer.wait() == 0
     events = [json.loads(line) for line in viewer.output().splitlines() if line.startswith("{")]
     assert text_of(events) == "".join(f"w{i} " for i in range(100))
@@ -207,7 +207,7 @@ async def test_a_question_is_answered_from_a_terminal_once(processes: Processes,
     assert again.stderr == "holdfast: The question is answered already (question_answered)\n"
 
 
-GREET = "from worker import Run, agent\n\n@agent\nasync def greet(run: Run) -> None:\n    await run.text('hello')\n"
+GREET = "from holdfast import Run, agent\n\n@agent\nasync def greet(run: Run) -> None:\n    await run.text('hello')\n"
 
 
 async def test_agents_of_the_working_folder_are_offered_and_its_folders_named_as_ours_are_not_in_the_way(
@@ -303,7 +303,7 @@ async def test_a_module_that_is_not_there_yet_is_waited_for(processes: Processes
 
 SLOW = """
 import asyncio
-from worker import Run, agent
+from holdfast.worker import Run, agent
 
 @agent
 async def slow(run: Run):

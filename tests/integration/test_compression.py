@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 import orjson
 import pytest
 import zstandard
+from holdfast.shared.ids import EventId
 
-from shared.ids import EventId
 from tests.support.log import Session, completed
 from tests.support.served import RawAnswer, Served, raw_request, served
 from tests.support.sse import SseParser, SseStream

@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 import uvicorn
+from holdfast.gateway.__main__ import GatewayServer
+from holdfast.gateway.stream.protocol import MAX_HEADER_FIELDS, MAX_PIPELINED, ConnectionLimits, HttpServer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from gateway.__main__ import GatewayServer
-from gateway.stream.protocol import MAX_HEADER_FIELDS, MAX_PIPELINED, ConnectionLimits, HttpServer
 from tests.support.process import Processes, until
 from tests.support.served import Served, raw_request, served
 

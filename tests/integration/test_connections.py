@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import redis.asyncio
+from holdfast.shared.holder import Attempt
 
-from shared.holder import Attempt
 from tests.support.log import delta
 from tests.support.process import Gateway, Processes, until
 from tests.support.sse import SseStream

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
+from holdfast.gateway import limits
 
-from gateway import limits
 from tests.support.redis_server import RedisServer
 from tests.support.served import RawAnswer, Served, raw_request, served
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx2
 import orjson
 import pytest
+from holdfast.gateway.coding import GZIP
 
-from gateway.coding import GZIP
 from tests.support.ports import free_port
 from tests.support.process import Process, Processes, until
 from tests.support.sse import SseStream

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 import pytest
+from holdfast.shared import holder
+from holdfast.shared.holder import Attempt
 from structlog.testing import capture_logs
 
-from shared import holder
-from shared.holder import Attempt
 from tests.support.log import Session
 from tests.support.scene import scene, words
 from tests.support.served import Served, served

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from holdfast.worker.jobs import Job
 
 from bench.soak.client import Client as Person
 from tests.support.census import bearers, census
@@ -23,7 +24,6 @@ from tests.support.served import Served, served
 from tests.support.streams import Deaf
 from tests.support.watcher import Watcher, dismiss
 from tests.support.workers import Client, worker_on
-from worker.jobs import Job
 
 SESSIONS = 12
 LATER = 10

@@ -17,12 +17,12 @@ from pathlib import Path
 import httpx2
 import orjson
 import pytest
+from holdfast.shared.holder import Event
+from holdfast.shared.queue import Queue
+from holdfast.shared.redis import connect
+from holdfast.shared.settings import CommonSettings
 
 from bench.hostile import ALLOWED, HOSTILE, SCHEMAS, filled, job
-from shared.holder import Event
-from shared.queue import Queue
-from shared.redis import connect
-from shared.settings import CommonSettings
 from tests.support.log import Session
 from tests.support.process import Processes
 from tests.support.served import Served, served

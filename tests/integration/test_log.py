@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-
-from shared.errors import (
+from holdfast.shared.errors import (
     Fenced,
     IdempotencyMismatch,
     JobUnknown,
@@ -18,9 +17,10 @@ from shared.errors import (
     SessionBusy,
     SessionUnknown,
 )
-from shared.event_log import Gap
-from shared.holder import Attempt, Event, LogBehind, Refusal
-from shared.ids import ORIGIN, EventId
+from holdfast.shared.event_log import Gap
+from holdfast.shared.holder import Attempt, Event, LogBehind, Refusal
+from holdfast.shared.ids import ORIGIN, EventId
+
 from tests.support.log import Session, delta, said
 from tests.support.process import until
 

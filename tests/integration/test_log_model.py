@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import orjson
 import pytest
+from holdfast.shared.errors import Fenced, IdempotencyMismatch, LogGone, QueueFull, SessionBusy
+from holdfast.shared.event_log import chained
+from holdfast.shared.holder import Attempt, Event, LogBehind
+from holdfast.shared.ids import ORIGIN
 
-from shared.errors import Fenced, IdempotencyMismatch, LogGone, QueueFull, SessionBusy
-from shared.event_log import chained
-from shared.holder import Attempt, Event, LogBehind
-from shared.ids import ORIGIN
 from tests.support.log import Session, delta
 
 STEPS = 2500

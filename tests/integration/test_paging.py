@@ -7,8 +7,8 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from holdfast.shared import sessions
 
-from shared import sessions
 from tests.support.log import Session
 from tests.support.served import Served, served
 

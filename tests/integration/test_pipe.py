@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis
+from holdfast.shared.pipe import Pipe, PipeScript
+from holdfast.shared.redis import NoScriptError, RedisError, ResponseError, WireLost
+from holdfast.worker.threads import MAX_THREADS, JobThreads, install, thread_counts
 
-from shared.pipe import Pipe, PipeScript
-from shared.redis import NoScriptError, RedisError, ResponseError, WireLost
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
-from worker.threads import MAX_THREADS, JobThreads, install, thread_counts
 
 
 @pytest.fixture

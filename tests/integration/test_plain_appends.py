@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 import redis
+from holdfast.shared.errors import Fenced, LogGone
+from holdfast.shared.holder import Attempt, Event, Proof, Refusal, Taken
+from holdfast.shared.ids import EventId
 
-from shared.errors import Fenced, LogGone
-from shared.holder import Attempt, Event, Proof, Refusal, Taken
-from shared.ids import EventId
 from tests.support.log import Session, delta, said
 from tests.support.process import until
 from tests.support.redis_server import RedisServer

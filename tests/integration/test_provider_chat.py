@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from holdfast.worker.agents import retries
+from holdfast.worker.agents.chat import chat_agent
+from holdfast.worker.agents.models import known_models
+from holdfast.worker.run import AgentError
+from holdfast.worker.tools import tool
 
 from tests.support.aimock import Aimock, aimock_in, call, rounds, says
 from tests.support.ports import free_port
 from tests.support.provider_relay import Cut, End, OnFrame, Pace, Relay, pass_on, relayed
 from tests.support.record import Record, a_run
-from worker.agents import retries
-from worker.agents.chat import chat_agent
-from worker.agents.models import known_models
-from worker.run import AgentError
-from worker.tools import tool
 
 KEY = "a-key-that-must-never-be-seen"
 MODELS = known_models()

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from holdfast.worker.agents.chat import chat_agent
+from holdfast.worker.agents.models import known_models
+from holdfast.worker.agents.openai import OpenAIOptions, _client, _request
 
 from tests.support.aimock import Aimock, aimock_in, call, rounds, says
 from tests.support.process import Processes
 from tests.support.provider_relay import relayed
 from tests.support.record import Record, a_run
-from worker.agents.chat import chat_agent
-from worker.agents.models import known_models
-from worker.agents.openai import OpenAIOptions, _client, _request
 
 MODELS = known_models()
 openai_agent, anthropic_agent = (chat_agent(MODELS[name], MODELS) for name in ("openai", "anthropic"))
@@ -156,8 +156,8 @@ class TestOpenAI:
 FIRST_JOB = """
 import asyncio, sys
 from tests.support.record import Record, a_run
-from worker.agents.chat import chat_agents
-from worker.agents.models import known_models
+from holdfast.worker.agents.chat import chat_agents
+from holdfast.worker.agents.models import known_models
 agents = list(chat_agents(known_models()))
 before = set(sys.modules)
 for agent in agents:

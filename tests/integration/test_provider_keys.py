@@ -22,8 +22,8 @@ SECRETS = {*KEYS.values(), PASSWORD, HOSTED_KEY, TOKEN}
 LEAKY = """
 import asyncio, logging, os, warnings
 import structlog
-from worker import AgentError, Run, agent
-from worker.tools import tool
+from holdfast.worker import AgentError, Run, agent
+from holdfast.worker.tools import tool
 
 TOKEN = os.environ["MY_TOKEN"]
 
@@ -170,7 +170,7 @@ async def test_of_a_module_that_cannot_be_imported(processes: Processes, tmp_pat
     (tmp_path / "broken.py").write_text('import os\nraise RuntimeError("401 for " + os.environ["MY_TOKEN"])\n')
     env = {"HOLDFAST_AGENTS": "broken", "MY_TOKEN": TOKEN, "PYTHONPATH": str(tmp_path)}
 
-    worker = processes.start([sys.executable, "-m", "worker"], **env)
+    worker = processes.start([sys.executable, "-m", "holdfast.worker"], **env)
 
     await worker.until_output("RuntimeError: 401 for [removed]")
     assert TOKEN not in worker.output()

@@ -146,7 +146,7 @@ async def test_a_server_of_ones_own_needs_a_base_url_and_any_key(
 
 async def test_a_worker_with_a_setting_that_cannot_be_used_does_not_start(processes: Processes) -> None:
     setting = "local=openai:x#planted-key-in-the-wrong-place"
-    worker = processes.start([sys.executable, "-m", "worker"], HOLDFAST_MODELS=setting)
+    worker = processes.start([sys.executable, "-m", "holdfast.worker"], HOLDFAST_MODELS=setting)
 
     assert await worker.wait() == 2
     assert "HOLDFAST_MODELS: local: behind # stands the name of an environment variable" in worker.output()

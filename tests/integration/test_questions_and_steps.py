@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from holdfast.shared.errors import Fenced, JobUnknown, LogGone, QuestionAnswered, QuestionUnknown
+from holdfast.shared.holder import Attempt, Event, Refusal
 
-from shared.errors import Fenced, JobUnknown, LogGone, QuestionAnswered, QuestionUnknown
-from shared.holder import Attempt, Event, Refusal
 from tests.support.log import Session
 
 

@@ -7,12 +7,11 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-
-from shared import keys
-from shared.errors import AgentUnknown, QueueFull
-from shared.queue import Queue, Ring, Token
-from shared.redis import Redis, connect
-from shared.settings import CommonSettings
+from holdfast.shared import keys
+from holdfast.shared.errors import AgentUnknown, QueueFull
+from holdfast.shared.queue import Queue, Ring, Token
+from holdfast.shared.redis import Redis, connect
+from holdfast.shared.settings import CommonSettings
 
 AGENTS = ["a", "b"]
 

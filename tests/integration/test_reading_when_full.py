@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from holdfast.shared import keys
+from holdfast.shared.queue import token_id
 
-from shared import keys
-from shared.queue import token_id
 from tests.support.log import Session
 from tests.support.served import Served, served
 from tests.support.sse import SseStream

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import pytest
+from holdfast.shared import pipe
+from holdfast.shared.redis import PipeFull, Redis, ResponseError, WireLost, connect
+from holdfast.shared.scripts import Script
 
-from shared import pipe
-from shared.redis import PipeFull, Redis, ResponseError, WireLost, connect
-from shared.scripts import Script
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from holdfast.shared.holder import Attempt, Event
 
-from shared.holder import Attempt, Event
 from tests.support.log import Session
 from tests.support.served import Served, served
 from tests.support.sse import SseStream

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import orjson
 import pytest
+from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.stream.replay import Replay
+from holdfast.shared.holder import Attempt, Event
+from holdfast.shared.ids import ORIGIN, EventId
 
-from gateway.stream.framing import SSE
-from gateway.stream.replay import Replay
-from shared.holder import Attempt, Event
-from shared.ids import ORIGIN, EventId
 from tests.support.history import Chain, History, Transcript, final_log
 from tests.support.log import Session, delta
 from tests.support.sse import SseParser

@@ -10,11 +10,13 @@ from typing import Any
 
 import orjson
 import pytest
+from holdfast.shared import keys
+from holdfast.shared.errors import SchemaNewer
+from holdfast.shared.holder import Attempt, Event
+from holdfast.shared.schema import SCHEMA
+from holdfast.worker import Run
+from holdfast.worker.alone import attempt_of
 
-from shared import keys
-from shared.errors import SchemaNewer
-from shared.holder import Attempt, Event
-from shared.schema import SCHEMA
 from tests.support.golden import restore
 from tests.support.job_viewer import JobViewer
 from tests.support.log import Session
@@ -22,8 +24,6 @@ from tests.support.process import ROOT, Process, Processes, until
 from tests.support.served import Served, served
 from tests.support.sse import SseStream
 from tests.support.workers import Client, worker_on
-from worker import Run
-from worker.alone import attempt_of
 
 NEWER = SCHEMA + 1
 
@@ -337,6 +337,6 @@ class TestIsolatedAttempt:
 OTHER_VERSION = """
 import sys
 if "-c" in sys.orig_argv:
-    import shared.schema
+    import holdfast.shared.schema
     shared.schema.SCHEMA = {version}
 """

@@ -7,15 +7,15 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from holdfast.gateway import session_list
+from holdfast.gateway.session_list import SessionList
+from holdfast.shared import keys
+from holdfast.shared.keys import session_keys
+from holdfast.shared.queue import JobEntry
+from holdfast.shared.schema import SCHEMA
+from holdfast.shared.session_index import SessionIndex
 from structlog.testing import capture_logs
 
-from gateway import session_list
-from gateway.session_list import SessionList
-from shared import keys
-from shared.keys import session_keys
-from shared.queue import JobEntry
-from shared.schema import SCHEMA
-from shared.session_index import SessionIndex
 from tests.support.log import request
 from tests.support.process import until
 from tests.support.served import Served, served

@@ -9,17 +9,17 @@ from typing import Any
 
 import orjson
 import pytest
+from holdfast.gateway.stream.compaction import Compactor
+from holdfast.shared.conversation import Fold
+from holdfast.shared.entries import Entry
+from holdfast.shared.errors import LogFull
+from holdfast.shared.holder import Holder
+from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.keys import session_keys
+from holdfast.worker import Run
+from holdfast.worker.run import ThreadRun
 
-from gateway.stream.compaction import Compactor
-from shared.conversation import Fold
-from shared.entries import Entry
-from shared.errors import LogFull
-from shared.holder import Holder
-from shared.ids import ORIGIN, EventId, parse_id
-from shared.keys import session_keys
 from tests.support.workers import Client, worker_on
-from worker import Run
-from worker.run import ThreadRun
 
 Agent = Callable[..., Any]
 
@@ -447,7 +447,7 @@ async def test_chains_of_steps_side_by_side_may_be_called_in_another_order(
 async def test_a_part_of_an_agent_that_is_slow_to_repeat_its_events_is_waited_for(
     redis_url: str, client: Client, cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.replay.STALL_SECONDS", 0.1)
+    monkeypatch.setattr("holdfast.worker.replay.STALL_SECONDS", 0.1)
 
     async def panel(run: Run) -> None:
         async def fast() -> None:
@@ -577,7 +577,7 @@ async def settled(run: Run) -> None:
 @pytest.fixture
 def no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a takeover that waits for nothing wait for longer than a test."""
-    monkeypatch.setattr("worker.replay.STALL_SECONDS", 3600.0)
+    monkeypatch.setattr("holdfast.worker.replay.STALL_SECONDS", 3600.0)
 
 
 class TestDivergence:

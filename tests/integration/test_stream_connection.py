@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from holdfast.gateway.stream.outlet import Outlet
+from holdfast.gateway.stream.protocol import StreamProtocol
 
-from gateway.stream.outlet import Outlet
-from gateway.stream.protocol import StreamProtocol
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.streams import Streams, streams
@@ -168,7 +168,7 @@ async def test_a_client_that_left_before_the_head_is_no_viewer(
         await gate.wait()
         return await job(session_id, job_id)
 
-    monkeypatch.setattr("shared.sessions.Sessions.job", lambda _, *names: slow(*names))
+    monkeypatch.setattr("holdfast.shared.sessions.Sessions.job", lambda _, *names: slow(*names))
     client = await Connection.open(served)
     client.get("/s/j1", body=behind)
     await asyncio.wait_for(asked.wait(), 20)

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from holdfast.gateway.stream.hub import StreamLimits
+from holdfast.shared.holder import Attempt
 
-from gateway.stream.hub import StreamLimits
-from shared.holder import Attempt
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.redis_server import RedisServer

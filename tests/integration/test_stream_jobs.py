@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from holdfast.shared.holder import Attempt
 
-from shared.holder import Attempt
 from tests.support.log import Session
 from tests.support.sse import Frame, SseStream
 from tests.support.streams import Streams, frames_until, streams

@@ -10,12 +10,12 @@ from typing import Any
 
 import orjson
 import pytest
+from holdfast.gateway.stream.hub import StreamLimits
+from holdfast.gateway.stream.tailer import Tailer
+from holdfast.shared.event_log import EventLog, Page
+from holdfast.shared.holder import Event
+from holdfast.shared.ids import EventId
 
-from gateway.stream.hub import StreamLimits
-from gateway.stream.tailer import Tailer
-from shared.event_log import EventLog, Page
-from shared.holder import Event
-from shared.ids import EventId
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.streams import Streams, Wanted, frames_until, ids_until, streams

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.stream.pages import SharedPage
+from holdfast.gateway.stream.replay import Replay
 
-from gateway.stream.framing import SSE
-from gateway.stream.pages import SharedPage
-from gateway.stream.replay import Replay
 from tests.support.log import Session
 from tests.support.streams import Streams, frames_until, ids_until, streams
 
@@ -60,7 +60,7 @@ async def test_who_shares_a_page_shares_what_was_found_to_be_discarded(served: S
 @pytest.fixture
 async def last(served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch) -> str:
     """The last id of a log whose pages one viewer has read, and which are held from then on."""
-    monkeypatch.setattr("gateway.stream.pages.HELD_S", 60)
+    monkeypatch.setattr("holdfast.gateway.stream.pages.HELD_S", 60)
     served.hub._tailer.watch(session.id)  # somebody else who may want them
     attempt = await session.started()
     await session.append(attempt, 1, *("w" * 600))

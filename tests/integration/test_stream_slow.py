@@ -12,10 +12,10 @@ from contextlib import AsyncExitStack
 
 import orjson
 import pytest
+from holdfast.gateway.stream import viewer as viewer_module
+from holdfast.gateway.stream.hub import StreamLimits
+from holdfast.shared.holder import Attempt, Event
 
-from gateway.stream import viewer as viewer_module
-from gateway.stream.hub import StreamLimits
-from shared.holder import Attempt, Event
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.sse import SseParser, SseStream

@@ -10,12 +10,12 @@ from typing import Any
 
 import orjson
 import pytest
+from holdfast.shared import turns
+from holdfast.shared.conversation import Fold
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.holder import Event
+from holdfast.shared.ids import EventId
 
-from shared import turns
-from shared.conversation import Fold
-from shared.event_log import EventLog
-from shared.holder import Event
-from shared.ids import EventId
 from tests.support.log import Session, said
 from tests.support.served import served
 

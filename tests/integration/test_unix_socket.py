@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.embedded import server_binary
+from holdfast.cli.embedded import server_binary
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from holdfast.gateway.stream.hub import StreamLimits
+from holdfast.shared.ids import ORIGIN
 
-from gateway.stream.hub import StreamLimits
-from shared.ids import ORIGIN
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.served import Served, served

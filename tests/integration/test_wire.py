@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import redis
+from holdfast.shared.redis import RedisError, WireLost
+from holdfast.shared.wire import CHECKS, Wire
 
-from shared.redis import RedisError, WireLost
-from shared.wire import CHECKS, Wire
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holdfast.shared.holder import Attempt
+from holdfast.shared.keys import DEFERRED
 
-from shared.holder import Attempt
-from shared.keys import DEFERRED
 from tests.support.log import said
 from tests.support.process import Process, Processes, until
 from tests.support.workers import Client
@@ -20,7 +20,7 @@ Start = Callable[..., Process]
 
 AGENTS = """
 import asyncio, os, time
-from worker import agent
+from holdfast.worker import agent
 
 async def begin(run):
     await run.data("pid", os.getpid())

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from holdfast.shared.holder import Attempt, Event, Holder, Intents
+from holdfast.shared.ids import ORIGIN
+from holdfast.shared.redis import RedisConnectionError
+from holdfast.worker import Run
 
-from shared.holder import Attempt, Event, Holder, Intents
-from shared.ids import ORIGIN
-from shared.redis import RedisConnectionError
 from tests.support.log import said
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
-from worker import Run
 
 LONG = {"tokens": 100_000, "interval_ms": 5}
 SHORT = {"tokens": 3, "interval_ms": 0}
@@ -189,7 +189,7 @@ class TestCancel:
     async def test_while_it_is_silent_and_the_message_is_lost(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker.arq_worker.HEED_SECONDS", 0.1)
+        monkeypatch.setattr("holdfast.worker.arq_worker.HEED_SECONDS", 0.1)
         async with worker_on(redis_url, [silent]):
             await client.offered("silent")
             await client.post(agent="silent")
@@ -254,7 +254,7 @@ class TestCancel:
     async def test_of_an_agent_that_does_not_stop(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker.jobs.STOPPING_SECONDS", 0.1)
+        monkeypatch.setattr("holdfast.worker.jobs.STOPPING_SECONDS", 0.1)
         released = asyncio.Event()
 
         async def stubborn(run: Run) -> None:

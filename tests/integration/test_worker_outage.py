@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Callable
 
 import orjson
 import pytest
+from holdfast.shared import keys
+from holdfast.shared.errors import LogFull
+from holdfast.shared.queue import Token
+from holdfast.shared.redis import RedisError
+from holdfast.worker import Run
+from holdfast.worker.outage import Outage
 
-from shared import keys
-from shared.errors import LogFull
-from shared.queue import Token
-from shared.redis import RedisError
 from tests.support.fault_proxy import FaultProxy
 from tests.support.process import Processes, until
 from tests.support.redis_server import RedisServer
 from tests.support.workers import Client, worker_on
-from worker import Run
-from worker.outage import Outage
 
 Server = Callable[..., RedisServer]
 

@@ -9,16 +9,16 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from holdfast.shared import keys
+from holdfast.shared.errors import QuestionAnswered
+from holdfast.shared.holder import Holder
+from holdfast.worker import AgentError, Run
+from holdfast.worker.run import ThreadRun
 
-from shared import keys
-from shared.errors import QuestionAnswered
-from shared.holder import Holder
 from tests.support.fault_proxy import FaultProxy, port_of
 from tests.support.log import said
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
-from worker import AgentError, Run
-from worker.run import ThreadRun
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import orjson
 import pytest
+from holdfast.shared.events import TERMINAL
 
-from shared.events import TERMINAL
 from tests.support.log import said
 from tests.support.process import Process, Processes
 from tests.support.workers import Client
@@ -39,7 +39,7 @@ def start(processes: Processes, redis_url: str, tmp_path: Path) -> Start:
 
 AGENTS = """
 import asyncio, time
-from worker import agent
+from holdfast.worker import agent
 
 @agent
 async def patient(run):
@@ -271,7 +271,9 @@ async def test_a_broken_module_is_one_line_and_the_agents_of_the_others_are_offe
     client: Client, start: Start, tmp_path: Path, source: str, reason: str
 ) -> None:
     (tmp_path / "broken_agents.py").write_text(source)
-    (tmp_path / "whole_agents.py").write_text("from worker import agent\n@agent\nasync def whole(run): return 1\n")
+    (tmp_path / "whole_agents.py").write_text(
+        "from holdfast.worker import agent\n@agent\nasync def whole(run): return 1\n"
+    )
     worker = start(HOLDFAST_AGENTS="broken_agents,whole_agents", PYTHONPATH=str(tmp_path))
     await client.offered("whole")
     await client.post(agent="whole")

@@ -13,18 +13,18 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
+from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.stream.replay import Replay
+from holdfast.shared.errors import Fenced, LogGone
+from holdfast.shared.event_log import Entry
+from holdfast.shared.holder import Appended, Attempt, Event, LogBehind, Proof
+from holdfast.shared.holder import Taken as AppendTaken
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.redis import WireLost
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from gateway.stream.framing import SSE
-from gateway.stream.replay import Replay
-from shared.errors import Fenced, LogGone
-from shared.event_log import Entry
-from shared.holder import Appended, Attempt, Event, LogBehind, Proof
-from shared.holder import Taken as AppendTaken
-from shared.ids import ORIGIN, EventId
-from shared.redis import WireLost
 from tests.support import history
 from tests.support.history import Chain, History, Transcript, told
 from tests.support.log import Session, completed, delta

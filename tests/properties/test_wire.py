@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import httpx2
 import orjson
 import pytest
+from holdfast.gateway.stream.framing import SSE
+from holdfast.shared.errors import CursorInvalid, EventInvalid
+from holdfast.shared.event_log import Entry
+from holdfast.shared.events import MAX_EVENT_BYTES
+from holdfast.shared.ids import EventId, parse_cursor
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.stream.framing import SSE
-from shared.errors import CursorInvalid, EventInvalid
-from shared.event_log import Entry
-from shared.events import MAX_EVENT_BYTES
-from shared.ids import EventId, parse_cursor
 from tests.support.log import Session
 from tests.support.record import Record, a_run
 from tests.support.scene import scene

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import httpx2
 import orjson
+from holdfast.shared.entries import Entry
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.events import TERMINAL
+from holdfast.shared.ids import ORIGIN
+from holdfast.shared.keys import LEASED, TOKENS
+from holdfast.shared.redis import RedisError, connect
 
-from shared.entries import Entry
-from shared.event_log import EventLog
-from shared.events import TERMINAL
-from shared.ids import ORIGIN
-from shared.keys import LEASED, TOKENS
-from shared.redis import RedisError, connect
 from tests.support.fault_agents import RUNS, climbed
 from tests.support.history import History, Told, final_log
 from tests.support.ports import free_port

@@ -10,9 +10,9 @@ import resource
 import secrets
 from typing import Any
 
-from shared.keys import session_keys
-from shared.redis import RedisError, connect
-from worker import Run, agent
+from holdfast.shared.keys import session_keys
+from holdfast.shared.redis import RedisError, connect
+from holdfast.worker import Run, agent
 
 RUNS = "test:runs:"  # prefix of a set for each job: the runs of its steps
 

@@ -22,10 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared.redis import Redis
+from holdfast.shared.redis import Redis
+from holdfast.worker import AgentError, Run
+
 from tests.support.redis_server import RedisServer
 from tests.support.workers import Client, worker_on
-from worker import AgentError, Run
 
 Key = tuple[str, str, Any]  # name, type, and what stands there
 

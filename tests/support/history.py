@@ -20,10 +20,10 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import orjson
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.events import DELETED, TERMINAL
+from holdfast.shared.ids import ORIGIN, EventId, follows, parse_cursor, parse_id
 
-from shared.event_log import EventLog
-from shared.events import DELETED, TERMINAL
-from shared.ids import ORIGIN, EventId, follows, parse_cursor, parse_id
 from tests.support.sse import Frame
 
 Outcome = Literal["ok", "fail", "unknown"]

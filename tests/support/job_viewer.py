@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from shared.events import TERMINAL
-from shared.ids import parse_id
+from holdfast.shared.events import TERMINAL
+from holdfast.shared.ids import parse_id
+
 from tests.support.sse import Frame
 from tests.support.viewer import Viewer
 

@@ -7,16 +7,15 @@ import secrets
 from typing import Any
 
 import orjson
-
-from shared.conversation import Message
-from shared.event_log import EventLog
-from shared.holder import Appended, Attempt, Event, Finished, Holder, Outcome, Proof, Refusal, Taken
-from shared.ids import EventId
-from shared.keys import SessionKeys, session_keys
-from shared.pipe import Pipe
-from shared.redis import connect
-from shared.sessions import JobRequest, Sessions, Submitted
-from shared.settings import CommonSettings
+from holdfast.shared.conversation import Message
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.holder import Appended, Attempt, Event, Finished, Holder, Outcome, Proof, Refusal, Taken
+from holdfast.shared.ids import EventId
+from holdfast.shared.keys import SessionKeys, session_keys
+from holdfast.shared.pipe import Pipe
+from holdfast.shared.redis import connect
+from holdfast.shared.sessions import JobRequest, Sessions, Submitted
+from holdfast.shared.settings import CommonSettings
 
 
 def request(**changes: Any) -> JobRequest:

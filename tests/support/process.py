@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 
-from holdfast.tether import tethered
+from holdfast.cli.tether import tethered
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,12 +84,12 @@ class Process:
 
 
 class Gateway(Process):
-    """`python -m gateway` at `url`."""
+    """`python -m holdfast.gateway` at `url`."""
 
     def __init__(self, port: int, *, env: Mapping[str, str], log: Path) -> None:
         self.url = f"http://127.0.0.1:{port}"
         bound = {"HOLDFAST_HOST": "127.0.0.1", "HOLDFAST_PORT": str(port)}
-        super().__init__([sys.executable, "-m", "gateway"], env=dict(env) | bound, log=log)
+        super().__init__([sys.executable, "-m", "holdfast.gateway"], env=dict(env) | bound, log=log)
 
     async def until_ready(self, timeout_s: float = READY_SECONDS) -> None:
         """Wait until /readyz answers 200."""
@@ -125,7 +125,7 @@ class Processes:
     def worker(self, redis_url: str, **env: str) -> Process:
         """A worker that offers the scripted agent. GET /v1/agents tells when it does."""
         bound = {"HOLDFAST_REDIS_URL": redis_url, "HOLDFAST_SCRIPTED_AGENT": "1"}
-        return self.start([sys.executable, "-m", "worker"], **(bound | env))
+        return self.start([sys.executable, "-m", "holdfast.worker"], **(bound | env))
 
     def kill(self) -> None:
         for process in self._started:

@@ -6,9 +6,8 @@ import asyncio
 from typing import Any
 
 import orjson
-
-from worker.journal import Step
-from worker.run import Run
+from holdfast.worker.journal import Step
+from holdfast.worker.run import Run
 
 
 class Record:

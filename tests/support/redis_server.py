@@ -8,8 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from holdfast.embedded import server_binary
-from holdfast.tether import tethered
+from holdfast.cli.embedded import server_binary
+from holdfast.cli.tether import tethered
 from tests.support.ports import free_port
 
 START_SECONDS = 10

@@ -13,6 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from tests.support.layout import lay_out
+
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 90
 AT_A_TIME = 2  # as scripts/test runs its tests
@@ -25,6 +27,7 @@ def guards(word: str = "") -> list[dict[str, Any]]:
 
 
 def copy_tree(to: Path) -> None:
+    """Copy the files of the checkout. The packages are laid out as installed, so that the copy's are imported."""
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
@@ -33,6 +36,7 @@ def copy_tree(to: Path) -> None:
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
+    lay_out(to)
 
 
 def remains_green(tree: Path, test: str) -> bool:

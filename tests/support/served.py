@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+from holdfast.gateway.__main__ import GatewayServer, build_server
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.shared.queue import Queue
+from holdfast.shared.redis import Redis, connect
 
-from gateway.__main__ import GatewayServer, build_server
-from gateway.settings import GatewaySettings
-from shared.queue import Queue
-from shared.redis import Redis, connect
 from tests.support.process import until
 from tests.support.sse import parse_fields
 

@@ -9,22 +9,22 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import uvicorn
+from holdfast.gateway.__main__ import GatewayServer
+from holdfast.gateway.stream.framing import choose
+from holdfast.gateway.stream.hub import StreamHub, StreamLimits
+from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer
+from holdfast.gateway.stream.response import EventStream
+from holdfast.gateway.stream.viewer import Wish
+from holdfast.shared.event_log import EventLog
+from holdfast.shared.ids import parse_cursor
+from holdfast.shared.redis import connect
+from holdfast.shared.sessions import Sessions
+from holdfast.shared.settings import CommonSettings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.__main__ import GatewayServer
-from gateway.stream.framing import choose
-from gateway.stream.hub import StreamHub, StreamLimits
-from gateway.stream.protocol import ConnectionLimits, HttpServer
-from gateway.stream.response import EventStream
-from gateway.stream.viewer import Wish
-from shared.event_log import EventLog
-from shared.ids import parse_cursor
-from shared.redis import connect
-from shared.sessions import Sessions
-from shared.settings import CommonSettings
 from tests.support.process import until
 from tests.support.sse import Frame, SseStream
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from shared.ids import ORIGIN, parse_cursor
+from holdfast.shared.ids import ORIGIN, parse_cursor
+
 from tests.support.sse import Frame, SseStream
 
 DELTAS = ("text.delta", "reasoning.delta")

@@ -8,7 +8,8 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from shared.ids import ORIGIN, EventId, parse_cursor
+from holdfast.shared.ids import ORIGIN, EventId, parse_cursor
+
 from tests.support.history import Transcript
 from tests.support.sse import SseStream
 

@@ -9,20 +9,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+from holdfast.shared.event_log import Entry, EventLog
+from holdfast.shared.holder import Holder
+from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.pipe import Pipe
+from holdfast.shared.queue import Queue
+from holdfast.shared.redis import connect
+from holdfast.shared.sessions import JobState, Sessions
+from holdfast.shared.settings import CommonSettings
+from holdfast.worker.arq_worker import HoldfastWorker
+from holdfast.worker.registry import Agent, Registry
+from holdfast.worker.settings import WorkerSettings
 
-from shared.event_log import Entry, EventLog
-from shared.holder import Holder
-from shared.ids import ORIGIN, EventId, parse_id
-from shared.pipe import Pipe
-from shared.queue import Queue
-from shared.redis import connect
-from shared.sessions import JobState, Sessions
-from shared.settings import CommonSettings
 from tests.support.log import request
 from tests.support.process import until
-from worker.arq_worker import HoldfastWorker
-from worker.registry import Agent, Registry
-from worker.settings import WorkerSettings
 
 WAIT_SECONDS = 30.0
 
@@ -152,7 +152,7 @@ async def worker_on(
 ) -> AsyncIterator[HoldfastWorker]:
     """A worker that offers `scripted` and these functions, each by its name. It is stopped without grace at the end."""
     own = [Agent(function.__name__, function, {}) for function in agents]
-    registry = Registry([*Registry.load(["worker.agents.scripted"]).values(), *own])
+    registry = Registry([*Registry.load(["holdfast.worker.agents.scripted"]).values(), *own])
     worker = HoldfastWorker(WorkerSettings(redis_url=redis_url, **settings), registry, handle_signals=False)
     task = asyncio.create_task(worker.async_run())
     try:

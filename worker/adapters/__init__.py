@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from worker.quiet import quieten
+from holdfast.worker.quiet import quieten
 
 quieten()

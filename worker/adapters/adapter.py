@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from worker.adapters.failures import provider_failure
-from worker.adapters.speech import Speech, as_text, begin, current, plain
-from worker.registry import AgentFunction, Input
-from worker.registry import agent as mark
-from worker.run import AgentError, Run
+from holdfast.worker.adapters.failures import provider_failure
+from holdfast.worker.adapters.speech import Speech, as_text, begin, current, plain
+from holdfast.worker.registry import AgentFunction, Input
+from holdfast.worker.registry import agent as mark
+from holdfast.worker.run import AgentError, Run
 
 # A result has to fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000

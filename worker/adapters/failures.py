@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from worker.agents.provider_errors import Provider
-from worker.run import AgentError
+from holdfast.worker.agents.provider_errors import Provider
+from holdfast.worker.run import AgentError
 
 # The root module of an SDK: the provider's name, and where its key stands.
 _SDKS = {"openai": ("OpenAI", "OPENAI_API_KEY"), "anthropic": ("Anthropic", "ANTHROPIC_API_KEY")}

@@ -16,13 +16,12 @@ from typing import Any
 from haystack import Pipeline
 from haystack.components.agents import Agent
 from haystack.dataclasses import ChatMessage, StreamingChunk, ToolCall, ToolCallDelta, ToolCallResult
-
-from worker.adapters.adapter import ToInput, adapted, current_run
-from worker.adapters.rehearsal import warm
-from worker.adapters.speech import Speech, current
-from worker.agents.messages import Message, conversation
-from worker.registry import AgentFunction, Input
-from worker.run import Run
+from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.rehearsal import warm
+from holdfast.worker.adapters.speech import Speech, current
+from holdfast.worker.agents.messages import Message, conversation
+from holdfast.worker.registry import AgentFunction, Input
+from holdfast.worker.run import Run
 
 __all__ = ["agent", "current_run", "nested"]
 

@@ -12,12 +12,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
-from langchain_core.runnables import Runnable
-from pydantic.errors import PydanticUserError
-
-from worker.adapters.adapter import ToInput, adapted, current_run
-from worker.adapters.langchain_messages import (
+from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.langchain_messages import (
     LAZY_MODULES,
     given_messages,
     say_chunk,
@@ -25,10 +21,13 @@ from worker.adapters.langchain_messages import (
     say_usage,
     text_of,
 )
-from worker.adapters.rehearsal import warm
-from worker.adapters.speech import Speech
-from worker.registry import AgentFunction, Input
-from worker.run import Run
+from holdfast.worker.adapters.rehearsal import warm
+from holdfast.worker.adapters.speech import Speech
+from holdfast.worker.registry import AgentFunction, Input
+from holdfast.worker.run import Run
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.runnables import Runnable
+from pydantic.errors import PydanticUserError
 
 __all__ = ["agent", "current_run"]
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Any
 
+from holdfast.worker.adapters.speech import Speech
+from holdfast.worker.agents.messages import Message, conversation
+from holdfast.worker.run import Run
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -13,10 +16,6 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
-
-from worker.adapters.speech import Speech
-from worker.agents.messages import Message, conversation
-from worker.run import Run
 
 # What LangChain imports amid the first job.
 LAZY_MODULES = (

@@ -14,13 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
-from langchain_core.runnables import RunnableConfig
-from langgraph.pregel import Pregel
-from langgraph.types import Command, Interrupt, StreamMode
-
-from worker.adapters.adapter import ToInput, adapted, current_run
-from worker.adapters.langchain_messages import (
+from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.langchain_messages import (
     LAZY_MODULES,
     given_messages,
     is_given,
@@ -30,10 +25,14 @@ from worker.adapters.langchain_messages import (
     say_usage,
     text_of,
 )
-from worker.adapters.rehearsal import warm
-from worker.adapters.speech import Speech, as_text
-from worker.registry import AgentFunction, Input
-from worker.run import Run
+from holdfast.worker.adapters.rehearsal import warm
+from holdfast.worker.adapters.speech import Speech, as_text
+from holdfast.worker.registry import AgentFunction, Input
+from holdfast.worker.run import Run
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+from langgraph.types import Command, Interrupt, StreamMode
 
 __all__ = ["agent", "current_run"]
 

@@ -16,14 +16,13 @@ from typing import Any
 
 from agents import Agent, AgentToolStreamEvent, RunConfig, Runner, RunResultStreaming, StreamEvent, set_tracing_disabled
 from agents.items import HandoffOutputItem, RunItem, ToolCallOutputItem
-
-from worker.adapters.adapter import ToInput, adapted, current_run
-from worker.adapters.rehearsal import warm
-from worker.adapters.speech import Speech, as_text, current
-from worker.agents.messages import Message, conversation
-from worker.quiet import NO_TRACING
-from worker.registry import AgentFunction, Input
-from worker.run import Run
+from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.rehearsal import warm
+from holdfast.worker.adapters.speech import Speech, as_text, current
+from holdfast.worker.agents.messages import Message, conversation
+from holdfast.worker.quiet import NO_TRACING
+from holdfast.worker.registry import AgentFunction, Input
+from holdfast.worker.run import Run
 
 __all__ = ["agent", "current_run", "nested"]
 

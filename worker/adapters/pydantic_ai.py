@@ -11,6 +11,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Sequence
 from typing import Any
 
+from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.rehearsal import warm
+from holdfast.worker.adapters.speech import Speech, as_text, current
+from holdfast.worker.agents.messages import Message, conversation
+from holdfast.worker.registry import AgentFunction, Input
+from holdfast.worker.run import Run
+from holdfast.worker.threads import JobExecutor
 from pydantic_ai import AgentRunResultEvent, RunContext
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.messages import (
@@ -33,14 +40,6 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
-
-from worker.adapters.adapter import ToInput, adapted, current_run
-from worker.adapters.rehearsal import warm
-from worker.adapters.speech import Speech, as_text, current
-from worker.agents.messages import Message, conversation
-from worker.registry import AgentFunction, Input
-from worker.run import Run
-from worker.threads import JobExecutor
 
 __all__ = ["agent", "current_run", "nested"]
 

@@ -13,6 +13,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.rehearsal import warm
+from holdfast.worker.adapters.speech import Speech, as_text, current
+from holdfast.worker.agents.messages import Message, conversation
+from holdfast.worker.registry import AgentFunction, Input
+from holdfast.worker.run import Run
 from semantic_kernel import Kernel
 from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.chat_completion_client_base import ChatCompletionClientBase
@@ -29,13 +35,6 @@ from semantic_kernel.contents import (
 from semantic_kernel.contents.streaming_reasoning_content import StreamingReasoningContent
 from semantic_kernel.contents.utils.author_role import AuthorRole
 from semantic_kernel.functions import KernelArguments
-
-from worker.adapters.adapter import ToInput, adapted, current_run
-from worker.adapters.rehearsal import warm
-from worker.adapters.speech import Speech, as_text, current
-from worker.agents.messages import Message, conversation
-from worker.registry import AgentFunction, Input
-from worker.run import Run
 
 __all__ = ["agent", "current_run", "nested"]
 

@@ -11,14 +11,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from holdfast.shared.errors import EventInvalid
+from holdfast.shared.events import encode
+from holdfast.worker.agents.tool_calls import MAX_ERROR_CHARS, ToolCall
+from holdfast.worker.agents.voice import Pieces, whole
+from holdfast.worker.redaction import without_keys
+from holdfast.worker.run import Run
 from pydantic_core import to_jsonable_python
-
-from shared.errors import EventInvalid
-from shared.events import encode
-from worker.agents.tool_calls import MAX_ERROR_CHARS, ToolCall
-from worker.agents.voice import Pieces, whole
-from worker.redaction import without_keys
-from worker.run import Run
 
 # A text that comes as a whole goes into events of this length.
 MAX_PIECE_CHARS = 16_000

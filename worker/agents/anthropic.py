@@ -22,20 +22,19 @@ from anthropic import (
 from anthropic.resources.messages import AsyncMessages  # noqa: F401  # else the SDK imports it amid the first job
 from anthropic.types import Message as WholeMessage
 from anthropic.types import MessageDeltaUsage, RawContentBlockDelta, RawMessageStreamEvent, Usage
+from holdfast.shared.events import encode
+from holdfast.worker.agents.connection import timeouts, tls
+from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from holdfast.worker.agents.messages import SYSTEM, Message
+from holdfast.worker.agents.models import Model
+from holdfast.worker.agents.options import ChatOptions
+from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
+from holdfast.worker.agents.retries import asked_to_wait_s
+from holdfast.worker.agents.tool_calls import Answer, ToolCalls
+from holdfast.worker.agents.voice import Voice
+from holdfast.worker.run import Run
+from holdfast.worker.tools import Tool
 from pydantic import Field
-
-from shared.events import encode
-from worker.agents.connection import timeouts, tls
-from worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
-from worker.agents.messages import SYSTEM, Message
-from worker.agents.models import Model
-from worker.agents.options import ChatOptions
-from worker.agents.provider_errors import Provider, ProviderFailure
-from worker.agents.retries import asked_to_wait_s
-from worker.agents.tool_calls import Answer, ToolCalls
-from worker.agents.voice import Voice
-from worker.run import Run
-from worker.tools import Tool
 
 _FINISH = {
     "end_turn": STOP,

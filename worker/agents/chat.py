@@ -8,17 +8,16 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
-
-from worker.agents.dialect import STOP, dialect
-from worker.agents.messages import conversation
-from worker.agents.models import Model
-from worker.agents.options import chosen_tools
-from worker.agents.succession import Succession, line_up
-from worker.agents.tool_calls import run_side_by_side
-from worker.agents.voice import Voice
-from worker.registry import CHAT_INPUT, Agent, AgentFunction
-from worker.run import Run
-from worker.tools import Tool
+from holdfast.worker.agents.dialect import STOP, dialect
+from holdfast.worker.agents.messages import conversation
+from holdfast.worker.agents.models import Model
+from holdfast.worker.agents.options import chosen_tools
+from holdfast.worker.agents.succession import Succession, line_up
+from holdfast.worker.agents.tool_calls import run_side_by_side
+from holdfast.worker.agents.voice import Voice
+from holdfast.worker.registry import CHAT_INPUT, Agent, AgentFunction
+from holdfast.worker.run import Run
+from holdfast.worker.tools import Tool
 
 # A result has to fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000

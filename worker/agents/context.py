@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import orjson
-
-from worker.agents.messages import SYSTEM, Message
+from holdfast.worker.agents.messages import SYSTEM, Message
 
 # Between English, where a token has four bytes or more, and scripts where it has two.
 BYTES_PER_TOKEN = 3

@@ -8,13 +8,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from worker.agents.messages import Message
-from worker.agents.models import Model
-from worker.agents.options import ChatOptions
-from worker.agents.tool_calls import Answer, ToolCall
-from worker.agents.voice import Voice
-from worker.run import Run
-from worker.tools import Tool
+from holdfast.worker.agents.messages import Message
+from holdfast.worker.agents.models import Model
+from holdfast.worker.agents.options import ChatOptions
+from holdfast.worker.agents.tool_calls import Answer, ToolCall
+from holdfast.worker.agents.voice import Voice
+from holdfast.worker.run import Run
+from holdfast.worker.tools import Tool
 
 # Why a model stopped, in one set of words for all providers.
 STOP = "stop"
@@ -57,5 +57,5 @@ class Dialect:
 
 def dialect(provider: str) -> Dialect:
     """The dialect of a provider. The first call imports its SDK, which takes a while."""
-    found: Dialect = importlib.import_module(f"worker.agents.{provider}").DIALECT
+    found: Dialect = importlib.import_module(f"holdfast.worker.agents.{provider}").DIALECT
     return found

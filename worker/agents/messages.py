@@ -7,11 +7,10 @@ from itertools import chain
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
+from holdfast.shared.conversation import joined
+from holdfast.worker.run import AgentError, Run
+from holdfast.worker.validation import faults
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
-
-from shared.conversation import joined
-from worker.run import AgentError, Run
-from worker.validation import faults
 
 SYSTEM = ("system", "developer")
 

@@ -11,6 +11,17 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 import orjson
+from holdfast.worker.agents.connection import timeouts, tls
+from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from holdfast.worker.agents.messages import Message
+from holdfast.worker.agents.models import Model
+from holdfast.worker.agents.options import ChatOptions
+from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
+from holdfast.worker.agents.retries import asked_to_wait_s
+from holdfast.worker.agents.tool_calls import Answer, ToolCalls
+from holdfast.worker.agents.voice import Voice
+from holdfast.worker.run import Run
+from holdfast.worker.tools import Tool
 from openai import (
     APIConnectionError,
     APIError,
@@ -25,18 +36,6 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletio
 from openai.types.chat.chat_completion import Choice
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 from pydantic import Field
-
-from worker.agents.connection import timeouts, tls
-from worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
-from worker.agents.messages import Message
-from worker.agents.models import Model
-from worker.agents.options import ChatOptions
-from worker.agents.provider_errors import Provider, ProviderFailure
-from worker.agents.retries import asked_to_wait_s
-from worker.agents.tool_calls import Answer, ToolCalls
-from worker.agents.voice import Voice
-from worker.run import Run
-from worker.tools import Tool
 
 # Compatible servers tell their reasoning in one of these, and some want it back during a tool loop.
 _REASONING_FIELDS = ("reasoning_content", "reasoning")

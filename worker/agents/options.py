@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
+from holdfast.worker.run import AgentError
+from holdfast.worker.tools import Tool, ToolUnknown, find_tools
+from holdfast.worker.validation import faults
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from worker.run import AgentError
-from worker.tools import Tool, ToolUnknown, find_tools
-from worker.validation import faults
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 

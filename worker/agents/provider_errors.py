@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from worker.redaction import without_keys
-from worker.run import AgentError
+from holdfast.worker.redaction import without_keys
+from holdfast.worker.run import AgentError
 
 MAX_DETAIL_CHARS = 300
 # Whom a provider asks to wait longer is told so, instead of being left to look at nothing.

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from worker.agents.provider_errors import LONGEST_RETRY_AFTER_S, ProviderFailure
-from worker.agents.voice import Voice
-from worker.run import Run
+from holdfast.worker.agents.provider_errors import LONGEST_RETRY_AFTER_S, ProviderFailure
+from holdfast.worker.agents.voice import Voice
+from holdfast.worker.run import Run
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0

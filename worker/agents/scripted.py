@@ -8,10 +8,9 @@ import signal
 from typing import Any
 
 import orjson
+from holdfast.worker.registry import agent
+from holdfast.worker.run import AgentError, Run
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from worker.registry import agent
-from worker.run import AgentError, Run
 
 
 class Script(BaseModel):

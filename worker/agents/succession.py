@@ -8,17 +8,17 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from worker.agents.context import fitting, tokens
-from worker.agents.dialect import Conversation, Dialect, Turn, dialect
-from worker.agents.messages import Message, ToolUse
-from worker.agents.models import Model, resolve
-from worker.agents.options import NON_STREAMED, ChatOptions, common_options, parse_options
-from worker.agents.provider_errors import Provider, ProviderFailure
-from worker.agents.retries import patiently
-from worker.agents.tool_calls import Answer
-from worker.agents.voice import Voice
-from worker.run import Run
-from worker.tools import Tool
+from holdfast.worker.agents.context import fitting, tokens
+from holdfast.worker.agents.dialect import Conversation, Dialect, Turn, dialect
+from holdfast.worker.agents.messages import Message, ToolUse
+from holdfast.worker.agents.models import Model, resolve
+from holdfast.worker.agents.options import NON_STREAMED, ChatOptions, common_options, parse_options
+from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
+from holdfast.worker.agents.retries import patiently
+from holdfast.worker.agents.tool_calls import Answer
+from holdfast.worker.agents.voice import Voice
+from holdfast.worker.run import Run
+from holdfast.worker.tools import Tool
 
 
 @dataclass(frozen=True, slots=True)

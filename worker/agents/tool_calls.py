@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-
-from shared.events import encode
-from worker.agents.voice import Pieces, Voice, whole
-from worker.redaction import without_keys
-from worker.run import Run
-from worker.tools import Tool
+from holdfast.shared.events import encode
+from holdfast.worker.agents.voice import Pieces, Voice, whole
+from holdfast.worker.redaction import without_keys
+from holdfast.worker.run import Run
+from holdfast.worker.tools import Tool
 
 MAX_ERROR_CHARS = 2000
 

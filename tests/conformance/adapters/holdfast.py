@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import httpx2
 import orjson
+from holdfast.shared.keys import log_key
+from holdfast.shared.redis import connect
 
-from shared.keys import log_key
-from shared.redis import connect
 from tests.conformance.adapter import Adapter, Job, NotOffered
 from tests.support.process import Gateway, Process, Processes, until
 from tests.support.redis_server import RedisServer

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
+from holdfast.worker.quiet import quieten
 
 from tests.support.aimock import Aimock, aimock_in
 from tests.support.record import Record
-from worker.quiet import quieten
 
 quieten()  # before the tests import the frameworks, as a worker does
 

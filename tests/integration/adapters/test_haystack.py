@@ -13,10 +13,10 @@ from haystack.components.builders import ChatPromptBuilder
 from haystack.components.generators.chat import OpenAIChatGenerator, OpenAIResponsesChatGenerator
 from haystack.dataclasses import ChatMessage
 from haystack.tools import AgentTool
+from holdfast.worker.adapters import haystack
 
 from tests.support.aimock import Aimock, call, rounds, says
 from tests.support.record import Record, a_run
-from worker.adapters import haystack
 
 
 @pytest.fixture

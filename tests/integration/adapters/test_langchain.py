@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from holdfast.worker.adapters import langchain
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -17,7 +18,6 @@ from langchain_openai import ChatOpenAI
 
 from tests.support.aimock import Aimock, says
 from tests.support.record import Record, a_run
-from worker.adapters import langchain
 
 HISTORY = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two"}]
 

@@ -7,6 +7,7 @@ from operator import add
 from typing import Annotated, Any, TypedDict
 
 import httpx2
+from holdfast.worker.adapters import langgraph
 from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
@@ -18,7 +19,6 @@ from tests.support.aimock import Aimock, says
 from tests.support.process import until
 from tests.support.record import Record, a_run
 from tests.support.workers import Client, worker_on
-from worker.adapters import langgraph
 
 
 class Report(TypedDict):

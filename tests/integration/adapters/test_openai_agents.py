@@ -17,15 +17,15 @@ from agents import (
     function_tool,
 )
 from agents.tracing import get_trace_provider
+from holdfast.shared.conversation import Fold
+from holdfast.worker import Run
+from holdfast.worker.adapters import openai_agents
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from shared.conversation import Fold
 from tests.support.aimock import Aimock, call, rounds, says
 from tests.support.provider_relay import relayed
 from tests.support.record import Record, a_run
-from worker import Run
-from worker.adapters import openai_agents
 
 
 @pytest.fixture

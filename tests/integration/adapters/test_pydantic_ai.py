@@ -7,6 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic
+from holdfast.worker import Run
+from holdfast.worker.adapters import pydantic_ai
 from pydantic import BaseModel
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.models.anthropic import AnthropicModel
@@ -16,8 +18,6 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.support.aimock import Aimock, call, rounds, says
 from tests.support.record import Record, a_run
-from worker import Run
-from worker.adapters import pydantic_ai
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from holdfast.worker.adapters import semantic_kernel
 from openai import AsyncOpenAI
 from semantic_kernel import Kernel
 from semantic_kernel.agents import ChatCompletionAgent
@@ -16,7 +17,6 @@ from semantic_kernel.functions import KernelArguments, kernel_function
 from tests.support.aimock import Aimock, call, rounds, says
 from tests.support.provider_relay import relayed
 from tests.support.record import Record, a_run
-from worker.adapters import semantic_kernel
 
 
 @pytest.fixture

@@ -8,28 +8,29 @@ from importlib.metadata import version
 from types import ModuleType
 
 import pytest
+from holdfast.worker.registry import Registry
 
 from tests.support.aimock import Aimock, call, rounds
 from tests.support.frameworks import FRAMEWORKS
 from tests.support.process import ROOT, Processes
-from worker.registry import Registry
 
 PLAIN_WORKER = """
 import sys
-from worker.__main__ import modules
-from worker.registry import Registry
-from worker.settings import WorkerSettings
-import worker.arq_worker
+from holdfast.worker.__main__ import modules
+from holdfast.worker.registry import Registry
+from holdfast.worker.settings import WorkerSettings
+import holdfast.worker.arq_worker
 Registry.load(modules(WorkerSettings(scripted_agent=True))).warm()
 foreign = ("agents", "haystack", "langchain_core", "langgraph", "pydantic_ai", "semantic_kernel", "openai", "anthropic")
-print(sorted(name for name in sys.modules if name.partition(".")[0] in foreign or name.startswith("worker.adapters")))
+ours = "holdfast.worker.adapters"
+print(sorted(name for name in sys.modules if name.partition(".")[0] in foreign or name.startswith(ours)))
 """
 
 FIRST_JOB = """
 import asyncio, sys
 from pydantic import BaseModel
 from tests.support.record import Record, a_run
-from worker.registry import Registry
+from holdfast.worker.registry import Registry
 
 registry = Registry.load([f"examples.{sys.argv[1]}_agent"])
 registry.warm()

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-
-from gateway.settings import GatewaySettings
-from worker.settings import WorkerSettings
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "docker-compose.yml"

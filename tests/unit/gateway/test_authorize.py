@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 from fastapi import HTTPException
 from fastapi.routing import APIRoute
+from holdfast.gateway.app import ROUTERS, create_app
+from holdfast.gateway.dependencies import authorize
+from holdfast.gateway.routes import events
+from holdfast.gateway.routes.stream_route import StreamRoute
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.shared.errors import HoldfastError
 from starlette.testclient import TestClient
-
-from gateway.app import ROUTERS, create_app
-from gateway.dependencies import authorize
-from gateway.routes import events
-from gateway.routes.stream_route import StreamRoute
-from gateway.settings import GatewaySettings
-from shared.errors import HoldfastError
 
 
 class Denied(HoldfastError):
@@ -41,7 +40,7 @@ def test_every_call_of_the_api_asks_the_hook(route: APIRoute) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/sessions/s/events", "/v1/sessions/s/jobs/j/events"])
 def test_a_stream_asks_the_hook_before_anything_else(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.routes.stream_route.authorize", deny)
+    monkeypatch.setattr("holdfast.gateway.routes.stream_route.authorize", deny)
     answer = TestClient(create_app(GatewaySettings()), "http://localhost").get(path)
     assert (answer.status_code, answer.json()["code"]) == (403, "denied")
 
@@ -51,6 +50,6 @@ def test_a_hook_may_refuse_a_stream_as_fastapi_does(status: int, code: str, monk
     async def refuse(_: object) -> None:
         raise HTTPException(status)
 
-    monkeypatch.setattr("gateway.routes.stream_route.authorize", refuse)
+    monkeypatch.setattr("holdfast.gateway.routes.stream_route.authorize", refuse)
     answer = TestClient(create_app(GatewaySettings()), "http://localhost").get("/v1/sessions/s/events")
     assert (answer.status_code, answer.json()["code"]) == (status, code)

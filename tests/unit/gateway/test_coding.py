@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import zstandard
-
-from gateway.coding import GZIP, ZSTD, Coding, accepted
+from holdfast.gateway.coding import GZIP, ZSTD, Coding, accepted
 
 
 @pytest.mark.parametrize(

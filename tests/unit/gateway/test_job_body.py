@@ -4,10 +4,9 @@ from typing import Any
 
 import orjson
 import pytest
-
-from gateway.errors import BodyInvalid
-from gateway.routes.job_body import job_request, parse_job_body, with_key
-from shared.errors import RequestInvalid
+from holdfast.gateway.errors import BodyInvalid
+from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
+from holdfast.shared.errors import RequestInvalid
 
 GOOD = {"agent": "demo", "input": "tea"}
 

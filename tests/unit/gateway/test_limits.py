@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import pytest
-
-from gateway.limits import parse_json
-from shared.errors import RequestInvalid
+from holdfast.gateway.limits import parse_json
+from holdfast.shared.errors import RequestInvalid
 
 
 @pytest.mark.parametrize(

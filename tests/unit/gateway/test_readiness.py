@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from gateway.readiness import reasons_against
+from holdfast.gateway.readiness import reasons_against
 
 GOOD = {"redis_version": "7.0.15", "role": "master", "maxmemory_policy": "noeviction"}
 

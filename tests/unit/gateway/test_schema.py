@@ -5,9 +5,8 @@ from typing import Any
 
 import orjson
 import pytest
-
-from gateway.errors import BodyInvalid
-from gateway.schema import check
+from holdfast.gateway.errors import BodyInvalid
+from holdfast.gateway.schema import check
 
 TREE = {
     "$defs": {

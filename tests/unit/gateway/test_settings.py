@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from gateway.settings import GatewaySettings
-from shared.errors import SettingsInvalid
-from shared.settings import read_settings
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.settings import read_settings
 
 
 @pytest.mark.parametrize(

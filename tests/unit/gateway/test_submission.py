@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import secrets
 
-from gateway.submission import derived_session_id
-from shared.ids import check_session_id
+from holdfast.gateway.submission import derived_session_id
+from holdfast.shared.ids import check_session_id
 
 
 def test_the_same_key_leads_to_the_same_session() -> None:

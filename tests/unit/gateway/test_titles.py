@@ -4,8 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-
-from gateway.titles import title_of
+from holdfast.gateway.titles import title_of
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
-from gateway.turns import LARGE_BYTES, Turns
+from holdfast.gateway.turns import LARGE_BYTES, Turns
 
 
 async def iterations(turns: Turns, size: int, steps: int) -> list[int]:

@@ -4,10 +4,9 @@ from typing import Any
 
 import orjson
 import pytest
+from holdfast.gateway.value_count import MAX_VALUES, ValueCount
 from hypothesis import given
 from hypothesis import strategies as st
-
-from gateway.value_count import MAX_VALUES, ValueCount
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text('a,:[{"\\\n€'),

@@ -9,15 +9,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from holdfast.shared.settings import CommonSettings, read_settings
+from holdfast.worker.registry import GROUP
+from holdfast.worker.settings import WorkerSettings
 
-from holdfast import check
-from holdfast.check import agent_findings, gateway_finding, servers
-from holdfast.embedded import prepare, running_url
-from shared.settings import CommonSettings, read_settings
-from worker.registry import GROUP
-from worker.settings import WorkerSettings
+from holdfast.cli import check
+from holdfast.cli.check import agent_findings, gateway_finding, servers
+from holdfast.cli.embedded import prepare, running_url
 
-AGENT = "from worker import Run, agent\n\n@agent\nasync def {}(run: Run) -> None:\n    await run.text('hello')\n"
+AGENT = (
+    "from holdfast.worker import Run, agent\n\n@agent\nasync def {}(run: Run) -> None:\n    await run.text('hello')\n"
+)
 
 
 @asynccontextmanager

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import children
-from holdfast.children import Child, Plan
+from holdfast.cli import children
+from holdfast.cli.children import Child, Plan
 from tests.support.process import ROOT, until
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import client
-from holdfast.client import Event, Refused, Tail, UrlUnusable, connect, post
+from holdfast.cli import client
+from holdfast.cli.client import Event, Refused, Tail, UrlUnusable, connect, post
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 GONE = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from holdfast import embedded
-from holdfast.embedded import EmbeddedRedis, FolderInUse, ServerMissing, prepare, server_binary
+from holdfast.cli import embedded
+from holdfast.cli.embedded import EmbeddedRedis, FolderInUse, ServerMissing, prepare, server_binary
 from tests.support.process import until
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import reload
-from holdfast.reload import Sources
+from holdfast.cli import reload
+from holdfast.cli.reload import Sources
 
 
 @pytest.fixture(autouse=True)

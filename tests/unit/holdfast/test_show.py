@@ -8,8 +8,8 @@ from typing import Any
 import click
 import pytest
 
-from holdfast.client import Event
-from holdfast.show import JsonShow, TerminalShow
+from holdfast.cli.client import Event
+from holdfast.cli.show import JsonShow, TerminalShow
 
 TALK = [
     Event(None, {"type": "job.queued", "job_id": "j", "position": 2}),

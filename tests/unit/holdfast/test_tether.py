@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from holdfast.tether import tethered
+from holdfast.cli.tether import tethered
 from tests.support.process import ROOT, until
 
 # Starts a tethered command that says its pid, and waits; `by_pipe` comes as an argument.
 PARENT = """
 import subprocess, sys
-from holdfast.tether import tethered
+from holdfast.cli.tether import tethered
 command = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
 wrapped, descriptors = tethered(command, by_pipe=sys.argv[1] == "pipe")
 subprocess.Popen(wrapped, pass_fds=descriptors, start_new_session=True).wait()

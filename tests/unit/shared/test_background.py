@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from holdfast.shared.background import repeat
+from holdfast.shared.redis_errors import RedisError, WireLost
 from structlog.testing import capture_logs
-
-from shared.background import repeat
-from shared.redis_errors import RedisError, WireLost
 
 
 class Steps:

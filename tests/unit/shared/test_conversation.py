@@ -4,9 +4,8 @@ from typing import Any
 
 import orjson
 import pytest
-
-from shared.conversation import CONVERSATION_BYTES, Fold, Message
-from shared.scripts import source
+from holdfast.shared.conversation import CONVERSATION_BYTES, Fold, Message
+from holdfast.shared.scripts import source
 
 
 def folded(*events: dict[str, Any], given: Any = None, **how: Any) -> list[Message]:

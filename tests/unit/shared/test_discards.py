@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import orjson
+from holdfast.shared.discards import Discards, ranges_of
+from holdfast.shared.entries import Entry
+from holdfast.shared.ids import EventId
 from hypothesis import given
 from hypothesis import strategies as st
-
-from shared.discards import Discards, ranges_of
-from shared.entries import Entry
-from shared.ids import EventId
 
 EPOCH = 1763683200123
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from holdfast.shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
+from holdfast.shared.ids import EventId
 from hypothesis import given
 from hypothesis import strategies as st
-
-from shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
-from shared.ids import EventId
 
 EPOCH = 1763683200123
 

@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from holdfast.shared.errors import EventInvalid
+from holdfast.shared.events import MAX_EVENT_BYTES, encode_event
 from hypothesis import given
 from hypothesis import strategies as st
-
-from shared.errors import EventInvalid
-from shared.events import MAX_EVENT_BYTES, encode_event
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from holdfast.shared.errors import CursorInvalid, RequestInvalid
+from holdfast.shared.ids import ORIGIN, EventId, check_session_id, follows, new_job_id, new_session_id, parse_cursor
 from hypothesis import given
 from hypothesis import strategies as st
-
-from shared.errors import CursorInvalid, RequestInvalid
-from shared.ids import ORIGIN, EventId, check_session_id, follows, new_job_id, new_session_id, parse_cursor
 
 HOSTILE = [
     *("", " ", "$", "+", ">", "-", "*", "0", "5", "0-1", "1-1", "1763683200123", "1763683200123-", "-2"),

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from shared.json_schema import ValidationError, compile_schema
+from holdfast.shared.json_schema import ValidationError, compile_schema
 
 
 def test_a_document_elsewhere_is_not_fetched() -> None:

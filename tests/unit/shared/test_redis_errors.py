@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from holdfast.shared.redis_errors import PipeFull, RedisError, RedisTimeoutError, WireLost, is_lasting
 from redis._parsers import BaseParser
-
-from shared.redis_errors import PipeFull, RedisError, RedisTimeoutError, WireLost, is_lasting
 
 PASSING = [
     "LOADING Redis is loading the dataset in memory",

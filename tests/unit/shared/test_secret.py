@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 from fakeredis import FakeAsyncRedis
-
-from shared import keys
-from shared.redis import RedisError
-from shared.secret import Secret
+from holdfast.shared import keys
+from holdfast.shared.redis import RedisError
+from holdfast.shared.secret import Secret
 
 
 class Early:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis
+from holdfast.shared.redis import RedisError, connect
 
-from shared.redis import RedisError, connect
 from tests.support.fault_proxy import FaultProxy, port_of
 
 

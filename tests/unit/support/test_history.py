@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from holdfast.shared.ids import ORIGIN, EventId
 
-from shared.ids import ORIGIN, EventId
 from tests.support.history import Gap, History, Told, Transcript, told
 
 A, B = 1763683200123, 1763683200999

@@ -6,12 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
-
-from worker.agents import demo as demo_agent
-from worker.agents.demo import demo
-from worker.agents.scripted import scripted
-from worker.journal import Step
-from worker.run import AgentError, Run
+from holdfast.worker.agents import demo as demo_agent
+from holdfast.worker.agents.demo import demo
+from holdfast.worker.agents.scripted import scripted
+from holdfast.worker.journal import Step
+from holdfast.worker.run import AgentError, Run
 
 
 class Record:

@@ -12,16 +12,15 @@ from unittest.mock import AsyncMock
 
 import orjson
 import pytest
-
-from shared.errors import EventInvalid, Fenced, LogGone
-from shared.events import TERMINAL
-from shared.holder import Appended, Attempt, Event, Finished, Head, Holder, Intents, Refusal
-from shared.redis import RedisConnectionError
-from worker import AgentError, Run
-from worker.jobs import Job
-from worker.outage import Outage
-from worker.registry import Agent
-from worker.run import RunEnded, ThreadRun
+from holdfast.shared.errors import EventInvalid, Fenced, LogGone
+from holdfast.shared.events import TERMINAL
+from holdfast.shared.holder import Appended, Attempt, Event, Finished, Head, Holder, Intents, Refusal
+from holdfast.shared.redis import RedisConnectionError
+from holdfast.worker import AgentError, Run
+from holdfast.worker.jobs import Job
+from holdfast.worker.outage import Outage
+from holdfast.worker.registry import Agent
+from holdfast.worker.run import RunEnded, ThreadRun
 
 NEXT = Head("next", "agent")
 
@@ -84,7 +83,7 @@ def holder() -> StandInHolder:
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.jobs.STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr("holdfast.worker.jobs.STOPPING_SECONDS", 0.1)
 
 
 def job(holder: StandInHolder, function: Callable[..., Any], *, timeout_s: float = 30) -> Job:

@@ -8,12 +8,11 @@ from typing import Any
 
 import orjson
 import pytest
-
-from shared.errors import Fenced
-from shared.holder import Outcome, Recorded
-from shared.ids import EventId
-from worker.journal import Journal, Mark, Position, Step, current_step, mark_of
-from worker.kept import IdRange
+from holdfast.shared.errors import Fenced
+from holdfast.shared.holder import Outcome, Recorded
+from holdfast.shared.ids import EventId
+from holdfast.worker.journal import Journal, Mark, Position, Step, current_step, mark_of
+from holdfast.worker.kept import IdRange
 
 EPOCH = 1763683200123
 

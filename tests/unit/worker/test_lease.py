@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-
-from shared.queue import Queue, Token
-from worker.lease import Lease
-from worker.outage import Outage
+from holdfast.shared.queue import Queue, Token
+from holdfast.worker.lease import Lease
+from holdfast.worker.outage import Outage
 
 
 class Beats:

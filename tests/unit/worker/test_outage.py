@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
+from holdfast.shared.errors import LogFull
+from holdfast.shared.redis_errors import WireLost
+from holdfast.worker.outage import Outage
 from structlog.testing import capture_logs
-
-from shared.errors import LogFull
-from shared.redis_errors import WireLost
-from worker.outage import Outage
 
 
 def test_an_outage_is_logged_once_and_so_is_its_end() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.reaper import Vigil
+from holdfast.worker.reaper import Vigil
 
 LEASE_S = 10.0
 

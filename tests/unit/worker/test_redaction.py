@@ -4,10 +4,9 @@ import io
 import logging
 
 import pytest
-
-from worker.jobs import failed
-from worker.redaction import keep_out_of_log_lines, secrets, without_keys
-from worker.run import AgentError
+from holdfast.worker.jobs import failed
+from holdfast.worker.redaction import keep_out_of_log_lines, secrets, without_keys
+from holdfast.worker.run import AgentError
 
 PLANTED = "planted.value.of.a.key"
 

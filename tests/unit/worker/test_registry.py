@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.worker import Run, agent
+from holdfast.worker.registry import CHAT_INPUT, ModuleBroken, Registry
 from pydantic import BaseModel
-
-from shared.errors import SettingsInvalid
-from worker import Run, agent
-from worker.registry import CHAT_INPUT, ModuleBroken, Registry
 
 
 @pytest.fixture
@@ -26,15 +25,17 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 
 
 def test_marked_functions_of_the_modules_are_on_offer(module: Any) -> None:
-    one = module("agents_one", "from worker import agent\n@agent\nasync def helper(run): ...\ndef other(): ...\n")
-    two = module("agents_two", "from worker import agent\n@agent('named')\ndef f(run): ...\n")
+    one = module(
+        "agents_one", "from holdfast.worker import agent\n@agent\nasync def helper(run): ...\ndef other(): ...\n"
+    )
+    two = module("agents_two", "from holdfast.worker import agent\n@agent('named')\ndef f(run): ...\n")
     registry = Registry.load([one, two])
     assert sorted(registry) == ["helper", "named"]
     assert registry.schemas() == {"helper": CHAT_INPUT, "named": CHAT_INPUT}
 
 
 def test_an_agent_imported_into_a_second_module_is_one_agent(module: Any) -> None:
-    one = module("agents_three", "from worker import agent\n@agent\nasync def shared_one(run): ...\n")
+    one = module("agents_three", "from holdfast.worker import agent\n@agent\nasync def shared_one(run): ...\n")
     two = module("agents_four", "from agents_three import shared_one\n")
     assert list(Registry.load([one, two])) == ["shared_one"]
 
@@ -62,8 +63,11 @@ def test_the_input_is_a_schema_or_a_model() -> None:
         ("x = 1", "has no agent"),
         ("def f():\n    1 / 0\n\nf()\n", "ZeroDivisionError: division by zero (agents_bad.py, line 2)"),
         ("def f(:", "invalid syntax (agents_bad.py, line 1)"),
-        ("from worker import agent\n@agent\ndef f(): ...\n", "@agent f: the first parameter of an agent is its Run"),
-        ("from worker import agent\n@agent('demo')\ndef f(run): ...\n", "two agents are named 'demo'"),
+        (
+            "from holdfast.worker import agent\n@agent\ndef f(): ...\n",
+            "@agent f: the first parameter of an agent is its Run",
+        ),
+        ("from holdfast.worker import agent\n@agent('demo')\ndef f(run): ...\n", "two agents are named 'demo'"),
     ],
 )
 def test_a_module_that_cannot_be_used_is_named(
@@ -73,21 +77,21 @@ def test_a_module_that_cannot_be_used_is_named(
     if source is not None:
         module("agents_bad", source)
     with pytest.raises(SettingsInvalid, match="agents_bad") as caught:
-        Registry.load(["worker.agents.demo", "agents_bad"])
+        Registry.load(["holdfast.worker.agents.demo", "agents_bad"])
     assert says in str(caught.value)
 
 
 def test_a_broken_module_is_told_of_and_the_others_are_loaded(module: Any) -> None:
     names = [
         module("agents_broken", "1 / 0"),
-        module("agents_whole", "from worker import agent\n@agent\ndef f(run): ..."),
+        module("agents_whole", "from holdfast.worker import agent\n@agent\ndef f(run): ..."),
     ]
     told: list[ModuleBroken] = []
     assert list(Registry.load(names, told.append)) == ["f"]
     assert [str(error).partition(" cannot")[0] for error in told] == ["HOLDFAST_AGENTS: agents_broken"]
 
 
-@pytest.mark.parametrize("name", ["no_such_module", "no_such.module", "worker.no_such_module"])
+@pytest.mark.parametrize("name", ["no_such_module", "no_such.module", "holdfast.worker.no_such_module"])
 def test_a_module_that_is_not_there_is_a_wrong_setting(name: str) -> None:
     with pytest.raises(SettingsInvalid, match=name) as caught:
         Registry.load([name], lambda error: None)
@@ -95,7 +99,9 @@ def test_a_module_that_is_not_there_is_a_wrong_setting(name: str) -> None:
 
 
 def test_a_module_may_have_only_tools(module: Any) -> None:
-    name = module("only_tools", "from worker.tools import tool\n@tool\ndef only_here(n: int) -> int: return n\n")
+    name = module(
+        "only_tools", "from holdfast.worker.tools import tool\n@tool\ndef only_here(n: int) -> int: return n\n"
+    )
     assert not Registry.load([name])
 
 
@@ -114,7 +120,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     return install
 
 
-TWO = "from worker import agent\n@agent\ndef one(run): ...\n@agent\ndef two(run): ...\n"
+TWO = "from holdfast.worker import agent\n@agent\ndef one(run): ...\n@agent\ndef two(run): ...\n"
 
 
 @pytest.mark.parametrize(("place", "agents"), [("installed_a", ["one", "two"]), ("installed_b:two", ["two"])])

@@ -7,10 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
-
-from shared.errors import EventInvalid
-from worker.journal import Step
-from worker.run import MAX_TOOL_RESULT_BYTES, Run, RunEnded, ThreadRun
+from holdfast.shared.errors import EventInvalid
+from holdfast.worker.journal import Step
+from holdfast.worker.run import MAX_TOOL_RESULT_BYTES, Run, RunEnded, ThreadRun
 
 
 class Record:

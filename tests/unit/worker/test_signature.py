@@ -8,13 +8,12 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.worker import AgentError, Run, agent
+from holdfast.worker.jobs import call
+from holdfast.worker.journal import Step
+from holdfast.worker.registry import CHAT_INPUT, Agent
 from pydantic import BaseModel, Field, field_validator
-
-from shared.errors import SettingsInvalid
-from worker import AgentError, Run, agent
-from worker.jobs import call
-from worker.journal import Step
-from worker.registry import CHAT_INPUT, Agent
 
 
 class Trip(BaseModel):

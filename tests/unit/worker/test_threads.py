@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextvars import Context
 
 import pytest
+from holdfast.worker.run import RunEnded
+from holdfast.worker.threads import MAX_THREADS, JobThreads, in_thread, install, thread_counts
 
 from tests.support.process import until
-from worker.run import RunEnded
-from worker.threads import MAX_THREADS, JobThreads, in_thread, install, thread_counts
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
+from holdfast.worker.tools import ArgumentsInvalid, ToolUnknown, evaluate, find_tools, tool
 from pydantic import Field
-
-from worker.tools import ArgumentsInvalid, ToolUnknown, evaluate, find_tools, tool
 
 
 @tool

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-
-from shared.conversation import Fold
-from shared.holder import Event
-from worker.transcript import Transcript
+from holdfast.shared.conversation import Fold
+from holdfast.shared.holder import Event
+from holdfast.worker.transcript import Transcript
 
 
 def event(kind: str, **fields: Any) -> Event:

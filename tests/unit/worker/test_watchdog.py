@@ -6,8 +6,7 @@ import asyncio
 import threading
 
 import pytest
-
-from worker.watchdog import Watchdog
+from holdfast.worker.watchdog import Watchdog
 
 
 async def test_a_report_that_fails_does_not_end_the_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +20,7 @@ async def test_a_report_that_fails_does_not_end_the_heartbeats(monkeypatch: pyte
         if reported.is_set():
             beat.set()
 
-    monkeypatch.setattr("worker.watchdog._report", report)
+    monkeypatch.setattr("holdfast.worker.watchdog._report", report)
     watching = asyncio.create_task(Watchdog(after_report, lease_s=6).run())
     await asyncio.sleep(0)
     assert beat.wait(15)  # the event loop is blocked meanwhile

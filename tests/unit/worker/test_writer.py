@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from holdfast.shared.errors import Fenced, LogFull, LogGone
+from holdfast.shared.holder import Appended, Event, Finished, Head, LogBehind, Proof, Taken
+from holdfast.shared.ids import EventId
+from holdfast.shared.redis import RedisConnectionError
+from holdfast.worker.outage import Outage
+from holdfast.worker.writer import Bounds, Writer
 
-from shared.errors import Fenced, LogFull, LogGone
-from shared.holder import Appended, Event, Finished, Head, LogBehind, Proof, Taken
-from shared.ids import EventId
-from shared.redis import RedisConnectionError
 from tests.support.process import until
-from worker.outage import Outage
-from worker.writer import Bounds, Writer
 
 EPOCH = 1763683200123
 ENDED = Event("job.completed", "j", b"end")

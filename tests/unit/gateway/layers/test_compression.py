@@ -7,10 +7,9 @@ import zlib
 from typing import Any
 
 import pytest
+from holdfast.gateway.layers.compression import MIN_BYTES, PIECE_BYTES, Compression
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message
-
-from gateway.layers.compression import MIN_BYTES, PIECE_BYTES, Compression
 
 
 async def call(app: ASGIApp, accept_encoding: str = "gzip", method: str = "GET") -> list[Message]:

@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-
-from gateway.stream import arrivals
-from gateway.stream.arrivals import QUESTIONS, Arrivals
-from gateway.stream.framing import SSE
-from gateway.stream.viewer import Wish
-from shared.redis import RedisTimeoutError, ResponseError
+from holdfast.gateway.stream import arrivals
+from holdfast.gateway.stream.arrivals import QUESTIONS, Arrivals
+from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.stream.viewer import Wish
+from holdfast.shared.redis import RedisTimeoutError, ResponseError
 
 
 class Server:

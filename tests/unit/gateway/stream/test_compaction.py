@@ -5,13 +5,12 @@ from itertools import pairwise
 
 import orjson
 import pytest
+from holdfast.gateway.stream.compaction import MERGED_BYTES, Compactor
+from holdfast.shared.event_log import Entry
+from holdfast.shared.events import DELTAS
+from holdfast.shared.ids import EventId
 from hypothesis import given
 from hypothesis import strategies as st
-
-from gateway.stream.compaction import MERGED_BYTES, Compactor
-from shared.event_log import Entry
-from shared.events import DELTAS
-from shared.ids import EventId
 
 EPOCH = 1763683200123
 

@@ -4,12 +4,12 @@ import json
 
 import orjson
 import pytest
+from holdfast.gateway.stream.framing import NDJSON, SSE, WRITE_BYTES, Batch, batches, choose, until_deleted
+from holdfast.shared.event_log import Entry, Gap
+from holdfast.shared.ids import ORIGIN, EventId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stream.framing import NDJSON, SSE, WRITE_BYTES, Batch, batches, choose, until_deleted
-from shared.event_log import Entry, Gap
-from shared.ids import ORIGIN, EventId
 from tests.support.sse import Frame, SseParser
 
 EPOCH = 1763683200123

@@ -4,8 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-
-from gateway.stream.outlet import Outlet
+from holdfast.gateway.stream.outlet import Outlet
 
 
 class Client:

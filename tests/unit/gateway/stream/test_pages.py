@@ -7,12 +7,11 @@ import time
 from typing import Any
 
 import pytest
-
-from gateway.stream import pages as pages_module
-from gateway.stream.pages import SharedPage, SharedPages
-from shared.event_log import Entry, Gap, Page
-from shared.ids import ORIGIN, EventId
-from shared.redis import RedisError
+from holdfast.gateway.stream import pages as pages_module
+from holdfast.gateway.stream.pages import SharedPage, SharedPages
+from holdfast.shared.event_log import Entry, Gap, Page
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.redis import RedisError
 
 PAGE = Page([Entry(EventId(1763683200123, 1), "status", "j1", b"{}", ORIGIN)])
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from holdfast.gateway.stream.framing import NDJSON, SSE, WRITE_BYTES
+from holdfast.gateway.stream.pages import SharedPage
+from holdfast.gateway.stream.replay import Replay
+from holdfast.shared.discards import Discard
+from holdfast.shared.event_log import PAGE_EVENTS, Entry, Gap, Page
+from holdfast.shared.ids import ORIGIN, EventId
 
-from gateway.stream.framing import NDJSON, SSE, WRITE_BYTES
-from gateway.stream.pages import SharedPage
-from gateway.stream.replay import Replay
-from shared.discards import Discard
-from shared.event_log import PAGE_EVENTS, Entry, Gap, Page
-from shared.ids import ORIGIN, EventId
 from tests.support.sse import Frame, SseParser
 
 EPOCH = 1763683200123

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from gateway.stream.counters import Counters
-from gateway.stream.framing import Batch
-from gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
-from shared.event_log import Entry
-from shared.ids import ORIGIN, EventId
-from shared.redis import ResponseError
+from holdfast.gateway.stream.counters import Counters
+from holdfast.gateway.stream.framing import Batch
+from holdfast.gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
+from holdfast.shared.event_log import Entry
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.redis import ResponseError
 
 
 class Viewer:

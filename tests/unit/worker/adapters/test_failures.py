@@ -6,8 +6,7 @@ import anthropic
 import httpx2
 import openai
 import pytest
-
-from worker.adapters.failures import provider_failure
+from holdfast.worker.adapters.failures import provider_failure
 
 REQUEST = httpx2.Request("POST", "https://provider.example/v1")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from holdfast.worker.adapters.adapter import current_run, outcome
+from holdfast.worker.adapters.speech import MAX_DATA_BYTES, MAX_PIECE_CHARS, Speech, begin, plain
 
 from tests.support.record import Record, a_run
-from worker.adapters.adapter import current_run, outcome
-from worker.adapters.speech import MAX_DATA_BYTES, MAX_PIECE_CHARS, Speech, begin, plain
 
 
 @pytest.fixture

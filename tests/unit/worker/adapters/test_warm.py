@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from holdfast.worker import Run
+from holdfast.worker.registry import Agent, Registry, agent
 from structlog.testing import capture_logs
-
-from worker import Run
-from worker.registry import Agent, Registry, agent
 
 
 def test_a_worker_warms_each_agent_that_asks_for_it() -> None:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
+from holdfast.worker.agents.context import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, estimated, fitting, tokens
+from holdfast.worker.agents.messages import Message, ToolUse
 from hypothesis import given
 from hypothesis import strategies as some
-
-from worker.agents.context import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, estimated, fitting, tokens
-from worker.agents.messages import Message, ToolUse
 
 SIZE = 30
 EACH = TOKENS_PER_MESSAGE + SIZE // BYTES_PER_TOKEN

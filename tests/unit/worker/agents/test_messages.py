@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 import pytest
+from holdfast.worker.agents.messages import Message, conversation
+from holdfast.worker.run import AgentError
 
 from tests.support.record import Record, a_run
-from worker.agents.messages import Message, conversation
-from worker.run import AgentError
 
 
 def heard(input: Any, *history: dict[str, Any]) -> list[Message]:

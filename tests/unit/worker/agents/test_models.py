@@ -3,8 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-
-from worker.agents.models import NO_KEY, Model, known_models, resolve
+from holdfast.worker.agents.models import NO_KEY, Model, known_models, resolve
 
 
 def test_without_a_setting_there_is_a_model_of_each_provider() -> None:

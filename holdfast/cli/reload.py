@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from holdfast.children import Child, Plan
+from holdfast.cli.children import Child, Plan
 
 # Files are looked at, not waited for: there are few, and folders that are mounted from elsewhere tell of no change.
 LOOK_SECONDS = 0.3

@@ -10,19 +10,19 @@ from typing import Any
 
 import httpx2
 
-from gateway.listen_host import check_listen_host
-from gateway.readiness import reasons_against
-from gateway.settings import GatewaySettings
-from holdfast.client import UrlUnusable, check_url
-from holdfast.dev import url_of
-from holdfast.embedded import running_url
-from holdfast.variables import PREFIX, unknown_variables
-from shared.errors import SettingsInvalid
-from shared.redis import RedisError, connect
-from shared.settings import CommonSettings, check_settings, read_settings
-from worker.__main__ import agents, modules
-from worker.registry import Registry
-from worker.settings import WorkerSettings
+from holdfast.cli.client import UrlUnusable, check_url
+from holdfast.cli.dev import url_of
+from holdfast.cli.embedded import running_url
+from holdfast.cli.variables import PREFIX, unknown_variables
+from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.readiness import reasons_against
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.redis import RedisError, connect
+from holdfast.shared.settings import CommonSettings, check_settings, read_settings
+from holdfast.worker.__main__ import agents, modules
+from holdfast.worker.registry import Registry
+from holdfast.worker.settings import WorkerSettings
 
 ANSWER_SECONDS = 5.0
 

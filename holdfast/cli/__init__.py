@@ -1,0 +1,1 @@
+"""The `holdfast` command: its subcommands and what they need."""
