@@ -89,6 +89,9 @@ HOSTILE = {
     "unknown fields of control characters": unknown(b"\\u0001" * 500 + b"%d" % number for number in range(99)),
     "brackets": job("chat", b"[" * (_ROOM // 2) + b"]" * (_ROOM // 2)),
     "7,500 equal arrays in a set": job("tags", b'{"tags":%s}' % filled(b"[1],", 30_000)),
+    "4,000 different objects and one twice in a set": job(
+        "tags", b'{"tags":[%s,{"n":0}]}' % b",".join(b'{"n":%d}' % number for number in range(4000))
+    ),
     "7,500 numbers in a set": job("tags", b'{"tags":[%s,0,0]}' % b",".join(b"%d" % number for number in range(7500))),
     "32,000 messages": chat(filled(_MESSAGE, 32_000 * len(_MESSAGE))),
     "9,900 messages and a bad one": chat(filled(_MESSAGE, 9_900 * len(_MESSAGE))),
