@@ -338,5 +338,5 @@ OTHER_VERSION = """
 import sys
 if "-c" in sys.orig_argv:
     import holdfast.shared.schema
-    shared.schema.SCHEMA = {version}
+    holdfast.shared.schema.SCHEMA = {version}
 """

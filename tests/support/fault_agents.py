@@ -55,7 +55,7 @@ async def bystander(run: Run) -> None:
 
 
 class Runs:
-    """Notes on the log server each time that a step of a job is run, and whether it was recorded by then.
+    """Notes on the log server each time that a step of a job is run, and whether the job's attempt had it recorded.
 
     Waits while the server is away."""
 
@@ -66,8 +66,12 @@ class Runs:
 
     async def note(self, idempotency_key: str) -> None:
         run, step = self._run, idempotency_key.partition(":")[2]
-        recorded = await self._insist("HEXISTS", session_keys(run.session_id).journal, f"step:{step}")
-        line = f"{step} {run.attempt} {secrets.token_hex(4)} {recorded}"
+        keys = session_keys(run.session_id)
+        recorded = await self._insist("HEXISTS", keys.journal, f"step:{step}")
+        # A worker that was frozen runs on until it finds out that its job was taken over: that is no second run.
+        current = await self._insist("HGET", keys.jobs, f"{run.job_id}:attempt")
+        wrong = int(recorded and int(current) == run.attempt)
+        line = f"{step} {run.attempt} {secrets.token_hex(4)} {wrong}"
         await self._insist("SADD", RUNS + run.job_id, line)
 
     async def _insist(self, *command: str) -> Any:
