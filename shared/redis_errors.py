@@ -30,7 +30,7 @@ __all__ = [
     "is_of_data",
 ]
 
-# Refusals that last. What is not among them passes: the errors of a proxy have codes and texts of its own.
+# Refusals that last. Every other one is retried: a proxy's errors have codes and texts that Redis does not use.
 _LASTING = (AuthenticationError, NoPermissionError)  # classes of redis-py, which drops the code of those that it knows
 _LASTING_CODES = frozenset({"CROSSSLOT", "DENIED", "MOVED", "NOPROTO", "WRONGTYPE"})
 _LASTING_TEXTS = (  # of errors with the code ERR, which redis-py drops

@@ -6,8 +6,8 @@ worker and an isolated attempt. Versions:
 - 0: without a version, as first published.
 - 1: recorded steps have marks, and a takeover resumes behind them.
 
-Whoever reads knows all versions up to its own. During an upgrade processes of two versions share the servers: one that
-meets a newer version leaves the work to others, see docs/operations.md.
+A process reads all versions up to its own. During an upgrade, processes of two versions share the servers: the older
+ones leave work of the newer version to the newer ones, see docs/operations.md.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from bench.load import EVENT, Target
 from bench.machine import Cores
 from bench.peers.redis import RedisServer
 from bench.processes import ROOT, Child, await_listening, free_port
+from tests.support.layout import has_one_import_name
 
 
 class PeerMissing(Exception):
@@ -63,9 +64,8 @@ class Stage:
         return child
 
     def gateway(self, port: int, **env: str) -> Child:
-        """Start the tree's gateway likewise."""
-        renamed = (self.tree / "holdfast" / "cli").is_dir()  # older commits have it as a package of its own
-        module = "holdfast.gateway" if renamed else "gateway"
+        """Start the gateway of the tree and wait until it listens."""
+        module = "holdfast.gateway" if has_one_import_name(self.tree) else "gateway"
         return self.server([sys.executable, "-m", module], port, PYTHONPATH=str(self.tree), **env)
 
     def uvicorn(self, app: str, redis_url: str, **env: str) -> tuple[Child, int]:
