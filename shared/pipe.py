@@ -74,6 +74,7 @@ class Pipe:
         self._deadline_s = deadline_s
         self._pause_s = pause_s
         self.calls = 0
+        self._closed = False
         self._wire: PipeWire | None = None
         self._opening: asyncio.Task[PipeWire] | None = None
 
@@ -81,6 +82,8 @@ class Pipe:
         """The connection that is open now. Raises WireLost when there is none to be had, RedisError when refused."""
         if self._wire is not None and self._wire.alive:
             return self._wire
+        if self._closed:
+            raise WireLost("the pipe was closed")
         if self._opening is None:
             # All callers share it: it must not depend on the context, and so on the threads, of the job that needs it.
             self._opening = asyncio.create_task(self._open(), context=Context())
@@ -105,7 +108,8 @@ class Pipe:
             self.calls -= 1
 
     async def aclose(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, and open no other: a call that comes late fails with WireLost."""
+        self._closed = True
         if self._opening is not None:
             self._opening.cancel()
         if self._wire is not None:
@@ -130,6 +134,8 @@ class Pipe:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
             self._wire = opening.result()
+            if self._closed:  # it was open before it could be cancelled
+                self._wire.abort()
 
 
 class PipeScript:

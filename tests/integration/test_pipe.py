@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis
-from holdfast.shared.pipe import Pipe, PipeScript
+from holdfast.shared.pipe import Pipe, PipeScript, PipeWire
 from holdfast.shared.redis import NoScriptError, RedisError, ResponseError, WireLost
+from holdfast.shared.wire import Wire
 from holdfast.worker.threads import MAX_THREADS, JobThreads, install, thread_counts
 
 from tests.support.process import until
@@ -78,6 +79,35 @@ async def test_without_a_server_a_command_fails_and_sends_nothing_later() -> Non
     pipe = Pipe("redis://127.0.0.1:1/0", deadline_s=5)
     with pytest.raises(WireLost):
         await pipe.call("PING")
+
+
+async def test_a_pipe_that_was_closed_opens_no_connection(pipe: Pipe, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as other:
+        assert await pipe.call("PING") == b"PONG"
+        await pipe.aclose()
+        await until(lambda: len(other.client_list()) == 1)
+        before = other.info("stats")["total_connections_received"]
+        with pytest.raises(WireLost):
+            await pipe.call("PING")
+        assert other.info("stats")["total_connections_received"] == before
+
+
+async def test_a_connection_that_has_opened_just_before_its_pipe_is_closed_is_dropped(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, open_wire = Pipe(redis_url, deadline_s=5), PipeWire.open
+    opened: list[Wire] = []
+    closing: list[asyncio.Task[None]] = []
+
+    async def open_then_close(url: str, deadline_s: float) -> Wire:
+        opened.append(await open_wire(url, deadline_s))
+        closing.append(asyncio.create_task(pipe.aclose()))  # runs before anything hears of the opened connection
+        return opened[0]
+
+    monkeypatch.setattr(PipeWire, "open", open_then_close)
+    await asyncio.gather(pipe.wire(), return_exceptions=True)
+    await closing[0]
+    await until(lambda: not opened[0].alive)
 
 
 async def test_a_server_that_is_no_primary_any_more_is_left(redis_server: Callable[..., RedisServer]) -> None:

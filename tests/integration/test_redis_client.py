@@ -102,7 +102,9 @@ async def test_a_transaction_for_which_there_is_no_room_changes_nothing(
     await client.aclose()
 
 
-async def test_a_call_too_many_is_refused_and_not_sent(single: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_too_many_is_refused_and_not_sent(
+    single: Redis, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pipe, "MOST_CALLS", 2)
     await single.ping()
     waiting = [asyncio.create_task(single.call("BLPOP", "k", 0)) for _ in range(2)]
@@ -112,8 +114,7 @@ async def test_a_call_too_many_is_refused_and_not_sent(single: Redis, monkeypatc
     for call in waiting:
         call.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    await single.aclose()
-    assert await single.get("a") is None
+    assert await client.get("a") is None
 
 
 async def test_a_call_behind_too_many_unsent_bytes_is_refused(
