@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple, cast, overload
 
 import orjson
@@ -160,7 +160,20 @@ def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
     """The entries of a reply, which Redis gives in ascending order, up to the first that is foreign, or that begins an
     epoch of a newer version. Where there are many, an id that is not an event's may be among them: it follows no
     other."""
-    if len(reply) >= _FEW and all(len(fields) == _PLAIN for _, fields in reply):
+    further = [at for at, (_, fields) in enumerate(reply) if len(fields) != _PLAIN]
+    if not further:
+        return _plain_entries(reply)
+    entries: list[Entry] = []
+    for start, end in pairwise(sorted({0, len(reply), *further, *(at + 1 for at in further)})):
+        entries += _leading(reply[start:end]) if end - start == 1 else _plain_entries(reply[start:end])
+        if len(entries) < end:
+            break
+    return entries
+
+
+def _plain_entries(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
+    """The leading entries of a reply in which none has further fields."""
+    if len(reply) >= _FEW:
         raw_ids, fields = zip(*reply, strict=True)
         names, bodies = zip(*fields, strict=True)
         with suppress(ValueError):

@@ -13,7 +13,7 @@ from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.keys import log_key, session_keys, state_key
 from holdfast.shared.once import Once
 from holdfast.shared.pipe import Pipe
-from holdfast.shared.redis import Redis
+from holdfast.shared.redis import Redis, RedisError
 from holdfast.shared.schema import check_schema
 from holdfast.shared.wire import Argument
 
@@ -72,17 +72,24 @@ class EventLog:
 
     def __init__(self, redis: Redis | Pipe) -> None:
         self._call = redis.call
+        self._call_all = redis.call_all
         self._reported = Once()
 
     async def read(self, session_id: str, cursor: EventId, count: int = PAGE_EVENTS) -> Page:
         """The entries after the cursor.
 
         Raises RedisError when the server does not answer, SchemaNewer when a newer version has written the next one."""
-        anchored = await self._call("XRANGE", log_key(session_id), str(cursor), "+", "COUNT", count + 1)
-        page = page_behind(cursor, anchored, count)
-        if page is not None:
-            return page
-        return await self._gap(session_id, cursor, _after(cursor, anchored, count), more=len(anchored) > count)
+        return await self._page(session_id, cursor, count, await self._call(*page_question(session_id, cursor, count)))
+
+    async def read_with_presence(self, session_id: str, cursor: EventId, count: int) -> tuple[Page, Presence]:
+        """As `read`, with what `presence` answers behind the page: both are asked in one write."""
+        questions = page_question(session_id, cursor, count), question(session_id)
+        anchored, fields = await self._call_all(questions)
+        for reply in (anchored, fields):
+            if isinstance(reply, RedisError):
+                raise reply
+        found_as = presence(*fields)
+        return await self._page(session_id, cursor, count, anchored), found_as
 
     async def backwards(self, session_id: str, first: EventId, below: EventId | None, count: int) -> Older:
         """The newest entries from `first` on and below another id, or up to the end. Holes and foreign entries are
@@ -130,6 +137,12 @@ class EventLog:
         found = await self._call("XRANGE", log_key(session_id), str(first), str(last), "COUNT", count)
         return Newer(own_entries(found), parse_id(found[-1][0]).next() if len(found) == count else None)
 
+    async def _page(self, session_id: str, cursor: EventId, count: int, anchored: Reply) -> Page:
+        page = page_behind(cursor, anchored, count)
+        if page is not None:
+            return page
+        return await self._gap(session_id, cursor, _after(cursor, anchored, count), more=len(anchored) > count)
+
     async def _gap(self, session_id: str, cursor: EventId, later: Reply, *, more: bool) -> Page:
         below = await self._newest_upto(session_id, cursor)
         if below not in (ORIGIN, cursor):
@@ -176,6 +189,11 @@ def _discards_of(job_id: str, first: bytes | None, started: bytes | None, discar
     if first and started and first != started:
         found.append(Discard(job_id, parse_id(first), parse_id(started)))
     return found
+
+
+def page_question(session_id: str, cursor: EventId, count: int) -> Sequence[Argument]:
+    """The command that asks for so many entries behind a cursor; `page_behind` takes what it answers."""
+    return "XRANGE", log_key(session_id), str(cursor), "+", "COUNT", count + 1
 
 
 def question(session_id: str) -> Sequence[Argument]:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from holdfast.gateway.stream.replay import FIRST_PAGE_EVENTS
 from holdfast.gateway.stream.viewer import Wish
-from holdfast.shared.event_log import Page, Presence, page_behind, presence, question
+from holdfast.shared.event_log import Page, Presence, page_behind, page_question, presence, question
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.keys import log_key
 from holdfast.shared.pipe import Pipe, PipeWire
 from holdfast.shared.redis import RedisError, RedisTimeoutError
 
@@ -62,7 +61,7 @@ async def _presence(wire: PipeWire, wish: Wish) -> Presence:
 async def _read(wire: PipeWire, wish: Wish) -> Arrival:
     cursor = wish.cursor or ORIGIN
     found: list[Any] = []  # its reply is there before that of the next command
-    wire.call_soon(found.append, "XRANGE", log_key(wish.session_id), str(cursor), "+", "COUNT", FIRST_PAGE_EVENTS + 1)
+    wire.call_soon(found.append, *page_question(wish.session_id, cursor, FIRST_PAGE_EVENTS))
     found_as = await _presence(wire, wish)
     anchored = found[0]  # may be an error: whoever reads the log again says so
     return Arrival(

@@ -164,20 +164,14 @@ class CatchUp:
         return shared
 
     async def _ask_more(self, viewer: Viewer, replay: Replay, shared: SharedPage) -> None:
-        """Find out what concerns a replay of several pages. Who may share the page may share this, which was read
-        after it."""
-        if not viewer.deleted and await self._is_deleting(viewer, shared):
+        """Find out what concerns a replay of several pages."""
+        if shared.deleting and not viewer.deleted:
             viewer.end_with_deletion()
         elif not replay.informed:
             replay.inform(await self._discards(viewer, shared))
 
-    async def _is_deleting(self, viewer: Viewer, shared: SharedPage) -> bool:
-        if EventLog.presence not in shared.came_to:
-            shared.came_to[EventLog.presence] = await self._log.presence(viewer.wish.session_id)
-        return bool(shared.came_to[EventLog.presence] == "deleting")
-
     async def _discards(self, viewer: Viewer, shared: SharedPage) -> list[Discard]:
-        """What later attempts discarded."""
+        """What later attempts discarded. Who may share the page may share this, which was read after it."""
         place = (EventLog.discards, viewer.job_id)
         if place not in shared.came_to:
             shared.came_to[place] = await self._log.discards(viewer.wish.session_id, viewer.job_id)

@@ -19,14 +19,16 @@ _Key = tuple[str, EventId, int]
 
 
 class SharedPage:
-    """A page as it was after `asked_at`. `came_to`: what has been worked out from it, by what that depends on."""
+    """A page as it was after `asked_at`. `deleting`: the session was being deleted by then. `came_to`: what has been
+    worked out from it, by what that depends on."""
 
-    __slots__ = ("asked_at", "came_to", "page", "waiting")
+    __slots__ = ("asked_at", "came_to", "deleting", "page", "waiting")
 
     def __init__(self) -> None:
         self.asked_at = time.monotonic()
         self.waiting: list[asyncio.Future[Page]] = []
         self.page = Page([])
+        self.deleting = False
         self.came_to: dict[Hashable, Any] = {}
 
 
@@ -59,7 +61,8 @@ class SharedPages:
     async def _read(self, key: _Key, *, hold: bool) -> SharedPage:
         reading = self._reading[key] = SharedPage()
         try:
-            reading.page = await self._log.read(*key)
+            reading.page, presence = await self._log.read_with_presence(*key)
+            reading.deleting = presence == "deleting"
         except BaseException as error:
             _fail(reading, error)
             raise

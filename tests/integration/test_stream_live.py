@@ -12,7 +12,7 @@ import orjson
 import pytest
 from holdfast.gateway.stream.hub import StreamLimits
 from holdfast.gateway.stream.tailer import Tailer
-from holdfast.shared.event_log import EventLog, Page
+from holdfast.shared.event_log import EventLog, Page, Presence
 from holdfast.shared.holder import Event
 from holdfast.shared.ids import EventId
 
@@ -158,8 +158,8 @@ class Pausing:
         self.log = log
         self.meanwhile = meanwhile
 
-    async def read(self, session_id: str, cursor: EventId, count: int) -> Page:
-        page = await self.log.read(session_id, cursor, count)
+    async def read_with_presence(self, session_id: str, cursor: EventId, count: int) -> tuple[Page, Presence]:
+        page = await self.log.read_with_presence(session_id, cursor, count)
         await self.meanwhile()
         return page
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from holdfast.gateway.stream import pages as pages_module
 from holdfast.gateway.stream.pages import SharedPage, SharedPages
-from holdfast.shared.event_log import Entry, Gap, Page
+from holdfast.shared.event_log import Entry, Gap, Page, Presence
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.redis import RedisError
 
@@ -22,9 +22,9 @@ class Log:
     def __init__(self) -> None:
         self.asked: list[asyncio.Future[Page]] = []
 
-    async def read(self, session_id: str, cursor: EventId, count: int) -> Page:
+    async def read_with_presence(self, session_id: str, cursor: EventId, count: int) -> tuple[Page, Presence]:
         self.asked.append(asyncio.get_running_loop().create_future())
-        return await self.asked[-1]
+        return await self.asked[-1], "there"
 
 
 class Readers:
