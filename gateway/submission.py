@@ -92,11 +92,11 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
     return submitted
 
 
-async def ask_holder(queue: Queue, session_id: str, holder: str | None) -> None:
+async def notify_lease_owner(queue: Queue, session_id: str, lease_owner: str | None) -> None:
     """Tell the worker that holds the session of an intent; any worker when nobody does, and later, if it is stuck."""
-    await queue.nudge(session_id, delay_s=0 if holder is None else STUCK_S)
-    if holder is not None:  # only saves time
-        await queue.notify(holder, session_id)
+    await queue.nudge(session_id, delay_s=0 if lease_owner is None else STUCK_S)
+    if lease_owner is not None:  # only saves time
+        await queue.notify(lease_owner, session_id)
 
 
 async def _start(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
@@ -104,7 +104,7 @@ async def _start(queue: Queue, session_id: str, request: JobRequest, submitted: 
     if submitted.position == 0:
         await hasten(queue.ready(session_id, submitted.job_id, request.agent), submitted.job_id)
     elif request.on_busy == "interrupt":
-        await hasten(ask_holder(queue, session_id, submitted.notify), submitted.job_id)
+        await hasten(notify_lease_owner(queue, session_id, submitted.notify), submitted.job_id)
 
 
 async def hasten(call: Awaitable[None], job_id: str) -> None:

@@ -152,7 +152,7 @@ class Fenced(HoldfastError):
 
 
 class LogGone(HoldfastError):
-    """The log vanished under its holder, or lost more of its tail than the holder keeps."""
+    """The log vanished under its lease owner, or lost more of its tail than that keeps."""
 
     code = "log_lost"
     title = "The event log vanished"

@@ -68,10 +68,10 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An intent that was written. `holder` is the worker that has to hear of it, `status` the job's at that moment."""
+    """An intent that was written. `lease_owner` is the worker that has to hear of it, `status` the job's at that moment."""
 
     status: str
-    holder: str | None
+    lease_owner: str | None
 
 
 class Question(NamedTuple):
@@ -83,10 +83,10 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer that was written. `holder` is the worker that waits for it; where there is none, the job's token has to
+    """An answer that was written. `lease_owner` is the worker that waits for it; where there is none, the job's token has to
     become due for its `agent`."""
 
-    holder: str | None
+    lease_owner: str | None
     agent: str
 
 

@@ -22,8 +22,8 @@ from typing import Any
 import orjson
 import structlog
 from holdfast.shared.errors import Fenced, HoldfastError, SchemaNewer
-from holdfast.shared.holder import Attempt, Head, Holder
 from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.log_writer import Attempt, Head, LogWriter
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import SCHEMA, check_schema
 from holdfast.worker.jobs import Ending, Retire
@@ -56,7 +56,7 @@ class Alone:
         self,
         attempt: Attempt,
         settings: WorkerSettings,
-        holder: Holder,
+        log_writer: LogWriter,
         outage: Outage,
         running: set[Alone],
         *,
@@ -66,7 +66,7 @@ class Alone:
         self.attempt = attempt
         self.waits = False
         self._look_s = max(settings.lease_seconds, SILENT_SECONDS) / LOOKS
-        self._holder = holder
+        self._log_writer = log_writer
         self._outage = outage
         self._running = running
         self._rested = rested
@@ -101,7 +101,7 @@ class Alone:
                 self._write(self._process, {})
             return
         try:
-            intents = await self._holder.intents(self.attempt.session_id, self.attempt.epoch)
+            intents = await self._log_writer.intents(self.attempt.session_id, self.attempt.epoch)
         except Fenced as error:
             self.lose(error)
         except RedisError as error:
@@ -117,7 +117,7 @@ class Alone:
     async def release(self) -> None:
         """Stop at once and give the session back, so that the job begins again elsewhere without a strike."""
         self.lose(Fenced("the worker stops"))
-        await self._holder.release(self.attempt.session_id, self.attempt.epoch)
+        await self._log_writer.release(self.attempt.session_id, self.attempt.epoch)
 
     async def _turn(self) -> None:
         """Wait until there are few enough. One that waits for a person is not counted."""

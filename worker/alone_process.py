@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 from holdfast.shared.background import repeat
 from holdfast.shared.errors import Fenced, SchemaNewer
-from holdfast.shared.holder import Attempt, Holder
+from holdfast.shared.log_writer import Attempt, LogWriter
 from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.schema import SCHEMA
@@ -91,7 +91,7 @@ async def _attempt(
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
     redis = connect(settings.log_url, max_connections=CONNECTIONS)
     pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
-    holder, sessions = Holder(redis, pipe, settings), Sessions(redis, settings)
+    log_writer, sessions = LogWriter(redis, pipe, settings), Sessions(redis, settings)
     agent = registry[attempt.agent]
 
     def tell() -> None:
@@ -101,7 +101,7 @@ async def _attempt(
         report({"retire": list(job_ids)})
 
     outage = Outage("log")
-    job = job_of(attempt, agent, settings, holder, sessions, outage, noticed=wanted.set, rested=tell, retire=retire)
+    job = job_of(attempt, agent, settings, log_writer, sessions, outage, noticed=wanted.set, rested=tell, retire=retire)
     # A thread of its own: the process ends with its worker even where the agent blocks the loop.
     threading.Thread(target=_obey, args=(orders, loop, wanted), daemon=True, name="orders").start()
 

@@ -21,8 +21,8 @@ from arq import ArqRedis
 from arq.worker import Worker, func
 from holdfast.shared.background import repeat
 from holdfast.shared.heartbeat import BlockingHeartbeat
-from holdfast.shared.holder import Holder
 from holdfast.shared.keys import QUEUE
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.open_sessions import OpenSessions
 from holdfast.shared.pipe import Pipe
 from holdfast.shared.queue import ANY_LANE, Queue, Ring, Token
@@ -83,7 +83,7 @@ class HoldfastWorker(Worker):
             settings,
             registry,
             Queue(tokens, settings),
-            Holder(sessions, self._pipe, settings),
+            LogWriter(sessions, self._pipe, settings),
             Sessions(sessions, settings),
             queue_outage,
             Outage("log"),

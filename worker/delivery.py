@@ -18,7 +18,7 @@ import structlog
 from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
 from holdfast.shared.events import FAILED
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.holder import Attempt, Head, Holder, Refusal
+from holdfast.shared.log_writer import Attempt, Head, LogWriter, Refusal
 from holdfast.shared.queue import ANY_LANE, Queue, Token
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import check_schema
@@ -50,7 +50,7 @@ class Station:
     settings: WorkerSettings
     registry: Registry
     queue: Queue
-    holder: Holder
+    log_writer: LogWriter
     sessions: Sessions
     queue_outage: Outage
     log_outage: Outage
@@ -154,7 +154,7 @@ class Delivery:
         station = self._station
         return await station.log_outage.insist(
             partial(
-                station.holder.claim,
+                station.log_writer.claim,
                 self.token.session_id,
                 job_id,
                 delivery=self.token.delivery,
@@ -168,17 +168,17 @@ class Delivery:
         station = self._station
         noticed = partial(station.noticed, attempt.session_id)
         retire = partial(_retire, station.queue, attempt.session_id)
-        holder, outage = station.holder, station.log_outage
+        log_writer, outage = station.log_writer, station.log_outage
         # With a single attempt each would be the last one: those run here, and take the risk.
         if station.alone is not None and attempt.last and station.settings.max_attempts > 1:
             alone, rested = station.alone, station.rested
-            return Alone(attempt, station.settings, holder, outage, alone, rested=rested, retire=retire)
+            return Alone(attempt, station.settings, log_writer, outage, alone, rested=rested, retire=retire)
         agent, sessions = station.registry[attempt.agent], station.sessions
         return job_of(
             attempt,
             agent,
             station.settings,
-            holder,
+            log_writer,
             sessions,
             outage,
             noticed=noticed,
@@ -207,7 +207,7 @@ class Delivery:
     async def _close_record(self, job_id: str, refused: RedisRefused) -> None:
         """End the job in its record alone, and drop its entry."""
         station, ending = self._station, failed(refused)
-        close = partial(station.holder.close_record, self.token.session_id, ending.event(job_id))
+        close = partial(station.log_writer.close_record, self.token.session_id, ending.event(job_id))
         refusal = await station.log_outage.insist(close)
         if refusal.verdict == "held":
             await self._put_back(REFUSED_SECONDS, delivery=self.token.delivery)
@@ -243,7 +243,7 @@ class Delivery:
 
     async def _settled(self) -> bool:
         """Carry out what is asked of a session that nobody holds. False when somebody holds it."""
-        settled = await self._station.log_outage.insist(partial(self._station.holder.settle, self.token.session_id))
+        settled = await self._station.log_outage.insist(partial(self._station.log_writer.settle, self.token.session_id))
         failpoint("after_settle_before_next_head")
         await self._make_ready(settled.head)
         await _retire(self._station.queue, self.token.session_id, settled.ended)

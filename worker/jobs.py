@@ -17,8 +17,8 @@ from holdfast.shared.conversation import Message
 from holdfast.shared.errors import EventInvalid, Fenced, HoldfastError, LogGone, RedisRefused
 from holdfast.shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, STARTED, encode, encode_event
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Outcome, Recorded
 from holdfast.shared.ids import EventId
+from holdfast.shared.log_writer import ENDINGS, Attempt, Event, Finished, Head, LogWriter, Outcome, Recorded
 from holdfast.shared.redis import RedisError
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.allowance import Allowance
@@ -117,7 +117,7 @@ class Job:
         self,
         attempt: Attempt,
         agent: Agent,
-        holder: Holder,
+        log_writer: LogWriter,
         outage: Outage,
         *,
         history: Callable[[], Awaitable[list[Message]]],
@@ -140,14 +140,14 @@ class Job:
         self._looked_at: float | None = None
         self._agent = agent
         self._threads = JobThreads(agent.name)
-        self._holder = holder
+        self._log_writer = log_writer
         self._outage = outage
         self._history = history
         self._stop: asyncio.Future[Ending | Exception] = asyncio.get_running_loop().create_future()
         given = orjson.loads(attempt.input)
         self._transcript = Transcript(attempt.job_id, given)
         self._writer = Writer(
-            holder,
+            log_writer,
             outage,
             session_id=attempt.session_id,
             job_id=attempt.job_id,
@@ -177,7 +177,7 @@ class Job:
             failpoint("after_agent_before_finish")
             finished = await self._finish(ending)
         except LogGone as error:
-            refusal = await self._outage.insist(lambda: self._holder.end_lost(self.attempt))
+            refusal = await self._outage.insist(lambda: self._log_writer.end_lost(self.attempt))
             return failed(error), refusal.head
         except RedisRefused as error:
             return await self._end_refused(error)
@@ -196,10 +196,10 @@ class Job:
         attempt, ending = self.attempt, failed(error)
         log.error("redis refuses a job", session=attempt.session_id, job=attempt.job_id, reason=error.reason)
         try:
-            refusal = await self._outage.insist(partial(self._holder.end_lost, attempt, error.code))
+            refusal = await self._outage.insist(partial(self._log_writer.end_lost, attempt, error.code))
         except RedisRefused:
             event = ending.event(attempt.job_id)
-            close = partial(self._holder.close_record, attempt.session_id, event, attempt.epoch)
+            close = partial(self._log_writer.close_record, attempt.session_id, event, attempt.epoch)
             refusal = await self._outage.insist(close)
         if refusal.verdict != "ended":
             raise Fenced
@@ -258,9 +258,9 @@ class Job:
 
     async def _obey(self) -> None:
         session_id = self.attempt.session_id
-        intents = await self._holder.intents(session_id, self.attempt.epoch)
+        intents = await self._log_writer.intents(session_id, self.attempt.epoch)
         if intents.deleted:
-            settled = await self._outage.insist(partial(self._holder.settle, session_id))
+            settled = await self._outage.insist(partial(self._log_writer.settle, session_id))
             await self._retire(settled.ended)
             raise Fenced("the session was deleted")
         if self.attempt.job_id in intents.cancel:
@@ -276,14 +276,14 @@ class Job:
         if self._question is None:
             return
         question_id, given = self._question
-        answer = await self._holder.answer_to(self.attempt.session_id, question_id)
+        answer = await self._log_writer.answer_to(self.attempt.session_id, question_id)
         if answer is not None and not given.done():
             given.set_result(answer)
 
     async def release(self) -> None:
         """Stop at once and give the session back, so that the job begins again elsewhere without a strike."""
         self.lose(Fenced("the worker stops"))
-        await self._holder.release(self.attempt.session_id, self.attempt.epoch)
+        await self._log_writer.release(self.attempt.session_id, self.attempt.epoch)
 
     async def _outcome(self) -> Ending:
         """How the job ends: as the agent does, or as somebody who stopped it wants, or by its timeout."""
@@ -316,7 +316,7 @@ class Job:
         """Give the agent what is known of its job: the conversation before it, and what earlier attempts recorded."""
         history, kept, recorded = await self._history(), await self._kept(), Recorded({}, {}, {})
         if self.attempt.number > 1:
-            recorded = await self._outage.insist(partial(self._holder.recorded, self.attempt.session_id))
+            recorded = await self._outage.insist(partial(self._log_writer.recorded, self.attempt.session_id))
         calls = self._record, self._ask, self._run.note, self._confirm, self._truncate
         journal = Journal(self.attempt.job_id, self._writer, *calls, recorded=recorded, kept=kept)
         if kept:
@@ -328,7 +328,7 @@ class Job:
         attempt = self.attempt
         if attempt.first is None or attempt.discard_from is None:
             return None
-        events, place = self._holder.log, (attempt.session_id, attempt.job_id)
+        events, place = self._log_writer.log, (attempt.session_id, attempt.job_id)
         discards = await self._outage.insist(partial(events.discards, *place))
         return KeptEvents(
             events, self._outage, *place, first=attempt.first, until=attempt.discard_from, discards=discards
@@ -377,11 +377,11 @@ class Job:
 
     async def _confirm(self) -> None:
         attempt = self.attempt
-        await self._outage.insist(partial(self._holder.confirm, attempt.session_id, attempt.epoch))
+        await self._outage.insist(partial(self._log_writer.confirm, attempt.session_id, attempt.epoch))
 
     async def _record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         attempt = self.attempt
-        write = partial(self._holder.record, attempt.session_id, attempt.epoch, resume, outcomes)
+        write = partial(self._log_writer.record, attempt.session_id, attempt.epoch, resume, outcomes)
         await self._outage.insist(write, writes=True, unless_full=lambda: self._writer.gives_up_when_full)
 
     async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
@@ -465,7 +465,7 @@ def job_of(
     attempt: Attempt,
     agent: Agent,
     settings: WorkerSettings,
-    holder: Holder,
+    log_writer: LogWriter,
     sessions: Sessions,
     outage: Outage,
     *,
@@ -477,7 +477,7 @@ def job_of(
     return Job(
         attempt,
         agent,
-        holder,
+        log_writer,
         outage,
         history=lambda: outage.insist(partial(sessions.history, attempt.session_id)),
         window_s=settings.batch_ms / 1000,

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from holdfast.shared.events import encode
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.holder import Outcome, Recorded
 from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.log_writer import Outcome, Recorded
 from holdfast.worker.kept import EventsMissing, IdRange, KeptEvents
 
 Record = Callable[[EventId, Sequence[Outcome]], Awaitable[None]]

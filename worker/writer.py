@@ -19,8 +19,8 @@ import orjson
 from holdfast.shared.errors import LogFull, LogGone
 from holdfast.shared.events import ASKED, DELTAS, STARTED, TERMINAL
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.holder import Appended, Event, Finished, LogBehind, Proof, Taken
 from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.log_writer import Appended, Event, Finished, LogBehind, Proof, Taken
 from holdfast.worker.journal import Step
 from holdfast.worker.outage import Outage
 
@@ -42,7 +42,7 @@ class Bounds(NamedTuple):
 
 
 class Log(Protocol):
-    """The part of shared.holder.Holder that a writer needs."""
+    """The part of shared.log_writer.LogWriter that a writer needs."""
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
     def append_plain(

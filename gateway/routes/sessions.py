@@ -49,9 +49,9 @@ async def delete_session(state: GatewayState, session_id: KnownSession) -> Respo
     """Cancel what runs and forget the session. Its viewers get `session.deleted`."""
     intent = await state["sessions"].delete(session_id)
     state["hub"].session_deleted(session_id)
-    await state["queue"].nudge(session_id)  # what carries it out; the message only lets the holder stop at once
-    if intent.holder is not None:
-        await hasten(state["queue"].notify(intent.holder, session_id), intent.holder)
+    await state["queue"].nudge(session_id)  # what carries it out; the message only lets the lease owner stop at once
+    if intent.lease_owner is not None:
+        await hasten(state["queue"].notify(intent.lease_owner, session_id), intent.lease_owner)
     with suppress(RedisError):  # best effort: reading the list removes it as well
         await state["session_list"].remove(session_id)
     return json_response({"session_id": session_id, "status": "deleting"}, 202)

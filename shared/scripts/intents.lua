@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- What the holder is asked to do. ARGV: epoch. Answers {'ok', deleted, job, by, ...} or {'fenced'}.
+-- Read the intents for the lease owner. ARGV: epoch. Answers {'ok', deleted, job, by, ...} or {'fenced'}.
 local state = redis.call('HMGET', STATE, 'epoch', 'deleted')
 if state[1] ~= ARGV[1] then return {'fenced'} end
 redis.call('HDEL', STATE, 'attention')

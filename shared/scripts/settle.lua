@@ -2,7 +2,7 @@
 -- Carry out the intents of a session that nobody holds: end its cancelled jobs, or delete it.
 -- ARGV: token, random, patience ms with a cancelled attempt, retention ttl s, messages limit, seconds that a deleted log
 --       stays, then a job that has begun, and the messages that its events come to
--- Answers {'ok', count, ended job..., head...}, {'held', 0} (its holder carries them out), {'nothing', 0, head...} or
+-- Answers {'ok', count, ended job..., head...}, {'held', 0} (its lease owner carries them out), {'nothing', 0, head...} or
 --   {'turn', job}: nobody can write any more, call again with the messages of that job.
 local refusal = newer()
 if refusal then return refusal end

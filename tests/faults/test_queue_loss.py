@@ -88,7 +88,7 @@ async def test_f70_a_job_whose_worker_died_with_the_queue_is_taken_over_after_a_
 ) -> None:
     await client.queue.offer({"scripted": {}})
     await client.post(options={"tokens": 3, "interval_ms": 0})
-    await client.holder.claim("s", "j1", delivery=1, token="t", worker_id="dead", offered=True)
+    await client.log_writer.claim("s", "j1", delivery=1, token="t", worker_id="dead", offered=True)
     await lose_jobs(client)
     async with worker_on(redis_url, log_redis_url=log_url, lease_seconds=LEASE_SECONDS):
         assert (await client.end())["type"] == "job.completed"
@@ -180,7 +180,7 @@ async def test_the_entry_of_a_job_that_ends_during_the_search_is_not_lost(
 
     async def late(queue: Queue, entries: Sequence[JobEntry]) -> list[JobEntry]:
         await client.sessions.cancel("s", "j1", "user")
-        await client.queue.retire("s", (await client.holder.settle("s")).ended)
+        await client.queue.retire("s", (await client.log_writer.settle("s")).ended)
         return await lost(queue, entries)
 
     monkeypatch.setattr(Queue, "lost", late)

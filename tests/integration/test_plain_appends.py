@@ -10,8 +10,8 @@ import orjson
 import pytest
 import redis
 from holdfast.shared.errors import Fenced, LogGone
-from holdfast.shared.holder import Attempt, Event, Proof, Refusal, Taken
 from holdfast.shared.ids import EventId
+from holdfast.shared.log_writer import Attempt, Event, Proof, Refusal, Taken
 
 from tests.support.log import Session, delta, said
 from tests.support.process import until
@@ -57,7 +57,7 @@ async def newest(session: Session) -> EventId:
 async def asked(session: Session, attempt: Attempt, after: int) -> int:
     body = orjson.dumps({"type": "question.asked", "job_id": attempt.job_id, "question_id": "q1", "schema": {}})
     event = Event("question.asked", attempt.job_id, body)
-    return await session.holder.ask("s", attempt.epoch, after, event, "q1")
+    return await session.log_writer.ask("s", attempt.epoch, after, event, "q1")
 
 
 class TestFence:
@@ -69,7 +69,7 @@ class TestFence:
 
     async def test_after_a_release_nothing_gets_in(self, session: Session) -> None:
         attempt, proof = await proven(session)
-        await session.holder.release("s", attempt.epoch)
+        await session.log_writer.release("s", attempt.epoch)
         assert not await plain(session, attempt, proof, 3)
         assert await session.texts() == ["a"]
 
@@ -82,9 +82,9 @@ class TestFence:
 
     async def test_after_a_cancel_that_others_carried_out_nothing_gets_in(self, session: Session) -> None:
         attempt, proof = await proven(session)
-        await session.holder.release("s", attempt.epoch)
+        await session.log_writer.release("s", attempt.epoch)
         await session.sessions.cancel("s", "j1")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         assert not await plain(session, attempt, proof, 3)
 
     async def test_nothing_comes_in_place_of_the_end(self, session: Session) -> None:
@@ -95,7 +95,7 @@ class TestFence:
     async def test_a_deleted_session_takes_nothing(self, session: Session) -> None:
         attempt, proof = await proven(session)
         await session.sessions.delete("s")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         assert not await plain(session, attempt, proof, 3)
         await session.redis.delete(session.keys.log)
         assert not await plain(session, attempt, proof, 3)
@@ -104,7 +104,7 @@ class TestFence:
     async def test_a_session_that_was_deleted_and_made_anew_takes_nothing(self, session: Session) -> None:
         attempt, proof = await proven(session)
         await session.sessions.delete("s")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         await session.started("j2")
         assert not await plain(session, attempt, proof, 3)
 
@@ -114,7 +114,7 @@ class TestFence:
         assert not await plain(session, attempt, proof, 3)
         assert not await session.redis.exists(session.keys.log)
 
-    async def test_where_a_forgotten_attempt_got_in_the_holder_leaves(self, session: Session) -> None:
+    async def test_where_a_forgotten_attempt_got_in_the_lease_owner_leaves(self, session: Session) -> None:
         """A server that forgot everything may hand out an earlier epoch within the same second."""
         attempt, _ = await proven(session)
         await session.redis.xadd(session.keys.log, {"j1 status": "{}"}, f"{attempt.epoch + 500}-7")
@@ -135,7 +135,7 @@ class TestBatch:
     async def test_one_that_is_cut_anywhere_leaves_nothing(self, session: Session, redis_url: str) -> None:
         attempt, proof = await proven(session)
         events = [delta(attempt.job_id, text) for text in ("b", "c", "d")]
-        session.holder.append_plain(proof, "s", EventId(attempt.epoch, 3), events, lambda _: None)
+        session.log_writer.append_plain(proof, "s", EventId(attempt.epoch, 3), events, lambda _: None)
         commands = [packed for _, packed in proof.wire._gathered]
         proof.wire.abort()
         address = urlsplit(redis_url)
@@ -208,7 +208,7 @@ class TestLook:
 
     async def test_it_finds_that_the_session_was_given_back(self, session: Session) -> None:
         attempt, proof = await proven(session)
-        await session.holder.release("s", attempt.epoch)
+        await session.log_writer.release("s", attempt.epoch)
         assert await session.look(proof, EventId(attempt.epoch, 2)) is None
 
     async def test_it_finds_that_another_attempt_began(self, session: Session) -> None:
@@ -262,9 +262,9 @@ class TestEverybodyElse:
     async def test_an_end_that_others_write_follows_the_newest_event(self, session: Session) -> None:
         attempt, proof = await proven(session)
         assert await plain(session, attempt, proof, 3)
-        await session.holder.release("s", attempt.epoch)
+        await session.log_writer.release("s", attempt.epoch)
         await session.sessions.cancel("s", "j1")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         entry = await session.log.last("s")
         assert entry is not None
         assert entry.prev == EventId(attempt.epoch, 3)
@@ -304,7 +304,7 @@ class TestEverybodyElse:
         }
         with pytest.raises(LogGone):
             await writes[write]()
-        await session.holder.end_lost(attempt)
+        await session.log_writer.end_lost(attempt)
         entry = await session.log.last("s")
         assert entry is not None
         assert entry.prev == EventId(attempt.epoch, 4)

@@ -236,11 +236,11 @@ async def test_through_random_operations_every_token_stands_in_just_one_place(  
                     assert token.id not in leased
                     leased[token.id] = (worker, token)
             case 4 | 5 if leased:
-                holder, token = leased.pop(draw.choice(list(leased)))
+                log_writer, token = leased.pop(draw.choice(list(leased)))
                 if draw.random() < 0.5:
-                    assert await queue.put_back(holder, token, delivery=2, delay_s=draw.choice([0, 60]))
+                    assert await queue.put_back(log_writer, token, delivery=2, delay_s=draw.choice([0, 60]))
                 else:
-                    assert await queue.drop(holder, token)
+                    assert await queue.drop(log_writer, token)
             case 6 if draw.random() < 0.2:
                 count = (await queue.workers()).get(worker, -1)
                 await queue.take_over(worker, count)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import SchemaNewer
-from holdfast.shared.holder import Attempt, Event
+from holdfast.shared.log_writer import Attempt, Event
 from holdfast.shared.schema import SCHEMA
 from holdfast.worker import Run
 from holdfast.worker.alone import attempt_of
@@ -243,7 +243,7 @@ class TestNewer:
         with pytest.raises(SchemaNewer):
             await session.sessions.question("s", "j1")
         with pytest.raises(SchemaNewer):
-            await session.holder.close_record("s", Event("job.failed", "j1", b"{}"))
+            await session.log_writer.close_record("s", Event("job.failed", "j1", b"{}"))
         assert await session.redis.hget(session.keys.jobs, "j1:status") == b"queued"
 
     async def test_a_worker_leaves_a_newer_session_to_others(
@@ -284,7 +284,7 @@ class TestNewer:
 
         await until(deferred)
 
-    async def test_a_holder_that_a_newer_worker_took_over_is_fenced_as_ever(self, session: Session) -> None:
+    async def test_a_lease_owner_that_a_newer_worker_took_over_is_fenced_as_ever(self, session: Session) -> None:
         attempt = await session.started()
         await begin_newer_epoch(session, attempt)
         for write in (session.append(attempt, 1, "late"), session.finish(attempt, 1), session.record(attempt)):
@@ -325,7 +325,7 @@ class TestIsolatedAttempt:
         (tmp_path / "sitecustomize.py").write_text(OTHER_VERSION.format(version=version))
         await client.queue.offer({"scripted": {}})
         await client.post()
-        claimed = await client.holder.claim("s", "j1", delivery=1, token="dead", worker_id="dead", offered=True)
+        claimed = await client.log_writer.claim("s", "j1", delivery=1, token="dead", worker_id="dead", offered=True)
         assert isinstance(claimed, Attempt)
         env = {"HOLDFAST_MAX_ATTEMPTS": "2", "HOLDFAST_LOG_FORMAT": "json", "PYTHONPATH": str(tmp_path)}
         worker: Process = processes.worker(redis_url, **env)

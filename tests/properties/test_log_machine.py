@@ -17,9 +17,9 @@ from holdfast.gateway.stream.framing import SSE
 from holdfast.gateway.stream.replay import Replay
 from holdfast.shared.errors import Fenced, LogGone
 from holdfast.shared.event_log import Entry
-from holdfast.shared.holder import Appended, Attempt, Event, LogBehind, Proof
-from holdfast.shared.holder import Taken as AppendTaken
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.log_writer import Appended, Attempt, Event, LogBehind, Proof
+from holdfast.shared.log_writer import Taken as AppendTaken
 from holdfast.shared.redis import WireLost
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -141,7 +141,7 @@ class LogMachine(RuleBasedStateMachine):
         """Append by the script, again where the connection turns out to be one from before a restart."""
         while True:
             with suppress(WireLost):
-                appended: Appended = self.run(self.session.holder.append("s", writer.attempt.epoch, after, batch))
+                appended: Appended = self.run(self.session.log_writer.append("s", writer.attempt.epoch, after, batch))
                 return appended
 
     def written_plainly(self, writer: Writer, batch: list[Event]) -> bool:

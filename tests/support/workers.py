@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 from holdfast.shared.event_log import Entry, EventLog
-from holdfast.shared.holder import Holder
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.pipe import Pipe
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
@@ -37,7 +37,7 @@ class Client:
         self.queue = Queue(self.redis, common)
         self.sessions = Sessions(self.log_redis, common)
         self.pipe = Pipe(common.log_url, deadline_s=10)
-        self.holder = Holder(self.log_redis, self.pipe, common)
+        self.log_writer = LogWriter(self.log_redis, self.pipe, common)
         self.log = EventLog(self.log_redis)
 
     async def post(
@@ -55,14 +55,14 @@ class Client:
         return job
 
     async def cancel(self, session: str = "s", job: str = "j1", by: str = "user") -> None:
-        await self._tell(session, (await self.sessions.cancel(session, job, by)).holder)
+        await self._tell(session, (await self.sessions.cancel(session, job, by)).lease_owner)
 
     async def delete(self, session: str = "s") -> None:
-        await self._tell(session, (await self.sessions.delete(session)).holder)
+        await self._tell(session, (await self.sessions.delete(session)).lease_owner)
 
-    async def _tell(self, session: str, holder: str | None) -> None:
-        if holder:
-            await self.queue.notify(holder, session)
+    async def _tell(self, session: str, lease_owner: str | None) -> None:
+        if lease_owner:
+            await self.queue.notify(lease_owner, session)
         await self.queue.nudge(session)
 
     async def job(self, session: str = "s", job: str = "j1") -> JobState:

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 from holdfast.shared.errors import Fenced, LogFull, LogGone
-from holdfast.shared.holder import Appended, Event, Finished, Head, LogBehind, Proof, Taken
 from holdfast.shared.ids import EventId
+from holdfast.shared.log_writer import Appended, Event, Finished, Head, LogBehind, Proof, Taken
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker.outage import Outage
 from holdfast.worker.writer import Bounds, Writer

@@ -164,7 +164,7 @@ class Settled(NamedTuple):
     head: Head | None
 
 
-class Holder:
+class LogWriter:
     """Claims sessions and writes to them. Every call raises RedisError when the outcome is not known; each may then be
     repeated as it was. The appends of all sessions go through the pipe."""
 
