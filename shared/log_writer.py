@@ -25,8 +25,8 @@ from holdfast.shared.turns import TurnReader
 MESSAGES_LIMIT = 1000
 CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
-PROOF_SECONDS = 1.0
-RENEWAL_SECONDS = 0.8  # the age at which a proof is renewed, so that a stream's next event finds it valid
+PERMIT_SECONDS = 1.0
+RENEWAL_SECONDS = 0.8  # the age at which a permit is renewed, so that a stream's next event finds it valid
 CHECK_SECONDS = 5.0  # for so long it may be renewed: the script also trims, and keeps the state's `top` near the truth
 
 
@@ -91,7 +91,7 @@ class Refusal:
     head: Head | None = None
 
 
-class Proof(NamedTuple):
+class AppendPermit(NamedTuple):
     """That the log ended with an attempt's newest event, and the session was its own, on this connection: asked `at`
     this time of the event loop; `checked_at` another the append script itself took events."""
 
@@ -99,12 +99,12 @@ class Proof(NamedTuple):
     at: float
     checked_at: float
 
-    def holds(self, now: float) -> bool:
+    def is_valid(self, now: float) -> bool:
         """Whether the attempt's next events may be appended without the script. On another connection the server may be
         one that lost the end of the log; later the holder has to hear whether it is wanted."""
-        return now - self.at <= PROOF_SECONDS and self.wire.alive
+        return now - self.at <= PERMIT_SECONDS and self.wire.alive
 
-    def ages(self, now: float) -> bool:
+    def needs_renewal(self, now: float) -> bool:
         """Whether it is time to renew it, and may be done."""
         return now - self.at > RENEWAL_SECONDS and now - self.checked_at <= CHECK_SECONDS
 
@@ -114,14 +114,14 @@ class Appended(NamedTuple):
 
     seq: int
     attention: bool
-    proof: Proof | None = None
+    permit: AppendPermit | None = None
 
 
-class Taken(Enum):
+class AppendOutcome(Enum):
     """What came of an append without the script."""
 
-    YES = auto()
-    NO = auto()
+    ADDED = auto()
+    REFUSED = auto()
     UNKNOWN = auto()
 
 
@@ -244,17 +244,17 @@ class LogWriter:
         fixed = (epoch, after_seq, self._settings.retention_events)
         reply = await _full(self._append.on(wire, (keys.log, keys.state), (*fixed, *flat)))
         _raise_for(reply)
-        return Appended(int(reply[1]), bool(reply[2]), Proof(wire, now, now))
+        return Appended(int(reply[1]), bool(reply[2]), AppendPermit(wire, now, now))
 
     def append_plain(
         self,
-        proof: Proof,
+        permit: AppendPermit,
         session_id: str,
         first: EventId,
         events: Sequence[Event],
-        on_reply: Callable[[Taken], None],
+        on_reply: Callable[[AppendOutcome], None],
     ) -> None:
-        """Append events, of which `first` is directly behind this attempt's last one, while `proof` holds: in order,
+        """Append events, of which `first` is directly behind this attempt's last one, while `permit` holds: in order,
         all of them if the first is taken. What is not taken for sure, `append` takes or says why not.
 
         The id is the fence: whoever takes the session over puts a higher one into the log first. A transaction that the
@@ -262,19 +262,21 @@ class LogWriter:
         ids = [b"%d-%d" % (first.epoch, first.seq + number) for number in range(len(events))]
         commands = [_xadd(session_id, *entry) for entry in zip(ids, events, strict=True)]
         if len(events) == 1:
-            proof.wire.call_soon(lambda reply: on_reply(_taken(reply, ids[0])), *commands[0])
+            permit.wire.call_soon(lambda reply: on_reply(_outcome_of(reply, ids[0])), *commands[0])
             return
         commands[-1] = _xadd(session_id, ids[-1], events[-1], "MAXLEN", "~", self._settings.retention_events)
         transaction = (("MULTI",), *commands, ("EXEC",))
-        proof.wire.call_together(lambda replies: on_reply(_taken(replies[-1], ids)), *transaction)
+        permit.wire.call_together(lambda replies: on_reply(_outcome_of(replies[-1], ids)), *transaction)
 
-    def look(self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]) -> None:
+    def renew_permit(
+        self, permit: AppendPermit, session_id: str, last: EventId, on_reply: Callable[[Appended | None], None]
+    ) -> None:
         """Ask whether the log still ends with `last`, this attempt's newest event, and whether anybody wants anything.
-        `on_answer` hears it with the proof renewed, or None where `append` has to find out."""
+        `on_reply` hears it with the permit renewed, or None where `append` has to find out."""
         keys = session_keys(session_id)
-        renewed = proof._replace(at=asyncio.get_running_loop().time())
-        proof.wire.call_together(
-            lambda replies: on_answer(_seen(replies, last, renewed)),
+        renewed = permit._replace(at=asyncio.get_running_loop().time())
+        permit.wire.call_together(
+            lambda replies: on_reply(_renewed(replies, last, renewed)),
             ("XREVRANGE", keys.log, "+", "-", "COUNT", 1),
             ("HMGET", keys.state, "epoch", "job", "attention"),
         )
@@ -417,22 +419,22 @@ def _xadd(session_id: str, entry_id: bytes, event: Event, *options: str | int) -
     return "XADD", log_key(session_id), "NOMKSTREAM", *options, entry_id, *event.field()
 
 
-def _taken(reply: Any, wanted: bytes | list[bytes]) -> Taken:
+def _outcome_of(reply: Any, wanted: bytes | list[bytes]) -> AppendOutcome:
     """Only the wanted ids are a yes. A server without room, or that discards a transaction, has done nothing."""
     if reply == wanted:
-        return Taken.YES
+        return AppendOutcome.ADDED
     refused = isinstance(reply, ExecAbortError) or (isinstance(reply, ResponseError) and is_full(reply))
-    return Taken.NO if refused else Taken.UNKNOWN
+    return AppendOutcome.REFUSED if refused else AppendOutcome.UNKNOWN
 
 
-def _seen(replies: list[Any], last: EventId, proof: Proof) -> Appended | None:
+def _renewed(replies: list[Any], last: EventId, permit: AppendPermit) -> Appended | None:
     entries, state = replies
     if any(isinstance(reply, RedisError) for reply in replies) or not entries:
         return None
     epoch, job, attention = state
     if entries[0][0] != str(last).encode() or epoch != b"%d" % last.epoch or job is None:
         return None
-    return Appended(last.seq, bool(attention), proof)
+    return Appended(last.seq, bool(attention), permit)
 
 
 def _head(parts: Sequence[bytes]) -> Head | None:

@@ -68,7 +68,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An intent that was written. `lease_owner` is the worker that has to hear of it, `status` the job's at that moment."""
+    """An intent that was written. `lease_owner`: the worker to notify. `status`: the job's, at that moment."""
 
     status: str
     lease_owner: str | None
@@ -83,8 +83,8 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer that was written. `lease_owner` is the worker that waits for it; where there is none, the job's token has to
-    become due for its `agent`."""
+    """An answer that was written. `lease_owner`: the worker that waits for it; None: make the queue entry of the job
+    visible to workers of its `agent`."""
 
     lease_owner: str | None
     agent: str

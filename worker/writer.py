@@ -20,7 +20,7 @@ from holdfast.shared.errors import LogFull, LogGone
 from holdfast.shared.events import ASKED, DELTAS, STARTED, TERMINAL
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import EventId, parse_id
-from holdfast.shared.log_writer import Appended, Event, Finished, LogBehind, Proof, Taken
+from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Event, Finished, LogBehind
 from holdfast.worker.journal import Step
 from holdfast.worker.outage import Outage
 
@@ -47,14 +47,14 @@ class Log(Protocol):
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
     def append_plain(
         self,
-        proof: Proof,
+        permit: AppendPermit,
         session_id: str,
         first: EventId,
         events: Sequence[Event],
-        on_reply: Callable[[Taken], None],
+        on_reply: Callable[[AppendOutcome], None],
     ) -> None: ...
-    def look(
-        self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]
+    def renew_permit(
+        self, permit: AppendPermit, session_id: str, last: EventId, on_reply: Callable[[Appended | None], None]
     ) -> None: ...
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int: ...
     async def rewind(self, session_id: str, epoch: int, after_seq: int, event: Event, discard_from: EventId) -> int: ...
@@ -130,8 +130,8 @@ class Writer:
         self._in_flight = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
         self.heard_at = float("-inf")
-        self._proof: Proof | None = None
-        self._looking: Proof | None = None  # the proof whose renewal is on its way
+        self._permit: AppendPermit | None = None
+        self._renewing: AppendPermit | None = None  # the permit whose renewal is on its way
         self._sending: list[Event] = []  # on their way without the script
         self._unsure = False  # some were, and may be in the log or not
         self._appended_at = float("-inf")
@@ -199,7 +199,7 @@ class Writer:
         """Write nothing any more; whoever puts or waits gets the error."""
         if self._error is None:
             self._error = error
-            self._proof = None
+            self._permit = None
             self._silence()
             self._drop_waiting()
             if self._flusher is not None and self._flusher is not asyncio.current_task():
@@ -237,7 +237,7 @@ class Writer:
     def _send(self) -> bool:
         """Send a batch without the script. False where that is not allowed now."""
         now = self._loop.time()
-        if self._proof is None or self._in_flight.locked() or not self._proof.holds(now):
+        if self._permit is None or self._in_flight.locked() or not self._permit.is_valid(now):
             return False
         batch = self._next_batch()
         if batch[0].kind in BY_SCRIPT:
@@ -245,43 +245,45 @@ class Writer:
         self._begin(now, more=len(batch) < len(self._waiting))
         self._sending = batch
         first = EventId(self._epoch, self._tail.seq + 1)
-        self._log.append_plain(self._proof, self._session_id, first, batch, self._sent)
+        self._log.append_plain(self._permit, self._session_id, first, batch, self._sent)
         return True
 
-    def _sent(self, taken: Taken) -> None:
+    def _sent(self, outcome: AppendOutcome) -> None:
         """Hear what came of it. Anything but a yes leaves it to the script, and what follows until that says yes."""
         batch, self._sending = self._sending, []
-        if self._error is None and taken is Taken.YES:
+        if self._error is None and outcome is AppendOutcome.ADDED:
             try:
                 failpoint("after_append_before_ack")
                 self._acknowledge(batch)
-                self._look()
+                self._renew_permit()
             except Exception as error:  # noqa: BLE001 - as in _drain
                 self._fail(error)
         elif self._error is None:
-            self._proof, self._unsure, self._hurry = None, taken is Taken.UNKNOWN, True
+            self._permit, self._unsure, self._hurry = None, outcome is AppendOutcome.UNKNOWN, True
         self._wake()
         self._go()
 
-    def _look(self) -> None:
-        """See that the proof does not run out. Nothing of ours is on its way, so the tail ends as the log should."""
-        proof = self._proof
-        if proof is not None and proof is not self._looking and proof.ages(self._loop.time()):
-            self._looking = proof
-            self._log.look(proof, self._session_id, EventId(self._epoch, self._tail.seq), partial(self._seen, proof))
+    def _renew_permit(self) -> None:
+        """See that the permit does not run out. Nothing of ours is on its way, so the tail ends as the log should."""
+        permit = self._permit
+        if permit is not None and permit is not self._renewing and permit.needs_renewal(self._loop.time()):
+            self._renewing = permit
+            self._log.renew_permit(
+                permit, self._session_id, EventId(self._epoch, self._tail.seq), partial(self._renewed, permit)
+            )
 
-    def _seen(self, proof: Proof, answer: Appended | None) -> None:
-        """Hear what became of the proof, unless it has been lost or replaced meanwhile."""
-        if self._proof is proof:
-            self._proof = None
+    def _renewed(self, permit: AppendPermit, answer: Appended | None) -> None:
+        """Hear what became of the permit, unless it has been lost or replaced meanwhile."""
+        if self._permit is permit:
+            self._permit = None
             if answer is not None:
                 self._heard(answer)
 
     def _heard(self, answer: Appended) -> None:
-        """Keep the proof, and pass on that somebody wants something."""
-        self._proof = answer.proof
-        if answer.proof is not None:
-            self.heard_at = answer.proof.at
+        """Keep the permit, and pass on that somebody wants something."""
+        self._permit = answer.permit
+        if answer.permit is not None:
+            self.heard_at = answer.permit.at
         if answer.attention:
             self._noticed()
 
@@ -310,7 +312,7 @@ class Writer:
         if not batch:
             return
         self._begin(self._loop.time(), more=len(batch) < len(self._waiting))
-        self._proof = None
+        self._permit = None
         try:
             appended = await self._insist(
                 lambda: self._write(self._tail.seq, batch),
@@ -356,7 +358,7 @@ class Writer:
             try:
                 if self._unsure:
                     await self._append()
-                self._proof = None  # whatever comes behind an end has to get past the script
+                self._permit = None  # whatever comes behind an end has to get past the script
                 finished = await self._insist(
                     lambda: self._log.finish(
                         self._session_id, self._epoch, self._tail.seq, event, messages=messages, usage=usage

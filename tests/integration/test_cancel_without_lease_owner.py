@@ -8,7 +8,7 @@ import pytest
 from holdfast.shared import keys, log_writer
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import Taken
+from holdfast.shared.log_writer import AppendOutcome
 from holdfast.shared.queue import token_id
 from holdfast.shared.turns import TurnReader
 
@@ -59,20 +59,20 @@ async def test_what_a_zombie_writes_while_the_turn_is_read_is_refused(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = await session.started()
-    proof = (await session.append(attempt, 1, "so far")).proof
+    permit = (await session.append(attempt, 1, "so far")).permit
     await session.sessions.cancel("s", "j1")
     read = TurnReader.read
-    taken: list[Taken] = []
+    taken: list[AppendOutcome] = []
 
     async def while_it_is_read(*args: object) -> list[bytes]:
-        taken.append(await session.append_plain(proof, EventId(attempt.epoch, 3), delta("j1", " and more")))
+        taken.append(await session.append_plain(permit, EventId(attempt.epoch, 3), delta("j1", " and more")))
         with pytest.raises(Fenced):
             await session.append(attempt, 2, " and more")
         return await read(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TurnReader, "read", while_it_is_read)
     await session.log_writer.settle("s")
-    assert taken == [Taken.UNKNOWN]
+    assert taken == [AppendOutcome.UNKNOWN]
     assert await contents(session) == ["hello", "so far"]
     assert await session.texts() == ["so far"]
 

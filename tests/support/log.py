@@ -11,7 +11,17 @@ from holdfast.shared.conversation import Message
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import EventId
 from holdfast.shared.keys import SessionKeys, session_keys
-from holdfast.shared.log_writer import Appended, Attempt, Event, Finished, LogWriter, Outcome, Proof, Refusal, Taken
+from holdfast.shared.log_writer import (
+    Appended,
+    AppendOutcome,
+    AppendPermit,
+    Attempt,
+    Event,
+    Finished,
+    LogWriter,
+    Outcome,
+    Refusal,
+)
 from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobRequest, Sessions, Submitted
@@ -86,16 +96,16 @@ class Session:
         events = [delta(attempt.job_id, text) for text in texts]
         return await self.log_writer.append(self.id, attempt.epoch, after, events)
 
-    async def append_plain(self, proof: Proof | None, first: EventId, *events: Event) -> Taken:
-        """Append without the script, whether the proof still holds or not."""
-        assert proof is not None
-        answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
-        self.log_writer.append_plain(proof, self.id, first, events, answer.set_result)
+    async def append_plain(self, permit: AppendPermit | None, first: EventId, *events: Event) -> AppendOutcome:
+        """Append without the script, whether the permit still holds or not."""
+        assert permit is not None
+        answer: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
+        self.log_writer.append_plain(permit, self.id, first, events, answer.set_result)
         return await answer
 
-    async def look(self, proof: Proof, last: EventId) -> Appended | None:
+    async def renew_permit(self, permit: AppendPermit, last: EventId) -> Appended | None:
         answer: asyncio.Future[Appended | None] = asyncio.get_running_loop().create_future()
-        self.log_writer.look(proof, self.id, last, answer.set_result)
+        self.log_writer.renew_permit(permit, self.id, last, answer.set_result)
         return await answer
 
     async def record(self, attempt: Attempt, value: bytes = b"1", resume: int = 2) -> None:
