@@ -110,7 +110,7 @@ def _each(names: Sequence[bytes]) -> _Named:
     return {name: _job_and_kind(name) for name in set(names)}
 
 
-class Alike(Sequence[Entry]):
+class EntryColumns(Sequence[Entry]):
     """Entries without further fields, column by column as they came, so that many cost little: an entry is made when
     somebody looks at it. The ids ascend."""
 
@@ -139,11 +139,11 @@ class Alike(Sequence[Entry]):
     def __getitem__(self, at: int) -> Entry: ...
 
     @overload
-    def __getitem__(self, at: slice) -> Alike: ...
+    def __getitem__(self, at: slice) -> EntryColumns: ...
 
-    def __getitem__(self, at: int | slice) -> Entry | Alike:
+    def __getitem__(self, at: int | slice) -> Entry | EntryColumns:
         if isinstance(at, slice):
-            return Alike(self.raw_ids[at], self.names[at], self.bodies[at])
+            return EntryColumns(self.raw_ids[at], self.names[at], self.bodies[at])
         return _entry(parse_id(self.raw_ids[at]), (self.names[at], self.bodies[at]))
 
     def __iter__(self) -> Iterator[Entry]:
@@ -166,7 +166,7 @@ def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
         with suppress(ValueError):
             named = _each(names)
             if _are_events(bodies):
-                return Alike(raw_ids, names, bodies, named)
+                return EntryColumns(raw_ids, names, bodies, named)
     return list(_leading(reply))
 
 
@@ -216,12 +216,12 @@ def _own(raw_id: bytes, fields: Sequence[bytes]) -> Entry | None:
 
 def bodies_of(entries: Sequence[Entry]) -> Sequence[bytes]:
     """Their bodies."""
-    return entries.bodies if type(entries) is Alike else [entry.body for entry in entries]
+    return entries.bodies if type(entries) is EntryColumns else [entry.body for entry in entries]
 
 
 def kinds_of(entries: Sequence[Entry]) -> set[str]:
     """The kinds among them."""
-    if type(entries) is Alike:
+    if type(entries) is EntryColumns:
         return {kind for _, kind in entries.named.values()}
     return {entry.kind for entry in entries}
 

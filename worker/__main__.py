@@ -85,7 +85,7 @@ def _run(settings: WorkerSettings, registry: Registry) -> None:
 
 
 async def serve(settings: WorkerSettings, registry: Registry) -> None:
-    worker = HoldfastWorker(settings, registry, last_alone=True)
+    worker = HoldfastWorker(settings, registry, isolate_last_attempt=True)
     try:
         await worker.async_run()
     finally:

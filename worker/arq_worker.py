@@ -52,11 +52,16 @@ log = structlog.get_logger()
 class HoldfastWorker(Worker):
     """Runs the jobs of the agents in its registry, `max_jobs` at a time, until it is told to stop.
 
-    `last_alone`: a job's last attempt runs in a process of its own, which finds settings and agents as
+    `isolate_last_attempt`: a job's last attempt runs in a process of its own, which finds settings and agents as
     `python -m holdfast.worker` does."""
 
     def __init__(
-        self, settings: WorkerSettings, registry: Registry, *, handle_signals: bool = True, last_alone: bool = False
+        self,
+        settings: WorkerSettings,
+        registry: Registry,
+        *,
+        handle_signals: bool = True,
+        isolate_last_attempt: bool = False,
     ) -> None:
         self.id = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
         self._settings = settings
@@ -89,7 +94,7 @@ class HoldfastWorker(Worker):
             Outage("log"),
             self._want,
             self._ring,
-            set() if last_alone else None,
+            set() if isolate_last_attempt else None,
         )
         lease_s = settings.lease_seconds
         self._lease = Lease(

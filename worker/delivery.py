@@ -23,7 +23,7 @@ from holdfast.shared.queue import ANY_LANE, Queue, Token
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
-from holdfast.worker.alone import Alone, Died
+from holdfast.worker.isolated_attempt import IsolatedAttempt, ProcessDied
 from holdfast.worker.jobs import Ending, Job, failed, job_of
 from holdfast.worker.outage import Outage
 from holdfast.worker.registry import Registry
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Station:
     """What a worker's deliveries share. `noticed` is told a session whose holder is asked for something;
-    `rested` is called when a job begins or ends to wait for a person. `alone` are the attempts that run in processes
+    `rested` is called when a job begins or ends to wait for a person. `isolated` are the attempts that run in processes
     of their own; None where none shall."""
 
     worker_id: str
@@ -56,7 +56,7 @@ class Station:
     log_outage: Outage
     noticed: Callable[[str], None]
     rested: Callable[[], None]
-    alone: set[Alone] | None
+    isolated: set[IsolatedAttempt] | None
 
 
 class Delivery:
@@ -64,7 +64,7 @@ class Delivery:
 
     def __init__(self, token: Token, station: Station) -> None:
         self.token = token
-        self.job: Job | Alone | None = None
+        self.job: Job | IsolatedAttempt | None = None
         self._station = station
 
     @property
@@ -129,21 +129,21 @@ class Delivery:
             log.warning("job lost", **self._names(), attempt=claimed.number)
             await self._let_go(job)
             return
-        except Died as died:
+        except ProcessDied as died:
             await self._died(job_id, died)
             return
         self._tell(ending, int((time.monotonic() - began_s) * 1000))
         self.job = None
         await self._close(head)
 
-    async def _let_go(self, job: Job | Alone) -> None:
+    async def _let_go(self, job: Job | IsolatedAttempt) -> None:
         """Give back what may have been lost. A session that nobody has claimed yet is released: no strike."""
         with suppress(Fenced):
             await self._station.log_outage.insist(job.release)
         self.job = None
         await self._put_back(HELD_SECONDS, delivery=self.token.delivery + 1)
 
-    async def _died(self, job_id: str, died: Died) -> None:
+    async def _died(self, job_id: str, died: ProcessDied) -> None:
         """The last attempt lost its process: another claim ends the job at once."""
         log.warning("the process of the last attempt died", **self._names(), reason=str(died))
         self.job = None
@@ -164,15 +164,17 @@ class Delivery:
             )
         )
 
-    def _job(self, attempt: Attempt) -> Job | Alone:
+    def _job(self, attempt: Attempt) -> Job | IsolatedAttempt:
         station = self._station
         noticed = partial(station.noticed, attempt.session_id)
         retire = partial(_retire, station.queue, attempt.session_id)
         log_writer, outage = station.log_writer, station.log_outage
         # With a single attempt each would be the last one: those run here, and take the risk.
-        if station.alone is not None and attempt.last and station.settings.max_attempts > 1:
-            alone, rested = station.alone, station.rested
-            return Alone(attempt, station.settings, log_writer, outage, alone, rested=rested, retire=retire)
+        if station.isolated is not None and attempt.last and station.settings.max_attempts > 1:
+            isolated, rested = station.isolated, station.rested
+            return IsolatedAttempt(
+                attempt, station.settings, log_writer, outage, isolated, rested=rested, retire=retire
+            )
         agent, sessions = station.registry[attempt.agent], station.sessions
         return job_of(
             attempt,

@@ -72,7 +72,7 @@ class Watchdog:
             blocked_s = woke_s - ticked_s
             if blocked_s > BLOCKED_SECONDS and self._reported_s != ticked_s:
                 self._reported_s = ticked_s
-                report = partial(_report, blocked_s, loop, thread_id, alone=slept_s < BLOCKED_SECONDS)
+                report = partial(_report, blocked_s, loop, thread_id, loop_only=slept_s < BLOCKED_SECONDS)
                 _try("a blocked event loop cannot be described", report)
             beat_every_s = self._lease_s / 3
             if beat_every_s < blocked_s < KEPT_LEASES * self._lease_s and woke_s - beat_s > beat_every_s:
@@ -89,12 +89,12 @@ def _try(trouble: str, function: Callable[[], None]) -> None:
             log.warning(trouble, error=f"{type(error).__name__}: {error}")
 
 
-def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *, alone: bool) -> None:
-    """Log who blocks the loop, and where. Unless the loop stood still `alone`, the whole process did: it was frozen, or
-    a call in C kept the interpreter, in which case a job is still current."""
+def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *, loop_only: bool) -> None:
+    """Log which job blocks the loop, and where. `loop_only`: the other threads of the process ran meanwhile. Otherwise
+    the process was frozen, or a call in C kept the interpreter's lock; in the latter case a job is still current."""
     task = asyncio.current_task(loop)
     job = None if task is None else job_of_task(task)
-    if job is None and not alone:
+    if job is None and not loop_only:
         return
     names = (job or CurrentJob("", "", ""))._asdict()
     _blocks[names["agent"]] += 1

@@ -26,7 +26,7 @@ from holdfast.worker.outage import Outage
 
 Answer = TypeVar("Answer")
 BY_SCRIPT = frozenset({ASKED, STARTED})  # each changes its job's record, in a script of its own
-ALONE = TERMINAL | BY_SCRIPT
+UNBATCHED = TERMINAL | BY_SCRIPT
 CHECKPOINT = b',"checkpoint":true}'
 
 
@@ -459,7 +459,7 @@ def _batches(events: Sequence[Event], most: int) -> Iterator[list[Event]]:
     """The events in order; one that changes its job's record stands alone."""
     batch: list[Event] = []
     for event in events:
-        if batch and (len(batch) == most or event.kind in ALONE or batch[0].kind in ALONE):
+        if batch and (len(batch) == most or event.kind in UNBATCHED or batch[0].kind in UNBATCHED):
             yield batch
             batch = []
         batch.append(event)

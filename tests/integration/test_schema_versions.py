@@ -15,7 +15,7 @@ from holdfast.shared.errors import SchemaNewer
 from holdfast.shared.log_writer import Attempt, Event
 from holdfast.shared.schema import SCHEMA
 from holdfast.worker import Run
-from holdfast.worker.alone import attempt_of
+from holdfast.worker.isolated_attempt import attempt_of
 
 from tests.support.golden import restore
 from tests.support.job_viewer import JobViewer

@@ -9,10 +9,10 @@ from typing import Any
 
 import structlog
 from holdfast.worker.agents.dialect import STOP, dialect
+from holdfast.worker.agents.fallback_chain import FallbackChain, candidates_of
 from holdfast.worker.agents.messages import conversation
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import chosen_tools
-from holdfast.worker.agents.succession import Succession, line_up
 from holdfast.worker.agents.tool_calls import run_side_by_side
 from holdfast.worker.agents.voice import Voice
 from holdfast.worker.registry import CHAT_INPUT, Agent, AgentFunction
@@ -40,19 +40,19 @@ def chat_agent(own: Model, models: Mapping[str, Model]) -> AgentFunction:
     """The agent that chats with a model; a job's options may name any other."""
 
     async def chat(run: Run) -> dict[str, Any]:
-        lineup = line_up(run.options, own, models)
-        first = lineup[0]
+        candidates = candidates_of(run.options, own, models)
+        first = candidates[0]
         assert first is not None
         tools, messages, voice = chosen_tools(first.options), conversation(run), Voice(run)
         async with AsyncExitStack() as stack:
-            succession = Succession(run, voice, stack, lineup, messages, tools)
-            return await converse(run, voice, succession, tools, first.options.max_steps)
+            fallback_chain = FallbackChain(run, voice, stack, candidates, messages, tools)
+            return await converse(run, voice, fallback_chain, tools, first.options.max_steps)
 
     return chat
 
 
 async def converse(
-    run: Run, voice: Voice, models: Succession, tools: Mapping[str, Tool], max_steps: int
+    run: Run, voice: Voice, models: FallbackChain, tools: Mapping[str, Tool], max_steps: int
 ) -> dict[str, Any]:
     """Let the model speak and run its tools until it stops, or for `max_steps` turns. Returns the job's result."""
     steps = 0

@@ -1,4 +1,4 @@
-"""The process of a job's last attempt, see worker.alone. It ends when the worker that started it is gone."""
+"""The process of a job's last attempt, see worker.isolated_attempt. It ends when the worker that started it is gone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from holdfast.shared.sessions import Sessions
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
 from holdfast.worker.__main__ import agents, new_loop
-from holdfast.worker.alone import attempt_of
+from holdfast.worker.isolated_attempt import attempt_of
 from holdfast.worker.jobs import Job, job_of
 from holdfast.worker.outage import Outage
 from holdfast.worker.quiet import quieten

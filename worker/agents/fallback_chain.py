@@ -32,7 +32,7 @@ class Candidate:
     options: ChatOptions
 
 
-def line_up(given: dict[str, Any], own: Model, models: Mapping[str, Model]) -> list[Candidate | None]:
+def candidates_of(given: dict[str, Any], own: Model, models: Mapping[str, Model]) -> list[Candidate | None]:
     """The models that a job's options name, the first one first; None is the one before, not streamed.
 
     Raises AgentError `options_invalid`, and `provider_no_key` for a model whose key is missing, even the last's."""
@@ -56,7 +56,7 @@ def _candidate(name: str, model: Model, given: dict[str, Any]) -> Candidate:
     return Candidate(name, model, key, speaks, parse_options(speaks.options, given))
 
 
-class Succession:
+class FallbackChain:
     """Has the models of a job speak, each until it fails for good; the next one answers what was said last anew.
 
     What was said before the job's first turn, and in its turns, is kept in a shape that every model understands."""
@@ -66,11 +66,11 @@ class Succession:
         run: Run,
         voice: Voice,
         stack: AsyncExitStack,
-        lineup: list[Candidate | None],
+        candidates: list[Candidate | None],
         messages: list[Message],
         tools: dict[str, Tool],
     ) -> None:
-        first, *self._waiting = lineup
+        first, *self._waiting = candidates
         assert first is not None
         self._now = first
         self._streamed = True

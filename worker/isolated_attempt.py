@@ -1,9 +1,10 @@
-"""A job's last attempt, in a process of its own: if the job kills that, it takes no other job along.
+"""Runs the last attempt at a job in a process of its own, so that a job that kills its process harms no other job.
 
-This is the worker's side. It keeps token and lease; worker.alone_process runs the attempt and writes to the log. They
-speak in lines of JSON: the attempt, then `{}` where the job shall look at what it is asked; back comes `{"waits": …}`
-all the time, as a sign of life, `{"retire": …}` with waiting jobs that it ended, and in the end `{"ended": …}` or
-`{"fenced": …}`. The attempt and every line that comes back carry the schema version, `v`; a newer one is refused.
+This is the worker's side: it keeps the queue entry and the lease. worker.isolated_process runs the attempt and writes to
+the log. The two exchange lines of JSON. The worker sends the attempt, then `{}` whenever the job is to poll its intents.
+The process sends `{"waits": …}` periodically as a heartbeat, `{"retire": …}` with waiting jobs that it ended, and at the
+end `{"ended": …}`, `{"fenced": …}` or `{"refused": …}`. The attempt and every line of the process carry the schema
+version, `v`; a newer one is refused.
 """
 
 from __future__ import annotations
@@ -30,26 +31,26 @@ from holdfast.worker.jobs import Ending, Retire
 from holdfast.worker.outage import Outage
 from holdfast.worker.settings import WorkerSettings
 
-AT_ONCE = 8  # processes of one worker: each takes the memory of a whole one
-PLACE_SECONDS = 0.1  # until one that waits for its turn looks again
+MAX_PROCESSES = 8  # processes of one worker: each takes the memory of a whole one
+SLOT_POLL_SECONDS = 0.1  # until one that waits for its turn looks again
 STARTING_SECONDS = 60.0  # how long a process may take to import its agents
-LOOKS = 4  # so many times within a lease, or five seconds, its silence is looked at
+SILENCE_CHECKS = 4  # so many times within a lease, or five seconds, its silence is looked at
 SILENT_SECONDS = 5.0
-BURIAL_SECONDS = 1.0  # how long the end of a killed process is waited for
+REAP_SECONDS = 1.0  # how long the end of a killed process is waited for
 
 # Its modules are found where this process finds them, whatever stands in the working folder.
-_START = "import sys; sys.path[:] = sys.argv[1:]; from holdfast.worker.alone_process import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from holdfast.worker.isolated_process import main; main()"
 
 log = structlog.get_logger()
 
 
-class Died(HoldfastError):
+class ProcessDied(HoldfastError):
     """The process ended, or fell silent, without a word on how the job ended."""
 
     code = "died"
 
 
-class Alone:
+class IsolatedAttempt:
     """One attempt in a process of its own, to be used as a Job. `running` are the worker's others."""
 
     def __init__(
@@ -58,14 +59,14 @@ class Alone:
         settings: WorkerSettings,
         log_writer: LogWriter,
         outage: Outage,
-        running: set[Alone],
+        running: set[IsolatedAttempt],
         *,
         rested: Callable[[], None],
         retire: Retire,
     ) -> None:
         self.attempt = attempt
         self.waits = False
-        self._look_s = max(settings.lease_seconds, SILENT_SECONDS) / LOOKS
+        self._look_s = max(settings.lease_seconds, SILENT_SECONDS) / SILENCE_CHECKS
         self._log_writer = log_writer
         self._outage = outage
         self._running = running
@@ -82,12 +83,12 @@ class Alone:
 
         Raises Fenced when somebody else has the session now, Died when nobody can tell how it ended."""
         try:
-            await self._turn()
-            self._process = await self._begin()
-            return await self._end(self._process)
+            await self._wait_for_slot()
+            self._process = await self._spawn()
+            return await self._result(self._process)
         finally:
             self._running.discard(self)
-            await self._bury()
+            await self._reap()
 
     def unheard(self, since: float) -> bool:
         """Whether it was not asked to look since then, by the event loop's clock."""
@@ -119,17 +120,17 @@ class Alone:
         self.lose(Fenced("the worker stops"))
         await self._log_writer.release(self.attempt.session_id, self.attempt.epoch)
 
-    async def _turn(self) -> None:
+    async def _wait_for_slot(self) -> None:
         """Wait until there are few enough. One that waits for a person is not counted."""
         while self._full() and not self._wanted and self._lost is None:  # noqa: ASYNC110 - three things end it
-            await asyncio.sleep(PLACE_SECONDS)
+            await asyncio.sleep(SLOT_POLL_SECONDS)
         self._raise_if_lost()
         self._running.add(self)
 
     def _full(self) -> bool:
-        return sum(not other.waits for other in self._running) >= AT_ONCE
+        return sum(not other.waits for other in self._running) >= MAX_PROCESSES
 
-    async def _begin(self) -> Process:
+    async def _spawn(self) -> Process:
         command = [sys.executable, "-c", _START, *sys.path]
         try:
             process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
@@ -140,22 +141,22 @@ class Alone:
         self._write(process, _as_json(self.attempt))
         return process
 
-    async def _end(self, process: Process) -> tuple[Ending, Head | None]:
+    async def _result(self, process: Process) -> tuple[Ending, Head | None]:
         """What the process says in the end, unless it dies or falls silent before."""
-        told = asyncio.create_task(self._listen(process))
-        others = [asyncio.create_task(process.wait()), asyncio.create_task(self._silence())]
+        reading = asyncio.create_task(self._read_reports(process))
+        others = [asyncio.create_task(process.wait()), asyncio.create_task(self._until_silent())]
         try:
             self._raise_if_lost()
-            await asyncio.wait({told, *others}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({told}, timeout=self._look_s)  # it may have spoken just before
+            await asyncio.wait({reading, *others}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading}, timeout=self._look_s)  # it may have spoken just before
             self._raise_if_lost()
-            report = told.result() if told.done() else None
+            report = reading.result() if reading.done() else None
         finally:
-            for task in (told, *others):
+            for task in (reading, *others):
                 task.cancel()
         if report is None:
             code = process.returncode
-            raise Died("it fell silent" if code is None else f"it ended with {code}")
+            raise ProcessDied("it fell silent" if code is None else f"it ended with {code}")
         if "fenced" in report:
             raise Fenced(report["fenced"])
         if "refused" in report:
@@ -163,37 +164,37 @@ class Alone:
             raise Fenced("the session was given back")
         return Ending(report["ended"], report["fields"]), Head(*report["head"]) if report["head"] else None
 
-    async def _listen(self, process: Process) -> dict[str, Any] | None:
+    async def _read_reports(self, process: Process) -> dict[str, Any] | None:
         """Hear it until it says how the job ended."""
         assert process.stdout is not None
         async for line in process.stdout:
             self._silent = 0
             if not line.endswith(b"\n"):
                 break
-            said: dict[str, Any] = _checked(orjson.loads(line))
-            if "refused" in said:  # this process and that one run different versions: not the job's fault
+            report: dict[str, Any] = _checked(orjson.loads(line))
+            if "refused" in report:  # this process and that one run different versions: not the job's fault
                 log.error(
                     "the isolated attempt runs another version of Holdfast; restart the worker",
                     job=self.attempt.job_id,
-                    reason=said["refused"],
+                    reason=report["refused"],
                 )
-                return said
-            if "retire" in said:
-                await self._retire(said["retire"])
+                return report
+            if "retire" in report:
+                await self._retire(report["retire"])
                 continue
-            if "waits" not in said:
-                return said
-            if said["waits"] != self.waits:
-                self.waits = said["waits"]
+            if "waits" not in report:
+                return report
+            if report["waits"] != self.waits:
+                self.waits = report["waits"]
                 self._rested()
         await process.wait()
         return None
 
-    async def _silence(self) -> None:
+    async def _until_silent(self) -> None:
         """Wait until nothing was heard through a series of looks that spans the lease. A worker that was frozen itself
         misses looks, and takes none for them."""
         self._silent = -math.ceil(STARTING_SECONDS / self._look_s)
-        while self._silent <= LOOKS:
+        while self._silent <= SILENCE_CHECKS:
             await asyncio.sleep(self._look_s)
             self._silent += 1
 
@@ -205,11 +206,11 @@ class Alone:
         if self._lost is not None:
             raise self._lost
 
-    async def _bury(self) -> None:
+    async def _reap(self) -> None:
         self._kill()
         if self._process is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(BURIAL_SECONDS):
+                async with asyncio.timeout(REAP_SECONDS):
                     await self._process.wait()
 
     def _kill(self) -> None:
