@@ -94,7 +94,7 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
 
 async def notify_lease_owner(queue: Queue, session_id: str, lease_owner: str | None) -> None:
     """Tell the worker that holds the session of an intent; any worker when nobody does, and later, if it is stuck."""
-    await queue.nudge(session_id, delay_s=0 if lease_owner is None else STUCK_S)
+    await queue.add_control_entry(session_id, delay_s=0 if lease_owner is None else STUCK_S)
     if lease_owner is not None:  # only saves time
         await queue.notify(lease_owner, session_id)
 
@@ -102,7 +102,7 @@ async def notify_lease_owner(queue: Queue, session_id: str, lease_owner: str | N
 async def _start(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
     """Start the job now, or have the one that it interrupts end now."""
     if submitted.position == 0:
-        await hasten(queue.ready(session_id, submitted.job_id, request.agent), submitted.job_id)
+        await hasten(queue.make_ready(session_id, submitted.job_id, request.agent), submitted.job_id)
     elif request.on_busy == "interrupt":
         await hasten(notify_lease_owner(queue, session_id, submitted.notify), submitted.job_id)
 

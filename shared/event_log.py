@@ -19,7 +19,7 @@ from holdfast.shared.wire import Argument
 
 __all__ = ["PAGE_EVENTS", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 
-logger = structlog.get_logger()
+log = structlog.get_logger()
 
 PAGE_EVENTS = 1000
 LAST_ENTRIES = 10
@@ -160,7 +160,7 @@ class EventLog:
         """Log foreign entries once, though every reader meets them, and many of them page by page: the next page of a
         run begins behind the `last` of the one before."""
         if self._reported.add((session_id, cursor), (session_id, last)):
-            logger.warning(
+            log.warning(
                 "foreign entries in a log: its viewers get a gap", session_id=session_id, last=str(last), entries=count
             )
 

@@ -18,7 +18,7 @@ class SessionKeys(NamedTuple):
 
     log: str
     state: str
-    line: str
+    backlog: str
     jobs: str
     order: str
     messages: str
@@ -26,8 +26,12 @@ class SessionKeys(NamedTuple):
     journal: str
 
 
+_STORED = {"backlog": "line"}  # the key keeps the name under which it was published
+_NAMES = tuple(_STORED.get(field, field) for field in SessionKeys._fields)
+
+
 def session_keys(session_id: str) -> SessionKeys:
-    return SessionKeys(*(_session_key(session_id, name) for name in SessionKeys._fields))
+    return SessionKeys(*(_session_key(session_id, name) for name in _NAMES))
 
 
 STATES = PREFIX + "{*}:state"  # the pattern of the keys that `session_of` takes
@@ -52,7 +56,7 @@ def _session_key(session_id: str, name: str) -> str:
 
 # Queue server: one family a deployment.
 QUEUE = PREFIX + "queue:"
-TOKENS = QUEUE + "tokens"
+ENTRIES = QUEUE + "tokens"
 DEFERRED = QUEUE + "deferred"
 AGAIN = QUEUE + "again"
 LANES = QUEUE + "lanes"

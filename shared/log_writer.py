@@ -67,7 +67,7 @@ class Attempt:
 
     session_id: str
     job_id: str
-    token: str
+    claim_id: str
     epoch: int
     number: int
     agent: str
@@ -187,24 +187,24 @@ class LogWriter:
         self._redis = redis
 
     async def claim(
-        self, session_id: str, job_id: str, *, delivery: int, token: str, worker_id: str, offered: bool
+        self, session_id: str, job_id: str, *, delivery: int, claim_id: str, worker_id: str, offered: bool
     ) -> Attempt | Refusal:
         """Claim the session for one attempt at the job, or end the job when it may not run any more.
 
-        `token` is random, drawn once for this claim: repeated with it, the claim answers the same."""
-        fixed = (job_id, delivery, token, worker_id, secrets.randbelow(1000))
+        `claim_id` is random, drawn once for this claim: repeated with it, the claim answers the same."""
+        fixed = (job_id, delivery, claim_id, worker_id, secrets.randbelow(1000))
         try:
             reply = await self._claimed(session_id, job_id, (*fixed, int(offered)), self._claim)
         except LogFull:  # nothing can start, but what is to end must end
             reply = await self._claimed(session_id, job_id, (*fixed, ""), self._claim_end)
         if reply[0] == b"run":
-            return _attempt(session_id, job_id, token, reply)
+            return _attempt(session_id, job_id, claim_id, reply)
         return _refusal(reply[0].decode(), reply)
 
     async def end_lost(self, attempt: Attempt, reason: str = "log_lost") -> Refusal:
         """End an attempt's job whose log vanished: a claim makes the log anew, says so, and ends the job. `log_error`:
         the log is there and refused a write."""
-        fixed = (attempt.job_id, 0, attempt.token, "", secrets.randbelow(1000), 1)
+        fixed = (attempt.job_id, 0, attempt.claim_id, "", secrets.randbelow(1000), 1)
         ending = await self._ending(attempt.session_id, attempt.job_id, reason, by="", before=b"")
         reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, self._claim_end, ending)
         return _refusal(reply[0].decode(), reply)
@@ -391,11 +391,11 @@ ENDINGS = {
 }
 
 
-def _attempt(session_id: str, job_id: str, token: str, reply: list[bytes]) -> Attempt:
+def _attempt(session_id: str, job_id: str, claim_id: str, reply: list[bytes]) -> Attempt:
     return Attempt(
         session_id,
         job_id,
-        token,
+        claim_id,
         epoch=int(reply[1]),
         number=int(reply[2]),
         agent=reply[3].decode(),

@@ -9,7 +9,7 @@ import structlog
 from holdfast.shared.errors import RequestInvalid
 from holdfast.shared.ids import check_session_id
 from holdfast.shared.keys import STATES, session_keys, session_of
-from holdfast.shared.queue import JobEntry
+from holdfast.shared.queue import JobRef
 from holdfast.shared.redis import Redis, RedisError, is_lasting
 
 PAGE_KEYS = 1000  # that one SCAN looks at: well below a millisecond of the server's time
@@ -24,7 +24,7 @@ class OpenSession(NamedTuple):
     deletion was asked for."""
 
     session_id: str
-    head: JobEntry | None
+    head: JobRef | None
     held: bool
     wanted: bool
 
@@ -46,14 +46,14 @@ class OpenSessions:
     async def open(self, session_ids: Sequence[str]) -> list[OpenSession]:
         """Those of the sessions that are open."""
         states = [("hmget", session_keys(name).state, "worker", "deleted", "attention") for name in session_ids]
-        lines = [("lindex", session_keys(name).line, 0) for name in session_ids]
-        replies = await self._together([*states, *lines])
+        backlogs = [("lindex", session_keys(name).backlog, 0) for name in session_ids]
+        replies = await self._together([*states, *backlogs])
         found = zip(session_ids, replies[: len(states)], replies[len(states) :], strict=True)
         busy = [(name, state, _text(head)) for name, state, head in found if state and (head or state[1])]
         heads = [(name, head) for name, _, head in busy if head]
         agents = await self._together([("hget", session_keys(name).jobs, f"{head}:agent") for name, head in heads])
         known = [(*head, _text(agent)) for head, agent in zip(heads, agents, strict=True)]
-        entries = {name: JobEntry(name, head, agent) for name, head, agent in known if agent}
+        entries = {name: JobRef(name, head, agent) for name, head, agent in known if agent}
         return [
             OpenSession(name, entries.get(name), held=state[0] is not None, wanted=any(state[1:]))
             for name, state, _ in busy

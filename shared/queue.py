@@ -23,7 +23,7 @@ from holdfast.shared.scripts import script
 from holdfast.shared.settings import CommonSettings
 
 PLACES = (
-    keys.TOKENS,
+    keys.ENTRIES,
     keys.DEFERRED,
     keys.AGAIN,
     keys.LANES,
@@ -47,7 +47,7 @@ _DELIVERY = re.compile(rb'"t":(\d+)')
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class QueueEntry:
     """A leased token. `job_id` is None for a nudge, `made_at` in ms since 1970 by the clock of who made it. `schema` is
     the version in which it was written."""
 
@@ -60,10 +60,10 @@ class Token:
 
     @property
     def id(self) -> str:
-        return token_id(self.session_id, self.job_id)
+        return entry_id(self.session_id, self.job_id)
 
 
-class JobEntry(NamedTuple):
+class JobRef(NamedTuple):
     """What the entry of a job is made of."""
 
     session_id: str
@@ -72,7 +72,7 @@ class JobEntry(NamedTuple):
 
     @property
     def id(self) -> str:
-        return token_id(self.session_id, self.job_id)
+        return entry_id(self.session_id, self.job_id)
 
 
 class Page(NamedTuple):
@@ -82,13 +82,13 @@ class Page(NamedTuple):
     rounds: int
 
 
-class Ring(NamedTuple):
+class WakeUp(NamedTuple):
     """What a worker hears: a token is ready, or something is asked of the holder of `session_id`."""
 
     session_id: str | None
 
 
-def token_id(session_id: str, job_id: str | None) -> str:
+def entry_id(session_id: str, job_id: str | None) -> str:
     return f"{session_id}/{job_id or ''}"
 
 
@@ -121,8 +121,8 @@ class Queue:
 
         Raises AgentUnknown, NoAgents when no agent at all is on offer, QueueFull."""
         limits = (RESERVE_US, self._settings.queue_limit, agent, AGENTS_MEMORY_US)
-        token = token_id(session_id, job_id)
-        answer = await self._reserve(PLACES, (token, _payload(session_id, job_id, agent), *limits))
+        entry = entry_id(session_id, job_id)
+        answer = await self._reserve(PLACES, (entry, _payload(session_id, job_id, agent), *limits))
         if answer == b"none":
             raise NoAgents
         if answer == b"unknown":
@@ -132,16 +132,16 @@ class Queue:
 
     async def discard(self, session_id: str, job_id: str, agent: str) -> None:
         """Drop the token of a job that was refused."""
-        await self._discard(PLACES, (token_id(session_id, job_id), agent))
+        await self._discard(PLACES, (entry_id(session_id, job_id), agent))
 
-    async def ready(self, session_id: str, job_id: str, agent: str) -> None:
+    async def make_ready(self, session_id: str, job_id: str, agent: str) -> None:
         """See that the job's token is due now, and wake a worker for it."""
-        await self._ready(PLACES, (token_id(session_id, job_id), _payload(session_id, job_id, agent), 0))
+        await self._ready(PLACES, (entry_id(session_id, job_id), _payload(session_id, job_id, agent), 0))
 
-    async def nudge(self, session_id: str, delay_s: float = 0) -> None:
+    async def add_control_entry(self, session_id: str, delay_s: float = 0) -> None:
         """See that a worker looks at what is asked of the session."""
         payload = _payload(session_id, None, ANY_LANE)
-        await self._ready(PLACES, (token_id(session_id, None), payload, int(delay_s * 1_000_000)))
+        await self._ready(PLACES, (entry_id(session_id, None), payload, int(delay_s * 1_000_000)))
 
     async def notify(self, worker_id: str, session_id: str) -> None:
         """Tell the worker that holds the session to look at what is asked of it. The message may be lost."""
@@ -166,7 +166,7 @@ class Queue:
 
     async def depth(self) -> int:
         """How many jobs have no end yet, nudges counted with them."""
-        return int(await self._redis.hlen(keys.TOKENS))
+        return int(await self._redis.hlen(keys.ENTRIES))
 
     # What a worker does.
 
@@ -182,43 +182,43 @@ class Queue:
             pipe.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
             await pipe.execute()
 
-    async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> Ring | None:
+    async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> WakeUp | None:
         """Wait for a wake-up or a message. Only an `idle` worker hears wake-ups, so that a busy one takes none from it.
         Give it a connection whose timeout is longer."""
         places = [keys.MAILBOX + worker_id, keys.WAKE] if idle else [keys.MAILBOX + worker_id]
         found = await self._redis.blpop(places, timeout=timeout_s)
         if found is None:
             return None
-        return Ring(None if found[0] == keys.WAKE.encode() else found[1].decode())
+        return WakeUp(None if found[0] == keys.WAKE.encode() else found[1].decode())
 
     async def wake(self) -> None:
         """Pass a wake-up on that came when there was no free slot any more."""
         await self._redis.lpush(keys.WAKE, "1")
 
-    async def take(self, worker_id: str, agents: list[str], count: int) -> list[Token]:
+    async def take(self, worker_id: str, agents: list[str], count: int) -> list[QueueEntry]:
         """Lease up to `count` of the oldest ready tokens of these agents."""
         flat = await self._take(PLACES, (worker_id, count, ANY_LANE, *agents))
-        return [_token(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
+        return [_entry(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def put_back(self, worker_id: str, token: Token, *, delivery: int, delay_s: float = 0) -> bool:
+    async def put_back(self, worker_id: str, entry: QueueEntry, *, delivery: int, delay_s: float = 0) -> bool:
         """Give a leased token back, for the given delivery. False when it was not leased any more."""
-        return bool(await self._put_back(PLACES, (worker_id, token.id, delivery, int(delay_s * 1_000_000))))
+        return bool(await self._put_back(PLACES, (worker_id, entry.id, delivery, int(delay_s * 1_000_000))))
 
-    async def drop(self, worker_id: str, token: Token) -> bool:
+    async def drop(self, worker_id: str, entry: QueueEntry) -> bool:
         """Drop a leased token, whose job has ended. False when it was not leased any more."""
-        return bool(await self._drop(PLACES, (worker_id, token.id)))
+        return bool(await self._drop(PLACES, (worker_id, entry.id)))
 
     async def retire(self, session_id: str, job_ids: Sequence[str]) -> None:
         """Drop the queue entries of jobs that ended while they waited."""
-        await self._retire(PLACES, [token_id(session_id, job_id) for job_id in job_ids])
+        await self._retire(PLACES, [entry_id(session_id, job_id) for job_id in job_ids])
 
     async def beat(self, worker_id: str) -> set[str]:
         """Count the worker's heart one up. Answers the ids of the tokens that it leases."""
         return {name.decode() for name in await self._beat(PLACES, (worker_id,))}
 
-    async def retake(self, worker_id: str, tokens: Sequence[Token]) -> set[str]:
+    async def retake(self, worker_id: str, entries: Sequence[QueueEntry]) -> set[str]:
         """Lease tokens again whose lease the queue lost. Answers the ids of those that another worker has."""
-        flat = [part for token in tokens for part in (token.id, _payload_of(token))]
+        flat = [part for entry in entries for part in (entry.id, _payload_of(entry))]
         return {name.decode() for name in await self._retake(PLACES, (worker_id, *flat))}
 
     async def recovery_page(self, page_s: float, first_round_page_s: float) -> Page | None:
@@ -231,14 +231,14 @@ class Queue:
         """Note that a page was searched, and the cursor of the next one, 0 at the end of a round."""
         await self._recovery_advance(PLACES, (cursor,))
 
-    async def lost(self, entries: Sequence[JobEntry]) -> list[JobEntry]:
+    async def lost(self, entries: Sequence[JobRef]) -> list[JobRef]:
         """Those of the entries that the queue does not have."""
         if not entries:
             return []
-        known = await self._redis.hmget(keys.TOKENS, [entry.id for entry in entries])
+        known = await self._redis.hmget(keys.ENTRIES, [entry.id for entry in entries])
         return [entry for entry, payload in zip(entries, known, strict=True) if payload is None]
 
-    async def restore(self, entries: Sequence[JobEntry], delay_s: float = 0) -> int:
+    async def restore(self, entries: Sequence[JobRef], delay_s: float = 0) -> int:
         """Make lost entries anew, visible after a delay. Answers how many were made."""
         if not entries:
             return 0
@@ -279,18 +279,18 @@ def _payload(session_id: str, job_id: str | None, agent: str, delivery: int = 1)
     return serialize_job(agent, (session_id, job_id), version, delivery, made_at, serializer=orjson.dumps)
 
 
-def _payload_of(token: Token) -> bytes:
-    return _payload(token.session_id, token.job_id, token.agent, token.delivery)
+def _payload_of(entry: QueueEntry) -> bytes:
+    return _payload(entry.session_id, entry.job_id, entry.agent, entry.delivery)
 
 
-def _token(name: str, payload: bytes) -> Token:
+def _entry(name: str, payload: bytes) -> QueueEntry:
     """Read a token. One with a payload that nobody can read still says by its name which job it stands for, and by
     what the scripts find in it which delivery it is."""
     session_id, _, job_id = name.partition("/")
     try:
         agent, _, named, delivery, made_at = deserialize_job_raw(payload, deserializer=orjson.loads)
         schema = int(named.get("v", 0))
-        return Token(session_id, job_id or None, str(agent), int(delivery), int(made_at), schema)
+        return QueueEntry(session_id, job_id or None, str(agent), int(delivery), int(made_at), schema)
     except (DeserializationError, AttributeError, TypeError, ValueError):
         told = _DELIVERY.search(payload)
-        return Token(session_id, job_id or None, ANY_LANE, int(told[1]) if told else 1, 0)
+        return QueueEntry(session_id, job_id or None, ANY_LANE, int(told[1]) if told else 1, 0)

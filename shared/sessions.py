@@ -131,7 +131,7 @@ class SessionState:
     created_at: int
     cursor: EventId
     jobs: list[str]
-    line: list[str]
+    backlog: list[str]
     current: JobState
 
 
@@ -222,13 +222,13 @@ class Sessions:
 
     async def session(self, session_id: str) -> SessionState:
         """The session. Raises SessionUnknown."""
-        top, created, ids, line, record = await self._read(self._read_session, session_id, *SUMMARY)
+        top, created, ids, backlog, record = await self._read(self._read_session, session_id, *SUMMARY)
         return SessionState(
             session_id,
             int(created),
             as_cursor(parse_id(top)),
             [job.decode() for job in ids],
-            [job.decode() for job in line],
+            [job.decode() for job in backlog],
             _job(session_id, record, as_cursor(parse_id(top))),
         )
 

@@ -19,7 +19,7 @@ from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
 from holdfast.shared.events import FAILED
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.log_writer import Attempt, Head, LogWriter, Refusal
-from holdfast.shared.queue import ANY_LANE, Queue, Token
+from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
@@ -41,9 +41,9 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
-    """What a worker's deliveries share. `noticed` is told a session whose holder is asked for something;
-    `rested` is called when a job begins or ends to wait for a person. `isolated` are the attempts that run in processes
+class DeliveryContext:
+    """What a worker's deliveries share. `on_intent` is told a session whose holder is asked for something;
+    `on_wait_changed` is called when a job begins or ends to wait for a person. `isolated` are the attempts that run in processes
     of their own; None where none shall."""
 
     worker_id: str
@@ -54,18 +54,18 @@ class Station:
     sessions: Sessions
     queue_outage: Outage
     log_outage: Outage
-    noticed: Callable[[str], None]
-    rested: Callable[[], None]
+    on_intent: Callable[[str], None]
+    on_wait_changed: Callable[[], None]
     isolated: set[IsolatedAttempt] | None
 
 
 class Delivery:
     """A token that this worker leases. `job` is set while the session is held."""
 
-    def __init__(self, token: Token, station: Station) -> None:
-        self.token = token
+    def __init__(self, entry: QueueEntry, context: DeliveryContext) -> None:
+        self.entry = entry
         self.job: Job | IsolatedAttempt | None = None
-        self._station = station
+        self._context = context
 
     @property
     def waits(self) -> bool:
@@ -75,25 +75,25 @@ class Delivery:
     async def work(self) -> None:
         """Do what the token stands for. Raises nothing: a mistake of ours is logged, and the token comes again."""
         try:
-            check_schema(self.token.schema, "The queue entry")
-            await (self._settle() if self.token.job_id is None else self._attempt(self.token.job_id))
+            check_schema(self.entry.schema, "The queue entry")
+            await (self._settle() if self.entry.job_id is None else self._attempt(self.entry.job_id))
         except RedisRefused as refused:
             await self._give_up(refused)
         except SchemaNewer as error:
             log.warning("left to newer workers", **self._names(), reason=str(error))
-            await self._put_back(RETRY_SECONDS, delivery=self.token.delivery)
+            await self._put_back(RETRY_SECONDS, delivery=self.entry.delivery)
         except Exception:
             log.exception("delivery failed", **self._names())
-            await self._put_back(RETRY_SECONDS, delivery=self.token.delivery + 1)
+            await self._put_back(RETRY_SECONDS, delivery=self.entry.delivery + 1)
 
-    def unheard(self, since: float) -> bool:
+    def intents_unknown_since(self, since: float) -> bool:
         """Whether the session is held here, and it is unknown what its holder was asked up to then."""
-        return self.job is not None and self.job.unheard(since)
+        return self.job is not None and self.job.intents_unknown_since(since)
 
-    async def heed(self) -> None:
+    async def poll_intents(self) -> None:
         """Do what the session's holder is asked to do, if this is it."""
         if self.job is not None:
-            await self.job.heed()
+            await self.job.poll_intents()
 
     def lose(self) -> None:
         """Stop: others may have the token by now."""
@@ -104,12 +104,12 @@ class Delivery:
         """Give session and token back, for another worker to begin again at once. Raises RedisError.
 
         The task of `work` is cancelled before."""
-        delivery = self.token.delivery
+        delivery = self.entry.delivery
         if self.job is not None:
             delivery += 1
             with suppress(Fenced):
                 await self.job.release()
-        await self._station.queue.put_back(self._station.worker_id, self.token, delivery=delivery)
+        await self._context.queue.put_back(self._context.worker_id, self.entry, delivery=delivery)
         log.info("job released", **self._names())
 
     async def _attempt(self, job_id: str) -> None:
@@ -139,52 +139,52 @@ class Delivery:
     async def _let_go(self, job: Job | IsolatedAttempt) -> None:
         """Give back what may have been lost. A session that nobody has claimed yet is released: no strike."""
         with suppress(Fenced):
-            await self._station.log_outage.insist(job.release)
+            await self._context.log_outage.retry_until_available(job.release)
         self.job = None
-        await self._put_back(HELD_SECONDS, delivery=self.token.delivery + 1)
+        await self._put_back(HELD_SECONDS, delivery=self.entry.delivery + 1)
 
     async def _died(self, job_id: str, died: ProcessDied) -> None:
         """The last attempt lost its process: another claim ends the job at once."""
         log.warning("the process of the last attempt died", **self._names(), reason=str(died))
         self.job = None
-        self.token = replace(self.token, delivery=self.token.delivery + 1)
+        self.entry = replace(self.entry, delivery=self.entry.delivery + 1)
         await self._attempt(job_id)
 
     async def _claim(self, job_id: str) -> Attempt | Refusal:
-        station = self._station
-        return await station.log_outage.insist(
+        context = self._context
+        return await context.log_outage.retry_until_available(
             partial(
-                station.log_writer.claim,
-                self.token.session_id,
+                context.log_writer.claim,
+                self.entry.session_id,
                 job_id,
-                delivery=self.token.delivery,
-                token=secrets.token_hex(8),
-                worker_id=station.worker_id,
-                offered=self.token.agent in station.registry,
+                delivery=self.entry.delivery,
+                claim_id=secrets.token_hex(8),
+                worker_id=context.worker_id,
+                offered=self.entry.agent in context.registry,
             )
         )
 
     def _job(self, attempt: Attempt) -> Job | IsolatedAttempt:
-        station = self._station
-        noticed = partial(station.noticed, attempt.session_id)
-        retire = partial(_retire, station.queue, attempt.session_id)
-        log_writer, outage = station.log_writer, station.log_outage
+        context = self._context
+        on_intent = partial(context.on_intent, attempt.session_id)
+        retire = partial(_retire, context.queue, attempt.session_id)
+        log_writer, outage = context.log_writer, context.log_outage
         # With a single attempt each would be the last one: those run here, and take the risk.
-        if station.isolated is not None and attempt.last and station.settings.max_attempts > 1:
-            isolated, rested = station.isolated, station.rested
+        if context.isolated is not None and attempt.last and context.settings.max_attempts > 1:
+            isolated, on_wait_changed = context.isolated, context.on_wait_changed
             return IsolatedAttempt(
-                attempt, station.settings, log_writer, outage, isolated, rested=rested, retire=retire
+                attempt, context.settings, log_writer, outage, isolated, on_wait_changed=on_wait_changed, retire=retire
             )
-        agent, sessions = station.registry[attempt.agent], station.sessions
+        agent, sessions = context.registry[attempt.agent], context.sessions
         return job_of(
             attempt,
             agent,
-            station.settings,
+            context.settings,
             log_writer,
             sessions,
             outage,
-            noticed=noticed,
-            rested=station.rested,
+            on_intent=on_intent,
+            on_wait_changed=context.on_wait_changed,
             retire=retire,
         )
 
@@ -194,31 +194,31 @@ class Delivery:
         as a job may. A queue that refuses as well leaves the entry leased: a later heartbeat delivers it again."""
         log.error("redis refuses a job", **self._names(), reason=refused.reason)
         self.job, refused = None, refused.with_traceback(None)
-        old = bool(self.token.made_at) and self._age_s() > self._station.settings.queue_seconds
+        old = bool(self.entry.made_at) and self._age_s() > self._context.settings.queue_seconds
         with suppress(RedisRefused):
-            if self.token.job_id is not None and (old or self.token.delivery >= REFUSED_DELIVERIES):
+            if self.entry.job_id is not None and (old or self.entry.delivery >= REFUSED_DELIVERIES):
                 with suppress(RedisRefused):
-                    await self._close_record(self.token.job_id, refused)
+                    await self._close_record(self.entry.job_id, refused)
                     return
             if old:
                 log.error("job given up", **self._names(), reason=refused.reason)
                 await self._drop()
             else:
-                await self._put_back(REFUSED_SECONDS, delivery=self.token.delivery + 1)
+                await self._put_back(REFUSED_SECONDS, delivery=self.entry.delivery + 1)
 
     async def _close_record(self, job_id: str, refused: RedisRefused) -> None:
         """End the job in its record alone, and drop its entry."""
-        station, ending = self._station, failed(refused)
-        close = partial(station.log_writer.close_record, self.token.session_id, ending.event(job_id))
-        refusal = await station.log_outage.insist(close)
+        context, ending = self._context, failed(refused)
+        close = partial(context.log_writer.close_record, self.entry.session_id, ending.event(job_id))
+        refusal = await context.log_outage.retry_until_available(close)
         if refusal.verdict == "held":
-            await self._put_back(REFUSED_SECONDS, delivery=self.token.delivery)
+            await self._put_back(REFUSED_SECONDS, delivery=self.entry.delivery)
             return
         self._tell(ending, 0)
         await self._close(refusal.head)
 
     async def _refused(self, refusal: Refusal) -> None:
-        delivery = self.token.delivery
+        delivery = self.entry.delivery
         match refusal.verdict:
             case "wait":
                 await self._put_back(BACKLOG_SECONDS * random.uniform(0.5, 1.5), delivery=delivery)  # noqa: S311 - jitter
@@ -241,14 +241,16 @@ class Delivery:
         if settled:
             await self._drop()
         else:
-            await self._put_back(HELD_SECONDS, delivery=self.token.delivery)
+            await self._put_back(HELD_SECONDS, delivery=self.entry.delivery)
 
     async def _settled(self) -> bool:
         """Carry out what is asked of a session that nobody holds. False when somebody holds it."""
-        settled = await self._station.log_outage.insist(partial(self._station.log_writer.settle, self.token.session_id))
+        settled = await self._context.log_outage.retry_until_available(
+            partial(self._context.log_writer.settle, self.entry.session_id)
+        )
         failpoint("after_settle_before_next_head")
         await self._make_ready(settled.head)
-        await _retire(self._station.queue, self.token.session_id, settled.ended)
+        await _retire(self._context.queue, self.entry.session_id, settled.ended)
         return not settled.held
 
     # The token. Each of these is repeated until the queue answers.
@@ -261,24 +263,24 @@ class Delivery:
         await self._drop()
 
     async def _make_ready(self, head: Head | None) -> None:
-        if head is not None and head.job_id != self.token.job_id:
-            await self._insist(partial(self._station.queue.ready, self.token.session_id, head.job_id, head.agent))
+        if head is not None and head.job_id != self.entry.job_id:
+            await self._retry(partial(self._context.queue.ready, self.entry.session_id, head.job_id, head.agent))
 
     async def _drop(self) -> None:
-        await self._insist(partial(self._station.queue.drop, self._station.worker_id, self.token))
+        await self._retry(partial(self._context.queue.drop, self._context.worker_id, self.entry))
 
     async def _put_back(self, delay_s: float, *, delivery: int) -> None:
         """Give the token back. Where the queue does not know it any more, it is made anew, so that its job has one."""
-        station, token = self._station, self.token
-        given = partial(station.queue.put_back, station.worker_id, token, delivery=delivery, delay_s=delay_s)
-        if not await self._insist(given) and token.job_id is not None and token.agent != ANY_LANE:
-            await self._insist(partial(station.queue.ready, token.session_id, token.job_id, token.agent))
+        context, entry = self._context, self.entry
+        given = partial(context.queue.put_back, context.worker_id, entry, delivery=delivery, delay_s=delay_s)
+        if not await self._retry(given) and entry.job_id is not None and entry.agent != ANY_LANE:
+            await self._retry(partial(context.queue.ready, entry.session_id, entry.job_id, entry.agent))
 
-    async def _insist(self, call: Callable[[], Any]) -> Any:
-        return await self._station.queue_outage.insist(call)
+    async def _retry(self, call: Callable[[], Any]) -> Any:
+        return await self._context.queue_outage.retry_until_available(call)
 
     def _age_s(self) -> float:
-        return time.time() - self.token.made_at / 1000
+        return time.time() - self.entry.made_at / 1000
 
     def _tell(self, ending: Ending, ms: int) -> None:
         if ending.kind == FAILED:
@@ -287,8 +289,8 @@ class Delivery:
             log.info(ending.kind.replace(".", " "), **self._names(), ms=ms)
 
     def _names(self) -> dict[str, Any]:
-        token = self.token
-        return {"session": token.session_id, "job": token.job_id, "agent": token.agent}
+        entry = self.entry
+        return {"session_id": entry.session_id, "job_id": entry.job_id, "agent": entry.agent}
 
 
 async def _retire(queue: Queue, session_id: str, job_ids: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ class IsolatedAttempt:
         outage: Outage,
         running: set[IsolatedAttempt],
         *,
-        rested: Callable[[], None],
+        on_wait_changed: Callable[[], None],
         retire: Retire,
     ) -> None:
         self.attempt = attempt
@@ -70,12 +70,12 @@ class IsolatedAttempt:
         self._log_writer = log_writer
         self._outage = outage
         self._running = running
-        self._rested = rested
+        self._on_wait_changed = on_wait_changed
         self._retire = retire
         self._process: Process | None = None
         self._lost: Exception | None = None
         self._wanted = False
-        self._heeded_at = -math.inf
+        self._polled_at = -math.inf
         self._silent = 0
 
     async def run(self) -> tuple[Ending, Head | None]:
@@ -90,13 +90,13 @@ class IsolatedAttempt:
             self._running.discard(self)
             await self._reap()
 
-    def unheard(self, since: float) -> bool:
+    def intents_unknown_since(self, since: float) -> bool:
         """Whether it was not asked to look since then, by the event loop's clock."""
-        return self._heeded_at < since
+        return self._polled_at < since
 
-    async def heed(self) -> None:
+    async def poll_intents(self) -> None:
         """Pass on that somebody wants something. A job that has no process yet gets one if that is so."""
-        self._heeded_at = asyncio.get_running_loop().time()
+        self._polled_at = asyncio.get_running_loop().time()
         if self._process is not None:
             with suppress(OSError, RuntimeError):  # it has ended
                 self._write(self._process, {})
@@ -135,8 +135,8 @@ class IsolatedAttempt:
         try:
             process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
         except OSError as error:  # not the job's fault
-            log.warning("no process for the last attempt", job=self.attempt.job_id, error=str(error))
-            await self._outage.insist(self.release)
+            log.warning("no process for the last attempt", job_id=self.attempt.job_id, error=str(error))
+            await self._outage.retry_until_available(self.release)
             raise Fenced("the session was given back") from error
         self._write(process, _as_json(self.attempt))
         return process
@@ -160,7 +160,7 @@ class IsolatedAttempt:
         if "fenced" in report:
             raise Fenced(report["fenced"])
         if "refused" in report:
-            await self._outage.insist(self.release)
+            await self._outage.retry_until_available(self.release)
             raise Fenced("the session was given back")
         return Ending(report["ended"], report["fields"]), Head(*report["head"]) if report["head"] else None
 
@@ -175,7 +175,7 @@ class IsolatedAttempt:
             if "refused" in report:  # this process and that one run different versions: not the job's fault
                 log.error(
                     "the isolated attempt runs another version of Holdfast; restart the worker",
-                    job=self.attempt.job_id,
+                    job_id=self.attempt.job_id,
                     reason=report["refused"],
                 )
                 return report
@@ -186,7 +186,7 @@ class IsolatedAttempt:
                 return report
             if report["waits"] != self.waits:
                 self.waits = report["waits"]
-                self._rested()
+                self._on_wait_changed()
         await process.wait()
         return None
 
@@ -230,7 +230,9 @@ def _checked(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_json(attempt: Attempt) -> dict[str, Any]:
-    return {"v": SCHEMA} | {name: _plain(value) for name, value in asdict(attempt).items()}
+    fields = {name: _plain(value) for name, value in asdict(attempt).items()}
+    fields["token"] = fields.pop("claim_id")
+    return {"v": SCHEMA} | fields
 
 
 def _plain(value: Any) -> Any:
@@ -243,6 +245,7 @@ def attempt_of(line: bytes) -> Attempt:
     """The attempt that the worker has written. Raises SchemaNewer. Version 0 told no ids."""
     fields = orjson.loads(line)
     check_schema(fields.pop("v", None), "The worker")
+    fields["claim_id"] = fields.pop("token")
     texts = {name: fields[name].encode() for name in ("input", "options", "metadata")}
     ids = {name: parse_id(fields[name]) if fields.get(name) else None for name in ("discard_from", "first")}
     return Attempt(**(fields | texts | ids))

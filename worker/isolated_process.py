@@ -101,16 +101,26 @@ async def _attempt(
         report({"retire": list(job_ids)})
 
     outage = Outage("log")
-    job = job_of(attempt, agent, settings, log_writer, sessions, outage, noticed=wanted.set, rested=tell, retire=retire)
+    job = job_of(
+        attempt,
+        agent,
+        settings,
+        log_writer,
+        sessions,
+        outage,
+        on_intent=wanted.set,
+        on_wait_changed=tell,
+        retire=retire,
+    )
     # A thread of its own: the process ends with its worker even where the agent blocks the loop.
-    threading.Thread(target=_obey, args=(orders, loop, wanted), daemon=True, name="orders").start()
+    threading.Thread(target=_carry_out_intents, args=(orders, loop, wanted), daemon=True, name="orders").start()
 
     async def live() -> float:
         tell()
         return settings.lease_seconds / 4
 
     watchdog = Watchdog(tell, settings.lease_seconds)
-    loops = (repeat("intents", partial(_heed, job, wanted)), repeat("sign of life", live), watchdog.run())
+    loops = (repeat("intents", partial(_poll_intents, job, wanted)), repeat("sign of life", live), watchdog.run())
     beside = [asyncio.create_task(loop) for loop in loops]
     try:
         ending, head = await job.run()
@@ -123,18 +133,18 @@ async def _attempt(
     return {"ended": ending.kind, "fields": fields, "head": head and list(head)}
 
 
-def _obey(orders: BinaryIO, loop: asyncio.AbstractEventLoop, wanted: asyncio.Event) -> None:
+def _carry_out_intents(orders: BinaryIO, loop: asyncio.AbstractEventLoop, wanted: asyncio.Event) -> None:
     """Hear the worker, until it is gone."""
     for _ in orders:
         loop.call_soon_threadsafe(wanted.set)
     os._exit(1)
 
 
-async def _heed(job: Job, wanted: asyncio.Event) -> float:
+async def _poll_intents(job: Job, wanted: asyncio.Event) -> float:
     """Look at what is asked of the job, at once when it is told and every second otherwise."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LOOK_SECONDS):
             await wanted.wait()
     wanted.clear()
-    await job.heed()
+    await job.poll_intents()
     return 0

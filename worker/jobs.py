@@ -123,21 +123,21 @@ class Job:
         history: Callable[[], Awaitable[list[Message]]],
         window_s: float,
         ask_s: float,
-        noticed: Callable[[], None],
-        rested: Callable[[], None],
+        on_intent: Callable[[], None],
+        on_wait_changed: Callable[[], None],
         retire: Retire,
     ) -> None:
         self.attempt = attempt
         self._retire = retire
         self._ask_s = ask_s
-        self._noticed = noticed
-        self._rested = rested
+        self._on_intent = on_intent
+        self._on_wait_changed = on_wait_changed
         self._allowance = Allowance(attempt.timeout_s, weakly(self._time_out))
         self._question: tuple[str, asyncio.Future[bytes]] | None = None
         self._replay: Replay | None = None
-        self._asked = False
-        self._heeding = False
-        self._looked_at: float | None = None
+        self._poll_again = False
+        self._polling = False
+        self._polled_at: float | None = None
         self._agent = agent
         self._threads = JobThreads(agent.name)
         self._log_writer = log_writer
@@ -153,9 +153,9 @@ class Job:
             job_id=attempt.job_id,
             epoch=attempt.epoch,
             window_s=window_s,
-            noticed=noticed,
-            lost=weakly(self.lose),
-            written=self._transcript.add,
+            on_intent=on_intent,
+            on_lost=weakly(self.lose),
+            on_written=self._transcript.add,
         )
         self._run = Run(
             self._writer,
@@ -177,7 +177,7 @@ class Job:
             failpoint("after_agent_before_finish")
             finished = await self._finish(ending)
         except LogGone as error:
-            refusal = await self._outage.insist(lambda: self._log_writer.end_lost(self.attempt))
+            refusal = await self._outage.retry_until_available(lambda: self._log_writer.end_lost(self.attempt))
             return failed(error), refusal.head
         except RedisRefused as error:
             return await self._end_refused(error)
@@ -194,13 +194,13 @@ class Job:
     async def _end_refused(self, error: RedisRefused) -> tuple[Ending, Head | None]:
         """End the job of which Redis refused a write: in its log where that takes the end, else in its record alone."""
         attempt, ending = self.attempt, failed(error)
-        log.error("redis refuses a job", session=attempt.session_id, job=attempt.job_id, reason=error.reason)
+        log.error("redis refuses a job", session_id=attempt.session_id, job_id=attempt.job_id, reason=error.reason)
         try:
-            refusal = await self._outage.insist(partial(self._log_writer.end_lost, attempt, error.code))
+            refusal = await self._outage.retry_until_available(partial(self._log_writer.end_lost, attempt, error.code))
         except RedisRefused:
             event = ending.event(attempt.job_id)
             close = partial(self._log_writer.close_record, attempt.session_id, event, attempt.epoch)
-            refusal = await self._outage.insist(close)
+            refusal = await self._outage.retry_until_available(close)
         if refusal.verdict != "ended":
             raise Fenced
         return ending, refusal.head
@@ -223,44 +223,44 @@ class Job:
         """Write the end of another job of the session, which was cancelled while it waited in line."""
         return await self._writer.end_waiting(cancelled(by).event(job_id))
 
-    def unheard(self, since: float) -> bool:
+    def intents_unknown_since(self, since: float) -> bool:
         """Whether it is unknown what the session's holder was asked up to then, by the event loop's clock. One look of
         its own is owed in any case: who held the session before may have been told and have done nothing."""
-        if self._heeding:
+        if self._polling:
             return False
-        return self._looked_at is None or max(self._looked_at, self._writer.heard_at) < since
+        return self._polled_at is None or max(self._polled_at, self._writer.intents_read_at) < since
 
-    async def heed(self) -> None:
+    async def poll_intents(self) -> None:
         """Do what the session's holder is asked to do; once more when it is asked meanwhile."""
-        self._asked = True
-        if self._heeding:
+        self._poll_again = True
+        if self._polling:
             return
-        self._heeding = True
+        self._polling = True
         try:
-            while self._asked:
-                self._asked = False
-                await self._look()
+            while self._poll_again:
+                self._poll_again = False
+                await self._poll_once()
         finally:
-            self._heeding = False
+            self._polling = False
 
-    async def _look(self) -> None:
+    async def _poll_once(self) -> None:
         """Do what is asked now. What fails is done at the next look."""
-        began, self._looked_at = asyncio.get_running_loop().time(), None
+        began, self._polled_at = asyncio.get_running_loop().time(), None
         try:
-            await self._obey()
-            self._looked_at = began
+            await self._carry_out_intents()
+            self._polled_at = began
         except (Fenced, LogGone) as error:
             self.lose(error)
         except RedisError as error:
             self._outage.began(error)
         except Exception:
-            log.exception("intents failed", session=self.attempt.session_id, job=self.attempt.job_id)
+            log.exception("intents failed", session_id=self.attempt.session_id, job_id=self.attempt.job_id)
 
-    async def _obey(self) -> None:
+    async def _carry_out_intents(self) -> None:
         session_id = self.attempt.session_id
         intents = await self._log_writer.intents(session_id, self.attempt.epoch)
         if intents.deleted:
-            settled = await self._outage.insist(partial(self._log_writer.settle, session_id))
+            settled = await self._outage.retry_until_available(partial(self._log_writer.settle, session_id))
             await self._retire(settled.ended)
             raise Fenced("the session was deleted")
         if self.attempt.job_id in intents.cancel:
@@ -316,7 +316,9 @@ class Job:
         """Give the agent what is known of its job: the conversation before it, and what earlier attempts recorded."""
         history, kept, recorded = await self._history(), await self._kept(), Recorded({}, {}, {})
         if self.attempt.number > 1:
-            recorded = await self._outage.insist(partial(self._log_writer.recorded, self.attempt.session_id))
+            recorded = await self._outage.retry_until_available(
+                partial(self._log_writer.recorded, self.attempt.session_id)
+            )
         calls = self._record, self._ask, self._run.note, self._confirm, self._truncate
         journal = Journal(self.attempt.job_id, self._writer, *calls, recorded=recorded, kept=kept)
         if kept:
@@ -329,7 +331,7 @@ class Job:
         if attempt.first is None or attempt.discard_from is None:
             return None
         events, place = self._log_writer.log, (attempt.session_id, attempt.job_id)
-        discards = await self._outage.insist(partial(events.discards, *place))
+        discards = await self._outage.retry_until_available(partial(events.discards, *place))
         return KeptEvents(
             events, self._outage, *place, first=attempt.first, until=attempt.discard_from, discards=discards
         )
@@ -337,7 +339,7 @@ class Job:
     def _follow(self, kept: KeptEvents, journal: Journal) -> None:
         """Emit nothing again that is kept."""
         attempt = self.attempt
-        names = {"session": attempt.session_id, "job": attempt.job_id, "attempt": attempt.number}
+        names = {"session_id": attempt.session_id, "job_id": attempt.job_id, "attempt": attempt.number}
         self._replay = journal.follower = Replay(
             self._writer,
             kept,
@@ -372,17 +374,19 @@ class Job:
 
     def _truncate(self) -> None:
         """Mark the conversation where events of earlier attempts that count are missing."""
-        log.warning("events were trimmed", session=self.attempt.session_id, job=self.attempt.job_id)
+        log.warning("events were trimmed", session_id=self.attempt.session_id, job_id=self.attempt.job_id)
         self._transcript.truncate()
 
     async def _confirm(self) -> None:
         attempt = self.attempt
-        await self._outage.insist(partial(self._log_writer.confirm, attempt.session_id, attempt.epoch))
+        await self._outage.retry_until_available(partial(self._log_writer.confirm, attempt.session_id, attempt.epoch))
 
     async def _record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         attempt = self.attempt
         write = partial(self._log_writer.record, attempt.session_id, attempt.epoch, resume, outcomes)
-        await self._outage.insist(write, writes=True, unless_full=lambda: self._writer.gives_up_when_full)
+        await self._outage.retry_until_available(
+            write, writes=True, unless_full=lambda: self._writer.gives_up_when_full
+        )
 
     async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
         """Put the question into the log, and wait unless an earlier attempt was answered."""
@@ -396,8 +400,8 @@ class Job:
     async def _answer(self, question_id: str) -> bytes:
         self._question = (question_id, asyncio.get_running_loop().create_future())
         self._allowance.pause()
-        self._rested()
-        self._noticed()  # the answer may have come before anybody waited for it
+        self._on_wait_changed()
+        self._on_intent()  # the answer may have come before anybody waited for it
         try:
             async with asyncio.timeout(self._ask_s):
                 return await self._question[1]
@@ -407,7 +411,7 @@ class Job:
         finally:
             self._question = None
             self._allowance.run()
-            self._rested()
+            self._on_wait_changed()
 
     async def _dismiss(self, agent: asyncio.Task[Ending]) -> None:
         """Ask the agent to stop, and give it a few seconds."""
@@ -415,7 +419,7 @@ class Job:
         agent.cancel()
         done, _ = await asyncio.wait({agent}, timeout=STOPPING_SECONDS)
         if not done:
-            log.warning("agent does not stop", session=self.attempt.session_id, job=self.attempt.job_id)
+            log.warning("agent does not stop", session_id=self.attempt.session_id, job_id=self.attempt.job_id)
 
     async def _finish(self, ending: Ending) -> Finished:
         self._run.end()
@@ -457,7 +461,7 @@ class Job:
         except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)
         except BaseException as error:  # SystemExit in an agent must not end the worker
-            log.warning("agent raised", session=self._run.session_id, job=self._run.job_id, exc_info=error)
+            log.warning("agent raised", session_id=self._run.session_id, job_id=self._run.job_id, exc_info=error)
             return failed(error)
 
 
@@ -469,8 +473,8 @@ def job_of(
     sessions: Sessions,
     outage: Outage,
     *,
-    noticed: Callable[[], None],
-    rested: Callable[[], None],
+    on_intent: Callable[[], None],
+    on_wait_changed: Callable[[], None],
     retire: Retire,
 ) -> Job:
     """The attempt as a worker runs it, with the conversation that the log has."""
@@ -479,11 +483,11 @@ def job_of(
         agent,
         log_writer,
         outage,
-        history=lambda: outage.insist(partial(sessions.history, attempt.session_id)),
+        history=lambda: outage.retry_until_available(partial(sessions.history, attempt.session_id)),
         window_s=settings.batch_ms / 1000,
         ask_s=settings.ask_seconds,
-        noticed=noticed,
-        rested=rested,
+        on_intent=on_intent,
+        on_wait_changed=on_wait_changed,
         retire=retire,
     )
 

@@ -99,7 +99,7 @@ class KeptEvents:
             first: EventId | None = ids.first
             while first is not None:
                 read = partial(self._log.between, self._session_id, first, ids.last, PAGE_EVENTS)
-                entries, first = await self._outage.insist(read)
+                entries, first = await self._outage.retry_until_available(read)
                 missing -= len(entries)
                 for entry in self._own(entries):
                     yield entry
@@ -112,7 +112,7 @@ class KeptEvents:
         below: EventId | None = event_id.next()
         while below is not None:
             read = partial(self._log.backwards, self._session_id, self.first, below, PAGE_EVENTS)
-            entries, below = await self._outage.insist(read)
+            entries, below = await self._outage.retry_until_available(read)
             for entry in reversed([entry for entry in entries if entry.job_id == self._job_id]):
                 delta = delta_of(entry)
                 if delta is None or (later is not None and not later.continues(delta)):
@@ -124,7 +124,7 @@ class KeptEvents:
         """The next page behind a cursor: what counts of it, the cursor behind it, and whether there is more.
 
         Raises EventsMissing."""
-        page = await self._outage.insist(partial(self._log.read, self._session_id, cursor, PAGE_EVENTS))
+        page = await self._outage.retry_until_available(partial(self._log.read, self._session_id, cursor, PAGE_EVENTS))
         if page.gap is not None and page.gap.foreign is None:
             raise EventsMissing
         if page.gap is not None:

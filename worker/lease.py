@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from holdfast.shared.background import repeat
-from holdfast.shared.queue import Queue, Token
+from holdfast.shared.queue import Queue, QueueEntry
 from holdfast.worker.outage import Outage
 
 LONGEST_PAUSE_S = 0.25  # between two beats that fail
@@ -14,7 +14,7 @@ LONGEST_PAUSE_S = 0.25  # between two beats that fail
 class Lease:
     """`held` names the tokens that this worker works on, `running` has those among them whose session it holds.
 
-    `lost` is called with each token that another worker leases by now, `stray` with each one that is leased to this
+    `on_lost` is called with each token that another worker leases by now, `on_stray` with each one that is leased to this
     worker without its knowledge: the answer to a take was lost."""
 
     def __init__(
@@ -25,15 +25,15 @@ class Lease:
         lease_s: float,
         *,
         held: Callable[[], set[str]],
-        running: Callable[[], dict[str, Token]],
-        lost: Callable[[str], None],
-        stray: Callable[[str], None],
+        running: Callable[[], dict[str, QueueEntry]],
+        on_lost: Callable[[str], None],
+        on_stray: Callable[[str], None],
     ) -> None:
         self._queue = queue
         self._outage = outage
         self._worker_id = worker_id
         self._beat_s = lease_s / 3
-        self._held, self._running, self._lost, self._stray = held, running, lost, stray
+        self._held, self._running, self._on_lost, self._on_stray = held, running, on_lost, on_stray
         self._unheard_of: set[str] = set()
 
     async def run(self) -> None:
@@ -50,16 +50,16 @@ class Lease:
         await self._retake(running - leased)
         # A take may be in flight: only what two beats in a row found is stray.
         unheard_of = leased - before - held
-        for token in unheard_of & self._unheard_of:
-            self._stray(token)
+        for entry in unheard_of & self._unheard_of:
+            self._on_stray(entry)
         self._unheard_of = unheard_of
         return self._beat_s
 
-    async def _retake(self, token_ids: frozenset[str]) -> None:
+    async def _retake(self, entry_ids: frozenset[str]) -> None:
         """Lease again what the queue forgot, or made visible because it took this worker for dead. The session is still
         held as long as nobody has claimed it, so the jobs go on."""
         running = self._running()
-        tokens = [running[token_id] for token_id in token_ids if token_id in running]
-        if tokens:
-            for token_id in await self._queue.retake(self._worker_id, tokens):
-                self._lost(token_id)
+        entries = [running[entry_id] for entry_id in entry_ids if entry_id in running]
+        if entries:
+            for entry_id in await self._queue.retake(self._worker_id, entries):
+                self._on_lost(entry_id)

@@ -16,7 +16,7 @@ log = structlog.get_logger()
 Answer = TypeVar("Answer")
 
 
-class Trouble:
+class Condition:
     """Whether a server is in one kind of trouble. The outcome of a call that was made before this last changed is
     ignored: it may be older than the change."""
 
@@ -38,8 +38,8 @@ class Outage:
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self._away = Trouble()
-        self._full = Trouble()
+        self._away = Condition()
+        self._full = Condition()
         self._refusal = ""
 
     def began(self, error: RedisError | LogFull, asked_s: float = math.inf) -> None:
@@ -62,7 +62,7 @@ class Outage:
         if wrote and self._full.change(False, asked_s):
             log.info("redis is no longer full", server=self._server)
 
-    async def insist(
+    async def retry_until_available(
         self,
         call: Callable[[], Awaitable[Answer]],
         *,

@@ -87,4 +87,4 @@ class Reaper:
         for worker, count in self._detector.observe(counts, asyncio.get_running_loop().time()).items():
             jobs = await self._queue.take_over(worker, count)
             if jobs is not None:
-                log.warning("worker is dead", dead=worker, jobs=jobs)
+                log.warning("worker is dead", worker_id=worker, jobs=jobs)

@@ -43,7 +43,7 @@ class Recovery:
         page = await self._queue.recovery_page(PAGE_SECONDS, FIRST_ROUND_PAGE_SECONDS)
         if page is None:
             return PAGE_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - jitter
-        cursor, session_ids = await self._log_outage.insist(partial(self._sessions.page, page.cursor))
+        cursor, session_ids = await self._log_outage.retry_until_available(partial(self._sessions.page, page.cursor))
         try:
             await self._search(session_ids)
         except RedisError:
@@ -65,7 +65,7 @@ class Recovery:
             log.warning("queue entries were lost and are made anew", jobs=made)
         for session in found:
             if session.wanted and not session.held:
-                await self._queue.nudge(session.session_id)
+                await self._queue.add_control_entry(session.session_id)
 
     async def _lost(self, found: list[OpenSession]) -> list[OpenSession]:
         """Those of the sessions whose next job has no queue entry. A job that has ended since it was found has none
@@ -75,4 +75,4 @@ class Recovery:
         return [session for session in again if session.head in missing]
 
     async def _open(self, session_ids: list[str]) -> list[OpenSession]:
-        return await self._log_outage.insist(partial(self._sessions.open, session_ids))
+        return await self._log_outage.retry_until_available(partial(self._sessions.open, session_ids))

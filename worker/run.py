@@ -71,7 +71,7 @@ class Sink(Protocol):
     async def flush(self) -> None: ...
 
 
-class Voice:
+class RunState:
     """What a run and its sub-agents have in common: where they speak, until the job ends."""
 
     def __init__(self, sink: Sink, journal: Journal | None) -> None:
@@ -109,18 +109,18 @@ class Run:
         self.options = options
         self.metadata = metadata
         self.history = history
-        self._voice = Voice(sink, journal)
+        self._state = RunState(sink, journal)
         self._name: str | None = None
 
     @property
     def cancelled(self) -> bool:
         """Whether the job is to stop."""
-        return self._voice.cancelled
+        return self._state.cancelled
 
     @property
     def has_text(self) -> bool:
         """Whether any text of the answer was emitted, by this agent or a sub-agent."""
-        return self._voice.has_text
+        return self._state.has_text
 
     def agent(self, name: str) -> Run:
         """The same run for a sub-agent, whose events carry its name. Several may speak side by side."""
@@ -222,7 +222,7 @@ class Run:
             return
         await self._put(event)
         if kind == "text.delta":
-            self._voice.has_text = True
+            self._state.has_text = True
 
     async def flush(self) -> None:
         """Wait until everything emitted so far is in the log."""
@@ -240,42 +240,42 @@ class Run:
 
     async def next_number(self, kind: str, name: str) -> Any:
         """The number of a section or tool call that begins. One that an earlier attempt has begun keeps its number."""
-        step, journal = current_step(), self._voice.journal
+        step, journal = current_step(), self._state.journal
         if step is not None and step.is_repeated:
-            return self._voice.numbers.first(kind)
+            return self._state.numbers.first(kind)
         kept = None if journal is None else await journal.kept_number(self._name, kind, name)
-        return self._voice.numbers.take(kind) if kept is None else kept
+        return self._state.numbers.take(kind) if kept is None else kept
 
     def cancel(self) -> None:
         """Tell the agent that it is to stop."""
-        self._voice.cancelled = True
+        self._state.cancelled = True
 
     def end(self) -> None:
         """From now on an emit raises."""
-        self._voice.sink = self._voice.journal = None
+        self._state.sink = self._state.journal = None
 
     def begin(self, history: list[dict[str, Any]], journal: Journal) -> None:
         """What is known only once the session is held."""
         self.history = history
-        self._voice.journal = journal
+        self._state.journal = journal
 
     def emit_to(self, sink: Sink) -> None:
         """Emit to another sink from now on, unless the job has ended."""
-        if self._voice.sink is not None:
-            self._voice.sink = sink
+        if self._state.sink is not None:
+            self._state.sink = sink
 
     def note(self, kind: str, body: bytes) -> None:
         """Take note of an event that counts though it was emitted by an earlier attempt."""
-        self._voice.has_text |= kind == "text.delta"
-        self._voice.numbers.keep(kind, body)
+        self._state.has_text |= kind == "text.delta"
+        self._state.numbers.keep(kind, body)
 
     def _sink(self) -> Sink:
-        if self._voice.sink is None:
+        if self._state.sink is None:
             raise RunEnded
-        return self._voice.sink
+        return self._state.sink
 
     def _journal(self) -> Journal:
-        journal = self._voice.journal
+        journal = self._state.journal
         if journal is None:
             raise RunEnded
         return journal

@@ -91,8 +91,8 @@ class Tail:
 class Writer:
     """The writer of one attempt, behind the first entry of its epoch.
 
-    `noticed` is called when the log says that somebody wants something of the session's holder; `lost` with the error
-    when this attempt can write no more, Fenced or LogGone; `written` with each batch once it is in the log. `heard_at`
+    `on_intent` is called when the log says that somebody wants something of the session's holder; `on_lost` with the error
+    when this attempt can write no more, Fenced or LogGone; `on_written` with each batch once it is in the log. `intents_read_at`
     is when the log was last asked whether anybody wants anything, by the event loop's clock. `gives_up_when_full`: from
     now on drop what does not fit into a full Redis, instead of waiting for room.
     """
@@ -106,9 +106,9 @@ class Writer:
         job_id: str,
         epoch: int,
         window_s: float,
-        noticed: Callable[[], None],
-        lost: Callable[[Exception], None],
-        written: Callable[[Sequence[Event]], None],
+        on_intent: Callable[[], None],
+        on_lost: Callable[[Exception], None],
+        on_written: Callable[[Sequence[Event]], None],
         bounds: Bounds = Bounds(),  # noqa: B008 - immutable
     ) -> None:
         self._log = log
@@ -118,7 +118,7 @@ class Writer:
         self._epoch = epoch
         self._window_s = window_s
         self._loop = asyncio.get_running_loop()
-        self._noticed, self._lost, self._written = noticed, lost, written
+        self._on_intent, self._on_lost, self._on_written = on_intent, on_lost, on_written
         self._bounds = bounds
         self._tail = Tail(1, bounds)
         self._waiting: deque[Event] = deque()
@@ -129,14 +129,14 @@ class Writer:
         self._offsets = [(0, 1)]  # (n, by how much the seq of each event put after the nth exceeds its number)
         self._in_flight = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
-        self.heard_at = float("-inf")
+        self.intents_read_at = float("-inf")
         self._permit: AppendPermit | None = None
         self._renewing: AppendPermit | None = None  # the permit whose renewal is on its way
         self._sending: list[Event] = []  # on their way without the script
         self._unsure = False  # some were, and may be in the log or not
         self._appended_at = float("-inf")
-        self._hurry = False
-        self._alarm: asyncio.TimerHandle | None = None
+        self._urgent = False
+        self._timer: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[None]] = []
         self._error: Exception | None = None
         self.gives_up_when_full = False
@@ -169,14 +169,14 @@ class Writer:
         if step is not None:
             step.emitted(self._put)
         if kind not in DELTAS or self._is_full():
-            self._hurry = True
+            self._urgent = True
         self._go()
 
     async def flush(self) -> None:
         """Wait until everything put so far is in the log. Raises Fenced, LogGone, or LogFull where some was dropped."""
         target = self._put
         while self._done < target:
-            self._press()
+            self._send_now()
             await self._progress()
         self._raise_error()
         if self._dropped:
@@ -200,7 +200,7 @@ class Writer:
         if self._error is None:
             self._error = error
             self._permit = None
-            self._silence()
+            self._cancel_timer()
             self._drop_waiting()
             if self._flusher is not None and self._flusher is not asyncio.current_task():
                 self._flusher.cancel()
@@ -211,27 +211,27 @@ class Writer:
             return
         left_s = self._left_s()
         if left_s > 0:
-            if self._alarm is None:
-                self._alarm = self._loop.call_later(left_s, self._rung)
+            if self._timer is None:
+                self._timer = self._loop.call_later(left_s, self._window_passed)
         elif not self._send():
             self._flusher = self._loop.create_task(self._drain())
 
     def _left_s(self) -> float:
         """How long deltas may gather yet."""
-        return 0 if self._hurry else self._appended_at + self._window_s - self._loop.time()
+        return 0 if self._urgent else self._appended_at + self._window_s - self._loop.time()
 
-    def _rung(self) -> None:
-        self._alarm = None
-        self._press()
+    def _window_passed(self) -> None:
+        self._timer = None
+        self._send_now()
 
-    def _silence(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _press(self) -> None:
+    def _send_now(self) -> None:
         """Do not gather any longer."""
-        self._hurry = True
+        self._urgent = True
         self._go()
 
     def _send(self) -> bool:
@@ -259,7 +259,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - as in _drain
                 self._fail(error)
         elif self._error is None:
-            self._permit, self._unsure, self._hurry = None, outcome is AppendOutcome.UNKNOWN, True
+            self._permit, self._unsure, self._urgent = None, outcome is AppendOutcome.UNKNOWN, True
         self._wake()
         self._go()
 
@@ -277,15 +277,15 @@ class Writer:
         if self._permit is permit:
             self._permit = None
             if answer is not None:
-                self._heard(answer)
+                self._keep_permit(answer)
 
-    def _heard(self, answer: Appended) -> None:
+    def _keep_permit(self, answer: Appended) -> None:
         """Keep the permit, and pass on that somebody wants something."""
         self._permit = answer.permit
         if answer.permit is not None:
-            self.heard_at = answer.permit.at
+            self.intents_read_at = answer.permit.at
         if answer.attention:
-            self._noticed()
+            self._on_intent()
 
     async def _drain(self) -> None:
         """Append until nothing waits that is due. Runs only while there is something to write."""
@@ -301,9 +301,9 @@ class Writer:
 
     def _begin(self, now: float, *, more: bool) -> None:
         """An append begins; with `more` waiting than goes with it, the next one does not wait for the window."""
-        self._hurry = more
+        self._urgent = more
         self._appended_at = now
-        self._silence()
+        self._cancel_timer()
         failpoint("before_append")
 
     async def _append(self) -> None:
@@ -314,7 +314,7 @@ class Writer:
         self._begin(self._loop.time(), more=len(batch) < len(self._waiting))
         self._permit = None
         try:
-            appended = await self._insist(
+            appended = await self._retry(
                 lambda: self._write(self._tail.seq, batch),
                 writes=True,
                 unless_full=lambda: self.gives_up_when_full,
@@ -326,7 +326,7 @@ class Writer:
         failpoint("after_append_before_ack")
         self._unsure = False
         self._acknowledge(batch)
-        self._heard(appended)
+        self._keep_permit(appended)
 
     def _next_batch(self) -> list[Event]:
         """The oldest events that wait, as many as one append takes. They stay in line until they are acknowledged."""
@@ -347,7 +347,7 @@ class Writer:
             self._waiting_bytes -= len(event.body)
         self._tail.extend(batch)
         self._done += len(batch)
-        self._written(batch)
+        self._on_written(batch)
         self._wake()
 
     async def _end(self, event: Event, messages: Sequence[bytes], usage: bytes) -> Finished:
@@ -359,7 +359,7 @@ class Writer:
                 if self._unsure:
                     await self._append()
                 self._permit = None  # whatever comes behind an end has to get past the script
-                finished = await self._insist(
+                finished = await self._retry(
                     lambda: self._log.finish(
                         self._session_id, self._epoch, self._tail.seq, event, messages=messages, usage=usage
                     )
@@ -372,7 +372,7 @@ class Writer:
                 self._offsets.append((self._done, self._tail.seq - self._done))
             return finished
 
-    async def _insist(
+    async def _retry(
         self,
         call: Callable[[], Awaitable[Answer]],
         *,
@@ -387,7 +387,7 @@ class Writer:
 
         while True:
             try:
-                return await self._outage.insist(unless_stopped, writes=writes, unless_full=unless_full)
+                return await self._outage.retry_until_available(unless_stopped, writes=writes, unless_full=unless_full)
             except LogBehind as behind:
                 await self._rewrite(behind.top)
 
@@ -408,7 +408,7 @@ class Writer:
         seq = top.seq if top.epoch == self._epoch else 0
         for batch in _batches(self._tail.after(seq), self._bounds.batch_events):
             try:
-                await self._outage.insist(partial(self._write_again, seq, batch))
+                await self._outage.retry_until_available(partial(self._write_again, seq, batch))
             except LogBehind:
                 return  # it lost still more: the call that found out is repeated and finds the new top
             seq += len(batch)
@@ -421,7 +421,7 @@ class Writer:
 
     def _fail(self, error: Exception) -> None:
         self.stop(error)
-        self._lost(error)
+        self._on_lost(error)
 
     def _drop_waiting(self) -> None:
         self._unsure = False

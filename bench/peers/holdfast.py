@@ -51,7 +51,7 @@ async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
 async def _claimed(intake: Sessions, log_writer: LogWriter, session_id: str) -> Attempt:
     await intake.submit(session_id, JOB, JobRequest(AGENT, b'"go"', b"{}", b"{}", 86_400, "queue", None, ""))
     attempt = await log_writer.claim(
-        session_id, JOB, delivery=1, token=f"bench-{session_id}", worker_id="bench", offered=True
+        session_id, JOB, delivery=1, claim_id=f"bench-{session_id}", worker_id="bench", offered=True
     )
     assert isinstance(attempt, Attempt)
     return attempt

@@ -141,7 +141,7 @@ async def answer_job(state: GatewayState, session_id: KnownSession, job_id: Know
     question_id = await _fitting(state, session_id, job_id, answer, body.size)
     answered = await state["sessions"].answer(session_id, job_id, question_id, value)
     if answered.lease_owner is None:
-        await hasten(state["queue"].ready(session_id, job_id, answered.agent), job_id)
+        await hasten(state["queue"].make_ready(session_id, job_id, answered.agent), job_id)
     else:
         await hasten(state["queue"].notify(answered.lease_owner, session_id), job_id)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)

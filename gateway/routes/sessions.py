@@ -49,7 +49,9 @@ async def delete_session(state: GatewayState, session_id: KnownSession) -> Respo
     """Cancel what runs and forget the session. Its viewers get `session.deleted`."""
     intent = await state["sessions"].delete(session_id)
     state["hub"].session_deleted(session_id)
-    await state["queue"].nudge(session_id)  # what carries it out; the message only lets the lease owner stop at once
+    await state["queue"].add_control_entry(
+        session_id
+    )  # what carries it out; the message only lets the lease owner stop at once
     if intent.lease_owner is not None:
         await hasten(state["queue"].notify(intent.lease_owner, session_id), intent.lease_owner)
     with suppress(RedisError):  # best effort: reading the list removes it as well

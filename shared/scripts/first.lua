@@ -10,4 +10,4 @@ local job, digest, at = string.match(known, '^(%S+) (%S+) (%d+)$')
 local status = job_get(job, 'status')[1]
 if not status or now_ms() - tonumber(at) >= tonumber(ARGV[3]) then return {'none'} end
 if digest ~= ARGV[2] then return {'mismatch'} end
-return {'replayed', job, status, redis.call('LPOS', LINE, job) or 0, newest(state[1]), ''}
+return {'replayed', job, status, redis.call('LPOS', BACKLOG, job) or 0, newest(state[1]), ''}

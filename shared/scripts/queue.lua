@@ -2,7 +2,7 @@
 -- too: what was accepted goes on, and a full server must not make living workers look dead.
 -- A token stands for a job that has no end yet. It is in just one place: deferred, ready in its lane, or leased by a worker.
 -- KEYS: those of shared/queue.py PLACES, in that order.
-local TOKENS, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local ENTRIES, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local READY, LEASED, MAILBOX = KEYS[8], KEYS[9], KEYS[10] -- prefixes: the queue never stands on a Cluster
 local RECOVERY, TURN = KEYS[11], KEYS[12]
 local SESSIONS = KEYS[13]
@@ -48,12 +48,12 @@ end
 
 -- One that tells no delivery is made anew: its job would be of an older delivery for ever.
 local function set_delivery(id, delivery)
-    local payload = redis.call('HGET', TOKENS, id)
+    local payload = redis.call('HGET', ENTRIES, id)
     if payload then
         local try, told = '"t":' .. int(delivery), nil
         payload, told = string.gsub(payload, '"t":%d+', try, 1)
         if told == 0 then payload = '{' .. try .. ',"f":"' .. ANY .. '","a":[],"k":{},"et":0}' end
-        redis.call('HSET', TOKENS, id, payload)
+        redis.call('HSET', ENTRIES, id, payload)
     end
     return payload
 end

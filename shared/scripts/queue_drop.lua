@@ -7,7 +7,7 @@ if redis.call('SREM', AGAIN, id) == 1 and string.sub(id, -1) == '/' then
     make_ready(id, ANY)
     wake(1)
 else
-    redis.call('HDEL', TOKENS, id)
+    redis.call('HDEL', ENTRIES, id)
     if string.sub(id, -1) ~= '/' then touch(id, true) end
 end
 return 1

@@ -5,8 +5,8 @@
 if redis.call('EXISTS', SEEN) == 0 then return 'none' end
 local seen = redis.call('ZSCORE', SEEN, ARGV[5])
 if not seen or now_us() - tonumber(seen) > tonumber(ARGV[6]) then return 'unknown' end
-if redis.call('HLEN', TOKENS) >= tonumber(ARGV[4]) then return 'full' end
-if redis.call('HSETNX', TOKENS, ARGV[1], ARGV[2]) == 1 then
+if redis.call('HLEN', ENTRIES) >= tonumber(ARGV[4]) then return 'full' end
+if redis.call('HSETNX', ENTRIES, ARGV[1], ARGV[2]) == 1 then
     redis.call('ZADD', DEFERRED, int(now_us() + tonumber(ARGV[3])), ARGV[1])
     touch(ARGV[1])
 end

@@ -4,8 +4,8 @@
 local worker, lost = ARGV[1], {}
 for i = 2, #ARGV, 2 do
     local id = ARGV[i]
-    local free = redis.call('HSETNX', TOKENS, id, ARGV[i + 1]) == 1 or redis.call('ZREM', DEFERRED, id) == 1
-        or redis.call('ZREM', READY .. lane_of(redis.call('HGET', TOKENS, id)), id) == 1
+    local free = redis.call('HSETNX', ENTRIES, id, ARGV[i + 1]) == 1 or redis.call('ZREM', DEFERRED, id) == 1
+        or redis.call('ZREM', READY .. lane_of(redis.call('HGET', ENTRIES, id)), id) == 1
         or redis.call('ZREM', READY .. ANY, id) == 1
     if free then
         redis.call('SADD', LEASED .. worker, id)

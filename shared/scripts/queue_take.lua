@@ -5,7 +5,7 @@ local worker, count = ARGV[1], tonumber(ARGV[2])
 local due = redis.call('ZRANGEBYSCORE', DEFERRED, '-inf', int(now_us()), 'LIMIT', 0, 256)
 for _, id in ipairs(due) do
     redis.call('ZREM', DEFERRED, id)
-    local payload = redis.call('HGET', TOKENS, id)
+    local payload = redis.call('HGET', ENTRIES, id)
     if payload then make_ready(id, lane_of(payload)) end
 end
 -- Others may serve what this worker does not take.
@@ -23,7 +23,7 @@ while #taken < 2 * count do
     end
     if not best then break end
     redis.call('ZREM', READY .. best_lane, best)
-    local payload = redis.call('HGET', TOKENS, best)
+    local payload = redis.call('HGET', ENTRIES, best)
     if payload then
         redis.call('SADD', LEASED .. worker, best)
         redis.call('SREM', AGAIN, best)

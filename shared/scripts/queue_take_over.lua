@@ -5,7 +5,7 @@ local worker = ARGV[1]
 if redis.call('HGET', WORKERS, worker) ~= ARGV[2] then return -1 end
 local ids = redis.call('SMEMBERS', LEASED .. worker)
 for _, id in ipairs(ids) do
-    local payload = redis.call('HGET', TOKENS, id)
+    local payload = redis.call('HGET', ENTRIES, id)
     if payload then
         payload = set_delivery(id, tonumber(string.match(payload, '"t":(%d+)') or 0) + 1)
         make_ready(id, lane_of(payload))

@@ -2,7 +2,7 @@
 -- KEYS are those of shared/keys.py SessionKeys, in that order; a script that needs only the first two is given those.
 local SCHEMA = 1 -- as in shared/schema.py
 local CONVERSATION_BYTES = 4 * 1024 * 1024 -- as in shared/conversation.py
-local LOG, STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
+local LOG, STATE, BACKLOG, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
 
 -- The refusal of a session that a newer version has written: it is left to processes that know that. Scripts that compare
 -- the epoch need no such guard.
@@ -31,10 +31,10 @@ local function job_get(job, ...)
     return redis.call('HMGET', JOBS, unpack(fields))
 end
 
--- A job's id, its place in the line and the fields that ARGV names from `first` on, of which every record has the first.
+-- A job's id, its place in the backlog and the fields that ARGV names from `first` on, of which every record has the first.
 local function job_record(job, first)
     local values = job_get(job, unpack(ARGV, first))
-    return values[1] and {job, redis.call('LPOS', LINE, job), unpack(values)}
+    return values[1] and {job, redis.call('LPOS', BACKLOG, job), unpack(values)}
 end
 
 local function job_set(job, ...)
@@ -111,9 +111,9 @@ local function discard(job, from, start)
     job_set(job, 'discards', table.concat(ranges, ' '))
 end
 
--- The head of the line as {job, agent}, or nothing.
+-- The head of the backlog as {job, agent}, or nothing.
 local function head()
-    local job = redis.call('LINDEX', LINE, 0)
+    local job = redis.call('LINDEX', BACKLOG, 0)
     if not job then return {} end
     return {job, job_get(job, 'agent')[1]}
 end
@@ -140,17 +140,17 @@ local function remember(messages, from, messages_limit)
     redis.call('HSET', STATE, 'messages_bytes', int(size))
 end
 
--- Record the end of a job, take it out of the line, let the session expire when nothing is open.
+-- Record the end of a job, take it out of the backlog, let the session expire when nothing is open.
 local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
     if usage ~= '' then job_set(job, 'usage', usage) end
     redis.call('HDEL', JOBS, job .. ':open')
     forget_question(job)
     if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it is the head's, and nobody else ever ran
-    redis.call('LREM', LINE, 0, job)
+    redis.call('LREM', BACKLOG, 0, job)
     if from <= #messages then remember(messages, from, messages_limit) end
     if redis.call('HGET', STATE, 'job') == job then redis.call('HDEL', STATE, 'job', 'worker') end
-    if redis.call('LLEN', LINE) == 0 then
+    if redis.call('LLEN', BACKLOG) == 0 then
         redis.call('HDEL', STATE, 'attention')
         for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ttl_s) end
     end

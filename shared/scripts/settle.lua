@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Carry out the intents of a session that nobody holds: end its cancelled jobs, or delete it.
--- ARGV: token, random, patience ms with a cancelled attempt, retention ttl s, messages limit, seconds that a deleted log
+-- ARGV: claim_id, random, patience ms with a cancelled attempt, retention ttl s, messages limit, seconds that a deleted log
 --       stays, then a job that has begun, and the messages that its events come to
 -- Answers {'ok', count, ended job..., head...}, {'held', 0} (its lease owner carries them out), {'nothing', 0, head...} or
 --   {'turn', job}: nobody can write any more, call again with the messages of that job.
 local refusal = newer()
 if refusal then return refusal end
-local token, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local claim_id, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local messages_limit, deleted_ttl_s, told = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created')
 if not state[5] then return {'nothing', '0'} end
@@ -14,7 +14,7 @@ local top, deleted, holds = newest(state[2]), state[3], state[4]
 local now = now_ms()
 
 local doomed = {}
-for _, job in ipairs(redis.call('LRANGE', LINE, 0, -1)) do
+for _, job in ipairs(redis.call('LRANGE', BACKLOG, 0, -1)) do
     local record = job_get(job, 'cancel', 'cancel_at')
     if deleted then
         doomed[#doomed + 1] = {job, record[1] or 'deleted'}
@@ -52,7 +52,7 @@ local function add(kind, job, rest)
     return id, body
 end
 
-redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'schema', SCHEMA)
+redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'schema', SCHEMA)
 redis.call('HDEL', STATE, 'job', 'worker', 'attention')
 for _, entry in ipairs(doomed) do
     local id, body = add('job.cancelled', entry[1], ',"by":' .. cjson.encode(entry[2]))
@@ -71,6 +71,6 @@ end
 -- The ends stay beside the last event, so that a viewer that is live sees no gap; what was said is gone.
 add('session.deleted', '', '')
 redis.call('XTRIM', LOG, 'MAXLEN', '=', seq)
-redis.call('DEL', STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL)
+redis.call('DEL', STATE, BACKLOG, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL)
 redis.call('EXPIRE', LOG, deleted_ttl_s)
 return answer

@@ -9,7 +9,7 @@ from holdfast.shared import keys, log_writer
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
 from holdfast.shared.log_writer import AppendOutcome
-from holdfast.shared.queue import token_id
+from holdfast.shared.queue import entry_id
 from holdfast.shared.turns import TurnReader
 
 from tests.integration.test_turns import LONGEST_PAUSE_S, longest_pause, many
@@ -135,7 +135,7 @@ async def test_f66_a_job_that_waits_for_a_person_after_a_deploy_keeps_its_turn(r
         await client.until("s", "j1", lambda state: state.status == "waiting")
 
     async def parked() -> bool:
-        return await client.redis.zscore(keys.DEFERRED, token_id("s", "j1")) is not None
+        return await client.redis.zscore(keys.DEFERRED, entry_id("s", "j1")) is not None
 
     async with worker_on(redis_url):
         await until(parked)

@@ -87,7 +87,7 @@ async def struck(client: Client, agent: str, session: str = "s", **rest: Any) ->
     """Queue a job that has lost a worker already."""
     await client.queue.offer({agent: {}})
     await client.post(session, agent=agent, **rest)
-    claimed = await client.log_writer.claim(session, "j1", delivery=1, token="dead", worker_id="dead", offered=True)
+    claimed = await client.log_writer.claim(session, "j1", delivery=1, claim_id="dead", worker_id="dead", offered=True)
     assert isinstance(claimed, Attempt)
 
 

@@ -44,7 +44,7 @@ class TestClaim:
 
     async def test_a_claim_repeated_with_its_token_answers_the_same_and_starts_once(self, session: Session) -> None:
         await session.submit()
-        claims = [await session.try_claim(token="same") for _ in range(3)]
+        claims = [await session.try_claim(claim_id="same") for _ in range(3)]
         assert claims[0] == claims[1] == claims[2]
         assert await session.redis.xlen(session.keys.log) == 1
 
@@ -250,7 +250,7 @@ class TestAppend:
             assert await verdict(session, "j1") == "ended"
         finally:
             await session.redis.config_set("maxmemory", 0)
-        assert (await session.sessions.session("s")).line == ["j2"]
+        assert (await session.sessions.session("s")).backlog == ["j2"]
 
 
 class TestEnd:
@@ -415,7 +415,7 @@ class TestSubmit:
     async def test_a_submit_repeated_with_its_job_id_is_accepted_once(self, session: Session) -> None:
         await session.submit("j1")
         await session.submit("j1")
-        assert (await session.sessions.session("s")).line == ["j1"]
+        assert (await session.sessions.session("s")).backlog == ["j1"]
 
     async def test_reject_refuses_a_busy_session(self, session: Session) -> None:
         await session.submit("j1")
@@ -427,7 +427,7 @@ class TestSubmit:
         await session.submit("j2")
         done = await session.submit("j3", on_busy="interrupt")
         assert (done.position, done.notify) == (1, "w1")
-        assert (await session.sessions.session("s")).line == ["j1", "j3", "j2"]
+        assert (await session.sessions.session("s")).backlog == ["j1", "j3", "j2"]
         assert (await session.log_writer.intents("s", attempt.epoch)).cancel == {"j1": "interrupt"}
 
     async def test_an_interrupting_job_supersedes_the_one_that_has_not_started_and_takes_its_place(
@@ -437,7 +437,7 @@ class TestSubmit:
         await session.submit("j2")
         for job in ("i1", "i2", "i3"):
             assert (await session.submit(job, on_busy="interrupt")).position == 1
-        assert (await session.sessions.session("s")).line == ["j1", "i3", "i2", "i1", "j2"]
+        assert (await session.sessions.session("s")).backlog == ["j1", "i3", "i2", "i1", "j2"]
         intents = await session.log_writer.intents("s", attempt.epoch)
         assert intents.cancel == {"j1": "interrupt", "i2": "superseded", "i1": "superseded"}
 
@@ -462,7 +462,7 @@ class TestSubmit:
             await session.claim(f"i{number}")
         await session.submit("i11", on_busy="interrupt")
         await session.submit("i12", on_busy="interrupt")
-        assert (await session.sessions.session("s")).line == ["i10", "j2", "i12", "i11"]
+        assert (await session.sessions.session("s")).backlog == ["i10", "j2", "i12", "i11"]
 
     async def test_a_line_has_an_end(self, open_session: OpenSession) -> None:
         session = open_session(line_limit=2)

@@ -497,7 +497,7 @@ async def answered(client: Client, value: bytes) -> None:
     await client.until("s", "j1", lambda state: state.status == "waiting")
     found = await client.sessions.answer("s", "j1", None, value)
     if found.lease_owner is None:
-        await client.queue.ready("s", "j1", found.agent)
+        await client.queue.make_ready("s", "j1", found.agent)
     else:
         await client.queue.notify(found.lease_owner, "s")
 

@@ -342,7 +342,9 @@ class TestTrouble:
             await client.offered("talker")
             await client.post(agent="talker")
             await client.spoke()
-            claimed = await client.log_writer.claim("s", "j1", delivery=9, token="t", worker_id="other", offered=True)
+            claimed = await client.log_writer.claim(
+                "s", "j1", delivery=9, claim_id="t", worker_id="other", offered=True
+            )
             assert isinstance(claimed, Attempt)
             await asyncio.wait_for(stopped.wait(), 10)
             end = Event("job.completed", "j1", b'{"type":"job.completed","job_id":"j1","result":null}')

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import LogFull
-from holdfast.shared.queue import Token
+from holdfast.shared.queue import QueueEntry
 from holdfast.shared.redis import RedisError
 from holdfast.worker import Run
 from holdfast.worker.outage import Outage
@@ -208,7 +208,7 @@ async def test_a_silent_job_is_stopped_once_another_worker_leases_its_queue_entr
         await client.post(agent="silent")
         await client.spoke()
         [worker_id] = await client.queue.workers()
-        entry = Token("s", "j1", "silent", delivery=1, made_at=0)
+        entry = QueueEntry("s", "j1", "silent", delivery=1, made_at=0)
         await client.redis.smove(keys.LEASED + worker_id, keys.LEASED + "another", entry.id)
         await client.until("s", "j1", lambda job: job.status == "queued")
         assert await client.queue.put_back("another", entry, delivery=1)

@@ -39,7 +39,7 @@ async def answer(client: Client, value: bytes, question_id: str | None = None) -
     """What the gateway does with an answer."""
     answered = await client.sessions.answer("s", "j1", question_id, value)
     if answered.lease_owner is None:
-        await client.queue.ready("s", "j1", answered.agent)
+        await client.queue.make_ready("s", "j1", answered.agent)
     else:
         await client.queue.notify(answered.lease_owner, "s")
 

@@ -297,7 +297,7 @@ async def test_its_lines_name_session_job_agent_and_time(client: Client, start: 
     await worker.until_output("job completed")
     lines = [orjson.loads(line) for line in worker.output().splitlines()]
     [line] = [line for line in lines if line["event"] == "job completed"]
-    assert (line["session"], line["job"], line["agent"], line["level"]) == ("s", "j1", "scripted", "info")
+    assert (line["session_id"], line["job_id"], line["agent"], line["level"]) == ("s", "j1", "scripted", "info")
     assert isinstance(line["ms"], int)
     assert "a secret" not in worker.output()
     assert len(lines) <= 10

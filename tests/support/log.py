@@ -75,11 +75,11 @@ class Session:
         return await self.sessions.submit(self.id, job_id, request(**changes))
 
     async def try_claim(
-        self, job_id: str = "j1", *, delivery: int = 1, token: str | None = None, offered: bool = True
+        self, job_id: str = "j1", *, delivery: int = 1, claim_id: str | None = None, offered: bool = True
     ) -> Attempt | Refusal:
-        token = token or secrets.token_hex(8)
+        claim_id = claim_id or secrets.token_hex(8)
         return await self.log_writer.claim(
-            self.id, job_id, delivery=delivery, token=token, worker_id="w1", offered=offered
+            self.id, job_id, delivery=delivery, claim_id=claim_id, worker_id="w1", offered=offered
         )
 
     async def claim(self, job_id: str = "j1", *, delivery: int = 1) -> Attempt:

@@ -49,7 +49,7 @@ class Client:
         body = {"input": orjson.dumps(input), "options": orjson.dumps(options), "metadata": orjson.dumps(metadata)}
         submitted = await self.sessions.submit(session, job, request(agent=agent, **body, **rest))
         if submitted.position == 0:
-            await self.queue.ready(session, job, agent)
+            await self.queue.make_ready(session, job, agent)
         if submitted.notify:
             await self.queue.notify(submitted.notify, session)
         return job
@@ -63,7 +63,7 @@ class Client:
     async def _tell(self, session: str, lease_owner: str | None) -> None:
         if lease_owner:
             await self.queue.notify(lease_owner, session)
-        await self.queue.nudge(session)
+        await self.queue.add_control_entry(session)
 
     async def job(self, session: str = "s", job: str = "j1") -> JobState:
         return await self.sessions.job(session, job)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, begin, current, plain
 from holdfast.worker.adapters.failures import provider_failure
-from holdfast.worker.adapters.speech import Speech, as_text, begin, current, plain
 from holdfast.worker.registry import AgentFunction, Input
 from holdfast.worker.registry import agent as mark
 from holdfast.worker.run import AgentError, Run
@@ -17,16 +17,18 @@ MAX_RESULT_CHARS = 32_000
 ToInput = Callable[[Run], Any]
 """Makes of a run what the framework's object is called with, where the default does not suit."""
 
-Speaker = Callable[[Run, Speech], Awaitable[Any]]
+AdapterFunction = Callable[[Run, FrameworkEmitter], Awaitable[Any]]
 """Runs the framework's object and says what it streams. Returns its final output."""
 
 
-def adapted(name: str, speak: Speaker, *, input: Input | None, warm: Callable[[], object]) -> AgentFunction:
+def adapted(
+    name: str, run_target: AdapterFunction, *, input: Input | None, warm: Callable[[], object]
+) -> AgentFunction:
     """The agent of this name that speaks so."""
 
     async def through_framework(run: Run) -> dict[str, Any]:
         try:
-            return outcome(await speak(run, begin(run)))
+            return outcome(await run_target(run, begin(run)))
         except AgentError:
             raise
         except Exception as error:

@@ -13,16 +13,16 @@ from contextlib import aclosing
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.emitter import FrameworkEmitter
 from holdfast.worker.adapters.langchain_messages import (
     LAZY_MODULES,
+    emit_chunk,
+    emit_message,
+    emit_usage,
     given_messages,
-    say_chunk,
-    say_message,
-    say_usage,
     text_of,
 )
 from holdfast.worker.adapters.rehearsal import warm
-from holdfast.worker.adapters.speech import Speech
 from holdfast.worker.registry import AgentFunction, Input
 from holdfast.worker.run import Run
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
@@ -44,15 +44,15 @@ def agent(
     result is the text of the final message, or the output itself."""
     schema = {} if to_input else _input_schema(runnable)
 
-    async def speak(run: Run, speech: Speech) -> Any:
+    async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         given = to_input(run) if to_input else _given(given_messages(run), schema)
-        listening = _Listening(speech)
+        translator = _Translator(emitter)
         async with aclosing(runnable.astream_events(given, version="v2")) as events:  # type: ignore[type-var]
             async for event in events:
-                await listening.take(event)  # type: ignore[arg-type]  # a TypedDict
-        return text_of(listening.output)
+                await translator.take(event)  # type: ignore[arg-type]  # a TypedDict
+        return text_of(translator.output)
 
-    return adapted(name, speak, input=input, warm=warm(*LAZY_MODULES))
+    return adapted(name, run_target, input=input, warm=warm(*LAZY_MODULES))
 
 
 def _input_schema(runnable: Runnable[Any, Any]) -> dict[str, Any]:
@@ -84,11 +84,11 @@ def _filled(fields: dict[str, Any], messages: list[BaseMessage]) -> dict[str, An
     return {name: spoken if name in lists else messages[-1].text for name in fields}
 
 
-class _Listening:
+class _Translator:
     """Says what a Runnable streams. `output` is what the whole of it gave."""
 
-    def __init__(self, speech: Speech) -> None:
-        self._speech = speech
+    def __init__(self, emitter: FrameworkEmitter) -> None:
+        self._emitter = emitter
         self._root: Event | None = None
         self._a_model_spoke = False
         self.output: Any = None
@@ -99,38 +99,38 @@ class _Listening:
             await self._whole(event)
         if _NOT_HEARD in event.get("tags", []):
             return
-        data, speech = event["data"], self._speech.agent(self._agent(event))
+        data, emitter = event["data"], self._emitter.agent(self._agent(event))
         match event["event"]:
             case "on_chat_model_stream" | "on_llm_stream":
-                await self._piece(speech, event["run_id"], data["chunk"])
+                await self._piece(emitter, event["run_id"], data["chunk"])
             case "on_chat_model_end":
-                await self._message(speech, event, data["output"])
+                await self._message(emitter, event, data["output"])
             case "on_tool_end":
-                await _tool_ended(speech, event)
+                await _tool_ended(emitter, event)
             case "on_tool_error":
-                await _tool_failed(speech, event)
+                await _tool_failed(emitter, event)
             case "on_custom_event":
-                await speech.data(event["name"], data)
+                await emitter.data(event["name"], data)
 
     async def _whole(self, event: Event) -> None:
         """The Runnable itself yields or ends."""
         chunk = event["data"].get("chunk")
         if isinstance(chunk, str) and not self._a_model_spoke:
-            await self._speech.text(event["run_id"], chunk)
+            await self._emitter.text(event["run_id"], chunk)
         if event["event"].endswith("_end"):
             self.output = event["data"].get("output")
 
-    async def _piece(self, speech: Speech, key: str, chunk: Any) -> None:
+    async def _piece(self, emitter: FrameworkEmitter, key: str, chunk: Any) -> None:
         self._a_model_spoke = True
         if isinstance(chunk, AIMessageChunk):
-            await say_chunk(speech, key, chunk)
+            await emit_chunk(emitter, key, chunk)
         else:
-            await speech.text(key, getattr(chunk, "text", chunk))
+            await emitter.text(key, getattr(chunk, "text", chunk))
 
-    async def _message(self, speech: Speech, event: Event, message: AIMessage) -> None:
+    async def _message(self, emitter: FrameworkEmitter, event: Event, message: AIMessage) -> None:
         self._a_model_spoke = True
-        await say_message(speech, event["run_id"], message)
-        await say_usage(speech, message, event["metadata"].get("ls_model_name") or "")
+        await emit_message(emitter, event["run_id"], message)
+        await emit_usage(emitter, message, event["metadata"].get("ls_model_name") or "")
 
     def _agent(self, event: Event) -> str | None:
         """The name of the agent that speaks, when it is not the one that was asked."""
@@ -138,17 +138,17 @@ class _Listening:
         return None if self._root is None or name == self._root["metadata"].get("lc_agent_name") else name
 
 
-async def _tool_ended(speech: Speech, event: Event) -> None:
+async def _tool_ended(emitter: FrameworkEmitter, event: Event) -> None:
     output = event["data"].get("output")
     if isinstance(output, ToolMessage):
-        await say_message(speech, event["run_id"], output)
+        await emit_message(emitter, event["run_id"], output)
     else:  # not a model's call, but a step of the chain
-        await speech.called(event["run_id"], event["name"], event["data"].get("input"))
-        await speech.result(event["run_id"], output)
+        await emitter.called(event["run_id"], event["name"], event["data"].get("input"))
+        await emitter.result(event["run_id"], output)
 
 
-async def _tool_failed(speech: Speech, event: Event) -> None:
+async def _tool_failed(emitter: FrameworkEmitter, event: Event) -> None:
     data = event["data"]
     call_id = data.get("tool_call_id") or event["run_id"]
-    await speech.called(call_id, event["name"], data.get("input"))
-    await speech.failed(call_id, f"{type(data['error']).__name__}: {data['error']}")
+    await emitter.called(call_id, event["name"], data.get("input"))
+    await emitter.failed(call_id, f"{type(data['error']).__name__}: {data['error']}")

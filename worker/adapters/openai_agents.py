@@ -17,8 +17,8 @@ from typing import Any
 from agents import Agent, AgentToolStreamEvent, RunConfig, Runner, RunResultStreaming, StreamEvent, set_tracing_disabled
 from agents.items import HandoffOutputItem, RunItem, ToolCallOutputItem
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
-from holdfast.worker.adapters.speech import Speech, as_text, current
 from holdfast.worker.agents.messages import Message, conversation
 from holdfast.worker.quiet import NO_TRACING
 from holdfast.worker.registry import AgentFunction, Input
@@ -49,30 +49,30 @@ def agent(
     """Offer an Agent as an agent of this name. The result is the final output. The `context` of its tools is the Run
     unless `to_context` gives another, so that they can say what they do: `await context.context.status("…")`."""
 
-    async def speak(run: Run, speech: Speech) -> Any:
+    async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         given = to_input(run) if to_input else _given(run)
         context = to_context(run) if to_context else run
         result = Runner.run_streamed(first, given, context=context, run_config=run_config, max_turns=max_turns)
-        listening = _Listening(speech, None, first)
+        translator = _Translator(emitter, None, first)
         try:
             async for event in result.stream_events():
-                await listening.take(event)
+                await translator.take(event)
         finally:
             await _stop(result)
         return result.final_output
 
-    return adapted(name, speak, input=input, warm=warm())
+    return adapted(name, run_target, input=input, warm=warm())
 
 
 async def nested(event: AgentToolStreamEvent) -> None:
     """The `on_stream` of an agent that is a tool: says what it streams, under its name."""
-    speech, inner, call = current(), event["agent"], event["tool_call"]
+    emitter, inner, call = current(), event["agent"], event["tool_call"]
     one_run = (inner.name, call.call_id if call else "")
-    if one_run not in speech.memory:
-        speech.memory[one_run] = _Listening(speech, one_run)
-    listening: _Listening = speech.memory[one_run]
-    listening.hears(inner)
-    await listening.take(event["event"])
+    if one_run not in emitter.memory:
+        emitter.memory[one_run] = _Translator(emitter, one_run)
+    translator: _Translator = emitter.memory[one_run]
+    translator.uses_agent(inner)
+    await translator.take(event["event"])
 
 
 async def _stop(result: RunResultStreaming) -> None:
@@ -91,18 +91,18 @@ def _given(run: Run) -> list[Any]:
 def _items(message: Message) -> list[Json]:
     if message.role == "tool":
         return [{"type": "function_call_output", "call_id": message.call_id, "output": message.content}]
-    said = [{"role": message.role, "content": message.content}] if message.content else []
-    return said + [
+    emitted = [{"role": message.role, "content": message.content}] if message.content else []
+    return emitted + [
         {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": as_text(call.arguments)}
         for call in message.tool_calls
     ]
 
 
-class _Listening:
+class _Translator:
     """Says what a run streams. Each response of a model is a message; the place of a block in it is its index."""
 
-    def __init__(self, speech: Speech, one_run: Hashable, first: Agent[Any] | None = None) -> None:
-        self._job = self._speech = speech
+    def __init__(self, emitter: FrameworkEmitter, one_run: Hashable, first: Agent[Any] | None = None) -> None:
+        self._job = self._emitter = emitter
         self._one_run = one_run
         self._first = first
         self._responses = 0
@@ -111,15 +111,15 @@ class _Listening:
     def _message(self) -> Hashable:
         return self._one_run, self._responses
 
-    def hears(self, speaking: Agent[Any]) -> None:
-        self._speech = self._job if speaking is self._first else self._job.agent(speaking.name)
+    def uses_agent(self, target: Agent[Any]) -> None:
+        self._emitter = self._job if target is self._first else self._job.agent(target.name)
 
     async def take(self, event: StreamEvent) -> None:
         match event.type:
             case "raw_response_event":
                 await self._raw(event.data)
             case "agent_updated_stream_event":
-                self.hears(event.new_agent)
+                self.uses_agent(event.new_agent)
             case "run_item_stream_event":
                 await self._item(event.item)
 
@@ -128,11 +128,11 @@ class _Listening:
             case ["response", "created"]:
                 self._responses += 1
             case ["response", "output_text" | "refusal", "delta"]:
-                await self._speech.text(self._message, event.delta, (event.output_index, event.content_index))
+                await self._emitter.text(self._message, event.delta, (event.output_index, event.content_index))
             case ["response", "reasoning_summary_text", "delta"]:
-                await self._speech.reasoning(self._message, event.delta, (event.output_index, event.summary_index))
+                await self._emitter.reasoning(self._message, event.delta, (event.output_index, event.summary_index))
             case ["response", "reasoning_text", "delta"]:
-                await self._speech.reasoning(self._message, event.delta, (event.output_index, event.content_index))
+                await self._emitter.reasoning(self._message, event.delta, (event.output_index, event.content_index))
             case ["response", "function_call_arguments", "delta"]:
                 await self._call(event.output_index, event.delta)
             case ["response", "output_item", step] if event.item.type == "function_call":
@@ -145,23 +145,23 @@ class _Listening:
         if step == "added":
             await self._call(event.output_index, call_id=event.item.call_id, name=event.item.name)
         else:
-            await self._speech.called(event.item.call_id, event.item.name, event.item.arguments)
+            await self._emitter.called(event.item.call_id, event.item.name, event.item.arguments)
 
     async def _call(self, index: int, piece: str = "", *, call_id: str = "", name: str = "") -> None:
-        await self._speech.call(self._message, index, piece, call_id=call_id, name=name)
+        await self._emitter.call(self._message, index, piece, call_id=call_id, name=name)
 
     async def _response(self, response: Any) -> None:
         """Say what a model answered at once instead of streaming it, and count what it took."""
         blocks = [block for item in response.output if item.type == "message" for block in item.content]
-        await self._speech.whole_text(self._message, "".join(getattr(block, "text", "") for block in blocks))
+        await self._emitter.whole_text(self._message, "".join(getattr(block, "text", "") for block in blocks))
         if used := response.usage:
-            await self._speech.usage(used.input_tokens, used.output_tokens, response.model)
+            await self._emitter.usage(used.input_tokens, used.output_tokens, response.model)
 
     async def _item(self, item: RunItem) -> None:
         if isinstance(item, ToolCallOutputItem):
             failed = isinstance(item.output, str) and item.output.startswith(_FAILED)
-            say = self._speech.failed if failed else self._speech.result
-            await say(item.call_id or "", item.output)
+            emit = self._emitter.failed if failed else self._emitter.result
+            await emit(item.call_id or "", item.output)
         elif isinstance(item, HandoffOutputItem):
             raw: Any = item.raw_item
-            await self._speech.result(raw["call_id"], raw["output"])
+            await self._emitter.result(raw["call_id"], raw["output"])

@@ -25,13 +25,13 @@ from anthropic.types import MessageDeltaUsage, RawContentBlockDelta, RawMessageS
 from holdfast.shared.events import encode
 from holdfast.worker.agents.connection import timeouts, tls
 from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import SYSTEM, Message
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
 from holdfast.worker.agents.retries import asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 from pydantic import Field
@@ -59,10 +59,10 @@ class AnthropicOptions(ChatOptions):
 
 @asynccontextmanager
 async def _converse(
-    run: Run, voice: Voice, model: Model, key: str, options: AnthropicOptions, tools: dict[str, Tool]
+    run: Run, emitter: AnswerEmitter, model: Model, key: str, options: AnthropicOptions, tools: dict[str, Tool]
 ) -> AsyncIterator[Conversation]:
     async with _client(model, key, options) as client:
-        yield _Messages(run, voice, client, model, options, tools)
+        yield _Messages(run, emitter, client, model, options, tools)
 
 
 def _client(model: Model, key: str, options: AnthropicOptions) -> AsyncAnthropic:
@@ -78,14 +78,14 @@ class _Messages:
     def __init__(
         self,
         run: Run,
-        voice: Voice,
+        emitter: AnswerEmitter,
         client: AsyncAnthropic,
         model: Model,
         options: AnthropicOptions,
         tools: dict[str, Tool],
     ) -> None:
         self._run = run
-        self._voice = voice
+        self._emitter = emitter
         self._client = client
         self._options = options
         self._model = model
@@ -94,8 +94,8 @@ class _Messages:
         self._said: list[Json] = []
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
-        self._voice.begin()
-        answer = _Answer(self._voice)
+        self._emitter.begin()
+        answer = _Answer(self._emitter)
         asked = _request(self._model, self._options, self._tools, before)
         asked["messages"] = [*_conversation(before), *self._said]
         if streamed:
@@ -159,10 +159,10 @@ class _Messages:
 class _Answer:
     """One answer, put together from its events and emitted as it grows."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, emitter: AnswerEmitter) -> None:
+        self._emitter = emitter
         self._blocks: dict[int, Json] = {}
-        self.calls = ToolCalls(voice)
+        self.calls = ToolCalls(emitter)
         self.finish = STOP
         self.ended = False
         self.model = ""
@@ -202,10 +202,10 @@ class _Answer:
         match block["type"]:
             case "text":
                 await self._start(index, block | {"text": ""})
-                self._blocks[index]["text"] = await self._voice.text(block["text"])
+                self._blocks[index]["text"] = await self._emitter.text(block["text"])
             case "thinking":
                 await self._start(index, block)
-                await self._voice.reasoning(block["thinking"])
+                await self._emitter.reasoning(block["thinking"])
             case "tool_use":
                 await self._start(index, block)
                 await self.calls.add(index, "", "", encode(block["input"]).decode())
@@ -216,7 +216,7 @@ class _Answer:
         self.finish = _FINISH.get(reason or "", reason or STOP)
 
     async def _start(self, index: int, block: Json) -> None:
-        self._voice.pause()
+        self._emitter.pause()
         self._blocks[index] = block
         if block["type"] == "tool_use":
             await self.calls.add(index, block["id"], block["name"], "")
@@ -224,9 +224,9 @@ class _Answer:
     async def _grow(self, index: int, block: Json, delta: RawContentBlockDelta) -> None:
         match delta.type:
             case "text_delta":
-                block["text"] += await self._voice.text(delta.text)
+                block["text"] += await self._emitter.text(delta.text)
             case "thinking_delta":
-                block["thinking"] += await self._voice.reasoning(delta.thinking)
+                block["thinking"] += await self._emitter.reasoning(delta.thinking)
             case "signature_delta":
                 block["signature"] = delta.signature
             case "input_json_delta":

@@ -9,12 +9,12 @@ from typing import Any
 
 import structlog
 from holdfast.worker.agents.dialect import STOP, dialect
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.fallback_chain import FallbackChain, candidates_of
 from holdfast.worker.agents.messages import conversation
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import chosen_tools
 from holdfast.worker.agents.tool_calls import run_side_by_side
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.registry import CHAT_INPUT, Agent, AgentFunction
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
@@ -43,23 +43,23 @@ def chat_agent(own: Model, models: Mapping[str, Model]) -> AgentFunction:
         candidates = candidates_of(run.options, own, models)
         first = candidates[0]
         assert first is not None
-        tools, messages, voice = chosen_tools(first.options), conversation(run), Voice(run)
+        tools, messages, emitter = chosen_tools(first.options), conversation(run), AnswerEmitter(run)
         async with AsyncExitStack() as stack:
-            fallback_chain = FallbackChain(run, voice, stack, candidates, messages, tools)
-            return await converse(run, voice, fallback_chain, tools, first.options.max_steps)
+            fallback_chain = FallbackChain(run, emitter, stack, candidates, messages, tools)
+            return await converse(run, emitter, fallback_chain, tools, first.options.max_steps)
 
     return chat
 
 
 async def converse(
-    run: Run, voice: Voice, models: FallbackChain, tools: Mapping[str, Tool], max_steps: int
+    run: Run, emitter: AnswerEmitter, models: FallbackChain, tools: Mapping[str, Tool], max_steps: int
 ) -> dict[str, Any]:
     """Let the model speak and run its tools until it stops, or for `max_steps` turns. Returns the job's result."""
     steps = 0
     while True:
         turn = await models.turn()
         if turn.finish != STOP:
-            await voice.break_off(f"the model stopped before the call was complete ({turn.finish})")
+            await emitter.break_off(f"the model stopped before the call was complete ({turn.finish})")
             return result(turn.text, turn.finish)
         if not turn.calls:
             return result(turn.text, STOP)

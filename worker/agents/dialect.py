@@ -8,11 +8,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.tool_calls import Answer, ToolCall
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 
@@ -43,7 +43,7 @@ class Conversation(Protocol):
         """Tell the model what its calls of the last turn gave."""
 
 
-Converse = Callable[[Run, Voice, Model, str, Any, dict[str, Tool]], AbstractAsyncContextManager[Conversation]]
+Converse = Callable[[Run, AnswerEmitter, Model, str, Any, dict[str, Tool]], AbstractAsyncContextManager[Conversation]]
 """Begins a conversation with a model, by its key, with these options and these tools."""
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from holdfast.worker.agents.context import fitting, tokens
 from holdfast.worker.agents.dialect import Conversation, Dialect, Turn, dialect
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message, ToolUse
 from holdfast.worker.agents.models import Model, resolve
 from holdfast.worker.agents.options import NON_STREAMED, ChatOptions, common_options, parse_options
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
-from holdfast.worker.agents.retries import patiently
+from holdfast.worker.agents.retries import with_retries
 from holdfast.worker.agents.tool_calls import Answer
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 
@@ -52,8 +52,8 @@ def _candidate(name: str, model: Model, given: dict[str, Any]) -> Candidate:
     key = model.key(os.environ)
     if key is None:
         raise Provider(model.title).no_key(model.key_variable)
-    speaks = dialect(model.provider)
-    return Candidate(name, model, key, speaks, parse_options(speaks.options, given))
+    provider_dialect = dialect(model.provider)
+    return Candidate(name, model, key, provider_dialect, parse_options(provider_dialect.options, given))
 
 
 class FallbackChain:
@@ -64,7 +64,7 @@ class FallbackChain:
     def __init__(
         self,
         run: Run,
-        voice: Voice,
+        emitter: AnswerEmitter,
         stack: AsyncExitStack,
         candidates: list[Candidate | None],
         messages: list[Message],
@@ -76,7 +76,7 @@ class FallbackChain:
         self._streamed = True
         self._conversation: Conversation | None = None
         self._run = run
-        self._voice = voice
+        self._emitter = emitter
         self._stack = stack
         self._before = messages
         self._said: list[Message] = []
@@ -87,9 +87,9 @@ class FallbackChain:
         """The next turn, of whichever model can. Raises ProviderFailure when none is left."""
         while True:
             try:
-                turn = await patiently(self._run, self._voice, self._speak, self._now.options.retries)
+                turn = await with_retries(self._run, self._emitter, self._request_turn, self._now.options.retries)
             except ProviderFailure as failure:
-                await self._voice.break_off(f"the answer broke off: {failure.message}")
+                await self._emitter.break_off(f"the answer broke off: {failure.message}")
                 await self._hand_over(failure)
             else:
                 self._said.append(_message(turn))
@@ -101,10 +101,10 @@ class FallbackChain:
         self._conversation.add(answers)
         self._said += [Message(role="tool", call_id=answer.call_id, content=answer.content) for answer in answers]
 
-    async def _speak(self) -> Turn:
+    async def _request_turn(self) -> Turn:
         if self._conversation is None:
             now = self._now
-            conversing = now.dialect.converse(self._run, self._voice, now.model, now.key, now.options, self._tools)
+            conversing = now.dialect.converse(self._run, self._emitter, now.model, now.key, now.options, self._tools)
             self._conversation = await self._stack.enter_async_context(conversing)
         return await self._conversation.turn(await self._fitting(), streamed=self._streamed)
 

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import orjson
 from holdfast.worker.agents.connection import timeouts, tls
 from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
 from holdfast.worker.agents.retries import asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 from openai import (
@@ -55,10 +55,10 @@ class OpenAIOptions(ChatOptions):
 
 @asynccontextmanager
 async def _converse(
-    run: Run, voice: Voice, model: Model, key: str, options: OpenAIOptions, tools: dict[str, Tool]
+    run: Run, emitter: AnswerEmitter, model: Model, key: str, options: OpenAIOptions, tools: dict[str, Tool]
 ) -> AsyncIterator[Conversation]:
     async with _client(model, key, options) as client:
-        yield _Completions(run, voice, client, model, options, tools)
+        yield _Completions(run, emitter, client, model, options, tools)
 
 
 def _client(model: Model, key: str, options: OpenAIOptions) -> AsyncOpenAI:
@@ -74,14 +74,14 @@ class _Completions:
     def __init__(
         self,
         run: Run,
-        voice: Voice,
+        emitter: AnswerEmitter,
         client: AsyncOpenAI,
         model: Model,
         options: OpenAIOptions,
         tools: dict[str, Tool],
     ) -> None:
         self._run = run
-        self._voice = voice
+        self._emitter = emitter
         self._client = client
         self._options = options
         self._provider = Provider(model.title, [client.api_key])
@@ -89,8 +89,8 @@ class _Completions:
         self._said: list[Json] = []
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
-        self._voice.begin()
-        answer = _Answer(self._voice)
+        self._emitter.begin()
+        answer = _Answer(self._emitter)
         asked = {"messages": [*_system(self._options.system), *map(_message, before), *self._said], **self._request}
         async with aclosing(self._chunks(asked) if streamed else self._whole(asked)) as chunks:
             async for chunk in chunks:
@@ -151,11 +151,11 @@ class _Completions:
 class _Answer:
     """One answer, put together from its chunks and emitted as it grows."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, emitter: AnswerEmitter) -> None:
+        self._emitter = emitter
         self._reasoning = ("", "")
         self.text = ""
-        self.calls = ToolCalls(voice)
+        self.calls = ToolCalls(emitter)
         self.finish: str | None = None
         self.usage: tuple[int, int] | None = None
         self.model = ""
@@ -172,10 +172,10 @@ class _Answer:
     async def _say(self, delta: ChoiceDelta | ChatCompletionMessage) -> None:
         for name in _REASONING_FIELDS:
             if isinstance(piece := getattr(delta, name, None), str):
-                self._reasoning = (name, self._reasoning[1] + await self._voice.reasoning(piece))
+                self._reasoning = (name, self._reasoning[1] + await self._emitter.reasoning(piece))
                 break
-        self.text += await self._voice.text(delta.content or "")
-        self.text += await self._voice.text(delta.refusal or "")
+        self.text += await self._emitter.text(delta.content or "")
+        self.text += await self._emitter.text(delta.refusal or "")
         for position, piece in enumerate(delta.tool_calls or []):
             await self._call(getattr(piece, "index", position), piece.id, getattr(piece, "function", None))
 

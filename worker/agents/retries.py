@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.provider_errors import LONGEST_RETRY_AFTER_S, ProviderFailure
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 
 FIRST_WAIT_S = 0.5
@@ -21,15 +21,17 @@ LONGEST_WAIT_S = 8.0
 Result = TypeVar("Result")
 
 
-async def patiently(run: Run, voice: Voice, speak: Callable[[], Awaitable[Result]], retries: int) -> Result:
+async def with_retries(
+    run: Run, emitter: AnswerEmitter, request: Callable[[], Awaitable[Result]], retries: int
+) -> Result:
     """Have the model speak, and again after a failure that may pass, unless it has begun to.
 
     Raises the last ProviderFailure."""
     for tried in itertools.count():
         try:
-            return await speak()
+            return await request()
         except ProviderFailure as failure:
-            if voice.spoke or tried == retries or not _may_pass(failure):
+            if emitter.has_emitted or tried == retries or not _may_pass(failure):
                 raise
             wait_s = _wait_s(failure, tried)
             await run.status(f"{failure.message}. Try {tried + 2} of {retries + 1} follows in {wait_s:.1f} s")

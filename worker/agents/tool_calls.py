@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from holdfast.shared.events import encode
-from holdfast.worker.agents.voice import Pieces, Voice, whole
+from holdfast.worker.agents.emitter import AnswerEmitter, Pieces, whole
 from holdfast.worker.redaction import without_keys
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
@@ -55,8 +55,8 @@ class Answer:
 class ToolCalls:
     """Puts the calls of one turn together and emits them as they grow. The pieces of a call share an index."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, emitter: AnswerEmitter) -> None:
+        self._emitter = emitter
         self._by_index: dict[int, ToolCall] = {}
         self._all: list[ToolCall] = []
 
@@ -70,11 +70,11 @@ class ToolCalls:
         call = self._at(index, call_id)
         if name and not call.name:
             call.name = name
-            await self._voice.call(call.call_id, name)
+            await self._emitter.call(call.call_id, name)
             piece, call.text = call.text + piece, ""
         added = call.add(piece)
         if call.name:
-            await self._voice.arguments(call.call_id, added)
+            await self._emitter.arguments(call.call_id, added)
 
     def _at(self, index: int, call_id: str) -> ToolCall:
         """The call at the index. Some servers give all calls one index: another id is another call."""

@@ -132,7 +132,7 @@ async def _asked(client: Client, questions: int) -> None:
 async def _answer(client: Client, value: bytes) -> None:
     answered = await client.sessions.answer("s", "j1", None, value)
     if answered.lease_owner is None:
-        await client.queue.ready("s", "j1", answered.agent)
+        await client.queue.make_ready("s", "j1", answered.agent)
     else:
         await client.queue.notify(answered.lease_owner, "s")
 

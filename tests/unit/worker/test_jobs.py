@@ -111,8 +111,8 @@ def job(log_writer: StandInLogWriter, function: Callable[..., Any], *, timeout_s
         history=history,
         window_s=0,
         ask_s=60,
-        noticed=lambda: None,
-        rested=lambda: None,
+        on_intent=lambda: None,
+        on_wait_changed=lambda: None,
         retire=AsyncMock(),
     )
 
@@ -207,26 +207,26 @@ class TestHowAnAgentEnds:
 class TestWhenItLooks:
     async def test_one_look_is_owed_whatever_the_log_tells(self, log_writer: StandInLogWriter) -> None:
         attempt = job(log_writer, lambda run: None)
-        attempt._writer.heard_at = 100
-        assert attempt.unheard(since=-1e9)
-        await attempt.heed()
-        assert not attempt.unheard(since=99)
+        attempt._writer.intents_read_at = 100
+        assert attempt.intents_unknown_since(since=-1e9)
+        await attempt.poll_intents()
+        assert not attempt.intents_unknown_since(since=99)
 
     async def test_it_is_time_when_nothing_was_heard_since(self, log_writer: StandInLogWriter) -> None:
         attempt, now = job(log_writer, lambda run: None), asyncio.get_running_loop().time()
-        await attempt.heed()
-        assert not attempt.unheard(since=now)
-        assert attempt.unheard(since=now + 3600)
-        attempt._writer.heard_at = now + 3600
-        assert not attempt.unheard(since=now + 3600)
+        await attempt.poll_intents()
+        assert not attempt.intents_unknown_since(since=now)
+        assert attempt.intents_unknown_since(since=now + 3600)
+        attempt._writer.intents_read_at = now + 3600
+        assert not attempt.intents_unknown_since(since=now + 3600)
 
     async def test_a_look_that_failed_is_owed(self, log_writer: StandInLogWriter) -> None:
         attempt = job(log_writer, lambda run: None)
-        await attempt.heed()
+        await attempt.poll_intents()
         log_writer.error = RedisConnectionError()
-        await attempt.heed()
-        attempt._writer.heard_at = 1e9
-        assert attempt.unheard(since=-1e9)
+        await attempt.poll_intents()
+        attempt._writer.intents_read_at = 1e9
+        assert attempt.intents_unknown_since(since=-1e9)
 
 
 class TestHowOthersEndIt:

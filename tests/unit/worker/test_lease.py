@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-from holdfast.shared.queue import Queue, Token
+from holdfast.shared.queue import Queue, QueueEntry
 from holdfast.worker.lease import Lease
 from holdfast.worker.outage import Outage
 
@@ -26,8 +26,8 @@ class Beats:
         self.during()
         return answer
 
-    async def retake(self, worker_id: str, tokens: Sequence[Token]) -> set[str]:
-        asked = {token.id for token in tokens}
+    async def retake(self, worker_id: str, entries: Sequence[QueueEntry]) -> set[str]:
+        asked = {entry.id for entry in entries}
         self.retaken += sorted(asked - self.taken)
         return asked & self.taken
 
@@ -44,9 +44,9 @@ class Hand:
             "w",
             10,
             held=lambda: self.held,
-            running=lambda: {name: Token("s", name[2:], "agent", 1, 0) for name in self.held & self.runs},
-            lost=self.lost.append,
-            stray=self.stray.append,
+            running=lambda: {name: QueueEntry("s", name[2:], "agent", 1, 0) for name in self.held & self.runs},
+            on_lost=self.lost.append,
+            on_stray=self.stray.append,
         )
 
 

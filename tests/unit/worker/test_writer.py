@@ -124,7 +124,7 @@ class StandInLog:
 class Harness:
     def __init__(self, log: StandInLog, window_s: float, bounds: Bounds) -> None:
         self.log = log
-        self.noticed = 0
+        self.intents = 0
         self.lost: list[Exception] = []
         self.written: list[bytes] = []
         self.writer = Writer(
@@ -134,14 +134,14 @@ class Harness:
             job_id="j",
             epoch=EPOCH,
             window_s=window_s,
-            noticed=self._notice,
-            lost=self.lost.append,
-            written=lambda events: self.written.extend(event.body for event in events),
+            on_intent=self._on_intent,
+            on_lost=self.lost.append,
+            on_written=lambda events: self.written.extend(event.body for event in events),
             bounds=bounds,
         )
 
-    def _notice(self) -> None:
-        self.noticed += 1
+    def _on_intent(self) -> None:
+        self.intents += 1
 
     async def delta(self, *bodies: bytes) -> None:
         for body in bodies:
@@ -433,8 +433,8 @@ class TestRenewal:
         permit.valid = False
         await renewing.delta(b"d")
         assert log.plain[-1] == [b"d"]
-        assert renewing.writer.heard_at == 7.0
-        assert renewing.noticed == 0
+        assert renewing.writer.intents_read_at == 7.0
+        assert renewing.intents == 0
 
     async def test_what_is_young_is_left_alone(self, log: StandInLog, permitted: Harness) -> None:
         await permitted.delta(b"b")
@@ -443,7 +443,7 @@ class TestRenewal:
 
     async def test_it_tells_of_attention(self, log: StandInLog, renewing: Harness) -> None:
         log.renewals[0][1](Appended(3, attention=True, permit=log.permit))
-        assert renewing.noticed == 1
+        assert renewing.intents == 1
 
     async def test_without_it_the_script_is_asked(self, log: StandInLog, renewing: Harness) -> None:
         log.renewals[0][1](None)
@@ -606,11 +606,11 @@ class TestEnd:
         harness = start(window_s=0)
         await harness.delta(b"a")
         await harness.writer.flush()
-        assert harness.noticed == 0
+        assert harness.intents == 0
         log.attention = True
         await harness.delta(b"b")
         await harness.writer.flush()
-        assert harness.noticed == 1
+        assert harness.intents == 1
 
 
 def failing_times(count: int, error: Exception) -> Callable[[], None]:

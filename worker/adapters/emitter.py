@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from holdfast.shared.errors import EventInvalid
 from holdfast.shared.events import encode
+from holdfast.worker.agents.emitter import Pieces, whole
 from holdfast.worker.agents.tool_calls import MAX_ERROR_CHARS, ToolCall
-from holdfast.worker.agents.voice import Pieces, whole
 from holdfast.worker.redaction import without_keys
 from holdfast.worker.run import Run
 from pydantic_core import to_jsonable_python
@@ -46,7 +46,7 @@ class _Call:
 
 
 @dataclass(slots=True)
-class _Said:
+class _Emitted:
     """What a job has said so far."""
 
     blocks: dict[tuple[Kind, Hashable, Hashable], _Block] = field(default_factory=dict)
@@ -54,19 +54,19 @@ class _Said:
     calls_by_id: dict[str, _Call] = field(default_factory=dict)
 
 
-class Speech:
+class FrameworkEmitter:
     """Speaks for a framework in one job. `agent(name)` speaks for an agent within it.
 
     `memory` is for what an adapter has to remember from one piece to the next."""
 
-    def __init__(self, run: Run, said: _Said | None = None) -> None:
+    def __init__(self, run: Run, emitted: _Emitted | None = None) -> None:
         self.run = run
         self.memory: dict[Hashable, Any] = {}
-        self._said = said or _Said()
+        self._emitted = emitted or _Emitted()
 
-    def agent(self, name: str | None) -> Speech:
+    def agent(self, name: str | None) -> FrameworkEmitter:
         """The voice of an agent within the job; this one when it has no name."""
-        return Speech(self.run.agent(name), self._said) if name else self
+        return FrameworkEmitter(self.run.agent(name), self._emitted) if name else self
 
     async def text(self, message: Hashable, piece: str, index: Hashable = 0) -> None:
         """The next piece of a block of text."""
@@ -81,25 +81,25 @@ class Speech:
 
     async def whole_text(self, message: Hashable, text: str) -> None:
         """A message's text as a whole. Says nothing when any of it has been said."""
-        if not self.has_spoken("text", message):
+        if not self.has_emitted("text", message):
             for start in range(0, len(text), MAX_PIECE_CHARS):
                 await self.text(message, text[start : start + MAX_PIECE_CHARS])
 
     async def whole_reasoning(self, message: Hashable, text: str) -> None:
-        if not self.has_spoken("reasoning", message):
+        if not self.has_emitted("reasoning", message):
             for start in range(0, len(text), MAX_PIECE_CHARS):
                 await self.reasoning(message, text[start : start + MAX_PIECE_CHARS])
 
-    def has_spoken(self, kind: Kind, message: Hashable) -> bool:
-        return any(known[:2] == (kind, message) for known in self._said.blocks)
+    def has_emitted(self, kind: Kind, message: Hashable) -> bool:
+        return any(known[:2] == (kind, message) for known in self._emitted.blocks)
 
     async def call(
         self, message: Hashable, index: Hashable, piece: str = "", *, call_id: str = "", name: str = ""
     ) -> None:
         """The next piece of a call's arguments. They wait until its id and its name are known."""
-        known = self._said.calls.get((message, index))
+        known = self._emitted.calls.get((message, index))
         if known is None:
-            known = self._said.calls[message, index] = _Call(self.run, message, ToolCall(""))
+            known = self._emitted.calls[message, index] = _Call(self.run, message, ToolCall(""))
         call = known.call
         if call.call_id and call.name:
             await self.run.tool_arguments(call.call_id, call.add(piece))
@@ -111,7 +111,7 @@ class Speech:
 
     async def called(self, call_id: str, name: str, arguments: Any) -> None:
         """A call as a whole, its arguments parsed, or as the JSON that they came in."""
-        known = self._said.calls_by_id.get(call_id)
+        known = self._emitted.calls_by_id.get(call_id)
         if known is None:
             known = _Call(self.run, None, ToolCall(call_id, name))
             await self._start(known)
@@ -122,8 +122,8 @@ class Speech:
 
     async def ended(self, message: Hashable) -> None:
         """Nothing more comes of this message: its calls are complete."""
-        for known in list(self._said.calls.values()):
-            if known.message == message and known.call.call_id in self._said.calls_by_id:
+        for known in list(self._emitted.calls.values()):
+            if known.message == message and known.call.call_id in self._emitted.calls_by_id:
                 await self._complete(known, known.call.arguments)
 
     async def result(self, call_id: str, result: Any, name: str = "tool") -> None:
@@ -150,7 +150,7 @@ class Speech:
         await self.run.emit(event)
 
     def _block(self, kind: Kind, message: Hashable, index: Hashable) -> _Block:
-        blocks = self._said.blocks
+        blocks = self._emitted.blocks
         if (kind, message, index) not in blocks:
             blocks[kind, message, index] = _Block(part=sum(known[0] == kind for known in blocks))
         return blocks[kind, message, index]
@@ -158,10 +158,10 @@ class Speech:
     async def _start(self, known: _Call) -> None:
         """Announce a call, with what has come of its arguments. An id that comes again after its answer is another."""
         call = known.call
-        earlier = self._said.calls_by_id.get(call.call_id)
+        earlier = self._emitted.calls_by_id.get(call.call_id)
         if earlier is not None and not earlier.answered:
             return
-        self._said.calls_by_id[call.call_id] = known
+        self._emitted.calls_by_id[call.call_id] = known
         piece, call.text = call.text, ""
         await known.run.tool_started(call.call_id, call.name)
         await known.run.tool_arguments(call.call_id, call.add(piece))
@@ -173,27 +173,27 @@ class Speech:
 
     async def _answered(self, call_id: str, name: str) -> _Call | None:
         """The call that gets its answer now; None when it has one."""
-        known = self._said.calls_by_id.get(call_id)
+        known = self._emitted.calls_by_id.get(call_id)
         if known is None or not known.called:
             await self.called(call_id, name, known.call.text if known else {})
-            known = self._said.calls_by_id[call_id]
+            known = self._emitted.calls_by_id[call_id]
         first, known.answered = not known.answered, True
         return known if first else None
 
 
-_speaking: ContextVar[Speech] = ContextVar("_speaking")
+_current: ContextVar[FrameworkEmitter] = ContextVar("_speaking")
 
 
-def begin(run: Run) -> Speech:
+def begin(run: Run) -> FrameworkEmitter:
     """Begin to speak in a job: what it calls from here on finds the speech by `current()`."""
-    speech = Speech(run)
-    _speaking.set(speech)
-    return speech
+    emitter = FrameworkEmitter(run)
+    _current.set(emitter)
+    return emitter
 
 
-def current() -> Speech:
+def current() -> FrameworkEmitter:
     """The speech of the job that calls. Raises LookupError outside of one."""
-    return _speaking.get()
+    return _current.get()
 
 
 def plain(value: Any) -> Any:

@@ -13,10 +13,10 @@ Kind = Literal["text", "reasoning"]
 MAX_PIECE_CHARS = 16_000
 
 
-class Voice:
+class AnswerEmitter:
     """Emits what the models of a job stream. Text and reasoning number their blocks through the whole job, from 0.
 
-    `spoke`: something of the present answer was emitted."""
+    `has_emitted`: something of the present answer was emitted."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -24,13 +24,13 @@ class Voice:
         self._open: Kind | None = None
         self._pieces = Pieces()
         self._calls: list[str] = []
-        self.spoke = False
+        self.has_emitted = False
 
     def begin(self) -> None:
         """A model begins to answer, in blocks of its own."""
         self.pause()
         self._calls = []
-        self.spoke = False
+        self.has_emitted = False
 
     async def break_off(self, reason: str) -> None:
         """The present answer goes no further. Its calls, none of which is going to run, end as failed."""
@@ -58,7 +58,7 @@ class Voice:
 
     async def call(self, call_id: str, name: str) -> None:
         """The model begins to call a tool."""
-        self.spoke = True
+        self.has_emitted = True
         self._calls.append(call_id)
         await self._run.tool_started(call_id, name)
 
@@ -73,7 +73,7 @@ class Voice:
             self._parts[kind] += 1
             self._pieces = Pieces()
         whole = self._pieces.add(piece)
-        self.spoke = self.spoke or bool(whole)
+        self.has_emitted = self.has_emitted or bool(whole)
         return whole
 
 
