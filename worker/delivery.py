@@ -43,8 +43,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class DeliveryContext:
     """What a worker's deliveries share. `on_intent` is told a session whose holder is asked for something;
-    `on_wait_changed` is called when a job begins or ends to wait for a person. `isolated` are the attempts that run in processes
-    of their own; None where none shall."""
+    `on_wait_changed` is called when a job begins or ends to wait for a person. `isolated` are the attempts that run in
+    processes of their own; None where none shall."""
 
     worker_id: str
     settings: WorkerSettings
@@ -264,7 +264,7 @@ class Delivery:
 
     async def _make_ready(self, head: Head | None) -> None:
         if head is not None and head.job_id != self.entry.job_id:
-            await self._retry(partial(self._context.queue.ready, self.entry.session_id, head.job_id, head.agent))
+            await self._retry(partial(self._context.queue.make_ready, self.entry.session_id, head.job_id, head.agent))
 
     async def _drop(self) -> None:
         await self._retry(partial(self._context.queue.drop, self._context.worker_id, self.entry))
@@ -274,7 +274,7 @@ class Delivery:
         context, entry = self._context, self.entry
         given = partial(context.queue.put_back, context.worker_id, entry, delivery=delivery, delay_s=delay_s)
         if not await self._retry(given) and entry.job_id is not None and entry.agent != ANY_LANE:
-            await self._retry(partial(context.queue.ready, entry.session_id, entry.job_id, entry.agent))
+            await self._retry(partial(context.queue.make_ready, entry.session_id, entry.job_id, entry.agent))
 
     async def _retry(self, call: Callable[[], Any]) -> Any:
         return await self._context.queue_outage.retry_until_available(call)
