@@ -1,10 +1,10 @@
 """Runs the last attempt at a job in a process of its own, so that a job that kills its process harms no other job.
 
-This is the worker's side: it keeps the queue entry and the lease. worker.isolated_process runs the attempt and writes to
-the log. The two exchange lines of JSON. The worker sends the attempt, then `{}` whenever the job is to poll its intents.
-The process sends `{"waits": …}` periodically as a heartbeat, `{"retire": …}` with waiting jobs that it ended, and at the
-end `{"ended": …}`, `{"fenced": …}` or `{"refused": …}`. The attempt and every line of the process carry the schema
-version, `v`; a newer one is refused.
+This is the worker's side: it keeps the queue entry and the lease. worker.isolated_process runs the attempt and writes
+to the log. The two exchange lines of JSON. The worker sends the attempt, then `{}` whenever the job is to poll its
+intents. The process sends `{"waits": …}` periodically as a heartbeat, `{"retire": …}` with waiting jobs that it ended,
+and at the end `{"ended": …}`, `{"fenced": …}` or `{"refused": …}`. The attempt and every line of the process carry the
+schema version, `v`; a newer one is refused.
 """
 
 from __future__ import annotations

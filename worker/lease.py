@@ -14,8 +14,8 @@ LONGEST_PAUSE_S = 0.25  # between two beats that fail
 class Lease:
     """`held` names the tokens that this worker works on, `running` has those among them whose session it holds.
 
-    `on_lost` is called with each token that another worker leases by now, `on_stray` with each one that is leased to this
-    worker without its knowledge: the answer to a take was lost."""
+    `on_lost` is called with each token that another worker leases by now, `on_stray` with each one that is leased to
+    this worker without its knowledge: the answer to a take was lost."""
 
     def __init__(
         self,

@@ -91,10 +91,10 @@ class Tail:
 class Writer:
     """The writer of one attempt, behind the first entry of its epoch.
 
-    `on_intent` is called when the log says that somebody wants something of the session's holder; `on_lost` with the error
-    when this attempt can write no more, Fenced or LogGone; `on_written` with each batch once it is in the log. `intents_read_at`
-    is when the log was last asked whether anybody wants anything, by the event loop's clock. `gives_up_when_full`: from
-    now on drop what does not fit into a full Redis, instead of waiting for room.
+    `on_intent` is called when the log says that somebody wants something of the session's holder; `on_lost` with the
+    error when this attempt can write no more, Fenced or LogGone; `on_written` with each batch once it is in the log.
+    `intents_read_at` is when the log was last asked whether anybody wants anything, by the event loop's clock.
+    `gives_up_when_full`: from now on drop what does not fit into a full Redis, instead of waiting for room.
     """
 
     def __init__(

@@ -207,7 +207,7 @@ async def test_foreign_keys_and_values_hide_no_lost_entry_of_their_page(client: 
             await recovery._step()
     assert await client.redis.hkeys(ENTRIES) == [b"lost/j1"]
     assert await client.redis.hget(RECOVERY, "rounds") == b"2"
-    assert [line["event"] for line in lines].count("key names no session: it is skipped") == 1
+    assert [line["event"] for line in lines].count("key is not that of a session; skipped") == 1
 
 
 async def test_a_page_that_cannot_be_searched_stops_no_other(
