@@ -82,7 +82,8 @@ class EventLog:
         Raises RedisError when the server does not answer, SchemaNewer when the next entry has a newer schema
         version."""
         anchored = await self._call("XRANGE", log_key(session_id), str(cursor), "+", "COUNT", count + 1)
-        page = page_behind(cursor, anchored, count) if page is not None:
+        page = page_behind(cursor, anchored, count)
+        if page is not None:
             return page
         return await self._gap(session_id, cursor, _after(cursor, anchored, count), more=len(anchored) > count)
 

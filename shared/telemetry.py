@@ -21,7 +21,7 @@ def configure(*, as_json: bool, process: str) -> None:
         if as_json
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,  # the others show local variables, which hold user content
+            exception_formatter=structlog.dev.plain_traceback,  # the others show local variables: user content
         )
     )
     if not as_json:
