@@ -1,11 +1,11 @@
 #!lua
--- Take the session for one attempt at the head of its backlog: a new epoch, whose first entry this script appends.
--- ARGV: job, delivery, claim_id, worker, random, offered (1, 0, empty: may be, but there is no room), max attempts, queue ms,
---       ask ms, retention ttl s, messages limit, then to end the job instead: reason, kind, detail (a piece of JSON), message...
--- Answers {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first},
+-- Claim the session for one attempt at the head of its backlog: start a new epoch and append its first entry.
+-- ARGV: job, delivery, claim_id, worker, random, offered (1, 0, empty: yes, but there is no memory), max attempts, queue ms,
+--       ask ms, retention ttl s, messages limit; to end the job instead: reason, kind, detail (a piece of JSON), message...
+-- Returns {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first},
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
---   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (a person is asked; the answer makes it
---   ready).
+--   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (waits for an answer, which makes its
+--   entry visible).
 local refusal = newer()
 if refusal then return refusal end
 local job, delivery, claim_id, worker, random = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -22,8 +22,8 @@ local status, known_delivery, attempt, first, agent = record[1], record[2], reco
 if not status then return {'unknown', unpack(head())} end
 if record[14] then return {'ended', unpack(head())} end
 
--- From where on the next start discards: behind the last step that is recorded, else from the job's first event on. What
--- is recorded counts for the attempt that recorded it and its successor; a worker that knew nothing of it discarded all.
+-- The id from which the next start discards: after the last recorded step, else the job's first event. A record is valid
+-- for the attempt that wrote it and its successor; a worker that does not know of records discards everything.
 local function resume_from()
     local by, id = string.match(record[17] or '', '^(%d+) (%S+)$')
     return by == attempt and id or first
@@ -40,7 +40,7 @@ if held_by == claim_id and reason == '' then return run_answer(strikes) end -- t
 if redis.call('LINDEX', BACKLOG, 0) ~= job then return {'wait', unpack(head())} end
 if delivery <= tonumber(known_delivery) and held_by ~= claim_id then return {'stale', known_delivery} end
 
--- An attempt that neither ended nor gave the session back died: a strike.
+-- An attempt that neither ended nor released the session has died: a strike.
 if record[5] and held_by ~= claim_id then strikes = strikes + 1 end
 local now = now_ms()
 local doom = ''
@@ -50,7 +50,7 @@ elseif record[16] and now - tonumber(record[16]) > ask_ms then doom = 'unanswere
 elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'
 elseif (tonumber(attempt) == 0 or offered == '0') and now - tonumber(record[7]) > queue_ms then doom = 'expired' end
-if doom == 'parked' then -- whoever waited for the answer is gone, and can write no more
+if doom == 'parked' then -- the attempt that waited for the answer is gone; fence it
     fence()
     redis.call('HDEL', STATE, 'job', 'worker', 'token')
     redis.call('HDEL', JOBS, job .. ':open', job .. ':worker')
@@ -94,5 +94,5 @@ redis.call('XADD', LOG, id, job .. ' job.started', body, 'p', top, 'v', SCHEMA)
 redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'top', id, 'job', job, 'worker', worker, 'schema', SCHEMA)
 job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker,
     'open', '1', 'strikes', int(strikes), 'resume', record[17])
-redis.call('HDEL', JOBS, job .. ':started') -- a worker of schema 0 wrote it, to say that all before it is discarded
+redis.call('HDEL', JOBS, job .. ':started') -- written by workers of schema 0: all before it is discarded
 return run_answer(strikes)

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Find the job that an idempotency key stands for.
--- ARGV: idempotency key, digest, key lifetime ms. Answers as submit.lua does, or {'none'}.
+-- Find the job of an idempotency key.
+-- ARGV: idempotency key, digest, key lifetime ms. Returns what submit.lua does, or {'none'}.
 local refusal = newer()
 if refusal then return refusal end
 local known = redis.call('HGET', IDEMPOTENCY, ARGV[1])

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- What a conversation is read from, at one moment. A script and no transaction: Redis refuses MULTI at maxmemory.
--- ARGV: field... Answers {'unknown_session'} or {'ok', top, stored messages, {job, 0, value...}}: the job at the head of
--- the backlog, where it has begun.
+-- Read a conversation in one snapshot. A script and no transaction: Redis refuses MULTI at maxmemory.
+-- ARGV: field... Returns {'unknown_session'} or {'ok', top, stored messages, {job, 0, value...}}: the job at the head of
+-- the backlog, where it has started.
 local refusal = newer()
 if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')

@@ -1,7 +1,7 @@
 #!lua
--- Accept a job: idempotency, the backlog, the job's record. The session is made when it is new.
+-- Accept a job: check idempotency, create the record, add it to the backlog. A missing session is created.
 -- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, backlog limit, records limit, title of a new session
--- Answers {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
+-- Returns {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
 local refusal = newer()
 if refusal then return refusal end
 local job, agent, input, options, metadata, timeout_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -45,9 +45,9 @@ local function first_waiting()
     end
 end
 
--- Cancel the head, and an older interrupting job that has not started: the new one takes its place. `overtakes` counts the
--- interrupting jobs that started, one after the other, before the same waiting job; after MAX_OVERTAKES of them the next
--- one goes behind that job, so that it starts.
+-- Cancel the head, and an older interrupting job that has not started, whose position the new one takes. `overtakes` counts
+-- the interrupting jobs that started in a row before the same waiting job. After MAX_OVERTAKES of them the next one is
+-- placed after that job, so that it starts.
 local function interrupt()
     local running, older = redis.call('LINDEX', BACKLOG, 0), redis.call('HGET', STATE, 'interrupt') or ''
     local known = job_get(older, 'attempt', 'end', 'cancel', 'overtakes')
@@ -92,7 +92,7 @@ if on_busy == 'interrupt' then
     redis.call('HSET', STATE, 'interrupt', job)
 end
 
--- Forget the oldest job that has ended once there are too many records.
+-- Delete the record of the oldest job, if it has ended, once there are too many records.
 if redis.call('LLEN', ORDER) > records_limit then
     local oldest = redis.call('LINDEX', ORDER, 0)
     local record = job_get(oldest, 'end', 'key')
