@@ -299,5 +299,5 @@ def _entry(name: str, payload: bytes) -> QueueEntry:
         schema = int(named.get("v", 0))
         return QueueEntry(session_id, job_id or None, str(agent), int(delivery), int(made_at), schema)
     except (DeserializationError, AttributeError, TypeError, ValueError):
-        delivery_of = _DELIVERY.search(payload)
-        return QueueEntry(session_id, job_id or None, ANY_LANE, int(delivery_of[1]) if delivery_of else 1, 0)
+        matched = _DELIVERY.search(payload)
+        return QueueEntry(session_id, job_id or None, ANY_LANE, int(matched[1]) if matched else 1, 0)

@@ -1,8 +1,8 @@
-"""The worker's process: arq's Worker, with a dispatch of its own.
+"""The worker process: arq's Worker with its own dispatch.
 
-arq keeps the process, its signals, its pool and the format of the payloads. Three things are different here: a ready
-token wakes an idle worker instead of being polled for, tokens of running jobs are leased and hide no waiting ones, and
-an outage of Redis is waited out.
+arq provides the process, its signals and the payload format. Three things differ from arq: a ready entry wakes an idle
+worker instead of being found by polling, entries of running jobs are leased instead of blocking those behind them, and
+outages of Redis are waited out.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from holdfast.worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
-# The nets below what normally comes by a wake-up, by a message or with the answer to an append.
+# Safety nets for lost wake-ups and notifications, and for intents that no append reported.
 POLL_SECONDS = 1.0
 INTENT_POLL_SECONDS = 5.0
 OFFER_SECONDS = 10.0
 
 CANCEL_AGAIN_SECONDS = 0.1
-RELEASE_SECONDS = 5.0  # how long a worker that stops tries to give back what it holds
+RELEASE_SECONDS = 5.0  # for so long a stopping worker tries to release its sessions and entries
 
 log = structlog.get_logger()
 
 
 class HoldfastWorker(Worker):
-    """Runs the jobs of the agents in its registry, `max_jobs` at a time, until it is told to stop.
+    """Runs the jobs of the agents in its registry, `max_jobs` at a time, until a signal or `stop`.
 
-    `isolate_last_attempt`: a job's last attempt runs in a process of its own, which finds settings and agents as
+    `isolate_last_attempt`: run the last attempt at a job in a process of its own, which reads settings and agents as
     `python -m holdfast.worker` does."""
 
     def __init__(
@@ -71,13 +71,13 @@ class HoldfastWorker(Worker):
         super().__init__(
             functions=[func(_dispatched_elsewhere, name=name) for name in registry],
             queue_name=QUEUE.rstrip(":"),
-            redis_pool=ArqRedis.from_url(settings.redis_url),  # never connected: only arq's own dispatch would use it
+            redis_pool=ArqRedis.from_url(settings.redis_url),  # required by arq's constructor; never connected
             handle_signals=handle_signals,
             max_jobs=settings.max_jobs,
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
         )
-        # Heart and bell have connections of their own: whatever else is stuck, they are not.
+        # Heartbeats and wake-ups have connections of their own, so that nothing else delays them.
         heartbeat_queue = Queue(
             self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5)), settings
         )
@@ -122,10 +122,10 @@ class HoldfastWorker(Worker):
         self._listening: asyncio.Task[WakeUp | None] | None = None
         self._listens_idle = False
 
-    # The process: start, work, stop.
+    # Start and stop.
 
     async def main(self) -> None:
-        """Work until a signal or `stop()`. What is still held then is given back."""
+        """Work until a signal or `stop`. Then release what is still owned."""
         install(asyncio.get_running_loop())
         log.info("worker started", worker_id=self.id, agents=sorted(self._registry), max_jobs=self.max_jobs)
         outage = self._context.queue_outage
@@ -149,7 +149,8 @@ class HoldfastWorker(Worker):
         log.info("worker stopped", worker_id=self.id)
 
     def stop(self) -> None:
-        """Take nothing new, finish within the grace time, give back the rest. The second time: without grace."""
+        """Take no further jobs, finish within the grace period, release the rest. A second call ends the grace
+        period."""
         if not self.allow_pick_jobs:
             self._stop_now.set()
         self._take_no_more()
@@ -175,8 +176,9 @@ class HoldfastWorker(Worker):
         return connection
 
     async def _drain(self) -> None:
-        """Wait until the jobs have ended, the grace time is over or somebody is in a hurry. Nobody waits for those that
-        wait for a person."""
+        """Wait until the jobs have ended, the grace period is over, or `stop` was called again.
+
+        Jobs that wait for a person are not waited for."""
         stop_now = asyncio.create_task(self._stop_now.wait())
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.grace_seconds):
@@ -186,7 +188,8 @@ class HoldfastWorker(Worker):
         await cancel([stop_now])
 
     async def _release(self) -> None:
-        """Give back what is still held, and sign off. Goes by the list: a task that never began has no `finally`."""
+        """Release what is still owned, and unregister. Uses the list of deliveries: a task that never ran has no
+        `finally`."""
         held = dict(self._deliveries)
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
@@ -196,14 +199,12 @@ class HoldfastWorker(Worker):
         except (RedisError, TimeoutError) as error:
             outcomes = [error]
         for outcome in filter(None, outcomes):
-            log.warning(
-                "not everything was given back", worker_id=self.id, error=f"{type(outcome).__name__}: {outcome}"
-            )
+            log.warning("could not release everything", worker_id=self.id, error=f"{type(outcome).__name__}: {outcome}")
 
-    # Dispatch: from a ready token to a task.
+    # Dispatch: from a ready entry to a task.
 
     async def _dispatch(self) -> float | None:
-        """Take what is ready, then wait for a wake-up or the next poll. Returns None once nothing is to be taken."""
+        """Take ready entries, then wait for a wake-up or the next poll. Returns None once the worker stops."""
         if not self.allow_pick_jobs:
             return None
         self._woken.clear()
@@ -214,7 +215,7 @@ class HoldfastWorker(Worker):
         return 0
 
     async def _poll_iteration(self) -> None:
-        """Take as many ready tokens as there are free slots, and start them."""
+        """Take ready entries for all free slots, and start them."""
         agents = list(self._registry)
         while free := self._free():
             entries = await self._context.queue.take(self.id, agents, free)
@@ -238,15 +239,15 @@ class HoldfastWorker(Worker):
         self._woken.set()
 
     def _free(self) -> int:
-        """How many more jobs may be taken. One that waits for a person takes no slot; it may take one too many again
-        when the answer comes."""
+        """Return the number of free slots. A job that waits for a person takes none, so `max_jobs` may be exceeded for
+        a while after its answer."""
         return max(self.max_jobs - len(self._working()), 0) if self.allow_pick_jobs else 0
 
     def _working(self) -> list[Delivery]:
         return [delivery for delivery in self._deliveries if not delivery.waits]
 
     async def _listen(self) -> float:
-        """Wait for one wake-up or message; without a free slot for no wake-up, which is for those that have one."""
+        """Wait for one wake-up or notification; without a free slot for notifications only."""
         self._listens_idle = bool(self._free())
         self._listening = asyncio.create_task(self._wake_up_queue.wait(self.id, POLL_SECONDS, idle=self._listens_idle))
         try:
@@ -259,7 +260,8 @@ class HoldfastWorker(Worker):
         return 0
 
     def _listen_again_if_needed(self) -> None:
-        """See that a worker which has become full or idle listens as such. Repeated until it is heard, see `cancel`."""
+        """Restart listening when the worker has become full or idle. Repeated until the cancellation succeeds, see
+        `cancel`."""
         listening = self._listening
         if listening is not None and not listening.done() and self._listens_idle != bool(self._free()):
             listening.cancel()
@@ -270,17 +272,17 @@ class HoldfastWorker(Worker):
             self._wake()
         elif ring.session_id is not None:
             self._on_intent(ring.session_id)
-        else:  # it became full just now: the wake-up is for somebody else
+        else:  # the last slot was taken just now: another worker needs the wake-up
             with suppress(RedisError):
                 await self._wake_up_queue.wake()
 
-    # What goes on beside: intents, the offer, the lease.
+    # Background loops: intents, agents, lease.
 
     async def _poll_intents(self) -> float:
-        """Look at what is asked of the sessions held here: soon where something is, and where no answer of the log has
-        told for a while. One whose log does not answer holds up no other."""
+        """Poll the intents of owned sessions: of those with a notification at once, of those whose log has not reported
+        for INTENT_POLL_SECONDS too. Polls run concurrently, so that an unresponsive log delays no other session."""
         sessions = await self._next_sessions_to_poll()
-        since = self.loop.time() - INTENT_POLL_SECONDS * 0.8  # the next time comes in 0.2 of it
+        since = self.loop.time() - INTENT_POLL_SECONDS * 0.8  # this step runs every 0.2 of it
         for delivery in self._deliveries:
             if delivery.entry.session_id in sessions or delivery.intents_unknown_since(since):
                 poll = self.loop.create_task(delivery.poll_intents())
@@ -294,7 +296,7 @@ class HoldfastWorker(Worker):
             log.error("intents failed", worker_id=self.id, exc_info=error)
 
     async def _next_sessions_to_poll(self) -> set[str]:
-        """The sessions of which something is asked; none when it is time to see who has not heard for a while."""
+        """Wait for notified sessions; none after a fifth of INTENT_POLL_SECONDS."""
         with suppress(TimeoutError):
             async with asyncio.timeout(INTENT_POLL_SECONDS * 0.2):
                 await self._intent_event.wait()
@@ -322,14 +324,15 @@ class HoldfastWorker(Worker):
                 delivery.lose()
 
     def _on_stray(self, entry_id: str) -> None:
-        """A token that is leased to this worker without its knowledge is delivered to it now."""
+        """Deliver an entry that is leased to this worker without its knowledge."""
         session_id, _, job_id = entry_id.partition("/")
         self._start(QueueEntry(session_id, job_id or None, ANY_LANE, 0, 0))
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks and wait for their end. Python 3.11's wait_for, by which redis-py sends a command, now and then
-    swallows a cancellation: it is repeated until it is heard. What else a task ended with concerns nobody any more."""
+    """Cancel the tasks and wait until they end. Their other exceptions are discarded.
+
+    The cancellation is repeated, since wait_for of Python 3.11, which redis-py uses, sometimes swallows one."""
     ending = set(tasks)
     pending = {task for task in ending if not task.done()}
     while pending:

@@ -31,27 +31,27 @@ from holdfast.worker.jobs import Ending, Retire
 from holdfast.worker.outage import Outage
 from holdfast.worker.settings import WorkerSettings
 
-MAX_PROCESSES = 8  # processes of one worker: each takes the memory of a whole one
-SLOT_POLL_SECONDS = 0.1  # until one that waits for its turn looks again
-STARTING_SECONDS = 60.0  # how long a process may take to import its agents
-SILENCE_CHECKS = 4  # so many times within a lease, or five seconds, its silence is looked at
+MAX_PROCESSES = 8  # per worker, since each takes the memory of a whole worker
+SLOT_POLL_SECONDS = 0.1  # interval at which an attempt checks for a free slot
+STARTING_SECONDS = 60.0  # a process has so long to import its agents
+SILENCE_CHECKS = 4  # per lease, or per SILENT_SECONDS if that is longer
 SILENT_SECONDS = 5.0
-REAP_SECONDS = 1.0  # how long the end of a killed process is waited for
+REAP_SECONDS = 1.0  # wait so long for a killed process
 
-# Its modules are found where this process finds them, whatever stands in the working folder.
+# The process gets this one's module path, so that the working directory does not shadow modules.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from holdfast.worker.isolated_process import main; main()"
 
 log = structlog.get_logger()
 
 
 class ProcessDied(HoldfastError):
-    """The process ended, or fell silent, without a word on how the job ended."""
+    """The process exited or stopped reporting before the job's end."""
 
     code = "died"
 
 
 class IsolatedAttempt:
-    """One attempt in a process of its own, to be used as a Job. `running` are the worker's others."""
+    """One attempt in a process of its own, with the interface of Job. `running`: the worker's isolated attempts."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class IsolatedAttempt:
         self._silent = 0
 
     async def run(self) -> tuple[Ending, Head | None]:
-        """Run the job to its end, which is in the log when this returns. Answers the end and the next of the line.
+        """Run the job until its end is in the log. Returns the ending and the head of the backlog.
 
         Raises Fenced when somebody else has the session now, Died when nobody can tell how it ended."""
         try:
@@ -91,14 +91,15 @@ class IsolatedAttempt:
             await self._reap()
 
     def intents_unknown_since(self, since: float) -> bool:
-        """Whether it was not asked to look since then, by the event loop's clock."""
+        """Return whether the intents were last polled before `since`, by the event loop's clock."""
         return self._polled_at < since
 
     async def poll_intents(self) -> None:
-        """Pass on that somebody wants something. A job that has no process yet gets one if that is so."""
+        """Let the process poll the intents. An attempt without a process yet reads them, and starts at once if there
+        are any."""
         self._polled_at = asyncio.get_running_loop().time()
         if self._process is not None:
-            with suppress(OSError, RuntimeError):  # it has ended
+            with suppress(OSError, RuntimeError):  # the process has ended
                 self._write(self._process, {})
             return
         try:
@@ -111,18 +112,18 @@ class IsolatedAttempt:
             self._wanted = intents.deleted or bool(intents.cancel)
 
     def lose(self, error: Exception) -> None:
-        """Stop at once: this attempt does not hold the session."""
+        """Stop at once: this attempt no longer owns the session."""
         self._lost = self._lost or error
         self._kill()
 
     async def release(self) -> None:
-        """Stop at once and give the session back, so that the job begins again elsewhere without a strike."""
+        """Stop at once and release the session, so that the job starts again elsewhere without a strike."""
         self.lose(Fenced("the worker stops"))
         await self._log_writer.release(self.attempt.session_id, self.attempt.epoch)
 
     async def _wait_for_slot(self) -> None:
-        """Wait until there are few enough. One that waits for a person is not counted."""
-        while self._full() and not self._wanted and self._lost is None:  # noqa: ASYNC110 - three things end it
+        """Wait for a free slot. Attempts that wait for a person take none."""
+        while self._full() and not self._wanted and self._lost is None:  # noqa: ASYNC110 - three conditions end it
             await asyncio.sleep(SLOT_POLL_SECONDS)
         self._raise_if_lost()
         self._running.add(self)
@@ -142,13 +143,13 @@ class IsolatedAttempt:
         return process
 
     async def _result(self, process: Process) -> tuple[Ending, Head | None]:
-        """What the process says in the end, unless it dies or falls silent before."""
+        """Return the process's last report. Raises ProcessDied where it exits or stops reporting before."""
         reading = asyncio.create_task(self._read_reports(process))
         others = [asyncio.create_task(process.wait()), asyncio.create_task(self._until_silent())]
         try:
             self._raise_if_lost()
             await asyncio.wait({reading, *others}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({reading}, timeout=self._look_s)  # it may have spoken just before
+            await asyncio.wait({reading}, timeout=self._look_s)  # it may have reported just before it exited
             self._raise_if_lost()
             report = reading.result() if reading.done() else None
         finally:
@@ -156,7 +157,7 @@ class IsolatedAttempt:
                 task.cancel()
         if report is None:
             code = process.returncode
-            raise ProcessDied("it fell silent" if code is None else f"it ended with {code}")
+            raise ProcessDied("it stopped reporting" if code is None else f"it exited with {code}")
         if "fenced" in report:
             raise Fenced(report["fenced"])
         if "refused" in report:
@@ -165,14 +166,14 @@ class IsolatedAttempt:
         return Ending(report["ended"], report["fields"]), Head(*report["head"]) if report["head"] else None
 
     async def _read_reports(self, process: Process) -> dict[str, Any] | None:
-        """Hear it until it says how the job ended."""
+        """Read reports until the last one."""
         assert process.stdout is not None
         async for line in process.stdout:
             self._silent = 0
             if not line.endswith(b"\n"):
                 break
             report: dict[str, Any] = _checked(orjson.loads(line))
-            if "refused" in report:  # this process and that one run different versions: not the job's fault
+            if "refused" in report:  # the two processes run different versions: not the job's fault
                 log.error(
                     "the isolated attempt runs another version of Holdfast; restart the worker",
                     job_id=self.attempt.job_id,
@@ -191,8 +192,9 @@ class IsolatedAttempt:
         return None
 
     async def _until_silent(self) -> None:
-        """Wait until nothing was heard through a series of looks that spans the lease. A worker that was frozen itself
-        misses looks, and takes none for them."""
+        """Wait until the process has not reported through a series of checks that spans the lease.
+
+        The checks are counted instead of using a clock, so that a frozen worker does not suspect a live process."""
         self._silent = -math.ceil(STARTING_SECONDS / self._look_s)
         while self._silent <= SILENCE_CHECKS:
             await asyncio.sleep(self._look_s)
@@ -214,14 +216,14 @@ class IsolatedAttempt:
                     await self._process.wait()
 
     def _kill(self) -> None:
-        """End it, and what it has started."""
+        """Kill the process and its children."""
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _checked(report: dict[str, Any]) -> dict[str, Any]:
-    """A report of the process, or that it cannot be read."""
+    """Return the report; a refusal where its schema version is newer."""
     try:
         check_schema(report.get("v"), "The isolated attempt")
     except SchemaNewer as error:
@@ -242,7 +244,7 @@ def _plain(value: Any) -> Any:
 
 
 def attempt_of(line: bytes) -> Attempt:
-    """The attempt that the worker has written. Raises SchemaNewer. Version 0 told no ids."""
+    """Parse the attempt that the worker sent. Version 0 has no ids. Raises SchemaNewer."""
     fields = orjson.loads(line)
     check_schema(fields.pop("v", None), "The worker")
     fields["claim_id"] = fields.pop("token")

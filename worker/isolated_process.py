@@ -35,15 +35,15 @@ from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
 CONNECTIONS = 8
-LOOK_SECONDS = 1.0  # until the job looks at what it is asked, unless it is told
+LOOK_SECONDS = 1.0  # interval at which the job polls its intents, unless the worker sends a line
 
 Report = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
-    """Run the attempt that stands on stdin, and say on stdout how it ended."""
+    """Run the attempt that stdin describes, and report its end on stdout."""
     orders, reports = _pipes()
-    for number in (signal.SIGTERM, signal.SIGINT):  # the worker decides; what the agent starts hears them as ever
+    for number in (signal.SIGTERM, signal.SIGINT):  # the worker decides; child processes of the agent still get them
         signal.signal(number, lambda *_: None)
     settings = read_settings(WorkerSettings)
     configure(as_json=settings.log_as_json, process="worker")
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _pipes() -> tuple[BinaryIO, int]:
-    """The worker's pipes, out of the agent's reach: it reads nothing, and what it prints goes to stderr."""
+    """Move the worker's pipes away from stdin and stdout: the agent reads nothing, and its prints go to stderr."""
     orders, reports = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -87,7 +87,7 @@ def _pipes() -> tuple[BinaryIO, int]:
 async def _attempt(
     attempt: Attempt, settings: WorkerSettings, registry: Registry, orders: BinaryIO, report: Report
 ) -> dict[str, Any]:
-    """Run it. Answers what the worker is to know of its end."""
+    """Run the attempt. Returns the last report."""
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
     redis = connect(settings.log_url, max_connections=CONNECTIONS)
     pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
@@ -112,7 +112,7 @@ async def _attempt(
         on_wait_changed=tell,
         retire=retire,
     )
-    # A thread of its own: the process ends with its worker even where the agent blocks the loop.
+    # A thread, so that the process ends with its worker even while the agent blocks the event loop.
     threading.Thread(target=_carry_out_intents, args=(orders, loop, wanted), daemon=True, name="orders").start()
 
     async def live() -> float:
@@ -134,14 +134,14 @@ async def _attempt(
 
 
 def _carry_out_intents(orders: BinaryIO, loop: asyncio.AbstractEventLoop, wanted: asyncio.Event) -> None:
-    """Hear the worker, until it is gone."""
+    """Read the worker's lines; exit when the worker is gone."""
     for _ in orders:
         loop.call_soon_threadsafe(wanted.set)
     os._exit(1)
 
 
 async def _poll_intents(job: Job, wanted: asyncio.Event) -> float:
-    """Look at what is asked of the job, at once when it is told and every second otherwise."""
+    """Poll the job's intents, at once on a line of the worker and every LOOK_SECONDS otherwise."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LOOK_SECONDS):
             await wanted.wait()

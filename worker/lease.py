@@ -1,4 +1,4 @@
-"""Keeps this worker's tokens its own: counts its heart up, and hears which tokens it still leases."""
+"""Send this worker's heartbeats, and compare the entries that it leases with those that it works on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from holdfast.shared.background import repeat
 from holdfast.shared.queue import Queue, QueueEntry
 from holdfast.worker.outage import Outage
 
-LONGEST_PAUSE_S = 0.25  # between two beats that fail
+LONGEST_PAUSE_S = 0.25  # between failed heartbeats
 
 
 class Lease:
-    """`held` names the tokens that this worker works on, `running` has those among them whose session it holds.
+    """Keeps this worker's queue entries leased.
 
-    `on_lost` is called with each token that another worker leases by now, `on_stray` with each one that is leased to
-    this worker without its knowledge: the answer to a take was lost."""
+    `held` returns the ids of the entries that this worker works on, `running` those whose session it owns. `on_lost` is
+    called with each entry that another worker leases by now; `on_stray` with each one that is leased to this worker
+    without its knowledge, because the reply to a take was lost."""
 
     def __init__(
         self,
@@ -37,18 +38,19 @@ class Lease:
         self._unheard_of: set[str] = set()
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Send heartbeats until cancelled."""
         longest_pause_s = min(self._beat_s, LONGEST_PAUSE_S)
         await repeat("lease", self.beat, outage=self._outage, longest_pause_s=longest_pause_s)
 
     async def beat(self) -> float:
-        """One beat: what ran before it and is not leased after it is leased again, or lost. Returns the seconds until
-        the next."""
+        """Send one heartbeat. Entries of running jobs that are no longer leased are leased again, or reported as lost.
+
+        Returns the seconds until the next heartbeat."""
         before, running = frozenset(self._held()), frozenset(self._running())
         leased = await self._queue.beat(self._worker_id)
         held = self._held()
         await self._retake(running - leased)
-        # A take may be in flight: only what two beats in a row found is stray.
+        # A take may be in flight: an entry is stray only if two heartbeats in a row found it.
         unheard_of = leased - before - held
         for entry in unheard_of & self._unheard_of:
             self._on_stray(entry)
@@ -56,8 +58,8 @@ class Lease:
         return self._beat_s
 
     async def _retake(self, entry_ids: frozenset[str]) -> None:
-        """Lease again what the queue forgot, or made visible because it took this worker for dead. The session is still
-        held as long as nobody has claimed it, so the jobs go on."""
+        """Lease entries again that the queue lost, or made visible because this worker was considered dead. Until
+        another attempt claims the session, the attempt here owns it, so the job goes on."""
         running = self._running()
         entries = [running[entry_id] for entry_id in entry_ids if entry_id in running]
         if entries:

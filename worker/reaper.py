@@ -1,8 +1,8 @@
-"""Finds workers that died and makes their tokens ready again, without comparing anybody's clock with another's.
+"""Detect dead workers and make their queue entries ready again, without comparing clocks of different machines.
 
-A worker is dead when its count of heartbeats has not moved through an unbroken series of answered looks that spans the
-lease on this process's own monotonic clock. A look that failed or came late starts the series again: while Redis was
-away, nobody could count up.
+A worker is dead when its heartbeat counter has not moved through an unbroken series of observations that spans the
+lease on this process's monotonic clock. A failed or late observation restarts the series: while Redis was unavailable,
+no worker could send heartbeats.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ log = structlog.get_logger()
 
 
 class Observation(NamedTuple):
-    """A worker's count of heartbeats, and when this series first saw it, in seconds of the monotonic clock."""
+    """A worker's heartbeat counter, and when this series first observed that value, in seconds of the monotonic
+    clock."""
 
     beats: int
     since_s: float
 
 
 class FailureDetector:
-    """What a series of looks at the workers' counts says. Pure: the clock is passed in."""
+    """Decides from a series of observed heartbeat counters which workers are dead. Free of I/O: the caller passes the
+    time."""
 
     def __init__(self, lease_s: float, late_s: float) -> None:
         self._lease_s = lease_s
@@ -35,7 +37,7 @@ class FailureDetector:
         self._observed_s = float("-inf")
 
     def observe(self, counts: dict[str, int], now_s: float) -> dict[str, int]:
-        """Take the answer of one look. Returns the workers that are dead, each with its count."""
+        """Add an observation of all counters. Returns the dead workers, each with its counter."""
         if now_s - self._observed_s > self._late_s:
             self.restart()
         self._observed_s = now_s
@@ -43,7 +45,7 @@ class FailureDetector:
         return {worker: seen.beats for worker, seen in self._seen.items() if now_s - seen.since_s >= self._lease_s}
 
     def restart(self) -> None:
-        """A look failed: nothing is known of the time before the next one."""
+        """Restart the series after a failed observation."""
         self._seen.clear()
 
     def _observation(self, worker: str, count: int, now_s: float) -> Observation:
@@ -52,7 +54,7 @@ class FailureDetector:
 
 
 class Reaper:
-    """Looks at the other workers for as long as this one lives."""
+    """Observes the other workers while this one runs."""
 
     def __init__(self, queue: Queue, outage: Outage, worker_id: str, lease_s: float) -> None:
         self._queue = queue
@@ -64,12 +66,12 @@ class Reaper:
         self._swept_s = 0.0
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Observe until cancelled."""
         self._swept_s = asyncio.get_running_loop().time()
         await repeat("reaper", self._step, outage=self._outage, longest_pause_s=self._every_s)
 
     async def _step(self) -> float:
-        """Look once, and sweep once a lease. Returns the seconds until the next look."""
+        """Observe once, and sweep once per lease. Returns the seconds until the next observation."""
         try:
             await self._observe()
             now_s = asyncio.get_running_loop().time()

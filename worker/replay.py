@@ -90,7 +90,7 @@ class Replay:
 
     `rewind` writes a further start of the attempt, which discards the job's events from an id on, and returns its id.
     `keep` is called with each event that counts, in the log's order and before any other is written; `over` when events
-    may go straight to the writer. `names` are those of the log lines."""
+    may go straight to the writer. `log_keys` are those of the log lines."""
 
     def __init__(
         self,
@@ -101,13 +101,13 @@ class Replay:
         rewind: Callable[[EventId], Awaitable[EventId]],
         keep: Note,
         over: Callable[[], None],
-        names: dict[str, Any],
+        log_keys: dict[str, Any],
     ) -> None:
         self._writer = writer
         self._kept = kept
         self._journal = journal
         self._rewind, self._keep, self._resume = rewind, keep, over
-        self._names = names
+        self._log_keys = log_keys
         self._reader = kept.reader()
         self._owners = Owners(journal.marks, kept)
         self._reached: dict[str, Step] = {}
@@ -317,7 +317,7 @@ class Replay:
         boundary = until if divergence is None else await self._first_left()
         if boundary == until:
             return until, None
-        log.warning("replay diverged", **self._names, discard_from=str(boundary), reason=divergence)
+        log.warning("replay diverged", **self._log_keys, discard_from=str(boundary), reason=divergence)
         try:
             return boundary, await self._rewind(boundary)
         except LogFull:  # the job is to end, and waits for no room in Redis: everything that is kept counts

@@ -153,16 +153,16 @@ async def test_a_worker_process_tells_an_outage_by_one_line_and_its_end_by_anoth
     worker = processes.worker(server.url, HOLDFAST_LOG_FORMAT="json", HOLDFAST_LEASE_SECONDS="1")
     await client.offered("scripted")
     server.kill()
-    await worker.until_output("redis is away")
+    await worker.until_output("redis is unavailable")
     await asyncio.sleep(2)
     server.start()
-    await worker.until_output("redis is back")
+    await worker.until_output("redis is available again")
     client = client_of(server)
     await client.post(options={"tokens": 3})
     assert (await client.end())["type"] == "job.completed"
     lines = [orjson.loads(line) for line in worker.output().splitlines()]
     told = Counter((line["event"], line["server"]) for line in lines if line["event"].startswith("redis is"))
-    assert {("redis is away", "queue"), ("redis is back", "queue")} <= set(told)
+    assert {("redis is unavailable", "queue"), ("redis is available again", "queue")} <= set(told)
     assert set(told.values()) == {1}  # a call to the log may have met the outage, too
     assert worker.running
 

@@ -284,7 +284,7 @@ async def test_a_broken_module_is_one_line_and_the_agents_of_the_others_are_offe
 
 async def test_a_worker_waits_for_a_redis_that_is_not_there_yet(redis_url: str, processes: Processes) -> None:
     worker = processes.worker("redis://127.0.0.1:1/0", HOLDFAST_LOG_FORMAT="json")
-    await worker.until_output("redis is away")
+    await worker.until_output("redis is unavailable")
     worker.terminate()
     assert await worker.wait() == 0
 
