@@ -81,7 +81,7 @@ class IsolatedAttempt:
     async def run(self) -> tuple[Ending, Head | None]:
         """Run the job until its end is in the log. Returns the ending and the head of the backlog.
 
-        Raises Fenced when somebody else has the session now, Died when nobody can tell how it ended."""
+        Raises Fenced when another attempt has claimed the session, ProcessDied when the outcome is unknown."""
         try:
             await self._wait_for_slot()
             self._process = await self._spawn()

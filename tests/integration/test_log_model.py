@@ -299,7 +299,7 @@ class Run:
         ends = [(body["job_id"], body["type"][4:]) for body in bodies if body["type"] in ENDS]
         assert ends == model.ends
         state = await session.sessions.session("s")
-        assert state.line == model.line
+        assert state.backlog == model.line
         assert state.jobs == list(model.jobs)
         jobs = (await session.sessions.jobs("s", None, 1000)).jobs
         assert {job.job_id: job.status for job in jobs} == {k: job.status for k, job in model.jobs.items()}
