@@ -1,4 +1,4 @@
-"""What the adapters of all frameworks share: an agent that speaks through a framework, and how its run ends."""
+"""Code that all framework adapters share: the agent function, and the result of its run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from holdfast.worker.registry import AgentFunction, Input
 from holdfast.worker.registry import agent as mark
 from holdfast.worker.run import AgentError, Run
 
-# A result has to fit into the terminal event, however many bytes its characters take there.
+# A result must fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000
 
 ToInput = Callable[[Run], Any]
@@ -24,7 +24,7 @@ AdapterFunction = Callable[[Run, FrameworkEmitter], Awaitable[Any]]
 def adapted(
     name: str, run_target: AdapterFunction, *, input: Input | None, warm: Callable[[], object]
 ) -> AgentFunction:
-    """The agent of this name that speaks so."""
+    """Create an agent of this name that runs `run_target`."""
 
     async def through_framework(run: Run) -> dict[str, Any]:
         try:
@@ -42,7 +42,8 @@ def adapted(
 
 
 def outcome(output: Any) -> dict[str, Any]:
-    """The job's result: `{"text"}` for a text, else `{"output"}`; if it is too long the beginning, and `truncated`."""
+    """Return the job's result: `{"text"}` for a text, else `{"output"}`. A long one is cut and marked as
+    `truncated`."""
     if isinstance(output, str):
         return {"text": plain(output[:MAX_RESULT_CHARS]), **_cut(output)}
     value = plain(output)
@@ -51,7 +52,7 @@ def outcome(output: Any) -> dict[str, Any]:
 
 
 def current_run() -> Run:
-    """The run of the job that a framework's tool is called in. Raises LookupError outside of one."""
+    """Return the run of the current job, for tools of a framework. Raises LookupError outside a job."""
     return current().run
 
 

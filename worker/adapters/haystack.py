@@ -1,9 +1,9 @@
-"""Haystack: an Agent or a Pipeline as an agent.
+"""Run a Haystack Agent or Pipeline as an agent.
 
     helper = haystack.agent("helper", Agent(chat_generator=OpenAIChatGenerator(), tools=[search]))
 
-What generators stream becomes events, and so do the calls of tools and their results. An Agent that is another one's
-tool is heard, under a name, with `Agent(..., streaming_callback=haystack.nested("researcher"))`.
+Streamed text, tool calls and their results become events. To emit the events of an Agent that is a tool of another one,
+under a name, pass `Agent(..., streaming_callback=haystack.nested("researcher"))`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Json = dict[str, Any]
 def agent(
     name: str, target: Agent | Pipeline, *, input: Input | None = None, to_input: ToInput | None = None
 ) -> AgentFunction:
-    """Offer a Haystack Agent or Pipeline as an agent of this name.
+    """Wrap a Haystack Agent or Pipeline as an agent of this name.
 
-    Without `to_input` an Agent gets the conversation as its messages; so does every component of a Pipeline that
-    needs `messages`, and any other input that nobody else provides gets the text of the last one. The result is the
-    text of the last reply, or the Pipeline's output where there is none.
+    Without `to_input` an Agent gets the conversation as its messages. So does every component of a Pipeline that needs
+    `messages`; other unconnected inputs get the text of the last message. The result is the text of the last reply, or
+    the Pipeline's output where there is none.
     """
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
@@ -47,7 +47,7 @@ def agent(
 
 
 def nested(name: str) -> Callable[[StreamingChunk], Awaitable[None]]:
-    """The `streaming_callback` of an Agent, or of a generator, within a tool: its events carry the name."""
+    """Return the `streaming_callback` for an Agent or a generator within a tool. Its events carry the name."""
 
     async def callback(chunk: StreamingChunk) -> None:
         emitter, one_run = current(), (name, asyncio.current_task())
@@ -98,7 +98,7 @@ def _message(message: Message) -> ChatMessage:
 
 
 def _inputs(pipeline: Pipeline, messages: list[ChatMessage]) -> Json:
-    """What the components need and none of them provides."""
+    """Return the inputs that components need and that none of them provides."""
     text = messages[-1].text
     return {
         component: {
@@ -109,7 +109,7 @@ def _inputs(pipeline: Pipeline, messages: list[ChatMessage]) -> Json:
 
 
 class _Translator:
-    """Says what streams from one component: message after message, each ended by its finish reason."""
+    """Translates the stream of one component: consecutive messages, each ended by its finish reason."""
 
     def __init__(self, emitter: FrameworkEmitter, component: Hashable = None) -> None:
         self._emitter = emitter
@@ -138,7 +138,7 @@ class _Translator:
             await self._emitter.ended(self._message)
 
     async def finished(self, messages: list[ChatMessage], output: Json) -> Any:
-        """Say the last reply if nothing of it has streamed. Returns its text, or the output where there is none."""
+        """Emit the last reply unless it was streamed. Returns its text, or the output where there is none."""
         if not messages or messages[-1].text is None:
             return output
         if not self._number and not self._ended:
@@ -156,7 +156,7 @@ class _Translator:
         await emit(origin.id or "", result.result, origin.tool_name)
 
     async def _usage(self, meta: Json) -> None:
-        """Count what a chunk tells of usage, in the words of OpenAI or in those of Anthropic."""
+        """Emit the usage in a chunk, with the field names of OpenAI or of Anthropic."""
         if used := meta.get("usage"):
             taken = used.get("prompt_tokens") or used.get("input_tokens")
             given = used.get("completion_tokens") or used.get("output_tokens")

@@ -1,10 +1,10 @@
-"""LangChain: any Runnable as an agent.
+"""Run any LangChain Runnable as an agent.
 
     poet = langchain.agent("poet", prompt | model)
 
-What chat models say, and the tools that are called, become events as they stream; what a chain without a model yields
-becomes text. A model with the tag `nostream` is not heard. The events of an agent within (one made by `create_agent`
-with a name, or any Runnable with the metadata `lc_agent_name`) carry its name in `agent`.
+The output of chat models and tool calls become events as they stream. What a chain without a model yields becomes text.
+A model with the tag `nostream` is ignored. Events of a sub-agent (one made by `create_agent` with a name, or any
+Runnable with the metadata `lc_agent_name`) carry its name in `agent`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ Event = dict[str, Any]
 def agent(
     name: str, runnable: Runnable[Any, Any], *, input: Input | None = None, to_input: ToInput | None = None
 ) -> AgentFunction:
-    """Offer a Runnable as an agent of this name. Without `to_input` it gets the conversation, in the shape that its
-    input schema asks for: the messages, or the text of the last one, or an object with what it requires of both. Its
-    result is the text of the final message, or the output itself."""
+    """Wrap a Runnable as an agent of this name.
+
+    Without `to_input` it gets the conversation in the form that its input schema requires: the messages, the text of
+    the last one, or an object of both. The result is the text of the final message, or the output itself."""
     schema = {} if to_input else _input_schema(runnable)
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
@@ -56,7 +57,7 @@ def agent(
 
 
 def _input_schema(runnable: Runnable[Any, Any]) -> dict[str, Any]:
-    """What the Runnable says of its input; nothing where it has no types, or such as cannot be resolved."""
+    """Return the Runnable's input schema; empty where it has no types, or unresolvable ones."""
     try:
         return _resolved(runnable.get_input_jsonschema())
     except PydanticUserError:
@@ -64,7 +65,7 @@ def _input_schema(runnable: Runnable[Any, Any]) -> dict[str, Any]:
 
 
 def _given(messages: list[BaseMessage], schema: dict[str, Any]) -> Any:
-    """The conversation, in the shape that the schema asks for."""
+    """Return the conversation in the form that the schema requires."""
     properties = schema.get("properties", {})
     if schema.get("type") == "string" or properties.keys() == {"root"}:
         return messages[-1].text
@@ -77,15 +78,15 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _filled(fields: dict[str, Any], messages: list[BaseMessage]) -> dict[str, Any]:
-    """The input variables of a prompt: lists are the conversation, anything else the last text. With both, the lists
-    are what came before it."""
+    """Return the input variables of a prompt: lists get the conversation, others the last text. With both, the lists
+    get the messages before it."""
     lists = {name for name, field in fields.items() if field.get("type") == "array"}
     spoken = messages if len(lists) == len(fields) else messages[:-1]
     return {name: spoken if name in lists else messages[-1].text for name in fields}
 
 
 class _Translator:
-    """Says what a Runnable streams. `output` is what the whole of it gave."""
+    """Translates the events of a Runnable. `output`: its final output."""
 
     def __init__(self, emitter: FrameworkEmitter) -> None:
         self._emitter = emitter
@@ -113,7 +114,7 @@ class _Translator:
                 await emitter.data(event["name"], data)
 
     async def _whole(self, event: Event) -> None:
-        """The Runnable itself yields or ends."""
+        """Handle an event of the outermost Runnable."""
         chunk = event["data"].get("chunk")
         if isinstance(chunk, str) and not self._a_model_spoke:
             await self._emitter.text(event["run_id"], chunk)
@@ -133,7 +134,7 @@ class _Translator:
         await emit_usage(emitter, message, event["metadata"].get("ls_model_name") or "")
 
     def _agent(self, event: Event) -> str | None:
-        """The name of the agent that speaks, when it is not the one that was asked."""
+        """Return the name of the sub-agent that emitted the event, if any."""
         name = event["metadata"].get("lc_agent_name")
         return None if self._root is None or name == self._root["metadata"].get("lc_agent_name") else name
 

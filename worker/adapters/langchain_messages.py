@@ -1,4 +1,4 @@
-"""LangChain's messages: ours as its own, and its own as events. LangGraph speaks in them too."""
+"""Convert between the messages of a session and those of LangChain, which LangGraph uses too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-# What LangChain imports amid the first job.
+# Modules that LangChain would import during the first job.
 LAZY_MODULES = (
     "langchain_core.messages.block_translators.langchain_v0",
     "langchain_core.tracers.context",
@@ -25,12 +25,12 @@ LAZY_MODULES = (
     "langchain_core.tracers.stdout",
 )
 
-# Marks the messages that the job began with, so that a graph that hands them on does not say them again.
+# Marks the job's input messages, so that they are not emitted when a graph passes them on.
 GIVEN = "given-"
 
 
 def given_messages(run: Run) -> list[BaseMessage]:
-    """The session's history and the job's input."""
+    """Return the session's history and the job's input as LangChain messages."""
     return [_message(message, f"{GIVEN}{number}") for number, message in enumerate(conversation(run))]
 
 
@@ -51,14 +51,14 @@ def is_given(message: BaseMessage) -> bool:
 
 
 def text_of(output: Any) -> Any:
-    """What is worth keeping of an output: the text of a message, of the last message of a state, or all of it."""
+    """Return the text of a message, or of the last message of a state; any other output unchanged."""
     if isinstance(output, dict) and isinstance(messages := output.get("messages"), list) and messages:
         output = messages[-1]
     return str(output.text) if isinstance(output, BaseMessage) else output
 
 
 async def emit_chunk(emitter: FrameworkEmitter, key: Hashable, chunk: AIMessageChunk) -> None:
-    """Say the next piece of a message that is named by the key."""
+    """Emit the next piece of the message with this key."""
     for block in chunk.content_blocks:
         index = block.get("index", 0)
         match block["type"]:
@@ -78,7 +78,7 @@ async def _emit_call(emitter: FrameworkEmitter, key: Hashable, index: Hashable, 
 
 
 async def emit_message(emitter: FrameworkEmitter, key: Hashable, message: BaseMessage) -> None:
-    """Say what a whole message adds to what has streamed of it."""
+    """Emit the parts of a whole message that were not streamed."""
     if isinstance(message, AIMessage):
         await emitter.whole_reasoning(key, _joined(message, "reasoning"))
         await emitter.whole_text(key, _joined(message, "text"))
@@ -86,7 +86,7 @@ async def emit_message(emitter: FrameworkEmitter, key: Hashable, message: BaseMe
 
 
 async def emit_calls(emitter: FrameworkEmitter, messages: Iterable[Any]) -> None:
-    """Say the complete calls of tools, and their results, that are among the messages."""
+    """Emit the complete tool calls and tool results among the messages."""
     for message in messages:
         if isinstance(message, ToolMessage):
             await _emit_result(emitter, message)

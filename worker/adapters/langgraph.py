@@ -1,11 +1,11 @@
-"""LangGraph: a compiled graph as an agent.
+"""Run a compiled LangGraph graph as an agent.
 
     graph_agent = langgraph.agent("researcher", builder.compile())
 
-What models in the graph say, and the tools that they call, become events as they stream. What else a node puts into
-the graph's state becomes `data`, and so does what it writes with `get_stream_writer()`; a text written there becomes
-`status`. The events of a subgraph carry its name in `agent`. An `interrupt(...)` asks a person, as `run.ask` does; it
-needs a checkpointer, for which an `InMemorySaver()` will do.
+The output of models in the graph and their tool calls become events as they stream. Other changes of the graph's state
+become `data`, as do values written with `get_stream_writer()`; strings written there become `status`. Events of a
+subgraph carry its name in `agent`. An `interrupt(...)` asks a person, as `run.ask` does; it needs a checkpointer, such
+as an `InMemorySaver()`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def agent(
     to_input: ToInput | None = None,
     to_config: ToConfig | None = None,
 ) -> AgentFunction:
-    """Offer a graph as an agent of this name. By default it gets `{"messages": [...]}`: the session's history and the
-    job's input. Its result is the text of the last message, or the whole state where there are no messages.
+    """Wrap a graph as an agent of this name.
 
-    A checkpointer keeps what happens within one attempt, since the history is Holdfast's: `to_config` may give the
-    graph another `thread_id`.
+    By default it gets `{"messages": [...]}`: the session's history and the job's input. The result is the text of the
+    last message, or the whole state where there are no messages. Holdfast stores the history, so a checkpointer keeps
+    the state of one attempt only; `to_config` may set another `thread_id`.
     """
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
@@ -76,7 +76,7 @@ def _config(run: Run) -> RunnableConfig:
 
 
 class _Translator:
-    """Says what a graph streams. `state` is the last state of the whole graph."""
+    """Translates the stream of a graph. `state`: the last state of the whole graph."""
 
     def __init__(self, emitter: FrameworkEmitter) -> None:
         self._emitter = emitter
@@ -85,7 +85,8 @@ class _Translator:
         self.state: Any = None
 
     async def answers(self) -> Command[Any] | None:
-        """Ask a person what the graph has stopped for. Returns what it goes on with; None when it has ended."""
+        """Ask a person the questions of the graph's interrupts. Returns the input to resume with; None when it has
+        ended."""
         asked, self._interrupts = self._interrupts, {}
         answers = {key: await self._emitter.run.ask(as_text(interrupt.value)) for key, interrupt in asked.items()}
         return Command(resume=answers) if answers else None
@@ -105,7 +106,7 @@ class _Translator:
                 self.state = payload
 
     def _agent(self, namespace: tuple[str, ...]) -> str | None:
-        """The name of the subgraph at the namespace: its own, else that of the node that it runs in."""
+        """Return the name of the subgraph at the namespace: its own, else that of its node."""
         if not namespace:
             return None
         return self._agents.get(namespace) or namespace[-1].partition(":")[0]
@@ -134,7 +135,7 @@ class _Translator:
 
 
 def _written(updates: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What nodes have written into the graph's state: each key and its new value."""
+    """Emit the values that nodes wrote into the graph's state."""
     for node, update in updates.items():
         for written in update if isinstance(update, list) else [update]:
             yield from written.items() if isinstance(written, dict) else [(node, written)]

@@ -1,10 +1,10 @@
-"""The OpenAI Agents SDK: an Agent as an agent.
+"""Run an Agent of the OpenAI Agents SDK as an agent.
 
     helper = openai_agents.agent("helper", Agent(name="Helper", tools=[search], handoffs=[expert]))
 
-What models stream becomes events, and so do the calls of tools, their results and handoffs. After a handoff the events
-carry the new agent's name. An agent that is another one's tool is heard, under its name, with
-`expert.as_tool("expert", "…", on_stream=openai_agents.nested)`.
+Streamed output, tool calls, their results and handoffs become events. After a handoff events carry the new agent's
+name. To emit the events of an agent that is a tool of another one, under its name, use `expert.as_tool("expert", "…",
+on_stream=openai_agents.nested)`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from holdfast.worker.run import Run
 
 __all__ = ["agent", "current_run", "nested"]
 
-# The SDK tells OpenAI of every run unless it is told not to; it may have been imported before the environment was.
+# The SDK sends traces of every run to OpenAI unless disabled; it may have been imported before `quieten` ran.
 set_tracing_disabled(os.environ[NO_TRACING].lower() in {"1", "true"})
 
 MAX_TURNS = 10
-# How the SDK words the failure of a tool: the only trace that it leaves.
+# The SDK's message for a failed tool: its only indication of the failure.
 _FAILED = "An error occurred while running the tool."
 
 Json = dict[str, Any]
@@ -46,8 +46,10 @@ def agent(
     run_config: RunConfig | None = None,
     max_turns: int = MAX_TURNS,
 ) -> AgentFunction:
-    """Offer an Agent as an agent of this name. The result is the final output. The `context` of its tools is the Run
-    unless `to_context` gives another, so that they can say what they do: `await context.context.status("…")`."""
+    """Wrap an Agent as an agent of this name. The result is the final output.
+
+    The `context` of its tools is the Run, unless `to_context` returns another one, so that they can emit events:
+    `await context.context.status("…")`."""
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         given = to_input(run) if to_input else _given(run)
@@ -65,7 +67,7 @@ def agent(
 
 
 async def nested(event: AgentToolStreamEvent) -> None:
-    """The `on_stream` of an agent that is a tool: says what it streams, under its name."""
+    """Emit the stream of an agent that is a tool, under its name. To be passed as `on_stream`."""
     emitter, inner, call = current(), event["agent"], event["tool_call"]
     one_run = (inner.name, call.call_id if call else "")
     if one_run not in emitter.memory:
@@ -76,7 +78,7 @@ async def nested(event: AgentToolStreamEvent) -> None:
 
 
 async def _stop(result: RunResultStreaming) -> None:
-    """End what still runs, and let it tidy up."""
+    """Cancel the run and wait for its cleanup."""
     if not result.is_complete:
         result.cancel()
         with suppress(Exception):
@@ -99,7 +101,7 @@ def _items(message: Message) -> list[Json]:
 
 
 class _Translator:
-    """Says what a run streams. Each response of a model is a message; the place of a block in it is its index."""
+    """Translates the stream of a run. Each model response is a message; a block's position in it is its index."""
 
     def __init__(self, emitter: FrameworkEmitter, one_run: Hashable, first: Agent[Any] | None = None) -> None:
         self._job = self._emitter = emitter
@@ -141,7 +143,7 @@ class _Translator:
                 await self._response(event.response)
 
     async def _call_item(self, step: str, event: Any) -> None:
-        """A call has been added to the response, or is done."""
+        """Handle a call that was added to the response or completed."""
         if step == "added":
             await self._call(event.output_index, call_id=event.item.call_id, name=event.item.name)
         else:
@@ -151,7 +153,7 @@ class _Translator:
         await self._emitter.call(self._message, index, piece, call_id=call_id, name=name)
 
     async def _response(self, response: Any) -> None:
-        """Say what a model answered at once instead of streaming it, and count what it took."""
+        """Emit what the model returned without streaming, and its usage."""
         blocks = [block for item in response.output if item.type == "message" for block in item.content]
         await self._emitter.whole_text(self._message, "".join(getattr(block, "text", "") for block in blocks))
         if used := response.usage:

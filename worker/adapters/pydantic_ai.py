@@ -1,9 +1,9 @@
-"""Pydantic AI: an Agent as an agent.
+"""Run a Pydantic AI Agent as an agent.
 
     helper = pydantic_ai.agent("helper", Agent("openai-chat:gpt-5", tools=[search]))
 
-What models stream becomes events, and so do the calls of tools and their results. An agent that another one's tool runs
-is heard, under a name, with `await expert.run(task, event_stream_handler=pydantic_ai.nested("expert"))`.
+Streamed output, tool calls and their results become events. To emit the events of an agent that runs in a tool of
+another one, under a name, use `await expert.run(task, event_stream_handler=pydantic_ai.nested("expert"))`.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ def agent(
     input: Input | None = None,
     to_input: ToInput | None = None,
 ) -> AgentFunction:
-    """Offer an Agent as an agent of this name. The result is its output.
+    """Wrap an Agent as an agent of this name. The result is its output.
 
-    `to_input` gives arguments for `run_stream_events` instead of the conversation as `message_history`. The `deps` of
-    the tools are the Run unless it gives others, so that they can say what they do: `await ctx.deps.status("…")`.
+    `to_input` returns arguments for `run_stream_events`, by default the conversation as `message_history`. The `deps`
+    of the tools are the Run, unless `to_input` returns others, so that they can emit events: `await
+    ctx.deps.status("…")`.
     """
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
@@ -75,7 +76,7 @@ def agent(
 
 
 def nested(name: str) -> Handler:
-    """The `event_stream_handler` of an agent that a tool runs: its events carry the name."""
+    """Return the `event_stream_handler` for an agent that a tool runs. Its events carry the name."""
 
     async def handler(context: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
         translator = _Translator(current().agent(name), (name, context.run_id, context.run_step))
@@ -103,7 +104,8 @@ def _message(message: Message) -> ModelMessage:
 
 
 class _Translator:
-    """Says what a run streams. A response of a model is a message; it begins where a part begins again at 0."""
+    """Translates the stream of a run. A model response is a message; a new one starts where part indexes restart at
+    0."""
 
     def __init__(self, emitter: FrameworkEmitter, one_run: Hashable = None) -> None:
         self._emitter = emitter

@@ -1,9 +1,9 @@
-"""Semantic Kernel: a kernel with a chat service and plugins, or a ChatCompletionAgent, as an agent.
+"""Run a Semantic Kernel kernel with a chat service, or a ChatCompletionAgent, as an agent.
 
     helper = semantic_kernel.agent("helper", ChatCompletionAgent(service=OpenAIChatCompletion(), plugins=[Search()]))
 
-The model is asked directly, with the agent's instructions and settings: `ChatCompletionAgent.invoke_stream` keeps the
-arguments of function calls to itself.
+The chat service is called directly with the agent's instructions and settings, because
+`ChatCompletionAgent.invoke_stream` does not expose the arguments of function calls.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from semantic_kernel.functions import KernelArguments
 
 __all__ = ["agent", "current_run", "nested"]
 
-# How the kernel words the failure of a function: the only trace that it leaves.
+# The kernel's message for a failed function: its only indication of the failure.
 _FAILED = "An error occurred while invoking the function "
 
-# What the kernel imports amid the first job.
+# Modules that the kernel would import during the first job.
 _LAZY_MODULES = (
     "semantic_kernel.template_engine.protocols.code_renderer",
     "semantic_kernel.template_engine.protocols.text_renderer",
@@ -59,8 +59,9 @@ _ROLES = {
 def agent(
     name: str, target: Kernel | ChatCompletionAgent, *, input: Input | None = None, to_input: ToInput | None = None
 ) -> AgentFunction:
-    """Offer a kernel or a ChatCompletionAgent as an agent of this name. `to_input` gives another ChatHistory than the
-    session's. The result is the text of the last answer."""
+    """Wrap a kernel or a ChatCompletionAgent as an agent of this name. The result is the text of the last answer.
+
+    `to_input` returns a ChatHistory, by default that of the session."""
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         history = to_input(run) if to_input else _given(run)
@@ -70,7 +71,7 @@ def agent(
 
 
 async def nested(target: Kernel | ChatCompletionAgent, text: str, name: str | None = None) -> str:
-    """Ask another agent from within a function. Its events carry its name. Returns its answer."""
+    """Run another agent from within a function. Its events carry its name. Returns its answer."""
     if name is None and isinstance(target, ChatCompletionAgent):
         name = target.name
     history = ChatHistory()
@@ -79,7 +80,7 @@ async def nested(target: Kernel | ChatCompletionAgent, text: str, name: str | No
 
 
 async def _emit(emitter: FrameworkEmitter, target: Kernel | ChatCompletionAgent, history: ChatHistory) -> str:
-    """Let it answer, and say what it streams. Returns the text of the last answer."""
+    """Run the chat and emit its stream. Returns the text of the last answer."""
     translator = _Translator(emitter)
     async with aclosing(await _answers(target, history)) as answers:
         async for messages in answers:
@@ -114,7 +115,7 @@ def _given(run: Run) -> ChatHistory:
 
 
 def _contents(message: Message) -> list[ChatMessageContent]:
-    """The message in the kernel's words. Text and calls are apart: of one with both, connectors send only the calls."""
+    """Convert a message. Text and calls become separate messages: of one with both, connectors send only the calls."""
     items: list[list[Any]] = [
         [TextContent(text=message.content)] if message.content else [],
         [FunctionCallContent(id=c.call_id, name=c.name, arguments=as_text(c.arguments)) for c in message.tool_calls],
@@ -126,14 +127,14 @@ def _contents(message: Message) -> list[ChatMessageContent]:
 
 @dataclass(frozen=True)
 class _Round:
-    """One answer of the model: a message to the speech."""
+    """One model answer, which is one message for the emitter."""
 
     emitter: FrameworkEmitter
     number: int | None
 
 
 class _Translator:
-    """Says what a chat service streams, round after round. `text` is what the last round said."""
+    """Translates the stream of a chat service, round by round. `text`: that of the last round."""
 
     def __init__(self, emitter: FrameworkEmitter) -> None:
         self._emitter = emitter

@@ -1,6 +1,6 @@
-"""How to talk with Anthropic: a chat with tools over the Messages API.
+"""Chat with models of Anthropic, with tools, over the Messages API.
 
-It reads the raw events of `create(stream=True)`: `messages.stream()` adds derived ones, which say each token twice.
+Reads the raw events of `create(stream=True)`: `messages.stream()` adds derived events, which repeat each token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anthropic import (
     AsyncStream,
     DefaultAsyncHttpxClient,
 )
-from anthropic.resources.messages import AsyncMessages  # noqa: F401  # else the SDK imports it amid the first job
+from anthropic.resources.messages import AsyncMessages  # noqa: F401  # otherwise imported during the first job
 from anthropic.types import Message as WholeMessage
 from anthropic.types import MessageDeltaUsage, RawContentBlockDelta, RawMessageStreamEvent, Usage
 from holdfast.shared.events import encode
@@ -50,7 +50,7 @@ Json = dict[str, Any]
 
 
 class AnthropicOptions(ChatOptions):
-    """The options of a model of Anthropic. `thinking` is a budget in tokens, or left to the model."""
+    """Options of Anthropic models. `thinking`: a budget in tokens, or by default up to the model."""
 
     max_tokens: int = Field(8192, ge=1)
     temperature: float | None = Field(None, ge=0, le=1)
@@ -66,14 +66,14 @@ async def _converse(
 
 
 def _client(model: Model, key: str, options: AnthropicOptions) -> AsyncAnthropic:
-    """A client of the job's own, so that a cancelled job closes its connection."""
+    """Open a client for one job, so that a cancelled job closes its connection."""
     http_client = DefaultAsyncHttpxClient(verify=tls())
     timeout = timeouts(options.idle_timeout_s)
     return AsyncAnthropic(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
 class _Messages:
-    """A chat over the Messages API. It remembers what was said since `before`, in the shape that goes back."""
+    """A chat over the Messages API. Stores the messages since `before` in the form of requests."""
 
     def __init__(
         self,
@@ -120,11 +120,11 @@ class _Messages:
     async def _take(self, adding: Coroutine[Any, Any, None]) -> None:
         try:
             await adding
-        except (AttributeError, TypeError, LookupError) as error:  # the SDK checks no shapes
+        except (AttributeError, TypeError, LookupError) as error:  # the SDK does not validate types
             raise self._provider.garbled() from error
 
     async def _events(self, asked: Json) -> AsyncGenerator[RawMessageStreamEvent, None]:
-        """The events of one answer. Raises ProviderFailure for whatever goes wrong with the provider."""
+        """Stream the events of one answer. Raises ProviderFailure for all errors of the provider."""
         with self._named(self._provider.unreachable):
             stream: AsyncStream[RawMessageStreamEvent] = await self._client.messages.create(stream=True, **asked)
         with self._named(self._provider.cut, begun=True):
@@ -133,19 +133,19 @@ class _Messages:
                     yield event
 
     async def _whole(self, asked: Json) -> WholeMessage:
-        """An answer that does not stream."""
+        """Request one answer without streaming."""
         with self._named(self._provider.unreachable):
             message: WholeMessage = await self._client.messages.create(stream=False, **asked)
             return message
 
     @contextmanager
     def _named(self, dropped: Callable[[], ProviderFailure], *, begun: bool = False) -> Iterator[None]:
-        """Make a ProviderFailure of whatever goes wrong with the provider; `dropped` is that of a lost connection."""
+        """Convert errors of the provider to ProviderFailure; a lost connection becomes `dropped`."""
         try:
             yield
         except (APITimeoutError, httpx2.TimeoutException):
             raise self._provider.silent(self._options.idle_timeout_s) from None
-        except (APIConnectionError, httpx2.RequestError):  # the SDK lets httpx2's own errors out of a stream
+        except (APIConnectionError, httpx2.RequestError):  # the SDK does not convert httpx2's errors in a stream
             raise dropped() from None
         except APIStatusError as error:
             if begun:
@@ -157,7 +157,7 @@ class _Messages:
 
 
 class _Answer:
-    """One answer, put together from its events and emitted as it grows."""
+    """One answer, assembled from its events and emitted incrementally."""
 
     def __init__(self, emitter: AnswerEmitter) -> None:
         self._emitter = emitter
@@ -189,7 +189,7 @@ class _Answer:
                 self.ended = True
 
     async def add_whole(self, message: WholeMessage) -> None:
-        """Take the whole answer at once."""
+        """Add a non-streamed answer."""
         self.model = message.model
         self._count(message.usage)
         for index, block in enumerate(message.content):
@@ -198,7 +198,7 @@ class _Answer:
         self.ended = True
 
     async def _add_block(self, index: int, block: Json) -> None:
-        """Take a whole block, as if it had grown."""
+        """Add a whole block."""
         match block["type"]:
             case "text":
                 await self._start(index, block | {"text": ""})
@@ -233,12 +233,12 @@ class _Answer:
                 await self.calls.add(index, "", "", delta.partial_json)
 
     def _count(self, usage: Usage | MessageDeltaUsage) -> None:
-        """The counts of later events include those of earlier ones."""
+        """Update the usage. Counts of later events include those of earlier ones."""
         self.input_tokens = usage.input_tokens or self.input_tokens
         self.output_tokens = usage.output_tokens or self.output_tokens
 
     def message(self) -> Json:
-        """The answer as it goes back in the next request of the tool loop: thinking with its signature, untouched."""
+        """Return the answer for the next request of the tool loop, including unmodified thinking with its signature."""
         arguments = {call.call_id: call.arguments or {} for call in self.calls.calls}
         said = [block for block in self._blocks.values() if block["type"] != "text" or block["text"]]
         return {"role": "assistant", "content": [_with_arguments(block, arguments) for block in said]}
@@ -249,7 +249,7 @@ def _with_arguments(block: Json, arguments: dict[str, Json]) -> Json:
 
 
 def _request(model: Model, options: AnthropicOptions, tools: dict[str, Tool], before: list[Message]) -> Json:
-    """What a request has, messages aside."""
+    """Build a request without its messages."""
     system = [options.system or "", *(message.content for message in before if message.role in SYSTEM)]
     wanted = {
         "system": "\n\n".join(filter(None, system)) or None,
@@ -262,7 +262,7 @@ def _request(model: Model, options: AnthropicOptions, tools: dict[str, Tool], be
 
 
 def _sampling(temperature: float | None) -> Json | None:
-    """The SDK has no argument for it any more, since newer models take none; older ones still do."""
+    """Return sampling options for older models. The SDK dropped their arguments, since newer models accept none."""
     return None if temperature is None else {"temperature": temperature}
 
 
@@ -282,7 +282,7 @@ def _described(tool: Tool) -> Json:
 
 
 def _conversation(messages: list[Message]) -> list[Json]:
-    """What was said, with the neighbours of one role in one message: so all results of a turn stand together."""
+    """Convert messages, joining neighbours of one role, so that all results of a turn are in one message."""
     said: list[Json] = []
     for message in messages:
         if message.role in SYSTEM:
@@ -295,7 +295,7 @@ def _conversation(messages: list[Message]) -> list[Json]:
 
 
 def _blocks(message: Message) -> tuple[str, list[Json]]:
-    """The role and the content of a message in Anthropic's words."""
+    """Return role and content of a message in the API's format."""
     if message.role == "tool":
         return "user", [_tool_result(message.call_id, message.content)]
     text = [{"type": "text", "text": message.content}] if message.content else []
@@ -312,7 +312,7 @@ def _tool_result(call_id: str, content: str, *, failed: bool = False) -> Json:
 
 
 def _allowed(call_id: str) -> str:
-    """The id without what Anthropic refuses: a call of an earlier job may be another provider's."""
+    """Replace characters that Anthropic refuses: a call of an earlier job may be from another provider."""
     return _NOT_IN_A_CALL_ID.sub("_", call_id)
 
 

@@ -1,4 +1,4 @@
-"""The chat agents: a model's turn, its tools, the model's next turn, whoever provides the model."""
+"""The chat agents, for models of all providers: alternate turns of the model and its tool calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from holdfast.worker.registry import CHAT_INPUT, Agent, AgentFunction
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 
-# A result has to fit into the terminal event, however many bytes its characters take there.
+# A result must fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000
 MAX_STEPS = "max_steps"
 
@@ -27,17 +27,17 @@ log = structlog.get_logger()
 
 
 def chat_agents(models: Mapping[str, Model]) -> Iterator[Agent]:
-    """An agent of its name for each model that there is a key for."""
+    """Return an agent for each model whose key is set."""
     for model in models.values():
         if model.key(os.environ) is None:
             log.info("agent not offered", agent=model.name, why=f"{model.key_variable} is not set")
         else:
-            dialect(model.provider)  # now, since an import amid a job would hold up all others
+            dialect(model.provider)  # now, since an import during a job would delay all others
             yield Agent(model.name, chat_agent(model, models), CHAT_INPUT)
 
 
 def chat_agent(own: Model, models: Mapping[str, Model]) -> AgentFunction:
-    """The agent that chats with a model; a job's options may name any other."""
+    """Return the agent for a model. A job's options may name another model."""
 
     async def chat(run: Run) -> dict[str, Any]:
         candidates = candidates_of(run.options, own, models)
@@ -54,7 +54,7 @@ def chat_agent(own: Model, models: Mapping[str, Model]) -> AgentFunction:
 async def converse(
     run: Run, emitter: AnswerEmitter, models: FallbackChain, tools: Mapping[str, Tool], max_steps: int
 ) -> dict[str, Any]:
-    """Let the model speak and run its tools until it stops, or for `max_steps` turns. Returns the job's result."""
+    """Run turns of the model and its tools until it stops, at most `max_steps` turns. Returns the job's result."""
     steps = 0
     while True:
         turn = await models.turn()
@@ -70,6 +70,6 @@ async def converse(
 
 
 def result(text: str, finish: str) -> dict[str, Any]:
-    """The text of the last turn, or its beginning and `truncated`, and why the model stopped."""
+    """Return the text of the last turn, truncated if too long, and why the model stopped."""
     cut = {"truncated": True} if len(text) > MAX_RESULT_CHARS else {}
     return {"text": text[:MAX_RESULT_CHARS], "finish_reason": finish, **cut}

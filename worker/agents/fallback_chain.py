@@ -1,4 +1,4 @@
-"""The models that answer a job: the first, and what takes over from one that failed."""
+"""Run a job's models as a fallback chain: the next one is used when one fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from holdfast.worker.tools import Tool
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that may answer, with all that it takes to ask it."""
+    """A model of the chain, with its key, dialect and options."""
 
     name: str
     model: Model
@@ -33,9 +33,9 @@ class Candidate:
 
 
 def candidates_of(given: dict[str, Any], own: Model, models: Mapping[str, Model]) -> list[Candidate | None]:
-    """The models that a job's options name, the first one first; None is the one before, not streamed.
+    """Return the models that a job's options name, in order. None stands for the model before, without streaming.
 
-    Raises AgentError `options_invalid`, and `provider_no_key` for a model whose key is missing, even the last's."""
+    Raises AgentError `options_invalid`, and `provider_no_key` where the key of any of the models is missing."""
     named = given.get("model")
     chosen = resolve(named, own, models) if isinstance(named, str) and named else own
     first = _candidate(chosen.name, chosen, given)
@@ -57,9 +57,9 @@ def _candidate(name: str, model: Model, given: dict[str, Any]) -> Candidate:
 
 
 class FallbackChain:
-    """Has the models of a job speak, each until it fails for good; the next one answers what was said last anew.
+    """Requests turns from a job's models, from each until it fails permanently. The next one repeats the failed turn.
 
-    What was said before the job's first turn, and in its turns, is kept in a shape that every model understands."""
+    The conversation is stored in a format that works for all models."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class FallbackChain:
         self._left_out = 0
 
     async def turn(self) -> Turn:
-        """The next turn, of whichever model can. Raises ProviderFailure when none is left."""
+        """Request the next turn. Raises ProviderFailure when no model is left."""
         while True:
             try:
                 turn = await with_retries(self._run, self._emitter, self._request_turn, self._now.options.retries)
@@ -96,7 +96,7 @@ class FallbackChain:
                 return turn
 
     def add(self, answers: list[Answer]) -> None:
-        """Tell the model what its calls of the last turn gave."""
+        """Add the results of the last turn's calls."""
         assert self._conversation is not None
         self._conversation.add(answers)
         self._said += [Message(role="tool", call_id=answer.call_id, content=answer.content) for answer in answers]
@@ -109,8 +109,8 @@ class FallbackChain:
         return await self._conversation.turn(await self._fitting(), streamed=self._streamed)
 
     async def _fitting(self) -> list[Message]:
-        """What was said before this conversation, as far as it fits. All of its own belongs to the last turn, so that
-        it always does."""
+        """Return the messages before this conversation that fit. The conversation itself belongs to the last turn,
+        which is never cut."""
         options = self._now.options
         everything = self._before + self._said
         fit = fitting(everything, options.context_tokens - tokens(options.system or ""))
@@ -123,9 +123,9 @@ class FallbackChain:
         return fit[: len(fit) - len(self._said)]
 
     async def _hand_over(self, failure: ProviderFailure) -> None:
-        """The next one takes over, for the rest of the job. Raises the failure when there is none.
+        """Switch to the next model for the rest of the job. Raises the failure when there is none.
 
-        Not to stream helps only against what another try may help against."""
+        The fallback without streaming is used for retryable failures only."""
         while self._waiting:
             following = self._waiting.pop(0)
             if following is not None:

@@ -1,4 +1,4 @@
-"""Another try, as long as the model has said nothing: when, and how often."""
+"""Retry requests to a model, as long as nothing of the answer was emitted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 async def with_retries(
     run: Run, emitter: AnswerEmitter, request: Callable[[], Awaitable[Result]], retries: int
 ) -> Result:
-    """Have the model speak, and again after a failure that may pass, unless it has begun to.
+    """Request an answer, and retry after temporary failures unless part of it was emitted.
 
     Raises the last ProviderFailure."""
     for tried in itertools.count():
@@ -40,7 +40,7 @@ async def with_retries(
 
 
 def asked_to_wait_s(headers: Mapping[str, str]) -> float | None:
-    """What `Retry-After` says, in seconds: it is a number of them or a date. None when it says nothing."""
+    """Parse `Retry-After`, a number of seconds or a date. Returns seconds, or None where it is missing or invalid."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * unit_s
@@ -59,8 +59,8 @@ def _may_pass(failure: ProviderFailure) -> bool:
 
 
 def _wait_s(failure: ProviderFailure, tried: int) -> float:
-    """What the provider asks for, else twice as long each time; a little of it by chance, so that not all come back
-    at once."""
+    """Return the provider's demanded wait, else an exponential backoff; with jitter, so that clients do not retry
+    together."""
     if failure.retry_after_s is not None:
         return failure.retry_after_s + random.uniform(0, 0.25)  # noqa: S311 - no secret
     backoff_s: float = min(FIRST_WAIT_S * 2**tried, LONGEST_WAIT_S)
