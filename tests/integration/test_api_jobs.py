@@ -141,7 +141,7 @@ async def test_a_job_whose_acceptance_was_lost_on_the_way_is_the_one_that_a_repe
 async def test_a_job_is_accepted_though_the_queue_goes_away_once_the_log_has_it(
     gateway: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its token was made before and comes due by itself."""
+    """Its queue entry was created before and becomes visible by itself."""
 
     async def away(*_: object, **__: object) -> None:
         raise RedisTimeoutError

@@ -42,13 +42,13 @@ class TestClaim:
             (EventId(second.epoch, 1), "job.started", EventId(first.epoch, 2))
         ]
 
-    async def test_a_claim_repeated_with_its_token_answers_the_same_and_starts_once(self, session: Session) -> None:
+    async def test_a_claim_repeated_with_its_claim_id_answers_the_same_and_starts_once(self, session: Session) -> None:
         await session.submit()
         claims = [await session.try_claim(claim_id="same") for _ in range(3)]
         assert claims[0] == claims[1] == claims[2]
         assert await session.redis.xlen(session.keys.log) == 1
 
-    async def test_the_second_of_two_deliveries_of_one_token_is_stale(self, session: Session) -> None:
+    async def test_the_second_of_two_deliveries_of_one_entry_is_stale(self, session: Session) -> None:
         await session.submit()
         verdicts = await asyncio.gather(*(verdict(session) for _ in range(10)))
         assert sorted(verdicts) == ["run"] + ["stale"] * 9

@@ -1,4 +1,4 @@
-"""The queue's tokens on a real server."""
+"""The queue's entries on a real server."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ async def test_a_job_that_became_ready_while_it_was_leased_is_due_at_once_when_i
     assert (await one(queue, "w2")).id == "s/j"
 
 
-async def test_a_token_that_was_put_back_carries_its_delivery(queue: Queue) -> None:
+async def test_an_entry_that_was_put_back_carries_its_delivery(queue: Queue) -> None:
     await queue.make_ready("s", "j", "a")
     await queue.put_back("w1", await one(queue), delivery=7)
     assert (await one(queue)).delivery == 7
 
 
-async def test_a_token_is_given_back_or_dropped_only_by_the_worker_that_leases_it(queue: Queue) -> None:
+async def test_an_entry_is_put_back_or_dropped_only_by_the_worker_that_leases_it(queue: Queue) -> None:
     await queue.make_ready("s", "j", "a")
     entry = await one(queue, "w1")
     assert not await queue.put_back("w2", entry, delivery=1)
@@ -165,7 +165,7 @@ async def test_only_one_of_several_reapers_takes_over(queue: Queue) -> None:
     assert sorted(moved, key=lambda n: n or 0) == [None] * 9 + [1]
 
 
-async def test_a_worker_whose_tokens_were_taken_over_learns_it_from_its_next_heartbeat(queue: Queue) -> None:
+async def test_a_worker_whose_entries_were_taken_over_learns_it_from_its_next_heartbeat(queue: Queue) -> None:
     await queue.make_ready("s", "j", "a")
     await one(queue, "zombie")
     await queue.take_over("zombie", (await queue.workers())["zombie"])
@@ -196,7 +196,7 @@ async def test_a_message_names_the_session_that_wants_something(queue: Queue) ->
 async def test_a_payload_that_nobody_can_read_still_stands_for_its_job_and_keeps_its_delivery(
     queue: Queue, redis: Redis, payload: bytes
 ) -> None:
-    """Numbers that are none ended every worker that took the token. And one whose delivery could not be written was
+    """Numbers that are none ended every worker that took the entry. And one whose delivery could not be written was
     put back at once, as stale, for ever."""
     await queue.reserve("s", "j", "a")
     await redis.hset(keys.ENTRIES, "s/j", payload)
@@ -217,7 +217,7 @@ async def test_what_waited_too_long_can_be_taken_by_any_worker(redis: Redis, que
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_through_random_operations_every_token_stands_in_just_one_place(  # noqa: C901 - a case an operation
+async def test_through_random_operations_every_entry_is_in_just_one_place(  # noqa: C901 - a case an operation
     queue: Queue, redis: Redis, seed: int
 ) -> None:
     draw = random.Random(seed)
@@ -253,7 +253,7 @@ async def test_through_random_operations_every_token_stands_in_just_one_place(  
     assert sorted(places) == sorted(name.decode() for name in await redis.hkeys(keys.ENTRIES))
 
 
-async def test_at_maxmemory_hearts_beat_and_tokens_move(queue: Queue, redis: Redis) -> None:
+async def test_at_maxmemory_heartbeats_and_entries_work(queue: Queue, redis: Redis) -> None:
     await queue.make_ready("s", "j", "a")
     await redis.config_set("maxmemory", 1)
     try:

@@ -29,7 +29,7 @@ async def client(redis_url: str) -> AsyncIterator[Client]:
 
 
 class TestOneJob:
-    async def test_its_events_are_in_the_log_its_end_in_its_record_and_its_token_is_gone(
+    async def test_its_events_are_in_the_log_its_end_in_its_record_and_its_entry_is_gone(
         self, redis_url: str, client: Client
     ) -> None:
         async with worker_on(redis_url) as worker:
@@ -363,7 +363,7 @@ class TestTrouble:
             assert entry.kind == "job.failed"
             await client.empty()
 
-    async def test_a_token_that_nobody_can_read_still_ends_its_job(self, redis_url: str, client: Client) -> None:
+    async def test_an_unreadable_entry_still_ends_its_job(self, redis_url: str, client: Client) -> None:
         async with worker_on(redis_url):
             await client.offered("scripted")
             await client.queue.reserve("s", "j1", "scripted")

@@ -170,7 +170,7 @@ async def test_a_worker_process_tells_an_outage_by_one_line_and_its_end_by_anoth
 async def test_a_queue_that_lost_everything_is_mended_by_the_workers_that_hold_jobs(
     redis_server: Server,
 ) -> None:
-    """The queue on a server of its own forgets all tokens: running jobs get theirs anew and come to their end."""
+    """The queue on a server of its own forgets all entries: running jobs get theirs anew and come to their end."""
     queue_server, log_server = redis_server(), redis_server()
     client = Client(queue_server.url, log_server.url)
     async with worker_on(queue_server.url, log_redis_url=log_server.url, lease_seconds=0.5):
@@ -228,7 +228,7 @@ async def silent(run: Run) -> None:
 
 
 async def test_a_line_whose_head_the_queue_forgot_goes_on_with_the_next_job(redis_server: Server) -> None:
-    """The queue forgets a job that no worker holds; whoever waits behind it sees that it has a token again."""
+    """The queue forgets a job that no worker holds; whoever waits behind it sees that it has an entry again."""
     queue_server, log_server = redis_server(), redis_server()
     client = Client(queue_server.url, log_server.url)
     await client.queue.offer({"scripted": {}})

@@ -120,7 +120,7 @@ async def test_a_question_outlives_the_worker_that_asked_it(redis_url: str, clie
         async def parked() -> bool:
             return await client.redis.zscore(keys.DEFERRED, "s/j1") is not None
 
-        await until(parked)  # the second worker took the token, and was told to wait for the answer
+        await until(parked)  # the second worker took the entry, and was told to wait for the answer
         assert (await client.job()).status == "waiting"
         await answer(client, b'"Rome"')
         assert (await client.end())["result"] == "Rome"

@@ -242,7 +242,7 @@ class Chaos:
         self._house.redis_trouble.append((began_s, time.time()))
 
     async def _held(self, worker: Process) -> set[tuple[str, str]]:
-        """The (session, job) of each token that the worker leases; none when the queue does not answer."""
+        """The (session, job) of each entry that the worker leases; none when the queue does not answer."""
         name = next((line["worker_id"] for line in _lines(worker) if line.get("event") == "worker started"), "")
         redis = connect(self._house.queue_url, max_connections=1, socket_timeout_s=0.5)
         try:
@@ -365,7 +365,7 @@ class Judge:
             await redis.aclose()
 
     async def all_ended(self) -> None:
-        """Wait until no token is left."""
+        """Wait until no entry is left."""
 
         async def empty() -> bool:
             await asyncio.sleep(0.2)

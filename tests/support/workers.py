@@ -125,7 +125,7 @@ class Client:
         await until(look, WAIT_SECONDS, lambda: f"{tokens} deltas of {job}")
 
     async def empty(self) -> None:
-        """Wait until no token is left."""
+        """Wait until no entry is left."""
 
         async def look() -> bool:
             return await self.queue.depth() == 0

@@ -1,4 +1,4 @@
-"""Speech: what comes in pieces and as a whole is said once, whoever it comes from."""
+"""The emitter of adapters: content that arrives in pieces and as a whole is emitted once, from every framework."""
 
 from __future__ import annotations
 
