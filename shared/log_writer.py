@@ -436,9 +436,9 @@ def _xadd(session_id: str, entry_id: bytes, event: Event, *options: str | int) -
     return "XADD", log_key(session_id), "NOMKSTREAM", *options, entry_id, *event.field()
 
 
-def _outcome_of(reply: Any, wanted: bytes | list[bytes]) -> AppendOutcome:
+def _outcome_of(reply: Any, expected_ids: bytes | list[bytes]) -> AppendOutcome:
     """Only the expected ids mean ADDED. A server without memory, or one that discards a transaction, added nothing."""
-    if reply == wanted:
+    if reply == expected_ids:
         return AppendOutcome.ADDED
     refused = isinstance(reply, ExecAbortError) or (isinstance(reply, ResponseError) and is_full(reply))
     return AppendOutcome.REFUSED if refused else AppendOutcome.UNKNOWN

@@ -20,12 +20,13 @@ log = structlog.get_logger()
 class OpenSession(NamedTuple):
     """A session with a job that has not ended, or with a pending deletion.
 
-    `head`: the head of its backlog, if any. `held`: the session has a lease owner. `wanted`: intents are pending."""
+    `head`: the head of its backlog, if any. `held`: the session has a lease owner. `has_intents`: intents are
+    pending."""
 
     session_id: str
     head: JobRef | None
     held: bool
-    wanted: bool
+    has_intents: bool
 
 
 class OpenSessions:
@@ -54,7 +55,7 @@ class OpenSessions:
         known = [(*head, _text(agent)) for head, agent in zip(heads, agents, strict=True)]
         entries = {name: JobRef(name, head, agent) for name, head, agent in known if agent}
         return [
-            OpenSession(name, entries.get(name), held=state[0] is not None, wanted=any(state[1:]))
+            OpenSession(name, entries.get(name), held=state[0] is not None, has_intents=any(state[1:]))
             for name, state, _ in busy
         ]
 

@@ -74,7 +74,7 @@ class IsolatedAttempt:
         self._retire = retire
         self._process: Process | None = None
         self._lost: Exception | None = None
-        self._wanted = False
+        self._has_intents = False
         self._polled_at = -math.inf
         self._silent = 0
 
@@ -109,7 +109,7 @@ class IsolatedAttempt:
         except RedisError as error:
             self._outage.began(error)
         else:
-            self._wanted = intents.deleted or bool(intents.cancel)
+            self._has_intents = intents.deleted or bool(intents.cancel)
 
     def lose(self, error: Exception) -> None:
         """Stop at once: this attempt no longer owns the session."""
@@ -123,7 +123,7 @@ class IsolatedAttempt:
 
     async def _wait_for_slot(self) -> None:
         """Wait for a free slot. Attempts that wait for a person take none."""
-        while self._full() and not self._wanted and self._lost is None:  # noqa: ASYNC110 - three conditions end it
+        while self._full() and not self._has_intents and self._lost is None:  # noqa: ASYNC110 - three conditions end it
             await asyncio.sleep(SLOT_POLL_SECONDS)
         self._raise_if_lost()
         self._running.add(self)

@@ -42,14 +42,14 @@ Report = Callable[[dict[str, Any]], None]
 
 def main() -> None:
     """Run the attempt that stdin describes, and report its end on stdout."""
-    orders, reports = _pipes()
+    lines, reports = _pipes()
     for number in (signal.SIGTERM, signal.SIGINT):  # the worker decides; child processes of the agent still get them
         signal.signal(number, lambda *_: None)
     settings = read_settings(WorkerSettings)
     configure(as_json=settings.log_as_json, process="worker")
     keep_out_of_log_lines()
     quieten()
-    line = orders.readline()
+    line = lines.readline()
     if not line.endswith(b"\n"):  # the worker is gone
         sys.exit(1)
 
@@ -68,33 +68,33 @@ def main() -> None:
     loop = new_loop()
     asyncio.set_event_loop(loop)
     install(loop)
-    last_word = loop.run_until_complete(_attempt(attempt, settings, registry, orders, report))
+    last_report = loop.run_until_complete(_attempt(attempt, settings, registry, lines, report))
     logging.shutdown()
-    report(last_word)
+    report(last_report)
     os._exit(0)  # without threads and tasks that do not end
 
 
 def _pipes() -> tuple[BinaryIO, int]:
     """Move the worker's pipes away from stdin and stdout: the agent reads nothing, and its prints go to stderr."""
-    orders, reports = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    lines, reports = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
-    return orders, reports
+    return lines, reports
 
 
 async def _attempt(
-    attempt: Attempt, settings: WorkerSettings, registry: Registry, orders: BinaryIO, report: Report
+    attempt: Attempt, settings: WorkerSettings, registry: Registry, lines: BinaryIO, report: Report
 ) -> dict[str, Any]:
     """Run the attempt. Returns the last report."""
-    loop, wanted = asyncio.get_running_loop(), asyncio.Event()
+    loop, intent_event = asyncio.get_running_loop(), asyncio.Event()
     redis = connect(settings.log_url, max_connections=CONNECTIONS)
     pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
     log_writer, sessions = LogWriter(redis, pipe, settings), Sessions(redis, settings)
     agent = registry[attempt.agent]
 
-    def tell() -> None:
+    def report_waits() -> None:
         report({"waits": job.waits})
 
     async def retire(job_ids: Sequence[str]) -> None:
@@ -108,19 +108,23 @@ async def _attempt(
         log_writer,
         sessions,
         outage,
-        on_intent=wanted.set,
-        on_wait_changed=tell,
+        on_intent=intent_event.set,
+        on_wait_changed=report_waits,
         retire=retire,
     )
     # A thread, so that the process ends with its worker even while the agent blocks the event loop.
-    threading.Thread(target=_carry_out_intents, args=(orders, loop, wanted), daemon=True, name="orders").start()
+    threading.Thread(target=_read_lines, args=(lines, loop, intent_event), daemon=True, name="worker lines").start()
 
-    async def live() -> float:
-        tell()
+    async def send_heartbeat() -> float:
+        report_waits()
         return settings.lease_seconds / 4
 
-    watchdog = Watchdog(tell, settings.lease_seconds)
-    loops = (repeat("intents", partial(_poll_intents, job, wanted)), repeat("sign of life", live), watchdog.run())
+    watchdog = Watchdog(report_waits, settings.lease_seconds)
+    loops = (
+        repeat("intents", partial(_poll_intents, job, intent_event)),
+        repeat("heartbeat", send_heartbeat),
+        watchdog.run(),
+    )
     beside = [asyncio.create_task(loop) for loop in loops]
     try:
         ending, head = await job.run()
@@ -133,18 +137,18 @@ async def _attempt(
     return {"ended": ending.kind, "fields": fields, "head": head and list(head)}
 
 
-def _carry_out_intents(orders: BinaryIO, loop: asyncio.AbstractEventLoop, wanted: asyncio.Event) -> None:
+def _read_lines(lines: BinaryIO, loop: asyncio.AbstractEventLoop, intent_event: asyncio.Event) -> None:
     """Read the worker's lines; exit when the worker is gone."""
-    for _ in orders:
-        loop.call_soon_threadsafe(wanted.set)
+    for _ in lines:
+        loop.call_soon_threadsafe(intent_event.set)
     os._exit(1)
 
 
-async def _poll_intents(job: Job, wanted: asyncio.Event) -> float:
+async def _poll_intents(job: Job, intent_event: asyncio.Event) -> float:
     """Poll the job's intents, at once on a line of the worker and every LOOK_SECONDS otherwise."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LOOK_SECONDS):
-            await wanted.wait()
-    wanted.clear()
+            await intent_event.wait()
+    intent_event.clear()
     await job.poll_intents()
     return 0

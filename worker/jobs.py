@@ -77,8 +77,8 @@ def failed(error: BaseException) -> Ending:
     """Return the ending of a job whose agent raised. Messages of foreign exceptions are redacted: they may contain
     keys."""
     meant = isinstance(error, HoldfastError)
-    told = ": ".join(part for part in ("" if meant else type(error).__name__, str(error)) if part)
-    message = without_keys(told, opaque=not meant)
+    text = ": ".join(part for part in ("" if meant else type(error).__name__, str(error)) if part)
+    message = without_keys(text, opaque=not meant)
     return Ending(
         FAILED,
         {

@@ -66,7 +66,7 @@ class Recovery:
         if made:
             log.warning("lost queue entries were created again", jobs=made)
         for session in found:
-            if session.wanted and not session.held:
+            if session.has_intents and not session.held:
                 await self._queue.add_control_entry(session.session_id)
 
     async def _lost(self, found: list[OpenSession]) -> list[OpenSession]:

@@ -18,7 +18,7 @@ from holdfast.gateway.routes.answers import (
     sessions_answer,
 )
 from holdfast.gateway.routes.paging import PageLimit, SessionCursor
-from holdfast.gateway.submission import hasten
+from holdfast.gateway.submission import best_effort
 from holdfast.shared.redis import RedisError
 from starlette.responses import Response
 
@@ -53,7 +53,7 @@ async def delete_session(state: GatewayState, session_id: KnownSession) -> Respo
         session_id
     )  # what carries it out; the message only lets the lease owner stop at once
     if intent.lease_owner is not None:
-        await hasten(state["queue"].notify(intent.lease_owner, session_id), intent.lease_owner)
+        await best_effort(state["queue"].notify(intent.lease_owner, session_id), intent.lease_owner)
     with suppress(RedisError):  # best effort: reading the list removes it as well
         await state["session_list"].remove(session_id)
     return json_response({"session_id": session_id, "status": "deleting"}, 202)

@@ -18,7 +18,7 @@ ToInput = Callable[[Run], Any]
 """Makes of a run what the framework's object is called with, where the default does not suit."""
 
 AdapterFunction = Callable[[Run, FrameworkEmitter], Awaitable[Any]]
-"""Runs the framework's object and says what it streams. Returns its final output."""
+"""Runs the framework's object and emits what it streams. Returns its final output."""
 
 
 def adapted(

@@ -91,13 +91,13 @@ class _Messages:
         self._model = model
         self._tools = tools
         self._provider = Provider(model.title, [client.api_key])
-        self._said: list[Json] = []
+        self._messages: list[Json] = []
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
         self._emitter.begin()
         answer = _Answer(self._emitter)
         asked = _request(self._model, self._options, self._tools, before)
-        asked["messages"] = [*_conversation(before), *self._said]
+        asked["messages"] = [*_conversation(before), *self._messages]
         if streamed:
             await self._listen(answer, asked)
         else:
@@ -105,12 +105,12 @@ class _Messages:
         if not answer.ended:
             raise self._provider.cut()
         await self._run.usage(answer.input_tokens, answer.output_tokens, answer.model or self._model.model)
-        self._said.append(answer.message())
+        self._messages.append(answer.message())
         return Turn(answer.text, answer.calls.calls, answer.finish)
 
     def add(self, answers: list[Answer]) -> None:
         results = [_tool_result(answer.call_id, answer.content, failed=answer.failed) for answer in answers]
-        self._said.append({"role": "user", "content": results})
+        self._messages.append({"role": "user", "content": results})
 
     async def _listen(self, answer: _Answer, asked: Json) -> None:
         async with aclosing(self._events(asked)) as events:
@@ -240,8 +240,8 @@ class _Answer:
     def message(self) -> Json:
         """Return the answer for the next request of the tool loop, including unmodified thinking with its signature."""
         arguments = {call.call_id: call.arguments or {} for call in self.calls.calls}
-        said = [block for block in self._blocks.values() if block["type"] != "text" or block["text"]]
-        return {"role": "assistant", "content": [_with_arguments(block, arguments) for block in said]}
+        sent = [block for block in self._blocks.values() if block["type"] != "text" or block["text"]]
+        return {"role": "assistant", "content": [_with_arguments(block, arguments) for block in sent]}
 
 
 def _with_arguments(block: Json, arguments: dict[str, Json]) -> Json:
@@ -283,15 +283,15 @@ def _described(tool: Tool) -> Json:
 
 def _conversation(messages: list[Message]) -> list[Json]:
     """Convert messages, joining neighbours of one role, so that all results of a turn are in one message."""
-    said: list[Json] = []
+    sent: list[Json] = []
     for message in messages:
         if message.role in SYSTEM:
             continue
         role, blocks = _blocks(message)
-        if not said or said[-1]["role"] != role:
-            said.append({"role": role, "content": []})
-        said[-1]["content"] += blocks
-    return said
+        if not sent or sent[-1]["role"] != role:
+            sent.append({"role": role, "content": []})
+        sent[-1]["content"] += blocks
+    return sent
 
 
 def _blocks(message: Message) -> tuple[str, list[Json]]:

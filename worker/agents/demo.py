@@ -57,8 +57,8 @@ def _question(run: Run) -> str:
     """Return the last user message."""
     given = run.input
     if isinstance(given, dict):
-        said = [joined(message["content"]) for message in given.get("messages", []) if message.get("role") == "user"]
-        given = said[-1] if said else ""
+        sent = [joined(message["content"]) for message in given.get("messages", []) if message.get("role") == "user"]
+        given = sent[-1] if sent else ""
     return " ".join(str(given).split())
 
 

@@ -79,7 +79,7 @@ class FallbackChain:
         self._emitter = emitter
         self._stack = stack
         self._before = messages
-        self._said: list[Message] = []
+        self._messages: list[Message] = []
         self._tools = tools
         self._left_out = 0
 
@@ -92,14 +92,14 @@ class FallbackChain:
                 await self._emitter.break_off(f"the answer broke off: {failure.message}")
                 await self._hand_over(failure)
             else:
-                self._said.append(_message(turn))
+                self._messages.append(_message(turn))
                 return turn
 
     def add(self, answers: list[Answer]) -> None:
         """Add the results of the last turn's calls."""
         assert self._conversation is not None
         self._conversation.add(answers)
-        self._said += [Message(role="tool", call_id=answer.call_id, content=answer.content) for answer in answers]
+        self._messages += [Message(role="tool", call_id=answer.call_id, content=answer.content) for answer in answers]
 
     async def _request_turn(self) -> Turn:
         if self._conversation is None:
@@ -112,7 +112,7 @@ class FallbackChain:
         """Return the messages before this conversation that fit. The conversation itself belongs to the last turn,
         which is never cut."""
         options = self._now.options
-        everything = self._before + self._said
+        everything = self._before + self._messages
         fit = fitting(everything, options.context_tokens - tokens(options.system or ""))
         left_out = len(everything) - len(fit)
         if left_out > self._left_out:
@@ -120,7 +120,7 @@ class FallbackChain:
             await self._run.status(
                 f"The conversation is too long for the model: its oldest {left_out} messages are left out"
             )
-        return fit[: len(fit) - len(self._said)]
+        return fit[: len(fit) - len(self._messages)]
 
     async def _hand_over(self, failure: ProviderFailure) -> None:
         """Switch to the next model for the rest of the job. Raises the failure when there is none.
@@ -130,7 +130,7 @@ class FallbackChain:
             following = self._waiting.pop(0)
             if following is not None:
                 self._now, self._streamed, self._conversation = following, True, None
-                self._before, self._said = self._before + self._said, []
+                self._before, self._messages = self._before + self._messages, []
                 return await self._run.fallback(failure.message, following.name)
             if failure.retryable:
                 self._streamed = False

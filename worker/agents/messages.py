@@ -39,7 +39,7 @@ class _Input(BaseModel):
 
 def conversation(run: Run) -> list[Message]:
     """Return history and input. Raises AgentError `input_invalid` when the input is no conversation, or empty."""
-    return answered([*_remembered(run.history), *_said(run.input)])
+    return answered([*_remembered(run.history), *_input_messages(run.input)])
 
 
 def answered(messages: list[Message]) -> list[Message]:
@@ -95,15 +95,15 @@ def _remembered(history: Iterable[dict[str, Any]]) -> Iterator[Message]:
             continue
 
 
-def _said(given: str | dict[str, Any]) -> list[Message]:
+def _input_messages(given: str | dict[str, Any]) -> list[Message]:
     try:
         messages = _INPUT.validate_python(given)
     except ValidationError as error:
         raise AgentError("input_invalid", f"The job's input is no conversation: {faults(error)}") from None
-    said = [Message(role="user", content=messages)] if isinstance(messages, str) else messages.messages
-    if not any(message.content for message in said):
+    found = [Message(role="user", content=messages)] if isinstance(messages, str) else messages.messages
+    if not any(message.content for message in found):
         raise AgentError("input_invalid", "The job's input says nothing")
-    return said
+    return found
 
 
 _INPUT: TypeAdapter[str | _Input] = TypeAdapter(str | _Input)

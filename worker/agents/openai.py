@@ -86,12 +86,12 @@ class _Completions:
         self._options = options
         self._provider = Provider(model.title, [client.api_key])
         self._request = _request(client, model, options, tools)
-        self._said: list[Json] = []
+        self._messages: list[Json] = []
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
         self._emitter.begin()
         answer = _Answer(self._emitter)
-        asked = {"messages": [*_system(self._options.system), *map(_message, before), *self._said], **self._request}
+        asked = {"messages": [*_system(self._options.system), *map(_message, before), *self._messages], **self._request}
         async with aclosing(self._chunks(asked) if streamed else self._whole(asked)) as chunks:
             async for chunk in chunks:
                 await self._take(answer, chunk)
@@ -99,11 +99,11 @@ class _Completions:
             raise self._provider.cut()
         if answer.usage is not None:
             await self._run.usage(*answer.usage, answer.model or self._request["model"])
-        self._said.append(answer.message())
+        self._messages.append(answer.message())
         return Turn(answer.text, answer.calls.calls, answer.finish)
 
     def add(self, answers: list[Answer]) -> None:
-        self._said += [_tool_message(answer.call_id, answer.content) for answer in answers]
+        self._messages += [_tool_message(answer.call_id, answer.content) for answer in answers]
 
     async def _take(self, answer: _Answer, chunk: ChatCompletionChunk | ChatCompletion) -> None:
         if not isinstance(chunk, (ChatCompletionChunk, ChatCompletion)):  # the SDK does not validate types

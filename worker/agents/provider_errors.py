@@ -80,8 +80,8 @@ class Provider:
     def _error(
         self, code: str, what: str, kind: str, detail: str, retry_after_s: float | None = None
     ) -> ProviderFailure:
-        told = "".join((f" ({kind})" if kind else "", f": {detail}" if detail else ""))
-        clean = without_keys(told, self._keys)[:MAX_DETAIL_CHARS]
+        text = "".join((f" ({kind})" if kind else "", f": {detail}" if detail else ""))
+        clean = without_keys(text, self._keys)[:MAX_DETAIL_CHARS]
         return ProviderFailure(
             code, f"{self.name} {what}{clean}", retryable=code in _RETRYABLE, retry_after_s=retry_after_s
         )

@@ -116,6 +116,6 @@ async def _answer(run: Run, call: ToolCall, tools: Mapping[str, Tool]) -> Answer
 
 
 async def _failed(run: Run, call: ToolCall, reason: str) -> Answer:
-    told = whole(without_keys(reason))[:MAX_ERROR_CHARS]
-    await run.tool_failed(call.call_id, told)
-    return Answer(call.call_id, f"error: {told}", failed=True)
+    text = whole(without_keys(reason))[:MAX_ERROR_CHARS]
+    await run.tool_failed(call.call_id, text)
+    return Answer(call.call_id, f"error: {text}", failed=True)
