@@ -67,7 +67,7 @@ class HoldfastWorker(Worker):
         self._settings = settings
         self._registry = registry
         self._connections: list[Redis] = []
-        entries = self._connect(settings.redis_url, 2)
+        queue_redis = self._connect(settings.redis_url, 2)
         super().__init__(
             functions=[func(_dispatched_elsewhere, name=name) for name in registry],
             queue_name=QUEUE.rstrip(":"),
@@ -82,16 +82,16 @@ class HoldfastWorker(Worker):
             self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5)), settings
         )
         self._wake_up_queue = Queue(self._connect(settings.redis_url, 1), settings)
-        sessions = self._connect(settings.log_url, 4)
+        log_redis = self._connect(settings.log_url, 4)
         self._pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
         queue_outage = Outage("queue")
         self._context = DeliveryContext(
             self.id,
             settings,
             registry,
-            Queue(entries, settings),
-            LogWriter(sessions, self._pipe, settings),
-            Sessions(sessions, settings),
+            Queue(queue_redis, settings),
+            LogWriter(log_redis, self._pipe, settings),
+            Sessions(log_redis, settings),
             queue_outage,
             Outage("log"),
             self._on_intent,
@@ -110,7 +110,7 @@ class HoldfastWorker(Worker):
             on_stray=self._on_stray,
         )
         self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3).beat, lease_s)
-        open_sessions = OpenSessions(sessions)
+        open_sessions = OpenSessions(log_redis)
         self._recovery = Recovery(heartbeat_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
         self._reaper = Reaper(heartbeat_queue, queue_outage, self.id, lease_s)
         self._deliveries: dict[Delivery, asyncio.Task[None]] = {}

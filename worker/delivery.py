@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class DeliveryContext:
-    """What all deliveries of a worker share.
+    """The dependencies and state that all deliveries of a worker share.
 
     `on_intent` is called with a session that has pending intents; `on_wait_changed` when a job starts or stops waiting
     for a person. `isolated`: the attempts that run in processes of their own; None disables such processes."""

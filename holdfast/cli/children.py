@@ -21,7 +21,8 @@ PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. `descriptors` stay open in the child; `reasons` names where users find the reason of its exit."""
+    """A process to start. `descriptors` stay open in the child; `reasons` names where users find the reason of its
+    exit."""
 
     name: str
     command: list[str]

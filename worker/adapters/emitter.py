@@ -48,7 +48,7 @@ class _Call:
 
 @dataclass(slots=True)
 class _Emitted:
-    """What a job has emitted so far."""
+    """The blocks and calls that a job has emitted so far."""
 
     blocks: dict[tuple[Kind, Hashable, Hashable], _Block] = field(default_factory=dict)
     calls: dict[tuple[Hashable, Hashable], _Call] = field(default_factory=dict)
