@@ -162,8 +162,8 @@ async def _silence_s(system: System, workers: Sequence[Child], session_id: str, 
     try:
         await _told(viewer, KILL_AFTER, START_S)
         mark = await system.runs(session_id)
-        [holder] = [worker for worker in workers if worker.running and mark in worker.output()]
-        os.kill(holder.pid, signal.SIGKILL)
+        [owner] = [worker for worker in workers if worker.running and mark in worker.output()]
+        os.kill(owner.pid, signal.SIGKILL)
         killed_s = time.monotonic()
         await _told(viewer, BEGINS_AGAIN, law_s + START_S)
         return time.monotonic() - killed_s

@@ -73,18 +73,20 @@ async def _first(state: State, session_id: str, request: JobRequest) -> Submitte
 
 
 async def _submit(state: State, session_id: str, job_id: str, request: JobRequest) -> Submitted:
-    """Submit a job in an order that loses nothing: its token, due in some seconds, then the log, then the token is due
-    at once. Raises RedisError, and what Queue.reserve and Sessions.submit refuse."""
+    """Submit a job in an order that survives crashes: create its queue entry, visible after some seconds; let the log
+    accept the job; make the entry visible now.
+
+    Raises RedisError, and the refusals of Queue.reserve and Sessions.submit."""
     try:
         failpoint("before_reserve")
         await state["queue"].reserve(session_id, job_id, request.agent)
         failpoint("after_reserve_before_submit")
         submitted = await state["sessions"].submit(session_id, job_id, request)
     except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull, SchemaNewer):
-        await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
+        await best_effort(state["queue"].discard(session_id, job_id, request.agent), job_id)
         raise
     if submitted.replayed:
-        await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
+        await best_effort(state["queue"].discard(session_id, job_id, request.agent), job_id)
     else:
         failpoint("after_submit_before_ready")
         await _start(state["queue"], session_id, request, submitted)
@@ -92,24 +94,26 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
     return submitted
 
 
-async def ask_holder(queue: Queue, session_id: str, holder: str | None) -> None:
-    """Tell the worker that holds the session of an intent; any worker when nobody does, and later, if it is stuck."""
-    await queue.nudge(session_id, delay_s=0 if holder is None else STUCK_S)
-    if holder is not None:  # only saves time
-        await queue.notify(holder, session_id)
+async def notify_lease_owner(queue: Queue, session_id: str, lease_owner: str | None) -> None:
+    """Notify the lease owner of an intent. A control entry covers a missing owner at once, and a stuck one later."""
+    await queue.add_control_entry(session_id, delay_s=0 if lease_owner is None else STUCK_S)
+    if lease_owner is not None:  # best effort
+        await queue.notify(lease_owner, session_id)
 
 
 async def _start(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
     """Start the job now, or have the one that it interrupts end now."""
     if submitted.position == 0:
-        await hasten(queue.ready(session_id, submitted.job_id, request.agent), submitted.job_id)
+        await best_effort(queue.make_ready(session_id, submitted.job_id, request.agent), submitted.job_id)
     elif request.on_busy == "interrupt":
-        await hasten(ask_holder(queue, session_id, submitted.notify), submitted.job_id)
+        await best_effort(notify_lease_owner(queue, session_id, submitted.notify), submitted.job_id)
 
 
-async def hasten(call: Awaitable[None], job_id: str) -> None:
-    """Take a step that only saves time: the log has decided, and the job's token comes due by itself."""
+async def best_effort(call: Awaitable[None], job_id: str) -> None:
+    """Await a best-effort call: the log has accepted the job, and its queue entry becomes visible by itself."""
     try:
         await call
     except RedisError as error:
-        logger.warning("redis does not answer; the token waits until it is due", job_id=job_id, error=repr(error))
+        logger.warning(
+            "queue does not answer; the job starts when its entry becomes visible", job_id=job_id, error=repr(error)
+        )

@@ -1,4 +1,5 @@
-"""A streaming gateway with resumable sessions for AI agents. An agent imports `Run` and `agent` from here."""
+"""A streaming gateway with resumable sessions for AI agents. Agents import `Run`, `agent` and `AgentError` from
+here."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Import the agent SDK on first use: the gateway and the command run without it."""
+        """Import the agent SDK on first use, since gateway and command do not need it."""
         if name not in __all__:
             raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
         from holdfast import worker

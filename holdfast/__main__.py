@@ -1,4 +1,4 @@
-"""The command `holdfast`. Each subcommand imports what it needs when it is called, so that all of them start fast."""
+"""The command `holdfast`. Subcommands import their dependencies when called, so that each starts fast."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cli() -> None:
 def dev(agents: str | None, data: Path) -> None:
     """Run everything on this machine: an embedded Redis, a gateway and a worker.
 
-    With HOLDFAST_REDIS_URL set, that Redis is used. Ctrl-C ends it all; the data stays in the --data folder.
+    With HOLDFAST_REDIS_URL set, that Redis is used. Ctrl-C stops everything; the data stays in the --data folder.
     """
     from holdfast.cli.dev import run
 
@@ -58,7 +58,7 @@ def gateway() -> None:
 @cli.command()
 @click.option("--agents", help="Modules with agents, separated by commas. Default: HOLDFAST_AGENTS.")
 def worker(agents: str | None) -> None:
-    """Run one worker. Modules of the working folder are found, too."""
+    """Run one worker. Modules in the working directory are found too."""
     from holdfast.worker.__main__ import main as run
 
     offer(agents)
@@ -125,7 +125,7 @@ def send(
 
 
 def parse_option(text: str) -> tuple[str, Any]:
-    """`key=value`; a value that is no JSON is text."""
+    """Parse `key=value`. A value that is not JSON is a string."""
     key, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"--option {text}: KEY=VALUE is needed")
@@ -133,7 +133,7 @@ def parse_option(text: str) -> tuple[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """JSON, or else text."""
+    """Parse JSON; anything else is a string."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -146,7 +146,7 @@ def parse_value(text: str) -> Any:
 @click.option("--job", help="The job that asks. Default: the session's current one.")
 @url_option
 def answer(session: str, value: str, job: str | None, url: str | None) -> None:
-    """Answer what an agent asks in a session. VALUE may be JSON."""
+    """Answer an agent's question in a session. VALUE may be JSON."""
     from holdfast.cli import client
     from holdfast.shared.ids import check_session_id
 
@@ -162,7 +162,7 @@ def answer(session: str, value: str, job: str | None, url: str | None) -> None:
 @click.option("--new", "only_new", is_flag=True, help="Only what comes from now on.")
 @url_option
 def tail(session: str, job: str | None, cursor: str, only_new: bool, url: str | None) -> None:
-    """Watch a session: text on a terminal, JSON lines elsewhere. Lost connections are taken up where they were cut."""
+    """Watch a session: text on a terminal, JSON lines elsewhere. Lost connections are resumed."""
     from holdfast.cli import client
     from holdfast.shared.ids import check_session_id
 
@@ -172,7 +172,7 @@ def tail(session: str, job: str | None, cursor: str, only_new: bool, url: str | 
 
 
 def follow(events: Any, *, until_job_ends: bool) -> str | None:
-    """Show events until the last one, whose type is returned."""
+    """Show events until the last one. Returns its type."""
     from holdfast.cli.show import show_to
     from holdfast.shared.events import DELETED, TERMINAL
 
@@ -202,7 +202,7 @@ def default_url() -> str:
 def check(data: Path, url: str | None) -> None:
     """Check the settings, the agents, Redis and the gateway, one line each. Exits 1 when one of them is unusable.
 
-    While `holdfast dev` runs on the --data folder, its embedded Redis is the one that is checked.
+    While `holdfast dev` runs on the --data folder, its embedded Redis is checked.
     """
     sys.exit(asyncio.run(_check(data, url)))
 
@@ -214,7 +214,9 @@ async def _check(data: Path, url: str | None) -> bool:
 
     from holdfast.cli.check import findings
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # a report, no log lines
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )  # the report replaces log lines
     failed = False
     async for finding in findings(data, url):
         click.echo(f"{MARKS[finding.ok]} {finding.text}")
@@ -223,7 +225,7 @@ async def _check(data: Path, url: str | None) -> bool:
 
 
 def main() -> None:
-    """Run the command. What a person can mend is one line and exit code 1 (2 for settings), never a traceback."""
+    """Run the command. Errors that users can fix are one line and exit code 1 (2 for settings), without a traceback."""
     try:
         cli(prog_name="holdfast")
     except SettingsInvalid as error:

@@ -1,1 +1,1 @@
-"""What the gateway and the worker must agree on: events, ids, keys, scripts, log, queue, settings, errors."""
+"""Code that gateway and worker share: events, ids, keys, scripts, log, queue, settings, errors."""

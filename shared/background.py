@@ -1,4 +1,4 @@
-"""Background loops that no error ends."""
+"""Run background loops that survive errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pause:
 
 
 class Outage(Protocol):
-    """Logs the beginning and the end of a server's outage. `asked_s`: when the call with this outcome was made, by the
+    """Logs the beginning and the end of a server's outage. `asked_s`: when the call was made, in seconds of the
     monotonic clock."""
 
     def began(self, error: RedisError, asked_s: float) -> None: ...
@@ -44,11 +44,12 @@ async def repeat(
     outage: Outage | None = None,
     longest_pause_s: float = LONGEST_PAUSE_S,
 ) -> None:
-    """Repeat a step until it returns None or this task is cancelled; otherwise it returns the seconds until the next.
+    """Repeat a step until it returns None or this task is cancelled. Otherwise it returns the seconds until the next
+    call.
 
-    An exception does not end the loop, nor does a CancelledError while nobody has cancelled this task: it is logged,
-    and the step is repeated after a growing pause. A RedisError goes to `outage`, if given, which logs it once; any
-    other error is logged with its traceback, once in a row."""
+    An exception does not end the loop, nor does a CancelledError while this task was not cancelled: it is logged, and
+    the step is repeated after a growing pause. A RedisError is passed to `outage`, if given, which logs it once. Any
+    other error is logged with its traceback, unless it equals the one before."""
     pause, logged = Pause(longest_pause_s), ""
     while True:
         asked_s = time.monotonic()
@@ -61,7 +62,7 @@ async def repeat(
                 outage.began(error, asked_s)
             elif repr(error) != logged:
                 logged = repr(error)
-                log.exception("background loop failed; it goes on", loop=name)
+                log.exception("background loop failed; retrying", loop=name)
             await pause.wait()
             continue
         if outage is not None:
@@ -73,6 +74,6 @@ async def repeat(
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody has cancelled the current task."""
+    """Return whether the current task was cancelled."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

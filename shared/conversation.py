@@ -1,4 +1,4 @@
-"""Fold the events of a job into the messages of a conversation. Pure."""
+"""Fold the events of a job into messages of a conversation. Free of I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONVERSATION_BYTES = 4 * 1024 * 1024  # also in scripts/session.lua, which trims
 TEXT = "text.delta"
 FOLDED = frozenset({TEXT, "tool.called", "tool.result", "tool.failed", "fallback"})
 
-# What a JSON string consists of, and the bytes of an escape such as \n and \u0000.
+# The units of a JSON string, and the sizes of escapes such as \n and \u0000 in bytes.
 _UNITS = re.compile(rb"(?:[^\\]+|\\[^u]|\\u[0-9a-fA-F]{4})*+")
 _ESCAPE, _LONG_ESCAPE = 2, 6
 
@@ -25,8 +25,8 @@ Message = dict[str, Any]
 
 
 class _Draft:
-    """A message under construction and its size in bytes. `text` is an assistant's, as it stands in a JSON string: each
-    delta is encoded once, and appending is linear."""
+    """A message under construction and its size in bytes. `text`: the text of an assistant's message in JSON encoding,
+    so that each delta is encoded once and appending is linear."""
 
     __slots__ = ("message", "size", "text")
 
@@ -36,7 +36,7 @@ class _Draft:
         self.text = text
 
     def cut(self, excess: int) -> None:
-        """Drop at least the first `excess` bytes of the text, up to the next whole character."""
+        """Drop at least the first `excess` bytes of the text, up to a character boundary."""
         assert self.text is not None
         units = _UNITS.match(self.text, 0, excess)
         end = 0 if units is None else units.end()
@@ -57,10 +57,10 @@ class _Draft:
 
 
 class Fold:
-    """Folds a job's input and its events, in order, into messages. Keeps the newest `limit_bytes` of them, so that a
-    job may write for days.
+    """Folds a job's input and its events, in order, into messages. Memory is bounded: only the newest `limit_bytes` of
+    the messages are kept.
 
-    `truncated`: events are missing between the input and the first that is added."""
+    `truncated`: events are missing between the input and the first one added."""
 
     def __init__(
         self, job_id: str, given: Any, *, truncated: bool = False, limit_bytes: int = CONVERSATION_BYTES
@@ -76,9 +76,9 @@ class Fold:
             self._append(_Draft(message))
 
     def add(self, kind: str, body: bytes) -> bool:
-        """Take one event, which is JSON. Those that a conversation does not hold are skipped unparsed.
+        """Add one event, which is JSON. Kinds that are not part of a conversation are skipped without parsing.
 
-        Returns False for one that lacks what its kind demands: something other than a worker wrote it."""
+        Returns False for a malformed event, which a worker cannot have written."""
         if kind not in FOLDED:
             return True
         try:
@@ -88,8 +88,8 @@ class Fold:
         return True
 
     def messages(self) -> list[bytes]:
-        """The messages, each as JSON: the newest that fit into the limit together. Where not even the last one fits, it
-        keeps the end of its text."""
+        """Return the newest messages that fit into the limit together, each as JSON. Where even the last one does not
+        fit, it keeps the end of its text."""
         kept: deque[bytes] = deque()
         left = self._limit_bytes
         for draft in reversed(self._drafts):
@@ -116,12 +116,12 @@ class Fold:
             case "tool.failed":
                 self._tool(event, f"error: {content_of(event.get('error'))}")
             case "fallback":
-                self._open.pop(event.get("agent"), None)  # what takes over answers anew, in a message of its own
+                self._open.pop(event.get("agent"), None)  # the fallback answers anew, in a message of its own
         if self._size > self._limit_bytes:
             self._shrink()
 
     def truncate(self) -> None:
-        """Note that events are missing: in the messages under construction, or else in the next one."""
+        """Mark the messages under construction, or else the next one, as incomplete."""
         self._truncated = not self._open
         for draft in self._open.values():
             draft.message["truncated"] = True
@@ -146,7 +146,7 @@ class Fold:
     def _tool(self, event: dict[str, Any], content: str) -> None:
         call_id = event["call_id"]
         name = self._names.pop(call_id, None)
-        if name is None:  # a call that broke off while it streamed was never made
+        if name is None:  # a call whose streaming broke off was never made
             return
         self._open.pop(event.get("agent"), None)
         self._append(
@@ -154,7 +154,7 @@ class Fold:
         )
 
     def _assistant(self, agent: str | None) -> _Draft:
-        """The message that this agent writes now; after the results of its tools it begins another."""
+        """Return the agent's open message. A tool result closes it, so that the agent then starts another one."""
         draft = self._open.get(agent)
         if draft is None:
             message: Message = {"role": "assistant", "content": "", "job_id": self._job_id}
@@ -176,7 +176,7 @@ class Fold:
         self._size += size
 
     def _shrink(self) -> None:
-        """Drop the oldest messages; of the only one, the beginning of its text."""
+        """Drop the oldest messages, or the beginning of the text of the only one."""
         while self._drafts and (excess := self._size - self._limit_bytes) > 0:
             oldest = self._drafts[0]
             self._size -= oldest.size
@@ -189,8 +189,8 @@ class Fold:
 
 
 def input_messages(given: Any, job_id: str) -> list[Message]:
-    """The messages that a job's input stands for: `"text"` is one of the user's; those of `{"messages": [...]}` are
-    taken as they are, with text parts joined."""
+    """Return the messages of a job's input. A string is one user message; `{"messages": [...]}` are used unchanged but
+    for joined text parts."""
     if isinstance(given, str):
         return [{"role": "user", "content": given, "job_id": job_id}]
     if isinstance(given, dict) and isinstance(given.get("messages"), list):
@@ -200,8 +200,8 @@ def input_messages(given: Any, job_id: str) -> list[Message]:
 
 
 def joined(content: Any) -> Any:
-    """The text of content in parts, `[{"type": "text", "text": "…"}, …]`, which chat APIs allow beside a string. Other
-    content is returned as it is."""
+    """Join content in text parts, `[{"type": "text", "text": "…"}, …]`, which chat APIs allow instead of a string.
+    Other content is returned unchanged."""
     if not isinstance(content, list) or not all(_is_text(part) for part in content):
         return content
     return "".join(part["text"] for part in content)
@@ -212,5 +212,5 @@ def _is_text(part: Any) -> bool:
 
 
 def content_of(value: Any) -> str:
-    """Text as it is, anything else as JSON."""
+    """Return a string unchanged, anything else as JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()

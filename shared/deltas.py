@@ -1,4 +1,4 @@
-"""Deltas: which of them continue each other, so that a gateway may send them as one event. Pure."""
+"""Decide which deltas may be merged into one event. Free of I/O."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from holdfast.shared.events import DELTAS
 
 
 class Delta(NamedTuple):
-    """A delta that has its plain fields and no other, so that nothing gets lost when it is merged. `text` is what
-    stands between the quotes of its text, `rest` the other fields."""
+    """A delta with known fields only, so that merging loses nothing. `text`: its text in JSON encoding, without quotes.
+    `rest`: its other fields."""
 
     name: str
     text: bytes
     rest: dict[str, Any]
 
     def continues(self, other: Delta) -> bool:
-        """Whether they have everything but their texts in common."""
+        """Return whether the two are equal but for their texts."""
         return self.name == other.name and self.rest == other.rest
 
 
 def delta_of(entry: Entry) -> Delta | None:
-    """The entry as a delta that may be merged. One with a further field, such as `checkpoint`, stands alone."""
+    """Return the entry as a mergeable delta. None for other kinds, or with a further field such as `checkpoint`."""
     fields = DELTAS.get(entry.kind)
     if fields is None:
         return None

@@ -1,4 +1,4 @@
-"""Which events of a job do not count any more: those that a later start of the job discarded. Pure."""
+"""Track the events that later starts of a job discarded. Free of I/O."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Discard(NamedTuple):
 
 
 class Discards:
-    """The discarded events of several jobs. Each start discards from an event that still counts, or from one that an
-    earlier start named, so that the ranges of a job never overlap in part."""
+    """The discarded events of several jobs.
+
+    A start discards from an event that still counts, or from one that an earlier start named. So the ranges of a job
+    are nested or disjoint, and never overlap partially."""
 
     def __init__(self) -> None:
         self._ranges: dict[str, list[tuple[EventId, EventId]]] = {}
@@ -32,7 +34,7 @@ class Discards:
         return bool(self._ranges)
 
     def add(self, job_id: str, first: EventId, started: EventId) -> None:
-        """Note that the start with the id `started` discarded its job's events from `first` on."""
+        """Add the range that the start with the id `started` discarded: its job's events from `first` on."""
         ranges = self._ranges.get(job_id, [])
         if first >= started or any(begin <= first and started <= end for begin, end in ranges):
             return
@@ -40,22 +42,22 @@ class Discards:
         self._ranges[job_id] = sorted([*others, (first, started)])
 
     def learn(self, entries: Sequence[Entry]) -> None:
-        """Note what the starts among these entries say about the events before them."""
+        """Add the ranges that the starts among these entries discard."""
         if STARTED not in kinds_of(entries):
             return
         for entry in entries:
             if entry.kind == STARTED and b'"discard_from"' in entry.body:
-                with suppress(*MALFORMED):  # of an entry that a worker did not write
+                with suppress(*MALFORMED):  # an entry that no worker wrote
                     self.add(entry.job_id, parse_id(orjson.loads(entry.body)["discard_from"]), entry.id)
 
     def kept(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The entries that count."""
+        """Return the entries that were not discarded."""
         if not self._ranges:
             return entries
         return [entry for entry in entries if not self.covers(entry.job_id, entry.id)]
 
     def covers(self, job_id: str, event_id: EventId) -> bool:
-        """Whether this event of the job was discarded."""
+        """Return whether this event of the job was discarded."""
         ranges = self._ranges.get(job_id)
         if ranges is None:
             return False
@@ -63,7 +65,8 @@ class Discards:
         return before > 0 and event_id < ranges[before - 1][1]
 
     def parts(self, job_id: str, first: EventId, last: EventId) -> list[tuple[EventId, EventId]]:
-        """The ids of an epoch from `first` to `last`, in parts that were discarded or not as a whole."""
+        """Split the ids of an epoch from `first` to `last` into parts, each either discarded as a whole or not at
+        all."""
         edges = {first}
         for begin, end in self._ranges.get(job_id, ()):
             edges |= {edge for edge in (begin, end) if first < edge <= last}
@@ -77,6 +80,6 @@ def _begin(found: tuple[EventId, EventId]) -> EventId:
 
 
 def ranges_of(text: str) -> list[tuple[EventId, EventId]]:
-    """The ranges that a job's record lists: `first until first until …`."""
+    """Parse the ranges in a job's record: `first until first until …`."""
     ids = [parse_id(part) for part in text.split()]
     return list(zip(ids[::2], ids[1::2], strict=True))

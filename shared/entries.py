@@ -1,11 +1,11 @@
-"""Entries of a log: one event each, read from what a stream command answers.
+"""Parse the entries of a log, one event each, from the replies of Redis Stream commands.
 
-An entry's first field is named by its job and kind, `<job id> <kind>`, and its value is the event: one field costs
-Redis and whoever reads it less than three would. The entry with seq 1 has two more: `p`, the id before it, and `v`, the
-schema version of its epoch; others pass.
+An entry's first field is named `<job id> <kind>`, and its value is the event. One field costs Redis and readers less
+than three would. The entry with seq 1 has two more: `p`, the id before it, and `v`, the schema version of its epoch.
+Unknown fields are ignored.
 
-An entry that something else wrote into the log is foreign: its id is not an event's, its name is not of this form, or
-its value is not a JSON object. Readers stop in front of it; shared.event_log declares it missing.
+An entry that another program wrote into the log is foreign: its id is not an event's, its name has another form, or its
+value is not a JSON object. Readers stop in front of it; shared.event_log reports it as a gap.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FEW = 4
 
 
 class Entry(NamedTuple):
-    """One event. `body` is its JSON, without the id, exactly as the wire sends it. `prev` stands on seq 1 only."""
+    """One event. `body` is its JSON without the id, as it is sent to viewers. `prev` is set on seq 1 only."""
 
     id: EventId
     kind: str
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
     @property
     def before(self) -> EventId:
-        """The id that it follows."""
+        """The id of the event before it."""
         return self.prev if self.prev is not None else EventId(self.id.epoch, self.id.seq - 1)
 
 
@@ -45,12 +45,12 @@ _new_entry: Callable[[Iterable[Any]], Entry] = partial(cast("Any", tuple.__new__
 
 
 def name_of(job_id: str, kind: str) -> str:
-    """The field under which an entry holds its event."""
+    """Return the name of the field that holds an entry's event."""
     return f"{job_id} {kind}"
 
 
 def entry_of(raw_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """An entry from its id and the flat list of its fields and values.
+    """Parse an entry from its id and the flat list of its fields and values.
 
     Raises ValueError when it is foreign, SchemaNewer when it begins an epoch of a newer version."""
     event_id = parse_id(raw_id)
@@ -69,14 +69,14 @@ def _entry(event_id: EventId, fields: Sequence[bytes]) -> Entry:
 
 
 def _prev(fields: Sequence[bytes]) -> EventId | None:
-    """What the first entry of an epoch names as the one before it. Raises SchemaNewer."""
+    """Return the predecessor that the first entry of an epoch names. Raises SchemaNewer."""
     further = dict(zip(fields[2::2], fields[3::2], strict=True))
     check_schema(further.get(b"v"), "The log")
     prev = further.get(b"p")
     return None if prev is None else parse_id(prev)
 
 
-@lru_cache(maxsize=4096)  # the deltas of a job, all of one name, come one by one
+@lru_cache(maxsize=4096)  # the deltas of a job share one name and arrive one by one
 def _job_and_kind(name: bytes) -> tuple[str, str]:
     job_id, _, kind = name.decode().partition(" ")
     if not kind:
@@ -84,11 +84,12 @@ def _job_and_kind(name: bytes) -> tuple[str, str]:
     return job_id, kind
 
 
-_HEAD = b'{"type":"'  # of nearly every event: one that begins so is not parsed to see that it is JSON
+_HEAD = b'{"type":"'  # prefix of nearly every event; one with it is not parsed to validate it
 
 
 def _are_events(bodies: Sequence[bytes]) -> bool:
-    """Whether all of them are JSON objects, by one look at the bytes of all where they begin as usual."""
+    """Return whether all bodies are JSON objects. Bodies with the usual prefix are checked together, without
+    parsing."""
     joined = b"\n".join(bodies)
     if joined.count(b"}\n" + _HEAD) == len(bodies) - 1 and joined[:9] == _HEAD and joined[-1:] == b"}":
         return True
@@ -106,13 +107,13 @@ _Named = dict[bytes, tuple[str, str]]
 
 
 def _each(names: Sequence[bytes]) -> _Named:
-    """Parse each distinct name once. Raises ValueError for a foreign one."""
+    """Parse each distinct field name once. Raises ValueError for a foreign one."""
     return {name: _job_and_kind(name) for name in set(names)}
 
 
-class Alike(Sequence[Entry]):
-    """Entries without further fields, column by column as they came, so that many cost little: an entry is made when
-    somebody looks at it. The ids ascend."""
+class EntryColumns(Sequence[Entry]):
+    """Entries without further fields, stored as columns. An Entry is created only on access, so that large replies are
+    cheap. The ids ascend."""
 
     __slots__ = ("_named", "bodies", "names", "raw_ids")
     __hash__ = None  # type: ignore[assignment]
@@ -127,7 +128,7 @@ class Alike(Sequence[Entry]):
 
     @property
     def named(self) -> _Named:
-        """Job and kind by each name that there is."""
+        """Job id and kind for each distinct field name."""
         if self._named is None:
             self._named = _each(self.names)
         return self._named
@@ -139,11 +140,11 @@ class Alike(Sequence[Entry]):
     def __getitem__(self, at: int) -> Entry: ...
 
     @overload
-    def __getitem__(self, at: slice) -> Alike: ...
+    def __getitem__(self, at: slice) -> EntryColumns: ...
 
-    def __getitem__(self, at: int | slice) -> Entry | Alike:
+    def __getitem__(self, at: int | slice) -> Entry | EntryColumns:
         if isinstance(at, slice):
-            return Alike(self.raw_ids[at], self.names[at], self.bodies[at])
+            return EntryColumns(self.raw_ids[at], self.names[at], self.bodies[at])
         return _entry(parse_id(self.raw_ids[at]), (self.names[at], self.bodies[at]))
 
     def __iter__(self) -> Iterator[Entry]:
@@ -157,9 +158,10 @@ class Alike(Sequence[Entry]):
 
 
 def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
-    """The entries of a reply, which Redis gives in ascending order, up to the first that is foreign, or that begins an
-    epoch of a newer version. Where there are many, an id that is not an event's may be among them: it follows no
-    other."""
+    """Parse the entries of a reply, in ascending order, up to the first that is foreign or begins an epoch of a newer
+    schema version.
+
+    The ids of a long reply are not validated: one that is not an event's fails the check for holes later."""
     further = [at for at, (_, fields) in enumerate(reply) if len(fields) != _PLAIN]
     if not further:
         return _plain_entries(reply)
@@ -172,19 +174,19 @@ def entries_of(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
 
 
 def _plain_entries(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
-    """The leading entries of a reply in which none has further fields."""
+    """Parse the leading entries of a reply whose entries all have a single field."""
     if len(reply) >= _FEW:
         raw_ids, fields = zip(*reply, strict=True)
         names, bodies = zip(*fields, strict=True)
         with suppress(ValueError):
             named = _each(names)
             if _are_events(bodies):
-                return Alike(raw_ids, names, bodies, named)
+                return EntryColumns(raw_ids, names, bodies, named)
     return list(_leading(reply))
 
 
 def own_entries(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
-    """All entries of a reply but the foreign ones. Raises SchemaNewer."""
+    """Parse all entries of a reply, without the foreign ones. Raises SchemaNewer."""
     entries = entries_of(reply)
     if len(entries) == len(reply) and (not entries or _contiguous(entries[0].id, entries[-1].id, entries)):
         return entries
@@ -192,7 +194,7 @@ def own_entries(reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
 
 
 def foreign_lead(reply: Sequence[Sequence[Any]]) -> int:
-    """How many foreign entries a reply begins with. Raises SchemaNewer."""
+    """Count the foreign entries at the beginning of a reply. Raises SchemaNewer."""
     for count, (raw_id, fields) in enumerate(reply):
         if _own(raw_id, fields) is not None:
             return count
@@ -200,11 +202,11 @@ def foreign_lead(reply: Sequence[Sequence[Any]]) -> int:
 
 
 def following(cursor: EventId, reply: Sequence[Sequence[Any]]) -> Sequence[Entry]:
-    """The leading entries of a reply that are ours and follow the cursor without a hole."""
-    if len(reply) == 1:  # as while it is followed live
+    """Return the leading entries of a reply that follow the cursor without a hole or a foreign entry."""
+    if len(reply) == 1:  # fast path for live viewers
         raw_id, fields = reply[0]
         expected = new_id((cursor.epoch, cursor.seq + 1))
-        if raw_id == b"%d-%d" % expected and cursor.seq:  # which costs a fifth of taking it apart
+        if raw_id == b"%d-%d" % expected and cursor.seq:  # a fifth of the cost of parsing the id
             try:
                 return [_entry(expected, fields)]
             except (ValueError, SchemaNewer):
@@ -228,19 +230,19 @@ def _own(raw_id: bytes, fields: Sequence[bytes]) -> Entry | None:
 
 
 def bodies_of(entries: Sequence[Entry]) -> Sequence[bytes]:
-    """Their bodies."""
-    return entries.bodies if type(entries) is Alike else [entry.body for entry in entries]
+    """Return the bodies of the entries."""
+    return entries.bodies if type(entries) is EntryColumns else [entry.body for entry in entries]
 
 
 def kinds_of(entries: Sequence[Entry]) -> set[str]:
-    """The kinds among them."""
-    if type(entries) is Alike:
+    """Return the distinct kinds of the entries."""
+    if type(entries) is EntryColumns:
         return {kind for _, kind in entries.named.values()}
     return {entry.kind for entry in entries}
 
 
 def chained(cursor: EventId, entries: Sequence[Entry]) -> int:
-    """How many of the leading entries, which ascend, follow the cursor without a hole."""
+    """Count the leading entries that follow the cursor without a hole. The ids ascend."""
     if len(entries) >= _FEW:
         first, last = entries[0], entries[-1]
         if _contiguous(first.id, last.id, entries):
@@ -253,7 +255,7 @@ def chained(cursor: EventId, entries: Sequence[Entry]) -> int:
 
 
 def _contiguous(first: EventId, last: EventId, ascending: Sequence[Any]) -> bool:
-    """Whether so many ids that ascend from first to last leave none out: then they fill the space between."""
+    """Return whether ascending ids from first to last have no hole: their number equals the distance."""
     return first.epoch == last.epoch and last.seq - first.seq == len(ascending) - 1
 
 

@@ -1,10 +1,10 @@
-"""The one tree of errors. Each carries a stable `code` and the HTTP status that it becomes at the edge."""
+"""All errors of Holdfast. Each has a stable `code` and the HTTP status with which a gateway answers it."""
 
 from __future__ import annotations
 
 
 class HoldfastError(Exception):
-    """The root. `str()` of an error is text for a person and leaks nothing."""
+    """The base class. `str()` of an error is safe to show to users: it contains no secret."""
 
     code = "internal"
     status = 500
@@ -50,7 +50,7 @@ class AgentUnknown(HoldfastError):
 
 
 class NoAgents(AgentUnknown):
-    """Whether the agent exists is not known yet: workers announce themselves within seconds, also to an empty Redis."""
+    """No agent is known yet. Workers announce theirs within seconds, also after Redis was emptied."""
 
     code = "no_agents"
     status = 503
@@ -104,7 +104,7 @@ class QuestionUnknown(HoldfastError):
 
 
 class QueueFull(HoldfastError):
-    """Nothing was accepted. `retry_after_s` is when to come back."""
+    """Nothing was accepted. `retry_after_s`: seconds until a retry makes sense."""
 
     code = "queue_full"
     status = 429
@@ -126,7 +126,7 @@ class LogUnavailable(HoldfastError):
 
 
 class SchemaNewer(HoldfastError):
-    """Something was written by a newer Holdfast than this process runs. Processes that run it can go on."""
+    """Data was written by a newer version of Holdfast. Processes of that version can handle it."""
 
     code = "schema_newer"
     status = 503
@@ -138,28 +138,28 @@ class SchemaNewer(HoldfastError):
 
 
 class EventInvalid(HoldfastError):
-    """An agent emitted something that is no event: unknown shape, too large, not text."""
+    """An agent emitted an invalid event: malformed, too large, or not JSON."""
 
     code = "event_invalid"
     title = "The agent emitted something that is not an event"
 
 
 class Fenced(HoldfastError):
-    """Another claim took the session over: this attempt may write nothing any more."""
+    """Another attempt has claimed the session: this one can no longer write."""
 
     code = "fenced"
     title = "Another attempt holds the session"
 
 
 class LogGone(HoldfastError):
-    """The log vanished under its holder, or lost more of its tail than the holder keeps."""
+    """The log vanished during an attempt, or lost more of its tail than the attempt retains."""
 
     code = "log_lost"
     title = "The event log vanished"
 
 
 class RedisRefused(HoldfastError):
-    """Redis refuses a command, and repeating it does not help. `reason` is what Redis says, for log lines only."""
+    """Redis refuses a command permanently. `reason`: the text of Redis, for log lines only."""
 
     code = "log_error"
     title = "Redis refuses what the job has to write or to read"

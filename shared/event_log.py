@@ -1,4 +1,4 @@
-"""Reading a session's log, anchored: a page begins with the cursor or its direct follower, or says what is missing."""
+"""Read a session's log. Reads are anchored: a page begins with the cursor or its direct successor, or has a gap."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from holdfast.shared.wire import Argument
 
 __all__ = ["PAGE_EVENTS", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 
-logger = structlog.get_logger()
+log = structlog.get_logger()
 
 PAGE_EVENTS = 1000
 LAST_ENTRIES = 10
@@ -30,8 +30,8 @@ Presence = Literal["there", "deleting", "absent"]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Events that cannot be had any more. `position` is where a client goes on from; reading goes on from there too, or
-    behind a foreign entry, of which `foreign` is the id."""
+    """Missing events. `position`: the cursor from which a client continues. Where a foreign entry caused the gap,
+    `foreign` is its id, and reading continues after it."""
 
     reason: Literal["trimmed", "lost", "expired"]
     position: EventId
@@ -39,14 +39,16 @@ class Gap:
 
     @property
     def resume(self) -> EventId:
-        """The id from which reading goes on."""
+        """The id from which reading continues."""
         return self.position if self.foreign is None else self.foreign
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The entries directly after a cursor, oldest first. After a `trimmed` gap they begin with the first that is kept;
-    after any other gap there are none: read again from its `resume`. `more`: the log held more than was asked for."""
+    """The entries directly after a cursor, oldest first.
+
+    After a `trimmed` gap they begin with the oldest entry of the log. With any other gap there are none: read again
+    from its `resume`. `more`: the log has further entries."""
 
     entries: Sequence[Entry]
     gap: Gap | None = None
@@ -54,21 +56,21 @@ class Page:
 
 
 class Older(NamedTuple):
-    """A page that was read backwards, its entries oldest first. `below`: where the next one ends, if there is one."""
+    """A page of a backward read, its entries oldest first. `below`: where the next page ends; None on the last one."""
 
     entries: Sequence[Entry]
     below: EventId | None
 
 
 class Newer(NamedTuple):
-    """A page of a range, its entries oldest first. `first`: where the next one begins, if there is one."""
+    """A page of a range, its entries oldest first. `first`: where the next page begins; None on the last one."""
 
     entries: Sequence[Entry]
     first: EventId | None
 
 
 class EventLog:
-    """The logs of all sessions, for reading."""
+    """Reads the logs of all sessions."""
 
     def __init__(self, redis: Redis | Pipe) -> None:
         self._call = redis.call
@@ -76,13 +78,14 @@ class EventLog:
         self._reported = Once()
 
     async def read(self, session_id: str, cursor: EventId, count: int = PAGE_EVENTS) -> Page:
-        """The entries after the cursor.
+        """Read the entries after the cursor.
 
-        Raises RedisError when the server does not answer, SchemaNewer when a newer version has written the next one."""
+        Raises RedisError when the server does not answer, SchemaNewer when the next entry has a newer schema
+        version."""
         return await self._page(session_id, cursor, count, await self._call(*page_question(session_id, cursor, count)))
 
     async def read_with_presence(self, session_id: str, cursor: EventId, count: int) -> tuple[Page, Presence]:
-        """As `read`, with what `presence` answers behind the page: both are asked in one write."""
+        """Read a page as `read` does, and then whether the session exists. Both commands are sent in one write."""
         questions = page_question(session_id, cursor, count), question(session_id)
         anchored, fields = await self._call_all(questions)
         for reply in (anchored, fields):
@@ -92,14 +95,14 @@ class EventLog:
         return await self._page(session_id, cursor, count, anchored), found_as
 
     async def backwards(self, session_id: str, first: EventId, below: EventId | None, count: int) -> Older:
-        """The newest entries from `first` on and below another id, or up to the end. Holes and foreign entries are
-        passed over."""
+        """Read the newest entries from `first` on and below `below`, or up to the end. Skips holes and foreign
+        entries."""
         end = "+" if below is None else f"({below}"
         found = await self._call("XREVRANGE", log_key(session_id), end, str(first), "COUNT", count)
         return Older(own_entries(found[::-1]), parse_id(found[-1][0]) if len(found) == count else None)
 
     async def last(self, session_id: str) -> Entry | None:
-        """The newest entry that is not foreign."""
+        """Return the newest entry that is not foreign."""
         below = "+"
         while found := await self._call("XREVRANGE", log_key(session_id), below, "-", "COUNT", LAST_ENTRIES):
             entries = own_entries(found[::-1])
@@ -109,20 +112,20 @@ class EventLog:
         return None
 
     async def top(self, session_id: str) -> EventId:
-        """The id of the newest entry, whosever it is; that before the first where the log is empty."""
+        """Return the id of the newest entry, foreign ones included; ORIGIN where the log is empty."""
         found = await self._call("XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
         return parse_id(found[0][0]) if found else ORIGIN
 
     async def exists(self, session_id: str) -> bool:
-        """Whether there is such a session, and nobody has asked for its deletion."""
+        """Return whether the session exists and no deletion of it is pending."""
         return await self.presence(session_id) == "there"
 
     async def presence(self, session_id: str) -> Presence:
-        """Whether there is such a session, or one that is being deleted."""
+        """Return whether the session exists, or is being deleted."""
         return presence(*await self._call(*question(session_id)))
 
     async def discards(self, session_id: str, job_id: str | None = None) -> list[Discard]:
-        """What later attempts discarded, of one job or of all."""
+        """Return what later attempts discarded, of one job or of all."""
         keys = session_keys(session_id)
         jobs = [job_id] if job_id else [job.decode() for job in await self._call("LRANGE", keys.order, 0, -1)]
         if not jobs:
@@ -133,7 +136,7 @@ class EventLog:
         return [discard for record in records for discard in _discards_of(*record)]
 
     async def between(self, session_id: str, first: EventId, last: EventId, count: int) -> Newer:
-        """The oldest entries from one id to another, both included. Holes and foreign entries are passed over."""
+        """Read the oldest entries from `first` to `last`, both included. Skips holes and foreign entries."""
         found = await self._call("XRANGE", log_key(session_id), str(first), str(last), "COUNT", count)
         return Newer(own_entries(found), parse_id(found[-1][0]).next() if len(found) == count else None)
 
@@ -161,19 +164,20 @@ class EventLog:
         return await self._empty(session_id, cursor)
 
     async def _empty(self, session_id: str, cursor: EventId) -> Page:
-        """No entry at all: a log that vanished, or one that never had an event."""
+        """Read an empty log: it vanished, or it never had an event."""
         recorded = await self._call("HGET", state_key(session_id), "top")
         if cursor == ORIGIN and (recorded is None or parse_id(recorded) == ORIGIN):
             return Page([])
-        if await self._call("XLEN", log_key(session_id)):  # its first entry came between the reads
+        if await self._call("XLEN", log_key(session_id)):  # its first entry was appended between the two reads
             return Page([], more=True)
         return Page([], Gap("expired", ORIGIN))
 
     def _report(self, session_id: str, cursor: EventId, last: EventId, count: int) -> None:
-        """Log foreign entries once, though every reader meets them, and many of them page by page: the next page of a
-        run begins behind the `last` of the one before."""
+        """Log foreign entries once, although every reader finds them.
+
+        A run of many is found page by page: the next page begins after the `last` of the one before."""
         if self._reported.add((session_id, cursor), (session_id, last)):
-            logger.warning(
+            log.warning(
                 "foreign entries in a log: its viewers get a gap", session_id=session_id, last=str(last), entries=count
             )
 
@@ -183,8 +187,8 @@ class EventLog:
 
 
 def _discards_of(job_id: str, first: bytes | None, started: bytes | None, discards: bytes | None) -> list[Discard]:
-    """What the record of a job says. `started` is written by workers of schema 0, whose attempts discard everything
-    from the job's first event on."""
+    """Parse the discards in a job's record. `started` is written by workers of schema 0, whose attempts discard
+    everything from the job's first event on."""
     found = [Discard(job_id, *ids) for ids in ranges_of((discards or b"").decode())]
     if first and started and first != started:
         found.append(Discard(job_id, parse_id(first), parse_id(started)))
@@ -192,19 +196,19 @@ def _discards_of(job_id: str, first: bytes | None, started: bytes | None, discar
 
 
 def page_question(session_id: str, cursor: EventId, count: int) -> Sequence[Argument]:
-    """The command that asks for so many entries behind a cursor; `page_behind` takes what it answers."""
+    """Return the command that reads `count` entries after a cursor; `page_behind` parses its reply."""
     return "XRANGE", log_key(session_id), str(cursor), "+", "COUNT", count + 1
 
 
 def question(session_id: str) -> Sequence[Argument]:
-    """The command that asks whether there is such a session; `presence` takes what it answers."""
+    """Return the command that reads whether a session exists; `presence` parses its reply."""
     return "HMGET", state_key(session_id), "created", "deleted", "schema"
 
 
 def presence(created: bytes | None, deleted: bytes | None, schema: bytes | None) -> Presence:
-    """Whether there is such a session. From the 202 of a deletion until a worker carries it out it is `deleting`.
+    """Parse the reply to `question`. From the 202 of a deletion until a worker carries it out it is `deleting`.
 
-    Raises SchemaNewer for a session that a newer version has written."""
+    Raises SchemaNewer for a session with a newer schema version."""
     check_schema(schema, "The session")
     if created is None:
         return "absent"
@@ -212,8 +216,9 @@ def presence(created: bytes | None, deleted: bytes | None, schema: bytes | None)
 
 
 def page_behind(cursor: EventId, anchored: Reply, count: int) -> Page | None:
-    """The page of so many entries behind a cursor, from a reply of one more that begin at it; None where what comes
-    does not follow it."""
+    """Build the page of `count` entries after a cursor from a reply of at most `count + 1` that begins at the cursor.
+
+    Returns None where the reply does not follow the cursor."""
     after = _after(cursor, anchored, count)
     if not after:
         return Page([]) if anchored else None

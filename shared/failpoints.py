@@ -1,7 +1,7 @@
-"""Places where a test lets a process die, freeze or fail. Nothing happens there unless HOLDFAST_FAILPOINTS names them.
+"""Points at which tests make a process exit, freeze or fail. Without HOLDFAST_FAILPOINTS they do nothing.
 
-`HOLDFAST_FAILPOINTS="after_claim=exit,before_append=raise@3"`: what to do at a point (exit, stop or raise) when it is
-passed for the nth time, the first where no `@n` is given. The variable is for tests, and is read once.
+`HOLDFAST_FAILPOINTS="after_claim=exit,before_append=raise@3"` names the action at a point (exit, stop or raise), and
+with `@n` the pass at which it happens, by default the first. For tests only; read once at import.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EXIT_CODE = 77
 
 
 class FailpointReached(HoldfastError):
-    """Raised where a test wants it."""
+    """Raised by the action `raise`."""
 
 
 class _Armed(NamedTuple):
@@ -38,7 +38,7 @@ _passed: dict[str, int] = {}
 
 
 def failpoint(name: str) -> None:
-    """Do what a test wants here."""
+    """Run the action that a test has set for this point."""
     if _ARMED and name in _ARMED:
         _reach(name, _ARMED[name])
 

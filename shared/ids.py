@@ -1,7 +1,7 @@
 """Event ids, cursors and the names of sessions and jobs.
 
-An event id is `<epoch>-<seq>`, also as the id of its Redis Stream entry. Ids are compared as two integers and text
-from outside is parsed strictly, because Redis itself takes `$`, `01-02` or `5` for an id.
+An event id is `<epoch>-<seq>`, and is the id of its Redis Stream entry as well. Ids compare as two integers. Untrusted
+text is parsed strictly, because Redis itself accepts `$`, `01-02` or `5` as ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CURSOR = re.compile(r"0-0|[1-9][0-9]{12,15}-[1-9][0-9]{0,9}")
 
 
 class EventId(NamedTuple):
-    """The id of one event: the epoch that a claim handed out, and the event's place in it, from 1."""
+    """The id of one event: the epoch of its claim, and its sequence number within the epoch, from 1."""
 
     epoch: int
     seq: int
@@ -34,14 +34,14 @@ class EventId(NamedTuple):
 
 
 ORIGIN = EventId(0, 0)
-_MIN_EPOCH = 10**12  # as the grammar of a cursor has it
+_MIN_EPOCH = 10**12  # as in the grammar of a cursor
 _MAX_SEQ = 10**10 - 1
-# A tuple that is made by the interpreter itself costs a third.
+# Skips NamedTuple's Python-level constructor: a third of the cost.
 new_id: Callable[[tuple[int, int]], EventId] = partial(cast("Any", tuple.__new__), EventId)
 
 
 def parse_cursor(text: str) -> EventId:
-    """Parse a cursor that came from outside. Raises CursorInvalid for anything but the grammar of docs/protocol.md."""
+    """Parse a cursor from a client. Raises CursorInvalid for anything outside the grammar of docs/protocol.md."""
     if _CURSOR.fullmatch(text) is None:
         raise CursorInvalid
     cursor = parse_id(text)
@@ -51,18 +51,18 @@ def parse_cursor(text: str) -> EventId:
 
 
 def parse_id(text: str | bytes) -> EventId:
-    """Parse an id that Redis answered."""
+    """Parse an id from a Redis reply."""
     epoch, _, seq = text.partition("-") if isinstance(text, str) else text.partition(b"-")
     return new_id((int(epoch), int(seq)))
 
 
 def is_event_id(found: EventId) -> bool:
-    """Whether an id of an entry can be that of an event: Redis also accepts ids that no cursor can name."""
+    """Return whether an entry id can be that of an event. Redis also accepts ids that no cursor can name."""
     return 0 < found.seq <= _MAX_SEQ and _MIN_EPOCH <= found.epoch < MAX_EPOCH
 
 
 def as_cursor(found: EventId) -> EventId:
-    """The newest valid cursor that is not above an id. They differ only where the id is not an event's."""
+    """Return the newest valid cursor that is not above an id: the id itself, if it is that of an event."""
     if is_event_id(found) or found == ORIGIN:
         return found
     if found.epoch >= MAX_EPOCH:
@@ -72,7 +72,8 @@ def as_cursor(found: EventId) -> EventId:
 
 
 def follows(cursor: EventId, entry: EventId, prev: EventId | None) -> bool:
-    """Whether the entry comes directly after the cursor. `prev` is what an entry with seq 1 names as the one before."""
+    """Return whether the entry is the direct successor of the cursor. `prev`: the predecessor that an entry with seq 1
+    names."""
     if entry.seq == 1:
         return prev == cursor
     return entry.epoch == cursor.epoch and entry.seq == cursor.seq + 1
@@ -86,10 +87,10 @@ def check_session_id(session_id: str) -> str:
 
 
 def new_session_id() -> str:
-    """An unguessable session id of 128 random bits."""
+    """Return an unguessable session id of 128 random bits."""
     return secrets.token_urlsafe(16)
 
 
 def new_job_id() -> str:
-    """A job id of 96 random bits."""
+    """Return a job id of 96 random bits."""
     return secrets.token_urlsafe(12)

@@ -1,7 +1,7 @@
-"""JSON Schema, by jsonschema-rs. Draft 2020-12, unless `$schema` names another.
+"""Validate with JSON Schema, by jsonschema-rs. Draft 2020-12, unless `$schema` names another.
 
-Checking a value takes time linear in its size, whatever the schema says: `uniqueItems` hashes, what `$ref` reaches
-twice is checked once, and patterns have neither look-around nor back references, as in pydantic and RE2.
+Validation is linear in the size of the value for every schema: `uniqueItems` hashes, a value that `$ref` reaches twice
+is checked once, and patterns have neither look-around nor back references, as in pydantic and RE2.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ __all__ = ["Registry", "ValidationError", "Validator", "check_schema", "compile_
 
 
 def compile_schema(schema: dict[str, Any], registry: Registry | None = None) -> Validator:
-    """Compile a schema. Documents that it refers to are taken from the registry and never fetched.
+    """Compile a schema. Referenced documents are looked up in the registry and never fetched.
 
-    Raises ValidationError when it is no schema, a reference leads nowhere, or a pattern cannot be used."""
+    Raises ValidationError when it is no schema, a reference is unresolved, or a pattern is unsupported."""
     return validator_for(
         schema, registry=registry, offline=True, validate_formats=False, pattern_options=RegexOptions()
     )
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """Raises ValueError, which says what is wrong. References to other documents are allowed."""
+    """Raise ValueError with the reason unless this is a schema. References to other documents are allowed."""
     try:
         compile_schema(schema)
     except ValidationError as error:

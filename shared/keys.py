@@ -1,14 +1,14 @@
-"""Every key that Holdfast writes in Redis. `docs/architecture.md` has the table: who writes it, what fences it, when it
-goes.
+"""All keys that Holdfast writes in Redis. docs/architecture.md lists their writers, fences and lifetimes.
 
-All keys of a session share the hash tag `{session_id}`: they stand in one Cluster slot, and one script sees them all.
+All keys of a session share the hash tag `{session_id}`, so that they are in one Cluster slot and one script may use
+them.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Log server: one family a session, and the secret that session ids are derived from.
+# Log server: one family per session, and the secret that session ids are derived from.
 PREFIX = "holdfast:"
 SECRET = PREFIX + "secret"
 
@@ -18,7 +18,7 @@ class SessionKeys(NamedTuple):
 
     log: str
     state: str
-    line: str
+    backlog: str
     jobs: str
     order: str
     messages: str
@@ -26,15 +26,19 @@ class SessionKeys(NamedTuple):
     journal: str
 
 
+_STORED = {"backlog": "line"}  # the key keeps the name under which it was published
+_NAMES = tuple(_STORED.get(field, field) for field in SessionKeys._fields)
+
+
 def session_keys(session_id: str) -> SessionKeys:
-    return SessionKeys(*(_session_key(session_id, name) for name in SessionKeys._fields))
+    return SessionKeys(*(_session_key(session_id, name) for name in _NAMES))
 
 
-STATES = PREFIX + "{*}:state"  # the pattern of the keys that `session_of` takes
+STATES = PREFIX + "{*}:state"  # the pattern of the keys that `session_of` parses
 
 
 def session_of(key: str) -> str:
-    """The session whose key this is."""
+    """Return the session of a key."""
     return key[len(PREFIX) + 1 : key.index("}")]
 
 
@@ -50,9 +54,9 @@ def _session_key(session_id: str, name: str) -> str:
     return f"{PREFIX}{{{session_id}}}:{name}"
 
 
-# Queue server: one family a deployment.
+# Queue server: one family per deployment.
 QUEUE = PREFIX + "queue:"
-TOKENS = QUEUE + "tokens"
+ENTRIES = QUEUE + "tokens"
 DEFERRED = QUEUE + "deferred"
 AGAIN = QUEUE + "again"
 LANES = QUEUE + "lanes"
@@ -62,7 +66,7 @@ RECOVERY = QUEUE + "recovery"
 RECOVERY_TURN = QUEUE + "recovery:turn"
 AGENTS = QUEUE + "agents"
 AGENTS_SEEN = QUEUE + "agents:seen"
-SESSIONS = PREFIX + "sessions:*"  # of everybody: one list until sessions have owners
+SESSIONS = PREFIX + "sessions:*"  # one list, until sessions belong to principals
 
 # Prefixes that scripts and callers complete with the name of a lane or a worker.
 READY = QUEUE + "ready:"

@@ -1,4 +1,4 @@
-"""Log a repeated condition only once."""
+"""Detect repetitions, so that a repeated condition is logged only once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ REMEMBERED = 1000
 
 
 class Once:
-    """The newest keys that were added, at most REMEMBERED of them."""
+    """A bounded set: the REMEMBERED keys that were added last."""
 
     def __init__(self) -> None:
         self._keys: dict[Hashable, None] = {}
 
     def add(self, *keys: Hashable) -> bool:
-        """Remember keys. Returns whether the first of them is new."""
+        """Add keys. Returns whether the first of them is new."""
         new = keys[0] not in self._keys
         for key in keys:
             self._keys.pop(key, None)

@@ -1,8 +1,8 @@
-"""The queue: one token for every job that has no end yet, in arq's payload format as JSON.
+"""The queue: one entry for every job that has not ended, in arq's payload format as JSON.
 
-A token is made before its job is accepted and dropped after the job's end is in the log. Whatever crashes in between,
-the token comes due, a worker takes it and asks the log, which alone knows what is to be done. A nudge is a token
-without a job: a worker shall look at what is asked of the session.
+An entry is created before its job is accepted and dropped after the job's end is in the log. After any crash in between
+the entry becomes visible and a worker takes it. The log alone decides what is to be done with the job. A control entry
+has no job: the worker that takes it carries out the intents of a session.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from holdfast.shared.scripts import script
 from holdfast.shared.settings import CommonSettings
 
 PLACES = (
-    keys.TOKENS,
+    keys.ENTRIES,
     keys.DEFERRED,
     keys.AGAIN,
     keys.LANES,
@@ -47,9 +47,11 @@ _DELIVERY = re.compile(rb'"t":(\d+)')
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A leased token. `job_id` is None for a nudge, `made_at` in ms since 1970 by the clock of who made it. `schema` is
-    the version in which it was written."""
+class QueueEntry:
+    """A leased queue entry.
+
+    `job_id` is None for a control entry. `made_at`: ms since 1970 by the clock of the process that created the entry.
+    `schema`: the schema version in which it was written."""
 
     session_id: str
     job_id: str | None
@@ -60,11 +62,11 @@ class Token:
 
     @property
     def id(self) -> str:
-        return token_id(self.session_id, self.job_id)
+        return entry_id(self.session_id, self.job_id)
 
 
-class JobEntry(NamedTuple):
-    """What the entry of a job is made of."""
+class JobRef(NamedTuple):
+    """The parts from which the entry of a job can be created again."""
 
     session_id: str
     job_id: str
@@ -72,28 +74,29 @@ class JobEntry(NamedTuple):
 
     @property
     def id(self) -> str:
-        return token_id(self.session_id, self.job_id)
+        return entry_id(self.session_id, self.job_id)
 
 
 class Page(NamedTuple):
-    """The page of log server keys that is to be searched for jobs without an entry. `rounds` were completed before."""
+    """The next page of log server keys to search for jobs without an entry. `rounds`: the number of completed
+    rounds."""
 
     cursor: int
     rounds: int
 
 
-class Ring(NamedTuple):
-    """What a worker hears: a token is ready, or something is asked of the holder of `session_id`."""
+class WakeUp(NamedTuple):
+    """A message to a worker: an entry is ready, or there are intents for the lease owner of `session_id`."""
 
     session_id: str | None
 
 
-def token_id(session_id: str, job_id: str | None) -> str:
+def entry_id(session_id: str, job_id: str | None) -> str:
     return f"{session_id}/{job_id or ''}"
 
 
 class Queue:
-    """The queue server. Every call raises RedisError when the server does not answer, and may be repeated as it was."""
+    """The queue server. Every call raises RedisError when the server does not answer, and may then be repeated."""
 
     def __init__(self, redis: Redis, settings: CommonSettings) -> None:
         self._redis = redis
@@ -114,15 +117,15 @@ class Queue:
         self._recovery_turn = script(redis, "queue_recovery_turn", "queue")
         self._recovery_advance = script(redis, "queue_recovery_advance", "queue")
 
-    # What a gateway does.
+    # Called by gateways.
 
     async def reserve(self, session_id: str, job_id: str, agent: str) -> None:
-        """Make the token of a job that is about to be accepted, due in 5 s.
+        """Create the entry of a job that is about to be accepted, visible after 5 s.
 
-        Raises AgentUnknown, NoAgents when no agent at all is on offer, QueueFull."""
+        Raises AgentUnknown, QueueFull, and NoAgents when no agent at all is offered."""
         limits = (RESERVE_US, self._settings.queue_limit, agent, AGENTS_MEMORY_US)
-        token = token_id(session_id, job_id)
-        answer = await self._reserve(PLACES, (token, _payload(session_id, job_id, agent), *limits))
+        entry = entry_id(session_id, job_id)
+        answer = await self._reserve(PLACES, (entry, _payload(session_id, job_id, agent), *limits))
         if answer == b"none":
             raise NoAgents
         if answer == b"unknown":
@@ -131,24 +134,24 @@ class Queue:
             raise QueueFull
 
     async def discard(self, session_id: str, job_id: str, agent: str) -> None:
-        """Drop the token of a job that was refused."""
-        await self._discard(PLACES, (token_id(session_id, job_id), agent))
+        """Drop the entry of a job that was refused."""
+        await self._discard(PLACES, (entry_id(session_id, job_id), agent))
 
-    async def ready(self, session_id: str, job_id: str, agent: str) -> None:
-        """See that the job's token is due now, and wake a worker for it."""
-        await self._ready(PLACES, (token_id(session_id, job_id), _payload(session_id, job_id, agent), 0))
+    async def make_ready(self, session_id: str, job_id: str, agent: str) -> None:
+        """Make the job's entry visible now, creating it where it is missing, and wake a worker."""
+        await self._ready(PLACES, (entry_id(session_id, job_id), _payload(session_id, job_id, agent), 0))
 
-    async def nudge(self, session_id: str, delay_s: float = 0) -> None:
-        """See that a worker looks at what is asked of the session."""
+    async def add_control_entry(self, session_id: str, delay_s: float = 0) -> None:
+        """Ensure that a worker carries out the session's intents, after a delay at the latest."""
         payload = _payload(session_id, None, ANY_LANE)
-        await self._ready(PLACES, (token_id(session_id, None), payload, int(delay_s * 1_000_000)))
+        await self._ready(PLACES, (entry_id(session_id, None), payload, int(delay_s * 1_000_000)))
 
     async def notify(self, worker_id: str, session_id: str) -> None:
-        """Tell the worker that holds the session to look at what is asked of it. The message may be lost."""
+        """Notify the lease owner of the session that intents are pending. Best effort: the message may be lost."""
         await self._notify(PLACES, (worker_id, session_id, MAILBOX_LIMIT, MAILBOX_SECONDS))
 
     async def agents(self) -> dict[str, dict[str, Any]]:
-        """The agents on offer with the JSON schema of their input, remembered for 7 days."""
+        """Return the agents that were offered within 7 days, with the JSON schema of their input."""
         oldest = await self._now_us() - AGENTS_MEMORY_US
         names = await self._redis.zrangebyscore(keys.AGENTS_SEEN, oldest, "+inf")
         if not names:
@@ -158,20 +161,21 @@ class Queue:
         return {name.decode(): orjson.loads(schema) for name, schema in offers if schema is not None}
 
     async def schema(self, agent: str) -> bytes:
-        """The JSON schema of an agent's input. Raises AgentUnknown, and NoAgents when no agent at all is on offer."""
+        """Return the JSON schema of an agent's input. Raises AgentUnknown, and NoAgents when no agent at all is
+        offered."""
         schema: bytes | None = await self._redis.hget(keys.AGENTS, agent)
         if schema is None:
             raise _unknown(agent) if await self._redis.exists(keys.AGENTS) else NoAgents
         return schema
 
     async def depth(self) -> int:
-        """How many jobs have no end yet, nudges counted with them."""
-        return int(await self._redis.hlen(keys.TOKENS))
+        """Return the number of entries, control entries included."""
+        return int(await self._redis.hlen(keys.ENTRIES))
 
-    # What a worker does.
+    # Called by workers.
 
     async def offer(self, agents: dict[str, dict[str, Any]]) -> None:
-        """Announce the agents that this worker offers, and forget those that nobody has offered for 7 days."""
+        """Announce the agents of this worker, and forget those that no worker has offered for 7 days."""
         now = await self._now_us()
         forgotten = await self._redis.zrangebyscore(keys.AGENTS_SEEN, "-inf", now - AGENTS_MEMORY_US)
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -182,85 +186,88 @@ class Queue:
             pipe.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
             await pipe.execute()
 
-    async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> Ring | None:
-        """Wait for a wake-up or a message. Only an `idle` worker hears wake-ups, so that a busy one takes none from it.
-        Give it a connection whose timeout is longer."""
+    async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> WakeUp | None:
+        """Wait for a wake-up or a notification. Wake-ups are for `idle` workers only: a busy one would waste them.
+
+        The timeout of the connection must be longer than `timeout_s`."""
         places = [keys.MAILBOX + worker_id, keys.WAKE] if idle else [keys.MAILBOX + worker_id]
         found = await self._redis.blpop(places, timeout=timeout_s)
         if found is None:
             return None
-        return Ring(None if found[0] == keys.WAKE.encode() else found[1].decode())
+        return WakeUp(None if found[0] == keys.WAKE.encode() else found[1].decode())
 
     async def wake(self) -> None:
-        """Pass a wake-up on that came when there was no free slot any more."""
+        """Pass on a wake-up that arrived after the last free slot was taken."""
         await self._redis.lpush(keys.WAKE, "1")
 
-    async def take(self, worker_id: str, agents: list[str], count: int) -> list[Token]:
-        """Lease up to `count` of the oldest ready tokens of these agents."""
+    async def take(self, worker_id: str, agents: list[str], count: int) -> list[QueueEntry]:
+        """Lease up to `count` of the oldest ready entries of these agents."""
         flat = await self._take(PLACES, (worker_id, count, ANY_LANE, *agents))
-        return [_token(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
+        return [_entry(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def put_back(self, worker_id: str, token: Token, *, delivery: int, delay_s: float = 0) -> bool:
-        """Give a leased token back, for the given delivery. False when it was not leased any more."""
-        return bool(await self._put_back(PLACES, (worker_id, token.id, delivery, int(delay_s * 1_000_000))))
+    async def put_back(self, worker_id: str, entry: QueueEntry, *, delivery: int, delay_s: float = 0) -> bool:
+        """Put a leased entry back with this delivery number. Returns False where the worker no longer leases it."""
+        return bool(await self._put_back(PLACES, (worker_id, entry.id, delivery, int(delay_s * 1_000_000))))
 
-    async def drop(self, worker_id: str, token: Token) -> bool:
-        """Drop a leased token, whose job has ended. False when it was not leased any more."""
-        return bool(await self._drop(PLACES, (worker_id, token.id)))
+    async def drop(self, worker_id: str, entry: QueueEntry) -> bool:
+        """Drop a leased entry, whose job has ended. Returns False where the worker no longer leases it."""
+        return bool(await self._drop(PLACES, (worker_id, entry.id)))
 
     async def retire(self, session_id: str, job_ids: Sequence[str]) -> None:
-        """Drop the queue entries of jobs that ended while they waited."""
-        await self._retire(PLACES, [token_id(session_id, job_id) for job_id in job_ids])
+        """Drop the entries of jobs that ended while they waited."""
+        await self._retire(PLACES, [entry_id(session_id, job_id) for job_id in job_ids])
 
     async def beat(self, worker_id: str) -> set[str]:
-        """Count the worker's heart one up. Answers the ids of the tokens that it leases."""
+        """Increment the worker's heartbeat counter. Returns the ids of the entries that it leases."""
         return {name.decode() for name in await self._beat(PLACES, (worker_id,))}
 
-    async def retake(self, worker_id: str, tokens: Sequence[Token]) -> set[str]:
-        """Lease tokens again whose lease the queue lost. Answers the ids of those that another worker has."""
-        flat = [part for token in tokens for part in (token.id, _payload_of(token))]
+    async def retake(self, worker_id: str, entries: Sequence[QueueEntry]) -> set[str]:
+        """Lease entries again whose lease the queue lost. Returns the ids of those that another worker leases."""
+        flat = [part for entry in entries for part in (entry.id, _payload_of(entry))]
         return {name.decode() for name in await self._retake(PLACES, (worker_id, *flat))}
 
     async def recovery_page(self, page_s: float, first_round_page_s: float) -> Page | None:
-        """The page to search now; None when a worker took one less than `page_s` ago. An emptied queue begins anew."""
+        """Return the page to search now; None where a worker took one less than `page_s` ago.
+
+        On an emptied queue the first round starts, with pages `first_round_page_s` apart."""
         limits = int(page_s * 1000), int(first_round_page_s * 1000)
         answer = await self._recovery_turn(PLACES, limits)
         return Page(int(answer[0]), int(answer[1])) if answer else None
 
     async def page_searched(self, cursor: int) -> None:
-        """Note that a page was searched, and the cursor of the next one, 0 at the end of a round."""
+        """Record that a page was searched. `cursor`: that of the next page, 0 at the end of a round."""
         await self._recovery_advance(PLACES, (cursor,))
 
-    async def lost(self, entries: Sequence[JobEntry]) -> list[JobEntry]:
-        """Those of the entries that the queue does not have."""
+    async def lost(self, entries: Sequence[JobRef]) -> list[JobRef]:
+        """Return those of the entries that the queue lacks."""
         if not entries:
             return []
-        known = await self._redis.hmget(keys.TOKENS, [entry.id for entry in entries])
+        known = await self._redis.hmget(keys.ENTRIES, [entry.id for entry in entries])
         return [entry for entry, payload in zip(entries, known, strict=True) if payload is None]
 
-    async def restore(self, entries: Sequence[JobEntry], delay_s: float = 0) -> int:
-        """Make lost entries anew, visible after a delay. Answers how many were made."""
+    async def restore(self, entries: Sequence[JobRef], delay_s: float = 0) -> int:
+        """Create lost entries again, visible after a delay. Returns how many were created."""
         if not entries:
             return 0
         flat = [part for entry in entries for part in (entry.id, _payload(*entry))]
         return int(await self._restore(PLACES, (int(delay_s * 1_000_000), *flat)))
 
     async def workers(self) -> dict[str, int]:
-        """Each worker's count of heartbeats."""
+        """Return the heartbeat counter of each worker."""
         counts = await self._redis.hgetall(keys.WORKERS)
         return {name.decode(): int(count) for name, count in counts.items()}
 
     async def take_over(self, worker_id: str, count: int) -> int | None:
-        """Make a dead worker's tokens ready again, unless its count has moved. Answers how many, None when it has."""
+        """Make the entries of a dead worker ready again. Returns how many; None where its counter has moved."""
         moved = int(await self._take_over(PLACES, (worker_id, count)))
         return None if moved < 0 else moved
 
     async def sweep(self) -> None:
-        """See that jobs which waited too long are ended by any worker, though none offers their agent."""
+        """Let any worker end the jobs that waited too long, even if no worker offers their agent."""
         await self._sweep(PLACES, (self._settings.queue_seconds * 1_000_000,))
 
     async def leave(self, worker_id: str) -> None:
-        """Sign a worker off that leases nothing any more; what it leases after all is made ready again."""
+        """Unregister a worker. Entries that it still leases become ready again."""
         counts = await self.workers()
         if worker_id in counts:
             await self.take_over(worker_id, counts[worker_id])
@@ -279,18 +286,18 @@ def _payload(session_id: str, job_id: str | None, agent: str, delivery: int = 1)
     return serialize_job(agent, (session_id, job_id), version, delivery, made_at, serializer=orjson.dumps)
 
 
-def _payload_of(token: Token) -> bytes:
-    return _payload(token.session_id, token.job_id, token.agent, token.delivery)
+def _payload_of(entry: QueueEntry) -> bytes:
+    return _payload(entry.session_id, entry.job_id, entry.agent, entry.delivery)
 
 
-def _token(name: str, payload: bytes) -> Token:
-    """Read a token. One with a payload that nobody can read still says by its name which job it stands for, and by
-    what the scripts find in it which delivery it is."""
+def _entry(name: str, payload: bytes) -> QueueEntry:
+    """Parse an entry. Where the payload is unreadable, the entry's name identifies the job, and the delivery number is
+    found in the payload as the scripts find it."""
     session_id, _, job_id = name.partition("/")
     try:
         agent, _, named, delivery, made_at = deserialize_job_raw(payload, deserializer=orjson.loads)
         schema = int(named.get("v", 0))
-        return Token(session_id, job_id or None, str(agent), int(delivery), int(made_at), schema)
+        return QueueEntry(session_id, job_id or None, str(agent), int(delivery), int(made_at), schema)
     except (DeserializationError, AttributeError, TypeError, ValueError):
-        told = _DELIVERY.search(payload)
-        return Token(session_id, job_id or None, ANY_LANE, int(told[1]) if told else 1, 0)
+        matched = _DELIVERY.search(payload)
+        return QueueEntry(session_id, job_id or None, ANY_LANE, int(matched[1]) if matched else 1, 0)

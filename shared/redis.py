@@ -1,4 +1,4 @@
-"""Calls to Redis or Valkey. No retries here: whoever sends a command knows whether it may be sent again."""
+"""A client for Redis or Valkey. It never retries: only the caller knows whether a command may be repeated."""
 
 from __future__ import annotations
 
@@ -48,45 +48,46 @@ __all__ = [
 ]
 
 
-# redis-py 5 types every answer as `Awaitable[X] | X`, for both of its clients at once, which no `await` passes.
+# redis-py 5 types every reply as `Awaitable[X] | X`, for both of its clients at once, which type checkers reject in
+# `await`.
 Redis = Any
 
-BLOCKING = frozenset({"BLPOP"})  # the server carries out nothing else on the connection until it answers
+BLOCKING = frozenset({"BLPOP"})  # the server runs nothing else on the connection until it replies
 _CALLBACKS: Mapping[str, Callable[..., Any]] = {**_RedisCallbacks, **_RedisCallbacksRESP2}
 
 
 class Commands(AsyncCoreCommands):
-    """redis-py's commands, on whatever `execute_command` does with them."""
+    """redis-py's command methods on top of `execute_command`."""
 
-    connection_pool: Any = None  # redis-py's protocol wants the attribute; nothing here has a pool
+    connection_pool: Any = None  # required by redis-py's protocol; unused here
 
 
 class Client(Commands):
-    """Sends commands over a few connections, with many under way on each at a time. Replies are as redis-py's.
+    """Pipelines commands over a few connections. Replies are the same as those of redis-py.
 
-    Every call raises RedisError: WireLost, after which the command may have been carried out or not, PipeFull when
-    nothing was sent, and what the server refuses."""
+    Every call raises RedisError: WireLost, after which it is unknown whether the command ran; PipeFull, when it was not
+    sent; or the server's refusal."""
 
     def __init__(self, url: str, max_connections: int, deadline_s: float) -> None:
-        parse_url(url)  # raises for what is no address
+        parse_url(url)  # raises ValueError for an invalid address
         self._pipes = [Pipe(url, deadline_s=deadline_s) for _ in range(max_connections)]
 
     async def call(self, *command: Argument) -> Any:
-        """Send a command. Answers as the server did."""
+        """Send a command. Returns the raw reply."""
         return await self._least_busy().call(*command)
 
     async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        """Send commands one right behind the other. Answers their replies, each of which may be a RedisError."""
+        """Send commands back to back. Returns their replies, each of which may be a RedisError."""
         return await self._least_busy().call_all(commands)
 
     async def execute_command(self, *command: Any, **options: Any) -> Any:
-        """Send a command whose name may have several words."""
+        """Send a command, whose name may consist of several words."""
         whole = _whole(command)
         call = self._block if whole[0] in BLOCKING else self.call
         return _read(command, options, await call(*whole))
 
     def pipeline(self, transaction: bool = True) -> Pipeline:
-        """Gather commands that are sent together; with `transaction` carried out together, too."""
+        """Collect commands to send together; with `transaction` they run atomically."""
         return Pipeline(self, transaction)
 
     async def aclose(self) -> None:
@@ -95,8 +96,10 @@ class Client(Commands):
             await pipe.aclose()
 
     async def _block(self, *command: Argument) -> Any:
-        """Send a command that blocks on the server. Cancelling the call closes its connection, so that the server drops
-        the command; other calls on that connection fail with WireLost. Blocking commands need a client of their own."""
+        """Send a command that blocks on the server.
+
+        Cancelling the call closes its connection, so that the server drops the command; other calls on that connection
+        fail with WireLost. Blocking commands therefore need a client of their own."""
         pipe = self._least_busy()
         pipe.calls += 1
         try:
@@ -114,7 +117,7 @@ class Client(Commands):
 
 
 class Pipeline(Commands):
-    """Commands that are sent together by `execute`."""
+    """Commands that `execute` sends together."""
 
     def __init__(self, client: Client, transaction: bool) -> None:
         self._client = client
@@ -135,8 +138,9 @@ class Pipeline(Commands):
         return self
 
     async def execute(self) -> list[Any]:
-        """Send what was gathered. Raises the first error among the replies, after which others may have been carried
-        out; with a transaction none was unless the error is that of a command's execution."""
+        """Send the collected commands. Raises the first error among the replies.
+
+        Then others may have run. In a transaction none ran, unless the error arose while a command ran."""
         gathered, self._commands = self._commands, []
         commands = [_whole(command) for command, _ in gathered]
         if self._transaction:
@@ -150,13 +154,15 @@ class Pipeline(Commands):
 
 
 def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -> Redis:
-    """A client with at most so many connections, opened when they are needed. One on which the server is silent for
-    `socket_timeout_s` while a command is under way is given up. Answers are bytes. Raises ValueError: no address."""
+    """Create a client with at most `max_connections`, which are opened on demand. Replies are bytes.
+
+    A connection is closed when the server sends nothing for `socket_timeout_s` while a command is in flight. Raises
+    ValueError for an invalid address."""
     return Client(url, max_connections, socket_timeout_s)
 
 
 def check_url(url: str) -> str:
-    """Return the address. Raises ValueError, which does not quote it, when there can be no server at it."""
+    """Return the address. Raises ValueError, which does not quote it, when it is invalid."""
     try:
         options = parse_url(url)
         database = "" if url.startswith("unix:") else urlsplit(url).path.strip("/")
@@ -168,14 +174,14 @@ def check_url(url: str) -> str:
 
 
 def _whole(command: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The command with each word of its name as an argument."""
+    """Return the command with each word of its name as an argument."""
     name = command[0]
     return (*name.split(), *command[1:]) if " " in name else command
 
 
 def _read(command: tuple[Any, ...], options: dict[str, Any], reply: Any) -> Any:
-    """What redis-py makes of a reply."""
-    options.pop("keys", None)  # for its cache
+    """Convert a reply as redis-py does."""
+    options.pop("keys", None)  # used by the cache of redis-py only
     callback = _CALLBACKS.get(command[0])
     return reply if callback is None else callback(reply, **options)
 

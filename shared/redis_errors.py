@@ -1,4 +1,4 @@
-"""The errors of Redis, and which of them last. Every failure of a connection is one of them, `WireLost`."""
+"""Errors of Redis, and which of them are permanent. Every failure of a connection is a `WireLost`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = [
     "is_of_data",
 ]
 
-# Refusals that last. Every other one is retried: a proxy's errors have codes and texts that Redis does not use.
-_LASTING = (AuthenticationError, NoPermissionError)  # classes of redis-py, which drops the code of those that it knows
+# Permanent refusals. Every other one is retried: a proxy's errors have codes and texts that Redis does not use.
+_LASTING = (AuthenticationError, NoPermissionError)  # redis-py maps these codes to classes and drops the code
 _LASTING_CODES = frozenset({"CROSSSLOT", "DENIED", "MOVED", "NOPROTO", "WRONGTYPE"})
-_LASTING_TEXTS = (  # of errors with the code ERR, which redis-py drops
+_LASTING_TEXTS = (  # errors with the code ERR, which redis-py drops
     "acl failure in script",
     "db index is out of range",
     "error compiling script",
@@ -48,38 +48,39 @@ _LASTING_TEXTS = (  # of errors with the code ERR, which redis-py drops
     "value is not",
     "wrong number of arguments",
 )
-# Refusals of a command within a script that pass.
+# Temporary refusals of a command within a script.
 _PASSING = (ExecAbortError, NoScriptError, OutOfMemoryError, ReadOnlyError, RedisConnectionError)
 _PASSING_CODES = frozenset({"BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN"})
 
 
 class WireLost(RedisConnectionError):
-    """There is no connection, or it failed: refused, closed, reset, silent for too long, or not speaking the protocol.
+    """No connection, or it failed: refused, closed, reset, timed out, or a protocol error.
 
-    Also the reply to every command that was under way: whether the server carried it out is not known."""
+    Also the reply to every command in flight: it is unknown whether the server ran it."""
 
 
 class PipeFull(RedisConnectionError):
-    """Too many commands are under way on the connection, or too many bytes wait to be sent: this one was not sent."""
+    """Too many commands in flight, or too many unsent bytes, on the connection: this command was not sent."""
 
 
 def is_full(error: ResponseError) -> bool:
-    """Whether the server refused because it is at maxmemory."""
+    """Return whether the server refused because it is at maxmemory."""
     return "maxmemory" in str(error) or str(error).startswith("OOM")
 
 
 def is_lasting(error: RedisError) -> bool:
-    """Whether repeating the command does not help until somebody changes the server or its data: the user lacks a right
-    or is unknown, the key has another type, the command does not exist."""
+    """Return whether the error is permanent, so that a retry fails until the server or its data is changed.
+
+    Examples: the user is unknown or lacks a right, the key has another type, the command does not exist."""
     text = str(error)
     code = text.partition(" ")[0]
     if isinstance(error, _LASTING) or code in _LASTING_CODES or text.lower().startswith(_LASTING_TEXTS):
         return True
-    # A script met a value that it cannot use, unless the server refused one of its commands for a while.
+    # A script found an unusable value, unless one of its commands was refused temporarily.
     return "user_script:" in text and not isinstance(error, _PASSING) and code not in _PASSING_CODES
 
 
 def is_of_data(error: RedisError) -> bool:
-    """Whether a script met a key of another type, or a value that it cannot use: other keys may be sound."""
+    """Return whether a script found a key of another type or an unusable value, so that other keys may work."""
     denied = isinstance(error, AuthenticationError | NoPermissionError) or "ACL failure" in str(error)
     return is_lasting(error) and not denied and ("WRONGTYPE" in str(error) or "user_script:" in str(error))

@@ -1,10 +1,10 @@
-"""The version of what processes write for each other.
+"""The schema version of the data that processes exchange.
 
-That is: entries of a log, the state of a session, entries of the queue, the journal of a job, and the lines between a
-worker and an isolated attempt. Versions:
+It covers log entries, session state, queue entries, job journals, and the messages between a worker and an isolated
+attempt. Versions:
 
-- 0: without a version, as first published.
-- 1: recorded steps have marks, and a takeover resumes behind them.
+- 0: no version field, as first published.
+- 1: recorded steps have marks, and a takeover resumes after them.
 
 A process reads all versions up to its own. During an upgrade, processes of two versions share the servers: the older
 ones leave work of the newer version to the newer ones, see docs/operations.md.
@@ -16,19 +16,19 @@ from holdfast.shared.errors import SchemaNewer
 
 SCHEMA = 1  # also in scripts/session.lua
 
-# How a script refuses a session; the session's version follows.
+# Prefix of the error with which a script refuses a session; the session's version follows.
 _REFUSAL = "HOLDFASTSCHEMA "
 
 
 def check_schema(version: object, what: str) -> None:
-    """Raise SchemaNewer where something was written in a version that this process does not know. `version` is a number
-    or its digits; None is version 0."""
+    """Raise SchemaNewer where the version is newer than SCHEMA. `version`: a number or its digits; None is version
+    0."""
     known = int(version) if isinstance(version, int | str | bytes) else 0
     if known > SCHEMA:
         raise SchemaNewer(what, known, SCHEMA)
 
 
 def refused(error: Exception) -> Exception:
-    """The error of a script as SchemaNewer where it is that, else as it is."""
+    """Convert a script's refusal of a newer session to SchemaNewer; return any other error unchanged."""
     name, _, version = str(error).partition(_REFUSAL)
     return error if name or not version else SchemaNewer("The session", int(version.split()[0]), SCHEMA)

@@ -1,4 +1,4 @@
-"""A random secret of the deployment, the same for all gateways."""
+"""The random secret of a deployment, shared by all gateways."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ SECRET_BYTES = 32
 
 
 class Secret:
-    """Kept on the log server, beside the sessions whose ids are derived from it, and not cached: gateways would differ
-    once the server has come back empty."""
+    """The secret, stored on the log server beside the sessions whose ids are derived from it.
+
+    Never cached: after the server was emptied, gateways with a cached secret would disagree."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def read(self) -> bytes:
-        """The secret, which is made when there is none. Raises RedisError, also for an empty one."""
+        """Return the secret, creating it if missing. Raises RedisError, also where it is empty."""
         while (found := await self._redis.get(keys.SECRET)) is None:
             await self._redis.set(keys.SECRET, secrets.token_bytes(SECRET_BYTES), nx=True)
         if not found:
-            raise RedisError(f"the secret {keys.SECRET} is empty: delete the key, and a new one is made")
+            raise RedisError(f"the secret {keys.SECRET} is empty: delete the key, and a new one is created")
         return bytes(found)

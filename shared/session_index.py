@@ -1,7 +1,7 @@
-"""The list of all sessions by their newest activity. It stands on the queue server.
+"""The list of all sessions, ordered by latest activity, on the queue server.
 
-The log decides which sessions exist. A session is on the list before its first job is accepted, and may stay on it for
-a while after it was deleted or has expired: look each one up in the log.
+The log decides which sessions exist. A session is listed before its first job is accepted, and may stay listed for a
+while after it was deleted or has expired, so callers must look each one up in the log.
 """
 
 from __future__ import annotations
@@ -16,39 +16,40 @@ from holdfast.shared.scripts import script
 
 
 class Listed(NamedTuple):
-    """A session of the list. `active_us`, in microseconds since 1970, is unique: a page begins exactly behind it."""
+    """A listed session. `active_us`: its latest activity in µs since 1970; unique, so that it serves as a page
+    cursor."""
 
     session_id: str
     active_us: int
 
 
 class SessionIndex:
-    """Every call raises RedisError when the server does not answer, and may be repeated as it was."""
+    """The list of sessions. Every call raises RedisError when the server does not answer, and may then be repeated."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._forget = script(redis, "queue_forget", "queue")
 
     async def newest(self, behind_us: int | None, count: int) -> list[Listed]:
-        """At most `count` sessions, the one with the newest activity first, from behind an activity on."""
+        """Return at most `count` sessions with an activity before `behind_us`, latest first."""
         begin = "+inf" if behind_us is None else f"({behind_us}"
         return await self._range(begin, "-inf", count, newest_first=True)
 
     async def oldest(self, behind_us: int, before_us: int, count: int) -> list[Listed]:
-        """At most `count` sessions between two activities, the one with the oldest first."""
+        """Return at most `count` sessions with an activity between the two, oldest first."""
         return await self._range(f"({behind_us}", f"({before_us}", count, newest_first=False)
 
     async def forget(self, gone: Sequence[Listed]) -> None:
-        """Take sessions off the list, unless something has happened in them since they were read."""
+        """Remove sessions from the list, unless they had activity since they were read."""
         if gone:
             await self._forget(PLACES, [part for listed in gone for part in listed])
 
     async def remove(self, session_id: str) -> None:
-        """Take a session off the list."""
+        """Remove a session from the list."""
         await self._redis.zrem(keys.SESSIONS, session_id)
 
     async def now_us(self) -> int:
-        """The server's clock."""
+        """Return the time of the server's clock in µs since 1970."""
         seconds, micros = await self._redis.time()
         return int(seconds) * 1_000_000 + int(micros)
 

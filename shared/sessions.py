@@ -1,4 +1,4 @@
-"""The gateway's side of a session: what it may ask for (jobs, cancels, deletions) and what it can see."""
+"""Read sessions, submit jobs, and write intents (cancel, answer, delete): what a gateway may do with a session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000
 JOBS_PAGE_BYTES = 1024 * 1024
 
-# Each begins with the one before it: `_job` reads them by their place.
+# Each is a prefix of the next: `_job` reads the fields by position.
 HEADLINE = ("agent", "status", "attempt", "worker", "created_at", "started_at", "ended_at")
 SUMMARY = (
     *HEADLINE,
@@ -40,8 +40,8 @@ RECORD = (*SUMMARY, "metadata")
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job as it is queued. `input`, `options` and `metadata` are JSON; `digest` is that of the whole body; `title` is
-    the session's, where the job is its first."""
+    """A job to submit. `input`, `options` and `metadata` are JSON. `digest`: of the whole body. `title`: for the
+    session, where this job is its first."""
 
     agent: str
     input: bytes
@@ -56,7 +56,8 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job that the log holds. `cursor` is the session's last id; `notify` the worker whose job is interrupted."""
+    """An accepted job. `cursor`: the newest id of the session. `notify`: the worker whose job is interrupted, if
+    any."""
 
     job_id: str
     status: str
@@ -68,14 +69,14 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An intent that was written. `holder` is the worker that has to hear of it, `status` the job's at that moment."""
+    """An intent that was written. `lease_owner`: the worker to notify. `status`: the job's, at that moment."""
 
     status: str
-    holder: str | None
+    lease_owner: str | None
 
 
 class Question(NamedTuple):
-    """The question that a job waits for; `schema` is JSON."""
+    """The open question of a job. `schema` is JSON."""
 
     question_id: str
     schema: bytes
@@ -83,18 +84,20 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer that was written. `holder` is the worker that waits for it; where there is none, the job's token has to
-    become due for its `agent`."""
+    """An answer that was written. `lease_owner`: the worker that waits for it; None: make the queue entry of the job
+    visible to workers of its `agent`."""
 
-    holder: str | None
+    lease_owner: str | None
     agent: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """A job's record. Times are ms since 1970. `before` is the id before the job's `first` event, `started` that of its
-    latest attempt's start, `end` that of its terminal event, whose JSON is `end_body`. `question` is the one that it
-    waits for (`question_id`, `prompt`, `schema`)."""
+    """A job's record. Times are in ms since 1970.
+
+    Event ids: `first` is the job's first event, `before` its predecessor, `started` the start of the latest attempt,
+    and `end` the terminal event, whose JSON is `end_body`. `question`: the open one (`question_id`, `prompt`,
+    `schema`)."""
 
     session_id: str
     job_id: str
@@ -118,26 +121,26 @@ class JobState:
 
     @property
     def ending(self) -> dict[str, Any]:
-        """The terminal event; empty while there is none."""
+        """The terminal event; empty until the job has ended."""
         return orjson.loads(self.end_body) if self.end_body else {}
 
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A session: the ids of its jobs, oldest first, of those that have not ended, in their order, and the job at the
-    head of that line, else the last one. Of that, the metadata is not read."""
+    """A session. `jobs`: the ids of its jobs, oldest first. `backlog`: of those that have not ended, in running order.
+    `current`: the head of the backlog, else the last job, without metadata."""
 
     session_id: str
     created_at: int
     cursor: EventId
     jobs: list[str]
-    line: list[str]
+    backlog: list[str]
     current: JobState
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """What a list says of a session. `current` has no result, error, usage or metadata."""
+    """A session in a list. `current` lacks result, error, usage and metadata."""
 
     session_id: str
     created_at: int
@@ -147,15 +150,15 @@ class SessionSummary:
 
 
 class JobsPage(NamedTuple):
-    """Jobs, newest first; `more` is the one behind which the next page begins."""
+    """Jobs, newest first. `more`: the job after which the next page begins; None on the last page."""
 
     jobs: list[JobState]
     more: str | None
 
 
 class Conversation(NamedTuple):
-    """Messages, each as JSON, and the cursor that they are true at. `running` is the job that has begun and not ended,
-    whose turn so far is among them."""
+    """Messages, each as JSON, at the position `cursor`. `running`: the started job that has not ended, if any; its turn
+    so far is included."""
 
     messages: list[bytes]
     cursor: EventId
@@ -174,7 +177,7 @@ class Sessions:
         self._cancel = script(redis, "cancel", "session")
         self._delete = script(redis, "delete", "session")
         self._answer = script(redis, "answer", "session")
-        # Reads are scripts, each of one moment: Redis refuses whatever stands in MULTI at maxmemory.
+        # Reads are scripts, for a consistent snapshot. MULTI would do, but Redis refuses it at maxmemory.
         self._read_session = script(redis, "read_session", "session")
         self._read_summary = script(redis, "read_summary", "session")
         self._read_job = script(redis, "read_job", "session")
@@ -182,9 +185,9 @@ class Sessions:
         self._read_messages = script(redis, "read_messages", "session")
 
     async def submit(self, session_id: str, job_id: str, request: JobRequest) -> Submitted:
-        """Put the job into the session's line. Repeated with the same job id it answers the same.
+        """Add the job to the session's backlog. Idempotent by the job id.
 
-        Raises SessionBusy, IdempotencyMismatch, QueueFull, and SessionUnknown for one that is being deleted."""
+        Raises SessionBusy, IdempotencyMismatch, QueueFull, and SessionUnknown for a session that is being deleted."""
         job = (job_id, request.agent, request.input, request.options, request.metadata, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
         limits = (self._key_lifetime_ms(), self._settings.line_limit, RECORDS_LIMIT, request.title)
@@ -193,22 +196,22 @@ class Sessions:
         return submitted
 
     async def first(self, session_id: str, request: JobRequest) -> Submitted | None:
-        """The job that was accepted with the idempotency key of this one, if any. Raises IdempotencyMismatch."""
+        """Return the job that was accepted with this request's idempotency key, or None. Raises IdempotencyMismatch."""
         arguments = (request.idempotency_key or "", request.digest, self._key_lifetime_ms())
         return _submitted(await self._first(session_keys(session_id), arguments))
 
     async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
-        """Write that the job is to be cancelled, unless it has ended. Raises SessionUnknown, JobUnknown."""
+        """Write the intent to cancel a job, unless it has ended. Raises SessionUnknown, JobUnknown."""
         return _intent(await self._cancel(session_keys(session_id), (job_id, by)))
 
     async def question(self, session_id: str, job_id: str) -> Question | None:
-        """The question that the job waits for, if it does. Raises SessionUnknown, JobUnknown."""
+        """Return the open question of the job, or None. Raises SessionUnknown, JobUnknown."""
         _, record = await self._read(self._read_job, session_id, job_id, "agent", "question", "schema")
         question_id, schema = record[-2:]
         return None if question_id is None else Question(question_id.decode(), schema or b"{}")
 
     async def answer(self, session_id: str, job_id: str, question_id: str | None, value: bytes) -> Answered:
-        """Answer the question that the job waits for; None is whichever it is. `value` is JSON.
+        """Answer a question of the job; without `question_id` the open one. `value` is JSON.
 
         Raises QuestionAnswered, QuestionUnknown, SessionUnknown, JobUnknown."""
         word, *rest = await self._answer(session_keys(session_id), (job_id, question_id or "", value))
@@ -217,43 +220,44 @@ class Sessions:
         return Answered(rest[0].decode() or None, rest[1].decode())
 
     async def delete(self, session_id: str) -> Intent:
-        """Write that the session is to be deleted. Raises SessionUnknown."""
+        """Write the intent to delete the session. Raises SessionUnknown."""
         return _intent(await self._delete(session_keys(session_id)))
 
     async def session(self, session_id: str) -> SessionState:
-        """The session. Raises SessionUnknown."""
-        top, created, ids, line, record = await self._read(self._read_session, session_id, *SUMMARY)
+        """Read the session. Raises SessionUnknown."""
+        top, created, ids, backlog, record = await self._read(self._read_session, session_id, *SUMMARY)
         return SessionState(
             session_id,
             int(created),
             as_cursor(parse_id(top)),
             [job.decode() for job in ids],
-            [job.decode() for job in line],
+            [job.decode() for job in backlog],
             _job(session_id, record, as_cursor(parse_id(top))),
         )
 
     async def summary(self, session_id: str) -> SessionSummary:
-        """What a list says of the session. Raises SessionUnknown."""
+        """Read the summary of the session. Raises SessionUnknown."""
         top, created, title, record = await self._read(self._read_summary, session_id, *HEADLINE)
         cursor = parse_id(top)
         job = _job(session_id, record, cursor)
         return SessionSummary(session_id, int(created), (title or b"").decode(), cursor, job)
 
     async def job(self, session_id: str, job_id: str) -> JobState:
-        """One job. Raises SessionUnknown, JobUnknown."""
+        """Read one job. Raises SessionUnknown, JobUnknown."""
         top, record = await self._read(self._read_job, session_id, job_id, *RECORD)
         return _job(session_id, record, as_cursor(parse_id(top)))
 
     async def jobs(self, session_id: str, behind: str | None, count: int) -> JobsPage:
-        """At most `count` jobs, newest first, from behind a job on. Fewer where their records are large: a page ends
-        with the one that fills JOBS_PAGE_BYTES. Raises SessionUnknown."""
+        """Read at most `count` jobs, newest first, starting after the job `behind`.
+
+        A page ends early with the job whose record fills JOBS_PAGE_BYTES. Raises SessionUnknown."""
         arguments = (behind or "", count, JOBS_PAGE_BYTES, *RECORD)
         top, more, *records = await self._read(self._read_jobs, session_id, *arguments)
         jobs = [_job(session_id, record, as_cursor(parse_id(top))) for record in records]
         return JobsPage(jobs, more.decode() or None)
 
     async def messages(self, session_id: str) -> Conversation:
-        """The conversation, with what the running job has said so far. Raises SessionUnknown."""
+        """Read the conversation, including the turn so far of a running job. Raises SessionUnknown."""
         top, stored, record = await self._read(self._read_messages, session_id, *SUMMARY)
         newest = parse_id(top)
         cursor = as_cursor(newest)
@@ -264,12 +268,12 @@ class Sessions:
         return Conversation([*stored, *turn], cursor, running)
 
     async def history(self, session_id: str) -> list[Message]:
-        """The conversation as far as jobs have ended."""
+        """Read the conversation of the jobs that have ended."""
         stored = await self._redis.lrange(session_keys(session_id).messages, 0, -1)
         return [orjson.loads(message) for message in stored]
 
     async def _read(self, reading: Script, session_id: str, *arguments: str | int) -> list[Any]:
-        """What a reading script answers. Raises SessionUnknown, JobUnknown."""
+        """Run a script that reads. Raises SessionUnknown, JobUnknown."""
         reply: list[Any] = await reading(session_keys(session_id), arguments)
         if reply[0] != b"ok":
             raise REFUSALS[reply[0].decode()]
@@ -316,7 +320,7 @@ def _intent(reply: list[bytes]) -> Intent:
 
 
 def _job(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
-    """A job from its id, its place in the line and its fields, of which the last ones may not have been read."""
+    """Build a job from its id, its position in the backlog and a prefix of its fields."""
     job_id, position, *found = record
     values = dict(zip_longest(RECORD, found))
 

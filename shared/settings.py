@@ -1,4 +1,4 @@
-"""The settings that gateway and worker have in common, read once at a process's door from HOLDFAST_* variables."""
+"""The settings that gateway and worker share, read from HOLDFAST_* variables once at start-up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class CommonSettings(BaseSettings):
-    """Units stand in the names. The README has the table."""
+    """The shared settings. Names include their units; the README documents them."""
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", env_ignore_empty=True, frozen=True)
 
@@ -51,8 +51,8 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 def read_settings(kind: type[Settings]) -> Settings:
     """Read the settings from the environment.
 
-    Raises SettingsInvalid with a line for each problem: the variable, its value unless that may hold a secret, and
-    what is allowed."""
+    Raises SettingsInvalid with a line for each problem: the variable, its value unless that may be a secret, and the
+    allowed values."""
     try:
         return kind()
     except ValidationError as error:
@@ -60,7 +60,7 @@ def read_settings(kind: type[Settings]) -> Settings:
 
 
 def check_settings(*kinds: type[BaseSettings]) -> None:
-    """Read several kinds of settings. Raises SettingsInvalid with the lines of all of them, each once."""
+    """Read several kinds of settings. Raises SettingsInvalid with the distinct lines of all of them."""
     lines: dict[str, None] = {}
     for kind in kinds:
         try:
@@ -72,7 +72,7 @@ def check_settings(*kinds: type[BaseSettings]) -> None:
 
 
 def variables_of(kind: type[BaseSettings]) -> set[str]:
-    """The names of the environment variables that these settings are read from."""
+    """Return the names of the environment variables of these settings."""
     return {_variable(kind, name) for name in kind.model_fields}
 
 
@@ -86,19 +86,19 @@ def _problems(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]
         field = kind.model_fields[name]
         if _type_of(field) in (int, float, bool) or get_origin(_type_of(field)) is Literal:
             yield f"{_variable(kind, name)} is {found['input']!r}; allowed: {_allowed(field)}"
-        else:  # an address may hold a password
+        else:  # an address may contain a password
             for problem in found["msg"].removeprefix("Value error, ").splitlines():
                 yield f"{_variable(kind, name)}: {problem}"
 
 
 def _type_of(field: FieldInfo) -> Any:
-    """The type of the setting's value when it is set: `int` for `int | None`."""
+    """Return the type of the setting without None: `int` for `int | None`."""
     kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
     return kinds[0] if get_origin(field.annotation) is UnionType else field.annotation
 
 
 def _allowed(field: FieldInfo) -> str:
-    """What a number, a switch or a choice may be."""
+    """Describe the allowed values of a number, a switch or a choice."""
     kind = _type_of(field)
     if kind is bool:
         return "0 or 1"

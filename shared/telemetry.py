@@ -1,4 +1,4 @@
-"""Log lines: readable on a terminal, JSON elsewhere. They name sessions and jobs, never what was said in them."""
+"""Configure log lines: text on a terminal, JSON elsewhere. They name sessions and jobs, never their content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 
 
 def configure(*, as_json: bool, process: str) -> None:
-    """Set the process's logging up: structlog and the standard library's loggers write the same lines to stderr."""
+    """Configure logging of the process: structlog and the standard library write the same format to stderr."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -21,11 +21,11 @@ def configure(*, as_json: bool, process: str) -> None:
         if as_json
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,  # the others show local variables: what was said
+            exception_formatter=structlog.dev.plain_traceback,  # the others show local variables: user content
         )
     )
     if not as_json:
-        shared.pop()  # the console renderer draws exceptions itself
+        shared.pop()  # the console renderer formats exceptions itself
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -1,7 +1,7 @@
-"""Read what a job has said from its session's log.
+"""Read the messages of an unfinished job from its session's log.
 
-The log is read backwards: where a later attempt discarded events, the reader jumps over them, and where there is more
-than a conversation holds, the oldest is what it leaves out.
+The log is read backwards: the reader skips events that a later attempt discarded, and of more events than a
+conversation holds, it leaves out the oldest.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from holdfast.shared.keys import session_keys
 from holdfast.shared.once import Once
 from holdfast.shared.redis import Redis
 
-logger = structlog.get_logger()
+log = structlog.get_logger()
 
-READ_BYTES = 32 * 1024 * 1024  # of a log, for one turn
+READ_BYTES = 32 * 1024 * 1024  # read at most so much of a log for one turn
 PAGE_BYTES = 256 * 1024
 FIRST_PAGE_EVENTS = 100
 SMALLEST_PAGE_EVENTS = 10
-LARGEST_PAGE_EVENTS = 100  # of the largest events 25 MiB, which take some 20 ms
+LARGEST_PAGE_EVENTS = 100  # 25 MiB of the largest events, which take about 20 ms
 
 
 class TurnReader:
-    """Reads the turns of jobs that have not ended; those of ended ones are in the conversation."""
+    """Reads the turns of jobs that have not ended. Those of ended jobs are in the conversation."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -39,11 +39,11 @@ class TurnReader:
         self._reported = Once()
 
     async def read(self, session_id: str, job_id: str, below: EventId | None = None) -> list[bytes]:
-        """The messages, each as JSON, that a job's input and its events below an id amount to; without `below` all of
-        them. What a later attempt discarded is left out. Empty for a job that has not begun.
+        """Return the messages of a job's input and its events, each as JSON; with `below` only of events below that id.
 
-        Linear in the events, of which at most the newest READ_BYTES are read, page by page, with a pause for others
-        after each. Raises RedisError when the server does not answer."""
+        Events that a later attempt discarded are left out. Empty for a job that has not started. Linear in the events,
+        of which at most the newest READ_BYTES are read; the event loop runs other tasks after each page. Raises
+        RedisError when the server does not answer."""
         fields = [f"{job_id}:first", f"{job_id}:input"]
         first, given = await self._redis.hmget(session_keys(session_id).jobs, fields)
         if first is None or given is None:
@@ -52,8 +52,8 @@ class TurnReader:
         await self._collect(session_id, kept)
         messages = await _folded(kept, orjson.loads(given))
         if kept.malformed and self._reported.add((session_id, job_id)):
-            logger.warning(
-                "malformed events in a log: the conversation leaves them out",
+            log.warning(
+                "malformed events in a log; left out of the conversation",
                 session_id=session_id,
                 job_id=job_id,
                 events=kept.malformed,
@@ -74,7 +74,7 @@ class TurnReader:
 
 
 class _Kept:
-    """The events that a job's attempts have not discarded, newest first. Those still to be read lie below `below`."""
+    """The events of a job that were not discarded, newest first. Those not read yet are below `below`."""
 
     def __init__(self, job_id: str, first: EventId, below: EventId | None) -> None:
         self.job_id = job_id
@@ -89,7 +89,7 @@ class _Kept:
         return self.below is not None and self.below <= self.first
 
     def take(self, entries: Iterable[Entry]) -> None:
-        """Take a page of the log, newest entry first."""
+        """Add a page of the log, newest entry first."""
         for entry in entries:
             if self.below is not None and entry.id >= self.below:
                 continue
@@ -103,11 +103,11 @@ class _Kept:
                 self._discard(entry.body)
 
     def pass_over(self, below: EventId) -> None:
-        """Go on below an id, that of an entry which is not Holdfast's."""
+        """Continue below the id of a foreign entry."""
         self.below = below if self.below is None else min(self.below, below)
 
     def _discard(self, started: bytes) -> None:
-        """An attempt started at `below`: everything from its `discard_from` up to there is void."""
+        """Skip what the start at `below` discarded: everything from its `discard_from` on."""
         try:
             discard_from = orjson.loads(started).get("discard_from")
             if discard_from is not None and self.below is not None:

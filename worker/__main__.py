@@ -1,4 +1,4 @@
-"""`python -m holdfast.worker`: one worker process, until SIGTERM."""
+"""`python -m holdfast.worker`: run one worker process until SIGTERM."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 def main() -> None:
-    """Run a worker as the environment says. Exits 0 after SIGTERM, 2 when it cannot start."""
+    """Run a worker configured by the environment. Exits 0 after SIGTERM, 2 when it cannot start."""
     with ExitStack() as serving:
         try:
             settings = read_settings(WorkerSettings)
@@ -46,15 +46,15 @@ def main() -> None:
             sys.exit(2)
         registry.warm()
         gc.collect()
-        gc.freeze()  # what lives as long as the process is not traversed again: shorter pauses for its jobs
+        gc.freeze()  # exempt long-lived objects from collection: shorter pauses for jobs
         _run(settings, registry)
 
 
 def modules(settings: WorkerSettings) -> list[str]:
-    """The modules whose agents this worker offers."""
+    """Return the modules whose agents this worker offers."""
     here = str(Path.cwd())
     if here not in sys.path:
-        # One's own agents stand in the folder where the worker is started; ours must be found before its others.
+        # The user's agents are in the working directory. Appended last, so that it shadows no other modules.
         sys.path.append(here)
     scripted = ["holdfast.worker.agents.scripted"] if settings.scripted_agent else []
     return ["holdfast.worker.agents.demo", *scripted, *settings.modules]
@@ -65,7 +65,7 @@ def _log_broken(error: ModuleBroken) -> None:
 
 
 def agents(settings: WorkerSettings, on_broken: OnBroken = _log_broken) -> Iterator[Agent]:
-    """All that this worker offers. Broken modules are passed to `on_broken` and left out. Raises SettingsInvalid."""
+    """Load the agents of this worker. Broken modules are passed to `on_broken` and left out. Raises SettingsInvalid."""
     yield from Registry.load(modules(settings), on_broken).values()
     yield from Registry.installed(on_broken).values()
     yield from chat_agents(known_models(settings.models))
@@ -79,13 +79,13 @@ def _run(settings: WorkerSettings, registry: Registry) -> None:
         stuck = loop.run_until_complete(_leftovers())
     finally:
         logging.shutdown()
-    if stuck:  # agents that swallow their cancellation: the process ends without them
+    if stuck:  # agents that swallow their cancellation must not keep the process alive
         os._exit(0)
     loop.close()
 
 
 async def serve(settings: WorkerSettings, registry: Registry) -> None:
-    worker = HoldfastWorker(settings, registry, last_alone=True)
+    worker = HoldfastWorker(settings, registry, isolate_last_attempt=True)
     try:
         await worker.async_run()
     finally:
@@ -93,7 +93,7 @@ async def serve(settings: WorkerSettings, registry: Registry) -> None:
 
 
 async def _leftovers() -> int:
-    """Cancel what still runs. Answers how many tasks did not end in time."""
+    """Cancel the remaining tasks. Returns how many did not end in time."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

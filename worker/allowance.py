@@ -1,4 +1,4 @@
-"""The time that an agent may run. It stands still while a person is asked."""
+"""The run time limit of an agent, which is paused while the job waits for a person."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Allowance:
-    """Counts down while it runs, and calls `spent` at its end."""
+    """A countdown of `seconds` that can be paused. Calls `spent` at the end."""
 
     def __init__(self, seconds: float, spent: Callable[[], None]) -> None:
         self._left_s = seconds
@@ -15,11 +15,11 @@ class Allowance:
         self._timer: asyncio.TimerHandle | None = None
 
     def run(self) -> None:
-        """Go on counting."""
+        """Start or resume the countdown."""
         self._timer = asyncio.get_running_loop().call_later(self._left_s, self._spent)
 
     def pause(self) -> None:
-        """Stop counting."""
+        """Pause the countdown."""
         if self._timer is not None:
             self._left_s = max(self._timer.when() - asyncio.get_running_loop().time(), 0)
             self._timer.cancel()

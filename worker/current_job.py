@@ -1,4 +1,4 @@
-"""Which job the running code belongs to."""
+"""Find the job that the running code belongs to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class CurrentJob(NamedTuple):
-    """The names of a job, as log lines have them."""
+    """The identity of a job, with the keys of log lines."""
 
     agent: str
     session_id: str
@@ -19,8 +19,8 @@ class CurrentJob(NamedTuple):
 
 
 class JobScope:
-    """What the contexts of a job's code have in common. Cleared at the job's end: a connection that was opened in one
-    of them keeps its context for as long as it lives."""
+    """The value that all contexts of a job's code share. Cleared at the job's end, since a connection opened in one of
+    them keeps its context alive."""
 
     __slots__ = ("job",)
 
@@ -33,7 +33,7 @@ _scope: contextvars.ContextVar[JobScope | None] = contextvars.ContextVar("job sc
 
 @contextlib.contextmanager
 def running(job: CurrentJob) -> Iterator[None]:
-    """Name the job for the code that runs inside, and for the tasks that it starts, until the block ends."""
+    """Set the current job for the code in the block, and for the tasks that it starts, until the block ends."""
     scope = JobScope(job)
     _scope.set(scope)
     try:
@@ -43,7 +43,7 @@ def running(job: CurrentJob) -> Iterator[None]:
 
 
 def tasks_beside(task: asyncio.Task[object]) -> set[asyncio.Task[object]]:
-    """The other tasks that run in the context of the same job."""
+    """Return the other tasks that run in the context of the same job."""
     job = job_of_task(task)
     if job is None:
         return set()
@@ -51,10 +51,10 @@ def tasks_beside(task: asyncio.Task[object]) -> set[asyncio.Task[object]]:
 
 
 def job_of_task(task: asyncio.Task[object]) -> CurrentJob | None:
-    """The job in whose context a task runs. May be called from any thread."""
+    """Return the job in whose context a task runs. Callable from any thread."""
     if hasattr(task, "get_context"):
         context: contextvars.Context | None = task.get_context()
-    else:  # before Python 3.12 a task does not tell its context
+    else:  # Python 3.11 has no Task.get_context
         context = next((part for part in gc.get_referents(task) if isinstance(part, contextvars.Context)), None)
     scope = None if context is None else context.get(_scope)
     return None if scope is None else scope.job

@@ -1,6 +1,6 @@
-"""One delivery of a token: ask the log what is to be done, do it, then drop the token or put it back.
+"""Handle one delivery of a queue entry: claim the session, run the job, then drop the entry or put it back.
 
-The log alone knows a job's state. A token that comes too early, too late or twice is therefore never an error.
+The log alone decides on a job's state. An entry that is delivered early, late or twice is therefore never an error.
 """
 
 from __future__ import annotations
@@ -18,99 +18,100 @@ import structlog
 from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
 from holdfast.shared.events import FAILED
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.holder import Attempt, Head, Holder, Refusal
-from holdfast.shared.queue import ANY_LANE, Queue, Token
+from holdfast.shared.log_writer import Attempt, Head, LogWriter, Refusal
+from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
-from holdfast.worker.alone import Alone, Died
+from holdfast.worker.isolated_attempt import IsolatedAttempt, ProcessDied
 from holdfast.worker.jobs import Ending, Job, failed, job_of
 from holdfast.worker.outage import Outage
 from holdfast.worker.registry import Registry
 from holdfast.worker.settings import WorkerSettings
 
-RETRY_SECONDS = 5.0  # until a token is looked at again that came too early, went wrong or has no agent here
-BACKLOG_SECONDS = 1800.0  # until a waiting job is looked at again (0.5 to 1.5 of it); the hand-over comes first
-PARKED_SECONDS = 60.0  # until a job that waits for a person is looked at, unless the answer makes its token ready
-HELD_SECONDS = 1.0  # until intents that the session's holder is to carry out are looked at again
-REFUSED_SECONDS = 20.0  # until a job is tried again of which Redis refused what it needs
-REFUSED_DELIVERIES = 3  # how often a worker's claim may be refused before the job ends without an event
-ACCEPTING_SECONDS = 60.0  # how long the job of a token that the log does not know may still be about to be accepted
+RETRY_SECONDS = 5.0  # delay of an entry that came early, whose delivery failed, or whose agent is not offered here
+BACKLOG_SECONDS = 1800.0  # delay of a waiting job (0.5 to 1.5 of it); normally the job before it makes it visible
+PARKED_SECONDS = 60.0  # delay of a job that waits for a person; normally the answer makes it visible
+HELD_SECONDS = 1.0  # delay of a control entry while the lease owner is to carry out the intents
+REFUSED_SECONDS = 20.0  # delay of a job whose commands Redis refuses
+REFUSED_DELIVERIES = 3  # after so many refused deliveries the job ends without an event
+ACCEPTING_SECONDS = 60.0  # after so long, an entry whose job the log does not know is dropped
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
-    """What a worker's deliveries share. `noticed` is told a session whose holder is asked for something;
-    `rested` is called when a job begins or ends to wait for a person. `alone` are the attempts that run in processes
-    of their own; None where none shall."""
+class DeliveryContext:
+    """The dependencies and state that all deliveries of a worker share.
+
+    `on_intent` is called with a session that has pending intents; `on_wait_changed` when a job starts or stops waiting
+    for a person. `isolated`: the attempts that run in processes of their own; None disables such processes."""
 
     worker_id: str
     settings: WorkerSettings
     registry: Registry
     queue: Queue
-    holder: Holder
+    log_writer: LogWriter
     sessions: Sessions
     queue_outage: Outage
     log_outage: Outage
-    noticed: Callable[[str], None]
-    rested: Callable[[], None]
-    alone: set[Alone] | None
+    on_intent: Callable[[str], None]
+    on_wait_changed: Callable[[], None]
+    isolated: set[IsolatedAttempt] | None
 
 
 class Delivery:
-    """A token that this worker leases. `job` is set while the session is held."""
+    """The delivery of an entry that this worker leases. `job` is set while the worker owns the session."""
 
-    def __init__(self, token: Token, station: Station) -> None:
-        self.token = token
-        self.job: Job | Alone | None = None
-        self._station = station
+    def __init__(self, entry: QueueEntry, context: DeliveryContext) -> None:
+        self.entry = entry
+        self.job: Job | IsolatedAttempt | None = None
+        self._context = context
 
     @property
     def waits(self) -> bool:
-        """Whether its job waits for a person."""
+        """Whether the job waits for a person."""
         return self.job is not None and self.job.waits
 
     async def work(self) -> None:
-        """Do what the token stands for. Raises nothing: a mistake of ours is logged, and the token comes again."""
+        """Handle the entry. Raises nothing: an unexpected error is logged, and the entry is delivered again."""
         try:
-            check_schema(self.token.schema, "The queue entry")
-            await (self._settle() if self.token.job_id is None else self._attempt(self.token.job_id))
+            check_schema(self.entry.schema, "The queue entry")
+            await (self._settle() if self.entry.job_id is None else self._attempt(self.entry.job_id))
         except RedisRefused as refused:
             await self._give_up(refused)
         except SchemaNewer as error:
-            log.warning("left to newer workers", **self._names(), reason=str(error))
-            await self._put_back(RETRY_SECONDS, delivery=self.token.delivery)
+            log.warning("left to newer workers", **self._log_keys(), reason=str(error))
+            await self._put_back(RETRY_SECONDS, delivery=self.entry.delivery)
         except Exception:
-            log.exception("delivery failed", **self._names())
-            await self._put_back(RETRY_SECONDS, delivery=self.token.delivery + 1)
+            log.exception("delivery failed", **self._log_keys())
+            await self._put_back(RETRY_SECONDS, delivery=self.entry.delivery + 1)
 
-    def unheard(self, since: float) -> bool:
-        """Whether the session is held here, and it is unknown what its holder was asked up to then."""
-        return self.job is not None and self.job.unheard(since)
+    def intents_unknown_since(self, since: float) -> bool:
+        """Return whether this worker owns the session, and its intents up to `since` are unknown."""
+        return self.job is not None and self.job.intents_unknown_since(since)
 
-    async def heed(self) -> None:
-        """Do what the session's holder is asked to do, if this is it."""
+    async def poll_intents(self) -> None:
+        """Carry out the session's intents, if this worker owns it."""
         if self.job is not None:
-            await self.job.heed()
+            await self.job.poll_intents()
 
     def lose(self) -> None:
-        """Stop: others may have the token by now."""
+        """Stop: another worker may lease the entry."""
         if self.job is not None:
             self.job.lose(Fenced("the lease was lost"))
 
     async def release(self) -> None:
-        """Give session and token back, for another worker to begin again at once. Raises RedisError.
+        """Release the session and put the entry back, so that another worker starts at once. Raises RedisError.
 
-        The task of `work` is cancelled before."""
-        delivery = self.token.delivery
+        The task of `work` must have been cancelled before."""
+        delivery = self.entry.delivery
         if self.job is not None:
             delivery += 1
             with suppress(Fenced):
                 await self.job.release()
-        await self._station.queue.put_back(self._station.worker_id, self.token, delivery=delivery)
-        log.info("job released", **self._names())
+        await self._context.queue.put_back(self._context.worker_id, self.entry, delivery=delivery)
+        log.info("job released", **self._log_keys())
 
     async def _attempt(self, job_id: str) -> None:
         failpoint("before_claim")
@@ -121,102 +122,106 @@ class Delivery:
             return
         began_s = time.monotonic()
         self.job = job = self._job(claimed)
-        log.info("job started", **self._names(), attempt=claimed.number)
+        log.info("job started", **self._log_keys(), attempt=claimed.number)
         try:
             ending, head = await job.run()
         except Fenced as fenced:
-            fenced.with_traceback(None)  # the job keeps what it was stopped with, and its frames would keep the job
-            log.warning("job lost", **self._names(), attempt=claimed.number)
-            await self._let_go(job)
+            fenced.with_traceback(None)  # the job references the error, whose frames would reference the job
+            log.warning("job lost", **self._log_keys(), attempt=claimed.number)
+            await self._give_back(job)
             return
-        except Died as died:
+        except ProcessDied as died:
             await self._died(job_id, died)
             return
-        self._tell(ending, int((time.monotonic() - began_s) * 1000))
+        self._log_end(ending, int((time.monotonic() - began_s) * 1000))
         self.job = None
         await self._close(head)
 
-    async def _let_go(self, job: Job | Alone) -> None:
-        """Give back what may have been lost. A session that nobody has claimed yet is released: no strike."""
+    async def _give_back(self, job: Job | IsolatedAttempt) -> None:
+        """Release the session if no other attempt has claimed it, which avoids a strike, and put the entry back."""
         with suppress(Fenced):
-            await self._station.log_outage.insist(job.release)
+            await self._context.log_outage.retry_until_available(job.release)
         self.job = None
-        await self._put_back(HELD_SECONDS, delivery=self.token.delivery + 1)
+        await self._put_back(HELD_SECONDS, delivery=self.entry.delivery + 1)
 
-    async def _died(self, job_id: str, died: Died) -> None:
-        """The last attempt lost its process: another claim ends the job at once."""
-        log.warning("the process of the last attempt died", **self._names(), reason=str(died))
+    async def _died(self, job_id: str, died: ProcessDied) -> None:
+        """Handle the death of the last attempt's process: another claim ends the job at once."""
+        log.warning("the process of the last attempt died", **self._log_keys(), reason=str(died))
         self.job = None
-        self.token = replace(self.token, delivery=self.token.delivery + 1)
+        self.entry = replace(self.entry, delivery=self.entry.delivery + 1)
         await self._attempt(job_id)
 
     async def _claim(self, job_id: str) -> Attempt | Refusal:
-        station = self._station
-        return await station.log_outage.insist(
+        context = self._context
+        return await context.log_outage.retry_until_available(
             partial(
-                station.holder.claim,
-                self.token.session_id,
+                context.log_writer.claim,
+                self.entry.session_id,
                 job_id,
-                delivery=self.token.delivery,
-                token=secrets.token_hex(8),
-                worker_id=station.worker_id,
-                offered=self.token.agent in station.registry,
+                delivery=self.entry.delivery,
+                claim_id=secrets.token_hex(8),
+                worker_id=context.worker_id,
+                offered=self.entry.agent in context.registry,
             )
         )
 
-    def _job(self, attempt: Attempt) -> Job | Alone:
-        station = self._station
-        noticed = partial(station.noticed, attempt.session_id)
-        retire = partial(_retire, station.queue, attempt.session_id)
-        holder, outage = station.holder, station.log_outage
-        # With a single attempt each would be the last one: those run here, and take the risk.
-        if station.alone is not None and attempt.last and station.settings.max_attempts > 1:
-            alone, rested = station.alone, station.rested
-            return Alone(attempt, station.settings, holder, outage, alone, rested=rested, retire=retire)
-        agent, sessions = station.registry[attempt.agent], station.sessions
+    def _job(self, attempt: Attempt) -> Job | IsolatedAttempt:
+        context = self._context
+        on_intent = partial(context.on_intent, attempt.session_id)
+        retire = partial(_retire, context.queue, attempt.session_id)
+        log_writer, outage = context.log_writer, context.log_outage
+        # With max_attempts=1 every attempt would need a process of its own: those run in the worker.
+        if context.isolated is not None and attempt.last and context.settings.max_attempts > 1:
+            isolated, on_wait_changed = context.isolated, context.on_wait_changed
+            return IsolatedAttempt(
+                attempt, context.settings, log_writer, outage, isolated, on_wait_changed=on_wait_changed, retire=retire
+            )
+        agent, sessions = context.registry[attempt.agent], context.sessions
         return job_of(
             attempt,
             agent,
-            station.settings,
-            holder,
+            context.settings,
+            log_writer,
             sessions,
             outage,
-            noticed=noticed,
-            rested=station.rested,
+            on_intent=on_intent,
+            on_wait_changed=context.on_wait_changed,
             retire=retire,
         )
 
     async def _give_up(self, refused: RedisRefused) -> None:
-        """Redis refuses what the job needs. Other workers may try, whose rights may be others; after REFUSED_DELIVERIES
-        the job ends in its record. Where not even that can be written, the entry is dropped once it has waited as long
-        as a job may. A queue that refuses as well leaves the entry leased: a later heartbeat delivers it again."""
-        log.error("redis refuses a job", **self._names(), reason=refused.reason)
+        """Handle a permanent refusal by Redis. Other workers may have other rights, so the entry is put back; after
+        REFUSED_DELIVERIES the job ends in its record.
+
+        Where the record cannot be written either, the entry is dropped after queue_seconds. If the queue refuses as
+        well, the entry stays leased, and a later heartbeat delivers it again."""
+        log.error("redis refuses a job", **self._log_keys(), reason=refused.reason)
         self.job, refused = None, refused.with_traceback(None)
-        old = bool(self.token.made_at) and self._age_s() > self._station.settings.queue_seconds
+        expired = bool(self.entry.made_at) and self._age_s() > self._context.settings.queue_seconds
         with suppress(RedisRefused):
-            if self.token.job_id is not None and (old or self.token.delivery >= REFUSED_DELIVERIES):
+            if self.entry.job_id is not None and (expired or self.entry.delivery >= REFUSED_DELIVERIES):
                 with suppress(RedisRefused):
-                    await self._close_record(self.token.job_id, refused)
+                    await self._close_record(self.entry.job_id, refused)
                     return
-            if old:
-                log.error("job given up", **self._names(), reason=refused.reason)
+            if expired:
+                log.error("job given up", **self._log_keys(), reason=refused.reason)
                 await self._drop()
             else:
-                await self._put_back(REFUSED_SECONDS, delivery=self.token.delivery + 1)
+                await self._put_back(REFUSED_SECONDS, delivery=self.entry.delivery + 1)
 
     async def _close_record(self, job_id: str, refused: RedisRefused) -> None:
-        """End the job in its record alone, and drop its entry."""
-        station, ending = self._station, failed(refused)
-        close = partial(station.holder.close_record, self.token.session_id, ending.event(job_id))
-        refusal = await station.log_outage.insist(close)
+        """End the job in its record only, and drop its entry."""
+        context, ending = self._context, failed(refused)
+        close = partial(context.log_writer.close_record, self.entry.session_id, ending.event(job_id))
+        refusal = await context.log_outage.retry_until_available(close)
         if refusal.verdict == "held":
-            await self._put_back(REFUSED_SECONDS, delivery=self.token.delivery)
+            await self._put_back(REFUSED_SECONDS, delivery=self.entry.delivery)
             return
-        self._tell(ending, 0)
+        self._log_end(ending, 0)
         await self._close(refusal.head)
 
     async def _refused(self, refusal: Refusal) -> None:
-        delivery = self.token.delivery
+        delivery = self.entry.delivery
         match refusal.verdict:
             case "wait":
                 await self._put_back(BACKLOG_SECONDS * random.uniform(0.5, 1.5), delivery=delivery)  # noqa: S311 - jitter
@@ -239,58 +244,60 @@ class Delivery:
         if settled:
             await self._drop()
         else:
-            await self._put_back(HELD_SECONDS, delivery=self.token.delivery)
+            await self._put_back(HELD_SECONDS, delivery=self.entry.delivery)
 
     async def _settled(self) -> bool:
-        """Carry out what is asked of a session that nobody holds. False when somebody holds it."""
-        settled = await self._station.log_outage.insist(partial(self._station.holder.settle, self.token.session_id))
+        """Carry out the intents of a session. Returns False where a lease owner must do it."""
+        settled = await self._context.log_outage.retry_until_available(
+            partial(self._context.log_writer.settle, self.entry.session_id)
+        )
         failpoint("after_settle_before_next_head")
         await self._make_ready(settled.head)
-        await _retire(self._station.queue, self.token.session_id, settled.ended)
+        await _retire(self._context.queue, self.entry.session_id, settled.ended)
         return not settled.held
 
-    # The token. Each of these is repeated until the queue answers.
+    # The queue entry. Each of these is repeated until the queue answers.
 
     async def _close(self, head: Head | None) -> None:
-        """Drop the token of a job that has ended, once the next of the line has its own."""
+        """Drop the entry of a job that has ended, after making the entry of the next one visible."""
         failpoint("after_finish_before_next_head")
         await self._make_ready(head)
         failpoint("after_next_head_before_drop")
         await self._drop()
 
     async def _make_ready(self, head: Head | None) -> None:
-        if head is not None and head.job_id != self.token.job_id:
-            await self._insist(partial(self._station.queue.ready, self.token.session_id, head.job_id, head.agent))
+        if head is not None and head.job_id != self.entry.job_id:
+            await self._retry(partial(self._context.queue.make_ready, self.entry.session_id, head.job_id, head.agent))
 
     async def _drop(self) -> None:
-        await self._insist(partial(self._station.queue.drop, self._station.worker_id, self.token))
+        await self._retry(partial(self._context.queue.drop, self._context.worker_id, self.entry))
 
     async def _put_back(self, delay_s: float, *, delivery: int) -> None:
-        """Give the token back. Where the queue does not know it any more, it is made anew, so that its job has one."""
-        station, token = self._station, self.token
-        given = partial(station.queue.put_back, station.worker_id, token, delivery=delivery, delay_s=delay_s)
-        if not await self._insist(given) and token.job_id is not None and token.agent != ANY_LANE:
-            await self._insist(partial(station.queue.ready, token.session_id, token.job_id, token.agent))
+        """Put the entry back. Where the queue lost it, it is created again, so that the job keeps an entry."""
+        context, entry = self._context, self.entry
+        given = partial(context.queue.put_back, context.worker_id, entry, delivery=delivery, delay_s=delay_s)
+        if not await self._retry(given) and entry.job_id is not None and entry.agent != ANY_LANE:
+            await self._retry(partial(context.queue.make_ready, entry.session_id, entry.job_id, entry.agent))
 
-    async def _insist(self, call: Callable[[], Any]) -> Any:
-        return await self._station.queue_outage.insist(call)
+    async def _retry(self, call: Callable[[], Any]) -> Any:
+        return await self._context.queue_outage.retry_until_available(call)
 
     def _age_s(self) -> float:
-        return time.time() - self.token.made_at / 1000
+        return time.time() - self.entry.made_at / 1000
 
-    def _tell(self, ending: Ending, ms: int) -> None:
+    def _log_end(self, ending: Ending, ms: int) -> None:
         if ending.kind == FAILED:
-            log.warning(ending.kind.replace(".", " "), **self._names(), code=ending.fields["error"]["code"], ms=ms)
+            log.warning(ending.kind.replace(".", " "), **self._log_keys(), code=ending.fields["error"]["code"], ms=ms)
         else:
-            log.info(ending.kind.replace(".", " "), **self._names(), ms=ms)
+            log.info(ending.kind.replace(".", " "), **self._log_keys(), ms=ms)
 
-    def _names(self) -> dict[str, Any]:
-        token = self.token
-        return {"session": token.session_id, "job": token.job_id, "agent": token.agent}
+    def _log_keys(self) -> dict[str, Any]:
+        entry = self.entry
+        return {"session_id": entry.session_id, "job_id": entry.job_id, "agent": entry.agent}
 
 
 async def _retire(queue: Queue, session_id: str, job_ids: Sequence[str]) -> None:
-    """Drop the queue entries of jobs that ended while they waited. Best effort: the next look at each drops it too."""
+    """Drop the queue entries of jobs that ended while they waited. Best effort: their next delivery drops them too."""
     if job_ids:
         with suppress(RedisError):
             await queue.retire(session_id, job_ids)

@@ -1,4 +1,4 @@
-"""One attempt at a job: run the agent, write what it says, write how it ended."""
+"""Run one attempt at a job: call the agent, write its events, write its end."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from holdfast.shared.conversation import Message
 from holdfast.shared.errors import EventInvalid, Fenced, HoldfastError, LogGone, RedisRefused
 from holdfast.shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, STARTED, encode, encode_event
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.holder import ENDINGS, Attempt, Event, Finished, Head, Holder, Outcome, Recorded
 from holdfast.shared.ids import EventId
+from holdfast.shared.log_writer import ENDINGS, Attempt, Event, Finished, Head, LogWriter, Outcome, Recorded
 from holdfast.shared.redis import RedisError
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.allowance import Allowance
@@ -36,23 +36,23 @@ from holdfast.worker.transcript import Transcript
 from holdfast.worker.weak import weakly
 from holdfast.worker.writer import Writer
 
-# How long an agent that is to stop may take to tidy up; then the end is written without it.
+# An agent that is cancelled has so long to clean up; then the end is written regardless.
 STOPPING_SECONDS = 5.0
 MAX_MESSAGE_CHARACTERS = 500
-# A returned text that does not fit one event is split so: a character takes at most 6 bytes in JSON.
+# The size of the parts of a returned text that is too large for one event: a character takes up to 6 bytes in JSON.
 PIECE_CHARACTERS = 32 * 1024
-_DELTA_BYTES = 1024  # the other fields of a delta
+_DELTA_BYTES = 1024  # upper bound of a delta's other fields
 
 log = structlog.get_logger()
 
 
-# Called with waiting jobs of the session that were ended, whose queue entries are of no use any more.
+# Called with waiting jobs of the session that were ended, so that their queue entries are dropped.
 Retire = Callable[[Sequence[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ends: the type of its terminal event, and the fields that go with it."""
+    """How a job ends: the type of its terminal event, and that event's fields."""
 
     kind: str
     fields: dict[str, Any]
@@ -63,7 +63,7 @@ class Ending:
 
 
 def completed(result: Any) -> Ending:
-    """The end of a job whose agent returned. What is not JSON, or too large for an event, fails the job."""
+    """Return the ending of a job whose agent returned. A result that is not JSON, or too large, fails the job."""
     try:
         size = len(encode(result))
     except EventInvalid as error:
@@ -74,10 +74,11 @@ def completed(result: Any) -> Ending:
 
 
 def failed(error: BaseException) -> Ending:
-    """The end of a job whose agent raised. What was not raised for people to read may hold anything, keys too."""
+    """Return the ending of a job whose agent raised. Messages of foreign exceptions are redacted: they may contain
+    keys."""
     meant = isinstance(error, HoldfastError)
-    told = ": ".join(part for part in ("" if meant else type(error).__name__, str(error)) if part)
-    message = without_keys(told, opaque=not meant)
+    text = ": ".join(part for part in ("" if meant else type(error).__name__, str(error)) if part)
+    message = without_keys(text, opaque=not meant)
     return Ending(
         FAILED,
         {
@@ -91,7 +92,7 @@ def failed(error: BaseException) -> Ending:
 
 
 def pieces_of(text: str) -> list[str]:
-    """A text as few deltas, each within the limit of an event."""
+    """Split a text into as few deltas as the limit of an event allows."""
     if len(encode(text)) <= MAX_EVENT_BYTES - _DELTA_BYTES:
         return [text]
     return [text[at : at + PIECE_CHARACTERS] for at in range(0, len(text), PIECE_CHARACTERS)]
@@ -106,56 +107,56 @@ def _timed_out(timeout_s: float) -> Ending:
 
 
 def _clean(text: str) -> str:
-    """Short, and encodable."""
+    """Truncate the text and replace what UTF-8 cannot encode."""
     return str(text)[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 class Job:
-    """One attempt at a job whose session this worker holds."""
+    """One attempt at a job whose session this worker owns."""
 
     def __init__(
         self,
         attempt: Attempt,
         agent: Agent,
-        holder: Holder,
+        log_writer: LogWriter,
         outage: Outage,
         *,
         history: Callable[[], Awaitable[list[Message]]],
         window_s: float,
         ask_s: float,
-        noticed: Callable[[], None],
-        rested: Callable[[], None],
+        on_intent: Callable[[], None],
+        on_wait_changed: Callable[[], None],
         retire: Retire,
     ) -> None:
         self.attempt = attempt
         self._retire = retire
         self._ask_s = ask_s
-        self._noticed = noticed
-        self._rested = rested
+        self._on_intent = on_intent
+        self._on_wait_changed = on_wait_changed
         self._allowance = Allowance(attempt.timeout_s, weakly(self._time_out))
         self._question: tuple[str, asyncio.Future[bytes]] | None = None
         self._replay: Replay | None = None
-        self._asked = False
-        self._heeding = False
-        self._looked_at: float | None = None
+        self._poll_again = False
+        self._polling = False
+        self._polled_at: float | None = None
         self._agent = agent
         self._threads = JobThreads(agent.name)
-        self._holder = holder
+        self._log_writer = log_writer
         self._outage = outage
         self._history = history
         self._stop: asyncio.Future[Ending | Exception] = asyncio.get_running_loop().create_future()
         given = orjson.loads(attempt.input)
         self._transcript = Transcript(attempt.job_id, given)
         self._writer = Writer(
-            holder,
+            log_writer,
             outage,
             session_id=attempt.session_id,
             job_id=attempt.job_id,
             epoch=attempt.epoch,
             window_s=window_s,
-            noticed=noticed,
-            lost=weakly(self.lose),
-            written=self._transcript.add,
+            on_intent=on_intent,
+            on_lost=weakly(self.lose),
+            on_written=self._transcript.add,
         )
         self._run = Run(
             self._writer,
@@ -169,15 +170,16 @@ class Job:
         )
 
     async def run(self) -> tuple[Ending, Head | None]:
-        """Run the job to its end, which is in the log when this returns. Answers the end and the next of the line.
+        """Run the job until its end is in the log. Returns the ending and the head of the backlog.
 
-        Raises Fenced when somebody else has the session now, RedisRefused when Redis takes no end of the job."""
+        Raises Fenced when another attempt has claimed the session, RedisRefused when Redis refuses every form of
+        end."""
         try:
             ending = await self._outcome()
             failpoint("after_agent_before_finish")
             finished = await self._finish(ending)
         except LogGone as error:
-            refusal = await self._outage.insist(lambda: self._holder.end_lost(self.attempt))
+            refusal = await self._outage.retry_until_available(lambda: self._log_writer.end_lost(self.attempt))
             return failed(error), refusal.head
         except RedisRefused as error:
             return await self._end_refused(error)
@@ -186,28 +188,28 @@ class Job:
         finally:
             self._run.end()
             self._threads.end()
-            if self._question is not None:  # asked in a thread, which hears no cancellation
+            if self._question is not None:  # asked from a thread, which cannot be cancelled
                 self._question[1].cancel()
             if self._replay is not None:
                 self._replay.close(RunEnded())
 
     async def _end_refused(self, error: RedisRefused) -> tuple[Ending, Head | None]:
-        """End the job of which Redis refused a write: in its log where that takes the end, else in its record alone."""
+        """End a job of which Redis refused a write: in its log if possible, else in its record only."""
         attempt, ending = self.attempt, failed(error)
-        log.error("redis refuses a job", session=attempt.session_id, job=attempt.job_id, reason=error.reason)
+        log.error("redis refuses a job", session_id=attempt.session_id, job_id=attempt.job_id, reason=error.reason)
         try:
-            refusal = await self._outage.insist(partial(self._holder.end_lost, attempt, error.code))
+            refusal = await self._outage.retry_until_available(partial(self._log_writer.end_lost, attempt, error.code))
         except RedisRefused:
             event = ending.event(attempt.job_id)
-            close = partial(self._holder.close_record, attempt.session_id, event, attempt.epoch)
-            refusal = await self._outage.insist(close)
+            close = partial(self._log_writer.close_record, attempt.session_id, event, attempt.epoch)
+            refusal = await self._outage.retry_until_available(close)
         if refusal.verdict != "ended":
             raise Fenced
         return ending, refusal.head
 
     @property
     def waits(self) -> bool:
-        """Whether a person is asked; the job takes no slot then."""
+        """Whether the job waits for a person; it takes no slot then."""
         return self._question is not None
 
     def cancel(self, by: str) -> None:
@@ -215,52 +217,53 @@ class Job:
         self._stop_with(cancelled(by))
 
     def lose(self, error: Exception) -> None:
-        """Stop at once and write nothing any more: this attempt does not hold the session."""
+        """Stop at once without further writes: this attempt no longer owns the session."""
         self._writer.stop(error)
         self._stop_with(error)
 
     async def end_waiting(self, job_id: str, by: str) -> Finished:
-        """Write the end of another job of the session, which was cancelled while it waited in line."""
+        """Write the end of another job of the session, which was cancelled in the backlog."""
         return await self._writer.end_waiting(cancelled(by).event(job_id))
 
-    def unheard(self, since: float) -> bool:
-        """Whether it is unknown what the session's holder was asked up to then, by the event loop's clock. One look of
-        its own is owed in any case: who held the session before may have been told and have done nothing."""
-        if self._heeding:
+    def intents_unknown_since(self, since: float) -> bool:
+        """Return whether the intents up to `since`, by the event loop's clock, are unknown.
+
+        True until the first poll: a previous lease owner may have read an intent without carrying it out."""
+        if self._polling:
             return False
-        return self._looked_at is None or max(self._looked_at, self._writer.heard_at) < since
+        return self._polled_at is None or max(self._polled_at, self._writer.intents_read_at) < since
 
-    async def heed(self) -> None:
-        """Do what the session's holder is asked to do; once more when it is asked meanwhile."""
-        self._asked = True
-        if self._heeding:
+    async def poll_intents(self) -> None:
+        """Carry out pending intents; once more when this is called meanwhile."""
+        self._poll_again = True
+        if self._polling:
             return
-        self._heeding = True
+        self._polling = True
         try:
-            while self._asked:
-                self._asked = False
-                await self._look()
+            while self._poll_again:
+                self._poll_again = False
+                await self._poll_once()
         finally:
-            self._heeding = False
+            self._polling = False
 
-    async def _look(self) -> None:
-        """Do what is asked now. What fails is done at the next look."""
-        began, self._looked_at = asyncio.get_running_loop().time(), None
+    async def _poll_once(self) -> None:
+        """Carry out pending intents. Failures are retried by the next poll."""
+        began, self._polled_at = asyncio.get_running_loop().time(), None
         try:
-            await self._obey()
-            self._looked_at = began
+            await self._carry_out_intents()
+            self._polled_at = began
         except (Fenced, LogGone) as error:
             self.lose(error)
         except RedisError as error:
             self._outage.began(error)
         except Exception:
-            log.exception("intents failed", session=self.attempt.session_id, job=self.attempt.job_id)
+            log.exception("intents failed", session_id=self.attempt.session_id, job_id=self.attempt.job_id)
 
-    async def _obey(self) -> None:
+    async def _carry_out_intents(self) -> None:
         session_id = self.attempt.session_id
-        intents = await self._holder.intents(session_id, self.attempt.epoch)
+        intents = await self._log_writer.intents(session_id, self.attempt.epoch)
         if intents.deleted:
-            settled = await self._outage.insist(partial(self._holder.settle, session_id))
+            settled = await self._outage.retry_until_available(partial(self._log_writer.settle, session_id))
             await self._retire(settled.ended)
             raise Fenced("the session was deleted")
         if self.attempt.job_id in intents.cancel:
@@ -272,21 +275,21 @@ class Job:
         await self._look_for_answer()
 
     async def _look_for_answer(self) -> None:
-        """Give the agent the answer that it waits for, if there is one."""
+        """Pass the agent the answer to its question, if there is one."""
         if self._question is None:
             return
         question_id, given = self._question
-        answer = await self._holder.answer_to(self.attempt.session_id, question_id)
+        answer = await self._log_writer.answer_to(self.attempt.session_id, question_id)
         if answer is not None and not given.done():
             given.set_result(answer)
 
     async def release(self) -> None:
-        """Stop at once and give the session back, so that the job begins again elsewhere without a strike."""
+        """Stop at once and release the session, so that the job starts again elsewhere without a strike."""
         self.lose(Fenced("the worker stops"))
-        await self._holder.release(self.attempt.session_id, self.attempt.epoch)
+        await self._log_writer.release(self.attempt.session_id, self.attempt.epoch)
 
     async def _outcome(self) -> Ending:
-        """How the job ends: as the agent does, or as somebody who stopped it wants, or by its timeout."""
+        """Run the agent. Returns the ending: the agent's own, a cancellation, or the timeout."""
         agent = asyncio.create_task(self._call())
         either: set[asyncio.Future[Any]] = {agent, self._stop}
         self._allowance.run()
@@ -297,7 +300,7 @@ class Job:
                 raise stopped
             if agent.done() or stopped is None:
                 return agent.result()
-            await self._dismiss(agent)
+            await self._stop_agent(agent)
             return stopped
         finally:
             self._allowance.pause()
@@ -308,15 +311,17 @@ class Job:
         self._stop_with(_timed_out(self.attempt.timeout_s))
 
     def _stop_with(self, reason: Ending | Exception) -> None:
-        """The first reason to stop counts."""
+        """Stop with this reason, unless there is one already."""
         if not self._stop.done():
             self._stop.set_result(reason)
 
     async def _begin(self) -> None:
-        """Give the agent what is known of its job: the conversation before it, and what earlier attempts recorded."""
+        """Load the conversation before the job, and what earlier attempts recorded."""
         history, kept, recorded = await self._history(), await self._kept(), Recorded({}, {}, {})
         if self.attempt.number > 1:
-            recorded = await self._outage.insist(partial(self._holder.recorded, self.attempt.session_id))
+            recorded = await self._outage.retry_until_available(
+                partial(self._log_writer.recorded, self.attempt.session_id)
+            )
         calls = self._record, self._ask, self._run.note, self._confirm, self._truncate
         journal = Journal(self.attempt.job_id, self._writer, *calls, recorded=recorded, kept=kept)
         if kept:
@@ -324,20 +329,20 @@ class Job:
         self._run.begin(history, journal)
 
     async def _kept(self) -> KeptEvents | None:
-        """The events of earlier attempts, of which there are none before the first."""
+        """Return the retained events of earlier attempts; None in the first attempt."""
         attempt = self.attempt
         if attempt.first is None or attempt.discard_from is None:
             return None
-        events, place = self._holder.log, (attempt.session_id, attempt.job_id)
-        discards = await self._outage.insist(partial(events.discards, *place))
+        events, place = self._log_writer.log, (attempt.session_id, attempt.job_id)
+        discards = await self._outage.retry_until_available(partial(events.discards, *place))
         return KeptEvents(
             events, self._outage, *place, first=attempt.first, until=attempt.discard_from, discards=discards
         )
 
     def _follow(self, kept: KeptEvents, journal: Journal) -> None:
-        """Emit nothing again that is kept."""
+        """Replay the retained events, so that none is emitted again."""
         attempt = self.attempt
-        names = {"session": attempt.session_id, "job": attempt.job_id, "attempt": attempt.number}
+        log_keys = {"session_id": attempt.session_id, "job_id": attempt.job_id, "attempt": attempt.number}
         self._replay = journal.follower = Replay(
             self._writer,
             kept,
@@ -345,13 +350,14 @@ class Job:
             rewind=self._rewind,
             keep=self._keep,
             over=lambda: self._run.emit_to(self._writer),
-            names=names,
+            log_keys=log_keys,
         )
         self._run.emit_to(self._replay)
 
     async def _rewind(self, discard_from: EventId) -> EventId:
-        """Write a further start of this attempt, which discards the job's events from an id on. Returns its id. Raises
-        LogFull where the job is to end and the start does not fit."""
+        """Write another start of this attempt, which discards the job's events from an id on. Returns its id.
+
+        Raises LogFull where the job is to end and a full Redis refuses the start."""
         attempt = self.attempt
         body = {
             "type": STARTED,
@@ -364,28 +370,30 @@ class Job:
         }
         await self._writer.put(STARTED, encode(body))
         await self._writer.flush()
-        return self._writer.id_of(1)  # nothing is written before everything that is kept was compared
+        return self._writer.id_of(1)  # the replay writes nothing before its comparison is complete
 
     def _keep(self, kind: str, body: bytes) -> None:
         self._transcript.add([Event(kind, self.attempt.job_id, body)])
         self._run.note(kind, body)
 
     def _truncate(self) -> None:
-        """Mark the conversation where events of earlier attempts that count are missing."""
-        log.warning("events were trimmed", session=self.attempt.session_id, job=self.attempt.job_id)
+        """Mark the conversation as incomplete: retained events of earlier attempts are missing."""
+        log.warning("events were trimmed", session_id=self.attempt.session_id, job_id=self.attempt.job_id)
         self._transcript.truncate()
 
     async def _confirm(self) -> None:
         attempt = self.attempt
-        await self._outage.insist(partial(self._holder.confirm, attempt.session_id, attempt.epoch))
+        await self._outage.retry_until_available(partial(self._log_writer.confirm, attempt.session_id, attempt.epoch))
 
     async def _record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         attempt = self.attempt
-        write = partial(self._holder.record, attempt.session_id, attempt.epoch, resume, outcomes)
-        await self._outage.insist(write, writes=True, unless_full=lambda: self._writer.gives_up_when_full)
+        write = partial(self._log_writer.record, attempt.session_id, attempt.epoch, resume, outcomes)
+        await self._outage.retry_until_available(
+            write, writes=True, unless_full=lambda: self._writer.gives_up_when_full
+        )
 
     async def _ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
-        """Put the question into the log, and wait unless an earlier attempt was answered."""
+        """Append the question to the log, and wait for the answer unless an earlier attempt got one."""
         step = current_step()
         if step is None or not step.is_repeated or known is None:
             emitter = self._replay or self._writer
@@ -396,8 +404,8 @@ class Job:
     async def _answer(self, question_id: str) -> bytes:
         self._question = (question_id, asyncio.get_running_loop().create_future())
         self._allowance.pause()
-        self._rested()
-        self._noticed()  # the answer may have come before anybody waited for it
+        self._on_wait_changed()
+        self._on_intent()  # the answer may have arrived before this wait began
         try:
             async with asyncio.timeout(self._ask_s):
                 return await self._question[1]
@@ -407,15 +415,15 @@ class Job:
         finally:
             self._question = None
             self._allowance.run()
-            self._rested()
+            self._on_wait_changed()
 
-    async def _dismiss(self, agent: asyncio.Task[Ending]) -> None:
-        """Ask the agent to stop, and give it a few seconds."""
+    async def _stop_agent(self, agent: asyncio.Task[Ending]) -> None:
+        """Cancel the agent and wait STOPPING_SECONDS for it."""
         self._run.cancel()
         agent.cancel()
         done, _ = await asyncio.wait({agent}, timeout=STOPPING_SECONDS)
         if not done:
-            log.warning("agent does not stop", session=self.attempt.session_id, job=self.attempt.job_id)
+            log.warning("agent does not stop", session_id=self.attempt.session_id, job_id=self.attempt.job_id)
 
     async def _finish(self, ending: Ending) -> Finished:
         self._run.end()
@@ -429,8 +437,10 @@ class Job:
         )
 
     async def _returned(self, result: Any) -> Ending:
-        """The end of a job whose agent returned. A text that it returns instead of emitting one is the answer: it goes
-        into the log as deltas, and is the result as well where it fits into the terminal event."""
+        """Return the ending of a job whose agent returned.
+
+        A text returned by an agent that emitted none is its answer: it is emitted as deltas, and is the result as well
+        if it fits into the terminal event."""
         if not isinstance(result, str) or self._run.has_text:
             return completed(result)
         try:
@@ -449,15 +459,15 @@ class Job:
         return await self._returned(result)
 
     async def _call(self) -> Ending:
-        """Run the agent. Whatever it raises is the job's failure and nobody else's."""
+        """Run the agent. Any exception fails this job only."""
         self._threads.enter()
         try:
             with running(CurrentJob(self._agent.name, self.attempt.session_id, self.attempt.job_id)):
                 return await self._result()
         except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)
-        except BaseException as error:  # SystemExit in an agent must not end the worker
-            log.warning("agent raised", session=self._run.session_id, job=self._run.job_id, exc_info=error)
+        except BaseException as error:  # SystemExit of an agent must not end the worker
+            log.warning("agent raised", session_id=self._run.session_id, job_id=self._run.job_id, exc_info=error)
             return failed(error)
 
 
@@ -465,31 +475,31 @@ def job_of(
     attempt: Attempt,
     agent: Agent,
     settings: WorkerSettings,
-    holder: Holder,
+    log_writer: LogWriter,
     sessions: Sessions,
     outage: Outage,
     *,
-    noticed: Callable[[], None],
-    rested: Callable[[], None],
+    on_intent: Callable[[], None],
+    on_wait_changed: Callable[[], None],
     retire: Retire,
 ) -> Job:
-    """The attempt as a worker runs it, with the conversation that the log has."""
+    """Create the attempt's Job, which reads its conversation from the log."""
     return Job(
         attempt,
         agent,
-        holder,
+        log_writer,
         outage,
-        history=lambda: outage.insist(partial(sessions.history, attempt.session_id)),
+        history=lambda: outage.retry_until_available(partial(sessions.history, attempt.session_id)),
         window_s=settings.batch_ms / 1000,
         ask_s=settings.ask_seconds,
-        noticed=noticed,
-        rested=rested,
+        on_intent=on_intent,
+        on_wait_changed=on_wait_changed,
         retire=retire,
     )
 
 
 async def call(function: Callable[..., Any], run: Run) -> Any:
-    """Call an agent of any kind: what a generator yields becomes text, a synchronous one has a thread of its own."""
+    """Call an agent of any kind. What a generator yields is emitted as text; a synchronous agent runs in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(run)
     if inspect.isasyncgenfunction(function):
@@ -501,7 +511,7 @@ async def call(function: Callable[..., Any], run: Run) -> Any:
 
 
 def _called(function: Callable[..., Any], run: ThreadRun) -> Any:
-    """Call a synchronous agent; what a generator yields becomes text."""
+    """Call a synchronous agent. What a generator yields is emitted as text."""
     result = function(run)
     if not inspect.isgenerator(result):
         return result

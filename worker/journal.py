@@ -1,5 +1,5 @@
-"""What a job records under its fence, so that a later attempt neither runs a step again, nor asks a person twice, nor
-emits again what a completed step has emitted."""
+"""The journal of a job, written under its fence. With it a later attempt runs no recorded step again, repeats no
+answered question, and emits no event of a recorded step again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from holdfast.shared.events import encode
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.holder import Outcome, Recorded
 from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.log_writer import Outcome, Recorded
 from holdfast.worker.kept import EventsMissing, IdRange, KeptEvents
 
 Record = Callable[[EventId, Sequence[Outcome]], Awaitable[None]]
@@ -31,7 +31,8 @@ Scope = tuple[str | None, tuple[str, ...]]
 
 
 class Position(NamedTuple):
-    """Where a step is called: as the nth of its agent within the steps of these keys, the outermost first."""
+    """The position of a step: its number among the steps of its agent within the enclosing steps, outermost key
+    first."""
 
     agent: str | None
     within: tuple[str, ...]
@@ -39,7 +40,7 @@ class Position(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Where a recorded step stands in the log: the last event before it was recorded, and the events emitted in it."""
+    """The place of a recorded step in the log: the last event before it was recorded, and the events emitted in it."""
 
     at: EventId
     position: Position
@@ -59,7 +60,7 @@ def mark_of(encoded: bytes) -> Mark:
 
 
 class Emitter(Protocol):
-    """The part of worker.writer.Writer that is used here."""
+    """The methods of worker.writer.Writer that are used here."""
 
     def checkpoint(self) -> int: ...
     def id_of(self, number: int) -> EventId: ...
@@ -68,7 +69,7 @@ class Emitter(Protocol):
 
 
 class Follower(Protocol):
-    """What compares the steps that the agent calls with those that are recorded, see worker.replay."""
+    """Compares the steps that the agent calls with the recorded ones, see worker.replay."""
 
     async def reach(self, step: Step, expected: str | None) -> bool: ...
     async def number(self, agent: str | None, kind: str, name: str) -> Any: ...
@@ -78,9 +79,8 @@ class Follower(Protocol):
 class Step:
     """A step, tool call or section of one attempt.
 
-    `idempotency_key` is the same in every attempt, for whoever else must not do it twice. `done`: an earlier attempt
-    has recorded it. `kept` are those of its events that an earlier attempt emitted and that still count, `lost` those
-    that were discarded since."""
+    `idempotency_key` is the same in every attempt, for external systems. `done`: an earlier attempt has recorded the
+    step. `kept`: its events of earlier attempts that still count. `lost`: those that were discarded since."""
 
     def __init__(
         self, key: str, idempotency_key: str, position: Position, parent: Step | None, value: bytes | None
@@ -93,12 +93,12 @@ class Step:
         self.done = value is not None
         self.kept: list[IdRange] = []
         self.lost: list[IdRange] = []
-        self.numbers: list[tuple[int, int]] = []  # of the writer, first and last of events emitted one behind the other
+        self.numbers: list[tuple[int, int]] = []  # ranges of the writer's event numbers, first and last
         self.left = False
 
     @property
     def is_repeated(self) -> bool:
-        """Whether an earlier attempt has recorded it or a step around it: the log has all that is emitted in it."""
+        """Whether an earlier attempt has recorded this step or an enclosing one, so that the log has all its events."""
         return any(step.done for step in self.enclosing())
 
     @property
@@ -107,7 +107,7 @@ class Step:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """While this lasts, events that are emitted, and steps that are called, are the step's."""
+        """Attribute the events emitted and the steps called in the block to this step."""
         self.enter()
         try:
             yield
@@ -118,12 +118,12 @@ class Step:
         _current.set(self)
 
     def leave(self) -> None:
-        """End what `enter` began, in whichever task: a context's token could be used in its own only."""
+        """Undo `enter`, from any task. A token of the context variable would work in one context only."""
         self.left = True
         _current.set(self.parent)
 
     def emitted(self, number: int) -> None:
-        """Note an event by the writer's number of it."""
+        """Record the writer's number of an event of this step."""
         for step in self.enclosing():
             numbers = step.numbers
             if numbers and numbers[-1][1] == number - 1:
@@ -132,7 +132,7 @@ class Step:
                 numbers.append((number, number))
 
     def repeated(self, events: Sequence[IdRange]) -> None:
-        """Note events of earlier attempts that were emitted again in this step."""
+        """Record events of earlier attempts that the agent emitted again in this step."""
         for step in self.enclosing():
             for ids in events:
                 if step.kept and step.kept[-1].last.next() == ids.first:
@@ -146,11 +146,11 @@ class Step:
         self.kept = [IdRange(ids.first, min(ids.last, end)) for ids in self.kept if ids.first < first]
 
     def events(self, id_of: Callable[[int], EventId]) -> list[IdRange]:
-        """All events of the step that count."""
+        """Return all events of the step that count."""
         return [*self.kept, *(IdRange(id_of(first), id_of(last)) for first, last in self.numbers)]
 
     def enclosing(self) -> Iterator[Step]:
-        """The step, and those around it."""
+        """Iterate over the step and the enclosing ones, innermost first."""
         step: Step | None = self
         while step is not None:
             yield step
@@ -161,7 +161,7 @@ _current: ContextVar[Step | None] = ContextVar("step", default=None)
 
 
 def current_step() -> Step | None:
-    """The step that the calling code runs in. A task may outlive the step in which it was started."""
+    """Return the step in which the caller runs. A task may outlive the step in which it was started."""
     step = _current.get()
     while step is not None and step.left:
         step = step.parent
@@ -169,13 +169,14 @@ def current_step() -> Step | None:
 
 
 class Journal:
-    """One attempt's view of the journal. `recorded` is what earlier attempts recorded, `kept` their events; `note` is
-    called with each of these that is written again, `truncate` where some of them are missing. `confirm` raises Fenced
-    where another attempt has the session now.
+    """One attempt's view of the journal.
 
-    A step is known again by its name, its arguments, its agent, the step that it is called in, and how many of the same
-    there were before it; a question by its prompt, its schema and how many of the same there were. `recording` is held
-    while events are written that a record has to follow."""
+    `recorded`: what earlier attempts recorded. `kept`: their events. `note` is called with each of these that is
+    written again, `truncate` where some are missing. `confirm` raises Fenced where another attempt has claimed the
+    session.
+
+    A step is identified by its name, arguments, agent, enclosing steps, and its ordinal among equal ones; a question by
+    its prompt, schema and ordinal. The lock `recording` is held while events and their record are written."""
 
     def __init__(
         self,
@@ -209,26 +210,27 @@ class Journal:
         self.recording = asyncio.Lock()
 
     async def step(self, name: str, arguments: Any, agent: str | None = None) -> Step:
-        """The next step of this name with these arguments; the events of one that is done are in the log.
+        """Open the next step of this name with these arguments. The events of a step that is done are in the log.
 
-        Raises EventInvalid when the arguments are not JSON, Fenced when another attempt has the session."""
+        Raises EventInvalid when the arguments are not JSON, Fenced when another attempt has claimed the session."""
         step = self._next(name, arguments, agent, current_step())
-        if step.parent is None or not step.parent.is_repeated:  # else its events are among those of the other
+        if step.parent is None or not step.parent.is_repeated:  # else its events are among those of the enclosing step
             await self._find(step)
         if not step.done:
-            await self.confirm()  # a worker that was frozen must not do what its successor has done
+            await self.confirm()  # a worker that was frozen must not repeat what its successor has done
         return step
 
     async def record(self, step: Step, result: Any) -> Any:
-        """Record what a step came to, once its events are in the log. Returns the result as a later attempt would see
-        it. Raises EventInvalid: not JSON."""
+        """Record the result of a step, once its events are in the log. Returns the result as a later attempt gets it.
+
+        Raises EventInvalid when it is not JSON."""
         step.value = encode(result)
         async with self.recording:
             await self.write([step])
         return step.result
 
     async def write(self, steps: Sequence[Step]) -> None:
-        """Record steps together, once what was emitted until now is in the log. `recording` is held."""
+        """Record steps together, once all events so far are in the log. The caller holds `recording`."""
         count = self._emitter.checkpoint()
         await self._emitter.flush()
         at = self._emitter.id_of(count)
@@ -241,27 +243,27 @@ class Journal:
         return Outcome(step.key, step.value or b"null", mark.encoded())
 
     async def ask(self, event: dict[str, Any]) -> tuple[str, Any]:
-        """Put a question to a person. Returns its id and the answer; one question at a time."""
+        """Ask a person, one question at a time. Returns its id and the answer."""
         question_id = self._key(self._seen, "q", [event["prompt"], event["schema"]])
         async with self._asking:
             asked = {**event, "question_id": question_id}
             return question_id, await self._ask(question_id, asked, self._recorded.answers.get(question_id))
 
     async def kept_number(self, agent: str | None, kind: str, name: str) -> Any:
-        """The number of the section or tool call that the agent begins, if an earlier attempt has begun it."""
+        """Return the number of the section or tool call that the agent starts, if an earlier attempt has started it."""
         return None if self.follower is None else await self.follower.number(agent, kind, name)
 
     async def _find(self, step: Step) -> None:
-        """See that the events of a step that is done are in the log."""
+        """Ensure that the events of a step that is done are in the log."""
         self._locate(step)
-        # Parallel parts of an agent may call their steps in another order: one that is marked is known by its key.
+        # Concurrent parts of an agent may call their steps in another order: a marked step is identified by its key.
         expected = None if step.done and self._is_marked(step.key) else self._expected.get(step.position)
         reached = self.follower is not None and await self.follower.reach(step, expected)
         if step.done:
             await self._restore(step, reached=reached)
 
     async def _restore(self, step: Step, *, reached: bool) -> None:
-        """Bring those events of a recorded step back into the log that were discarded, and move its mark."""
+        """Write discarded events of a recorded step again, and update its mark."""
         if self.follower is not None and not reached:
             await self.follower.caught_up()
             self._locate(step)
@@ -290,7 +292,7 @@ class Journal:
         return Step(key, f"{self._job_id}:{key}", position, parent, self._recorded.steps.get(key))
 
     def _locate(self, step: Step) -> None:
-        """Find the events that the step emitted in an earlier attempt."""
+        """Look up the events that the step emitted in an earlier attempt."""
         mark = self.marks.get(step.key)
         if step.done and mark is not None and self._kept is not None:
             step.kept, step.lost = self._kept.split(mark.events)
@@ -299,7 +301,7 @@ class Journal:
         agent, within = scope
         own = (agent, within) if agent is not None or within else ()
         key = self._key(self._seen, name, arguments, *own)
-        # Workers of schema 0 told neither agents nor enclosing steps apart, and wrote no marks.
+        # Keys of schema 0 include neither agent nor enclosing steps, and have no marks.
         old = self._key(self._seen_by_schema_0, name, arguments)
         return old if old in self._recorded.steps and old not in self.marks else key
 
@@ -310,11 +312,11 @@ class Journal:
         return f"{name}:{ordinal}:{digest}"
 
     def _positions(self) -> dict[Position, str]:
-        """The key of the step that was recorded at each position, the latest where there were several."""
+        """Return the key of the step recorded at each position, the latest where there were several."""
         latest = sorted((mark.at, key) for key, mark in self.marks.items() if self._is_marked(key))
         return {self.marks[key].position: key for _, key in latest}
 
     def _is_marked(self, key: str) -> bool:
-        """Whether the log still has the place where the step was recorded."""
+        """Return whether the place of the step's record still counts in the log."""
         mark = self.marks.get(key)
         return mark is not None and self._kept is not None and self._kept.counts(mark.at)

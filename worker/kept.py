@@ -1,4 +1,4 @@
-"""The events of a job that earlier attempts have emitted, read from its session's log."""
+"""Read the retained events of a job's earlier attempts from the log."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class IdRange(NamedTuple):
 
 
 class EventsMissing(HoldfastError):
-    """Retention has trimmed events of the job that count."""
+    """Events of the job that count were trimmed."""
 
     code = "events_missing"
 
 
 class KeptEvents:
-    """What a job's agent has emitted behind the job's `first` event and below `until`, and was not discarded since.
+    """The events that a job's agent emitted after the job's `first` event and below `until`, without discarded ones.
 
-    Everything here waits while Redis is away."""
+    All methods wait while Redis is unavailable."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class KeptEvents:
         return self.first < self.until
 
     def discard(self, first: EventId, started: EventId) -> None:
-        """Note that this attempt has discarded what is kept from an id on."""
+        """Record that this attempt discarded the retained events from an id on."""
         self._discards.add(self._job_id, first, started)
 
     def counts(self, event_id: EventId) -> bool:
-        """Whether an event of an earlier attempt was not discarded."""
+        """Return whether an event of an earlier attempt was not discarded."""
         return not self._discards.covers(self._job_id, event_id)
 
     def split(self, ranges: Iterable[IdRange]) -> tuple[list[IdRange], list[IdRange]]:
-        """The parts of these ranges that count, and those that were discarded."""
+        """Split ranges into the parts that count and those that were discarded."""
         kept: list[IdRange] = []
         lost: list[IdRange] = []
         for ids in ranges:
@@ -82,7 +82,7 @@ class KeptEvents:
         return KeptReader(self)
 
     async def walk(self, start: EventId, end: EventId) -> AsyncIterator[Entry]:
-        """All that count from one id on and below another."""
+        """Iterate over the events that count from `start` on and below `end`."""
         reader = KeptReader(self)
         while not reader.over:
             for entry in await reader.read():
@@ -90,16 +90,16 @@ class KeptEvents:
                     yield entry
 
     async def between(self, ranges: Iterable[IdRange]) -> AsyncIterator[Entry]:
-        """The job's events of these ranges, whether they count or not, as far as the log has them.
+        """Iterate over the job's events in these ranges that the log has, including discarded ones.
 
-        Raises EventsMissing at the end where it has not all of them."""
+        Raises EventsMissing at the end where some are missing."""
         missing = 0
         for ids in ranges:
             missing += ids.last.seq - ids.first.seq + 1
             first: EventId | None = ids.first
             while first is not None:
                 read = partial(self._log.between, self._session_id, first, ids.last, PAGE_EVENTS)
-                entries, first = await self._outage.insist(read)
+                entries, first = await self._outage.retry_until_available(read)
                 missing -= len(entries)
                 for entry in self._own(entries):
                     yield entry
@@ -107,12 +107,13 @@ class KeptEvents:
             raise EventsMissing
 
     async def run_start(self, event_id: EventId) -> EventId:
-        """The first of the deltas that a viewer may have got as one event with this one, else the event itself."""
+        """Return the first of the deltas that may have been merged with this one for a viewer, else the event
+        itself."""
         start, later = event_id, None
         below: EventId | None = event_id.next()
         while below is not None:
             read = partial(self._log.backwards, self._session_id, self.first, below, PAGE_EVENTS)
-            entries, below = await self._outage.insist(read)
+            entries, below = await self._outage.retry_until_available(read)
             for entry in reversed([entry for entry in entries if entry.job_id == self._job_id]):
                 delta = delta_of(entry)
                 if delta is None or (later is not None and not later.continues(delta)):
@@ -121,10 +122,10 @@ class KeptEvents:
         return start
 
     async def after(self, cursor: EventId) -> tuple[Sequence[Entry], EventId, bool]:
-        """The next page behind a cursor: what counts of it, the cursor behind it, and whether there is more.
+        """Read the next page after a cursor: its events that count, the next cursor, and whether there is more.
 
         Raises EventsMissing."""
-        page = await self._outage.insist(partial(self._log.read, self._session_id, cursor, PAGE_EVENTS))
+        page = await self._outage.retry_until_available(partial(self._log.read, self._session_id, cursor, PAGE_EVENTS))
         if page.gap is not None and page.gap.foreign is None:
             raise EventsMissing
         if page.gap is not None:
@@ -141,7 +142,7 @@ class KeptEvents:
 
 
 class KeptReader:
-    """Reads what counts page by page, from the job's first event on. A read that is cancelled may be repeated."""
+    """Reads the events that count, page by page, from the job's first event on. A cancelled read may be repeated."""
 
     def __init__(self, kept: KeptEvents) -> None:
         self._kept = kept
@@ -150,7 +151,7 @@ class KeptReader:
         self.over = not kept
 
     async def read(self) -> Sequence[Entry]:
-        """The next page. Raises EventsMissing."""
+        """Read the next page. Raises EventsMissing."""
         entries, self._cursor, more = await self._kept.after(self._cursor)
         self.begun, self.over = True, not more
         return entries

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes from a worker. Labels hold names of agents, never ids, so that their number is bounded."""
+"""Serve a worker's Prometheus metrics. Labels are agent names, never ids, so that their cardinality is bounded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 @contextmanager
 def metrics_served(settings: WorkerSettings) -> Iterator[None]:
-    """Serve the metrics of this process while the block runs, if the settings name a port. Raises SettingsInvalid."""
+    """Serve the metrics of this process during the block, if the settings have a port. Raises SettingsInvalid."""
     if settings.metrics_port is None:
         yield
         return
@@ -35,7 +35,7 @@ def metrics_served(settings: WorkerSettings) -> Iterator[None]:
 
 
 class _Collector(Collector):
-    """Reads what this process counts when Prometheus asks."""
+    """Reads the counters of this process at each scrape."""
 
     def collect(self) -> Iterator[Metric]:
         running = GaugeMetricFamily("holdfast_job_threads_running", _RUNNING, labels=["agent"])

@@ -1,4 +1,4 @@
-"""Redis' being away: waited out with a growing pause, and told by one line when it goes and one when it is back."""
+"""Wait out outages of Redis with backoff, and log the beginning and the end of each once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ log = structlog.get_logger()
 Answer = TypeVar("Answer")
 
 
-class Trouble:
-    """Whether a server is in one kind of trouble. The outcome of a call that was made before this last changed is
-    ignored: it may be older than the change."""
+class Condition:
+    """Whether one condition of a server holds, such as being unavailable. Outcomes of calls that were made before its
+    last change are ignored, since they may be older than the change."""
 
     def __init__(self) -> None:
         self.lasts = False
         self._changed_s = -math.inf
 
     def change(self, lasts: bool, asked_s: float) -> bool:
-        """Take note of the outcome of a call that was made at `asked_s`. Returns whether it changes anything."""
+        """Record the outcome of a call that was made at `asked_s`. Returns whether the condition changed."""
         changes = lasts != self.lasts and asked_s >= self._changed_s
         if changes:
             self.lasts, self._changed_s = lasts, time.monotonic()
@@ -33,17 +33,19 @@ class Trouble:
 
 
 class Outage:
-    """The state of one server, from the outcomes of all calls to it. `asked_s`: when a call was made, by the monotonic
-    clock. A server that is full still answers reads, so only a write ends that state."""
+    """The state of one server, derived from the outcomes of all calls to it.
+
+    `asked_s`: when a call was made, in seconds of the monotonic clock. A full server still answers reads, so only a
+    successful write ends that state."""
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self._away = Trouble()
-        self._full = Trouble()
+        self._away = Condition()
+        self._full = Condition()
         self._refusal = ""
 
     def began(self, error: RedisError | LogFull, asked_s: float = math.inf) -> None:
-        """Take note of a call that failed. One that was refused for good is logged once, and no outage."""
+        """Record a failed call. A permanent refusal is logged once and is no outage."""
         text = f"{type(error).__name__}: {error}"
         if isinstance(error, LogFull):
             if self._full.change(True, asked_s):
@@ -53,27 +55,26 @@ class Outage:
                 self._refusal = str(error)
                 log.error("redis refuses a call", server=self._server, error=text)
         elif self._away.change(True, asked_s):
-            log.warning("redis is away", server=self._server, error=text)
+            log.warning("redis is unavailable", server=self._server, error=text)
 
     def ended(self, asked_s: float = math.inf, *, wrote: bool = False) -> None:
-        """Take note of a call that was answered. `wrote`: a server that is full would have refused it."""
+        """Record a successful call. `wrote`: a full server would have refused it."""
         if self._away.change(False, asked_s):
-            log.info("redis is back", server=self._server)
+            log.info("redis is available again", server=self._server)
         if wrote and self._full.change(False, asked_s):
             log.info("redis is no longer full", server=self._server)
 
-    async def insist(
+    async def retry_until_available(
         self,
         call: Callable[[], Awaitable[Answer]],
         *,
         writes: bool = False,
         unless_full: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        """Make the call until the server takes it. The call must be one that may be repeated. `writes`: a server that
-        is full refuses it.
+        """Repeat an idempotent call until the server accepts it. `writes`: a full server refuses the call.
 
-        Raises RedisRefused when repeating it does not help, and LogFull when the server is full and `unless_full` says
-        that it shall not be waited for."""
+        Raises RedisRefused on a permanent refusal, and LogFull when the server is full and `unless_full` returns
+        True."""
         pause = Pause()
         while True:
             asked_s = time.monotonic()

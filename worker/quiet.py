@@ -1,4 +1,4 @@
-"""Frameworks that report their use to their makers unless told otherwise, before they are imported."""
+"""Disable the usage telemetry of frameworks. Must run before they are imported."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _OFF = {"HAYSTACK_TELEMETRY_ENABLED": "false", NO_TRACING: "true"}
 
 
 def quieten() -> None:
-    """Tell them. What the environment says already is left as it is."""
+    """Set the environment variables that disable it, unless they are set."""
     for name, value in _OFF.items():
         os.environ.setdefault(name, value)

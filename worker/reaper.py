@@ -1,8 +1,8 @@
-"""Finds workers that died and makes their tokens ready again, without comparing anybody's clock with another's.
+"""Detect dead workers and make their queue entries ready again, without comparing clocks of different machines.
 
-A worker is dead when its count of heartbeats has not moved through an unbroken series of answered looks that spans the
-lease on this process's own monotonic clock. A look that failed or came late starts the series again: while Redis was
-away, nobody could count up.
+A worker is dead when its heartbeat counter has not moved through an unbroken series of observations that spans the
+lease on this process's monotonic clock. A failed or late observation restarts the series: while Redis was unavailable,
+no worker could send heartbeats.
 """
 
 from __future__ import annotations
@@ -18,41 +18,43 @@ from holdfast.worker.outage import Outage
 log = structlog.get_logger()
 
 
-class Sighting(NamedTuple):
-    """A worker's count of heartbeats, and when this series first saw it, in seconds of the monotonic clock."""
+class Observation(NamedTuple):
+    """A worker's heartbeat counter, and when this series first observed that value, in seconds of the monotonic
+    clock."""
 
     beats: int
     since_s: float
 
 
-class Vigil:
-    """What a series of looks at the workers' counts says. Pure: the clock is passed in."""
+class FailureDetector:
+    """Decides from a series of observed heartbeat counters which workers are dead. Free of I/O: the caller passes the
+    time."""
 
     def __init__(self, lease_s: float, late_s: float) -> None:
         self._lease_s = lease_s
         self._late_s = late_s
-        self._seen: dict[str, Sighting] = {}
-        self._looked_s = float("-inf")
+        self._seen: dict[str, Observation] = {}
+        self._observed_s = float("-inf")
 
-    def look(self, counts: dict[str, int], now_s: float) -> dict[str, int]:
-        """Take the answer of one look. Returns the workers that are dead, each with its count."""
-        if now_s - self._looked_s > self._late_s:
+    def observe(self, counts: dict[str, int], now_s: float) -> dict[str, int]:
+        """Add an observation of all counters. Returns the dead workers, each with its counter."""
+        if now_s - self._observed_s > self._late_s:
             self.restart()
-        self._looked_s = now_s
-        self._seen = {worker: self._sighting(worker, count, now_s) for worker, count in counts.items()}
+        self._observed_s = now_s
+        self._seen = {worker: self._observation(worker, count, now_s) for worker, count in counts.items()}
         return {worker: seen.beats for worker, seen in self._seen.items() if now_s - seen.since_s >= self._lease_s}
 
     def restart(self) -> None:
-        """A look failed: nothing is known of the time before the next one."""
+        """Restart the series after a failed observation."""
         self._seen.clear()
 
-    def _sighting(self, worker: str, count: int, now_s: float) -> Sighting:
+    def _observation(self, worker: str, count: int, now_s: float) -> Observation:
         seen = self._seen.get(worker)
-        return seen if seen is not None and seen.beats == count else Sighting(count, now_s)
+        return seen if seen is not None and seen.beats == count else Observation(count, now_s)
 
 
 class Reaper:
-    """Looks at the other workers for as long as this one lives."""
+    """Observes the other workers while this one runs."""
 
     def __init__(self, queue: Queue, outage: Outage, worker_id: str, lease_s: float) -> None:
         self._queue = queue
@@ -60,31 +62,31 @@ class Reaper:
         self._worker_id = worker_id
         self._lease_s = lease_s
         self._every_s = min(max(lease_s / 25, 0.05), 0.4)
-        self._vigil = Vigil(lease_s, late_s=lease_s / 4)
+        self._detector = FailureDetector(lease_s, late_s=lease_s / 4)
         self._swept_s = 0.0
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Observe until cancelled."""
         self._swept_s = asyncio.get_running_loop().time()
         await repeat("reaper", self._step, outage=self._outage, longest_pause_s=self._every_s)
 
     async def _step(self) -> float:
-        """Look once, and sweep once a lease. Returns the seconds until the next look."""
+        """Observe once, and sweep once per lease. Returns the seconds until the next observation."""
         try:
-            await self._look()
+            await self._observe()
             now_s = asyncio.get_running_loop().time()
             if now_s - self._swept_s >= self._lease_s:
                 await self._queue.sweep()
                 self._swept_s = now_s
         except Exception:
-            self._vigil.restart()
+            self._detector.restart()
             raise
         return self._every_s
 
-    async def _look(self) -> None:
+    async def _observe(self) -> None:
         counts = await self._queue.workers()
         counts.pop(self._worker_id, None)
-        for worker, count in self._vigil.look(counts, asyncio.get_running_loop().time()).items():
+        for worker, count in self._detector.observe(counts, asyncio.get_running_loop().time()).items():
             jobs = await self._queue.take_over(worker, count)
             if jobs is not None:
-                log.warning("worker is dead", dead=worker, jobs=jobs)
+                log.warning("worker is dead", worker_id=worker, jobs=jobs)

@@ -1,5 +1,5 @@
-"""Keys taken out of texts that others will read. What counts as one: the values of variables that are named like
-secrets, the passwords in URLs among the variables, and in errors whatever looks like a key."""
+"""Redact secrets from log lines and error messages: values of environment variables with names like secrets, passwords
+in URLs of the environment, and in error messages strings that look like keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-# Shorter values are no secrets but placeholders such as `test`, which stand in many a text.
+# Shorter values are placeholders such as `test`, which occur in normal text.
 MIN_SECRET_CHARS = 8
 
 _REMOVED = "[removed]"
@@ -28,7 +28,7 @@ _PERHAPS_A_KEY = re.compile(_PREFIXED + _OPAQUE, re.VERBOSE)
 
 
 def secrets(environment: Mapping[str, str]) -> list[str]:
-    """The values in an environment that nobody may read, the longest first: one may hold another."""
+    """Return the secret values of an environment, the longest first, since one may contain another."""
     named = set(_NAMED_BY_MODELS.findall(environment.get("HOLDFAST_MODELS", "")))
     values = [value for name, value in environment.items() if name in named or _SECRET_NAME.search(name)]
     passwords = [_password(value) for value in environment.values() if "://" in value]
@@ -37,15 +37,16 @@ def secrets(environment: Mapping[str, str]) -> list[str]:
 
 
 def without_secrets(text: str) -> str:
-    """The text without the secrets of this process's environment."""
+    """Redact the secrets of this process's environment."""
     for secret in secrets(os.environ):
         text = text.replace(secret, _REMOVED)
     return text
 
 
 def without_keys(text: str, keys: Iterable[str] = (), *, opaque: bool = True) -> str:
-    """The text without the secrets of the environment, these keys where they stand alone, and whatever looks like a
-    key. `opaque`: 32 letters and digits in a row do, which an id may be as well. Takes time in line with the text."""
+    """Redact the secrets of the environment, these keys as whole words, and strings that look like keys.
+
+    `opaque`: redact 32 and more letters and digits in a row too, which may also be an id. Linear in the text."""
     text = without_secrets(text)
     for key in keys:
         text = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", _REMOVED, text)
@@ -53,13 +54,13 @@ def without_keys(text: str, keys: Iterable[str] = (), *, opaque: bool = True) ->
 
 
 def keep_out_of_log_lines() -> None:
-    """From now on no line of the process's log has a secret in it, tracebacks included."""
+    """Redact secrets from all log lines of the process, tracebacks included."""
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Discreet(handler.formatter or logging.Formatter()))
 
 
 class _Discreet(logging.Formatter):
-    """Another formatter's lines, without the secrets."""
+    """Redacts the lines of another formatter."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class _Discreet(logging.Formatter):
 
 
 def _password(url: str) -> str:
-    """The password in a URL, as it is written there; nothing where there is none."""
+    """Return the password in a URL as written, or an empty string."""
     try:
         return urlsplit(url).password or ""
     except ValueError:

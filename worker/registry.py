@@ -1,5 +1,5 @@
-"""The agents that a worker offers: functions marked with `@agent`, in the modules that the settings name and in what is
-installed under the entry point `holdfast.agents`."""
+"""Find the agents that a worker offers: functions marked with `@agent`, in the modules of HOLDFAST_AGENTS and in
+installed packages with the entry point `holdfast.agents`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXT_PART: Schema = {
     "required": ["type", "text"],
     "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
 }
-# What every agent takes unless it says otherwise: a text, or a conversation.
+# The default input schema of an agent: a text, or a conversation.
 CHAT_INPUT: Schema = {
     "anyOf": [
         {"type": "string"},
@@ -64,7 +64,7 @@ Function = TypeVar("Function", bound=AgentFunction)
 
 
 class ModuleBroken(SettingsInvalid):
-    """A module is there and cannot be used: it raises when it is imported, or it has no agent."""
+    """A module exists but is unusable: its import raises, or it has no agent."""
 
 
 OnBroken = Callable[[ModuleBroken], None]
@@ -72,9 +72,9 @@ OnBroken = Callable[[ModuleBroken], None]
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent on offer. `function` takes a Run; it is async, an async generator of text, or synchronous.
+    """An agent. `function` takes a Run; it is async, an async generator of text, or synchronous.
 
-    `warm` does, before the first job, what would hold up that job's first token: mostly imports."""
+    `warm` runs before the first job and does what would delay that job's first token: mostly imports."""
 
     name: str
     function: AgentFunction
@@ -91,11 +91,11 @@ def agent(
 def agent(
     name: str | Function | None = None, *, input: Input | None = None, warm: Callable[[], object] | None = None
 ) -> Function | Callable[[Function], Function]:
-    """Mark a function as an agent, named as the function unless `name` says otherwise.
+    """Mark a function as an agent. `name` defaults to that of the function.
 
-    What the function takes beside its run is a job's input: one pydantic model, or named fields with type hints.
-    For one that takes the run alone, `input` is a JSON schema or a pydantic model that jobs must satisfy; a chat when
-    left out. `warm` is called once, when the worker starts, before any job. Raises SettingsInvalid.
+    Parameters after the run receive the job's input: one pydantic model, or fields with type hints. For a function of
+    the run only, `input` is a JSON schema or a pydantic model for the job's input; by default that of a chat. `warm` is
+    called once, when the worker starts, before any job. Raises SettingsInvalid.
     """
     if callable(name):
         return agent()(name)
@@ -138,21 +138,21 @@ class Registry(Mapping[str, Agent]):
 
     @classmethod
     def load(cls, modules: Iterable[str], on_broken: OnBroken | None = None) -> Registry:
-        """Import the modules and gather their agents.
+        """Import the modules and collect their agents.
 
-        The error of a module that is there and cannot be used is passed to `on_broken`, and the others are offered.
-        Raises SettingsInvalid, which names the module: ModuleBroken where there is no `on_broken`."""
+        The error of an unusable module is passed to `on_broken`, and the module is skipped. Raises SettingsInvalid for
+        a missing module, and without `on_broken` ModuleBroken for an unusable one."""
         sources = (partial(_agents_in, name) for name in modules)
         return cls(_usable(sources, on_broken))
 
     @classmethod
     def installed(cls, on_broken: OnBroken | None = None) -> Registry:
-        """The agents of installed packages, as `load` does it. An error names the entry point."""
+        """Load the agents of installed packages, as `load` does. Errors name the entry point."""
         sources = (partial(_agents_at, entry.name, entry.value) for entry in entry_points(group=GROUP))
         return cls(_usable(sources, on_broken))
 
     def warm(self) -> None:
-        """Call what the agents want called before the first job. One that fails costs that job time, nothing else."""
+        """Call the `warm` functions of the agents. A failure only makes the first job slower."""
         for found in self._agents.values():
             try:
                 if found.warm is not None:
@@ -192,7 +192,7 @@ def _usable(sources: Iterable[Callable[[], list[Agent]]], on_broken: OnBroken | 
 def _import(name: str, origin: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except SettingsInvalid as error:  # what @agent says
+    except SettingsInvalid as error:  # raised by @agent
         raise ModuleBroken(f"{origin}: {error}{_place(error)}") from error
     except (Exception, SystemExit) as error:
         kind = SettingsInvalid if _is_missing(name, error) else ModuleBroken
@@ -200,12 +200,12 @@ def _import(name: str, origin: str) -> ModuleType:
 
 
 def _is_missing(name: str, error: BaseException) -> bool:
-    """Whether the module itself is not there, or a package that it should be in."""
+    """Return whether the module itself, or a package around it, does not exist."""
     return isinstance(error, ModuleNotFoundError) and error.name is not None and f"{name}.".startswith(f"{error.name}.")
 
 
 def _place(error: BaseException) -> str:
-    """Where in the module's own code it went wrong; a SyntaxError says so itself."""
+    """Return the place in the module's own code that raised; a SyntaxError includes it already."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
@@ -227,7 +227,7 @@ def _agents_of(module: ModuleType) -> list[Agent]:
 
 
 def _agents_at(name: str, place: str) -> list[Agent]:
-    """The agents of a module, or the one of `module:function`."""
+    """Return the agents of `module`, or the one of `module:function`."""
     origin = f"entry point {GROUP} {name}"
     module, _, attribute = place.partition(":")
     imported = _import(module, origin)

@@ -1,9 +1,10 @@
-"""Run an agent again behind what earlier attempts have emitted, without emitting that a second time.
+"""Match the events of a repeated agent run with the retained events of earlier attempts, so that none is appended
+twice.
 
-Each event of the agent is compared with the next one that the log keeps of the same sub-agent. Texts are compared, not
-deltas, for they may be split differently. A recorded step stands for all events that were emitted in it. Once all that
-is kept was emitted again, events go to the writer; until then new events wait. Where the agent does something else, a
-further start of the attempt discards whatever was not emitted again.
+Each event of the agent is compared with the next retained one of the same sub-agent. Texts are compared instead of
+deltas, which may be split differently. A recorded step covers all events emitted in it. After the last retained event
+was matched, events go to the writer; until then new events wait. Where the agent diverges, another start of the attempt
+discards all retained events that were not matched.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from holdfast.worker.journal import Emitter, Journal, Mark, Note, Step
 from holdfast.worker.kept import EventsMissing, IdRange, KeptEvents
 from holdfast.worker.numbers import NUMBERED
 
-# A new event waits until everything that is kept was emitted again. Without any progress for so long the comparison
-# ends; while other tasks of the agent run, such as one that waits for a model, it ends later.
+# A new event waits until all retained events are matched. Without progress for so long the comparison ends; later while
+# other tasks of the agent run, such as one that waits for a model.
 STALL_SECONDS = 30.0
 BUSY_STALL_SECONDS = 120.0
-CHECKS = 30  # of progress, in STALL_SECONDS
-PENDING_BYTES = 16 * 1024 * 1024  # of text, read ahead for sub-agents that are behind others
+CHECKS = 30  # checks for progress per STALL_SECONDS
+PENDING_BYTES = 16 * 1024 * 1024  # of text, read ahead for sub-agents that lag behind others
 
 log = structlog.get_logger()
 
 
 class Kept:
-    """An event that is kept. Of a delta, `taken` characters of its text were emitted again."""
+    """A retained event. `taken`: how many characters of a delta's text are matched."""
 
     __slots__ = ("digest", "fields", "id", "kind", "taken", "text")
 
@@ -55,7 +56,8 @@ class Kept:
         return len(self.text or "")
 
     def take(self, text: str) -> int:
-        """Take as much of a text as stands next in this delta's. Returns the characters, 0 where it differs."""
+        """Match the beginning of a text with the rest of this delta's text. Returns the matched characters; 0 where
+        they differ."""
         assert self.text is not None
         size = min(len(text), len(self.text) - self.taken)
         if not self.text.startswith(text[:size], self.taken):
@@ -69,7 +71,7 @@ class Kept:
 
 
 class Owners:
-    """Which recorded step each kept event was emitted in, the outermost where one runs in another."""
+    """Maps each retained event to the recorded step in which it was emitted, the outermost of nested ones."""
 
     def __init__(self, marks: dict[str, Mark], kept: KeptEvents) -> None:
         outermost = {key: mark for key, mark in marks.items() if marks.keys().isdisjoint(mark.position.within)}
@@ -86,11 +88,11 @@ class Owners:
 
 
 class Replay:
-    """Stands in for the writer until everything that is kept was emitted again.
+    """Replaces the writer until all retained events are matched.
 
-    `rewind` writes a further start of the attempt, which discards the job's events from an id on, and returns its id.
+    `rewind` writes another start of the attempt, which discards the job's events from an id on, and returns its id.
     `keep` is called with each event that counts, in the log's order and before any other is written; `over` when events
-    may go straight to the writer. `names` are those of the log lines."""
+    may go directly to the writer. `log_keys` are those of the log lines."""
 
     def __init__(
         self,
@@ -101,13 +103,13 @@ class Replay:
         rewind: Callable[[EventId], Awaitable[EventId]],
         keep: Note,
         over: Callable[[], None],
-        names: dict[str, Any],
+        log_keys: dict[str, Any],
     ) -> None:
         self._writer = writer
         self._kept = kept
         self._journal = journal
         self._rewind, self._keep, self._resume = rewind, keep, over
-        self._names = names
+        self._log_keys = log_keys
         self._reader = kept.reader()
         self._owners = Owners(journal.marks, kept)
         self._reached: dict[str, Step] = {}
@@ -115,7 +117,7 @@ class Replay:
         self._pending_bytes = 0
         self._taken_upto: dict[str | None, EventId] = {}
         self._inside: dict[EventId, Step] = {}
-        self._missing = False  # the beginning of what is kept
+        self._missing = False  # the oldest retained events
         self._lock = asyncio.Lock()
         self._matching = True
         self._left: Exception | None = None
@@ -126,7 +128,7 @@ class Replay:
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
-        """Take an event: skip what is kept of it, and pass on the rest. Raises Fenced, LogGone."""
+        """Emit an event: skip what is matched of it, and pass on the rest. Raises Fenced, LogGone."""
         rest: bytes | None = body
         async with self._lock:
             if self._matching:
@@ -138,13 +140,13 @@ class Replay:
             await self._writer.put(kind, rest, step)
 
     async def flush(self) -> None:
-        """Wait until everything that was taken is in the log. Raises Fenced, LogGone."""
+        """Wait until all events put so far are in the log. Raises Fenced, LogGone."""
         if not self._matching:
             await self.caught_up()
             await self._writer.flush()
 
     async def number(self, agent: str | None, kind: str, name: str) -> Any:
-        """The number of the section or tool call that the agent begins next, None where it is a new one."""
+        """Return the number of the section or tool call that the agent starts next; None for a new one."""
         named, number = NUMBERED[kind]
         async with self._lock:
             head = await self._head(agent)
@@ -152,12 +154,13 @@ class Replay:
                 return head.fields.get(number)
             if head is not None:
                 self._end(f"{kind} instead of {head.kind}")
-        await self.caught_up()  # then it is known which numbers are taken
+        await self.caught_up()  # from then on all used numbers are known
         return None
 
     async def reach(self, step: Step, expected: str | None) -> bool:
-        """Compare a step that the agent calls with the one that was recorded at its position. Returns whether it is
-        recorded, and its events are among those that are kept."""
+        """Compare a step that the agent calls with the one recorded at its position.
+
+        Returns whether it is recorded and its events are among the retained ones."""
         async with self._lock:
             if not self._matching:
                 return False
@@ -173,7 +176,7 @@ class Replay:
             return True
 
     async def caught_up(self) -> None:
-        """Wait until everything that is kept was emitted again, or is discarded. Raises Fenced, LogGone."""
+        """Wait until all retained events are matched or discarded. Raises Fenced, LogGone."""
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
@@ -189,7 +192,7 @@ class Replay:
         while self._matching:
             await asyncio.wait({self._over}, timeout=STALL_SECONDS / CHECKS)
             if self._matching:
-                await self._journal.confirm()  # also takes as long as Redis is away, which does not count
+                await self._journal.confirm()  # waits while Redis is unavailable, which does not count as a stall
             stalled_s += STALL_SECONDS / CHECKS
             if progress != self._progress:
                 progress, stalled_s = self._progress, 0.0
@@ -197,32 +200,33 @@ class Replay:
                 self._end("no progress")
 
     def _others_run(self) -> bool:
-        """Whether the agent has tasks besides its first one, the calling one, and those that wait here."""
+        """Return whether the agent has tasks besides its first one, the current one, and those that wait here."""
         others = set() if self._agent is None else tasks_beside(self._agent)
         return not others <= {asyncio.current_task(), *self._waiting}
 
     async def finish(self) -> None:
-        """The agent has returned: discard what it did not emit again."""
+        """Handle the return of the agent: discard what is not matched."""
         async with self._lock:
             self._end("the agent returned")
         await self.caught_up()
 
     async def leave(self, error: Exception) -> None:
-        """The job is to end: keep everything that is kept. Events that wait are not written, `put` raises the error."""
+        """End the comparison since the job ends. All retained events are kept; waiting calls of `put` raise the
+        error."""
         self._left = error
         async with self._lock:
             self._end(None)
         await self.caught_up()
 
     def close(self, error: Exception) -> None:
-        """Wake whoever waits: this attempt writes nothing any more."""
+        """Stop: all waiting calls raise the error, and nothing more is written."""
         self._matching = False
         if self._ending is not None:
             self._ending.cancel()
         self._settle(error)
 
     async def _match(self, kind: str, body: bytes, step: Step | None) -> bytes | None:
-        """Compare an event with what is kept. Returns what is to be written of it."""
+        """Compare an event with the retained ones. Returns the part of it to write, if any."""
         event = orjson.loads(body)
         agent, text, digest = event.get("agent"), _text_of(kind, event), _digest(kind, event)
         while (head := await self._head(agent)) is not None:
@@ -256,7 +260,7 @@ class Replay:
             self._end(None)
 
     async def _head(self, agent: str | None) -> Kept | None:
-        """The next event that is kept of an agent."""
+        """Return the next retained event of an agent."""
         pending = self._pending[agent]
         while self._matching and not pending and not self._reader.over:
             await self._read()
@@ -264,7 +268,7 @@ class Replay:
         return pending[0] if self._matching and pending else None
 
     async def _read(self) -> None:
-        """Read a page. What was emitted in a recorded step is left to that."""
+        """Read a page of retained events, without those of recorded steps."""
         try:
             entries = await self._reader.read()
         except EventsMissing:
@@ -283,7 +287,7 @@ class Replay:
             self._end("an agent is too far behind the others")
 
     def _end(self, divergence: str | None) -> None:
-        """Compare nothing any more. After a divergence, what was not emitted again is discarded."""
+        """End the comparison. After a divergence, unmatched events are discarded."""
         if self._matching:
             self._matching = False
             self._ending = asyncio.create_task(self._conclude(divergence))
@@ -300,31 +304,31 @@ class Replay:
             self._over.set_result(None)
         else:
             self._over.set_exception(error)
-            self._over.exception()  # there may be nobody who waits
+            self._over.exception()  # mark as retrieved: there may be no waiting call
 
     async def _conclude(self, divergence: str | None) -> None:
         async with self._journal.recording, self._lock:
             boundary, started = await self._discard(divergence)
             await self._keep_below(boundary)
             if started is not None:
-                with suppress(LogFull):  # the job is to end, see _discard
+                with suppress(LogFull):  # the job ends, see _discard
                     await self._write_again(boundary)
                 self._kept.discard(boundary, started)
 
     async def _discard(self, divergence: str | None) -> tuple[EventId, EventId | None]:
-        """Discard what was not emitted again. Returns where what counts ends, and the id of the start that says so."""
+        """Discard unmatched events. Returns the end of what counts, and the id of the start that discards."""
         until = self._kept.until
         boundary = until if divergence is None else await self._first_left()
         if boundary == until:
             return until, None
-        log.warning("replay diverged", **self._names, discard_from=str(boundary), reason=divergence)
+        log.warning("replay diverged", **self._log_keys, discard_from=str(boundary), reason=divergence)
         try:
             return boundary, await self._rewind(boundary)
-        except LogFull:  # the job is to end, and waits for no room in Redis: everything that is kept counts
+        except LogFull:  # the job ends without waiting for memory: all retained events count
             return until, None
 
     async def _keep_below(self, boundary: EventId) -> None:
-        """Note what counts, as far as the log has it."""
+        """Report the events that count, as far as the log has them."""
         if boundary == self._kept.first:
             return
         try:
@@ -334,7 +338,7 @@ class Replay:
             self._journal.truncate()
 
     async def _first_left(self) -> EventId:
-        """The first event that was not emitted again, or of those that a viewer may have got as one event with it."""
+        """Return the first unmatched event, or the first of those that may have been merged with it for a viewer."""
         while not (self._missing or self._reader.over or any(self._pending.values())):
             await self._read()
         if self._missing:
@@ -344,8 +348,7 @@ class Replay:
         return await self._kept.run_start(min([*heads, *steps])) if heads or steps else self._kept.until
 
     async def _write_again(self, boundary: EventId) -> None:
-        """Write events a second time that were emitted again but come after one that was not: sub-agents emit in an
-        order of their own."""
+        """Append matched events again that follow an unmatched one, since the order of sub-agents may differ."""
         found = (*self._reached.values(), *self._inside.values())
         known = dict.fromkeys(step for inner in found for step in inner.enclosing())
         completed = [step for step in known if step.value is not None]  # in this attempt or an earlier one
@@ -363,7 +366,8 @@ class Replay:
             await self._journal.write(moved)
 
     async def _behind(self, boundary: EventId) -> AsyncIterator[Entry]:
-        """What is kept from an id on; of a log whose beginning is missing, what was emitted in the steps so far."""
+        """Iterate over retained events from an id on; where the oldest are missing, over those of the steps called so
+        far."""
         reached = [ids for ids, key in self._owners.ranges if key in self._reached]
         kept = self._kept
         try:
@@ -375,7 +379,7 @@ class Replay:
             self._journal.truncate()
 
     def _emitted_again(self, entry: Entry) -> bytes | None:
-        """The event, or as much of its text as was emitted again."""
+        """Return the event, or the matched part of its text; None if unmatched."""
         event = orjson.loads(entry.body)
         agent = event.get("agent")
         if entry.id <= self._taken_upto.get(agent, ORIGIN):
@@ -392,7 +396,7 @@ def _first(found: tuple[IdRange, str]) -> EventId:
 
 
 def _text_of(kind: str, fields: dict[str, Any]) -> str | None:
-    """The text of a delta."""
+    """Return the text of a delta; None for other events."""
     if kind not in DELTAS:
         return None
     text = fields.get(DELTAS[kind][0])
@@ -400,7 +404,7 @@ def _text_of(kind: str, fields: dict[str, Any]) -> str | None:
 
 
 def _digest(kind: str, fields: dict[str, Any]) -> bytes:
-    """What an event says, without when it was said, and without the text of a delta."""
+    """Return a digest of an event's content, without its time and without the text of a delta."""
     aside = (DELTAS[kind][0], "checkpoint") if kind in DELTAS else ("at",)
     rest = {name: value for name, value in fields.items() if name not in aside}
     return sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).digest()

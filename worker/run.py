@@ -1,4 +1,5 @@
-"""What an agent is given: its input, and the methods by which it speaks. A malformed event is an error in the agent."""
+"""The interface of agents: the job's input, and methods that emit events. A malformed event is an error of the
+agent."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from holdfast.worker.journal import Journal, Step, current_step
 from holdfast.worker.numbers import Numbers
 from holdfast.worker.spans import Section, Span, ToolCall
 
-# A larger result of a tool is cut in the log; the agent has it whole.
+# A larger tool result is truncated in the log only.
 MAX_TOOL_RESULT_BYTES = 64 * 1024
 
 # The fields that readers of the log rely on, by type. Other types may have any fields.
@@ -58,21 +59,21 @@ class AgentError(HoldfastError):
 
 
 class RunEnded(HoldfastError):
-    """The job has ended, or this attempt may not go on: nothing more can be emitted."""
+    """The job has ended, or this attempt was stopped: nothing more can be emitted."""
 
     code = "run_ended"
     title = "The run has ended: nothing more can be emitted"
 
 
 class Sink(Protocol):
-    """Where a run's events go."""
+    """The destination of a run's events."""
 
     async def put(self, kind: str, body: bytes, step: Step | None = None) -> None: ...
     async def flush(self) -> None: ...
 
 
-class Voice:
-    """What a run and its sub-agents have in common: where they speak, until the job ends."""
+class RunState:
+    """The state that a run shares with the runs of its sub-agents."""
 
     def __init__(self, sink: Sink, journal: Journal | None) -> None:
         self.sink: Sink | None = sink
@@ -109,21 +110,21 @@ class Run:
         self.options = options
         self.metadata = metadata
         self.history = history
-        self._voice = Voice(sink, journal)
+        self._state = RunState(sink, journal)
         self._name: str | None = None
 
     @property
     def cancelled(self) -> bool:
-        """Whether the job is to stop."""
-        return self._voice.cancelled
+        """Whether the job is being cancelled."""
+        return self._state.cancelled
 
     @property
     def has_text(self) -> bool:
         """Whether any text of the answer was emitted, by this agent or a sub-agent."""
-        return self._voice.has_text
+        return self._state.has_text
 
     def agent(self, name: str) -> Run:
-        """The same run for a sub-agent, whose events carry its name. Several may speak side by side."""
+        """Return the run for a sub-agent, whose events carry its name. Sub-agents may emit concurrently."""
         named = copy.copy(self)
         named._name = name  # noqa: SLF001 - a Run of our own making
         return named
@@ -131,9 +132,8 @@ class Run:
     async def ask(self, prompt: str, schema: dict[str, Any] | None = None) -> Any:
         """Ask a person, and wait for the answer for as long as the deployment allows.
 
-        The wait takes no slot of the worker and outlives it: the agent is then run again, gets the answer here, and
-        finds the steps that it had recorded done. `schema` is a JSON schema that the answer has to satisfy. Raises
-        EventInvalid when it is none."""
+        The wait takes no slot of the worker and outlives it: the agent then runs again, gets the answer here, and skips
+        recorded steps. `schema`: a JSON schema that the answer must satisfy. Raises EventInvalid when it is invalid."""
         _check_question(schema or {})
         question = self._whole({"type": "question.asked", "prompt": prompt, "schema": schema or {}})
         question_id, value = await self._journal().ask(question)
@@ -143,10 +143,11 @@ class Run:
     async def step(
         self, name: str, function: Callable[..., Any], *arguments: Any, timeout_s: float | None = None
     ) -> Any:
-        """Run `function(*arguments)` once, over all attempts, and return its result, which must be JSON.
+        """Run `function(*arguments)` once over all attempts, and return its result, which must be JSON.
 
-        One that was cut before its result was recorded runs again, so a function that takes `idempotency_key` is given
-        one that stays the same. Raises AgentError `step_timeout` when it takes longer than `timeout_s`."""
+        A step that was interrupted before its result was recorded runs again. So a function with the parameter
+        `idempotency_key` gets a key that is the same in every attempt. Raises AgentError `step_timeout` when it takes
+        longer than `timeout_s`."""
         step = await self.open_step(name, arguments)
         if step.done:
             return step.result
@@ -155,29 +156,33 @@ class Run:
         return await self.record_step(step, result)
 
     def section(self, title: str, *, checkpoint: bool = False) -> Section:
-        """A part of a report, as `async with run.section(title):`. With `checkpoint` its end is recorded like a step: a
-        later attempt emits nothing of it again, and `section.done` is true there."""
+        """Return a section of a report, for `async with run.section(title):`.
+
+        With `checkpoint` its end is recorded like a step: a later attempt emits nothing of it again, and its
+        `section.done` is true."""
         return Section(self, title, checkpoint=checkpoint)
 
     def tool(self, name: str, arguments: Any = None, *, checkpoint: bool = False) -> ToolCall:
-        """Show a tool call, as `async with run.tool(name, arguments) as call:`: started, called with the arguments, and
-        `call.result`, or the failure, which goes on. With `checkpoint` its result is recorded like a step's: a later
-        attempt emits nothing of it again, and finds `call.done` true and the result in `call.result`."""
+        """Return a tool call to show, for `async with run.tool(name, arguments) as call:`.
+
+        It emits the start, the arguments, and at the end `call.result` or the exception, which propagates. With
+        `checkpoint` the result is recorded like that of a step: a later attempt emits nothing of it again, and has
+        `call.done` true and the result in `call.result`."""
         return ToolCall(self, name, arguments, checkpoint=checkpoint)
 
     async def text(self, text: str, part: int = 0) -> None:
-        """The next piece of the answer's text block `part`."""
+        """Emit the next piece of the answer's text block `part`."""
         await self.emit({"type": "text.delta", "text": text, "part": part})
 
     async def reasoning(self, text: str, part: int = 0) -> None:
         await self.emit({"type": "reasoning.delta", "text": text, "part": part})
 
     async def status(self, message: str) -> None:
-        """What the agent is doing now, for a person to read."""
+        """Emit what the agent is doing now, for users to read."""
         await self.emit({"type": "status", "message": message})
 
     async def data(self, name: str, value: Any) -> None:
-        """Any JSON for the page: an outline, a table, a source."""
+        """Emit any JSON for the client: an outline, a table, a source."""
         await self.emit({"type": "data", "name": name, "value": value})
 
     async def section_started(self, title: str, index: int) -> None:
@@ -190,30 +195,30 @@ class Run:
         await self.emit({"type": "tool.started", "call_id": call_id, "name": name})
 
     async def tool_arguments(self, call_id: str, delta: str) -> None:
-        """The next piece of the arguments' JSON, as it streams."""
+        """Emit the next piece of the streamed JSON of the arguments."""
         await self.emit({"type": "tool.arguments.delta", "call_id": call_id, "delta": delta})
 
     async def tool_called(self, call_id: str, name: str, arguments: Any) -> None:
-        """The arguments, complete and parsed."""
+        """Emit the complete, parsed arguments."""
         await self.emit({"type": "tool.called", "call_id": call_id, "name": name, "arguments": arguments})
 
     async def tool_result(self, call_id: str, result: Any) -> None:
-        """What the tool answered. Above 64 KiB the log gets the beginning of it, and `truncated`."""
+        """Emit the result of a tool. Above 64 KiB the log gets its beginning, and `truncated`."""
         await self.emit({"type": "tool.result", "call_id": call_id, **_bounded("result", result)})
 
     async def tool_failed(self, call_id: str, error: Any) -> None:
         await self.emit({"type": "tool.failed", "call_id": call_id, **_bounded("error", error)})
 
     async def usage(self, input_tokens: int, output_tokens: int, model: str) -> None:
-        """What one call to a model took. The job's usage is the sum."""
+        """Emit the usage of one model call. The job's usage is the sum."""
         await self.emit({"type": "usage", "input_tokens": input_tokens, "output_tokens": output_tokens, "model": model})
 
     async def fallback(self, reason: str, to: str) -> None:
-        """Say that something failed, and what takes over."""
+        """Emit that something failed, and what is used instead."""
         await self.emit({"type": "fallback", "reason": reason, "to": to})
 
     async def emit(self, event: dict[str, Any]) -> None:
-        """Append an event of any type but Holdfast's own. Waits while Redis is slow and too much is waiting for it.
+        """Emit an event of any type that is not reserved for Holdfast. Waits while the writer's buffer is full.
 
         Raises EventInvalid when it is malformed or above 256 KiB, RunEnded when the job has ended.
         """
@@ -222,71 +227,71 @@ class Run:
             return
         await self._put(event)
         if kind == "text.delta":
-            self._voice.has_text = True
+            self._state.has_text = True
 
     async def flush(self) -> None:
-        """Wait until everything emitted so far is in the log."""
+        """Wait until all events emitted so far are in the log."""
         await self._sink().flush()
 
     # Called by spans and by the worker.
 
     async def open_step(self, name: str, arguments: Any) -> Step:
-        """The next step of this name with these arguments."""
+        """Open the next step of this name with these arguments."""
         return await self._journal().step(name, arguments, self._name)
 
     async def record_step(self, step: Step, result: Any) -> Any:
-        """Record what a step came to. Returns it as a later attempt would see it."""
+        """Record the result of a step. Returns it as a later attempt gets it."""
         return await self._journal().record(step, result)
 
     async def next_number(self, kind: str, name: str) -> Any:
-        """The number of a section or tool call that begins. One that an earlier attempt has begun keeps its number."""
-        step, journal = current_step(), self._voice.journal
+        """Number a section or tool call. One that an earlier attempt has started keeps its number."""
+        step, journal = current_step(), self._state.journal
         if step is not None and step.is_repeated:
-            return self._voice.numbers.first(kind)
+            return self._state.numbers.first(kind)
         kept = None if journal is None else await journal.kept_number(self._name, kind, name)
-        return self._voice.numbers.take(kind) if kept is None else kept
+        return self._state.numbers.take(kind) if kept is None else kept
 
     def cancel(self) -> None:
-        """Tell the agent that it is to stop."""
-        self._voice.cancelled = True
+        """Mark the run as cancelled."""
+        self._state.cancelled = True
 
     def end(self) -> None:
-        """From now on an emit raises."""
-        self._voice.sink = self._voice.journal = None
+        """End the run: every later emit raises RunEnded."""
+        self._state.sink = self._state.journal = None
 
     def begin(self, history: list[dict[str, Any]], journal: Journal) -> None:
-        """What is known only once the session is held."""
+        """Set what is known only after the claim."""
         self.history = history
-        self._voice.journal = journal
+        self._state.journal = journal
 
     def emit_to(self, sink: Sink) -> None:
         """Emit to another sink from now on, unless the job has ended."""
-        if self._voice.sink is not None:
-            self._voice.sink = sink
+        if self._state.sink is not None:
+            self._state.sink = sink
 
     def note(self, kind: str, body: bytes) -> None:
-        """Take note of an event that counts though it was emitted by an earlier attempt."""
-        self._voice.has_text |= kind == "text.delta"
-        self._voice.numbers.keep(kind, body)
+        """Account for an event of an earlier attempt that counts."""
+        self._state.has_text |= kind == "text.delta"
+        self._state.numbers.keep(kind, body)
 
     def _sink(self) -> Sink:
-        if self._voice.sink is None:
+        if self._state.sink is None:
             raise RunEnded
-        return self._voice.sink
+        return self._state.sink
 
     def _journal(self) -> Journal:
-        journal = self._voice.journal
+        journal = self._state.journal
         if journal is None:
             raise RunEnded
         return journal
 
     async def _put(self, event: dict[str, Any]) -> None:
         sink, step = self._sink(), current_step()
-        if step is None or not step.is_repeated:  # else the log has all that the step emits
+        if step is None or not step.is_repeated:  # else the log has all events of the step
             await sink.put(event["type"], encode_event(self._whole(event)), step)
 
     def _whole(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The event as the log has it."""
+        """Complete an event with the fields that the log requires."""
         whole = {"type": event["type"], "job_id": self.job_id}
         if self._name is not None:
             whole["agent"] = self._name
@@ -297,7 +302,7 @@ class Run:
 
 
 class ThreadRun:
-    """The Run of a synchronous agent: the same methods, each of which blocks the agent's thread until it is done."""
+    """The Run of a synchronous agent: the same methods, each of which blocks the agent's thread until it completes."""
 
     def __init__(self, run: Run, loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
@@ -317,7 +322,7 @@ class ThreadRun:
         return self._within(self._run.tool(name, arguments, checkpoint=checkpoint))
 
     def step(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """As Run.step; the function runs in the agent's thread, where nothing can cut it short."""
+        """Run.step for synchronous agents. The function runs in the agent's thread, where it cannot time out."""
         step = self._wait(self._run.open_step(name, arguments))
         if step.done:
             return step.result
@@ -334,7 +339,8 @@ class ThreadRun:
 
     @contextmanager
     def _within(self, span: SpanType) -> Iterator[SpanType]:
-        """Enter the span in the loop, and its step in the agent's thread as well: contexts are not shared."""
+        """Enter the span in the event loop, and its step in the agent's thread too, since threads do not share
+        contexts."""
         self._wait(span.__aenter__())
         if span.step is not None:
             span.step.enter()
@@ -351,7 +357,7 @@ class ThreadRun:
 
 
 async def _called(function: Callable[..., Any], arguments: tuple[Any, ...], idempotency_key: str) -> Any:
-    """Call a step's function; a synchronous one in a thread."""
+    """Call a step's function; a synchronous one runs in a thread."""
     named = {"idempotency_key": idempotency_key} if _takes_key(function) else {}
     if inspect.iscoroutinefunction(function):
         return await function(*arguments, **named)
@@ -362,7 +368,7 @@ async def _called(function: Callable[..., Any], arguments: tuple[Any, ...], idem
 def _takes_key(function: Callable[..., Any]) -> bool:
     try:
         return "idempotency_key" in inspect.signature(function).parameters
-    except ValueError:  # a builtin that does not tell
+    except ValueError:  # a builtin without a signature
         return False
 
 
@@ -378,7 +384,7 @@ async def _within(timeout_s: float | None, name: str, call: Coroutine[Any, Any, 
 
 
 def _check(event: dict[str, Any]) -> str:
-    """The event's type. Raises EventInvalid when it lacks what readers of the log rely on."""
+    """Return the event's type. Raises EventInvalid when it lacks a field that readers of the log require."""
     kind = event.get("type")
     if not isinstance(kind, str):
         raise EventInvalid("type: an event is an object with a type")
@@ -402,7 +408,7 @@ def _check_question(schema: dict[str, Any]) -> None:
 
 
 def _bounded(name: str, value: Any) -> dict[str, Any]:
-    """The field as it is, or its beginning as text when it is too large for the log."""
+    """Return the field unchanged, or the beginning of its text when it is too large for the log."""
     whole = value.encode("utf-8", "replace") if isinstance(value, str) else encode(value)
     if len(whole) <= MAX_TOOL_RESULT_BYTES:
         return {name: value}

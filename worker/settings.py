@@ -1,4 +1,4 @@
-"""The settings of a worker, read once at the process's door."""
+"""The settings of a worker, read once at start-up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from holdfast.shared.settings import CommonSettings
 from holdfast.worker.agents.models import known_models
 from pydantic import Field, field_validator
 
-PIPE_DEADLINE_SECONDS = 10.0  # of silence, until the connection of the appends is given up
+PIPE_DEADLINE_SECONDS = 10.0  # close the connection of the appends after so long without a reply
 
 
 class WorkerSettings(CommonSettings):
-    """Units stand in the names. The README has the table."""
+    """The worker's settings. Names include their units; the README documents them."""
 
     agents: str = ""
     scripted_agent: bool = False
@@ -38,17 +38,17 @@ class WorkerSettings(CommonSettings):
 
     @property
     def modules(self) -> list[str]:
-        """The modules of the deployment's own agents."""
+        """The modules named in HOLDFAST_AGENTS."""
         return _names(self.agents)
 
 
 def _names(agents: str) -> list[str]:
-    """The comma-separated entries of HOLDFAST_AGENTS."""
+    """Split the comma-separated value of HOLDFAST_AGENTS."""
     return [name.strip() for name in agents.split(",") if name.strip()]
 
 
 def _problem_of(name: str) -> str | None:
-    """Why this cannot be the name of a module; None when it can."""
+    """Return why this is no module name; None when it is one."""
     if name.endswith(".py"):
         return f"{name} is a file; name its module: {_module_of(Path(name))}"
     if not all(part.isidentifier() for part in name.split(".")):
@@ -57,6 +57,6 @@ def _problem_of(name: str) -> str | None:
 
 
 def _module_of(file: Path) -> str:
-    """The name by which a file is imported from the current folder."""
+    """Return the name by which a file is imported from the working directory."""
     parts = file.with_suffix("").parts
     return ".".join(parts) if all(part.isidentifier() for part in parts) else file.stem

@@ -1,6 +1,7 @@
-"""What an agent's function takes beside its run: the model of the job's input, and the arguments made of it.
+"""Derive the schema of a job's input from the parameters of an agent's function, and build the arguments from the
+input.
 
-One parameter that is a pydantic model takes the whole input. Any others are the fields of an input that is an object.
+A single parameter that is a pydantic model receives the whole input. Other parameters are the fields of an object.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """`model` checks a job's input. `whole` names the parameter that takes its value; None: each field has its own."""
+    """The input of a function. `whole`: the parameter that receives the validated `model`; None: one parameter per
+    field."""
 
     model: type[BaseModel]
     schema: dict[str, Any]
     whole: str | None
 
     def arguments(self, given: Any) -> dict[str, Any]:
-        """What the function is called with. Raises AgentError for an input that the schema lets pass and the model
-        does not."""
+        """Return the keyword arguments for a job's input. Raises AgentError for an input that the model rejects though
+        the schema accepts it."""
         try:
             value = self.model.model_validate(given)
         except ValidationError as error:
@@ -45,7 +47,8 @@ class Input:
 
 
 def input_of(function: Function) -> Input | None:
-    """What the function takes; None when it is nothing but the run. Raises SettingsInvalid when it can be no agent."""
+    """Return the function's input; None when it takes only the run. Raises SettingsInvalid when it cannot be an
+    agent."""
     try:
         taken = _taken(function)
         return _input(function, taken) if taken else None
@@ -55,7 +58,7 @@ def input_of(function: Function) -> Input | None:
 
 
 def bound(function: Function, takes: Input) -> Function:
-    """The same kind of function, of the run alone."""
+    """Wrap the function in one of the same kind that takes only the run."""
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -81,7 +84,7 @@ def bound(function: Function, takes: Input) -> Function:
 
 
 def _taken(function: Function) -> list[Parameter]:
-    """The parameters after the run. Raises TypeError for what no job can fill."""
+    """Return the parameters after the run. Raises TypeError for one that an input cannot fill."""
     if not inspect.isroutine(function):
         raise TypeError("an agent is a function")
     parameters = list(inspect.signature(function).parameters.values())
@@ -101,7 +104,7 @@ def _takes_run(function: Function, first: Parameter) -> bool:
         return False
     try:
         hint = _hints(function, [first]).get(first.name)
-    except NameError:  # imported for the type checker alone
+    except NameError:  # imported under TYPE_CHECKING only
         return True
     return hint is Any or not inspect.isclass(hint) or issubclass(hint, Run | ThreadRun)
 
@@ -120,7 +123,7 @@ def _input(function: Function, taken: list[Parameter]) -> Input:
 
 
 def _hints(function: Function, parameters: list[Parameter]) -> dict[str, Any]:
-    """The type hints of these parameters alone: the result's may be known to a type checker only."""
+    """Return the type hints of these parameters. That of the result may be importable under TYPE_CHECKING only."""
     written = {each.name: each.annotation for each in parameters if each.annotation is not Parameter.empty}
     known = getattr(function, "__globals__", {})
     return typing.get_type_hints(SimpleNamespace(__annotations__=written), globalns=known, include_extras=True)

@@ -1,4 +1,4 @@
-"""Sections and tool calls: what an agent begins and ends with `async with`."""
+"""Sections and tool calls: spans that an agent enters with `async with`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Span:
-    """A section or tool call. With `checkpoint` its end is recorded as a step's is.
+    """A section or tool call. With `checkpoint` its end is recorded like that of a step.
 
-    `done`: an earlier attempt recorded it, and the log has all its events: nothing inside is emitted again."""
+    `done`: an earlier attempt recorded it, so that the log has all its events and nothing in it is emitted again."""
 
     def __init__(self, run: Run, kind: str, name: str, arguments: Any, *, checkpoint: bool) -> None:
         self._run = run
@@ -59,7 +59,7 @@ class Span:
 
 
 class Section(Span):
-    """A part of a report: what is emitted inside belongs to it."""
+    """A section of a report, with all events emitted inside."""
 
     def __init__(self, run: Run, title: str, *, checkpoint: bool) -> None:
         super().__init__(run, "section", title, [], checkpoint=checkpoint)
@@ -75,7 +75,7 @@ class Section(Span):
 
 
 class ToolCall(Span):
-    """A tool call that an agent shows. The agent sets `result`, or finds it there when the call is `done`."""
+    """A tool call that an agent shows. The agent sets `result`; when the call is `done`, it is set already."""
 
     def __init__(self, run: Run, name: str, arguments: Any, *, checkpoint: bool) -> None:
         super().__init__(run, "tool", name, {} if arguments is None else arguments, checkpoint=checkpoint)

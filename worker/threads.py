@@ -1,8 +1,8 @@
-"""Threads for blocking code of jobs: steps, tools and synchronous agents.
+"""Run blocking code of jobs in threads: steps, tools and synchronous agents.
 
-Each job has threads of its own, so a call that never returns delays no other job. `install` makes them the default
-executor of asyncio, too: `asyncio.to_thread` in an agent, and the frameworks that use it, run in the job's threads.
-Tasks that an agent starts may outlive its job, with the job's context: their calls go on, in threads of their own.
+Each job has threads of its own, so that a call that never returns delays no other job. `install` makes them asyncio's
+default executor too, so that `asyncio.to_thread` in an agent or a framework runs in the job's threads. Tasks of an
+agent may outlive its job: their calls continue in threads of their own.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ _current: contextvars.ContextVar[JobThreads | None] = contextvars.ContextVar("th
 
 
 class ThreadCount(NamedTuple):
-    """Calls of an agent that occupy a thread. The job or the step of the `abandoned` ones among them has ended."""
+    """Calls of an agent that occupy a thread. `abandoned`: those whose job or step has ended."""
 
     running: int
     abandoned: int
 
 
 def thread_counts() -> dict[str, ThreadCount]:
-    """The threads of this process, for each agent that had a job."""
+    """Return the threads of this process for each agent that had a job."""
     return {agent: ThreadCount(len(_running[agent]), _abandoned(agent)) for agent in list(_running)}
 
 
 def install(loop: asyncio.AbstractEventLoop) -> None:
-    """Let everything on this loop that leaves its thread to asyncio use the threads of its job."""
+    """Make the threads of the current job the loop's default executor."""
     loop.set_default_executor(JobExecutor())
 
 
 async def in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call the function in a thread of the current job, as `asyncio.to_thread` would. Raises AgentError
-    `threads_exhausted` when the agent has too many threads that never returned."""
+    """Call the function in a thread of the current job, as `asyncio.to_thread` would.
+
+    Raises AgentError `threads_exhausted` when the agent has too many threads that never returned."""
     threads = _current.get()
     if threads is None:
         return await asyncio.to_thread(function, *arguments, **named)
@@ -56,9 +57,9 @@ async def in_thread(function: Callable[..., Any], *arguments: Any, **named: Any)
 
 
 class Pool:
-    """Up to MAX_THREADS threads. They are daemons: one that never returns does not hold up the end of the process.
+    """Up to MAX_THREADS daemon threads, which do not delay the exit of the process.
 
-    `ended`: the job has ended, so that none of the calls occupies a thread on its behalf."""
+    `ended`: the job has ended, so that all its remaining calls count as abandoned."""
 
     def __init__(self, agent: str, *, ended: bool = False) -> None:
         self.ended = ended
@@ -69,14 +70,14 @@ class Pool:
         self._threads = 0
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
-        """Run the call in a thread. It fails when the process can start none. Raises AgentError."""
+        """Run the call in a thread. The future fails when the process cannot start one. Raises AgentError."""
         _check(self._agent)
         future: Future[Any] = Future()
         self._start((future, call))
         return future
 
     def successor(self) -> Pool:
-        """Mark the job as ended, and return a pool for the calls that outlive it, with those that have not begun."""
+        """Mark the job as ended. Returns a pool for calls that outlive it, with those that have not started."""
         self.ended = True
         pool = Pool(self._agent, ended=True)
         while (waiting := self._take()) is not None:
@@ -97,7 +98,7 @@ class Pool:
             self._fail(call, error)
 
     def _fail(self, call: Call, error: RuntimeError) -> None:
-        """Take note that no thread could be started for a call, which fails unless another thread has taken it."""
+        """Handle that no thread could be started for a call. It fails unless another thread has taken it."""
         with self._lock:
             self._threads -= 1
             if call not in self._waiting:
@@ -129,15 +130,15 @@ class Pool:
 
 
 class JobThreads:
-    """The threads of one job, and of the tasks begun in it that outlive it, such as the token refresh of a client that
-    jobs share."""
+    """The threads of one job, and of tasks started in it that outlive it, such as the credential refresh of a shared
+    client."""
 
     def __init__(self, agent: str) -> None:
         self._pool = Pool(agent)
         self._own: set[Future[Any]] = set()
 
     def enter(self) -> None:
-        """From now on the current task, and those that it starts, use these threads."""
+        """Let the current task, and the tasks that it starts, use these threads."""
         _current.set(self)
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
@@ -154,14 +155,14 @@ class JobThreads:
         return self._pool.submit(call)
 
     def end(self) -> None:
-        """Cancel the calls that end with the job. What blocks its threads delays none of the calls that outlive it."""
+        """Cancel the calls that end with the job. Blocked threads do not delay the calls that outlive it."""
         for future in list(self._own):
             future.cancel()
         self._pool = self._pool.successor()
 
 
 class JobExecutor(ThreadPoolExecutor):
-    """Runs each call in the threads of the job in whose context it is made; others in threads of its own."""
+    """Runs each call in the threads of the current job, or without one in threads of its own."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         threads = _current.get()
@@ -187,7 +188,7 @@ def _check(agent: str) -> None:
 def _outcome(future: Future[Any], call: Callable[[], Any]) -> Callable[[], None]:
     try:
         return partial(future.set_result, call())
-    except StopIteration as error:  # no future takes it
+    except StopIteration as error:  # a future refuses it
         return partial(future.set_exception, RuntimeError(f"the call raised {error!r}"))
-    except BaseException as error:  # noqa: BLE001 - it is raised again where the call was made
+    except BaseException as error:  # noqa: BLE001 - raised again at the call
         return partial(future.set_exception, error)

@@ -1,4 +1,4 @@
-"""Tools that a model may call: functions marked with `@tool`, and the two that come with Holdfast."""
+"""Tools that models may call: functions marked with `@tool`, and two built-in ones."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MAX_EXPRESSION_CHARS = 200
 MAX_EXPRESSION_DEPTH = 32
 MAX_INTEGER_BITS = 1024
 MAX_ROUND_DIGITS = 20
-# Above this a JSON number is no longer exact in JavaScript.
+# Above this JavaScript represents JSON numbers inexactly.
 _EXACT_INTEGER = 2**53
 
 
 class ArgumentsInvalid(ValueError):
-    """The arguments do not fit the tool's schema."""
+    """The arguments do not match the tool's schema."""
 
 
 class ToolUnknown(LookupError):
@@ -39,7 +39,7 @@ class ToolUnknown(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool: what a model is told about it, and how to run it. `schema` is the JSON schema of its arguments."""
+    """A tool: its description for models, and its function. `schema`: the JSON schema of its arguments."""
 
     name: str
     description: str
@@ -47,8 +47,9 @@ class Tool:
     function: ToolFunction
 
     async def call(self, arguments: dict[str, Any]) -> Any:
-        """Run the tool; a synchronous one gets a thread. Returns JSON. Raises ArgumentsInvalid for arguments that do
-        not fit the schema, otherwise whatever the function raises."""
+        """Run the tool, a synchronous one in a thread. Returns JSON.
+
+        Raises ArgumentsInvalid for arguments that do not match the schema, and all exceptions of the function."""
         try:
             if inspect.iscoroutinefunction(self.function):
                 return to_jsonable_python(await self.function(**arguments))
@@ -65,9 +66,9 @@ def tool(function: Function) -> Function: ...
 @overload
 def tool(*, name: str) -> Callable[[Function], Function]: ...
 def tool(function: ToolFunction | None = None, *, name: str | None = None) -> Any:
-    """Offer a function to models, under its own name unless `name` says otherwise.
+    """Mark a function as a tool. `name` defaults to that of the function, which may be async.
 
-    Its docstring tells the model what it does, its type hints become the schema of its arguments. It may be async.
+    Its docstring is the description for models; its type hints become the schema of its arguments.
     """
 
     def mark(marked: ToolFunction) -> ToolFunction:
@@ -79,12 +80,12 @@ def tool(function: ToolFunction | None = None, *, name: str | None = None) -> An
 
 
 def find_tools(names: Iterable[str]) -> dict[str, Tool]:
-    """The tools of these names. Raises ToolUnknown, which lists those that there are."""
+    """Return the tools of these names. Raises ToolUnknown, which lists the known ones."""
     return {name: _find(name) for name in names}
 
 
 def tools_of(module: str) -> list[str]:
-    """The names of the tools that a module has marked, or a module of that package."""
+    """Return the names of the tools marked in a module, or in modules of that package."""
     homes = {name: known.function.__module__ for name, known in _tools.items()}
     return [name for name, home in homes.items() if f"{home}.".startswith(f"{module}.")]
 
@@ -124,7 +125,7 @@ def clock(
 
 
 def evaluate(expression: str) -> int | float:
-    """The value of an arithmetic expression. Raises ValueError for anything else, and for what would grow too large."""
+    """Evaluate an arithmetic expression. Raises ValueError for anything else, and for values that are too large."""
     if len(expression) > MAX_EXPRESSION_CHARS:
         raise ValueError(f"an expression has at most {MAX_EXPRESSION_CHARS} characters")
     try:
@@ -160,14 +161,14 @@ def _bounded(value: Any) -> int | float:
 
 
 def _power(base: float, exponent: float) -> Any:
-    """Python works a power out in full before anybody can bound it, so its size is judged beforehand."""
+    """Compute a power whose size is bounded beforehand, since Python computes it in full."""
     if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * abs(exponent) > 2 * MAX_INTEGER_BITS:
         raise ValueError("the power is too large")
     return base**exponent
 
 
 def _round(value: float, digits: int = 0) -> int | float:
-    """Rounding an integer to minus a billion digits would build that power of ten."""
+    """Round with bounded digits: rounding an integer to -10**9 digits would compute that power of ten."""
     if abs(digits) > MAX_ROUND_DIGITS:
         raise ValueError(f"round takes at most {MAX_ROUND_DIGITS} digits")
     return round(value, digits) if digits else round(value)

@@ -1,4 +1,4 @@
-"""The turn and the usage of a running job, gathered as the log takes its events."""
+"""Collect the messages and the usage of a running job as its events are written."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 import orjson
 from holdfast.shared.conversation import Fold
 from holdfast.shared.events import encode
-from holdfast.shared.holder import Event
+from holdfast.shared.log_writer import Event
 
 
 class Transcript:
-    """Folds the events of a job that count into the messages that its session's conversation keeps, and adds up what
-    they say was used."""
+    """Folds the events of a job that count into messages for its session's conversation, and sums up its usage."""
 
     def __init__(self, job_id: str, given: Any) -> None:
         self._fold = Fold(job_id, given)
@@ -26,15 +25,15 @@ class Transcript:
                 self._add_usage(orjson.loads(event.body))
 
     def truncate(self) -> None:
-        """Note that events are missing between those so far and the next."""
+        """Mark that events are missing before the next one."""
         self._fold.truncate()
 
     def messages(self) -> list[bytes]:
-        """The messages so far, each as JSON."""
+        """Return the messages so far, each as JSON."""
         return self._fold.messages()
 
     def usage(self) -> bytes:
-        """The sum of all usage so far, as JSON; empty where there is none."""
+        """Return the sum of all usage so far as JSON; empty where there is none."""
         return b"" if self._used is None else encode(self._used)
 
     def _add_usage(self, event: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in words for a person. The refused values are left out: one of them may be a key."""
+"""Describe pydantic's validation errors for users, without the rejected values, which may be keys."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ MAX_FAULTS = 20
 
 
 def faults(error: ValidationError) -> str:
-    """`temperature: Input should be less than or equal to 2; …`: the first ones, each with its place."""
+    """Return the first errors, each with its location: `temperature: Input should be less than or equal to 2; …`."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    told = [f"{_place(fault['loc'])}{fault['msg']}" for fault in found[:MAX_FAULTS]]
-    return "; ".join(told if len(found) <= MAX_FAULTS else [*told, f"and {len(found) - MAX_FAULTS} more"])
+    described = [f"{_place(fault['loc'])}{fault['msg']}" for fault in found[:MAX_FAULTS]]
+    return "; ".join(described if len(found) <= MAX_FAULTS else [*described, f"and {len(found) - MAX_FAULTS} more"])
 
 
 def _place(location: tuple[int | str, ...]) -> str:

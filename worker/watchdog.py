@@ -1,8 +1,8 @@
-"""Watches the event loop from a thread: logs what blocks it, and keeps the worker's lease meanwhile.
+"""Watch the event loop from a thread: log what blocks it, and keep the worker's lease meanwhile.
 
-An agent that blocks (`time.sleep`, a synchronous HTTP client, a tight loop) stops every other job of its worker. For
-`KEPT_LEASES` the thread sends the heartbeats that the loop cannot send, so that the other jobs lose time and no
-attempt; a loop that is blocked for longer loses all its jobs to other workers.
+An agent that blocks (`time.sleep`, a synchronous HTTP client, a busy loop) delays every other job of its worker. For
+`KEPT_LEASES` leases the thread sends the heartbeats that the loop cannot send, so that the other jobs lose time but no
+attempt. After that other workers take over all jobs of the worker.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _blocks: Counter[str] = Counter()
 
 
 def blocked_loops() -> dict[str, int]:
-    """How many times each agent has blocked an event loop of this process; "" where it is not known who did."""
+    """Return how often each agent has blocked an event loop of this process; "" stands for unknown agents."""
     return dict(_blocks)
 
 
 class Watchdog:
-    """Runs as a task of the loop that it watches. `beat` sends a heartbeat; it is called from a thread."""
+    """Runs as a task of the loop that it watches. `beat` sends a heartbeat, and is called from a thread."""
 
     def __init__(self, beat: Callable[[], None], lease_s: float) -> None:
         self._beat = beat
@@ -55,7 +55,7 @@ class Watchdog:
             self._stopped.set()
 
     async def _tick(self) -> float:
-        """Note that the loop runs, in a thread's sight. Returns the seconds until the next tick."""
+        """Record that the loop runs, for the thread to see. Returns the seconds until the next tick."""
         self._ticked_s = time.monotonic()
         if self._thread is None:
             watching = (asyncio.get_running_loop(), threading.get_ident())
@@ -72,8 +72,8 @@ class Watchdog:
             blocked_s = woke_s - ticked_s
             if blocked_s > BLOCKED_SECONDS and self._reported_s != ticked_s:
                 self._reported_s = ticked_s
-                report = partial(_report, blocked_s, loop, thread_id, alone=slept_s < BLOCKED_SECONDS)
-                _try("a blocked event loop cannot be described", report)
+                report = partial(_report, blocked_s, loop, thread_id, loop_only=slept_s < BLOCKED_SECONDS)
+                _try("cannot describe a blocked event loop", report)
             beat_every_s = self._lease_s / 3
             if beat_every_s < blocked_s < KEPT_LEASES * self._lease_s and woke_s - beat_s > beat_every_s:
                 beat_s = woke_s
@@ -81,7 +81,7 @@ class Watchdog:
 
 
 def _try(trouble: str, function: Callable[[], None]) -> None:
-    """Call the function. No error, not even one of logging, ends the thread that keeps the lease."""
+    """Call the function. No error, not even one of logging, may end the thread that keeps the lease."""
     try:
         function()
     except Exception as error:  # noqa: BLE001
@@ -89,12 +89,12 @@ def _try(trouble: str, function: Callable[[], None]) -> None:
             log.warning(trouble, error=f"{type(error).__name__}: {error}")
 
 
-def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *, alone: bool) -> None:
-    """Log who blocks the loop, and where. Unless the loop stood still `alone`, the whole process did: it was frozen, or
-    a call in C kept the interpreter, in which case a job is still current."""
+def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *, loop_only: bool) -> None:
+    """Log which job blocks the loop, and where. `loop_only`: the other threads of the process ran meanwhile. Otherwise
+    the process was frozen, or a call in C kept the interpreter's lock; in the latter case a job is still current."""
     task = asyncio.current_task(loop)
     job = None if task is None else job_of_task(task)
-    if job is None and not alone:
+    if job is None and not loop_only:
         return
     names = (job or CurrentJob("", "", ""))._asdict()
     _blocks[names["agent"]] += 1

@@ -1,4 +1,4 @@
-"""Callbacks that do not keep alive whom they call."""
+"""Callbacks that hold no strong reference to their object."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ Parameters = ParamSpec("Parameters")
 
 
 def weakly(method: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """A bound method for a part of its own object: without a circle the two are freed at once, and not when the garbage
-    collector comes by. Does nothing once the object is gone."""
+    """Wrap a bound method in a weak reference, for callbacks of parts of the method's own object.
+
+    Without a reference cycle the two are freed at once, and not by a later garbage collection. A call does nothing once
+    the object is gone."""
     reference = WeakMethod(method)
 
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:

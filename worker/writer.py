@@ -1,9 +1,9 @@
-"""Writes the events of one attempt into its session's log: in order, in batches, again after trouble, never twice.
+"""Append the events of one attempt to its session's log: in order, in batches, with retries, exactly once.
 
-Pure deltas gather for a short window after the append before; everything else goes at once. One append is in flight at
-a time. It goes without the script, and without a task, where the log was lately seen to be in order; if anything but a
-clear yes comes of that, the script decides. What was acknowledged is kept for a while, so that a log that lost its tail
-gets it back under the same ids.
+Deltas are buffered for a short window after the previous append; other events are sent at once. One append is in flight
+at a time. With a valid permit it is sent without the script and without a task. Unless Redis confirms it, the script
+then decides. Acknowledged events are retained for a while, so that a log that lost its tail gets them back under the
+same ids.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import orjson
 from holdfast.shared.errors import LogFull, LogGone
 from holdfast.shared.events import ASKED, DELTAS, STARTED, TERMINAL
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.holder import Appended, Event, Finished, LogBehind, Proof, Taken
 from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Event, Finished, LogBehind
 from holdfast.worker.journal import Step
 from holdfast.worker.outage import Outage
 
 Answer = TypeVar("Answer")
-BY_SCRIPT = frozenset({ASKED, STARTED})  # each changes its job's record, in a script of its own
-ALONE = TERMINAL | BY_SCRIPT
+BY_SCRIPT = frozenset({ASKED, STARTED})  # each changes its job's record, by a script of its own
+UNBATCHED = TERMINAL | BY_SCRIPT
 CHECKPOINT = b',"checkpoint":true}'
 
 
 class Bounds(NamedTuple):
-    """How much a writer holds: in one append, waiting for one (then `put` waits), and of what is in the log already."""
+    """Limits of a writer: of one append, of its buffer (beyond which `put` waits), and of the retained events."""
 
     batch_events: int = 256
     batch_bytes: int = 512 * 1024
@@ -42,19 +42,19 @@ class Bounds(NamedTuple):
 
 
 class Log(Protocol):
-    """The part of shared.holder.Holder that a writer needs."""
+    """The methods of shared.log_writer.LogWriter that a writer uses."""
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
     def append_plain(
         self,
-        proof: Proof,
+        permit: AppendPermit,
         session_id: str,
         first: EventId,
         events: Sequence[Event],
-        on_reply: Callable[[Taken], None],
+        on_reply: Callable[[AppendOutcome], None],
     ) -> None: ...
-    def look(
-        self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]
+    def renew_permit(
+        self, permit: AppendPermit, session_id: str, last: EventId, on_reply: Callable[[Appended | None], None]
     ) -> None: ...
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int: ...
     async def rewind(self, session_id: str, epoch: int, after_seq: int, event: Event, discard_from: EventId) -> int: ...
@@ -64,7 +64,7 @@ class Log(Protocol):
 
 
 class Tail:
-    """The newest events that the log acknowledged, with the seq of each."""
+    """The newest acknowledged events. `seq`: that of the last one."""
 
     def __init__(self, seq: int, bounds: Bounds) -> None:
         self.seq = seq
@@ -81,20 +81,20 @@ class Tail:
             self._bytes -= len(self._events.popleft().body)
 
     def after(self, seq: int) -> list[Event]:
-        """The events above the seq. Raises LogGone when they are no longer all kept."""
+        """Return the events above the seq. Raises LogGone when not all of them are retained."""
         missing = self.seq - seq
         if missing > len(self._events):
-            raise LogGone(f"the log lost {missing} events, {len(self._events)} are kept")
+            raise LogGone(f"the log lost {missing} events, {len(self._events)} are retained")
         return list(self._events)[len(self._events) - missing :]
 
 
 class Writer:
-    """The writer of one attempt, behind the first entry of its epoch.
+    """The writer of one attempt. It continues after the first entry of the attempt's epoch.
 
-    `noticed` is called when the log says that somebody wants something of the session's holder; `lost` with the error
-    when this attempt can write no more, Fenced or LogGone; `written` with each batch once it is in the log. `heard_at`
-    is when the log was last asked whether anybody wants anything, by the event loop's clock. `gives_up_when_full`: from
-    now on drop what does not fit into a full Redis, instead of waiting for room.
+    `on_intent` is called when intents are pending for the lease owner; `on_lost` with the error when this attempt can
+    write no more, Fenced or LogGone; `on_written` with each batch once it is in the log. `intents_read_at`: when the
+    log last reported whether intents are pending, in seconds of the event loop's clock. `gives_up_when_full`: from now
+    on drop events for which a full Redis has no memory, instead of waiting.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class Writer:
         job_id: str,
         epoch: int,
         window_s: float,
-        noticed: Callable[[], None],
-        lost: Callable[[Exception], None],
-        written: Callable[[Sequence[Event]], None],
+        on_intent: Callable[[], None],
+        on_lost: Callable[[Exception], None],
+        on_written: Callable[[Sequence[Event]], None],
         bounds: Bounds = Bounds(),  # noqa: B008 - immutable
     ) -> None:
         self._log = log
@@ -118,7 +118,7 @@ class Writer:
         self._epoch = epoch
         self._window_s = window_s
         self._loop = asyncio.get_running_loop()
-        self._noticed, self._lost, self._written = noticed, lost, written
+        self._on_intent, self._on_lost, self._on_written = on_intent, on_lost, on_written
         self._bounds = bounds
         self._tail = Tail(1, bounds)
         self._waiting: deque[Event] = deque()
@@ -129,34 +129,34 @@ class Writer:
         self._offsets = [(0, 1)]  # (n, by how much the seq of each event put after the nth exceeds its number)
         self._in_flight = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
-        self.heard_at = float("-inf")
-        self._proof: Proof | None = None
-        self._looking: Proof | None = None  # the proof whose renewal is on its way
-        self._sending: list[Event] = []  # on their way without the script
-        self._unsure = False  # some were, and may be in the log or not
+        self.intents_read_at = float("-inf")
+        self._permit: AppendPermit | None = None
+        self._renewing: AppendPermit | None = None  # the permit whose renewal is in flight
+        self._sending: list[Event] = []  # in flight without the script
+        self._unsure = False  # the outcome of the last such append is unknown
         self._appended_at = float("-inf")
-        self._hurry = False
-        self._alarm: asyncio.TimerHandle | None = None
+        self._urgent = False
+        self._timer: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[None]] = []
         self._error: Exception | None = None
         self.gives_up_when_full = False
         self._dropped = False
 
     def checkpoint(self) -> int:
-        """Return how many events were put so far. A takeover may discard what is put from now on: a delta that comes
-        next is marked, so that no viewer gets it as one event with those before."""
+        """Return the number of events put so far. A takeover may discard later ones, so a delta that follows is marked
+        and never merged with those before."""
         self._at_checkpoint = True
         return self._put
 
     def id_of(self, number: int) -> EventId:
-        """The id of the event that was put as the nth, once it is in the log; 0 is the start of the attempt."""
+        """Return the id of the nth event put, once it is in the log; 0 is the start of the attempt."""
         offset = next(offset for before, offset in reversed(self._offsets) if before < max(number, 1))
         return EventId(self._epoch, number + offset)
 
     async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
-        """Take an event for the log. Waits while too much is waiting already. Raises Fenced or LogGone.
+        """Buffer an event. Waits while the buffer is full. Raises Fenced or LogGone.
 
-        `step` is the one in which it is emitted."""
+        `step`: the one in which the event is emitted."""
         while self._is_full():
             await self._progress()
         self._raise_error()
@@ -169,14 +169,15 @@ class Writer:
         if step is not None:
             step.emitted(self._put)
         if kind not in DELTAS or self._is_full():
-            self._hurry = True
+            self._urgent = True
         self._go()
 
     async def flush(self) -> None:
-        """Wait until everything put so far is in the log. Raises Fenced, LogGone, or LogFull where some was dropped."""
+        """Wait until all events put so far are in the log. Raises Fenced, LogGone, or LogFull where some were
+        dropped."""
         target = self._put
         while self._done < target:
-            self._press()
+            self._send_now()
             await self._progress()
         self._raise_error()
         if self._dropped:
@@ -185,59 +186,60 @@ class Writer:
     async def finish(
         self, event: Event, *, messages: Callable[[], Sequence[bytes]], usage: Callable[[], bytes]
     ) -> Finished:
-        """Write what waits, then the job's terminal event, which always fits. `messages` and `usage` are called after
-        the rest. Raises Fenced or LogGone."""
+        """Write the buffered events, then the job's terminal event, also at maxmemory.
+
+        `messages` and `usage` are called once all other events are written. Raises Fenced or LogGone."""
         with suppress(LogFull):
             await self.flush()
         return await self._end(event, messages(), usage())
 
     async def end_waiting(self, event: Event) -> Finished:
-        """Write the end of another job of this session, which waits in line. Raises Fenced or LogGone."""
+        """Write the end of another job of the session's backlog. Raises Fenced or LogGone."""
         return await self._end(event, (), b"")
 
     def stop(self, error: Exception) -> None:
-        """Write nothing any more; whoever puts or waits gets the error."""
+        """Stop writing. Pending and later calls raise the error."""
         if self._error is None:
             self._error = error
-            self._proof = None
-            self._silence()
+            self._permit = None
+            self._cancel_timer()
             self._drop_waiting()
             if self._flusher is not None and self._flusher is not asyncio.current_task():
                 self._flusher.cancel()
 
     def _go(self) -> None:
-        """See that what waits is on its way, or will be when the window has passed."""
+        """Send the buffered events, or set a timer for the end of the window."""
         if self._sending or self._flusher is not None or not self._waiting:
             return
         left_s = self._left_s()
         if left_s > 0:
-            if self._alarm is None:
-                self._alarm = self._loop.call_later(left_s, self._rung)
+            if self._timer is None:
+                self._timer = self._loop.call_later(left_s, self._window_passed)
         elif not self._send():
             self._flusher = self._loop.create_task(self._drain())
 
     def _left_s(self) -> float:
-        """How long deltas may gather yet."""
-        return 0 if self._hurry else self._appended_at + self._window_s - self._loop.time()
+        """Return the seconds for which deltas may still be buffered."""
+        return 0 if self._urgent else self._appended_at + self._window_s - self._loop.time()
 
-    def _rung(self) -> None:
-        self._alarm = None
-        self._press()
+    def _window_passed(self) -> None:
+        self._timer = None
+        self._send_now()
 
-    def _silence(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _press(self) -> None:
-        """Do not gather any longer."""
-        self._hurry = True
+    def _send_now(self) -> None:
+        """Send the buffered events now."""
+        self._urgent = True
         self._go()
 
     def _send(self) -> bool:
-        """Send a batch without the script. False where that is not allowed now."""
+        """Send a batch without the script. Returns False where that is not allowed now."""
         now = self._loop.time()
-        if self._proof is None or self._in_flight.locked() or not self._proof.holds(now):
+        if self._permit is None or self._in_flight.locked() or not self._permit.is_valid(now):
             return False
         batch = self._next_batch()
         if batch[0].kind in BY_SCRIPT:
@@ -245,63 +247,66 @@ class Writer:
         self._begin(now, more=len(batch) < len(self._waiting))
         self._sending = batch
         first = EventId(self._epoch, self._tail.seq + 1)
-        self._log.append_plain(self._proof, self._session_id, first, batch, self._sent)
+        self._log.append_plain(self._permit, self._session_id, first, batch, self._sent)
         return True
 
-    def _sent(self, taken: Taken) -> None:
-        """Hear what came of it. Anything but a yes leaves it to the script, and what follows until that says yes."""
+    def _sent(self, outcome: AppendOutcome) -> None:
+        """Handle the outcome. Unless it is ADDED, the script must append the batch, and what follows until it
+        succeeds."""
         batch, self._sending = self._sending, []
-        if self._error is None and taken is Taken.YES:
+        if self._error is None and outcome is AppendOutcome.ADDED:
             try:
                 failpoint("after_append_before_ack")
                 self._acknowledge(batch)
-                self._look()
+                self._renew_permit()
             except Exception as error:  # noqa: BLE001 - as in _drain
                 self._fail(error)
         elif self._error is None:
-            self._proof, self._unsure, self._hurry = None, taken is Taken.UNKNOWN, True
+            self._permit, self._unsure, self._urgent = None, outcome is AppendOutcome.UNKNOWN, True
         self._wake()
         self._go()
 
-    def _look(self) -> None:
-        """See that the proof does not run out. Nothing of ours is on its way, so the tail ends as the log should."""
-        proof = self._proof
-        if proof is not None and proof is not self._looking and proof.ages(self._loop.time()):
-            self._looking = proof
-            self._log.look(proof, self._session_id, EventId(self._epoch, self._tail.seq), partial(self._seen, proof))
+    def _renew_permit(self) -> None:
+        """Renew the permit if it is due. No append is in flight, so the tail ends as the log should."""
+        permit = self._permit
+        if permit is not None and permit is not self._renewing and permit.needs_renewal(self._loop.time()):
+            self._renewing = permit
+            self._log.renew_permit(
+                permit, self._session_id, EventId(self._epoch, self._tail.seq), partial(self._renewed, permit)
+            )
 
-    def _seen(self, proof: Proof, answer: Appended | None) -> None:
-        """Hear what became of the proof, unless it has been lost or replaced meanwhile."""
-        if self._proof is proof:
-            self._proof = None
+    def _renewed(self, permit: AppendPermit, answer: Appended | None) -> None:
+        """Handle the renewal, unless the permit was lost or replaced meanwhile."""
+        if self._permit is permit:
+            self._permit = None
             if answer is not None:
-                self._heard(answer)
+                self._keep_permit(answer)
 
-    def _heard(self, answer: Appended) -> None:
-        """Keep the proof, and pass on that somebody wants something."""
-        self._proof = answer.proof
-        if answer.proof is not None:
-            self.heard_at = answer.proof.at
+    def _keep_permit(self, answer: Appended) -> None:
+        """Store the permit, and report pending intents."""
+        self._permit = answer.permit
+        if answer.permit is not None:
+            self.intents_read_at = answer.permit.at
         if answer.attention:
-            self._noticed()
+            self._on_intent()
 
     async def _drain(self) -> None:
-        """Append until nothing waits that is due. Runs only while there is something to write."""
+        """Append while events are due. Runs only while there is something to write."""
         try:
             while self._waiting and self._left_s() <= 0 and not self._send():
                 async with self._in_flight:
                     await self._append()
-        except Exception as error:  # noqa: BLE001 - Fenced, LogGone, or a mistake of ours: the attempt is over
+        except Exception as error:  # noqa: BLE001 - Fenced, LogGone, or a bug: the attempt is over
             self._fail(error)
         finally:
             self._flusher = None
         self._go()
 
     def _begin(self, now: float, *, more: bool) -> None:
-        """An append begins; with `more` waiting than goes with it, the next one does not wait for the window."""
-        self._hurry = more
+        """Start an append. `more`: further events are buffered, so the next append does not wait for the window."""
+        self._urgent = more
         self._appended_at = now
-        self._silence()
+        self._cancel_timer()
         failpoint("before_append")
 
     async def _append(self) -> None:
@@ -310,9 +315,9 @@ class Writer:
         if not batch:
             return
         self._begin(self._loop.time(), more=len(batch) < len(self._waiting))
-        self._proof = None
+        self._permit = None
         try:
-            appended = await self._insist(
+            appended = await self._retry(
                 lambda: self._write(self._tail.seq, batch),
                 writes=True,
                 unless_full=lambda: self.gives_up_when_full,
@@ -324,10 +329,10 @@ class Writer:
         failpoint("after_append_before_ack")
         self._unsure = False
         self._acknowledge(batch)
-        self._heard(appended)
+        self._keep_permit(appended)
 
     def _next_batch(self) -> list[Event]:
-        """The oldest events that wait, as many as one append takes. They stay in line until they are acknowledged."""
+        """Return the oldest buffered events, as many as one append takes. They stay buffered until acknowledged."""
         batch: list[Event] = []
         size = 0
         for event in self._waiting:
@@ -345,7 +350,7 @@ class Writer:
             self._waiting_bytes -= len(event.body)
         self._tail.extend(batch)
         self._done += len(batch)
-        self._written(batch)
+        self._on_written(batch)
         self._wake()
 
     async def _end(self, event: Event, messages: Sequence[bytes], usage: bytes) -> Finished:
@@ -356,8 +361,8 @@ class Writer:
             try:
                 if self._unsure:
                     await self._append()
-                self._proof = None  # whatever comes behind an end has to get past the script
-                finished = await self._insist(
+                self._permit = None  # the script refuses events after the end
+                finished = await self._retry(
                     lambda: self._log.finish(
                         self._session_id, self._epoch, self._tail.seq, event, messages=messages, usage=usage
                     )
@@ -370,14 +375,14 @@ class Writer:
                 self._offsets.append((self._done, self._tail.seq - self._done))
             return finished
 
-    async def _insist(
+    async def _retry(
         self,
         call: Callable[[], Awaitable[Answer]],
         *,
         writes: bool = False,
         unless_full: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        """Repeat the same call until the log takes it, and give the log back the tail that it lost."""
+        """Repeat the call until the log accepts it. Restores the tail of a log that lost it."""
 
         async def unless_stopped() -> Answer:
             self._raise_error()
@@ -385,12 +390,12 @@ class Writer:
 
         while True:
             try:
-                return await self._outage.insist(unless_stopped, writes=writes, unless_full=unless_full)
+                return await self._outage.retry_until_available(unless_stopped, writes=writes, unless_full=unless_full)
             except LogBehind as behind:
                 await self._rewrite(behind.top)
 
     async def _write(self, after_seq: int, batch: list[Event]) -> Appended:
-        """Append a batch, or the event that is alone in it."""
+        """Append a batch, or its only event by the script of that event."""
         event, place = batch[0], (self._session_id, self._epoch, after_seq)
         if event.kind not in BY_SCRIPT:
             return await self._log.append(*place, batch)
@@ -402,13 +407,13 @@ class Writer:
         return Appended(seq, attention=False)
 
     async def _rewrite(self, top: EventId) -> None:
-        """Write the tail that the log lost again, under the same ids."""
+        """Write the lost tail of the log again, under the same ids."""
         seq = top.seq if top.epoch == self._epoch else 0
         for batch in _batches(self._tail.after(seq), self._bounds.batch_events):
             try:
-                await self._outage.insist(partial(self._write_again, seq, batch))
+                await self._outage.retry_until_available(partial(self._write_again, seq, batch))
             except LogBehind:
-                return  # it lost still more: the call that found out is repeated and finds the new top
+                return  # it lost even more: the original call is repeated and finds the new top
             seq += len(batch)
 
     async def _write_again(self, after_seq: int, batch: list[Event]) -> None:
@@ -419,7 +424,7 @@ class Writer:
 
     def _fail(self, error: Exception) -> None:
         self.stop(error)
-        self._lost(error)
+        self._on_lost(error)
 
     def _drop_waiting(self) -> None:
         self._unsure = False
@@ -432,7 +437,7 @@ class Writer:
         return len(self._waiting) >= self._bounds.waiting_events or self._waiting_bytes >= self._bounds.waiting_bytes
 
     async def _progress(self) -> None:
-        """Wait until the log acknowledged something, or the writer stopped."""
+        """Wait until the log has acknowledged something, or the writer has stopped."""
         watcher = asyncio.get_running_loop().create_future()
         self._watchers.append(watcher)
         await watcher
@@ -449,15 +454,15 @@ class Writer:
 
 
 def marked(body: bytes) -> bytes:
-    """A delta with a field that keeps it from being merged with those before it."""
+    """Add a field to a delta that keeps it from being merged with those before it."""
     return body if body.endswith(CHECKPOINT) else body[:-1] + CHECKPOINT
 
 
 def _batches(events: Sequence[Event], most: int) -> Iterator[list[Event]]:
-    """The events in order; one that changes its job's record stands alone."""
+    """Split events into batches, in order. One that changes its job's record is a batch of its own."""
     batch: list[Event] = []
     for event in events:
-        if batch and (len(batch) == most or event.kind in ALONE or batch[0].kind in ALONE):
+        if batch and (len(batch) == most or event.kind in UNBATCHED or batch[0].kind in UNBATCHED):
             yield batch
             batch = []
         batch.append(event)

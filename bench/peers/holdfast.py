@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from holdfast.shared.entries import name_of
-from holdfast.shared.holder import Attempt, Holder
 from holdfast.shared.keys import log_key
+from holdfast.shared.log_writer import Attempt, LogWriter
 from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobRequest, Sessions
@@ -41,17 +41,17 @@ async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
     """Sessions bench-0, bench-1, … with a running job each, claimed as a worker claims them."""
     redis = connect(redis_url, max_connections=32)
     settings = CommonSettings(redis_url=redis_url)
-    intake, holder = Sessions(redis, settings), Holder(redis, Pipe(redis_url, deadline_s=10), settings)
+    intake, log_writer = Sessions(redis, settings), LogWriter(redis, Pipe(redis_url, deadline_s=10), settings)
     try:
-        return [await _claimed(intake, holder, f"bench-{number}") for number in range(sessions)]
+        return [await _claimed(intake, log_writer, f"bench-{number}") for number in range(sessions)]
     finally:
         await redis.aclose()
 
 
-async def _claimed(intake: Sessions, holder: Holder, session_id: str) -> Attempt:
+async def _claimed(intake: Sessions, log_writer: LogWriter, session_id: str) -> Attempt:
     await intake.submit(session_id, JOB, JobRequest(AGENT, b'"go"', b"{}", b"{}", 86_400, "queue", None, ""))
-    attempt = await holder.claim(
-        session_id, JOB, delivery=1, token=f"bench-{session_id}", worker_id="bench", offered=True
+    attempt = await log_writer.claim(
+        session_id, JOB, delivery=1, claim_id=f"bench-{session_id}", worker_id="bench", offered=True
     )
     assert isinstance(attempt, Attempt)
     return attempt

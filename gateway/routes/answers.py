@@ -193,7 +193,7 @@ def session_answer(session: SessionState) -> dict[str, Any]:
         "created_at": session.created_at,
         "cursor": str(session.cursor),
         "jobs": session.jobs,
-        "line": session.line,
+        "line": session.backlog,
     }
 
 

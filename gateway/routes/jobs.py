@@ -30,7 +30,7 @@ from holdfast.gateway.routes.answers import (
 from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
 from holdfast.gateway.routes.paging import JobCursor, PageLimit
 from holdfast.gateway.schema import check
-from holdfast.gateway.submission import accept, ask_holder, hasten, session_for
+from holdfast.gateway.submission import accept, best_effort, notify_lease_owner, session_for
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
@@ -123,7 +123,7 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
     """Cancel a job. Repeating it is harmless, and so is cancelling a job that has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
     if intent.status not in ENDED:
-        await hasten(ask_holder(state["queue"], session_id, intent.holder), job_id)
+        await best_effort(notify_lease_owner(state["queue"], session_id, intent.lease_owner), job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
 
 
@@ -140,10 +140,10 @@ async def answer_job(state: GatewayState, session_id: KnownSession, job_id: Know
     value = await state["turns"].take(body.size, encoded_value, answer)
     question_id = await _fitting(state, session_id, job_id, answer, body.size)
     answered = await state["sessions"].answer(session_id, job_id, question_id, value)
-    if answered.holder is None:
-        await hasten(state["queue"].ready(session_id, job_id, answered.agent), job_id)
+    if answered.lease_owner is None:
+        await best_effort(state["queue"].make_ready(session_id, job_id, answered.agent), job_id)
     else:
-        await hasten(state["queue"].notify(answered.holder, session_id), job_id)
+        await best_effort(state["queue"].notify(answered.lease_owner, session_id), job_id)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)
 
 

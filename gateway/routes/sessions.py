@@ -18,7 +18,7 @@ from holdfast.gateway.routes.answers import (
     sessions_answer,
 )
 from holdfast.gateway.routes.paging import PageLimit, SessionCursor
-from holdfast.gateway.submission import hasten
+from holdfast.gateway.submission import best_effort
 from holdfast.shared.redis import RedisError
 from starlette.responses import Response
 
@@ -49,9 +49,11 @@ async def delete_session(state: GatewayState, session_id: KnownSession) -> Respo
     """Cancel what runs and forget the session. Its viewers get `session.deleted`."""
     intent = await state["sessions"].delete(session_id)
     state["hub"].session_deleted(session_id)
-    await state["queue"].nudge(session_id)  # what carries it out; the message only lets the holder stop at once
-    if intent.holder is not None:
-        await hasten(state["queue"].notify(intent.holder, session_id), intent.holder)
+    await state["queue"].add_control_entry(
+        session_id
+    )  # what carries it out; the message only lets the lease owner stop at once
+    if intent.lease_owner is not None:
+        await best_effort(state["queue"].notify(intent.lease_owner, session_id), intent.lease_owner)
     with suppress(RedisError):  # best effort: reading the list removes it as well
         await state["session_list"].remove(session_id)
     return json_response({"session_id": session_id, "status": "deleting"}, 202)

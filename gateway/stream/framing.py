@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import orjson
-from holdfast.shared.entries import Alike, Entry, bodies_of, kinds_of
+from holdfast.shared.entries import Entry, EntryColumns, bodies_of, kinds_of
 from holdfast.shared.event_log import Gap
 from holdfast.shared.events import DELETED, TERMINAL
 from holdfast.shared.ids import EventId, as_cursor
@@ -64,7 +64,7 @@ class _Sse:
     def events(self, entries: Sequence[Entry]) -> bytes:
         if len(entries) == 1:
             return self.event(entries[0])
-        if type(entries) is Alike:
+        if type(entries) is EntryColumns:
             pairs = zip(entries.raw_ids, entries.bodies, strict=True)
             frames = b"".join([b"id: %b\ndata: %b\n\n" % pair for pair in pairs])
         else:

@@ -78,8 +78,8 @@ class Channel:
         while self.tail_bytes > TAIL_BYTES:
             self.tail_bytes -= self.tail.popleft().size
 
-    def weigh(self, batch: Batch) -> None:
-        """Expect events as large as these: larger ones at once, smaller ones by and by."""
+    def update_estimate(self, batch: Batch) -> None:
+        """Update the estimate of the event size. It follows the latest batch, but falls by at most half per batch."""
         seen, half = batch.size // len(batch.entries), self.event_bytes // 2
         self.event_bytes = seen if seen > half else half or 1
 
@@ -323,7 +323,7 @@ class Tailer:
         entries = following(position, found)
         for batch in batches(position, entries) if entries else ():
             channel.position = batch.last
-            channel.weigh(batch)
+            channel.update_estimate(batch)
             if channel.behind:
                 channel.keep(batch)
             for viewer in tuple(channel.live):

@@ -1,1 +1,1 @@
-"""The `holdfast` command: its subcommands and what they need."""
+"""The subcommands of `holdfast` and their helpers."""

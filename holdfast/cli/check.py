@@ -1,4 +1,4 @@
-"""`holdfast check`: whether the settings, the agents, the servers and the gateway are usable, one line each."""
+"""`holdfast check`: check the settings, the agents, the servers and the gateway, one line each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report. `ok` is None for a note: worth knowing, but not a fault."""
+    """One line of the report. `ok` is None for a note, which is no fault."""
 
     ok: bool | None
     text: str
@@ -64,7 +64,7 @@ def variable_findings() -> Iterator[Finding]:
 
 
 def host_findings(host: str) -> Iterator[Finding]:
-    """Check that a gateway could listen on HOLDFAST_HOST."""
+    """Check that a gateway can listen on HOLDFAST_HOST."""
     try:
         check_listen_host(host)
     except SettingsInvalid as error:
@@ -73,7 +73,7 @@ def host_findings(host: str) -> Iterator[Finding]:
 
 def agent_findings(settings: WorkerSettings) -> Iterator[Finding]:
     """Import each module of HOLDFAST_AGENTS, then load all agents together, as a worker does."""
-    modules(settings)  # makes the modules of the current folder importable
+    modules(settings)  # makes modules in the working directory importable
     alone = [module_finding(name) for name in settings.modules]
     together = all_agents_findings(settings)
     yield from dict.fromkeys((*alone, *together))  # a broken module fails both ways, with the same text
@@ -88,7 +88,8 @@ def module_finding(name: str) -> Finding:
 
 
 def all_agents_findings(settings: WorkerSettings) -> list[Finding]:
-    """Load the built-in agents, those of the modules, of installed packages and of models. Two of one name clash."""
+    """Load the built-in agents, those of the modules, of installed packages and of models. Duplicate names are
+    errors."""
     errors: list[SettingsInvalid] = []
     offered = Registry()
     try:
@@ -101,7 +102,7 @@ def all_agents_findings(settings: WorkerSettings) -> list[Finding]:
 
 
 def servers(settings: CommonSettings, folder: Path) -> dict[str, str]:
-    """The servers by their role: one when queue and log share it, the embedded one while `holdfast dev` runs it."""
+    """Return the servers by role: one if queue and log share it; the embedded one while `holdfast dev` runs it."""
     embedded = None if "HOLDFAST_REDIS_URL" in os.environ else running_url(folder)
     queue_url = embedded or settings.redis_url
     log_url = settings.log_redis_url or queue_url
@@ -109,7 +110,7 @@ def servers(settings: CommonSettings, folder: Path) -> dict[str, str]:
 
 
 async def gateway_finding(url: str) -> Finding:
-    """Ask the gateway at this address whether it is ready. A refused connection is only a note: none may run yet."""
+    """Check whether the gateway at this address is ready. A refused connection is a note, since none may run yet."""
     try:
         check_url(url)
         async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=ANSWER_SECONDS) as client:
@@ -124,7 +125,7 @@ async def gateway_finding(url: str) -> Finding:
 
 
 def readiness(url: str, response: httpx2.Response) -> Finding:
-    """Read the answer of /readyz: `{"status": "ready"}`, or a problem (RFC 9457) with its code."""
+    """Parse the response of /readyz: `{"status": "ready"}`, or a problem (RFC 9457) with its code."""
     try:
         body = response.json()
     except ValueError:
@@ -142,7 +143,7 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
         client = connect(url, max_connections=1, socket_timeout_s=ANSWER_SECONDS)
         info = await client.info()
         await client.aclose()
-    except ValueError:  # its text may quote what stands where a port should: a password with a # in it, say
+    except ValueError:  # its text may quote the text in place of the port, such as a password with a #
         variable = "HOLDFAST_LOG_REDIS_URL" if name == "log redis" else "HOLDFAST_REDIS_URL"
         yield Finding(
             ok=False, text=f"{place}: {variable} is no address; redis://host:6379/0, rediss:// or unix:///path"
@@ -167,6 +168,6 @@ def persistence(name: str, info: dict[str, Any]) -> Finding:
 
 
 def without_secret(url: str) -> str:
-    """The address without user and password, also one that is none."""
+    """Remove user and password from an address, also from an invalid one."""
     scheme, slashes, rest = url.rpartition("://")
     return scheme + slashes + rest.rpartition("@")[2].partition("?")[0]

@@ -1,4 +1,4 @@
-"""The processes that `holdfast dev` keeps up: one terminal for their output, and started again when they end."""
+"""Run the processes of `holdfast dev`: print their output to one terminal, and restart them when they exit."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from pathlib import Path
 
 from holdfast.cli.tether import tethered
 
-# One that ended sooner than this is started again only after a pause.
+# A process that exited sooner than this is restarted after a pause.
 STEADY_SECONDS = 5.0
 PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. `descriptors` stay open in the child; `reasons` is where a person reads why it ended."""
+    """A process to start. `descriptors` stay open in the child; `reasons` names where users find the reason of its
+    exit."""
 
     name: str
     command: list[str]
@@ -32,7 +33,7 @@ class Plan:
 
 
 class Child:
-    """A running plan. `say` takes each line of its output, and what happens to it."""
+    """A process of a plan. `say` is called with each line of its output, and with changes of its state."""
 
     def __init__(self, plan: Plan, say: Callable[[str, str], None]) -> None:
         self.name = plan.name
@@ -54,7 +55,7 @@ class Child:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             pass_fds=(*lifeline, *self._plan.descriptors),
-            # Ctrl-C at the terminal is for the parent, which stops its children in order.
+            # Only the parent gets Ctrl-C from the terminal; it stops its children in order.
             start_new_session=True,
         )
         self._output = asyncio.create_task(self._pass_output_on(self._process))
@@ -66,7 +67,7 @@ class Child:
 
     @property
     def ended(self) -> str | None:
-        """How it ended, as words; None while it runs."""
+        """Describe its exit; None while it runs."""
         code = self.exit_code
         if code is None:
             return None
@@ -74,17 +75,17 @@ class Child:
 
     @property
     def waits(self) -> bool:
-        """Whether it ended for now, and is started again when the reason is gone."""
+        """Whether it exited and will be restarted once the reason is fixed."""
         return False
 
     async def keep_up(self) -> None:
-        """Start it again whenever that is due, until this is cancelled."""
+        """Restart it whenever it exits, until cancelled."""
         while True:
             await self.until_due()
             await self.start()
 
     async def until_due(self) -> None:
-        """Wait until it has ended, and for a pause if it did so soon."""
+        """Wait until it exits, and then for a pause if it exited early."""
         await self.wait()
         self.say_of_it(f"{self.ended}; starting it again")
         if time.monotonic() - self._started_at < STEADY_SECONDS:
@@ -94,7 +95,7 @@ class Child:
         self._say("holdfast", f"{self.name} {what}")
 
     async def stop(self, patience_s: float) -> None:
-        """SIGTERM, and SIGKILL for it and what it started when it still runs after `patience_s`."""
+        """Send SIGTERM, and after `patience_s` SIGKILL to it and its children."""
         if self._process is None:
             return
         if self.ended is None:
@@ -113,12 +114,12 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def wait(self) -> None:
-        """Until it has ended and all its output is passed on."""
+        """Wait until it has exited and all its output was printed."""
         assert self._process is not None
         assert self._output is not None
         await self._process.wait()
         with suppress(TimeoutError):
-            # A grandchild may hold the pipe open.
+            # A grandchild may keep the pipe open.
             await asyncio.wait_for(asyncio.shield(self._output), 1)
 
     async def _pass_output_on(self, process: asyncio.subprocess.Process) -> None:
@@ -134,7 +135,7 @@ class Child:
 
 def say(who: str, line: str) -> None:
     """Write a line of a child, or of the parent itself, to the terminal."""
-    # With the terminal gone there is nobody to tell, and the children need their pipes read all the same.
+    # The terminal is gone, but the pipes of the children must still be read.
     with suppress(OSError):
         sys.stderr.write(f"{who:>8} | {line}\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The gateway's client for `holdfast send` and `holdfast tail`: posts a job once, reads events without losing any."""
+"""The HTTP client of `holdfast send` and `holdfast tail`: posts jobs idempotently and reads events without loss."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ TRANSIENT = (429, 502, 503, 504)
 
 
 class Refused(HoldfastError):
-    """The gateway said no, or does not answer. The detail is what it said."""
+    """The gateway refused the request or does not answer. `detail`: its message."""
 
     code = "refused"
 
 
 class UrlUnusable(HoldfastError):
-    """No gateway can be at this address."""
+    """The gateway's address is invalid."""
 
     code = "url_unusable"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. `id` is None for what the gateway says of its own, as `job.queued`."""
+    """One event. `id` is None for events of the gateway itself, such as `job.queued`."""
 
     id: str | None
     body: dict[str, Any]
@@ -48,16 +48,16 @@ class Event:
 
 
 def connect(url: str, silence_s: float = SILENCE_SECONDS) -> httpx2.Client:
-    """A client for the gateway at this address. A proxy of the environment is not asked for what is on this machine.
+    """Open a client for the gateway at this address. Local addresses bypass proxies of the environment.
 
-    A connection without a byte for `silence_s` is lost. Raises UrlUnusable."""
+    A connection counts as lost after `silence_s` without a byte. Raises UrlUnusable."""
     check_url(url)
     timeout = httpx2.Timeout(silence_s, connect=CONNECT_SECONDS)
     return httpx2.Client(base_url=url, timeout=timeout, trust_env=not _is_local(url))
 
 
 def check_url(url: str) -> None:
-    """Raises UrlUnusable when no gateway can be at this address."""
+    """Raise UrlUnusable when the address is invalid."""
     try:
         parts = httpx2.URL(url)
         usable = parts.scheme in ("http", "https") and bool(parts.host) and parts.port in (None, *range(1, 65_536))
@@ -76,7 +76,7 @@ def _is_local(url: str) -> bool:
 
 
 def post(client: httpx2.Client, path: str, body: dict[str, Any], key: str) -> dict[str, Any]:
-    """Post a job. The key makes a repeat safe, so an answer that was lost or refused for now is asked for again.
+    """Post a job. The idempotency key makes retries safe after lost responses and temporary refusals.
 
     Raises Refused."""
     problem = ""
@@ -98,9 +98,9 @@ def post(client: httpx2.Client, path: str, body: dict[str, Any], key: str) -> di
 
 
 def answer(client: httpx2.Client, session_path: str, job_id: str | None, value: Any) -> None:
-    """Answer what a job's agent asks; without a job id, what the session's current one does. Raises Refused.
+    """Answer the question of a job; without a job id that of the session's current one. Raises Refused.
 
-    Asked for once: a repeat might answer the question that comes next."""
+    Never retried: a repetition might answer the next question."""
     try:
         job_id = job_id or _checked(client.get(session_path), 200)["job_id"]
         _checked(client.post(f"{session_path}/jobs/{job_id}/answer", json={"value": value}), 202)
@@ -116,7 +116,7 @@ def _checked(response: httpx2.Response, status: int) -> dict[str, Any]:
 
 
 def problem_of(response: httpx2.Response) -> str:
-    """What the gateway said, as a line."""
+    """Return the gateway's problem as one line."""
     try:
         problem = orjson.loads(response.read())
         return f"{problem['detail']} ({problem['code']})"
@@ -125,7 +125,7 @@ def problem_of(response: httpx2.Response) -> str:
 
 
 class Tail:
-    """The events at a path, over as many connections as it takes. Each goes on where the last one was cut."""
+    """The events at a path. Reconnects after lost connections and resumes after the last event."""
 
     def __init__(self, client: httpx2.Client, path: str, cursor: str = "", *, only_new: bool = False) -> None:
         self._client = client
@@ -137,7 +137,8 @@ class Tail:
         self._cursor = cursor
 
     def __iter__(self) -> Iterator[Event]:
-        """Events until the gateway has no more for good. Raises Refused; once it answered, it is waited for."""
+        """Iterate over events until the stream ends for good. After a first response, outages are waited out. Raises
+        Refused."""
         while True:
             try:
                 yield from self._connection()
@@ -164,7 +165,7 @@ class Tail:
                     yield Event(fresh or None, orjson.loads(frame.data))
 
     def _say_lost(self, error: httpx2.TransportError) -> None:
-        """One line for an outage, however long."""
+        """Print one line per outage."""
         if not self._lost:
             print(f"holdfast: the connection is lost ({error}); waiting for the gateway", file=sys.stderr, flush=True)
         self._lost = True
@@ -180,4 +181,4 @@ class Tail:
 
 
 class _Over(Exception):
-    """The gateway has nothing more for this cursor."""
+    """The gateway has no further events for this cursor."""

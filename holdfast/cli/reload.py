@@ -1,4 +1,4 @@
-"""The worker of `holdfast dev`: begun anew when the files of the user's agents change."""
+"""Restart the worker of `holdfast dev` when the files of the user's agents change."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from holdfast.cli.children import Child, Plan
 
-# Files are looked at, not waited for: there are few, and folders that are mounted from elsewhere tell of no change.
+# Polls the files: there are few, and mounted folders may send no change notifications.
 LOOK_SECONDS = 0.3
-# With this code a worker ends that cannot use its settings, one's own agents among them.
+# The exit code of a worker with unusable settings, which include the user's agents.
 CANNOT_START = 2
 
 Snapshot = dict[Path, int]
 
 
 class Sources:
-    """The Python files of these modules, whose names may have dots: of a package all, of a module what stands beside
-    it. They are found from `folder` first."""
+    """The Python files of these modules: of a package all files, of a module all files beside it. `folder` is searched
+    first."""
 
     def __init__(self, modules: Iterable[str], folder: Path) -> None:
         self._tops = {name.partition(".")[0] for name in modules}
@@ -28,7 +28,7 @@ class Sources:
         self._seen: Snapshot = {}
 
     def mark(self) -> None:
-        """Remember how they are now."""
+        """Record the current state of the files."""
         self._seen = self._look()
 
     @property
@@ -36,7 +36,7 @@ class Sources:
         return bool(self._look())
 
     async def changed(self) -> Path:
-        """Wait until one of them is another than when they were marked, and until they are all written."""
+        """Wait until a file differs from the recorded state, and until all files are completely written."""
         before, now = self._seen, self._look()
         while now in (self._seen, {}) or now != before:
             await asyncio.sleep(LOOK_SECONDS)
@@ -44,12 +44,12 @@ class Sources:
         return min(path for path, _ in now.items() ^ self._seen.items())
 
     def _look(self) -> Snapshot:
-        """When each file was last changed, in ns."""
+        """Return the modification time of each file in ns."""
         found: Snapshot = {}
         for path in {path for top in self._tops for path in _files(top, self._folder)}:
             try:
                 found[path] = path.stat().st_mtime_ns
-            except OSError:  # gone meanwhile
+            except OSError:  # deleted meanwhile
                 continue
         return found
 
@@ -71,14 +71,14 @@ def _files(top: str, folder: Path) -> Iterator[Path]:
 def _spec(top: str, folder: Path) -> ModuleSpec | None:
     try:
         return PathFinder.find_spec(top, [str(folder)]) or importlib.util.find_spec(top)
-    except ValueError:  # a module of this process that has none
+    except ValueError:  # a module of this process without a spec
         return None
 
 
 class ReloadedChild(Child):
-    """A child that is stopped and started again when `sources` change, and not before when it cannot start as they are.
+    """A child that is restarted when `sources` change. After a failed start it waits for such a change.
 
-    `patience_s` is how long it may take to stop."""
+    `patience_s`: the seconds that it may take to stop."""
 
     def __init__(self, plan: Plan, say: Callable[[str, str], None], sources: Sources, patience_s: float) -> None:
         super().__init__(plan, say)
@@ -87,7 +87,7 @@ class ReloadedChild(Child):
 
     @property
     def waits(self) -> bool:
-        """Whether it ended because the sources cannot be used as they are."""
+        """Whether it exited because the sources are unusable."""
         return self.exit_code == CANNOT_START and self._sources.exist
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Events for a person or a program: text that grows on a terminal, one JSON object a line elsewhere."""
+"""Show events: as growing text on a terminal, else as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
 
 class Show(Protocol):
-    """Takes events in their order, then the end."""
+    """Shows events in order. `end` is called after the last one."""
 
     def __call__(self, event: Event) -> None: ...
 
@@ -22,12 +22,12 @@ class Show(Protocol):
 
 
 def show_to(out: TextIO) -> Show:
-    """What suits the stream."""
+    """Return the format for the stream."""
     return TerminalShow(out) if out.isatty() else JsonShow(out)
 
 
 class JsonShow:
-    """`{"id": …, …}` a line, as the gateway's NDJSON has it."""
+    """Prints one `{"id": …, …}` per line, like the gateway's NDJSON."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -38,11 +38,11 @@ class JsonShow:
         self._out.flush()
 
     def end(self) -> None:
-        """Every line has ended already."""
+        """Do nothing: every line is complete."""
 
 
 class TerminalShow:
-    """The answer's text as it grows; everything else in lines of its own, dimmed."""
+    """Prints the answer's text incrementally, and all else in dimmed lines."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -66,7 +66,7 @@ class TerminalShow:
         self._out.flush()
 
     def _started(self, event: Event, body: dict[str, Any]) -> str:
-        """Which attempt begins, and from where. From where is unknown when the job's first event was not shown."""
+        """Describe the start of an attempt. Where it resumes is unknown if the job's first event was not shown."""
         job_id, discard_from = body.get("job_id"), body.get("discard_from")
         began = self._began.setdefault(job_id, event.id if discard_from is None else None)
         again = ""
@@ -94,14 +94,14 @@ def _failed(body: dict[str, Any]) -> str:
 
 
 def _asked(body: dict[str, Any]) -> str:
-    """The question, what may be answered, and how."""
+    """Describe the question, the allowed answers, and how to answer."""
     wanted = wanted_by(body.get("schema") or {})
     question = f"? {body.get('prompt')}" + (f" [{_plain(wanted)}]" if wanted else "")
     return click.style(question, fg="cyan") + _dim("  answer it on the page, or with `holdfast answer SESSION VALUE`")
 
 
 def wanted_by(schema: dict[str, Any]) -> str:
-    """What a JSON schema takes, in short: `red | green`, `integer`, `city: string, days: integer`."""
+    """Summarize a JSON schema: `red | green`, `integer`, `city: string, days: integer`."""
     if "enum" in schema:
         return " | ".join(_words(value) for value in schema["enum"])
     if schema.get("properties"):
@@ -129,13 +129,13 @@ def _json(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without control characters: what a model says must not steer the terminal."""
+    """Remove control characters, with which a model's text could control the terminal."""
     return text.translate(CONTROL)
 
 
-# What a person does not miss.
+# Not shown on a terminal.
 SILENT = frozenset({"job.completed", "section.ended", "tool.started", "tool.arguments.delta", "usage"})
-# What is shown otherwise than with its fields.
+# Shown in a form of their own.
 LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "job.queued": lambda body: _dim(f"waiting, {body.get('position')} before it"),
     "job.failed": _failed,

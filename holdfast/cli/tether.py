@@ -1,8 +1,8 @@
-"""Child processes that never outlive their parent, not even one that got SIGKILL.
+"""Start child processes that never outlive their parent, even if that gets SIGKILL.
 
-`tethered(command)` wraps a command in this very file run as a script, which uses the standard library alone. On Linux
-it asks the kernel to kill it with its parent and becomes the command. Elsewhere it stays in between, holds a pipe that
-ends with the parent, and then kills the command.
+`tethered(command)` wraps a command in this file run as a script, which uses only the standard library. On Linux the
+script sets the parent-death signal and executes the command. Elsewhere it stays the command's parent, and kills the
+command when a pipe to the original parent closes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _lifeline: tuple[int, int] | None = None
 
 
 def tethered(command: Sequence[str], *, by_pipe: bool = not _LINUX) -> tuple[list[str], tuple[int, ...]]:
-    """The command to start instead, and the file descriptors to pass to it.
+    """Return the command to start instead, and the file descriptors to pass to it.
 
-    Start it from the main thread: Linux takes the end of the starting thread for the end of the parent.
+    Start it from the main thread: on Linux the parent-death signal is sent when the starting thread ends.
     """
     shim = [sys.executable, "-I", "-S", __file__]
     if by_pipe:
@@ -32,7 +32,7 @@ def tethered(command: Sequence[str], *, by_pipe: bool = not _LINUX) -> tuple[lis
 
 
 def _read_end() -> int:
-    """The end to pass on of a pipe whose other end this process holds for as long as it lives."""
+    """Return the read end of a pipe whose write end this process keeps open while it runs."""
     global _lifeline  # noqa: PLW0603 - one pipe serves every child of the process
     if _lifeline is None:
         _lifeline = os.pipe()
@@ -52,12 +52,12 @@ def _die_with(parent: int) -> None:
 
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        # The parent died before the call above could count.
+        # The parent died before the call above took effect.
         sys.exit(1)
 
 
 def _hold(lifeline: int, command: Sequence[str]) -> int:
-    """Run the command until it ends or the lifeline does. Returns its exit code, 128 + n for signal n."""
+    """Run the command until it exits or the pipe closes. Returns its exit code, 128 + n for signal n."""
     child = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: child.send_signal(received))

@@ -1,4 +1,4 @@
-"""The HOLDFAST_ variables that something reads, and the likely meaning of one that nothing does."""
+"""Detect unknown HOLDFAST_ variables and suggest the likely intended ones."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from holdfast.shared.settings import variables_of
 from holdfast.worker.settings import WorkerSettings
 
 PREFIX = "HOLDFAST_"
-# Read by compose, and by the failpoints of the tests.
+# Read by compose, and by the failpoints of tests.
 OTHERS = {"HOLDFAST_FAILPOINTS", "HOLDFAST_GATEWAYS", "HOLDFAST_IMAGE", "HOLDFAST_WORKERS"}
 
 
 def known_variables() -> set[str]:
-    """The variables that gateways, workers and the commands around them read."""
+    """Return the variables that gateways, workers and commands read."""
     return variables_of(GatewaySettings) | variables_of(WorkerSettings) | OTHERS
 
 
 def unknown_variables(environment: Iterable[str]) -> Iterator[str]:
-    """A line for each variable with our prefix that nothing reads, with the most similar name that is read."""
+    """Return a line for each unknown HOLDFAST_ variable, with the most similar known name."""
     known = known_variables()
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in known:

@@ -1,4 +1,4 @@
-"""The Lua scripts, each in a file of its own. `session.lua` and `queue.lua` are the preludes of their family."""
+"""The Lua scripts, one per file. `session.lua` and `queue.lua` are preludes that the scripts of their family share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHEBANG = "#!lua"
 
 
 def source(name: str, prelude: str | None = None) -> str:
-    """The text of a script with its prelude put behind the first line, where the server wants the flags."""
+    """Return the text of a script with its prelude inserted after the first line, which must hold the flags."""
     folder = files(__name__)
     text = folder.joinpath(f"{name}.lua").read_text("utf-8")
     common = "" if prelude is None else folder.joinpath(f"{prelude}.lua").read_text("utf-8")
@@ -25,7 +25,7 @@ def source(name: str, prelude: str | None = None) -> str:
 
 
 class Script:
-    """A script that is sent by its digest, and as text only where the server does not know it."""
+    """A script that is called by its digest, and by its text only where the server does not know it."""
 
     def __init__(self, redis: Redis, text: str) -> None:
         self._redis = redis
@@ -33,7 +33,7 @@ class Script:
         self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, keys: Sequence[Any], arguments: Sequence[Any] = ()) -> Any:
-        """Run it. Raises RedisError, and SchemaNewer for a session that a newer version has written."""
+        """Run the script. Raises RedisError, and SchemaNewer for a session with a newer schema version."""
         try:
             return await self._run(keys, arguments)
         except ResponseError as error:
@@ -47,7 +47,7 @@ class Script:
 
 
 def script(redis: Redis, name: str, prelude: str, *, when_full: bool = False) -> Script:
-    """A script of this folder. `when_full`: it shall run at maxmemory, though its own first line does not say so."""
+    """Load a script of this folder. `when_full`: let it run at maxmemory although its flags do not."""
     text = source(name, prelude)
     if when_full:
         text = text.replace(SHEBANG, f"{SHEBANG} flags=allow-oom", 1)

@@ -1,6 +1,6 @@
 #!lua
--- Answer the question that a job waits for.
--- ARGV: job, question (empty: the one that waits), value. Answers {'ok', holder, agent}, {'answered'}, {'unasked'},
+-- Answer the open question of a job.
+-- ARGV: job, question (empty: the open one), value. Returns {'ok', lease owner, agent}, {'answered'}, {'unasked'},
 -- {'unknown_session'} or {'unknown_job'}.
 local refusal = newer()
 if refusal then return refusal end

@@ -1,22 +1,22 @@
 #!lua
--- Append a batch under the fence, whole or not at all; what is there already is skipped.
+-- Append a batch under the fence, all of it or nothing. Events that are present already are skipped.
 -- KEYS: log, state. ARGV: epoch, seq that it follows, retention events, then name and body of each event
--- Answers {'ok', seq, attention}, {'fenced'}, {'behind', top} or {'gone'}.
--- It comes without the prelude, whose closures cost more than the rest of it.
+-- Returns {'ok', seq, attention}, {'fenced'}, {'behind', top} or {'gone'}.
+-- Without the prelude, whose closures would cost more than the rest.
 local LOG, STATE, epoch, after = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local count = (#ARGV - 3) / 2
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'attention', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
-if not state[4] then return {'fenced'} end -- nobody writes behind the end of its job
+if not state[4] then return {'fenced'} end -- an attempt writes nothing after the end of its job
 local last = redis.call('XREVRANGE', LOG, '+', '-', 'COUNT', 1)[1]
-local top = last and last[1] or state[2] -- the log's own: an append without this script leaves the state as it is
+local top = last and last[1] or state[2] -- read from the log: an append without this script does not update the state
 local last_epoch, seq = string.match(top, '^(%d+)-(%d+)$')
 if tonumber(last_epoch) > tonumber(epoch) then return {'fenced'} end
 seq = last_epoch == epoch and tonumber(seq) or 0
 if seq < after then
     if redis.call('EXISTS', LOG) == 1 then return {'behind', top} end
-    redis.call('HSET', STATE, 'top', epoch .. '-' .. after) -- where the log ended that has vanished
+    redis.call('HSET', STATE, 'top', epoch .. '-' .. after) -- where the vanished log ended
     return {'gone'}
 end
 for i = seq - after + 1, count do

@@ -1,13 +1,13 @@
 #!lua
--- Append the question that an agent puts to a person, and let its job wait for the answer.
+-- Append a question to a person, and mark the job as waiting for the answer.
 -- ARGV: epoch, seq that it follows, job, question, body, schema of the answer, prompt (JSON both).
--- Answers {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
+-- Returns {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
 local epoch, after, job, question, body, schema = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local prompt = ARGV[7]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
-if not state[3] then return {'fenced'} end -- nobody writes behind the end of its job
+if not state[3] then return {'fenced'} end -- an attempt writes nothing after the end of its job
 local seq, top = written(epoch, state[2])
 if not seq then return {'fenced'} end
 if seq < after then return behind(epoch, after, top) end

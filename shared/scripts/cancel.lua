@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Write the intent to cancel a job. At maxmemory too.
--- ARGV: job, by. Answers {'ok', status, worker that holds the session}, {'unknown_session'} or {'unknown_job'}.
+-- ARGV: job, by. Returns {'ok', status, lease owner}, {'unknown_session'} or {'unknown_job'}.
 local refusal = newer()
 if refusal then return refusal end
 local job, by = ARGV[1], ARGV[2]

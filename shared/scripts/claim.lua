@@ -1,14 +1,14 @@
 #!lua
--- Take the session for one attempt at the head of its line: a new epoch, whose first entry this script appends.
--- ARGV: job, delivery, token, worker, random, offered (1, 0, empty: may be, but there is no room), max attempts, queue ms,
---       ask ms, retention ttl s, messages limit, then to end the job instead: reason, kind, detail (a piece of JSON), message...
--- Answers {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first},
+-- Claim the session for one attempt at the head of its backlog: start a new epoch and append its first entry.
+-- ARGV: job, delivery, claim_id, worker, random, offered (1, 0, empty: yes, but there is no memory), max attempts, queue ms,
+--       ask ms, retention ttl s, messages limit; to end the job instead: reason, kind, detail (a piece of JSON), message...
+-- Returns {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first},
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
---   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (a person is asked; the answer makes it
---   ready).
+--   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (waits for an answer, which makes its
+--   entry visible).
 local refusal = newer()
 if refusal then return refusal end
-local job, delivery, token, worker, random = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
+local job, delivery, claim_id, worker, random = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 local offered, max_attempts, queue_ms = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local ask_ms, ttl_s, messages_limit = tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
 local reason, kind, detail = ARGV[12] or '', ARGV[13] or '', ARGV[14] or ''
@@ -22,8 +22,8 @@ local status, known_delivery, attempt, first, agent = record[1], record[2], reco
 if not status then return {'unknown', unpack(head())} end
 if record[14] then return {'ended', unpack(head())} end
 
--- From where on the next start discards: behind the last step that is recorded, else from the job's first event on. What
--- is recorded counts for the attempt that recorded it and its successor; a worker that knew nothing of it discarded all.
+-- The id from which the next start discards: after the last recorded step, else the job's first event. A record is valid
+-- for the attempt that wrote it and its successor; a worker that does not know of records discards everything.
 local function resume_from()
     local by, id = string.match(record[17] or '', '^(%d+) (%S+)$')
     return by == attempt and id or first
@@ -36,21 +36,21 @@ local function run_answer(strikes)
 end
 
 local strikes = tonumber(record[4] or 0)
-if held_by == token and reason == '' then return run_answer(strikes) end -- the reply was lost and the call repeated
-if redis.call('LINDEX', LINE, 0) ~= job then return {'wait', unpack(head())} end
-if delivery <= tonumber(known_delivery) and held_by ~= token then return {'stale', known_delivery} end
+if held_by == claim_id and reason == '' then return run_answer(strikes) end -- the reply was lost and the call repeated
+if redis.call('LINDEX', BACKLOG, 0) ~= job then return {'wait', unpack(head())} end
+if delivery <= tonumber(known_delivery) and held_by ~= claim_id then return {'stale', known_delivery} end
 
--- An attempt that neither ended nor gave the session back died: a strike.
-if record[5] and held_by ~= token then strikes = strikes + 1 end
+-- An attempt that neither ended nor released the session has died: a strike.
+if record[5] and held_by ~= claim_id then strikes = strikes + 1 end
 local now = now_ms()
 local doom = ''
 if record[6] then doom = 'cancelled'
-elseif (reason == 'log_lost' or reason == 'log_error') and held_by == token then doom = reason
+elseif (reason == 'log_lost' or reason == 'log_error') and held_by == claim_id then doom = reason
 elseif record[16] and now - tonumber(record[16]) > ask_ms then doom = 'unanswered'
 elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'
 elseif (tonumber(attempt) == 0 or offered == '0') and now - tonumber(record[7]) > queue_ms then doom = 'expired' end
-if doom == 'parked' then -- whoever waited for the answer is gone, and can write no more
+if doom == 'parked' then -- the attempt that waited for the answer is gone; fence it
     fence()
     redis.call('HDEL', STATE, 'job', 'worker', 'token')
     redis.call('HDEL', JOBS, job .. ':open', job .. ':worker')
@@ -70,7 +70,7 @@ local common = ',"job_id":' .. cjson.encode(job) .. ',"at":' .. int(now) .. ',"p
 if doom ~= '' then
     local body = '{"type":"' .. kind .. '"' .. common .. ',' .. detail .. '}'
     redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top, 'v', SCHEMA)
-    redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id, 'schema', SCHEMA)
+    redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'top', id, 'schema', SCHEMA)
     if not first then job_set(job, 'before', top, 'first', id) end
     redis.call('HDEL', STATE, 'job', 'worker')
     end_job(job, id, kind, body, '', ttl_s, messages_limit, ARGV, 15)
@@ -91,8 +91,8 @@ local body = '{"type":"job.started"' .. common .. ',"agent":' .. cjson.encode(ag
     .. (discard_from ~= '' and ',"discard_from":"' .. discard_from .. '"' or '')
     .. ',"input":' .. record[10] .. '}'
 redis.call('XADD', LOG, id, job .. ' job.started', body, 'p', top, 'v', SCHEMA)
-redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'top', id, 'job', job, 'worker', worker, 'schema', SCHEMA)
+redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'top', id, 'job', job, 'worker', worker, 'schema', SCHEMA)
 job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker,
     'open', '1', 'strikes', int(strikes), 'resume', record[17])
-redis.call('HDEL', JOBS, job .. ':started') -- a worker of schema 0 wrote it, to say that all before it is discarded
+redis.call('HDEL', JOBS, job .. ':started') -- written by workers of schema 0: all before it is discarded
 return run_answer(strikes)

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- End a job in its record alone, where its log cannot be read or written. The epoch moves on: the session's log gets no
--- entry of this end, so that the next one names an event before it that viewers do not find, and they get a gap.
+-- End a job in its record only, where its log cannot be read or written. Advances the epoch: the log has no entry of this
+-- end, so the next entry names a predecessor that viewers do not find, and they get a gap.
 -- ARGV: job, epoch of its attempt (empty: none runs), random, kind, body, retention ttl s
--- Answers {'ended', head...}, {'unknown'}, {'held'} or {'fenced'}.
+-- Returns {'ended', head...}, {'unknown'}, {'held'} or {'fenced'}.
 local job, epoch, random, kind, body, ttl_s = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local refusal = epoch == '' and newer()
 if refusal then return refusal end

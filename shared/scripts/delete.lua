@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Write the intent to delete the session. Answers {'ok', worker that holds the session} or {'unknown_session'}.
+-- Write the intent to delete the session. Returns {'ok', lease owner} or {'unknown_session'}.
 local refusal = newer()
 if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'created', 'worker')

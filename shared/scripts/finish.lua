@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Append the terminal event of a job and everything that goes with it, under the fence. Runs at maxmemory too.
+-- Append the terminal event of a job, close its record and store its messages, under the fence. At maxmemory too.
 -- ARGV: epoch, seq that it follows, job, kind, body, usage, retention ttl s, messages limit, message...
--- Answers {'ok', seq, head...}, {'ended', head...} (somebody ended it before), {'fenced'}, {'behind', top} or {'gone'}.
+-- Returns {'ok', seq, head...}, {'ended', head...} (it had ended before), {'fenced'}, {'behind', top} or {'gone'}.
 local epoch, after, job, kind, body, usage = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local state = redis.call('HMGET', STATE, 'epoch', 'top')
 if not state[1] then return {'gone'} end
@@ -12,7 +12,7 @@ local ended = job_get(job, 'end')[1]
 if ended == epoch .. '-' .. int(after + 1) then return {'ok', int(after + 1), unpack(head())} end
 if ended then return {'ended', unpack(head())} end
 if seq < after then return behind(epoch, after, top) end
-local id = epoch .. '-' .. int(seq + 1) -- behind what this attempt wrote and gave up before it was acknowledged, too
+local id = epoch .. '-' .. int(seq + 1) -- also after events that this attempt wrote and gave up before they were acknowledged
 if not redis.call('XADD', LOG, 'NOMKSTREAM', id, job .. ' ' .. kind, body) then return {'gone'} end
 redis.call('HSET', STATE, 'top', id)
 if not job_get(job, 'first')[1] then job_set(job, 'before', top, 'first', id) end

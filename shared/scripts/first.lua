@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Find the job that an idempotency key stands for.
--- ARGV: idempotency key, digest, key lifetime ms. Answers as submit.lua does, or {'none'}.
+-- Find the job of an idempotency key.
+-- ARGV: idempotency key, digest, key lifetime ms. Returns what submit.lua does, or {'none'}.
 local refusal = newer()
 if refusal then return refusal end
 local known = redis.call('HGET', IDEMPOTENCY, ARGV[1])
@@ -10,4 +10,4 @@ local job, digest, at = string.match(known, '^(%S+) (%S+) (%d+)$')
 local status = job_get(job, 'status')[1]
 if not status or now_ms() - tonumber(at) >= tonumber(ARGV[3]) then return {'none'} end
 if digest ~= ARGV[2] then return {'mismatch'} end
-return {'replayed', job, status, redis.call('LPOS', LINE, job) or 0, newest(state[1]), ''}
+return {'replayed', job, status, redis.call('LPOS', BACKLOG, job) or 0, newest(state[1]), ''}

@@ -1,17 +1,17 @@
 #!lua flags=allow-oom
--- What the holder is asked to do. ARGV: epoch. Answers {'ok', deleted, job, by, ...} or {'fenced'}.
+-- Read the intents for the lease owner. ARGV: epoch. Returns {'ok', deleted, job, by, ...} or {'fenced'}.
 local state = redis.call('HMGET', STATE, 'epoch', 'deleted')
 if state[1] ~= ARGV[1] then return {'fenced'} end
 redis.call('HDEL', STATE, 'attention')
 local answer = {'ok', state[2] or ''}
-local line = redis.call('LRANGE', LINE, 0, -1)
-local CHUNK = 1000 -- one command for so many jobs; all of a long line do not fit on Lua's stack
-for first = 1, #line, CHUNK do
+local backlog = redis.call('LRANGE', BACKLOG, 0, -1)
+local CHUNK = 1000 -- jobs per command: a long backlog does not fit on Lua's stack
+for first = 1, #backlog, CHUNK do
     local names = {}
-    for i = first, math.min(first + CHUNK - 1, #line) do names[#names + 1] = line[i] .. ':cancel' end
+    for i = first, math.min(first + CHUNK - 1, #backlog) do names[#names + 1] = backlog[i] .. ':cancel' end
     for i, by in ipairs(redis.call('HMGET', JOBS, unpack(names))) do
         if by then
-            answer[#answer + 1] = line[first + i - 1]
+            answer[#answer + 1] = backlog[first + i - 1]
             answer[#answer + 1] = by
         end
     end

@@ -1,14 +1,14 @@
 #!lua
--- Record what steps of the running job came to, so that no later attempt runs them again. Whoever takes the job over
--- discards nothing below `resume`: everything in front of it is in the log.
--- ARGV: epoch, resume (an id), then key, value and mark of each step. The first value of a step stays, the last mark counts.
--- Answers {'ok'}, {'fenced'} or {'gone'}.
+-- Record results of steps of the running job, so that no later attempt runs them again. A takeover discards nothing below
+-- `resume`: all events before it are in the log.
+-- ARGV: epoch, resume (an id), then key, value and mark of each step. The first value of a step is kept, and its last mark.
+-- Returns {'ok'}, {'fenced'} or {'gone'}.
 local resume = ARGV[2]
 local state = redis.call('HMGET', STATE, 'epoch', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= ARGV[1] then return {'fenced'} end
 local job = state[2]
-if not job then return {'fenced'} end -- nobody writes behind the end of its job
+if not job then return {'fenced'} end -- an attempt writes nothing after the end of its job
 for i = 3, #ARGV, 3 do
     redis.call('HSETNX', JOURNAL, 'step:' .. ARGV[i], ARGV[i + 1])
     redis.call('HSET', JOURNAL, 'mark:' .. ARGV[i], ARGV[i + 2])

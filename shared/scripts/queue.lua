@@ -1,9 +1,10 @@
--- What the queue scripts share. Loaded in front of each of them. All but the one that lets a new job in run at maxmemory
--- too: what was accepted goes on, and a full server must not make living workers look dead.
--- A token stands for a job that has no end yet. It is in just one place: deferred, ready in its lane, or leased by a worker.
+-- Prelude of the queue scripts, loaded before each of them. All but queue_reserve run at maxmemory too: accepted jobs go
+-- on, and a full server must not make live workers look dead.
+-- There is one entry for every job that has not ended. It is in exactly one place: deferred (visible later), ready in the
+-- lane of its agent, or leased by a worker.
 -- KEYS: those of shared/queue.py PLACES, in that order.
-local TOKENS, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local READY, LEASED, MAILBOX = KEYS[8], KEYS[9], KEYS[10] -- prefixes: the queue never stands on a Cluster
+local ENTRIES, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local READY, LEASED, MAILBOX = KEYS[8], KEYS[9], KEYS[10] -- prefixes, since the queue never runs on a Cluster
 local RECOVERY, TURN = KEYS[11], KEYS[12]
 local SESSIONS = KEYS[13]
 local ANY = '*' -- the lane that every worker serves
@@ -18,8 +19,8 @@ local function int(number)
     return string.format('%.0f', number)
 end
 
--- Move the session of an entry to the top of the list. No two sessions have the same score: a page of the list begins
--- exactly behind another. `only_listed`: one that is not listed, as when it was deleted, stays so.
+-- Move the session of an entry to the top of the session list. Scores are unique, so that they serve as page cursors.
+-- `only_listed`: do not add a session that is not listed, such as a deleted one.
 local function touch(id, only_listed)
     local top = redis.call('ZRANGE', SESSIONS, -1, -1, 'WITHSCORES')
     local score = math.max(now_us(), tonumber(top[2] or 0) + 1)
@@ -39,21 +40,21 @@ local function make_ready(id, lane)
     redis.call('SADD', LANES, lane)
 end
 
--- A payload has arq's format: t is the try, f the function, a its arguments, et when it was made, in ms.
--- What cannot be read goes to the lane that every worker serves: its job is known by the token's name.
+-- A payload has arq's format: t is the try, f the function, a its arguments, et the creation time in ms.
+-- An unreadable one goes to the lane that every worker serves: the entry's name identifies its job.
 local function lane_of(payload)
     local readable, job = pcall(cjson.decode, payload)
     return readable and type(job) == 'table' and type(job.f) == 'string' and job.f or ANY
 end
 
--- One that tells no delivery is made anew: its job would be of an older delivery for ever.
+-- A payload without a delivery number is created again, since its job would be stale for ever.
 local function set_delivery(id, delivery)
-    local payload = redis.call('HGET', TOKENS, id)
+    local payload = redis.call('HGET', ENTRIES, id)
     if payload then
-        local try, told = '"t":' .. int(delivery), nil
-        payload, told = string.gsub(payload, '"t":%d+', try, 1)
-        if told == 0 then payload = '{' .. try .. ',"f":"' .. ANY .. '","a":[],"k":{},"et":0}' end
-        redis.call('HSET', TOKENS, id, payload)
+        local try, replaced = '"t":' .. int(delivery), nil
+        payload, replaced = string.gsub(payload, '"t":%d+', try, 1)
+        if replaced == 0 then payload = '{' .. try .. ',"f":"' .. ANY .. '","a":[],"k":{},"et":0}' end
+        redis.call('HSET', ENTRIES, id, payload)
     end
     return payload
 end

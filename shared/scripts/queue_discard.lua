@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Drop a token that nobody took yet: the job that it was reserved for was refused. ARGV: token, agent
+-- Drop an entry that no worker has taken: the job for which it was reserved was refused. ARGV: entry, agent
 if redis.call('ZREM', DEFERRED, ARGV[1]) + redis.call('ZREM', READY .. ARGV[2], ARGV[1]) > 0 then
-    redis.call('HDEL', TOKENS, ARGV[1])
+    redis.call('HDEL', ENTRIES, ARGV[1])
 end
 return 'ok'

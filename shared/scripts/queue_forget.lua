@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Take sessions off the list that are gone. ARGV: session, the activity that was read with it, ...
+-- Remove vanished sessions from the session list. ARGV: session, the activity that was read with it, ...
 for i = 1, #ARGV, 2 do
     local active = redis.call('ZSCORE', SESSIONS, ARGV[i])
     if active and int(tonumber(active)) == ARGV[i + 1] then redis.call('ZREM', SESSIONS, ARGV[i]) end

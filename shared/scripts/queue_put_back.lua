@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Give a leased token back, for its `delivery`, due after a delay, or at once where it was wanted again meanwhile.
--- ARGV: worker, token, delivery, delay us. Answers 1, or 0 when the worker does not lease it any more.
+-- Put a leased entry back with a delivery number, visible after a delay, or at once if it was requested again meanwhile.
+-- ARGV: worker, entry, delivery, delay us. Returns 1, or 0 when the worker no longer leases it.
 local worker, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])
 if redis.call('SREM', LEASED .. worker, id) == 0 then return 0 end
 local payload = set_delivery(id, ARGV[3])

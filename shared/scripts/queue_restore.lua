@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Make entries of accepted jobs anew that the queue lost. Not refused when the queue is full: they were accepted before.
--- ARGV: delay us until they are visible, then entry and payload of each. Answers how many were made.
+-- Create entries of accepted jobs again that the queue lost. Ignores the queue limit, which they have passed before.
+-- ARGV: delay us until they are visible, then entry and payload of each. Returns how many were created.
 local delay, made = tonumber(ARGV[1]), 0
 for i = 2, #ARGV, 2 do
     local id = ARGV[i]
-    if redis.call('HSETNX', TOKENS, id, ARGV[i + 1]) == 1 then
+    if redis.call('HSETNX', ENTRIES, id, ARGV[i + 1]) == 1 then
         made = made + 1
         touch(id)
         if delay > 0 then

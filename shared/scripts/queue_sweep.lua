@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Put what has waited too long in a lane, whose workers may all be gone, into the lane that every worker serves: it ends there.
--- ARGV: longest wait us
+-- Move entries that waited too long, perhaps since no worker offers their agent, to the lane that every worker serves:
+-- the worker that takes one ends its job. ARGV: longest wait us
 local before = int(now_us() - tonumber(ARGV[1]))
 for _, lane in ipairs(redis.call('SMEMBERS', LANES)) do
     if lane ~= ANY then

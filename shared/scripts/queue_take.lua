@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
--- Lease the oldest ready tokens of some lanes to a worker; what is due becomes ready first.
--- ARGV: worker, count, lane... Answers {token, payload, ...}.
+-- Lease the oldest ready entries of some lanes to a worker. Deferred ones that are visible by now become ready first.
+-- ARGV: worker, count, lane... Returns {entry, payload, ...}.
 local worker, count = ARGV[1], tonumber(ARGV[2])
-local due = redis.call('ZRANGEBYSCORE', DEFERRED, '-inf', int(now_us()), 'LIMIT', 0, 256)
-for _, id in ipairs(due) do
+local visible = redis.call('ZRANGEBYSCORE', DEFERRED, '-inf', int(now_us()), 'LIMIT', 0, 256)
+for _, id in ipairs(visible) do
     redis.call('ZREM', DEFERRED, id)
-    local payload = redis.call('HGET', TOKENS, id)
+    local payload = redis.call('HGET', ENTRIES, id)
     if payload then make_ready(id, lane_of(payload)) end
 end
--- Others may serve what this worker does not take.
-if #due > count then wake(#due - count) end
+-- Wake other workers for those that this one does not take.
+if #visible > count then wake(#visible - count) end
 
 redis.call('HSETNX', WORKERS, worker, 0)
 local taken = {}
@@ -23,7 +23,7 @@ while #taken < 2 * count do
     end
     if not best then break end
     redis.call('ZREM', READY .. best_lane, best)
-    local payload = redis.call('HGET', TOKENS, best)
+    local payload = redis.call('HGET', ENTRIES, best)
     if payload then
         redis.call('SADD', LEASED .. worker, best)
         redis.call('SREM', AGAIN, best)

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- One job's record at one moment. A script and no transaction, see read_messages.lua.
--- ARGV: job, field... Answers {'ok', top, {job, position or nil, value...}}, {'unknown_session'} or {'unknown_job'}.
+-- Read a job's record. A script and no transaction, see read_messages.lua.
+-- ARGV: job, field... Returns {'ok', top, {job, position or nil, value...}}, {'unknown_session'} or {'unknown_job'}.
 local refusal = newer()
 if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')

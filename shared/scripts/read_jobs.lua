@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- A page of a session's jobs, newest first. It ends early where the records are large, behind one at least.
--- ARGV: job behind which it begins (empty: the newest), how many, how many bytes, field...
--- Answers {'ok', top, job to go on behind or '', {job, position or nil, value...}...} or {'unknown_session'}.
+-- Read a page of a session's jobs, newest first. It has at least one job, and ends early where the records are large.
+-- ARGV: job after which it begins (empty: the newest), count, bytes, field...
+-- Returns {'ok', top, last job where there are more or '', {job, position or nil, value...}...} or {'unknown_session'}.
 local refusal = newer()
 if refusal then return refusal end
 local behind_job, count, bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -9,7 +9,7 @@ local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')
 if not state[1] or state[3] then return {'unknown_session'} end
 local newer = behind_job == '' and redis.call('LLEN', ORDER) or redis.call('LPOS', ORDER, behind_job, 'RANK', -1)
 local answer = {'ok', newest(state[2]), ''}
-if not newer then return answer end -- its record is gone, and so are all older ones
+if not newer then return answer end -- its record was deleted, and so were all older ones
 local size = 0
 for at = newer - 1, math.max(newer - count, 0), -1 do
     local record = job_record(redis.call('LINDEX', ORDER, at), 4)

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
--- What a conversation is read from, at one moment. A script and no transaction: Redis refuses MULTI at maxmemory.
--- ARGV: field... Answers {'unknown_session'} or {'ok', top, stored messages, {job, 0, value...}}: the job at the head of
--- the line, where it has begun.
+-- Read a conversation in one snapshot. A script and no transaction: Redis refuses MULTI at maxmemory.
+-- ARGV: field... Returns {'unknown_session'} or {'ok', top, stored messages, {job, 0, value...}}: the job at the head of
+-- the backlog, where it has started.
 local refusal = newer()
 if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')
 if not state[1] or state[3] then return {'unknown_session'} end
-local job = redis.call('LINDEX', LINE, 0)
+local job = redis.call('LINDEX', BACKLOG, 0)
 local begun = job and job_get(job, 'first')[1]
 return {'ok', newest(state[2]), redis.call('LRANGE', MESSAGES, 0, -1), begun and job_record(job, 1)}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Give the session back without an end and without a strike. The epoch moves on, so that the attempt can write no more.
--- ARGV: epoch. Answers {'ok'} or {'fenced'}.
+-- Release the session without an end and without a strike. Advances the epoch, so that the attempt can write no more.
+-- ARGV: epoch. Returns {'ok'} or {'fenced'}.
 local state = redis.call('HMGET', STATE, 'epoch', 'job')
 if state[1] ~= ARGV[1] then return {'fenced'} end
 fence()

@@ -1,11 +1,11 @@
 #!lua
--- Append a further start of the running attempt, which discards its job's events from an id on.
--- ARGV: epoch, seq that it follows, job, body, discard_from. Answers {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
+-- Append another start of the running attempt, which discards the job's events from an id on.
+-- ARGV: epoch, seq that it follows, job, body, discard_from. Returns {'ok', seq}, {'fenced'}, {'behind', top} or {'gone'}.
 local epoch, after, job, body, from = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
 if not state[1] then return {'gone'} end
 if state[1] ~= epoch then return {'fenced'} end
-if not state[3] then return {'fenced'} end -- nobody writes behind the end of its job
+if not state[3] then return {'fenced'} end -- an attempt writes nothing after the end of its job
 local seq, top = written(epoch, state[2])
 if not seq then return {'fenced'} end
 if seq < after then return behind(epoch, after, top) end

@@ -1,11 +1,11 @@
--- What the session scripts share. Loaded in front of each of them.
--- KEYS are those of shared/keys.py SessionKeys, in that order; a script that needs only the first two is given those.
+-- Prelude of the session scripts, loaded before each of them.
+-- KEYS: those of SessionKeys in shared/keys.py, in that order; only the first two where a script needs no others.
 local SCHEMA = 1 -- as in shared/schema.py
 local CONVERSATION_BYTES = 4 * 1024 * 1024 -- as in shared/conversation.py
-local LOG, STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
+local LOG, STATE, BACKLOG, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
 
--- The refusal of a session that a newer version has written: it is left to processes that know that. Scripts that compare
--- the epoch need no such guard.
+-- The refusal of a session with a newer schema version, which is left to newer processes. Scripts that compare the epoch
+-- need no such guard.
 local function newer()
     local schema = redis.call('HGET', STATE, 'schema')
     if schema and tonumber(schema) > SCHEMA then return redis.error_reply('HOLDFASTSCHEMA ' .. schema) end
@@ -31,10 +31,10 @@ local function job_get(job, ...)
     return redis.call('HMGET', JOBS, unpack(fields))
 end
 
--- A job's id, its place in the line and the fields that ARGV names from `first` on, of which every record has the first.
+-- A job's id, its position in the backlog, and the fields that ARGV names from `first` on. Every record has the first one.
 local function job_record(job, first)
     local values = job_get(job, unpack(ARGV, first))
-    return values[1] and {job, redis.call('LPOS', LINE, job), unpack(values)}
+    return values[1] and {job, redis.call('LPOS', BACKLOG, job), unpack(values)}
 end
 
 local function job_set(job, ...)
@@ -43,20 +43,20 @@ local function job_set(job, ...)
     redis.call('HSET', JOBS, unpack(pairs_))
 end
 
--- The job waits for no answer any more.
+-- Delete the open question of a job.
 local function forget_question(job)
     redis.call('HDEL', JOBS, job .. ':question', job .. ':schema', job .. ':prompt', job .. ':asked_at')
 end
 
--- A foreign value in the log's place must not make the records unreadable; whatever writes finds out by its XADD.
+-- A foreign value at the log's key must not make the records unreadable; writes fail by their XADD.
 local function top_of_log()
     local last = redis.pcall('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
     if last.err and not string.find(last.err, 'WRONGTYPE', 1, true) then error(last) end
     return last[1] and last[1][1] or '0-0'
 end
 
--- The newest id of a log, of which the state's `top` may know less: an append without a script leaves it as it is. Where
--- the log has vanished, `top` is all that is known.
+-- The newest id of a log. `top` in the state may be older, since an append without a script does not update it. Where the
+-- log has vanished, only `top` is known.
 local function newest(top)
     local last = top_of_log()
     local last_epoch, last_seq = parts(last)
@@ -65,7 +65,7 @@ local function newest(top)
     return top or '0-0'
 end
 
--- The seq of the newest entry that an epoch has in the log, and its id. Nothing where a later epoch has entries there.
+-- The seq of the newest entry of an epoch in the log, and the newest id. Seq is nil where a later epoch has entries.
 local function written(epoch, top)
     local last = top_of_log()
     if last == '0-0' then last = top end
@@ -74,34 +74,34 @@ local function written(epoch, top)
     return last_epoch == tonumber(epoch) and seq or 0, last
 end
 
--- What to answer a writer whose events the log does not have: up to `top` they are there, or the log has vanished, and
--- the state keeps where it ended.
+-- The reply to a writer whose events the log lacks: they are present up to `top`, or the log has vanished. In the latter
+-- case the state keeps the id at which it ended.
 local function behind(epoch, after, top)
     if redis.call('EXISTS', LOG) == 1 then return {'behind', top} end
     redis.call('HSET', STATE, 'top', epoch .. '-' .. int(after))
     return {'gone'}
 end
 
--- Move the epoch on without an entry, and the log with it: not even an append without a script gets in any more.
+-- Advance the epoch without an entry, and the log's last id with it, which refuses appends without a script as well.
 local function fence()
     local epoch = redis.call('HINCRBY', STATE, 'epoch', 1)
     redis.pcall('XSETID', LOG, int(epoch) .. '-0') -- an error where there is no log
 end
 
--- The next epoch: later than every one before, and not the one that another server would hand out.
+-- The next epoch: later than all before, and with high probability unlike that of another server.
 local function next_epoch(epoch, top, random)
     local last = math.max(tonumber(epoch or 0), (parts(top)))
     return int(math.max(now_ms(), last + 1) + random)
 end
 
--- Whether one id comes before another.
+-- Whether one id is lower than another.
 local function before(id, other)
     local epoch, seq = parts(id)
     local other_epoch, other_seq = parts(other)
     return epoch < other_epoch or (epoch == other_epoch and seq < other_seq)
 end
 
--- Note that a start discards its job's events from an id on. Ranges that lie behind this id are part of the new one.
+-- Record that a start discards its job's events from an id on. Ranges after this id become part of the new one.
 local function discard(job, from, start)
     local ranges = {}
     for first, ended in string.gmatch(job_get(job, 'discards')[1] or '', '(%S+) (%S+)') do
@@ -111,21 +111,21 @@ local function discard(job, from, start)
     job_set(job, 'discards', table.concat(ranges, ' '))
 end
 
--- The head of the line as {job, agent}, or nothing.
+-- The head of the backlog as {job, agent}, or nothing.
 local function head()
-    local job = redis.call('LINDEX', LINE, 0)
+    local job = redis.call('LINDEX', BACKLOG, 0)
     if not job then return {} end
     return {job, job_get(job, 'agent')[1]}
 end
 
--- The bytes of the conversation, added up. Workers of schema 0 did not count them.
+-- The size of the conversation in bytes. Workers of schema 0 did not record it.
 local function stored_bytes()
     local size = 0
     for i = 0, redis.call('LLEN', MESSAGES) - 1 do size = size + #redis.call('LINDEX', MESSAGES, i) end
     return size
 end
 
--- Add messages to the conversation. It keeps its newest: so many messages, of so many bytes as JSON.
+-- Add messages to the conversation. Only the newest are kept: up to messages_limit, and CONVERSATION_BYTES of JSON.
 local function remember(messages, from, messages_limit)
     local size = tonumber(redis.call('HGET', STATE, 'messages_bytes') or stored_bytes())
     for i = from, #messages do
@@ -140,17 +140,17 @@ local function remember(messages, from, messages_limit)
     redis.call('HSET', STATE, 'messages_bytes', int(size))
 end
 
--- Record the end of a job, take it out of the line, let the session expire when nothing is open.
+-- Record the end of a job, remove it from the backlog, and let the session expire when no job is left.
 local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
     if usage ~= '' then job_set(job, 'usage', usage) end
     redis.call('HDEL', JOBS, job .. ':open')
     forget_question(job)
-    if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it is the head's, and nobody else ever ran
-    redis.call('LREM', LINE, 0, job)
+    if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it belongs to the head, the only job that ever ran
+    redis.call('LREM', BACKLOG, 0, job)
     if from <= #messages then remember(messages, from, messages_limit) end
     if redis.call('HGET', STATE, 'job') == job then redis.call('HDEL', STATE, 'job', 'worker') end
-    if redis.call('LLEN', LINE) == 0 then
+    if redis.call('LLEN', BACKLOG) == 0 then
         redis.call('HDEL', STATE, 'attention')
         for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ttl_s) end
     end

@@ -1,20 +1,20 @@
 #!lua flags=allow-oom
--- Carry out the intents of a session that nobody holds: end its cancelled jobs, or delete it.
--- ARGV: token, random, patience ms with a cancelled attempt, retention ttl s, messages limit, seconds that a deleted log
---       stays, then a job that has begun, and the messages that its events come to
--- Answers {'ok', count, ended job..., head...}, {'held', 0} (its holder carries them out), {'nothing', 0, head...} or
---   {'turn', job}: nobody can write any more, call again with the messages of that job.
+-- Carry out the intents of a session without a lease owner: end its cancelled jobs, or delete it.
+-- ARGV: claim_id, random, ms for which a cancelled attempt may still end itself, retention ttl s, messages limit, seconds that a deleted log
+--       stays, then a job that has started, and the messages of its events
+-- Returns {'ok', count, ended job..., head...}, {'held', 0} (its lease owner carries them out), {'nothing', 0, head...} or
+--   {'turn', job}: the session is fenced, call again with the messages of that job.
 local refusal = newer()
 if refusal then return refusal end
-local token, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local messages_limit, deleted_ttl_s, told = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local claim_id, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local messages_limit, deleted_ttl_s, turn_job = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created')
 if not state[5] then return {'nothing', '0'} end
 local top, deleted, holds = newest(state[2]), state[3], state[4]
 local now = now_ms()
 
 local doomed = {}
-for _, job in ipairs(redis.call('LRANGE', LINE, 0, -1)) do
+for _, job in ipairs(redis.call('LRANGE', BACKLOG, 0, -1)) do
     local record = job_get(job, 'cancel', 'cancel_at')
     if deleted then
         doomed[#doomed + 1] = {job, record[1] or 'deleted'}
@@ -26,14 +26,14 @@ end
 if not deleted and #doomed == 0 then return {'nothing', '0', unpack(head())} end
 if not deleted and holds then return {'held', '0'} end
 for _, entry in ipairs(doomed) do
-    if not deleted and entry[1] ~= told and job_get(entry[1], 'first')[1] then
+    if not deleted and entry[1] ~= turn_job and job_get(entry[1], 'first')[1] then
         fence()
         redis.call('HDEL', STATE, 'job', 'worker', 'token')
         return {'turn', entry[1]}
     end
 end
 
-if deleted and type(redis.pcall('XLEN', LOG)) == 'table' then redis.call('DEL', LOG) end -- no stream: it goes as well
+if deleted and type(redis.pcall('XLEN', LOG)) == 'table' then redis.call('DEL', LOG) end -- a value of another type is deleted as well
 local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0
 local epoch = next_epoch(state[1], top, random)
 local seq = 0
@@ -52,13 +52,13 @@ local function add(kind, job, rest)
     return id, body
 end
 
-redis.call('HSET', STATE, 'epoch', epoch, 'token', token, 'schema', SCHEMA)
+redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'schema', SCHEMA)
 redis.call('HDEL', STATE, 'job', 'worker', 'attention')
 for _, entry in ipairs(doomed) do
     local id, body = add('job.cancelled', entry[1], ',"by":' .. cjson.encode(entry[2]))
     redis.call('HSET', STATE, 'top', id)
     if not job_get(entry[1], 'first')[1] then job_set(entry[1], 'before', top, 'first', id) end
-    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == told and ARGV or {}, 8)
+    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == turn_job and ARGV or {}, 8)
 end
 
 local answer = {'ok', int(#doomed)}
@@ -68,9 +68,9 @@ if not deleted then
     return answer
 end
 
--- The ends stay beside the last event, so that a viewer that is live sees no gap; what was said is gone.
+-- The terminal events stay with the last event, so that a live viewer gets no gap. All other content is gone.
 add('session.deleted', '', '')
 redis.call('XTRIM', LOG, 'MAXLEN', '=', seq)
-redis.call('DEL', STATE, LINE, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL)
+redis.call('DEL', STATE, BACKLOG, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL)
 redis.call('EXPIRE', LOG, deleted_ttl_s)
 return answer

@@ -1,12 +1,12 @@
 #!lua
--- Accept a job: idempotency, the line, the job's record. The session is made when it is new.
--- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, line limit, records limit, title of a new session
--- Answers {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
+-- Accept a job: check idempotency, create the record, add it to the backlog. A missing session is created.
+-- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, backlog limit, records limit, title of a new session
+-- Returns {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
 local refusal = newer()
 if refusal then return refusal end
 local job, agent, input, options, metadata, timeout_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local on_busy, key, digest = ARGV[7], ARGV[8], ARGV[9]
-local key_lifetime_ms, line_limit, records_limit = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local key_lifetime_ms, backlog_limit, records_limit = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local now = now_ms()
 local MAX_OVERTAKES = 10
 
@@ -15,7 +15,7 @@ local created, top, deleted, worker = state[1], newest(state[2]), state[3], stat
 if deleted then return {'deleted'} end
 
 local function answer(word, of)
-    local position = redis.call('LPOS', LINE, of)
+    local position = redis.call('LPOS', BACKLOG, of)
     local status = job_get(of, 'status')[1]
     return {word, of, status, position or 0, top, ''}
 end
@@ -32,7 +32,7 @@ if key ~= '' then
     end
 end
 
-local length = redis.call('LLEN', LINE)
+local length = redis.call('LLEN', BACKLOG)
 
 local function cancel(of, by)
     job_set(of, 'cancel', by, 'cancel_at', int(now))
@@ -40,16 +40,16 @@ local function cancel(of, by)
 end
 
 local function first_waiting()
-    for _, waiting in ipairs(redis.call('LRANGE', LINE, 1, -1)) do
+    for _, waiting in ipairs(redis.call('LRANGE', BACKLOG, 1, -1)) do
         if not job_get(waiting, 'cancel')[1] then return waiting end
     end
 end
 
--- Cancel the head, and an older interrupting job that has not started: the new one takes its place. `overtakes` counts the
--- interrupting jobs that started, one after the other, before the same waiting job; after MAX_OVERTAKES of them the next
--- one goes behind that job, so that it starts.
+-- Cancel the head, and an older interrupting job that has not started, whose position the new one takes. `overtakes` counts
+-- the interrupting jobs that started in a row before the same waiting job. After MAX_OVERTAKES of them the next one is
+-- placed after that job, so that it starts.
 local function interrupt()
-    local running, older = redis.call('LINDEX', LINE, 0), redis.call('HGET', STATE, 'interrupt') or ''
+    local running, older = redis.call('LINDEX', BACKLOG, 0), redis.call('HGET', STATE, 'interrupt') or ''
     local known = job_get(older, 'attempt', 'end', 'cancel', 'overtakes')
     local side, place, overtakes = 'AFTER', running, 0
     if known[1] == '0' and not known[2] and not known[3] then
@@ -61,12 +61,12 @@ local function interrupt()
         if overtakes > MAX_OVERTAKES then place, overtakes = first_waiting() or running, 0 end
     end
     if not job_get(running, 'cancel')[1] then cancel(running, 'interrupt') end
-    redis.call('LINSERT', LINE, side, place, job)
+    redis.call('LINSERT', BACKLOG, side, place, job)
     return overtakes
 end
 
 if on_busy == 'reject' and length > 0 then return {'busy'} end
-if length >= line_limit then return {'full'} end
+if length >= backlog_limit then return {'full'} end
 
 if not created then
     redis.call('HSET', STATE, 'created', int(now), 'title', ARGV[13], 'top', top) -- not 0-0 in the minute after the session's deletion
@@ -85,14 +85,14 @@ local notify, overtakes = '', 0
 if on_busy == 'interrupt' and length > 0 then
     notify, overtakes = worker, interrupt()
 else
-    redis.call('RPUSH', LINE, job)
+    redis.call('RPUSH', BACKLOG, job)
 end
 if on_busy == 'interrupt' then
     job_set(job, 'overtakes', int(overtakes))
     redis.call('HSET', STATE, 'interrupt', job)
 end
 
--- Forget the oldest job that has ended once there are too many records.
+-- Delete the record of the oldest job, if it has ended, once there are too many records.
 if redis.call('LLEN', ORDER) > records_limit then
     local oldest = redis.call('LINDEX', ORDER, 0)
     local record = job_get(oldest, 'end', 'key')

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.browser.conftest import Stack
 from tests.browser.test_page import assert_shows_the_log
-from tests.browser.test_takeover import kill_the_holder, two_workers
+from tests.browser.test_takeover import kill_the_lease_owner, two_workers
 from tests.support.browser import Page
 from tests.support.fault_proxy import FaultProxy
 from tests.support.process import until
@@ -71,7 +71,7 @@ async def test_a_stream_opened_before_the_first_post_survives_silence_and_two_de
         await distant.until(f"{text}?.length > 200")
         proxy.black_hole = True
         for attempt in (2, 3):
-            await kill_the_holder(stack, workers, job_id, "later")
+            await kill_the_lease_owner(stack, workers, job_id, "later")
 
             async def taken_over(attempt: int = attempt) -> bool:
                 return bool((await client.get(f"/v1/sessions/later/jobs/{job_id}")).json()["attempt"] == attempt)

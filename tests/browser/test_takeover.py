@@ -38,11 +38,11 @@ async def two_workers(stack: Stack) -> list[Process]:
     return workers
 
 
-async def kill_the_holder(stack: Stack, workers: list[Process], job_id: str, session_id: str = "session") -> None:
+async def kill_the_lease_owner(stack: Stack, workers: list[Process], job_id: str, session_id: str = "session") -> None:
     """Send SIGKILL to the worker that runs the job."""
     async with stack.client() as client:
-        holder = (await client.get(f"/v1/sessions/{session_id}/jobs/{job_id}")).json()["worker"]
-    [victim] = [worker for worker in workers if holder in worker.output()]
+        lease_owner = (await client.get(f"/v1/sessions/{session_id}/jobs/{job_id}")).json()["worker"]
+    [victim] = [worker for worker in workers if lease_owner in worker.output()]
     victim.kill()
 
 
@@ -63,7 +63,7 @@ async def test_who_watches_sees_the_takeover_and_the_right_text(stack: Stack, pa
     await other.until_written(400)
     [job_id] = await page.job_ids()
     assert not await page.evaluate(NOTICE)
-    await kill_the_holder(stack, workers, job_id)
+    await kill_the_lease_owner(stack, workers, job_id)
     for tab in (page, other):
         await tab.until(f"{NOTICE} && document.querySelector('[data-job][data-status=running]')")
         await tab.until("window.discarded.size > 1")
@@ -80,7 +80,7 @@ async def test_who_reloads_while_nobody_has_the_job_sees_the_takeover_too(stack:
     await page.ask("count", tokens=TOKENS, interval_ms=20)
     await page.until_written(400)
     [job_id] = await page.job_ids()
-    await kill_the_holder(stack, workers, job_id)
+    await kill_the_lease_owner(stack, workers, job_id)
     await page.call("reload")
     await page.until_written(400)
     await page.until(NOTICE)

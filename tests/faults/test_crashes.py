@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from holdfast.shared.failpoints import EXIT_CODE
-from holdfast.shared.keys import LANES, READY, TOKENS
+from holdfast.shared.keys import ENTRIES, LANES, READY
 
 from tests.support.history import History, final_log
 from tests.support.process import Process, Processes, until
@@ -147,10 +147,10 @@ async def test_f13_a_job_whose_agent_is_gone_from_the_code_after_its_first_attem
         await client.empty()
 
 
-async def test_f13_a_token_that_nobody_can_read_ends_its_job_after_the_wait(redis_url: str, client: Client) -> None:
+async def test_f13_an_unreadable_entry_ends_its_job_after_the_wait(redis_url: str, client: Client) -> None:
     await client.queue.offer({"scripted": {}})
     await client.post("s", "j1")
-    await client.redis.hset(TOKENS, "s/j1", b"\x80 no payload")
+    await client.redis.hset(ENTRIES, "s/j1", b"\x80 no payload")
     await client.redis.zadd(READY + "*", {"s/j1": 0})
     await client.redis.zrem(READY + "scripted", "s/j1")
     await client.redis.sadd(LANES, "*")
@@ -159,7 +159,7 @@ async def test_f13_a_token_that_nobody_can_read_ends_its_job_after_the_wait(redi
         await client.empty()
 
 
-async def test_f11_a_token_that_is_handed_out_twice_by_mistake_still_gives_one_end(
+async def test_f11_an_entry_that_is_handed_out_twice_by_mistake_still_gives_one_end(
     redis_url: str, client: Client
 ) -> None:
     async with worker_on(redis_url), worker_on(redis_url):

@@ -101,7 +101,7 @@ async def test_f74_a_job_whose_record_cannot_be_written_is_given_up_when_it_has_
         await client.spoke()
         await ruin(client.redis, key)
         await client.empty()
-    assert [line["job"] for line in lines if line["event"] == "job given up"] == ["j1"]
+    assert [line["job_id"] for line in lines if line["event"] == "job given up"] == ["j1"]
 
 
 async def test_f74_a_worker_that_may_not_write_to_logs_any_more_ends_its_jobs_and_later_ones_run(

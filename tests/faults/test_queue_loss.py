@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.keys import AGENTS, AGENTS_SEEN, READY, RECOVERY, RECOVERY_TURN, TOKENS, session_keys
+from holdfast.shared.keys import AGENTS, AGENTS_SEEN, ENTRIES, READY, RECOVERY, RECOVERY_TURN, session_keys
 from holdfast.shared.open_sessions import OpenSession, OpenSessions
-from holdfast.shared.queue import JobEntry, Queue
+from holdfast.shared.queue import JobRef, Queue
 from holdfast.worker import Run
 from holdfast.worker.outage import Outage
 from holdfast.worker.recovery import Recovery
@@ -88,7 +88,7 @@ async def test_f70_a_job_whose_worker_died_with_the_queue_is_taken_over_after_a_
 ) -> None:
     await client.queue.offer({"scripted": {}})
     await client.post(options={"tokens": 3, "interval_ms": 0})
-    await client.holder.claim("s", "j1", delivery=1, token="t", worker_id="dead", offered=True)
+    await client.log_writer.claim("s", "j1", delivery=1, claim_id="t", worker_id="dead", offered=True)
     await lose_jobs(client)
     async with worker_on(redis_url, log_redis_url=log_url, lease_seconds=LEASE_SECONDS):
         assert (await client.end())["type"] == "job.completed"
@@ -161,7 +161,7 @@ async def test_an_entry_that_the_queue_lost_is_made_anew_by_a_later_round(
         await client.running("busy")
         await until(lambda: _searched(client))
         await client.post(options={"tokens": 1})
-        await client.redis.hdel(TOKENS, "s/j1")
+        await client.redis.hdel(ENTRIES, "s/j1")
         await client.redis.delete(READY + "scripted")
         await client.cancel("busy")
         assert (await client.end())["type"] == "job.completed"
@@ -178,9 +178,9 @@ async def test_the_entry_of_a_job_that_ends_during_the_search_is_not_lost(
 ) -> None:
     lost = Queue.lost
 
-    async def late(queue: Queue, entries: Sequence[JobEntry]) -> list[JobEntry]:
+    async def late(queue: Queue, entries: Sequence[JobRef]) -> list[JobRef]:
         await client.sessions.cancel("s", "j1", "user")
-        await client.queue.retire("s", (await client.holder.settle("s")).ended)
+        await client.queue.retire("s", (await client.log_writer.settle("s")).ended)
         return await lost(queue, entries)
 
     monkeypatch.setattr(Queue, "lost", late)
@@ -196,7 +196,7 @@ async def test_foreign_keys_and_values_hide_no_lost_entry_of_their_page(client: 
     await client.queue.offer({"scripted": {}})
     for session in ("lost", "line", "record"):
         await client.post(session)
-    await client.log_redis.lset(session_keys("line").line, 0, b"\xff\xfe")
+    await client.log_redis.lset(session_keys("line").backlog, 0, b"\xff\xfe")
     await client.log_redis.hset(session_keys("record").jobs, "j1:agent", b"\xff\xfe")
     for name in (b"\xff\xfe", b"a/b", b""):
         await client.log_redis.hset(b"holdfast:{%s}:state" % name, "deleted", "1")
@@ -205,9 +205,9 @@ async def test_foreign_keys_and_values_hide_no_lost_entry_of_their_page(client: 
         for _ in range(2):
             await client.redis.delete(RECOVERY_TURN)
             await recovery._step()
-    assert await client.redis.hkeys(TOKENS) == [b"lost/j1"]
+    assert await client.redis.hkeys(ENTRIES) == [b"lost/j1"]
     assert await client.redis.hget(RECOVERY, "rounds") == b"2"
-    assert [line["event"] for line in lines].count("key names no session: it is skipped") == 1
+    assert [line["event"] for line in lines].count("key is not that of a session; skipped") == 1
 
 
 async def test_a_page_that_cannot_be_searched_stops_no_other(

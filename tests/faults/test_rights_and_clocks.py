@@ -66,15 +66,15 @@ async def test_f59_no_write_of_a_zombie_brings_anything_of_a_deleted_session_bac
     attempt = await session.started()
     await session.append(attempt, 1, "a")
     await session.sessions.delete("s")
-    await session.holder.settle("s")
+    await session.log_writer.settle("s")
     before = {key: await session.redis.ttl(key) for key in await session.redis.keys("*")}
     zombie: list[Callable[[], Any]] = [
         lambda: session.append(attempt, 2, "zombie"),
         lambda: session.finish(attempt, 2),
         lambda: session.record(attempt),
-        lambda: session.holder.ask("s", attempt.epoch, 2, delta("j1", "question"), "q"),
-        lambda: session.holder.release("s", attempt.epoch),
-        lambda: session.holder.intents("s", attempt.epoch),
+        lambda: session.log_writer.ask("s", attempt.epoch, 2, delta("j1", "question"), "q"),
+        lambda: session.log_writer.release("s", attempt.epoch),
+        lambda: session.log_writer.intents("s", attempt.epoch),
     ]
     for write in zombie:
         with pytest.raises((Fenced, LogGone)):

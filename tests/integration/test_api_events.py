@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 
 import orjson
 import pytest
-from holdfast.shared.holder import Attempt
 from holdfast.shared.ids import EventId
+from holdfast.shared.log_writer import Attempt
 
 from tests.support.log import Session
 from tests.support.redis_server import RedisServer
@@ -144,7 +144,7 @@ async def test_nobody_gets_the_form_that_he_rules_out(
 async def deleted(session: Session, gateway: Served) -> EventId:
     """Delete the session as gateway and worker do together; the id of its last event."""
     await gateway.client.delete("/v1/sessions/s")
-    await session.holder.settle("s")
+    await session.log_writer.settle("s")
     last = await session.log.last("s")
     assert last is not None
     assert last.kind == "session.deleted"
@@ -283,7 +283,7 @@ class TestDeletion:
         assert (await gateway.client.delete("/v1/sessions/s")).status_code == 202
         async with SseStream(url(gateway, path), last_event_id=f"{attempt.epoch}-{seq}") as stream:
             assert await anext(stream.chunks()) == b"retry: 1000\n\n"
-            await session.holder.settle("s")
+            await session.log_writer.settle("s")
             frames = [frame async for frame in stream]
         assert [frame.json["type"] for frame in frames] == ["session.deleted"]
         answer = await gateway.client.get(url(gateway, path), headers={"Last-Event-ID": frames[0].id})
@@ -305,7 +305,7 @@ class TestDeletion:
             await anext(frames)
             await gateway.client.delete("/v1/sessions/s")
             await session.append(attempt, 1, "of a worker that has not heard of it yet")
-            await session.holder.settle("s")
+            await session.log_writer.settle("s")
             assert [frame.json["type"] async for frame in frames] == ["session.deleted"]
 
     async def test_a_viewer_that_catches_up_gets_no_page_more(self, redis_url: str, session: Session) -> None:
@@ -320,7 +320,7 @@ class TestDeletion:
             stream.parser.feed(await anext(chunks))
             await session.sessions.delete("s")  # as by another gateway
             seen = await until_silent(stream, chunks)
-            await session.holder.settle("s")
+            await session.log_writer.settle("s")
             rest = [frame async for chunk in chunks for frame in stream.parser.feed(chunk)]
         assert seen < 100
         assert [frame.json["type"] for frame in rest] == ["session.deleted"]

@@ -141,12 +141,12 @@ async def test_a_job_whose_acceptance_was_lost_on_the_way_is_the_one_that_a_repe
 async def test_a_job_is_accepted_though_the_queue_goes_away_once_the_log_has_it(
     gateway: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its token was made before and comes due by itself."""
+    """Its queue entry was created before and becomes visible by itself."""
 
     async def away(*_: object, **__: object) -> None:
         raise RedisTimeoutError
 
-    monkeypatch.setattr(Queue, "ready", away)
+    monkeypatch.setattr(Queue, "make_ready", away)
     assert (await post(gateway)).status_code == 202
     assert await Queue(gateway.redis, gateway.settings).depth() == 1
 
@@ -159,7 +159,7 @@ async def test_a_deletion_that_no_worker_heard_of_is_to_be_repeated(
 
     await post(gateway)
     with monkeypatch.context() as patched:
-        patched.setattr(Queue, "nudge", away)
+        patched.setattr(Queue, "add_control_entry", away)
         assert (await gateway.client.delete("/v1/sessions/s")).status_code == 503
     assert (await gateway.client.delete("/v1/sessions/s")).status_code == 202
 

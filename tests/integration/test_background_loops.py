@@ -41,7 +41,7 @@ class Broken:
 
 
 WORKER: list[tuple[type, str]] = [(Queue, name) for name in ("take", "wait", "beat", "workers", "offer")]
-WORKER += [(Reaper, "_look"), (Recovery, "_step"), (Watchdog, "_tick")]
+WORKER += [(Reaper, "_observe"), (Recovery, "_step"), (Watchdog, "_tick")]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
@@ -61,7 +61,7 @@ async def test_a_workers_loop_goes_on(
 
 
 async def test_a_look_at_intents_that_fails_ends_no_worker(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken, client = Broken(monkeypatch, Delivery, "heed"), Client(redis_url)
+    broken, client = Broken(monkeypatch, Delivery, "poll_intents"), Client(redis_url)
     async with worker_on(redis_url):
         await client.offered("scripted")
         await client.post(options={"tokens": 100_000})

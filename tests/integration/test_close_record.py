@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 from holdfast.shared.errors import Fenced
-from holdfast.shared.holder import Event, Head, Refusal
+from holdfast.shared.log_writer import Event, Head, Refusal
 
 from tests.support.log import Session
 
@@ -15,7 +15,7 @@ END = Event("job.failed", "j1", orjson.dumps({"type": "job.failed", "job_id": "j
 async def test_a_closed_job_is_over_for_its_attempt_and_the_next_one_begins_behind_its_end(session: Session) -> None:
     attempt = await session.started()
     await session.submit("j2")
-    closed = await session.holder.close_record("s", END, attempt.epoch)
+    closed = await session.log_writer.close_record("s", END, attempt.epoch)
     assert closed == Refusal("ended", head=Head("j2", "scripted"))
     job = await session.sessions.job("s", "j1")
     assert (job.status, job.ending["error"]["code"]) == ("failed", "log_error")
@@ -28,19 +28,19 @@ async def test_a_closed_job_is_over_for_its_attempt_and_the_next_one_begins_behi
 
 async def test_closing_again_answers_the_same(session: Session) -> None:
     attempt = await session.started()
-    first = await session.holder.close_record("s", END, attempt.epoch)
-    assert await session.holder.close_record("s", END, attempt.epoch) == first
+    first = await session.log_writer.close_record("s", END, attempt.epoch)
+    assert await session.log_writer.close_record("s", END, attempt.epoch) == first
 
 
 async def test_a_job_that_nobody_could_claim_is_closed_without_an_attempt(session: Session) -> None:
     await session.submit()
-    assert (await session.holder.close_record("s", END)).verdict == "ended"
+    assert (await session.log_writer.close_record("s", END)).verdict == "ended"
     assert (await session.sessions.job("s", "j1")).status == "failed"
 
 
 async def test_a_job_that_runs_is_left_to_its_attempt(session: Session) -> None:
     await session.started()
-    assert (await session.holder.close_record("s", END)).verdict == "held"
+    assert (await session.log_writer.close_record("s", END)).verdict == "held"
     assert (await session.sessions.job("s", "j1")).status == "running"
 
 
@@ -48,10 +48,10 @@ async def test_an_attempt_that_lost_the_session_closes_nothing(session: Session)
     attempt = await session.started()
     await session.claim(delivery=2)
     with pytest.raises(Fenced):
-        await session.holder.close_record("s", END, attempt.epoch)
+        await session.log_writer.close_record("s", END, attempt.epoch)
     assert (await session.sessions.job("s", "j1")).status == "running"
 
 
 async def test_a_job_that_is_unknown_is_not_made(session: Session) -> None:
-    assert (await session.holder.close_record("s", END)).verdict == "unknown"
+    assert (await session.log_writer.close_record("s", END)).verdict == "unknown"
     assert await session.redis.keys("*") == []

@@ -56,7 +56,7 @@ async def finished(session: Session, count: int = 300) -> None:
     for number in range(1, count + 1):
         await session.append(attempt, number, f"w{number} ")
     text = orjson.dumps({"role": "assistant", "content": "tea " * 1000})
-    await session.holder.finish("s", attempt.epoch, count + 1, completed("j1"), messages=[text], usage=b"")
+    await session.log_writer.finish("s", attempt.epoch, count + 1, completed("j1"), messages=[text], usage=b"")
 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])

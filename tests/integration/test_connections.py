@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import redis.asyncio
-from holdfast.shared.holder import Attempt
+from holdfast.shared.log_writer import Attempt
 
 from tests.support.log import delta
 from tests.support.process import Gateway, Processes, until
@@ -61,6 +61,6 @@ async def first_text(stream: SseStream) -> None:
 async def speak(client: Client, number: int) -> None:
     """What a worker does, up to the first token."""
     session = f"s{number}"
-    attempt = await client.holder.claim(session, "j1", delivery=1, token=session, worker_id="w", offered=True)
+    attempt = await client.log_writer.claim(session, "j1", delivery=1, claim_id=session, worker_id="w", offered=True)
     assert isinstance(attempt, Attempt)
-    await client.holder.append(session, attempt.epoch, 1, [delta("j1", "hello")])
+    await client.log_writer.append(session, attempt.epoch, 1, [delta("j1", "hello")])

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
-from holdfast.shared import holder
-from holdfast.shared.holder import Attempt
+from holdfast.shared import log_writer
+from holdfast.shared.log_writer import Attempt
 from structlog.testing import capture_logs
 
 from tests.support.log import Session
@@ -259,10 +259,10 @@ class TestMalformed:
     async def test_a_cancelled_job_is_settled(
         self, session: Session, monkeypatch: pytest.MonkeyPatch, kind: str, body: str
     ) -> None:
-        monkeypatch.setattr(holder, "CANCEL_PATIENCE_MS", 0)
+        monkeypatch.setattr(log_writer, "CANCEL_PATIENCE_MS", 0)
         await self.add(session, kind, body)
         await session.sessions.cancel("s", "j1")
-        assert (await session.holder.settle("s")).ended == ["j1"]
+        assert (await session.log_writer.settle("s")).ended == ["j1"]
 
 
 @pytest.mark.parametrize("place", ["next", "later"])

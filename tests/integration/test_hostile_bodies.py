@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx2
 import orjson
 import pytest
-from holdfast.shared.holder import Event
+from holdfast.shared.log_writer import Event
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.settings import CommonSettings
@@ -112,7 +112,7 @@ async def test_many_large_bodies_at_once_hold_nobody_up_for_longer_than_one(gate
 async def test_an_answer_that_its_question_does_not_allow_holds_nobody_up(gateway: Served, session: Session) -> None:
     attempt = await session.started()
     asked = orjson.dumps({"type": "question.asked", "schema": SCHEMAS["rows"]})
-    await session.holder.ask("s", attempt.epoch, 1, Event("question.asked", "j1", asked), "q1")
+    await session.log_writer.ask("s", attempt.epoch, 1, Event("question.asked", "j1", asked), "q1")
     value = b'{"value":{"rows":%s}}' % filled(b'{"ab":"x"},', 180_000)
     with pauses() as watched:
         answer = await gateway.client.post("/v1/sessions/s/jobs/j1/answer", content=value, headers=JSON)

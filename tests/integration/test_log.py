@@ -18,8 +18,8 @@ from holdfast.shared.errors import (
     SessionUnknown,
 )
 from holdfast.shared.event_log import Gap
-from holdfast.shared.holder import Attempt, Event, LogBehind, Refusal
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.log_writer import Attempt, Event, LogBehind, Refusal
 
 from tests.support.log import Session, delta, said
 from tests.support.process import until
@@ -42,13 +42,13 @@ class TestClaim:
             (EventId(second.epoch, 1), "job.started", EventId(first.epoch, 2))
         ]
 
-    async def test_a_claim_repeated_with_its_token_answers_the_same_and_starts_once(self, session: Session) -> None:
+    async def test_a_claim_repeated_with_its_claim_id_answers_the_same_and_starts_once(self, session: Session) -> None:
         await session.submit()
-        claims = [await session.try_claim(token="same") for _ in range(3)]
+        claims = [await session.try_claim(claim_id="same") for _ in range(3)]
         assert claims[0] == claims[1] == claims[2]
         assert await session.redis.xlen(session.keys.log) == 1
 
-    async def test_the_second_of_two_deliveries_of_one_token_is_stale(self, session: Session) -> None:
+    async def test_the_second_of_two_deliveries_of_one_entry_is_stale(self, session: Session) -> None:
         await session.submit()
         verdicts = await asyncio.gather(*(verdict(session) for _ in range(10)))
         assert sorted(verdicts) == ["run"] + ["stale"] * 9
@@ -97,12 +97,12 @@ class TestClaim:
         await session.submit()
         for delivery in range(1, 5):
             attempt = await session.claim(delivery=delivery)
-            await session.holder.release("s", attempt.epoch)
+            await session.log_writer.release("s", attempt.epoch)
         assert (await session.sessions.job("s", "j1")).status == "queued"
 
     async def test_a_released_attempt_writes_nothing_any_more(self, session: Session) -> None:
         attempt = await session.started()
-        await session.holder.release("s", attempt.epoch)
+        await session.log_writer.release("s", attempt.epoch)
         with pytest.raises(Fenced):
             await session.append(attempt, 1, "late")
 
@@ -117,7 +117,7 @@ class TestClaim:
         """A later attempt that found no room to start was taken for one whose agent nobody offers any more."""
         session = open_session(queue_seconds=1)
         attempt = await session.started()
-        await session.holder.release("s", attempt.epoch)
+        await session.log_writer.release("s", attempt.epoch)
         await session.redis.hset(session.keys.jobs, "j1:created_at", 1)
         await session.redis.config_set("maxmemory", 1)
         try:
@@ -129,9 +129,9 @@ class TestClaim:
     async def test_a_log_that_vanished_ends_its_job_though_a_person_is_asked(self, session: Session) -> None:
         """It was parked, and its worker, which took it for ended, dropped its token."""
         attempt = await session.started()
-        await session.holder.ask("s", attempt.epoch, 1, Event("question.asked", "j1", b"{}"), "q1")
+        await session.log_writer.ask("s", attempt.epoch, 1, Event("question.asked", "j1", b"{}"), "q1")
         await session.redis.delete(session.keys.log)
-        assert (await session.holder.end_lost(attempt)).verdict == "ended"
+        assert (await session.log_writer.end_lost(attempt)).verdict == "ended"
         assert (await session.sessions.job("s", "j1")).ending["error"]["code"] == "log_lost"
 
     async def test_a_worker_that_does_not_offer_the_agent_cannot_start_the_job(self, session: Session) -> None:
@@ -218,16 +218,16 @@ class TestAppend:
         with pytest.raises(LogGone):
             await session.finish(attempt, 1)
         with pytest.raises(Fenced):
-            await session.holder.release("s", attempt.epoch)
+            await session.log_writer.release("s", attempt.epoch)
         assert await session.redis.keys("*") == []
 
-    async def test_an_append_tells_its_holder_of_a_cancel(self, session: Session) -> None:
+    async def test_an_append_tells_its_lease_owner_of_a_cancel(self, session: Session) -> None:
         attempt = await session.started()
         await session.submit("j2")
         assert not (await session.append(attempt, 1, "a")).attention
         await session.sessions.cancel("s", "j2", by="user")
         assert (await session.append(attempt, 2, "b")).attention
-        assert (await session.holder.intents("s", attempt.epoch)).cancel == {"j2": "user"}
+        assert (await session.log_writer.intents("s", attempt.epoch)).cancel == {"j2": "user"}
 
     async def test_at_maxmemory_an_append_is_refused_whole_and_the_end_still_fits(self, session: Session) -> None:
         attempt = await session.started()
@@ -250,7 +250,7 @@ class TestAppend:
             assert await verdict(session, "j1") == "ended"
         finally:
             await session.redis.config_set("maxmemory", 0)
-        assert (await session.sessions.session("s")).line == ["j2"]
+        assert (await session.sessions.session("s")).backlog == ["j2"]
 
 
 class TestEnd:
@@ -283,7 +283,7 @@ class TestEnd:
         question = Event("question.asked", "j1", b"{}")
         for late in (
             session.append(attempt, 2, "late"),
-            session.holder.ask("s", attempt.epoch, 2, question, "q1"),
+            session.log_writer.ask("s", attempt.epoch, 2, question, "q1"),
             session.record(attempt),
         ):
             with pytest.raises(Fenced):
@@ -312,13 +312,13 @@ class TestEnd:
     async def test_the_end_of_a_job_whose_log_vanished_says_so(self, session: Session) -> None:
         attempt = await session.started()
         await session.redis.delete(session.keys.log)
-        assert await session.holder.end_lost(attempt) == Refusal("ended")
+        assert await session.log_writer.end_lost(attempt) == Refusal("ended")
         last = await session.log.last("s")
         assert last is not None
         event = orjson.loads(last.body)
         assert (event["type"], event["error"]["code"], event["log_lost"]) == ("job.failed", "log_lost", True)
 
-    async def test_the_holder_ends_a_waiting_job_in_its_own_epoch_and_goes_on(self, session: Session) -> None:
+    async def test_the_lease_owner_ends_a_waiting_job_in_its_own_epoch_and_goes_on(self, session: Session) -> None:
         attempt = await session.started("j1")
         await session.submit("j2")
         await session.sessions.cancel("s", "j2")
@@ -331,7 +331,7 @@ class TestSettle:
         await session.submit("j1")
         await session.submit("j2")
         await session.sessions.cancel("s", "j2", by="me")
-        settled = await session.holder.settle("s")
+        settled = await session.log_writer.settle("s")
         assert settled.head == ("j1", "scripted")
         state = await session.sessions.job("s", "j2")
         assert (state.status, state.ending["by"]) == ("cancelled", "me")
@@ -340,7 +340,7 @@ class TestSettle:
         attempt = await session.started("j1")
         await session.submit("j2")
         await session.sessions.cancel("s", "j2")
-        assert (await session.holder.settle("s")).held
+        assert (await session.log_writer.settle("s")).held
         assert (await session.append(attempt, 1, "on")).seq == 2
 
     async def test_a_cancelled_attempt_that_does_not_end_is_claimed_over_after_its_patience(
@@ -348,9 +348,9 @@ class TestSettle:
     ) -> None:
         attempt = await session.started("j1")
         await session.sessions.cancel("s", "j1")
-        assert (await session.holder.settle("s")).held
+        assert (await session.log_writer.settle("s")).held
         await session.redis.hset(session.keys.jobs, "j1:cancel_at", 1)
-        assert not (await session.holder.settle("s")).held
+        assert not (await session.log_writer.settle("s")).held
         assert (await session.sessions.job("s", "j1")).status == "cancelled"
         with pytest.raises(Fenced):
             await session.append(attempt, 1, "late")
@@ -363,7 +363,7 @@ class TestSettle:
         await session.sessions.delete("s")
         with pytest.raises(SessionUnknown):
             await session.sessions.session("s")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         page = await session.log.read("s", EventId(attempt.epoch, 2))
         assert page.gap is None
         assert [entry.kind for entry in page.entries] == ["job.cancelled", "session.deleted"]
@@ -384,7 +384,7 @@ class TestSettle:
     ) -> None:
         await session.submit("j1")
         await session.sessions.delete("s")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         deleted = await session.log.last("s")
         assert deleted is not None
         again = await session.started("j2")
@@ -415,7 +415,7 @@ class TestSubmit:
     async def test_a_submit_repeated_with_its_job_id_is_accepted_once(self, session: Session) -> None:
         await session.submit("j1")
         await session.submit("j1")
-        assert (await session.sessions.session("s")).line == ["j1"]
+        assert (await session.sessions.session("s")).backlog == ["j1"]
 
     async def test_reject_refuses_a_busy_session(self, session: Session) -> None:
         await session.submit("j1")
@@ -427,8 +427,8 @@ class TestSubmit:
         await session.submit("j2")
         done = await session.submit("j3", on_busy="interrupt")
         assert (done.position, done.notify) == (1, "w1")
-        assert (await session.sessions.session("s")).line == ["j1", "j3", "j2"]
-        assert (await session.holder.intents("s", attempt.epoch)).cancel == {"j1": "interrupt"}
+        assert (await session.sessions.session("s")).backlog == ["j1", "j3", "j2"]
+        assert (await session.log_writer.intents("s", attempt.epoch)).cancel == {"j1": "interrupt"}
 
     async def test_an_interrupting_job_supersedes_the_one_that_has_not_started_and_takes_its_place(
         self, session: Session
@@ -437,14 +437,14 @@ class TestSubmit:
         await session.submit("j2")
         for job in ("i1", "i2", "i3"):
             assert (await session.submit(job, on_busy="interrupt")).position == 1
-        assert (await session.sessions.session("s")).line == ["j1", "i3", "i2", "i1", "j2"]
-        intents = await session.holder.intents("s", attempt.epoch)
+        assert (await session.sessions.session("s")).backlog == ["j1", "i3", "i2", "i1", "j2"]
+        intents = await session.log_writer.intents("s", attempt.epoch)
         assert intents.cancel == {"j1": "interrupt", "i2": "superseded", "i1": "superseded"}
 
     async def test_an_interrupting_job_at_the_head_is_superseded_until_it_starts(self, session: Session) -> None:
         await session.submit("i1", on_busy="interrupt")
         await session.submit("i2", on_busy="interrupt")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         assert (await session.sessions.job("s", "i1")).ending["by"] == "superseded"
         await session.claim("i2")
         await session.submit("i3", on_busy="interrupt")
@@ -462,7 +462,7 @@ class TestSubmit:
             await session.claim(f"i{number}")
         await session.submit("i11", on_busy="interrupt")
         await session.submit("i12", on_busy="interrupt")
-        assert (await session.sessions.session("s")).line == ["i10", "j2", "i12", "i11"]
+        assert (await session.sessions.session("s")).backlog == ["i10", "j2", "i12", "i11"]
 
     async def test_a_line_has_an_end(self, open_session: OpenSession) -> None:
         session = open_session(line_limit=2)
@@ -474,7 +474,7 @@ class TestSubmit:
     async def test_cancelling_twice_writes_one_intent(self, session: Session) -> None:
         await session.submit("j1")
         assert await session.sessions.cancel("s", "j1") == await session.sessions.cancel("s", "j1", by="other")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         assert (await session.sessions.job("s", "j1")).ending["by"] == "user"
         assert (await session.sessions.cancel("s", "j1")).status == "cancelled"
 
@@ -570,7 +570,7 @@ class TestRead:
         after = 1
         for _ in range(30):
             batch = [delta("j1", "x")] * 100
-            after = (await session.holder.append("s", attempt.epoch, after, batch)).seq
+            after = (await session.log_writer.append("s", attempt.epoch, after, batch)).seq
         assert 1000 <= await session.redis.xlen(session.keys.log) < 1300
 
     async def test_a_log_whose_first_entry_comes_while_it_is_read_has_no_gap(self, session: Session) -> None:

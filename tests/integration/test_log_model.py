@@ -11,8 +11,8 @@ import orjson
 import pytest
 from holdfast.shared.errors import Fenced, IdempotencyMismatch, LogGone, QueueFull, SessionBusy
 from holdfast.shared.event_log import chained
-from holdfast.shared.holder import Attempt, Event, LogBehind
 from holdfast.shared.ids import ORIGIN
+from holdfast.shared.log_writer import Attempt, Event, LogBehind
 
 from tests.support.log import Session, delta
 
@@ -47,7 +47,7 @@ class Model:
     texts: list[str] = field(default_factory=list)
     ends: list[tuple[str, str]] = field(default_factory=list)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
-    holder: Attempt | None = None
+    owner: Attempt | None = None
     seq: int = 0
 
     def end(self, job_id: str, status: str) -> None:
@@ -55,17 +55,17 @@ class Model:
         self.jobs[job_id].open = False
         self.line.remove(job_id)
         self.ends.append((job_id, status))
-        if self.holder is not None and self.holder.job_id == job_id:
+        if self.owner is not None and self.owner.job_id == job_id:
             self.released = True
 
     released: bool = False
 
     @property
     def held(self) -> bool:
-        return self.holder is not None and not self.released
+        return self.owner is not None and not self.released
 
     def may_write(self, attempt: Attempt) -> bool:
-        return self.holder is not None and attempt.epoch == self.holder.epoch
+        return self.owner is not None and attempt.epoch == self.owner.epoch
 
 
 class Run:
@@ -163,7 +163,7 @@ class Run:
             assert claimed.number == job.attempts
             self.hold(claimed)
         elif verdict == "ended" and job_id in model.line:
-            model.holder = None
+            model.owner = None
             model.end(job_id, "cancelled" if job.cancelled else "failed")
 
     def expected_claim(self, job_id: str, delivery: int) -> str:
@@ -180,17 +180,17 @@ class Run:
     def hold(self, attempt: Attempt) -> None:
         assert all(attempt.epoch > other.epoch for other in self.attempts)
         self.attempts.append(attempt)
-        self.model.holder, self.model.released, self.model.seq = attempt, False, 1
+        self.model.owner, self.model.released, self.model.seq = attempt, False, 1
         self.last_batch = None
 
     async def append(self) -> None:
-        if not self.model.held or self.model.holder is None:
+        if not self.model.held or self.model.owner is None:
             return
-        attempt = self.model.holder
+        attempt = self.model.owner
         texts = [f"t{next(self.numbers)}" for _ in range(self.random.randint(1, 5))]
         events = [delta(attempt.job_id, text) for text in texts]
         self.last_batch = (attempt, self.model.seq, events)
-        done = await self.session.holder.append("s", attempt.epoch, self.model.seq, events)
+        done = await self.session.log_writer.append("s", attempt.epoch, self.model.seq, events)
         self.model.texts += texts
         self.model.seq += len(texts)
         assert done.seq == self.model.seq
@@ -200,7 +200,7 @@ class Run:
         if self.last_batch is None or not self.model.may_write(self.last_batch[0]):
             return
         attempt, after, events = self.last_batch
-        call = self.session.holder.append("s", attempt.epoch, after, events)
+        call = self.session.log_writer.append("s", attempt.epoch, after, events)
         if self.model.held:
             assert (await call).seq == self.model.seq
         else:
@@ -208,11 +208,11 @@ class Run:
                 await call
 
     async def append_with_a_hole(self) -> None:
-        if not self.model.held or self.model.holder is None:
+        if not self.model.held or self.model.owner is None:
             return
-        attempt = self.model.holder
+        attempt = self.model.owner
         with pytest.raises(LogBehind):
-            await self.session.holder.append(
+            await self.session.log_writer.append(
                 "s", attempt.epoch, self.model.seq + self.random.randint(1, 9), [delta(attempt.job_id, "hole")]
             )
 
@@ -232,15 +232,15 @@ class Run:
             case 1:
                 await self.session.finish(attempt, self.random.randint(1, 20))
             case 2:
-                await self.session.holder.intents("s", attempt.epoch)
+                await self.session.log_writer.intents("s", attempt.epoch)
             case _:
-                await self.session.holder.release("s", attempt.epoch)
+                await self.session.log_writer.release("s", attempt.epoch)
 
     async def finish(self) -> None:
         model = self.model
-        if not model.held or model.holder is None:
+        if not model.held or model.owner is None:
             return
-        attempt = model.holder
+        attempt = model.owner
         done = await self.session.finish(attempt, model.seq)
         assert done.seq == model.seq + 1
         if self.random.random() < 0.3:  # the reply was lost
@@ -250,16 +250,16 @@ class Run:
         assert (done.head.job_id if done.head else None) == (model.line[0] if model.line else None)
 
     async def finish_a_cancelled_one(self) -> None:
-        """The holder ends the cancelled jobs that wait behind its own."""
+        """The lease owner ends the cancelled jobs that wait behind its own."""
         model = self.model
-        if not model.held or model.holder is None:
+        if not model.held or model.owner is None:
             return
-        intents = await self.session.holder.intents("s", model.holder.epoch)
+        intents = await self.session.log_writer.intents("s", model.owner.epoch)
         assert set(intents.cancel) == {job_id for job_id in model.line if model.jobs[job_id].cancelled}
-        for job_id in [job_id for job_id in intents.cancel if job_id != model.holder.job_id]:
+        for job_id in [job_id for job_id in intents.cancel if job_id != model.owner.job_id]:
             body = orjson.dumps({"type": "job.cancelled", "job_id": job_id, "by": "user"})
             event = Event("job.cancelled", job_id, body)
-            await self.session.holder.finish("s", model.holder.epoch, model.seq, event, messages=[], usage=b"")
+            await self.session.log_writer.finish("s", model.owner.epoch, model.seq, event, messages=[], usage=b"")
             model.seq += 1
             model.end(job_id, "cancelled")
 
@@ -272,21 +272,21 @@ class Run:
     async def settle(self) -> None:
         model = self.model
         doomed = [job_id for job_id in model.line if model.jobs[job_id].cancelled]
-        settled = await self.session.holder.settle("s")
+        settled = await self.session.log_writer.settle("s")
         assert settled.held == bool(doomed and model.held)
         if doomed and not settled.held:
-            model.holder = None
+            model.owner = None
             for job_id in doomed:
                 model.end(job_id, "cancelled")
 
     async def release(self) -> None:
         model = self.model
-        if not model.held or model.holder is None:
+        if not model.held or model.owner is None:
             return
-        await self.session.holder.release("s", model.holder.epoch)
-        job = model.jobs[model.holder.job_id]
+        await self.session.log_writer.release("s", model.owner.epoch)
+        job = model.jobs[model.owner.job_id]
         job.status, job.open = "queued", False
-        model.holder = None
+        model.owner = None
 
     async def check(self) -> None:
         model, session = self.model, self.session
@@ -299,7 +299,7 @@ class Run:
         ends = [(body["job_id"], body["type"][4:]) for body in bodies if body["type"] in ENDS]
         assert ends == model.ends
         state = await session.sessions.session("s")
-        assert state.line == model.line
+        assert state.backlog == model.line
         assert state.jobs == list(model.jobs)
         jobs = (await session.sessions.jobs("s", None, 1000)).jobs
         assert {job.job_id: job.status for job in jobs} == {k: job.status for k, job in model.jobs.items()}

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 from holdfast.shared.errors import Fenced, JobUnknown, LogGone, QuestionAnswered, QuestionUnknown
-from holdfast.shared.holder import Attempt, Event, Refusal
+from holdfast.shared.log_writer import Attempt, Event, Refusal
 
 from tests.support.log import Session
 
 
 async def ask(session: Session, attempt: Attempt, after: int, question: str = "q1", schema: bytes = b"{}") -> int:
     event = Event("question.asked", attempt.job_id, b'{"type":"question.asked","schema":%b}' % schema)
-    return await session.holder.ask("s", attempt.epoch, after, event, question)
+    return await session.log_writer.ask("s", attempt.epoch, after, event, question)
 
 
 async def test_a_question_lets_its_job_wait_and_is_asked_once_though_the_reply_is_lost(session: Session) -> None:
@@ -40,23 +40,23 @@ async def test_what_a_question_wants_is_known_until_it_is_answered_or_its_job_en
 async def test_a_question_without_a_schema_takes_anything(session: Session) -> None:
     attempt = await session.started()
     event = Event("question.asked", "j1", b'{"type":"question.asked"}')
-    await session.holder.ask("s", attempt.epoch, 1, event, "q1")
+    await session.log_writer.ask("s", attempt.epoch, 1, event, "q1")
     assert await session.sessions.question("s", "j1") == ("q1", b"{}")
 
 
 async def test_a_question_that_is_asked_again_by_a_later_attempt_keeps_what_it_wants(session: Session) -> None:
     attempt = await session.started()
     await ask(session, attempt, 1, schema=b'{"type":"string"}')
-    await session.holder.release("s", attempt.epoch)
+    await session.log_writer.release("s", attempt.epoch)
     assert await session.sessions.question("s", "j1") == ("q1", b'{"type":"string"}')
 
 
-async def test_an_answer_reaches_the_holder_and_a_second_one_is_refused(session: Session) -> None:
+async def test_an_answer_reaches_the_lease_owner_and_a_second_one_is_refused(session: Session) -> None:
     attempt = await session.started()
     await ask(session, attempt, 1)
-    assert (await session.sessions.answer("s", "j1", "q1", b'"yes"')).holder == "w1"
+    assert (await session.sessions.answer("s", "j1", "q1", b'"yes"')).lease_owner == "w1"
     assert (await session.append(attempt, 2, "on")).attention
-    assert (await session.holder.recorded("s")).answers == {"q1": b'"yes"'}
+    assert (await session.log_writer.recorded("s")).answers == {"q1": b'"yes"'}
     assert (await session.sessions.job("s", "j1")).status == "running"
     for question in ("q1", None):
         with pytest.raises(QuestionAnswered):
@@ -85,10 +85,10 @@ async def test_a_job_whose_worker_died_while_it_waited_is_parked_until_the_answe
     with pytest.raises(Fenced):
         await session.append(attempt, 2, "zombie")
     answered = await session.sessions.answer("s", "j1", None, b'"yes"')
-    assert (answered.holder, answered.agent) == (None, "scripted")
+    assert (answered.lease_owner, answered.agent) == (None, "scripted")
     second = await session.claim(delivery=3)
     assert second.number == 2
-    assert (await session.holder.recorded("s")).answers == {"q1": b'"yes"'}
+    assert (await session.log_writer.recorded("s")).answers == {"q1": b'"yes"'}
     assert await ask(session, second, 1) == 2  # for those who dropped the first attempt
     assert (await session.sessions.job("s", "j1")).status == "running"
 
@@ -113,7 +113,7 @@ async def test_a_parked_job_can_be_cancelled(session: Session) -> None:
     await ask(session, await session.started(), 1)
     await session.try_claim(delivery=2)
     await session.sessions.cancel("s", "j1")
-    await session.holder.settle("s")
+    await session.log_writer.settle("s")
     assert (await session.sessions.job("s", "j1")).status == "cancelled"
 
 
@@ -122,9 +122,9 @@ async def test_a_step_is_recorded_for_the_next_attempt_and_its_first_outcome_sta
     await session.record(attempt, b"1")
     await session.record(attempt, b"2")
     second = await session.claim(delivery=2)
-    assert (await session.holder.recorded("s")).steps == {"pay:0:abc": b"1"}
+    assert (await session.log_writer.recorded("s")).steps == {"pay:0:abc": b"1"}
     await session.finish(second, 1)
-    assert (await session.holder.recorded("s")).steps == {}
+    assert (await session.log_writer.recorded("s")).steps == {}
 
 
 async def test_a_zombie_records_nothing_and_brings_no_key_back(session: Session) -> None:
@@ -133,7 +133,7 @@ async def test_a_zombie_records_nothing_and_brings_no_key_back(session: Session)
     with pytest.raises(Fenced):
         await session.record(zombie, b"1")
     await session.sessions.delete("s")
-    await session.holder.settle("s")
+    await session.log_writer.settle("s")
     with pytest.raises(LogGone):
         await session.record(zombie, b"1")
     assert await session.redis.keys("*") == [session.keys.log.encode()]

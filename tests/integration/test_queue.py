@@ -1,4 +1,4 @@
-"""The queue's tokens on a real server."""
+"""The queue's entries on a real server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import AgentUnknown, QueueFull
-from holdfast.shared.queue import Queue, Ring, Token
+from holdfast.shared.queue import Queue, QueueEntry, WakeUp
 from holdfast.shared.redis import Redis, connect
 from holdfast.shared.settings import CommonSettings
 
@@ -30,28 +30,28 @@ async def queue(redis: Redis) -> Queue:
     return queue
 
 
-async def one(queue: Queue, worker_id: str = "w1") -> Token:
-    tokens = await queue.take(worker_id, AGENTS, 1)
-    assert len(tokens) == 1
-    return tokens[0]
+async def one(queue: Queue, worker_id: str = "w1") -> QueueEntry:
+    entries = await queue.take(worker_id, AGENTS, 1)
+    assert len(entries) == 1
+    return entries[0]
 
 
 async def test_a_ready_job_is_taken_once_however_many_workers_ask(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
+    await queue.make_ready("s", "j", "a")
     taken = await asyncio.gather(*(queue.take(f"w{n}", AGENTS, 5) for n in range(20)))
-    assert [token.id for tokens in taken for token in tokens] == ["s/j"]
+    assert [entry.id for entries in taken for entry in entries] == ["s/j"]
 
 
 async def test_the_oldest_ready_job_of_all_offered_agents_comes_first(queue: Queue) -> None:
     for number in range(6):
-        await queue.ready("s", f"j{number}", "ab"[number % 2])
-    assert [token.job_id for token in await queue.take("w", AGENTS, 4)] == ["j0", "j1", "j2", "j3"]
+        await queue.make_ready("s", f"j{number}", "ab"[number % 2])
+    assert [entry.job_id for entry in await queue.take("w", AGENTS, 4)] == ["j0", "j1", "j2", "j3"]
 
 
 async def test_a_worker_takes_only_jobs_of_agents_that_it_offers(queue: Queue) -> None:
-    await queue.ready("s", "j", "b")
+    await queue.make_ready("s", "j", "b")
     assert await queue.take("w1", ["a"], 5) == []
-    assert [token.id for token in await queue.take("w2", ["b"], 5)] == ["s/j"]
+    assert [entry.id for entry in await queue.take("w2", ["b"], 5)] == ["s/j"]
 
 
 async def test_an_agent_that_nobody_offers_is_refused(queue: Queue) -> None:
@@ -93,54 +93,54 @@ async def test_a_reserved_job_that_was_refused_leaves_nothing(queue: Queue) -> N
 
 async def test_making_a_job_ready_twice_makes_one_token(queue: Queue) -> None:
     await queue.reserve("s", "j", "a")
-    await queue.ready("s", "j", "a")
-    await queue.ready("s", "j", "a")
+    await queue.make_ready("s", "j", "a")
+    await queue.make_ready("s", "j", "a")
     await one(queue)
     assert await queue.take("w2", AGENTS, 5) == []
 
 
 async def test_a_job_that_became_ready_while_it_was_leased_is_due_at_once_when_it_is_put_back(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
-    token = await one(queue)
-    await queue.ready("s", "j", "a")
-    assert await queue.put_back("w1", token, delivery=1, delay_s=60)
+    await queue.make_ready("s", "j", "a")
+    entry = await one(queue)
+    await queue.make_ready("s", "j", "a")
+    assert await queue.put_back("w1", entry, delivery=1, delay_s=60)
     assert (await one(queue, "w2")).id == "s/j"
 
 
-async def test_a_token_that_was_put_back_carries_its_delivery(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
+async def test_an_entry_that_was_put_back_carries_its_delivery(queue: Queue) -> None:
+    await queue.make_ready("s", "j", "a")
     await queue.put_back("w1", await one(queue), delivery=7)
     assert (await one(queue)).delivery == 7
 
 
-async def test_a_token_is_given_back_or_dropped_only_by_the_worker_that_leases_it(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
-    token = await one(queue, "w1")
-    assert not await queue.put_back("w2", token, delivery=1)
-    assert not await queue.drop("w2", token)
-    assert await queue.drop("w1", token)
+async def test_an_entry_is_put_back_or_dropped_only_by_the_worker_that_leases_it(queue: Queue) -> None:
+    await queue.make_ready("s", "j", "a")
+    entry = await one(queue, "w1")
+    assert not await queue.put_back("w2", entry, delivery=1)
+    assert not await queue.drop("w2", entry)
+    assert await queue.drop("w1", entry)
     assert await queue.depth() == 0
 
 
 async def test_a_nudge_that_is_wanted_again_while_it_is_carried_out_is_not_lost(queue: Queue) -> None:
-    await queue.nudge("s")
-    token = await one(queue)
-    assert token.job_id is None
-    await queue.nudge("s")
-    await queue.drop("w1", token)
+    await queue.add_control_entry("s")
+    entry = await one(queue)
+    assert entry.job_id is None
+    await queue.add_control_entry("s")
+    await queue.drop("w1", entry)
     await queue.drop("w1", await one(queue))
     assert await queue.depth() == 0
 
 
 async def test_the_earlier_of_two_nudges_counts(queue: Queue) -> None:
-    await queue.nudge("s", delay_s=60)
-    await queue.nudge("s", delay_s=600)
-    await queue.nudge("s")
+    await queue.add_control_entry("s", delay_s=60)
+    await queue.add_control_entry("s", delay_s=600)
+    await queue.add_control_entry("s")
     assert (await one(queue)).session_id == "s"
 
 
 async def test_a_takeover_makes_what_the_dead_worker_leased_ready_as_the_next_delivery(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
+    await queue.make_ready("s", "j", "a")
     await one(queue, "dead")
     count = (await queue.workers())["dead"]
     assert await queue.take_over("dead", count) == 1
@@ -149,7 +149,7 @@ async def test_a_takeover_makes_what_the_dead_worker_leased_ready_as_the_next_de
 
 
 async def test_a_takeover_spares_a_worker_whose_heart_has_beaten_since(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
+    await queue.make_ready("s", "j", "a")
     await one(queue, "slow")
     count = (await queue.workers())["slow"]
     assert await queue.beat("slow") == {"s/j"}
@@ -158,29 +158,29 @@ async def test_a_takeover_spares_a_worker_whose_heart_has_beaten_since(queue: Qu
 
 
 async def test_only_one_of_several_reapers_takes_over(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
+    await queue.make_ready("s", "j", "a")
     await one(queue, "dead")
     count = (await queue.workers())["dead"]
     moved = await asyncio.gather(*(queue.take_over("dead", count) for _ in range(10)))
     assert sorted(moved, key=lambda n: n or 0) == [None] * 9 + [1]
 
 
-async def test_a_worker_whose_tokens_were_taken_over_learns_it_from_its_next_heartbeat(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
+async def test_a_worker_whose_entries_were_taken_over_learns_it_from_its_next_heartbeat(queue: Queue) -> None:
+    await queue.make_ready("s", "j", "a")
     await one(queue, "zombie")
     await queue.take_over("zombie", (await queue.workers())["zombie"])
     assert await queue.beat("zombie") == set()
 
 
 async def test_a_busy_worker_takes_no_wake_up_from_an_idle_one(queue: Queue) -> None:
-    await queue.ready("s", "j", "a")
+    await queue.make_ready("s", "j", "a")
     assert await queue.wait("busy", 0.05, idle=False) is None
-    assert await queue.wait("idle", 60, idle=True) == Ring(None)  # at once: the wake-up is still there
+    assert await queue.wait("idle", 60, idle=True) == WakeUp(None)  # at once: the wake-up is still there
 
 
 async def test_a_message_names_the_session_that_wants_something(queue: Queue) -> None:
     await queue.notify("w1", "s")
-    assert await queue.wait("w1", 60, idle=False) == Ring("s")
+    assert await queue.wait("w1", 60, idle=False) == WakeUp("s")
 
 
 @pytest.mark.parametrize(
@@ -196,51 +196,51 @@ async def test_a_message_names_the_session_that_wants_something(queue: Queue) ->
 async def test_a_payload_that_nobody_can_read_still_stands_for_its_job_and_keeps_its_delivery(
     queue: Queue, redis: Redis, payload: bytes
 ) -> None:
-    """Numbers that are none ended every worker that took the token. And one whose delivery could not be written was
+    """Numbers that are none ended every worker that took the entry. And one whose delivery could not be written was
     put back at once, as stale, for ever."""
     await queue.reserve("s", "j", "a")
-    await redis.hset(keys.TOKENS, "s/j", payload)
+    await redis.hset(keys.ENTRIES, "s/j", payload)
     await redis.zadd(keys.DEFERRED, {"s/j": 1})
-    [token] = await queue.take("w", ["a"], 1)
-    assert (token.session_id, token.job_id, token.delivery) == ("s", "j", 1)
-    await queue.put_back("w", token, delivery=7)
-    [token] = await queue.take("w", ["a"], 1)
-    assert (token.id, token.delivery) == ("s/j", 7)
+    [entry] = await queue.take("w", ["a"], 1)
+    assert (entry.session_id, entry.job_id, entry.delivery) == ("s", "j", 1)
+    await queue.put_back("w", entry, delivery=7)
+    [entry] = await queue.take("w", ["a"], 1)
+    assert (entry.id, entry.delivery) == ("s/j", 7)
 
 
 async def test_what_waited_too_long_can_be_taken_by_any_worker(redis: Redis, queue: Queue) -> None:
     impatient = Queue(redis, CommonSettings(queue_seconds=1))
-    await queue.ready("s", "j", "a")
+    await queue.make_ready("s", "j", "a")
     await redis.zincrby(keys.READY + "a", -2_000_000, "s/j")
     await impatient.sweep()
     assert (await queue.take("w", ["b"], 1))[0].id == "s/j"
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_through_random_operations_every_token_stands_in_just_one_place(  # noqa: C901 - a case an operation
+async def test_through_random_operations_every_entry_is_in_just_one_place(  # noqa: C901 - a case an operation
     queue: Queue, redis: Redis, seed: int
 ) -> None:
     draw = random.Random(seed)
-    workers, leased = ["w1", "w2", "w3"], dict[str, tuple[str, Token]]()
+    workers, leased = ["w1", "w2", "w3"], dict[str, tuple[str, QueueEntry]]()
     for number in range(1500):
         worker = draw.choice(workers)
         match draw.randrange(7):
             case 0:
                 await queue.reserve("s", f"j{number}", draw.choice(AGENTS))
             case 1:
-                await queue.ready("s", f"j{draw.randrange(number + 1)}", draw.choice(AGENTS))
+                await queue.make_ready("s", f"j{draw.randrange(number + 1)}", draw.choice(AGENTS))
             case 2:
-                await queue.nudge(f"s{draw.randrange(5)}", delay_s=draw.choice([0, 60]))
+                await queue.add_control_entry(f"s{draw.randrange(5)}", delay_s=draw.choice([0, 60]))
             case 3:
-                for token in await queue.take(worker, AGENTS, draw.randint(1, 4)):
-                    assert token.id not in leased
-                    leased[token.id] = (worker, token)
+                for entry in await queue.take(worker, AGENTS, draw.randint(1, 4)):
+                    assert entry.id not in leased
+                    leased[entry.id] = (worker, entry)
             case 4 | 5 if leased:
-                holder, token = leased.pop(draw.choice(list(leased)))
+                owner, entry = leased.pop(draw.choice(list(leased)))
                 if draw.random() < 0.5:
-                    assert await queue.put_back(holder, token, delivery=2, delay_s=draw.choice([0, 60]))
+                    assert await queue.put_back(owner, entry, delivery=2, delay_s=draw.choice([0, 60]))
                 else:
-                    assert await queue.drop(holder, token)
+                    assert await queue.drop(owner, entry)
             case 6 if draw.random() < 0.2:
                 count = (await queue.workers()).get(worker, -1)
                 await queue.take_over(worker, count)
@@ -250,16 +250,16 @@ async def test_through_random_operations_every_token_stands_in_just_one_place(  
         places += [name.decode() for name in await redis.zrange(keys.READY + lane, 0, -1)]
     for worker in workers:
         places += [name.decode() for name in await redis.smembers(keys.LEASED + worker)]
-    assert sorted(places) == sorted(name.decode() for name in await redis.hkeys(keys.TOKENS))
+    assert sorted(places) == sorted(name.decode() for name in await redis.hkeys(keys.ENTRIES))
 
 
-async def test_at_maxmemory_hearts_beat_and_tokens_move(queue: Queue, redis: Redis) -> None:
-    await queue.ready("s", "j", "a")
+async def test_at_maxmemory_heartbeats_and_entries_work(queue: Queue, redis: Redis) -> None:
+    await queue.make_ready("s", "j", "a")
     await redis.config_set("maxmemory", 1)
     try:
-        token = await one(queue)
-        assert await queue.beat("w1") == {token.id}
-        assert await queue.put_back("w1", token, delivery=2)
+        entry = await one(queue)
+        assert await queue.beat("w1") == {entry.id}
+        assert await queue.put_back("w1", entry, delivery=2)
         assert await queue.drop("w1", await one(queue))
     finally:
         await redis.config_set("maxmemory", 0)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from holdfast.shared import keys
-from holdfast.shared.queue import token_id
+from holdfast.shared.queue import entry_id
 
 from tests.support.log import Session
 from tests.support.served import Served, served
@@ -69,5 +69,5 @@ async def test_readiness_says_that_redis_is_full(full: Served) -> None:
 async def test_a_cancel_leaves_its_control_entry_and_its_message(full: Served) -> None:
     answer = await full.client.post("/v1/sessions/s/jobs/j2/cancel")
     assert answer.status_code == 202
-    assert await full.redis.hexists(keys.TOKENS, token_id("s", None))
+    assert await full.redis.hexists(keys.ENTRIES, entry_id("s", None))
     assert await full.redis.lrange(f"{keys.MAILBOX}w1", 0, -1) == [b"s"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from holdfast.shared.holder import Attempt, Event
+from holdfast.shared.log_writer import Attempt, Event
 
 from tests.support.log import Session
 from tests.support.served import Served, served
@@ -32,7 +32,7 @@ async def get(gateway: Served, path: str = "/messages") -> dict[str, Any]:
 
 async def ask(session: Session, attempt: Attempt, after: int = 1) -> None:
     body = json.dumps({"type": "question.asked", "job_id": "j1", **QUESTION}).encode()
-    await session.holder.ask("s", attempt.epoch, after, Event("question.asked", "j1", body), "q1")
+    await session.log_writer.ask("s", attempt.epoch, after, Event("question.asked", "j1", body), "q1")
 
 
 async def test_while_no_job_has_begun_there_is_nothing_to_replay(gateway: Served, session: Session) -> None:
@@ -75,7 +75,7 @@ async def test_a_job_that_waits_for_a_person_says_what_it_asks(gateway: Served, 
 async def test_an_open_question_is_shown_while_no_worker_holds_its_job(gateway: Served, session: Session) -> None:
     attempt = await session.started()
     await ask(session, attempt)
-    await session.holder.release("s", attempt.epoch)
+    await session.log_writer.release("s", attempt.epoch)
     found = await get(gateway)
     assert (found["question"], found["replay_from"]) == (QUESTION, "0-0")
     assert [message["content"] for message in found["messages"]] == ["hello"]

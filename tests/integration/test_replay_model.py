@@ -9,8 +9,8 @@ import orjson
 import pytest
 from holdfast.gateway.stream.framing import SSE
 from holdfast.gateway.stream.replay import Replay
-from holdfast.shared.holder import Attempt, Event
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.log_writer import Attempt, Event
 
 from tests.support.history import Chain, History, Transcript, final_log
 from tests.support.log import Session, delta
@@ -64,7 +64,7 @@ class Run:
                 events.append(Event("status", attempt.job_id, body))
             else:
                 events.append(delta(attempt.job_id, f"w{self.words} "))
-        await self.session.holder.append("s", attempt.epoch, self.ids[-1].seq, events)
+        await self.session.log_writer.append("s", attempt.epoch, self.ids[-1].seq, events)
         for event in events:
             self.ids.append(self.ids[-1].next())
             for history in self.histories.values():

@@ -12,10 +12,10 @@ import orjson
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import SchemaNewer
-from holdfast.shared.holder import Attempt, Event
+from holdfast.shared.log_writer import Attempt, Event
 from holdfast.shared.schema import SCHEMA
 from holdfast.worker import Run
-from holdfast.worker.alone import attempt_of
+from holdfast.worker.isolated_attempt import attempt_of
 
 from tests.support.golden import restore
 from tests.support.job_viewer import JobViewer
@@ -112,7 +112,7 @@ class TestOlder:
                 assert (await client.end(session, job))["type"] == "job.completed"
                 assert await client.said(session, job) == said
             answered = await client.sessions.answer("asked", "j1", None, b'"Rome"')
-            await client.queue.ready("asked", "j1", answered.agent)
+            await client.queue.make_ready("asked", "j1", answered.agent)
             await client.end("asked")
             assert await client.said("asked") == "To Rome."
         first = (await client.job("steps")).first
@@ -235,7 +235,7 @@ class TestNewer:
         for headers in ({}, {"Idempotency-Key": "k"}, {"Idempotency-Key": "other"}):
             answer = await gateway.client.post(path, json=job, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (503, "schema_newer")
-        assert await session.redis.hkeys(keys.TOKENS) == []
+        assert await session.redis.hkeys(keys.ENTRIES) == []
 
     async def test_neither_its_question_is_read_nor_its_record_closed(self, session: Session) -> None:
         await session.submit()
@@ -243,7 +243,7 @@ class TestNewer:
         with pytest.raises(SchemaNewer):
             await session.sessions.question("s", "j1")
         with pytest.raises(SchemaNewer):
-            await session.holder.close_record("s", Event("job.failed", "j1", b"{}"))
+            await session.log_writer.close_record("s", Event("job.failed", "j1", b"{}"))
         assert await session.redis.hget(session.keys.jobs, "j1:status") == b"queued"
 
     async def test_a_worker_leaves_a_newer_session_to_others(
@@ -257,7 +257,7 @@ class TestNewer:
             record = await session.redis.hget(session.keys.jobs, "j1:attempt")
             assert record == b"0"
             await session.redis.call("HSET", session.keys.state, "schema", SCHEMA)
-            await client.queue.ready("s", "j1", "scripted")
+            await client.queue.make_ready("s", "j1", "scripted")
             assert (await client.end())["type"] == "job.completed"
         assert "left to newer workers" in capsys.readouterr().out
 
@@ -266,13 +266,13 @@ class TestNewer:
     ) -> None:
         await client.queue.offer({"scripted": {}})
         await client.post("s", "j1", options={"tokens": 1})
-        payload = await client.redis.hget(keys.TOKENS, "s/j1")
+        payload = await client.redis.hget(keys.ENTRIES, "s/j1")
         assert orjson.loads(payload)["k"] == {"v": SCHEMA}
         newer = payload.replace(b'{"v":%d}' % SCHEMA, b'{"v":%d,"more":1}' % NEWER)
-        await client.redis.call("HSET", keys.TOKENS, "s/j1", newer)
+        await client.redis.call("HSET", keys.ENTRIES, "s/j1", newer)
         async with worker_on(redis_url):
             await self.put_back(client)
-            assert await client.redis.hget(keys.TOKENS, "s/j1") == newer
+            assert await client.redis.hget(keys.ENTRIES, "s/j1") == newer
             assert (await client.job()).attempt == 0
         out = capsys.readouterr().out
         assert f"The queue entry has schema version {NEWER}; this process knows versions up to {SCHEMA}" in out
@@ -284,7 +284,7 @@ class TestNewer:
 
         await until(deferred)
 
-    async def test_a_holder_that_a_newer_worker_took_over_is_fenced_as_ever(self, session: Session) -> None:
+    async def test_a_lease_owner_that_a_newer_worker_took_over_is_fenced_as_ever(self, session: Session) -> None:
         attempt = await session.started()
         await begin_newer_epoch(session, attempt)
         for write in (session.append(attempt, 1, "late"), session.finish(attempt, 1), session.record(attempt)):
@@ -325,7 +325,7 @@ class TestIsolatedAttempt:
         (tmp_path / "sitecustomize.py").write_text(OTHER_VERSION.format(version=version))
         await client.queue.offer({"scripted": {}})
         await client.post()
-        claimed = await client.holder.claim("s", "j1", delivery=1, token="dead", worker_id="dead", offered=True)
+        claimed = await client.log_writer.claim("s", "j1", delivery=1, claim_id="dead", worker_id="dead", offered=True)
         assert isinstance(claimed, Attempt)
         env = {"HOLDFAST_MAX_ATTEMPTS": "2", "HOLDFAST_LOG_FORMAT": "json", "PYTHONPATH": str(tmp_path)}
         worker: Process = processes.worker(redis_url, **env)

@@ -11,7 +11,7 @@ from holdfast.gateway import session_list
 from holdfast.gateway.session_list import SessionList
 from holdfast.shared import keys
 from holdfast.shared.keys import session_keys
-from holdfast.shared.queue import JobEntry
+from holdfast.shared.queue import JobRef
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.session_index import SessionIndex
 from structlog.testing import capture_logs
@@ -182,8 +182,8 @@ async def test_a_session_is_listed_once_it_is_accepted_wherever_its_gateway_dies
 
 async def test_a_list_that_was_lost_has_the_sessions_with_open_jobs_again(gateway: Served, client: Client) -> None:
     await client.post("s", "j1")
-    await gateway.redis.delete(keys.SESSIONS, keys.TOKENS, keys.DEFERRED, f"{keys.READY}scripted")
-    assert await client.queue.restore([JobEntry("s", "j1", "scripted")]) == 1
+    await gateway.redis.delete(keys.SESSIONS, keys.ENTRIES, keys.DEFERRED, f"{keys.READY}scripted")
+    assert await client.queue.restore([JobRef("s", "j1", "scripted")]) == 1
     assert await ids(gateway) == ["s"]
 
 

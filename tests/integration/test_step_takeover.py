@@ -13,9 +13,9 @@ from holdfast.gateway.stream.compaction import Compactor
 from holdfast.shared.conversation import Fold
 from holdfast.shared.entries import Entry
 from holdfast.shared.errors import LogFull
-from holdfast.shared.holder import Holder
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.keys import session_keys
+from holdfast.shared.log_writer import LogWriter
 from holdfast.worker import Run
 from holdfast.worker.run import ThreadRun
 
@@ -496,10 +496,10 @@ async def test_a_synchronous_agent_is_taken_over_at_its_steps_too(redis_url: str
 async def answered(client: Client, value: bytes) -> None:
     await client.until("s", "j1", lambda state: state.status == "waiting")
     found = await client.sessions.answer("s", "j1", None, value)
-    if found.holder is None:
-        await client.queue.ready("s", "j1", found.agent)
+    if found.lease_owner is None:
+        await client.queue.make_ready("s", "j1", found.agent)
     else:
-        await client.queue.notify(found.holder, "s")
+        await client.queue.notify(found.lease_owner, "s")
 
 
 async def test_a_question_that_stands_before_a_recorded_step_is_seen_once(
@@ -740,7 +740,7 @@ class TestDivergence:
             await client.post(agent="shop", timeout_s=3)
             await asyncio.wait_for(cut.reached.wait(), 30)
             cut.reached.clear()
-        monkeypatch.setattr(Holder, refused, full)
+        monkeypatch.setattr(LogWriter, refused, full)
         async with worker_on(redis_url, [shop]):
             await asyncio.wait_for(cut.reached.wait(), 30)
             assert (await client.end())["error"]["code"] == "timeout"

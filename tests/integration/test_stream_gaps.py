@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from holdfast.gateway.stream.hub import StreamLimits
-from holdfast.shared.holder import Attempt
+from holdfast.shared.log_writer import Attempt
 
 from tests.support.log import Session
 from tests.support.process import until
@@ -82,7 +82,7 @@ class TestGaps:
             await live(stream, attempt, 1)
             await session.redis.delete(session.keys.log)
             await next_gap(stream)
-            await session.holder.end_lost(attempt)
+            await session.log_writer.end_lost(attempt)
             end = (await frames_until(stream, is_type("job.failed")))[-1]
         assert end.json["log_lost"] is True
 

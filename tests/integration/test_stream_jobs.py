@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from holdfast.shared.holder import Attempt
+from holdfast.shared.log_writer import Attempt
 
 from tests.support.log import Session
 from tests.support.sse import Frame, SseStream
@@ -106,7 +106,7 @@ class TestEnd:
             await told(running, "job.started")
             await told(waiting, "job.queued")
             await session.sessions.delete("s")
-            await session.holder.settle("s")
+            await session.log_writer.settle("s")
             assert kinds(await all_of(whole)) == ["job.cancelled", "job.cancelled", "session.deleted"]
             assert kinds(await all_of(running))[0] == "job.cancelled"
             assert kinds(await all_of(waiting))[0] == "job.cancelled"

@@ -13,8 +13,8 @@ import pytest
 from holdfast.gateway.stream.hub import StreamLimits
 from holdfast.gateway.stream.tailer import Tailer
 from holdfast.shared.event_log import EventLog, Page, Presence
-from holdfast.shared.holder import Event
 from holdfast.shared.ids import EventId
+from holdfast.shared.log_writer import Event
 
 from tests.support.log import Session
 from tests.support.process import until
@@ -281,7 +281,7 @@ class TestNets:
         async with served.open(raw="true") as stream:
             await ids_until(stream, f"{attempt.epoch}-1")
             for seq in range(1, 11):
-                await session.holder.append("s", attempt.epoch, seq, [Event("data", "j1", body)])
+                await session.log_writer.append("s", attempt.epoch, seq, [Event("data", "j1", body)])
             frames = await frames_until(stream, lambda frame: frame.id == f"{attempt.epoch}-11")
         assert [frame.id for frame in frames] == ids(attempt.epoch, *range(2, 12))
         assert {len(frame.data) for frame in frames} == {len(body)}

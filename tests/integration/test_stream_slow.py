@@ -14,7 +14,7 @@ import orjson
 import pytest
 from holdfast.gateway.stream import viewer as viewer_module
 from holdfast.gateway.stream.hub import StreamLimits
-from holdfast.shared.holder import Attempt, Event
+from holdfast.shared.log_writer import Attempt, Event
 
 from tests.support.log import Session
 from tests.support.process import until
@@ -44,7 +44,7 @@ async def write_megabytes(session: Session, attempt: Attempt, after: int, count:
     """Append `count` events of 64 KiB behind that seq. Returns the last seq."""
     body = orjson.dumps({"type": "data", "job_id": "j1", "name": "x", "value": "v" * 65_000})
     for seq in range(after, after + count):
-        await session.holder.append("s", attempt.epoch, seq, [Event("data", "j1", body)])
+        await session.log_writer.append("s", attempt.epoch, seq, [Event("data", "j1", body)])
     return after + count
 
 

@@ -13,8 +13,8 @@ import pytest
 from holdfast.shared import turns
 from holdfast.shared.conversation import Fold
 from holdfast.shared.event_log import EventLog
-from holdfast.shared.holder import Event
 from holdfast.shared.ids import EventId
+from holdfast.shared.log_writer import Event
 
 from tests.support.log import Session, said
 from tests.support.served import served
@@ -246,7 +246,7 @@ class TestStored:
             attempt = await session.started(job := f"j{number}")
             answer = orjson.dumps({"role": "assistant", "content": f"{number}" * 1_000_000, "job_id": job})
             event = orjson.dumps({"type": "job.completed", "job_id": job, "result": None})
-            await session.holder.finish(
+            await session.log_writer.finish(
                 "s", attempt.epoch, 1, Event("job.completed", job, event), messages=[answer], usage=b""
             )
         assert [content[0] for content in await contents(session)] == ["6", "7", "8", "9"]
@@ -259,14 +259,14 @@ class TestStored:
         attempt = await session.started()
         end = Event("job.completed", "j1", b"{}")
         answer = b'{"role":"assistant","content":"end"}'
-        await session.holder.finish("s", attempt.epoch, 1, end, messages=[answer], usage=b"")
+        await session.log_writer.finish("s", attempt.epoch, 1, end, messages=[answer], usage=b"")
         stored = await session.redis.lrange(session.keys.messages, 0, -1)
         assert stored == [*old[2:], answer]
         assert int(await session.redis.hget(session.keys.state, "messages_bytes")) == sum(map(len, stored))
 
     async def test_the_history_of_a_job_is_what_the_jobs_before_it_left(self, session: Session) -> None:
         first = await session.started("j1")
-        await session.holder.finish(
+        await session.log_writer.finish(
             "s",
             first.epoch,
             1,

@@ -114,7 +114,7 @@ class TestAfterAnEnd:
     async def test_a_viewer_that_saw_the_deletion_is_told_to_stop(self, gateway: Served, session: Session) -> None:
         await session.started()
         await session.sessions.delete("s")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         last = await session.log.last("s")
         assert last is not None
         async with wait(gateway, cursor=str(last.id)) as stream:
@@ -135,7 +135,7 @@ class TestAfterAnEnd:
         monkeypatch.setattr(secrets, "randbelow", lambda _: 0)  # in truth a minute lies between the two, not a moment
         await session.started()
         await session.sessions.delete("s")
-        await session.holder.settle("s")
+        await session.log_writer.settle("s")
         async with wait(gateway) as stream:
             await pinged(stream, stream.chunks())
             if forget:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from arq import ArqRedis
 from arq.worker import Worker, func
-from holdfast.shared.queue import Ring
+from holdfast.shared.queue import WakeUp
 from holdfast.worker import Run
 from holdfast.worker.arq_worker import HoldfastWorker, cancel
 from redis.asyncio import BlockingConnectionPool
@@ -63,24 +63,24 @@ async def test_a_worker_without_a_free_slot_hears_no_wake_up(
         await client.post("busy", agent="hold")
         await until(lambda: full._free() == 0 and not full._listens_idle)
         await until(lambda: _blocked(client, 1))
-        rings = _rings(full, monkeypatch)
+        wake_ups = _wake_ups(full, monkeypatch)
         await client.post("waiting", options=SHORT)
         async with worker_on(redis_url):
             await client.end("waiting")
-        assert rings == []
+        assert wake_ups == []
 
 
-def _rings(worker: HoldfastWorker, monkeypatch: pytest.MonkeyPatch) -> list[Ring | None]:
+def _wake_ups(worker: HoldfastWorker, monkeypatch: pytest.MonkeyPatch) -> list[WakeUp | None]:
     """What the worker hears from now on."""
-    rings: list[Ring | None] = []
-    heard = worker._heard
+    wake_ups: list[WakeUp | None] = []
+    heard = worker._on_wake_up
 
-    async def noted(ring: Ring | None) -> None:
-        rings.append(ring)
-        await heard(ring)
+    async def noted(wake_up: WakeUp | None) -> None:
+        wake_ups.append(wake_up)
+        await heard(wake_up)
 
-    monkeypatch.setattr(worker, "_heard", noted)
-    return rings
+    monkeypatch.setattr(worker, "_on_wake_up", noted)
+    return wake_ups
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # cancelled, arq leaves a pipeline open

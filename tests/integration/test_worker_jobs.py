@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from holdfast.shared.holder import Attempt, Event, Holder, Intents
 from holdfast.shared.ids import ORIGIN
+from holdfast.shared.log_writer import Attempt, Event, Intents, LogWriter
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker import Run
 
@@ -29,7 +29,7 @@ async def client(redis_url: str) -> AsyncIterator[Client]:
 
 
 class TestOneJob:
-    async def test_its_events_are_in_the_log_its_end_in_its_record_and_its_token_is_gone(
+    async def test_its_events_are_in_the_log_its_end_in_its_record_and_its_entry_is_gone(
         self, redis_url: str, client: Client
     ) -> None:
         async with worker_on(redis_url) as worker:
@@ -163,17 +163,17 @@ class TestCancel:
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Who asks what is wanted takes the sign of it away: without the answer it has to ask again."""
-        looked, lost, intents = asyncio.Event(), asyncio.Event(), Holder.intents
+        looked, lost, intents = asyncio.Event(), asyncio.Event(), LogWriter.intents
 
-        async def losing_one(holder: Holder, session_id: str, epoch: int) -> Intents:
-            answer = await intents(holder, session_id, epoch)
+        async def losing_one(log_writer: LogWriter, session_id: str, epoch: int) -> Intents:
+            answer = await intents(log_writer, session_id, epoch)
             looked.set()
             if answer.cancel and not lost.is_set():
                 lost.set()
                 raise RedisConnectionError
             return answer
 
-        monkeypatch.setattr(Holder, "intents", losing_one)
+        monkeypatch.setattr(LogWriter, "intents", losing_one)
         async with worker_on(redis_url):
             await client.offered("scripted")
             await client.post(options=LONG)
@@ -184,12 +184,12 @@ class TestCancel:
             state = await client.job()
             assert state.end is not None
             assert state.first is not None
-            assert state.end.epoch == state.first.epoch  # by its holder, and not by who lost patience with it
+            assert state.end.epoch == state.first.epoch  # by its lease owner, and not by who lost patience with it
 
     async def test_while_it_is_silent_and_the_message_is_lost(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("holdfast.worker.arq_worker.HEED_SECONDS", 0.1)
+        monkeypatch.setattr("holdfast.worker.arq_worker.INTENT_POLL_SECONDS", 0.1)
         async with worker_on(redis_url, [silent]):
             await client.offered("silent")
             await client.post(agent="silent")
@@ -201,15 +201,15 @@ class TestCancel:
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """All sessions were looked at together, and none again before the last had answered."""
-        asked, intents = asyncio.Event(), Holder.intents
+        asked, intents = asyncio.Event(), LogWriter.intents
 
-        async def answering_for_others(holder: Holder, session_id: str, epoch: int) -> Intents:
+        async def answering_for_others(log_writer: LogWriter, session_id: str, epoch: int) -> Intents:
             if session_id == "stuck":
                 asked.set()
                 await asyncio.Event().wait()
-            return await intents(holder, session_id, epoch)
+            return await intents(log_writer, session_id, epoch)
 
-        monkeypatch.setattr(Holder, "intents", answering_for_others)
+        monkeypatch.setattr(LogWriter, "intents", answering_for_others)
         async with worker_on(redis_url, [silent]):
             await client.offered("silent")
             for session in ("stuck", "s"):
@@ -222,7 +222,7 @@ class TestCancel:
             state = await client.job()
             assert state.end is not None
             assert state.first is not None
-            assert state.end.epoch == state.first.epoch  # by its holder, and not by who found it stuck
+            assert state.end.epoch == state.first.epoch  # by its lease owner, and not by who found it stuck
 
     async def test_while_it_waits_in_line_leaves_the_running_one_alone(self, redis_url: str, client: Client) -> None:
         async with worker_on(redis_url):
@@ -317,7 +317,7 @@ class TestTrouble:
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name in ("claim", "append", "finish"):
-            monkeypatch.setattr(Holder, name, _losing_replies(getattr(Holder, name)))
+            monkeypatch.setattr(LogWriter, name, _losing_replies(getattr(LogWriter, name)))
         async with worker_on(redis_url):
             await client.offered("scripted")
             await client.post(options={"tokens": 20, "interval_ms": 1, "tools": 1})
@@ -342,11 +342,13 @@ class TestTrouble:
             await client.offered("talker")
             await client.post(agent="talker")
             await client.spoke()
-            claimed = await client.holder.claim("s", "j1", delivery=9, token="t", worker_id="other", offered=True)
+            claimed = await client.log_writer.claim(
+                "s", "j1", delivery=9, claim_id="t", worker_id="other", offered=True
+            )
             assert isinstance(claimed, Attempt)
             await asyncio.wait_for(stopped.wait(), 10)
             end = Event("job.completed", "j1", b'{"type":"job.completed","job_id":"j1","result":null}')
-            await client.holder.finish("s", claimed.epoch, 1, end, messages=[], usage=b"")
+            await client.log_writer.finish("s", claimed.epoch, 1, end, messages=[], usage=b"")
             assert (await client.kinds())[-2:] == ["job.started", "job.completed"]
             await client.empty()
 
@@ -361,7 +363,7 @@ class TestTrouble:
             assert entry.kind == "job.failed"
             await client.empty()
 
-    async def test_a_token_that_nobody_can_read_still_ends_its_job(self, redis_url: str, client: Client) -> None:
+    async def test_an_unreadable_entry_still_ends_its_job(self, redis_url: str, client: Client) -> None:
         async with worker_on(redis_url):
             await client.offered("scripted")
             await client.queue.reserve("s", "j1", "scripted")

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import LogFull
-from holdfast.shared.queue import Token
+from holdfast.shared.queue import QueueEntry
 from holdfast.shared.redis import RedisError
 from holdfast.worker import Run
 from holdfast.worker.outage import Outage
@@ -153,16 +153,16 @@ async def test_a_worker_process_tells_an_outage_by_one_line_and_its_end_by_anoth
     worker = processes.worker(server.url, HOLDFAST_LOG_FORMAT="json", HOLDFAST_LEASE_SECONDS="1")
     await client.offered("scripted")
     server.kill()
-    await worker.until_output("redis is away")
+    await worker.until_output("redis is unavailable")
     await asyncio.sleep(2)
     server.start()
-    await worker.until_output("redis is back")
+    await worker.until_output("redis is available again")
     client = client_of(server)
     await client.post(options={"tokens": 3})
     assert (await client.end())["type"] == "job.completed"
     lines = [orjson.loads(line) for line in worker.output().splitlines()]
     told = Counter((line["event"], line["server"]) for line in lines if line["event"].startswith("redis is"))
-    assert {("redis is away", "queue"), ("redis is back", "queue")} <= set(told)
+    assert {("redis is unavailable", "queue"), ("redis is available again", "queue")} <= set(told)
     assert set(told.values()) == {1}  # a call to the log may have met the outage, too
     assert worker.running
 
@@ -170,7 +170,7 @@ async def test_a_worker_process_tells_an_outage_by_one_line_and_its_end_by_anoth
 async def test_a_queue_that_lost_everything_is_mended_by_the_workers_that_hold_jobs(
     redis_server: Server,
 ) -> None:
-    """The queue on a server of its own forgets all tokens: running jobs get theirs anew and come to their end."""
+    """The queue on a server of its own forgets all entries: running jobs get theirs anew and come to their end."""
     queue_server, log_server = redis_server(), redis_server()
     client = Client(queue_server.url, log_server.url)
     async with worker_on(queue_server.url, log_redis_url=log_server.url, lease_seconds=0.5):
@@ -208,7 +208,7 @@ async def test_a_silent_job_is_stopped_once_another_worker_leases_its_queue_entr
         await client.post(agent="silent")
         await client.spoke()
         [worker_id] = await client.queue.workers()
-        entry = Token("s", "j1", "silent", delivery=1, made_at=0)
+        entry = QueueEntry("s", "j1", "silent", delivery=1, made_at=0)
         await client.redis.smove(keys.LEASED + worker_id, keys.LEASED + "another", entry.id)
         await client.until("s", "j1", lambda job: job.status == "queued")
         assert await client.queue.put_back("another", entry, delivery=1)
@@ -228,7 +228,7 @@ async def silent(run: Run) -> None:
 
 
 async def test_a_line_whose_head_the_queue_forgot_goes_on_with_the_next_job(redis_server: Server) -> None:
-    """The queue forgets a job that no worker holds; whoever waits behind it sees that it has a token again."""
+    """The queue forgets a job that no worker holds; whoever waits behind it sees that it has an entry again."""
     queue_server, log_server = redis_server(), redis_server()
     client = Client(queue_server.url, log_server.url)
     await client.queue.offer({"scripted": {}})

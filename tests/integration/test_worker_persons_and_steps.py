@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import QuestionAnswered
-from holdfast.shared.holder import Holder
+from holdfast.shared.log_writer import LogWriter
 from holdfast.worker import AgentError, Run
 from holdfast.worker.run import ThreadRun
 
@@ -38,10 +38,10 @@ async def asking(run: Run) -> Any:
 async def answer(client: Client, value: bytes, question_id: str | None = None) -> None:
     """What the gateway does with an answer."""
     answered = await client.sessions.answer("s", "j1", question_id, value)
-    if answered.holder is None:
-        await client.queue.ready("s", "j1", answered.agent)
+    if answered.lease_owner is None:
+        await client.queue.make_ready("s", "j1", answered.agent)
     else:
-        await client.queue.notify(answered.holder, "s")
+        await client.queue.notify(answered.lease_owner, "s")
 
 
 async def waiting(client: Client, job: str = "j1") -> None:
@@ -120,7 +120,7 @@ async def test_a_question_outlives_the_worker_that_asked_it(redis_url: str, clie
         async def parked() -> bool:
             return await client.redis.zscore(keys.DEFERRED, "s/j1") is not None
 
-        await until(parked)  # the second worker took the token, and was told to wait for the answer
+        await until(parked)  # the second worker took the entry, and was told to wait for the answer
         assert (await client.job()).status == "waiting"
         await answer(client, b'"Rome"')
         assert (await client.end())["result"] == "Rome"
@@ -166,7 +166,7 @@ async def test_an_agent_that_gives_up_while_its_question_is_on_its_way_loses_no_
 ) -> None:
     """Who asked wrote the question himself. Cut short after the log had it, he left a writer that did not know of it:
     the next append was taken for its repetition and skipped, and an end behind it was refused for ever."""
-    monkeypatch.setattr(Holder, "ask", _answering_late(Holder.ask))
+    monkeypatch.setattr(LogWriter, "ask", _answering_late(LogWriter.ask))
 
     async def hasty(run: Run) -> None:
         with suppress(TimeoutError):

@@ -284,7 +284,7 @@ async def test_a_broken_module_is_one_line_and_the_agents_of_the_others_are_offe
 
 async def test_a_worker_waits_for_a_redis_that_is_not_there_yet(redis_url: str, processes: Processes) -> None:
     worker = processes.worker("redis://127.0.0.1:1/0", HOLDFAST_LOG_FORMAT="json")
-    await worker.until_output("redis is away")
+    await worker.until_output("redis is unavailable")
     worker.terminate()
     assert await worker.wait() == 0
 
@@ -297,7 +297,7 @@ async def test_its_lines_name_session_job_agent_and_time(client: Client, start: 
     await worker.until_output("job completed")
     lines = [orjson.loads(line) for line in worker.output().splitlines()]
     [line] = [line for line in lines if line["event"] == "job completed"]
-    assert (line["session"], line["job"], line["agent"], line["level"]) == ("s", "j1", "scripted", "info")
+    assert (line["session_id"], line["job_id"], line["agent"], line["level"]) == ("s", "j1", "scripted", "info")
     assert isinstance(line["ms"], int)
     assert "a secret" not in worker.output()
     assert len(lines) <= 10

@@ -17,9 +17,8 @@ from holdfast.gateway.stream.framing import SSE
 from holdfast.gateway.stream.replay import Replay
 from holdfast.shared.errors import Fenced, LogGone
 from holdfast.shared.event_log import Entry
-from holdfast.shared.holder import Appended, Attempt, Event, LogBehind, Proof
-from holdfast.shared.holder import Taken as AppendTaken
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Attempt, Event, LogBehind
 from holdfast.shared.redis import WireLost
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -39,7 +38,7 @@ class Writer:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.events: list[Event] = []
-        self.proof: Proof | None = None
+        self.permit: AppendPermit | None = None
 
     @property
     def seq(self) -> int:
@@ -127,7 +126,7 @@ class LogMachine(RuleBasedStateMachine):
         """Append behind what the writer wrote, and give the log back what it lost. False: this writer is over."""
         while True:
             try:
-                writer.proof = self.by_script(writer, writer.seq, batch).proof
+                writer.permit = self.by_script(writer, writer.seq, batch).permit
             except LogBehind as behind:
                 after = behind.top.seq if behind.top.epoch == writer.attempt.epoch else 0
                 self.by_script(writer, after, writer.events[max(after - 1, 0) :])
@@ -141,25 +140,27 @@ class LogMachine(RuleBasedStateMachine):
         """Append by the script, again where the connection turns out to be one from before a restart."""
         while True:
             with suppress(WireLost):
-                appended: Appended = self.run(self.session.holder.append("s", writer.attempt.epoch, after, batch))
+                appended: Appended = self.run(self.session.log_writer.append("s", writer.attempt.epoch, after, batch))
                 return appended
 
     def written_plainly(self, writer: Writer, batch: list[Event]) -> bool:
         """Append without the script, where the rule for it allows that now. False: the script has to."""
-        if writer.proof is None or not writer.proof.holds(self.loop.time()):
+        if writer.permit is None or not writer.permit.is_valid(self.loop.time()):
             return False
         first = EventId(writer.attempt.epoch, writer.seq + 1)
-        taken: AppendTaken = self.run(self.session.append_plain(writer.proof, first, *batch))
-        return taken is AppendTaken.YES
+        taken: AppendOutcome = self.run(self.session.append_plain(writer.permit, first, *batch))
+        return taken is AppendOutcome.ADDED
 
-    @precondition(lambda self: self.writer is not None and self.writer.proof is not None)
+    @precondition(lambda self: self.writer is not None and self.writer.permit is not None)
     @rule()
-    def look(self) -> None:
-        """Renew the proof, if the log is as the writer left it."""
+    def renew_permit(self) -> None:
+        """Renew the permit, if the log is as the writer left it."""
         assert self.writer is not None
-        assert self.writer.proof is not None
-        seen = self.run(self.session.look(self.writer.proof, EventId(self.writer.attempt.epoch, self.writer.seq)))
-        self.writer.proof = seen and seen.proof
+        assert self.writer.permit is not None
+        seen = self.run(
+            self.session.renew_permit(self.writer.permit, EventId(self.writer.attempt.epoch, self.writer.seq))
+        )
+        self.writer.permit = seen and seen.permit
 
     def abandon(self) -> None:
         """The claim itself was lost, or the log: whoever comes next begins anew."""
@@ -194,7 +195,7 @@ class LogMachine(RuleBasedStateMachine):
             return
         self.history.appended("s", EventId(writer.attempt.epoch, writer.seq + 1), end.body, "ok")
         self.zombies.append(writer)
-        writer.proof = None  # a writer sends nothing behind its end
+        writer.permit = None  # a writer sends nothing behind its end
         writer.events.append(end)
         self.writer = None
 

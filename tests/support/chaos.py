@@ -27,7 +27,7 @@ from holdfast.shared.entries import Entry
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.events import TERMINAL
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.keys import LEASED, TOKENS
+from holdfast.shared.keys import ENTRIES, LEASED
 from holdfast.shared.redis import RedisError, connect
 
 from tests.support.fault_agents import RUNS, climbed
@@ -242,16 +242,16 @@ class Chaos:
         self._house.redis_trouble.append((began_s, time.time()))
 
     async def _held(self, worker: Process) -> set[tuple[str, str]]:
-        """The (session, job) of each token that the worker leases; none when the queue does not answer."""
-        name = next((line["worker"] for line in _lines(worker) if line.get("event") == "worker started"), "")
+        """The (session, job) of each entry that the worker leases; none when the queue does not answer."""
+        name = next((line["worker_id"] for line in _lines(worker) if line.get("event") == "worker started"), "")
         redis = connect(self._house.queue_url, max_connections=1, socket_timeout_s=0.5)
         try:
-            tokens = [token.decode().split("/") for token in await redis.smembers(LEASED + name)]
+            entries = [entry.decode().split("/") for entry in await redis.smembers(LEASED + name)]
         except RedisError:
             return set()
         finally:
             await redis.aclose()
-        return {(session_id, job_id) for session_id, job_id in tokens if job_id}
+        return {(session_id, job_id) for session_id, job_id in entries if job_id}
 
 
 def _lines(process: Process) -> list[dict[str, str]]:
@@ -365,12 +365,12 @@ class Judge:
             await redis.aclose()
 
     async def all_ended(self) -> None:
-        """Wait until no token is left."""
+        """Wait until no entry is left."""
 
         async def empty() -> bool:
             await asyncio.sleep(0.2)
             try:
-                return bool(await self._queue.hlen(TOKENS) == 0)
+                return bool(await self._queue.hlen(ENTRIES) == 0)
             except RedisError:
                 return False
 

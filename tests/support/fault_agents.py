@@ -67,14 +67,14 @@ class Runs:
     async def note(self, idempotency_key: str) -> None:
         run, step = self._run, idempotency_key.partition(":")[2]
         keys = session_keys(run.session_id)
-        recorded = await self._insist("HEXISTS", keys.journal, f"step:{step}")
+        recorded = await self._retry("HEXISTS", keys.journal, f"step:{step}")
         # A worker that was frozen runs on until it finds out that its job was taken over: that is no second run.
-        current = await self._insist("HGET", keys.jobs, f"{run.job_id}:attempt")
+        current = await self._retry("HGET", keys.jobs, f"{run.job_id}:attempt")
         wrong = int(recorded and int(current) == run.attempt)
         line = f"{step} {run.attempt} {secrets.token_hex(4)} {wrong}"
-        await self._insist("SADD", RUNS + run.job_id, line)
+        await self._retry("SADD", RUNS + run.job_id, line)
 
-    async def _insist(self, *command: str) -> Any:
+    async def _retry(self, *command: str) -> Any:
         while True:
             try:
                 return await self._redis.call(*command)

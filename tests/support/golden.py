@@ -96,8 +96,8 @@ async def _fill(client: Client, url: str) -> None:
         await client.post("done", agent="tells")
         await client.until("done", "j1", lambda state: state.status == "waiting")
         found = await client.sessions.answer("done", "j1", None, b'"Rome"')
-        assert found.holder is not None
-        await client.queue.notify(found.holder, "done")
+        assert found.lease_owner is not None
+        await client.queue.notify(found.lease_owner, "done")
         await client.end("done")
         await client.post("done", "j2", agent="fails")
         await client.end("done", "j2")

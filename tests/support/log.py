@@ -9,9 +9,19 @@ from typing import Any
 import orjson
 from holdfast.shared.conversation import Message
 from holdfast.shared.event_log import EventLog
-from holdfast.shared.holder import Appended, Attempt, Event, Finished, Holder, Outcome, Proof, Refusal, Taken
 from holdfast.shared.ids import EventId
 from holdfast.shared.keys import SessionKeys, session_keys
+from holdfast.shared.log_writer import (
+    Appended,
+    AppendOutcome,
+    AppendPermit,
+    Attempt,
+    Event,
+    Finished,
+    LogWriter,
+    Outcome,
+    Refusal,
+)
 from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobRequest, Sessions, Submitted
@@ -54,7 +64,7 @@ class Session:
         common = CommonSettings(**settings)
         self.sessions = Sessions(self.redis, common)
         self.pipe = Pipe(redis_url, deadline_s=10)
-        self.holder = Holder(self.redis, self.pipe, common)
+        self.log_writer = LogWriter(self.redis, self.pipe, common)
         self.log = EventLog(self.redis)
 
     @property
@@ -65,10 +75,12 @@ class Session:
         return await self.sessions.submit(self.id, job_id, request(**changes))
 
     async def try_claim(
-        self, job_id: str = "j1", *, delivery: int = 1, token: str | None = None, offered: bool = True
+        self, job_id: str = "j1", *, delivery: int = 1, claim_id: str | None = None, offered: bool = True
     ) -> Attempt | Refusal:
-        token = token or secrets.token_hex(8)
-        return await self.holder.claim(self.id, job_id, delivery=delivery, token=token, worker_id="w1", offered=offered)
+        claim_id = claim_id or secrets.token_hex(8)
+        return await self.log_writer.claim(
+            self.id, job_id, delivery=delivery, claim_id=claim_id, worker_id="w1", offered=offered
+        )
 
     async def claim(self, job_id: str = "j1", *, delivery: int = 1) -> Attempt:
         claimed = await self.try_claim(job_id, delivery=delivery)
@@ -82,27 +94,27 @@ class Session:
 
     async def append(self, attempt: Attempt, after: int, *texts: str) -> Appended:
         events = [delta(attempt.job_id, text) for text in texts]
-        return await self.holder.append(self.id, attempt.epoch, after, events)
+        return await self.log_writer.append(self.id, attempt.epoch, after, events)
 
-    async def append_plain(self, proof: Proof | None, first: EventId, *events: Event) -> Taken:
-        """Append without the script, whether the proof still holds or not."""
-        assert proof is not None
-        answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
-        self.holder.append_plain(proof, self.id, first, events, answer.set_result)
+    async def append_plain(self, permit: AppendPermit | None, first: EventId, *events: Event) -> AppendOutcome:
+        """Append without the script, whether the permit still holds or not."""
+        assert permit is not None
+        answer: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
+        self.log_writer.append_plain(permit, self.id, first, events, answer.set_result)
         return await answer
 
-    async def look(self, proof: Proof, last: EventId) -> Appended | None:
+    async def renew_permit(self, permit: AppendPermit, last: EventId) -> Appended | None:
         answer: asyncio.Future[Appended | None] = asyncio.get_running_loop().create_future()
-        self.holder.look(proof, self.id, last, answer.set_result)
+        self.log_writer.renew_permit(permit, self.id, last, answer.set_result)
         return await answer
 
     async def record(self, attempt: Attempt, value: bytes = b"1", resume: int = 2) -> None:
         """Record a step, behind which a takeover goes on at the seq `resume`."""
         outcomes = [Outcome("pay:0:abc", value, b"{}")]
-        await self.holder.record(self.id, attempt.epoch, EventId(attempt.epoch, resume), outcomes)
+        await self.log_writer.record(self.id, attempt.epoch, EventId(attempt.epoch, resume), outcomes)
 
     async def finish(self, attempt: Attempt, after: int, job_id: str | None = None) -> Finished:
-        return await self.holder.finish(
+        return await self.log_writer.finish(
             self.id, attempt.epoch, after, completed(job_id or attempt.job_id), messages=[], usage=b""
         )
 

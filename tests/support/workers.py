@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 from holdfast.shared.event_log import Entry, EventLog
-from holdfast.shared.holder import Holder
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.pipe import Pipe
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
@@ -37,7 +37,7 @@ class Client:
         self.queue = Queue(self.redis, common)
         self.sessions = Sessions(self.log_redis, common)
         self.pipe = Pipe(common.log_url, deadline_s=10)
-        self.holder = Holder(self.log_redis, self.pipe, common)
+        self.log_writer = LogWriter(self.log_redis, self.pipe, common)
         self.log = EventLog(self.log_redis)
 
     async def post(
@@ -49,21 +49,21 @@ class Client:
         body = {"input": orjson.dumps(input), "options": orjson.dumps(options), "metadata": orjson.dumps(metadata)}
         submitted = await self.sessions.submit(session, job, request(agent=agent, **body, **rest))
         if submitted.position == 0:
-            await self.queue.ready(session, job, agent)
+            await self.queue.make_ready(session, job, agent)
         if submitted.notify:
             await self.queue.notify(submitted.notify, session)
         return job
 
     async def cancel(self, session: str = "s", job: str = "j1", by: str = "user") -> None:
-        await self._tell(session, (await self.sessions.cancel(session, job, by)).holder)
+        await self._tell(session, (await self.sessions.cancel(session, job, by)).lease_owner)
 
     async def delete(self, session: str = "s") -> None:
-        await self._tell(session, (await self.sessions.delete(session)).holder)
+        await self._tell(session, (await self.sessions.delete(session)).lease_owner)
 
-    async def _tell(self, session: str, holder: str | None) -> None:
-        if holder:
-            await self.queue.notify(holder, session)
-        await self.queue.nudge(session)
+    async def _tell(self, session: str, lease_owner: str | None) -> None:
+        if lease_owner:
+            await self.queue.notify(lease_owner, session)
+        await self.queue.add_control_entry(session)
 
     async def job(self, session: str = "s", job: str = "j1") -> JobState:
         return await self.sessions.job(session, job)
@@ -125,7 +125,7 @@ class Client:
         await until(look, WAIT_SECONDS, lambda: f"{tokens} deltas of {job}")
 
     async def empty(self) -> None:
-        """Wait until no token is left."""
+        """Wait until no entry is left."""
 
         async def look() -> bool:
             return await self.queue.depth() == 0

@@ -1,4 +1,4 @@
-"""Agents of other frameworks as agents of Holdfast. Each has its module, which is imported by whoever uses it."""
+"""Adapters that run agents of other frameworks in Holdfast. Each is a module, imported only where it is used."""
 
 from __future__ import annotations
 

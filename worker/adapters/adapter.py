@@ -1,32 +1,34 @@
-"""What the adapters of all frameworks share: an agent that speaks through a framework, and how its run ends."""
+"""Code that all framework adapters share: the agent function, and the result of its run."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, begin, current, plain
 from holdfast.worker.adapters.failures import provider_failure
-from holdfast.worker.adapters.speech import Speech, as_text, begin, current, plain
 from holdfast.worker.registry import AgentFunction, Input
 from holdfast.worker.registry import agent as mark
 from holdfast.worker.run import AgentError, Run
 
-# A result has to fit into the terminal event, however many bytes its characters take there.
+# A result must fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000
 
 ToInput = Callable[[Run], Any]
 """Makes of a run what the framework's object is called with, where the default does not suit."""
 
-Speaker = Callable[[Run, Speech], Awaitable[Any]]
-"""Runs the framework's object and says what it streams. Returns its final output."""
+AdapterFunction = Callable[[Run, FrameworkEmitter], Awaitable[Any]]
+"""Runs the framework's object and emits what it streams. Returns its final output."""
 
 
-def adapted(name: str, speak: Speaker, *, input: Input | None, warm: Callable[[], object]) -> AgentFunction:
-    """The agent of this name that speaks so."""
+def adapted(
+    name: str, run_target: AdapterFunction, *, input: Input | None, warm: Callable[[], object]
+) -> AgentFunction:
+    """Create an agent of this name that runs `run_target`."""
 
     async def through_framework(run: Run) -> dict[str, Any]:
         try:
-            return outcome(await speak(run, begin(run)))
+            return outcome(await run_target(run, begin(run)))
         except AgentError:
             raise
         except Exception as error:
@@ -40,7 +42,8 @@ def adapted(name: str, speak: Speaker, *, input: Input | None, warm: Callable[[]
 
 
 def outcome(output: Any) -> dict[str, Any]:
-    """The job's result: `{"text"}` for a text, else `{"output"}`; if it is too long the beginning, and `truncated`."""
+    """Return the job's result: `{"text"}` for a text, else `{"output"}`. A long one is cut and marked as
+    `truncated`."""
     if isinstance(output, str):
         return {"text": plain(output[:MAX_RESULT_CHARS]), **_cut(output)}
     value = plain(output)
@@ -49,7 +52,7 @@ def outcome(output: Any) -> dict[str, Any]:
 
 
 def current_run() -> Run:
-    """The run of the job that a framework's tool is called in. Raises LookupError outside of one."""
+    """Return the run of the current job, for tools of a framework. Raises LookupError outside a job."""
     return current().run
 
 

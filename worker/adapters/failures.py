@@ -1,4 +1,4 @@
-"""Finds, in what a framework raises, the error of the model's provider. Knows the SDKs by their names: imports none."""
+"""Find the error of the model's provider in an exception of a framework. Identifies SDKs by name and imports none."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from holdfast.worker.agents.provider_errors import Provider
 from holdfast.worker.run import AgentError
 
-# The root module of an SDK: the provider's name, and where its key stands.
+# The root module of each SDK: the provider's name, and the variable of its key.
 _SDKS = {"openai": ("OpenAI", "OPENAI_API_KEY"), "anthropic": ("Anthropic", "ANTHROPIC_API_KEY")}
 _HTTP_CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2")
-# Errors of a connection that never stood.
+# Errors of a connection that was never established.
 _UNREACHED = frozenset({"ConnectError", "ConnectTimeout"})
 
 
 def provider_failure(error: BaseException) -> AgentError | None:
-    """What went wrong at the provider, for a person and without keys; None when something else did."""
+    """Return the provider's error, described for users and without keys; None for other exceptions."""
     errors = list(_causes(error))
     kinds = {kind for inner in errors for kind in _kinds(inner)}
     for inner in errors:
@@ -69,12 +69,12 @@ def _provider(root: str) -> Provider:
 
 
 def _kinds(error: BaseException) -> list[tuple[str, str]]:
-    """The classes of an error, the closest first: the root module of each, and its name."""
+    """Return root module and name of each class of an error, the most derived first."""
     return [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that led to it, the closest first."""
+    """Iterate over the error and its causes, the closest first."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

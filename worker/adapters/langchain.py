@@ -1,10 +1,10 @@
-"""LangChain: any Runnable as an agent.
+"""Run any LangChain Runnable as an agent.
 
     poet = langchain.agent("poet", prompt | model)
 
-What chat models say, and the tools that are called, become events as they stream; what a chain without a model yields
-becomes text. A model with the tag `nostream` is not heard. The events of an agent within (one made by `create_agent`
-with a name, or any Runnable with the metadata `lc_agent_name`) carry its name in `agent`.
+The output of chat models and tool calls become events as they stream. What a chain without a model yields becomes text.
+A model with the tag `nostream` is ignored. Events of a sub-agent (one made by `create_agent` with a name, or any
+Runnable with the metadata `lc_agent_name`) carry its name in `agent`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from contextlib import aclosing
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.emitter import FrameworkEmitter
 from holdfast.worker.adapters.langchain_messages import (
     LAZY_MODULES,
+    emit_chunk,
+    emit_message,
+    emit_usage,
     given_messages,
-    say_chunk,
-    say_message,
-    say_usage,
     text_of,
 )
 from holdfast.worker.adapters.rehearsal import warm
-from holdfast.worker.adapters.speech import Speech
 from holdfast.worker.registry import AgentFunction, Input
 from holdfast.worker.run import Run
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
@@ -39,24 +39,25 @@ Event = dict[str, Any]
 def agent(
     name: str, runnable: Runnable[Any, Any], *, input: Input | None = None, to_input: ToInput | None = None
 ) -> AgentFunction:
-    """Offer a Runnable as an agent of this name. Without `to_input` it gets the conversation, in the shape that its
-    input schema asks for: the messages, or the text of the last one, or an object with what it requires of both. Its
-    result is the text of the final message, or the output itself."""
+    """Wrap a Runnable as an agent of this name.
+
+    Without `to_input` it gets the conversation in the form that its input schema requires: the messages, the text of
+    the last one, or an object of both. The result is the text of the final message, or the output itself."""
     schema = {} if to_input else _input_schema(runnable)
 
-    async def speak(run: Run, speech: Speech) -> Any:
+    async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         given = to_input(run) if to_input else _given(given_messages(run), schema)
-        listening = _Listening(speech)
+        translator = _Translator(emitter)
         async with aclosing(runnable.astream_events(given, version="v2")) as events:  # type: ignore[type-var]
             async for event in events:
-                await listening.take(event)  # type: ignore[arg-type]  # a TypedDict
-        return text_of(listening.output)
+                await translator.take(event)  # type: ignore[arg-type]  # a TypedDict
+        return text_of(translator.output)
 
-    return adapted(name, speak, input=input, warm=warm(*LAZY_MODULES))
+    return adapted(name, run_target, input=input, warm=warm(*LAZY_MODULES))
 
 
 def _input_schema(runnable: Runnable[Any, Any]) -> dict[str, Any]:
-    """What the Runnable says of its input; nothing where it has no types, or such as cannot be resolved."""
+    """Return the Runnable's input schema; empty where it has no types, or unresolvable ones."""
     try:
         return _resolved(runnable.get_input_jsonschema())
     except PydanticUserError:
@@ -64,7 +65,7 @@ def _input_schema(runnable: Runnable[Any, Any]) -> dict[str, Any]:
 
 
 def _given(messages: list[BaseMessage], schema: dict[str, Any]) -> Any:
-    """The conversation, in the shape that the schema asks for."""
+    """Return the conversation in the form that the schema requires."""
     properties = schema.get("properties", {})
     if schema.get("type") == "string" or properties.keys() == {"root"}:
         return messages[-1].text
@@ -77,18 +78,18 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _filled(fields: dict[str, Any], messages: list[BaseMessage]) -> dict[str, Any]:
-    """The input variables of a prompt: lists are the conversation, anything else the last text. With both, the lists
-    are what came before it."""
+    """Return the input variables of a prompt: lists get the conversation, others the last text. With both, the lists
+    get the messages before it."""
     lists = {name for name, field in fields.items() if field.get("type") == "array"}
     spoken = messages if len(lists) == len(fields) else messages[:-1]
     return {name: spoken if name in lists else messages[-1].text for name in fields}
 
 
-class _Listening:
-    """Says what a Runnable streams. `output` is what the whole of it gave."""
+class _Translator:
+    """Translates the events of a Runnable. `output`: its final output."""
 
-    def __init__(self, speech: Speech) -> None:
-        self._speech = speech
+    def __init__(self, emitter: FrameworkEmitter) -> None:
+        self._emitter = emitter
         self._root: Event | None = None
         self._a_model_spoke = False
         self.output: Any = None
@@ -99,56 +100,56 @@ class _Listening:
             await self._whole(event)
         if _NOT_HEARD in event.get("tags", []):
             return
-        data, speech = event["data"], self._speech.agent(self._agent(event))
+        data, emitter = event["data"], self._emitter.agent(self._agent(event))
         match event["event"]:
             case "on_chat_model_stream" | "on_llm_stream":
-                await self._piece(speech, event["run_id"], data["chunk"])
+                await self._piece(emitter, event["run_id"], data["chunk"])
             case "on_chat_model_end":
-                await self._message(speech, event, data["output"])
+                await self._message(emitter, event, data["output"])
             case "on_tool_end":
-                await _tool_ended(speech, event)
+                await _tool_ended(emitter, event)
             case "on_tool_error":
-                await _tool_failed(speech, event)
+                await _tool_failed(emitter, event)
             case "on_custom_event":
-                await speech.data(event["name"], data)
+                await emitter.data(event["name"], data)
 
     async def _whole(self, event: Event) -> None:
-        """The Runnable itself yields or ends."""
+        """Handle an event of the outermost Runnable."""
         chunk = event["data"].get("chunk")
         if isinstance(chunk, str) and not self._a_model_spoke:
-            await self._speech.text(event["run_id"], chunk)
+            await self._emitter.text(event["run_id"], chunk)
         if event["event"].endswith("_end"):
             self.output = event["data"].get("output")
 
-    async def _piece(self, speech: Speech, key: str, chunk: Any) -> None:
+    async def _piece(self, emitter: FrameworkEmitter, key: str, chunk: Any) -> None:
         self._a_model_spoke = True
         if isinstance(chunk, AIMessageChunk):
-            await say_chunk(speech, key, chunk)
+            await emit_chunk(emitter, key, chunk)
         else:
-            await speech.text(key, getattr(chunk, "text", chunk))
+            await emitter.text(key, getattr(chunk, "text", chunk))
 
-    async def _message(self, speech: Speech, event: Event, message: AIMessage) -> None:
+    async def _message(self, emitter: FrameworkEmitter, event: Event, message: AIMessage) -> None:
         self._a_model_spoke = True
-        await say_message(speech, event["run_id"], message)
-        await say_usage(speech, message, event["metadata"].get("ls_model_name") or "")
+        await emit_message(emitter, event["run_id"], message)
+        await emit_usage(emitter, message, event["metadata"].get("ls_model_name") or "")
 
     def _agent(self, event: Event) -> str | None:
-        """The name of the agent that speaks, when it is not the one that was asked."""
+        """Return the name of the sub-agent that emitted the event, if any."""
         name = event["metadata"].get("lc_agent_name")
         return None if self._root is None or name == self._root["metadata"].get("lc_agent_name") else name
 
 
-async def _tool_ended(speech: Speech, event: Event) -> None:
+async def _tool_ended(emitter: FrameworkEmitter, event: Event) -> None:
     output = event["data"].get("output")
     if isinstance(output, ToolMessage):
-        await say_message(speech, event["run_id"], output)
+        await emit_message(emitter, event["run_id"], output)
     else:  # not a model's call, but a step of the chain
-        await speech.called(event["run_id"], event["name"], event["data"].get("input"))
-        await speech.result(event["run_id"], output)
+        await emitter.called(event["run_id"], event["name"], event["data"].get("input"))
+        await emitter.result(event["run_id"], output)
 
 
-async def _tool_failed(speech: Speech, event: Event) -> None:
+async def _tool_failed(emitter: FrameworkEmitter, event: Event) -> None:
     data = event["data"]
     call_id = data.get("tool_call_id") or event["run_id"]
-    await speech.called(call_id, event["name"], data.get("input"))
-    await speech.failed(call_id, f"{type(data['error']).__name__}: {data['error']}")
+    await emitter.called(call_id, event["name"], data.get("input"))
+    await emitter.failed(call_id, f"{type(data['error']).__name__}: {data['error']}")

@@ -1,11 +1,11 @@
-"""LangChain's messages: ours as its own, and its own as events. LangGraph speaks in them too."""
+"""Convert between the messages of a session and those of LangChain, which LangGraph uses too."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-from holdfast.worker.adapters.speech import Speech
+from holdfast.worker.adapters.emitter import FrameworkEmitter
 from holdfast.worker.agents.messages import Message, conversation
 from holdfast.worker.run import Run
 from langchain_core.messages import (
@@ -17,7 +17,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-# What LangChain imports amid the first job.
+# Modules that LangChain would import during the first job.
 LAZY_MODULES = (
     "langchain_core.messages.block_translators.langchain_v0",
     "langchain_core.tracers.context",
@@ -25,12 +25,12 @@ LAZY_MODULES = (
     "langchain_core.tracers.stdout",
 )
 
-# Marks the messages that the job began with, so that a graph that hands them on does not say them again.
+# Marks the job's input messages, so that they are not emitted when a graph passes them on.
 GIVEN = "given-"
 
 
 def given_messages(run: Run) -> list[BaseMessage]:
-    """The session's history and the job's input."""
+    """Return the session's history and the job's input as LangChain messages."""
     return [_message(message, f"{GIVEN}{number}") for number, message in enumerate(conversation(run))]
 
 
@@ -51,60 +51,60 @@ def is_given(message: BaseMessage) -> bool:
 
 
 def text_of(output: Any) -> Any:
-    """What is worth keeping of an output: the text of a message, of the last message of a state, or all of it."""
+    """Return the text of a message, or of the last message of a state; any other output unchanged."""
     if isinstance(output, dict) and isinstance(messages := output.get("messages"), list) and messages:
         output = messages[-1]
     return str(output.text) if isinstance(output, BaseMessage) else output
 
 
-async def say_chunk(speech: Speech, key: Hashable, chunk: AIMessageChunk) -> None:
-    """Say the next piece of a message that is named by the key."""
+async def emit_chunk(emitter: FrameworkEmitter, key: Hashable, chunk: AIMessageChunk) -> None:
+    """Emit the next piece of the message with this key."""
     for block in chunk.content_blocks:
         index = block.get("index", 0)
         match block["type"]:
             case "text":
-                await speech.text(key, block["text"], index)
+                await emitter.text(key, block["text"], index)
             case "reasoning":
-                await speech.reasoning(key, block.get("reasoning", ""), index)
+                await emitter.reasoning(key, block.get("reasoning", ""), index)
             case "tool_call_chunk":
-                await _say_call(speech, key, index, block)
+                await _emit_call(emitter, key, index, block)
     if chunk.chunk_position == "last":
-        await speech.ended(key)
+        await emitter.ended(key)
 
 
-async def _say_call(speech: Speech, key: Hashable, index: Hashable, piece: Any) -> None:
+async def _emit_call(emitter: FrameworkEmitter, key: Hashable, index: Hashable, piece: Any) -> None:
     call_id, name = piece.get("id") or "", piece.get("name") or ""
-    await speech.call(key, index, piece.get("args") or "", call_id=call_id, name=name)
+    await emitter.call(key, index, piece.get("args") or "", call_id=call_id, name=name)
 
 
-async def say_message(speech: Speech, key: Hashable, message: BaseMessage) -> None:
-    """Say what a whole message adds to what has streamed of it."""
+async def emit_message(emitter: FrameworkEmitter, key: Hashable, message: BaseMessage) -> None:
+    """Emit the parts of a whole message that were not streamed."""
     if isinstance(message, AIMessage):
-        await speech.whole_reasoning(key, _joined(message, "reasoning"))
-        await speech.whole_text(key, _joined(message, "text"))
-    await say_calls(speech, [message])
+        await emitter.whole_reasoning(key, _joined(message, "reasoning"))
+        await emitter.whole_text(key, _joined(message, "text"))
+    await emit_calls(emitter, [message])
 
 
-async def say_calls(speech: Speech, messages: Iterable[Any]) -> None:
-    """Say the complete calls of tools, and their results, that are among the messages."""
+async def emit_calls(emitter: FrameworkEmitter, messages: Iterable[Any]) -> None:
+    """Emit the complete tool calls and tool results among the messages."""
     for message in messages:
         if isinstance(message, ToolMessage):
-            await _say_result(speech, message)
+            await _emit_result(emitter, message)
         elif isinstance(message, AIMessage):
             for call in message.tool_calls:
-                await speech.called(call["id"] or "", call["name"], call["args"])
+                await emitter.called(call["id"] or "", call["name"], call["args"])
 
 
-async def _say_result(speech: Speech, message: ToolMessage) -> None:
-    say = speech.failed if message.status == "error" else speech.result
+async def _emit_result(emitter: FrameworkEmitter, message: ToolMessage) -> None:
+    emit = emitter.failed if message.status == "error" else emitter.result
     content = message.content if isinstance(message.content, str) else message.text or message.content
-    await say(message.tool_call_id, content, message.name or "tool")
+    await emit(message.tool_call_id, content, message.name or "tool")
 
 
-async def say_usage(speech: Speech, message: AIMessage, model: str) -> None:
+async def emit_usage(emitter: FrameworkEmitter, message: AIMessage, model: str) -> None:
     if used := message.usage_metadata:
         model = message.response_metadata.get("model_name") or model
-        await speech.usage(used["input_tokens"], used["output_tokens"], model)
+        await emitter.usage(used["input_tokens"], used["output_tokens"], model)
 
 
 def _joined(message: AIMessage, kind: str) -> str:

@@ -1,11 +1,11 @@
-"""LangGraph: a compiled graph as an agent.
+"""Run a compiled LangGraph graph as an agent.
 
     graph_agent = langgraph.agent("researcher", builder.compile())
 
-What models in the graph say, and the tools that they call, become events as they stream. What else a node puts into
-the graph's state becomes `data`, and so does what it writes with `get_stream_writer()`; a text written there becomes
-`status`. The events of a subgraph carry its name in `agent`. An `interrupt(...)` asks a person, as `run.ask` does; it
-needs a checkpointer, for which an `InMemorySaver()` will do.
+The output of models in the graph and their tool calls become events as they stream. Other changes of the graph's state
+become `data`, as do values written with `get_stream_writer()`; strings written there become `status`. Events of a
+subgraph carry its name in `agent`. An `interrupt(...)` asks a person, as `run.ask` does; it needs a checkpointer, such
+as an `InMemorySaver()`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from contextlib import aclosing
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text
 from holdfast.worker.adapters.langchain_messages import (
     LAZY_MODULES,
+    emit_calls,
+    emit_chunk,
+    emit_message,
+    emit_usage,
     given_messages,
     is_given,
-    say_calls,
-    say_chunk,
-    say_message,
-    say_usage,
     text_of,
 )
 from holdfast.worker.adapters.rehearsal import warm
-from holdfast.worker.adapters.speech import Speech, as_text
 from holdfast.worker.registry import AgentFunction, Input
 from holdfast.worker.run import Run
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
@@ -49,63 +49,64 @@ def agent(
     to_input: ToInput | None = None,
     to_config: ToConfig | None = None,
 ) -> AgentFunction:
-    """Offer a graph as an agent of this name. By default it gets `{"messages": [...]}`: the session's history and the
-    job's input. Its result is the text of the last message, or the whole state where there are no messages.
+    """Wrap a graph as an agent of this name.
 
-    A checkpointer keeps what happens within one attempt, since the history is Holdfast's: `to_config` may give the
-    graph another `thread_id`.
+    By default it gets `{"messages": [...]}`: the session's history and the job's input. The result is the text of the
+    last message, or the whole state where there are no messages. Holdfast stores the history, so a checkpointer keeps
+    the state of one attempt only; `to_config` may set another `thread_id`.
     """
 
-    async def speak(run: Run, speech: Speech) -> Any:
+    async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         given = to_input(run) if to_input else {"messages": given_messages(run)}
         config = to_config(run) if to_config else _config(run)
-        listening = _Listening(speech)
+        translator = _Translator(emitter)
         while given is not None:
             stream = graph.astream(given, config, stream_mode=_MODES, subgraphs=True)
             async with aclosing(stream) as parts:  # type: ignore[type-var]  # it is an async generator
                 async for part in parts:
-                    await listening.take(*part)
-            given = await listening.answers()
-        return text_of(listening.state)
+                    await translator.take(*part)
+            given = await translator.answers()
+        return text_of(translator.state)
 
-    return adapted(name, speak, input=input, warm=warm(*LAZY_MODULES))
+    return adapted(name, run_target, input=input, warm=warm(*LAZY_MODULES))
 
 
 def _config(run: Run) -> RunnableConfig:
     return {"configurable": {"thread_id": f"{run.session_id}/{run.job_id}/{run.attempt}"}}
 
 
-class _Listening:
-    """Says what a graph streams. `state` is the last state of the whole graph."""
+class _Translator:
+    """Translates the stream of a graph. `state`: the last state of the whole graph."""
 
-    def __init__(self, speech: Speech) -> None:
-        self._speech = speech
+    def __init__(self, emitter: FrameworkEmitter) -> None:
+        self._emitter = emitter
         self._agents: dict[tuple[str, ...], str] = {}
         self._interrupts: dict[str, Interrupt] = {}
         self.state: Any = None
 
     async def answers(self) -> Command[Any] | None:
-        """Ask a person what the graph has stopped for. Returns what it goes on with; None when it has ended."""
+        """Ask a person the questions of the graph's interrupts. Returns the input to resume with; None when it has
+        ended."""
         asked, self._interrupts = self._interrupts, {}
-        answers = {key: await self._speech.run.ask(as_text(interrupt.value)) for key, interrupt in asked.items()}
+        answers = {key: await self._emitter.run.ask(as_text(interrupt.value)) for key, interrupt in asked.items()}
         return Command(resume=answers) if answers else None
 
     async def take(self, namespace: tuple[str, ...], mode: str, payload: Any) -> None:
-        speech = self._speech.agent(self._agent(namespace))
+        emitter = self._emitter.agent(self._agent(namespace))
         match mode:
             case "messages":
                 await self._message(namespace, *payload)
             case "updates":
-                await self._updates(speech, payload)
+                await self._updates(emitter, payload)
             case "custom" if isinstance(payload, str):
-                await speech.run.status(payload)
+                await emitter.run.status(payload)
             case "custom":
-                await speech.data("custom", payload)
+                await emitter.data("custom", payload)
             case "values" if not namespace:
                 self.state = payload
 
     def _agent(self, namespace: tuple[str, ...]) -> str | None:
-        """The name of the subgraph at the namespace: its own, else that of the node that it runs in."""
+        """Return the name of the subgraph at the namespace: its own, else that of its node."""
         if not namespace:
             return None
         return self._agents.get(namespace) or namespace[-1].partition(":")[0]
@@ -115,26 +116,26 @@ class _Listening:
             return
         if namespace and (own_name := metadata.get("lc_agent_name")):
             self._agents[namespace] = own_name
-        speech = self._speech.agent(self._agent(namespace))
+        emitter = self._emitter.agent(self._agent(namespace))
         if isinstance(message, AIMessageChunk):
-            await say_chunk(speech, message.id, message)
+            await emit_chunk(emitter, message.id, message)
         elif isinstance(message, AIMessage | ToolMessage):
-            await say_message(speech, message.id, message)
+            await emit_message(emitter, message.id, message)
         if isinstance(message, AIMessage):
-            await say_usage(speech, message, metadata.get("ls_model_name") or "")
+            await emit_usage(emitter, message, metadata.get("ls_model_name") or "")
 
-    async def _updates(self, speech: Speech, updates: dict[str, Any]) -> None:
+    async def _updates(self, emitter: FrameworkEmitter, updates: dict[str, Any]) -> None:
         self._interrupts |= {interrupt.id: interrupt for interrupt in updates.pop("__interrupt__", ())}
         for key, value in _written(updates):
             messages = value if isinstance(value, list) else [value]
             if any(isinstance(message, BaseMessage) for message in messages):
-                await say_calls(speech, [message for message in messages if not is_given(message)])
+                await emit_calls(emitter, [message for message in messages if not is_given(message)])
             elif value is not None:
-                await speech.data(key, value)
+                await emitter.data(key, value)
 
 
 def _written(updates: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What nodes have written into the graph's state: each key and its new value."""
+    """Emit the values that nodes wrote into the graph's state."""
     for node, update in updates.items():
         for written in update if isinstance(update, list) else [update]:
             yield from written.items() if isinstance(written, dict) else [(node, written)]

@@ -1,10 +1,10 @@
-"""The OpenAI Agents SDK: an Agent as an agent.
+"""Run an Agent of the OpenAI Agents SDK as an agent.
 
     helper = openai_agents.agent("helper", Agent(name="Helper", tools=[search], handoffs=[expert]))
 
-What models stream becomes events, and so do the calls of tools, their results and handoffs. After a handoff the events
-carry the new agent's name. An agent that is another one's tool is heard, under its name, with
-`expert.as_tool("expert", "…", on_stream=openai_agents.nested)`.
+Streamed output, tool calls, their results and handoffs become events. After a handoff events carry the new agent's
+name. To emit the events of an agent that is a tool of another one, under its name, use `expert.as_tool("expert", "…",
+on_stream=openai_agents.nested)`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from agents import Agent, AgentToolStreamEvent, RunConfig, Runner, RunResultStreaming, StreamEvent, set_tracing_disabled
 from agents.items import HandoffOutputItem, RunItem, ToolCallOutputItem
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
-from holdfast.worker.adapters.speech import Speech, as_text, current
 from holdfast.worker.agents.messages import Message, conversation
 from holdfast.worker.quiet import NO_TRACING
 from holdfast.worker.registry import AgentFunction, Input
@@ -26,11 +26,11 @@ from holdfast.worker.run import Run
 
 __all__ = ["agent", "current_run", "nested"]
 
-# The SDK tells OpenAI of every run unless it is told not to; it may have been imported before the environment was.
+# The SDK sends traces of every run to OpenAI unless disabled; it may have been imported before `quieten` ran.
 set_tracing_disabled(os.environ[NO_TRACING].lower() in {"1", "true"})
 
 MAX_TURNS = 10
-# How the SDK words the failure of a tool: the only trace that it leaves.
+# The SDK's message for a failed tool: its only indication of the failure.
 _FAILED = "An error occurred while running the tool."
 
 Json = dict[str, Any]
@@ -46,37 +46,39 @@ def agent(
     run_config: RunConfig | None = None,
     max_turns: int = MAX_TURNS,
 ) -> AgentFunction:
-    """Offer an Agent as an agent of this name. The result is the final output. The `context` of its tools is the Run
-    unless `to_context` gives another, so that they can say what they do: `await context.context.status("…")`."""
+    """Wrap an Agent as an agent of this name. The result is the final output.
 
-    async def speak(run: Run, speech: Speech) -> Any:
+    The `context` of its tools is the Run, unless `to_context` returns another one, so that they can emit events:
+    `await context.context.status("…")`."""
+
+    async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         given = to_input(run) if to_input else _given(run)
         context = to_context(run) if to_context else run
         result = Runner.run_streamed(first, given, context=context, run_config=run_config, max_turns=max_turns)
-        listening = _Listening(speech, None, first)
+        translator = _Translator(emitter, None, first)
         try:
             async for event in result.stream_events():
-                await listening.take(event)
+                await translator.take(event)
         finally:
             await _stop(result)
         return result.final_output
 
-    return adapted(name, speak, input=input, warm=warm())
+    return adapted(name, run_target, input=input, warm=warm())
 
 
 async def nested(event: AgentToolStreamEvent) -> None:
-    """The `on_stream` of an agent that is a tool: says what it streams, under its name."""
-    speech, inner, call = current(), event["agent"], event["tool_call"]
+    """Emit the stream of an agent that is a tool, under its name. To be passed as `on_stream`."""
+    emitter, inner, call = current(), event["agent"], event["tool_call"]
     one_run = (inner.name, call.call_id if call else "")
-    if one_run not in speech.memory:
-        speech.memory[one_run] = _Listening(speech, one_run)
-    listening: _Listening = speech.memory[one_run]
-    listening.hears(inner)
-    await listening.take(event["event"])
+    if one_run not in emitter.memory:
+        emitter.memory[one_run] = _Translator(emitter, one_run)
+    translator: _Translator = emitter.memory[one_run]
+    translator.uses_agent(inner)
+    await translator.take(event["event"])
 
 
 async def _stop(result: RunResultStreaming) -> None:
-    """End what still runs, and let it tidy up."""
+    """Cancel the run and wait for its cleanup."""
     if not result.is_complete:
         result.cancel()
         with suppress(Exception):
@@ -91,18 +93,18 @@ def _given(run: Run) -> list[Any]:
 def _items(message: Message) -> list[Json]:
     if message.role == "tool":
         return [{"type": "function_call_output", "call_id": message.call_id, "output": message.content}]
-    said = [{"role": message.role, "content": message.content}] if message.content else []
-    return said + [
+    emitted = [{"role": message.role, "content": message.content}] if message.content else []
+    return emitted + [
         {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": as_text(call.arguments)}
         for call in message.tool_calls
     ]
 
 
-class _Listening:
-    """Says what a run streams. Each response of a model is a message; the place of a block in it is its index."""
+class _Translator:
+    """Translates the stream of a run. Each model response is a message; a block's position in it is its index."""
 
-    def __init__(self, speech: Speech, one_run: Hashable, first: Agent[Any] | None = None) -> None:
-        self._job = self._speech = speech
+    def __init__(self, emitter: FrameworkEmitter, one_run: Hashable, first: Agent[Any] | None = None) -> None:
+        self._job = self._emitter = emitter
         self._one_run = one_run
         self._first = first
         self._responses = 0
@@ -111,15 +113,15 @@ class _Listening:
     def _message(self) -> Hashable:
         return self._one_run, self._responses
 
-    def hears(self, speaking: Agent[Any]) -> None:
-        self._speech = self._job if speaking is self._first else self._job.agent(speaking.name)
+    def uses_agent(self, target: Agent[Any]) -> None:
+        self._emitter = self._job if target is self._first else self._job.agent(target.name)
 
     async def take(self, event: StreamEvent) -> None:
         match event.type:
             case "raw_response_event":
                 await self._raw(event.data)
             case "agent_updated_stream_event":
-                self.hears(event.new_agent)
+                self.uses_agent(event.new_agent)
             case "run_item_stream_event":
                 await self._item(event.item)
 
@@ -128,11 +130,11 @@ class _Listening:
             case ["response", "created"]:
                 self._responses += 1
             case ["response", "output_text" | "refusal", "delta"]:
-                await self._speech.text(self._message, event.delta, (event.output_index, event.content_index))
+                await self._emitter.text(self._message, event.delta, (event.output_index, event.content_index))
             case ["response", "reasoning_summary_text", "delta"]:
-                await self._speech.reasoning(self._message, event.delta, (event.output_index, event.summary_index))
+                await self._emitter.reasoning(self._message, event.delta, (event.output_index, event.summary_index))
             case ["response", "reasoning_text", "delta"]:
-                await self._speech.reasoning(self._message, event.delta, (event.output_index, event.content_index))
+                await self._emitter.reasoning(self._message, event.delta, (event.output_index, event.content_index))
             case ["response", "function_call_arguments", "delta"]:
                 await self._call(event.output_index, event.delta)
             case ["response", "output_item", step] if event.item.type == "function_call":
@@ -141,27 +143,27 @@ class _Listening:
                 await self._response(event.response)
 
     async def _call_item(self, step: str, event: Any) -> None:
-        """A call has been added to the response, or is done."""
+        """Handle a call that was added to the response or completed."""
         if step == "added":
             await self._call(event.output_index, call_id=event.item.call_id, name=event.item.name)
         else:
-            await self._speech.called(event.item.call_id, event.item.name, event.item.arguments)
+            await self._emitter.called(event.item.call_id, event.item.name, event.item.arguments)
 
     async def _call(self, index: int, piece: str = "", *, call_id: str = "", name: str = "") -> None:
-        await self._speech.call(self._message, index, piece, call_id=call_id, name=name)
+        await self._emitter.call(self._message, index, piece, call_id=call_id, name=name)
 
     async def _response(self, response: Any) -> None:
-        """Say what a model answered at once instead of streaming it, and count what it took."""
+        """Emit what the model returned without streaming, and its usage."""
         blocks = [block for item in response.output if item.type == "message" for block in item.content]
-        await self._speech.whole_text(self._message, "".join(getattr(block, "text", "") for block in blocks))
+        await self._emitter.whole_text(self._message, "".join(getattr(block, "text", "") for block in blocks))
         if used := response.usage:
-            await self._speech.usage(used.input_tokens, used.output_tokens, response.model)
+            await self._emitter.usage(used.input_tokens, used.output_tokens, response.model)
 
     async def _item(self, item: RunItem) -> None:
         if isinstance(item, ToolCallOutputItem):
             failed = isinstance(item.output, str) and item.output.startswith(_FAILED)
-            say = self._speech.failed if failed else self._speech.result
-            await say(item.call_id or "", item.output)
+            emit = self._emitter.failed if failed else self._emitter.result
+            await emit(item.call_id or "", item.output)
         elif isinstance(item, HandoffOutputItem):
             raw: Any = item.raw_item
-            await self._speech.result(raw["call_id"], raw["output"])
+            await self._emitter.result(raw["call_id"], raw["output"])

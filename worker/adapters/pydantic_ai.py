@@ -1,9 +1,9 @@
-"""Pydantic AI: an Agent as an agent.
+"""Run a Pydantic AI Agent as an agent.
 
     helper = pydantic_ai.agent("helper", Agent("openai-chat:gpt-5", tools=[search]))
 
-What models stream becomes events, and so do the calls of tools and their results. An agent that another one's tool runs
-is heard, under a name, with `await expert.run(task, event_stream_handler=pydantic_ai.nested("expert"))`.
+Streamed output, tool calls and their results become events. To emit the events of an agent that runs in a tool of
+another one, under a name, use `await expert.run(task, event_stream_handler=pydantic_ai.nested("expert"))`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Sequen
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
-from holdfast.worker.adapters.speech import Speech, as_text, current
 from holdfast.worker.agents.messages import Message, conversation
 from holdfast.worker.registry import AgentFunction, Input
 from holdfast.worker.run import Run
@@ -48,39 +48,40 @@ Handler = Callable[[RunContext[Any], AsyncIterable[AgentStreamEvent]], Awaitable
 
 def agent(
     name: str,
-    speaker: AbstractAgent[Any, Any],
+    target: AbstractAgent[Any, Any],
     *,
     input: Input | None = None,
     to_input: ToInput | None = None,
 ) -> AgentFunction:
-    """Offer an Agent as an agent of this name. The result is its output.
+    """Wrap an Agent as an agent of this name. The result is its output.
 
-    `to_input` gives arguments for `run_stream_events` instead of the conversation as `message_history`. The `deps` of
-    the tools are the Run unless it gives others, so that they can say what they do: `await ctx.deps.status("…")`.
+    `to_input` returns arguments for `run_stream_events`, by default the conversation as `message_history`. The `deps`
+    of the tools are the Run, unless `to_input` returns others, so that they can emit events: `await
+    ctx.deps.status("…")`.
     """
 
-    async def speak(run: Run, speech: Speech) -> Any:
+    async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         arguments = {"deps": run, **(to_input(run) if to_input else {"message_history": _given(run)})}
-        listening = _Listening(speech)
-        with speaker.using_thread_executor(JobExecutor()):
-            async with speaker.run_stream_events(**arguments) as events:
+        translator = _Translator(emitter)
+        with target.using_thread_executor(JobExecutor()):
+            async with target.run_stream_events(**arguments) as events:
                 async for event in events:
                     if isinstance(event, AgentRunResultEvent):
-                        await _count(speech, event.result.new_messages())
+                        await _count(emitter, event.result.new_messages())
                         return event.result.output
-                    await listening.take(event)
+                    await translator.take(event)
         return None
 
-    return adapted(name, speak, input=input, warm=warm("genai_prices.decompose", "genai_prices.validation"))
+    return adapted(name, run_target, input=input, warm=warm("genai_prices.decompose", "genai_prices.validation"))
 
 
 def nested(name: str) -> Handler:
-    """The `event_stream_handler` of an agent that a tool runs: its events carry the name."""
+    """Return the `event_stream_handler` for an agent that a tool runs. Its events carry the name."""
 
     async def handler(context: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
-        listening = _Listening(current().agent(name), (name, context.run_id, context.run_step))
+        translator = _Translator(current().agent(name), (name, context.run_id, context.run_step))
         async for event in events:
-            await listening.take(event)
+            await translator.take(event)
 
     return handler
 
@@ -102,11 +103,12 @@ def _message(message: Message) -> ModelMessage:
     return ModelRequest(parts=[SystemPromptPart(message.content)])
 
 
-class _Listening:
-    """Says what a run streams. A response of a model is a message; it begins where a part begins again at 0."""
+class _Translator:
+    """Translates the stream of a run. A model response is a message; a new one starts where part indexes restart at
+    0."""
 
-    def __init__(self, speech: Speech, one_run: Hashable = None) -> None:
-        self._speech = speech
+    def __init__(self, emitter: FrameworkEmitter, one_run: Hashable = None) -> None:
+        self._emitter = emitter
         self._one_run = one_run
         self._responses = 0
 
@@ -122,42 +124,42 @@ class _Listening:
             case PartDeltaEvent():
                 await self._delta(event.index, event.delta)
             case ToolCallEvent():
-                await self._speech.called(event.part.tool_call_id, event.part.tool_name, event.part.args)
+                await self._emitter.called(event.part.tool_call_id, event.part.tool_name, event.part.args)
             case ToolResultEvent():
                 await self._result(event.part)
 
     async def _part(self, index: int, part: Any) -> None:
         match part:
             case TextPart():
-                await self._speech.text(self._message, part.content, index)
+                await self._emitter.text(self._message, part.content, index)
             case ThinkingPart():
-                await self._speech.reasoning(self._message, part.content, index)
+                await self._emitter.reasoning(self._message, part.content, index)
             case ToolCallPart():
-                await self._speech.call(
+                await self._emitter.call(
                     self._message, index, _json(part.args), call_id=part.tool_call_id, name=part.tool_name
                 )
 
     async def _delta(self, index: int, delta: Any) -> None:
         match delta:
             case TextPartDelta():
-                await self._speech.text(self._message, delta.content_delta, index)
+                await self._emitter.text(self._message, delta.content_delta, index)
             case ThinkingPartDelta():
-                await self._speech.reasoning(self._message, delta.content_delta or "", index)
+                await self._emitter.reasoning(self._message, delta.content_delta or "", index)
             case ToolCallPartDelta():
-                await self._speech.call(self._message, index, _json(delta.args_delta))
+                await self._emitter.call(self._message, index, _json(delta.args_delta))
 
     async def _result(self, part: ToolReturnPart | RetryPromptPart) -> None:
         if isinstance(part, RetryPromptPart) or part.outcome != "success":
-            await self._speech.failed(part.tool_call_id, part.content, part.tool_name or "tool")
+            await self._emitter.failed(part.tool_call_id, part.content, part.tool_name or "tool")
         else:
-            await self._speech.result(part.tool_call_id, part.content, part.tool_name)
+            await self._emitter.result(part.tool_call_id, part.content, part.tool_name)
 
 
 def _json(arguments: Any) -> str:
     return as_text(arguments) if arguments else ""
 
 
-async def _count(speech: Speech, messages: Sequence[ModelMessage]) -> None:
+async def _count(emitter: FrameworkEmitter, messages: Sequence[ModelMessage]) -> None:
     for message in messages:
         if isinstance(message, ModelResponse):
-            await speech.usage(message.usage.input_tokens, message.usage.output_tokens, message.model_name)
+            await emitter.usage(message.usage.input_tokens, message.usage.output_tokens, message.model_name)

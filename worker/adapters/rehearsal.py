@@ -1,7 +1,7 @@
-"""Rehearses streamed answers with the SDKs of the providers, against a server of its own that says the same always.
+"""Warm up the providers' SDKs by streaming answers from a local server with fixed responses.
 
-The SDKs import their resources and build their types when they are first needed: amid the first job that would stop
-every other job's tokens for up to a second.
+The SDKs import modules and build types lazily. During the first job that would delay the tokens of all other jobs by up
+to a second.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _ASKED = [{"role": "user", "content": "Hello"}]
 
 
 def warm(*modules: str) -> Callable[[], None]:
-    """What a framework's agents want called before the first job: import these modules, rehearse with the SDKs.
+    """Return the `warm` function of a framework's agents: it imports these modules and warms up the SDKs.
 
-    A module that the installed version does not have is none that it would import later."""
+    Modules that the installed version lacks are ignored."""
 
     def warming() -> None:
         for name in modules:
@@ -40,7 +40,7 @@ def warm(*modules: str) -> Callable[[], None]:
 
 @cache
 def rehearse() -> None:
-    """Rehearse with each SDK that something has imported."""
+    """Warm up each SDK that was imported."""
     asyncio.run(_rehearse())
 
 
@@ -71,7 +71,7 @@ async def _anthropic(url: str) -> None:
 
 
 def _client() -> httpx2.AsyncClient:
-    """A client that no proxy of the environment comes between."""
+    """Create a client that ignores proxy settings of the environment."""
     return httpx2.AsyncClient(trust_env=False)
 
 
@@ -98,7 +98,7 @@ async def _hear(answer: Awaitable[AsyncIterator[Any]]) -> None:
 
 
 def _build(value: Any) -> None:
-    """Build the types of all that an answer consists of: the SDKs leave that to whoever validates one or dumps it."""
+    """Build the types of all parts of an answer, which the SDKs do lazily on validation or serialization."""
     if isinstance(value, BaseModel):
         type(value).model_rebuild()
         value = [field for _, field in value]
@@ -108,7 +108,7 @@ def _build(value: Any) -> None:
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer one request as a provider would."""
+    """Answer one request like a provider."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
     path = head.split(" ")[1]

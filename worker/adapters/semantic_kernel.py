@@ -1,9 +1,9 @@
-"""Semantic Kernel: a kernel with a chat service and plugins, or a ChatCompletionAgent, as an agent.
+"""Run a Semantic Kernel kernel with a chat service, or a ChatCompletionAgent, as an agent.
 
     helper = semantic_kernel.agent("helper", ChatCompletionAgent(service=OpenAIChatCompletion(), plugins=[Search()]))
 
-The model is asked directly, with the agent's instructions and settings: `ChatCompletionAgent.invoke_stream` keeps the
-arguments of function calls to itself.
+The chat service is called directly with the agent's instructions and settings, because
+`ChatCompletionAgent.invoke_stream` does not expose the arguments of function calls.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
-from holdfast.worker.adapters.speech import Speech, as_text, current
 from holdfast.worker.agents.messages import Message, conversation
 from holdfast.worker.registry import AgentFunction, Input
 from holdfast.worker.run import Run
@@ -38,10 +38,10 @@ from semantic_kernel.functions import KernelArguments
 
 __all__ = ["agent", "current_run", "nested"]
 
-# How the kernel words the failure of a function: the only trace that it leaves.
+# The kernel's message for a failed function: its only indication of the failure.
 _FAILED = "An error occurred while invoking the function "
 
-# What the kernel imports amid the first job.
+# Modules that the kernel would import during the first job.
 _LAZY_MODULES = (
     "semantic_kernel.template_engine.protocols.code_renderer",
     "semantic_kernel.template_engine.protocols.text_renderer",
@@ -57,46 +57,47 @@ _ROLES = {
 
 
 def agent(
-    name: str, speaker: Kernel | ChatCompletionAgent, *, input: Input | None = None, to_input: ToInput | None = None
+    name: str, target: Kernel | ChatCompletionAgent, *, input: Input | None = None, to_input: ToInput | None = None
 ) -> AgentFunction:
-    """Offer a kernel or a ChatCompletionAgent as an agent of this name. `to_input` gives another ChatHistory than the
-    session's. The result is the text of the last answer."""
+    """Wrap a kernel or a ChatCompletionAgent as an agent of this name. The result is the text of the last answer.
 
-    async def speak(run: Run, speech: Speech) -> Any:
+    `to_input` returns a ChatHistory, by default that of the session."""
+
+    async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         history = to_input(run) if to_input else _given(run)
-        return await _say(speech, speaker, history)
+        return await _emit(emitter, target, history)
 
-    return adapted(name, speak, input=input, warm=warm(*_LAZY_MODULES))
+    return adapted(name, run_target, input=input, warm=warm(*_LAZY_MODULES))
 
 
-async def nested(speaker: Kernel | ChatCompletionAgent, text: str, name: str | None = None) -> str:
-    """Ask another agent from within a function. Its events carry its name. Returns its answer."""
-    if name is None and isinstance(speaker, ChatCompletionAgent):
-        name = speaker.name
+async def nested(target: Kernel | ChatCompletionAgent, text: str, name: str | None = None) -> str:
+    """Run another agent from within a function. Its events carry its name. Returns its answer."""
+    if name is None and isinstance(target, ChatCompletionAgent):
+        name = target.name
     history = ChatHistory()
     history.add_user_message(text)
-    return await _say(current().agent(name), speaker, history)
+    return await _emit(current().agent(name), target, history)
 
 
-async def _say(speech: Speech, speaker: Kernel | ChatCompletionAgent, history: ChatHistory) -> str:
-    """Let it answer, and say what it streams. Returns the text of the last answer."""
-    listening = _Listening(speech)
-    async with aclosing(await _answers(speaker, history)) as answers:
+async def _emit(emitter: FrameworkEmitter, target: Kernel | ChatCompletionAgent, history: ChatHistory) -> str:
+    """Run the chat and emit its stream. Returns the text of the last answer."""
+    translator = _Translator(emitter)
+    async with aclosing(await _answers(target, history)) as answers:
         async for messages in answers:
             for message in messages:
-                await listening.take(message)
-    return listening.text
+                await translator.take(message)
+    return translator.text
 
 
 async def _answers(
-    speaker: Kernel | ChatCompletionAgent, history: ChatHistory
+    target: Kernel | ChatCompletionAgent, history: ChatHistory
 ) -> AsyncGenerator[list[StreamingChatMessageContent], Any]:
-    if isinstance(speaker, Kernel):
-        return _ask(speaker, KernelArguments(), FunctionChoiceBehavior.Auto(), history)
-    arguments = speaker.arguments or KernelArguments()
-    if instructions := await speaker.format_instructions(speaker.kernel, arguments):
+    if isinstance(target, Kernel):
+        return _ask(target, KernelArguments(), FunctionChoiceBehavior.Auto(), history)
+    arguments = target.arguments or KernelArguments()
+    if instructions := await target.format_instructions(target.kernel, arguments):
         history = ChatHistory(messages=list(history.messages), system_message=instructions)
-    return _ask(speaker.kernel, arguments, speaker.function_choice_behavior, history)
+    return _ask(target.kernel, arguments, target.function_choice_behavior, history)
 
 
 def _ask(
@@ -114,7 +115,7 @@ def _given(run: Run) -> ChatHistory:
 
 
 def _contents(message: Message) -> list[ChatMessageContent]:
-    """The message in the kernel's words. Text and calls are apart: of one with both, connectors send only the calls."""
+    """Convert a message. Text and calls become separate messages: of one with both, connectors send only the calls."""
     items: list[list[Any]] = [
         [TextContent(text=message.content)] if message.content else [],
         [FunctionCallContent(id=c.call_id, name=c.name, arguments=as_text(c.arguments)) for c in message.tool_calls],
@@ -126,39 +127,39 @@ def _contents(message: Message) -> list[ChatMessageContent]:
 
 @dataclass(frozen=True)
 class _Round:
-    """One answer of the model: a message to the speech."""
+    """One model answer, which is one message for the emitter."""
 
-    speech: Speech
+    emitter: FrameworkEmitter
     number: int | None
 
 
-class _Listening:
-    """Says what a chat service streams, round after round. `text` is what the last round said."""
+class _Translator:
+    """Translates the stream of a chat service, round by round. `text`: that of the last round."""
 
-    def __init__(self, speech: Speech) -> None:
-        self._speech = speech
-        self._round = _Round(speech, -1)
+    def __init__(self, emitter: FrameworkEmitter) -> None:
+        self._emitter = emitter
+        self._round = _Round(emitter, -1)
         self.text = ""
 
     async def take(self, message: StreamingChatMessageContent) -> None:
         number = message.function_invoke_attempt
         if message.role == AuthorRole.TOOL:
-            await self._speech.ended(self._round)
+            await self._emitter.ended(self._round)
         elif number != self._round.number:
-            self._round, self.text = _Round(self._speech, number), ""
+            self._round, self.text = _Round(self._emitter, number), ""
         for item in message.items:
             await self._item(item)
         used = message.metadata.get("usage")
         if used is not None and message.choice_index == 0:
-            await self._speech.usage(used.prompt_tokens, used.completion_tokens, message.ai_model_id)
+            await self._emitter.usage(used.prompt_tokens, used.completion_tokens, message.ai_model_id)
 
     async def _item(self, item: Any) -> None:
         match item:
             case StreamingReasoningContent():
-                await self._speech.reasoning(self._round, item.text or "")
+                await self._emitter.reasoning(self._round, item.text or "")
             case StreamingTextContent():
                 self.text += item.text or ""
-                await self._speech.text(self._round, item.text or "")
+                await self._emitter.text(self._round, item.text or "")
             case FunctionCallContent():
                 await self._call(item)
             case FunctionResultContent():
@@ -167,9 +168,9 @@ class _Listening:
     async def _call(self, call: FunctionCallContent) -> None:
         arguments = as_text(call.arguments) if call.arguments else ""
         index, call_id, name = call.index or 0, call.id or "", call.name or ""
-        await self._speech.call(self._round, index, arguments, call_id=call_id, name=name)
+        await self._emitter.call(self._round, index, arguments, call_id=call_id, name=name)
 
     async def _result(self, item: FunctionResultContent) -> None:
         text = str(item.result)
-        say = self._speech.failed if text.startswith(_FAILED) else self._speech.result
-        await say(item.id or "", text, item.name or "tool")
+        emit = self._emitter.failed if text.startswith(_FAILED) else self._emitter.result
+        await emit(item.id or "", text, item.name or "tool")

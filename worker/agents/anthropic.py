@@ -1,6 +1,6 @@
-"""How to talk with Anthropic: a chat with tools over the Messages API.
+"""Chat with models of Anthropic, with tools, over the Messages API.
 
-It reads the raw events of `create(stream=True)`: `messages.stream()` adds derived ones, which say each token twice.
+Reads the raw events of `create(stream=True)`: `messages.stream()` adds derived events, which repeat each token.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from anthropic import (
     AsyncStream,
     DefaultAsyncHttpxClient,
 )
-from anthropic.resources.messages import AsyncMessages  # noqa: F401  # else the SDK imports it amid the first job
+from anthropic.resources.messages import AsyncMessages  # noqa: F401  # otherwise imported during the first job
 from anthropic.types import Message as WholeMessage
 from anthropic.types import MessageDeltaUsage, RawContentBlockDelta, RawMessageStreamEvent, Usage
 from holdfast.shared.events import encode
 from holdfast.worker.agents.connection import timeouts, tls
 from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import SYSTEM, Message
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
 from holdfast.worker.agents.retries import asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 from pydantic import Field
@@ -50,7 +50,7 @@ Json = dict[str, Any]
 
 
 class AnthropicOptions(ChatOptions):
-    """The options of a model of Anthropic. `thinking` is a budget in tokens, or left to the model."""
+    """Options of Anthropic models. `thinking`: a budget in tokens, or by default up to the model."""
 
     max_tokens: int = Field(8192, ge=1)
     temperature: float | None = Field(None, ge=0, le=1)
@@ -59,45 +59,45 @@ class AnthropicOptions(ChatOptions):
 
 @asynccontextmanager
 async def _converse(
-    run: Run, voice: Voice, model: Model, key: str, options: AnthropicOptions, tools: dict[str, Tool]
+    run: Run, emitter: AnswerEmitter, model: Model, key: str, options: AnthropicOptions, tools: dict[str, Tool]
 ) -> AsyncIterator[Conversation]:
     async with _client(model, key, options) as client:
-        yield _Messages(run, voice, client, model, options, tools)
+        yield _Messages(run, emitter, client, model, options, tools)
 
 
 def _client(model: Model, key: str, options: AnthropicOptions) -> AsyncAnthropic:
-    """A client of the job's own, so that a cancelled job closes its connection."""
+    """Open a client for one job, so that a cancelled job closes its connection."""
     http_client = DefaultAsyncHttpxClient(verify=tls())
     timeout = timeouts(options.idle_timeout_s)
     return AsyncAnthropic(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
 class _Messages:
-    """A chat over the Messages API. It remembers what was said since `before`, in the shape that goes back."""
+    """A chat over the Messages API. Stores the messages since `before` in the form of requests."""
 
     def __init__(
         self,
         run: Run,
-        voice: Voice,
+        emitter: AnswerEmitter,
         client: AsyncAnthropic,
         model: Model,
         options: AnthropicOptions,
         tools: dict[str, Tool],
     ) -> None:
         self._run = run
-        self._voice = voice
+        self._emitter = emitter
         self._client = client
         self._options = options
         self._model = model
         self._tools = tools
         self._provider = Provider(model.title, [client.api_key])
-        self._said: list[Json] = []
+        self._messages: list[Json] = []
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
-        self._voice.begin()
-        answer = _Answer(self._voice)
+        self._emitter.begin()
+        answer = _Answer(self._emitter)
         asked = _request(self._model, self._options, self._tools, before)
-        asked["messages"] = [*_conversation(before), *self._said]
+        asked["messages"] = [*_conversation(before), *self._messages]
         if streamed:
             await self._listen(answer, asked)
         else:
@@ -105,12 +105,12 @@ class _Messages:
         if not answer.ended:
             raise self._provider.cut()
         await self._run.usage(answer.input_tokens, answer.output_tokens, answer.model or self._model.model)
-        self._said.append(answer.message())
+        self._messages.append(answer.message())
         return Turn(answer.text, answer.calls.calls, answer.finish)
 
     def add(self, answers: list[Answer]) -> None:
         results = [_tool_result(answer.call_id, answer.content, failed=answer.failed) for answer in answers]
-        self._said.append({"role": "user", "content": results})
+        self._messages.append({"role": "user", "content": results})
 
     async def _listen(self, answer: _Answer, asked: Json) -> None:
         async with aclosing(self._events(asked)) as events:
@@ -120,11 +120,11 @@ class _Messages:
     async def _take(self, adding: Coroutine[Any, Any, None]) -> None:
         try:
             await adding
-        except (AttributeError, TypeError, LookupError) as error:  # the SDK checks no shapes
+        except (AttributeError, TypeError, LookupError) as error:  # the SDK does not validate types
             raise self._provider.garbled() from error
 
     async def _events(self, asked: Json) -> AsyncGenerator[RawMessageStreamEvent, None]:
-        """The events of one answer. Raises ProviderFailure for whatever goes wrong with the provider."""
+        """Stream the events of one answer. Raises ProviderFailure for all errors of the provider."""
         with self._named(self._provider.unreachable):
             stream: AsyncStream[RawMessageStreamEvent] = await self._client.messages.create(stream=True, **asked)
         with self._named(self._provider.cut, begun=True):
@@ -133,19 +133,19 @@ class _Messages:
                     yield event
 
     async def _whole(self, asked: Json) -> WholeMessage:
-        """An answer that does not stream."""
+        """Request one answer without streaming."""
         with self._named(self._provider.unreachable):
             message: WholeMessage = await self._client.messages.create(stream=False, **asked)
             return message
 
     @contextmanager
     def _named(self, dropped: Callable[[], ProviderFailure], *, begun: bool = False) -> Iterator[None]:
-        """Make a ProviderFailure of whatever goes wrong with the provider; `dropped` is that of a lost connection."""
+        """Convert errors of the provider to ProviderFailure; a lost connection becomes `dropped`."""
         try:
             yield
         except (APITimeoutError, httpx2.TimeoutException):
             raise self._provider.silent(self._options.idle_timeout_s) from None
-        except (APIConnectionError, httpx2.RequestError):  # the SDK lets httpx2's own errors out of a stream
+        except (APIConnectionError, httpx2.RequestError):  # the SDK does not convert httpx2's errors in a stream
             raise dropped() from None
         except APIStatusError as error:
             if begun:
@@ -157,12 +157,12 @@ class _Messages:
 
 
 class _Answer:
-    """One answer, put together from its events and emitted as it grows."""
+    """One answer, assembled from its events and emitted incrementally."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, emitter: AnswerEmitter) -> None:
+        self._emitter = emitter
         self._blocks: dict[int, Json] = {}
-        self.calls = ToolCalls(voice)
+        self.calls = ToolCalls(emitter)
         self.finish = STOP
         self.ended = False
         self.model = ""
@@ -189,7 +189,7 @@ class _Answer:
                 self.ended = True
 
     async def add_whole(self, message: WholeMessage) -> None:
-        """Take the whole answer at once."""
+        """Add a non-streamed answer."""
         self.model = message.model
         self._count(message.usage)
         for index, block in enumerate(message.content):
@@ -198,14 +198,14 @@ class _Answer:
         self.ended = True
 
     async def _add_block(self, index: int, block: Json) -> None:
-        """Take a whole block, as if it had grown."""
+        """Add a whole block."""
         match block["type"]:
             case "text":
                 await self._start(index, block | {"text": ""})
-                self._blocks[index]["text"] = await self._voice.text(block["text"])
+                self._blocks[index]["text"] = await self._emitter.text(block["text"])
             case "thinking":
                 await self._start(index, block)
-                await self._voice.reasoning(block["thinking"])
+                await self._emitter.reasoning(block["thinking"])
             case "tool_use":
                 await self._start(index, block)
                 await self.calls.add(index, "", "", encode(block["input"]).decode())
@@ -216,7 +216,7 @@ class _Answer:
         self.finish = _FINISH.get(reason or "", reason or STOP)
 
     async def _start(self, index: int, block: Json) -> None:
-        self._voice.pause()
+        self._emitter.pause()
         self._blocks[index] = block
         if block["type"] == "tool_use":
             await self.calls.add(index, block["id"], block["name"], "")
@@ -224,24 +224,24 @@ class _Answer:
     async def _grow(self, index: int, block: Json, delta: RawContentBlockDelta) -> None:
         match delta.type:
             case "text_delta":
-                block["text"] += await self._voice.text(delta.text)
+                block["text"] += await self._emitter.text(delta.text)
             case "thinking_delta":
-                block["thinking"] += await self._voice.reasoning(delta.thinking)
+                block["thinking"] += await self._emitter.reasoning(delta.thinking)
             case "signature_delta":
                 block["signature"] = delta.signature
             case "input_json_delta":
                 await self.calls.add(index, "", "", delta.partial_json)
 
     def _count(self, usage: Usage | MessageDeltaUsage) -> None:
-        """The counts of later events include those of earlier ones."""
+        """Update the usage. Counts of later events include those of earlier ones."""
         self.input_tokens = usage.input_tokens or self.input_tokens
         self.output_tokens = usage.output_tokens or self.output_tokens
 
     def message(self) -> Json:
-        """The answer as it goes back in the next request of the tool loop: thinking with its signature, untouched."""
+        """Return the answer for the next request of the tool loop, including unmodified thinking with its signature."""
         arguments = {call.call_id: call.arguments or {} for call in self.calls.calls}
-        said = [block for block in self._blocks.values() if block["type"] != "text" or block["text"]]
-        return {"role": "assistant", "content": [_with_arguments(block, arguments) for block in said]}
+        sent = [block for block in self._blocks.values() if block["type"] != "text" or block["text"]]
+        return {"role": "assistant", "content": [_with_arguments(block, arguments) for block in sent]}
 
 
 def _with_arguments(block: Json, arguments: dict[str, Json]) -> Json:
@@ -249,7 +249,7 @@ def _with_arguments(block: Json, arguments: dict[str, Json]) -> Json:
 
 
 def _request(model: Model, options: AnthropicOptions, tools: dict[str, Tool], before: list[Message]) -> Json:
-    """What a request has, messages aside."""
+    """Build a request without its messages."""
     system = [options.system or "", *(message.content for message in before if message.role in SYSTEM)]
     wanted = {
         "system": "\n\n".join(filter(None, system)) or None,
@@ -262,7 +262,7 @@ def _request(model: Model, options: AnthropicOptions, tools: dict[str, Tool], be
 
 
 def _sampling(temperature: float | None) -> Json | None:
-    """The SDK has no argument for it any more, since newer models take none; older ones still do."""
+    """Return sampling options for older models. The SDK dropped their arguments, since newer models accept none."""
     return None if temperature is None else {"temperature": temperature}
 
 
@@ -282,20 +282,20 @@ def _described(tool: Tool) -> Json:
 
 
 def _conversation(messages: list[Message]) -> list[Json]:
-    """What was said, with the neighbours of one role in one message: so all results of a turn stand together."""
-    said: list[Json] = []
+    """Convert messages, joining neighbours of one role, so that all results of a turn are in one message."""
+    sent: list[Json] = []
     for message in messages:
         if message.role in SYSTEM:
             continue
         role, blocks = _blocks(message)
-        if not said or said[-1]["role"] != role:
-            said.append({"role": role, "content": []})
-        said[-1]["content"] += blocks
-    return said
+        if not sent or sent[-1]["role"] != role:
+            sent.append({"role": role, "content": []})
+        sent[-1]["content"] += blocks
+    return sent
 
 
 def _blocks(message: Message) -> tuple[str, list[Json]]:
-    """The role and the content of a message in Anthropic's words."""
+    """Return role and content of a message in the API's format."""
     if message.role == "tool":
         return "user", [_tool_result(message.call_id, message.content)]
     text = [{"type": "text", "text": message.content}] if message.content else []
@@ -312,7 +312,7 @@ def _tool_result(call_id: str, content: str, *, failed: bool = False) -> Json:
 
 
 def _allowed(call_id: str) -> str:
-    """The id without what Anthropic refuses: a call of an earlier job may be another provider's."""
+    """Replace characters that Anthropic refuses: a call of an earlier job may be from another provider."""
     return _NOT_IN_A_CALL_ID.sub("_", call_id)
 
 

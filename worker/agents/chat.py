@@ -1,4 +1,4 @@
-"""The chat agents: a model's turn, its tools, the model's next turn, whoever provides the model."""
+"""The chat agents, for models of all providers: alternate turns of the model and its tool calls."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import structlog
 from holdfast.worker.agents.dialect import STOP, dialect
+from holdfast.worker.agents.emitter import AnswerEmitter
+from holdfast.worker.agents.fallback_chain import FallbackChain, candidates_of
 from holdfast.worker.agents.messages import conversation
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import chosen_tools
-from holdfast.worker.agents.succession import Succession, line_up
 from holdfast.worker.agents.tool_calls import run_side_by_side
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.registry import CHAT_INPUT, Agent, AgentFunction
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 
-# A result has to fit into the terminal event, however many bytes its characters take there.
+# A result must fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000
 MAX_STEPS = "max_steps"
 
@@ -27,39 +27,39 @@ log = structlog.get_logger()
 
 
 def chat_agents(models: Mapping[str, Model]) -> Iterator[Agent]:
-    """An agent of its name for each model that there is a key for."""
+    """Return an agent for each model whose key is set."""
     for model in models.values():
         if model.key(os.environ) is None:
             log.info("agent not offered", agent=model.name, why=f"{model.key_variable} is not set")
         else:
-            dialect(model.provider)  # now, since an import amid a job would hold up all others
+            dialect(model.provider)  # now, since an import during a job would delay all others
             yield Agent(model.name, chat_agent(model, models), CHAT_INPUT)
 
 
 def chat_agent(own: Model, models: Mapping[str, Model]) -> AgentFunction:
-    """The agent that chats with a model; a job's options may name any other."""
+    """Return the agent for a model. A job's options may name another model."""
 
     async def chat(run: Run) -> dict[str, Any]:
-        lineup = line_up(run.options, own, models)
-        first = lineup[0]
+        candidates = candidates_of(run.options, own, models)
+        first = candidates[0]
         assert first is not None
-        tools, messages, voice = chosen_tools(first.options), conversation(run), Voice(run)
+        tools, messages, emitter = chosen_tools(first.options), conversation(run), AnswerEmitter(run)
         async with AsyncExitStack() as stack:
-            succession = Succession(run, voice, stack, lineup, messages, tools)
-            return await converse(run, voice, succession, tools, first.options.max_steps)
+            fallback_chain = FallbackChain(run, emitter, stack, candidates, messages, tools)
+            return await converse(run, emitter, fallback_chain, tools, first.options.max_steps)
 
     return chat
 
 
 async def converse(
-    run: Run, voice: Voice, models: Succession, tools: Mapping[str, Tool], max_steps: int
+    run: Run, emitter: AnswerEmitter, models: FallbackChain, tools: Mapping[str, Tool], max_steps: int
 ) -> dict[str, Any]:
-    """Let the model speak and run its tools until it stops, or for `max_steps` turns. Returns the job's result."""
+    """Run turns of the model and its tools until it stops, at most `max_steps` turns. Returns the job's result."""
     steps = 0
     while True:
         turn = await models.turn()
         if turn.finish != STOP:
-            await voice.break_off(f"the model stopped before the call was complete ({turn.finish})")
+            await emitter.break_off(f"the model stopped before the call was complete ({turn.finish})")
             return result(turn.text, turn.finish)
         if not turn.calls:
             return result(turn.text, STOP)
@@ -70,6 +70,6 @@ async def converse(
 
 
 def result(text: str, finish: str) -> dict[str, Any]:
-    """The text of the last turn, or its beginning and `truncated`, and why the model stopped."""
+    """Return the text of the last turn, truncated if too long, and why the model stopped."""
     cut = {"truncated": True} if len(text) > MAX_RESULT_CHARS else {}
     return {"text": text[:MAX_RESULT_CHARS], "finish_reason": finish, **cut}

@@ -1,4 +1,4 @@
-"""What the connections to all providers share."""
+"""Options for connections to providers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ WRITE_TIMEOUT_S = 60.0
 
 @cache
 def tls() -> ssl.SSLContext:
-    """The trusted certificates, read once: that takes longer than all the rest of making a client."""
+    """Load the trusted certificates once, which takes longer than the rest of creating a client."""
     return httpx2.create_ssl_context()
 
 
 def timeouts(idle_timeout_s: float) -> httpx2.Timeout:
-    """The idle timeout runs from one piece of an answer to the next, the first included."""
+    """Return timeouts. The idle timeout applies between pieces of an answer, and before the first."""
     return httpx2.Timeout(connect=CONNECT_TIMEOUT_S, read=idle_timeout_s, write=WRITE_TIMEOUT_S, pool=CONNECT_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Which of a conversation's messages a model is sent, when not all of them fit. Pure."""
+"""Select the messages of a conversation that fit into a model's context. Free of I/O."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 import orjson
 from holdfast.worker.agents.messages import SYSTEM, Message
 
-# Between English, where a token has four bytes or more, and scripts where it has two.
+# Between English, with four and more bytes per token, and scripts with two.
 BYTES_PER_TOKEN = 3
 TOKENS_PER_MESSAGE = 8
 
 
 def fitting(messages: list[Message], budget: int) -> list[Message]:
-    """The messages without the oldest turns, as few of them as let the rest fit into the budget of tokens.
+    """Drop the oldest turns, as few as necessary to fit the rest into the budget of tokens.
 
-    A turn is what a user says and all that follows it, so a tool's answer stays with its call. System messages and the
-    last turn always stay, even if they alone are too much: what is said last is never cut."""
+    A turn is a user message and all that follows it, so that a tool's answer stays with its call. System messages and
+    the last turn always stay, even if they exceed the budget."""
     turns = _turns(messages)
     excess = estimated(messages) - budget
     kept: list[Message] = []
@@ -30,12 +30,12 @@ def fitting(messages: list[Message], budget: int) -> list[Message]:
 
 
 def estimated(messages: Iterable[Message]) -> int:
-    """About how many tokens they take."""
+    """Estimate the tokens of messages."""
     return sum(TOKENS_PER_MESSAGE + tokens(message.content) + _calls(message) for message in messages)
 
 
 def tokens(text: str) -> int:
-    """About how many tokens a text takes: one for three bytes."""
+    """Estimate the tokens of a text: one per three bytes."""
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
@@ -44,7 +44,7 @@ def _calls(message: Message) -> int:
 
 
 def _turns(messages: list[Message]) -> list[list[Message]]:
-    """The messages, cut before each that a user says. What stands before the first belongs to it."""
+    """Split the messages before each user message. Messages before the first one belong to its turn."""
     turns: list[list[Message]] = [[]]
     for message in messages:
         if message.role == "user" and any(earlier.role == "user" for earlier in turns[-1]):

@@ -1,4 +1,4 @@
-"""The agent for people to look at: a status, an outline, a tool, and an answer in sections at reading speed. No key."""
+"""The demo agent: a status, an outline, a tool call, and an answer in sections at reading speed. Needs no key."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SECTIONS = [("What a holdfast is", HOLDFAST), ("Why an answer needs one", ANSWER
 
 @agent
 async def demo(run: Run) -> dict[str, Any]:
-    """Answer whatever was asked with a short text about holdfasts."""
+    """Answer every question with a short text about holdfasts."""
     question = _question(run)
     await run.status("Reading your question…")
     await asyncio.sleep(THINKING_SECONDS)
@@ -54,11 +54,11 @@ async def demo(run: Run) -> dict[str, Any]:
 
 
 def _question(run: Run) -> str:
-    """What the person said last."""
+    """Return the last user message."""
     given = run.input
     if isinstance(given, dict):
-        said = [joined(message["content"]) for message in given.get("messages", []) if message.get("role") == "user"]
-        given = said[-1] if said else ""
+        sent = [joined(message["content"]) for message in given.get("messages", []) if message.get("role") == "user"]
+        given = sent[-1] if sent else ""
     return " ".join(str(given).split())
 
 
@@ -70,7 +70,7 @@ def _opening(question: str) -> str:
 
 
 async def _look_up(run: Run) -> None:
-    """A tool call to look at: its arguments stream as a model's would."""
+    """Emit an example tool call, whose arguments stream like those of a model."""
     await run.status("Looking something up…")
     await run.tool_started("lookup", "tide_table")
     for piece in ('{"plant"', ': "giant kelp"', ', "in": "a gale"}'):
@@ -82,7 +82,7 @@ async def _look_up(run: Run) -> None:
 
 
 async def _say(run: Run, text: str, part: int = 0) -> None:
-    """Speak at reading speed, a word at a time, as unevenly as models do."""
+    """Emit words at reading speed, with the irregular timing of models."""
     for word in re.findall(r"\S+\s*|\s+", text):
         await run.text(word, part)
         await asyncio.sleep(random.uniform(0.4, 1.6) / WORDS_PER_SECOND)  # noqa: S311 - rhythm

@@ -1,4 +1,4 @@
-"""What the agents need of a provider: a conversation, in whatever way its API has one."""
+"""The interface of the chat agents to the API of a provider."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.tool_calls import Answer, ToolCall
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 
-# Why a model stopped, in one set of words for all providers.
+# Why a model stopped, in one vocabulary for all providers.
 STOP = "stop"
 LENGTH = "length"
 REFUSAL = "refusal"
@@ -24,7 +24,7 @@ REFUSAL = "refusal"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a model said in one turn, and why it stopped: one of the words above, or the provider's own."""
+    """One turn of a model. `finish`: one of the words above, or the provider's own."""
 
     text: str
     calls: list[ToolCall]
@@ -32,30 +32,30 @@ class Turn:
 
 
 class Conversation(Protocol):
-    """A model's side of a chat. It remembers what was said in it, in the shape that the provider wants back."""
+    """A chat with a model. Stores its messages in the provider's format."""
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
-        """Have the model speak, emitting as it does. `before` is what was said before the conversation began.
+        """Request a turn and emit it. `before`: the messages before this conversation.
 
-        Raises ProviderFailure; then the turn is as if it had never been, but for what was emitted."""
+        Raises ProviderFailure; then the turn has no effect but for the emitted events."""
 
     def add(self, answers: list[Answer]) -> None:
-        """Tell the model what its calls of the last turn gave."""
+        """Add the results of the last turn's calls."""
 
 
-Converse = Callable[[Run, Voice, Model, str, Any, dict[str, Tool]], AbstractAsyncContextManager[Conversation]]
+Converse = Callable[[Run, AnswerEmitter, Model, str, Any, dict[str, Tool]], AbstractAsyncContextManager[Conversation]]
 """Begins a conversation with a model, by its key, with these options and these tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How to talk with the models of one provider."""
+    """The client for one provider's API."""
 
     options: type[ChatOptions]
     converse: Converse
 
 
 def dialect(provider: str) -> Dialect:
-    """The dialect of a provider. The first call imports its SDK, which takes a while."""
+    """Return the dialect of a provider. The first call imports its SDK, which takes a while."""
     found: Dialect = importlib.import_module(f"holdfast.worker.agents.{provider}").DIALECT
     return found

@@ -1,4 +1,4 @@
-"""The conversation as a provider is to see it: the session's history, then the job's input. Pure."""
+"""Build the conversation for a provider: the session's history, then the job's input. Free of I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SYSTEM = ("system", "developer")
 
 
 class ToolUse(BaseModel):
-    """One call of a tool, with its parsed arguments."""
+    """A tool call with parsed arguments."""
 
     call_id: str = Field(min_length=1)
     name: str = Field(min_length=1)
@@ -24,8 +24,8 @@ class ToolUse(BaseModel):
 
 
 class Message(BaseModel):
-    """One message, in the shape of `GET …/messages`. A `tool` message answers the call `call_id`. Content that came in
-    text parts is joined."""
+    """A message in the format of `GET …/messages`. A `tool` message answers the call `call_id`. Text parts are
+    joined."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[str, BeforeValidator(joined)] = ""
@@ -38,18 +38,18 @@ class _Input(BaseModel):
 
 
 def conversation(run: Run) -> list[Message]:
-    """History and input. Raises AgentError `input_invalid` when the input is no conversation, or says nothing."""
-    return answered([*_remembered(run.history), *_said(run.input)])
+    """Return history and input. Raises AgentError `input_invalid` when the input is no conversation, or empty."""
+    return answered([*_remembered(run.history), *_input_messages(run.input)])
 
 
 def answered(messages: list[Message]) -> list[Message]:
-    """The messages with an answer after every tool call and no answer without one, as providers insist on. A job that
-    was cut between a call and its answer leaves one without the other."""
+    """Pair tool calls and answers as providers require. A job that was interrupted between a call and its answer leaves
+    one without the other."""
     return [message for turn in _turns(messages) for message in _paired(turn)]
 
 
 def _turns(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """The messages up to each of the user's: an answer belongs to a call of its own turn."""
+    """Split the messages into turns at user messages. An answer belongs to a call of its own turn."""
     turn: list[Message] = []
     for message in messages:
         if message.role == "user":
@@ -60,8 +60,8 @@ def _turns(messages: Iterable[Message]) -> Iterator[list[Message]]:
 
 
 def _paired(turn: list[Message]) -> Iterable[Message]:
-    """Each call with its first answer; other messages may stand between them. Read backwards, so that the answer seen
-    last is the first one after a call."""
+    """Pair each call with its first answer; other messages may be between them. Iterates backwards, so that the answer
+    seen last is the first one after a call."""
     answers: dict[str, tuple[int, Message]] = {}
     pairs: list[list[Message]] = []
     for position in range(len(turn) - 1, -1, -1):
@@ -74,7 +74,7 @@ def _paired(turn: list[Message]) -> Iterable[Message]:
 
 
 def _replies(message: Message, answers: dict[str, tuple[int, Message]]) -> Iterator[Message]:
-    """The answers to the calls of a message in their order, then one for each call that has none."""
+    """Return the answers to a message's calls in order, then a substitute for each missing one."""
     called = {call.call_id for call in message.tool_calls}
     found = sorted((answers[call_id] for call_id in called & answers.keys()), key=itemgetter(0))
     yield from (answer for _, answer in found)
@@ -86,7 +86,8 @@ def _unanswered(call: ToolUse) -> Message:
 
 
 def _remembered(history: Iterable[dict[str, Any]]) -> Iterator[Message]:
-    """A message that is none of a chat, left by another agent, is passed over: it would block the session."""
+    """Parse the history. Messages of other agents that are not chat messages are skipped, or they would block the
+    session."""
     for message in history:
         try:
             yield Message.model_validate(message)
@@ -94,15 +95,15 @@ def _remembered(history: Iterable[dict[str, Any]]) -> Iterator[Message]:
             continue
 
 
-def _said(given: str | dict[str, Any]) -> list[Message]:
+def _input_messages(given: str | dict[str, Any]) -> list[Message]:
     try:
         messages = _INPUT.validate_python(given)
     except ValidationError as error:
         raise AgentError("input_invalid", f"The job's input is no conversation: {faults(error)}") from None
-    said = [Message(role="user", content=messages)] if isinstance(messages, str) else messages.messages
-    if not any(message.content for message in said):
+    found = [Message(role="user", content=messages)] if isinstance(messages, str) else messages.messages
+    if not any(message.content for message in found):
         raise AgentError("input_invalid", "The job's input says nothing")
-    return said
+    return found
 
 
 _INPUT: TypeAdapter[str | _Input] = TypeAdapter(str | _Input)

@@ -1,4 +1,4 @@
-"""The models that jobs may name: those of the deployment, and any model of a provider. Pure."""
+"""Resolve model names: those of the deployment, and any model of a provider. Free of I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-# What a server of one's own is sent that no key was named for. A provider's own key goes to that provider alone.
+# The key for a self-hosted server without a configured one. A provider's key is sent to that provider only.
 NO_KEY = "no-key"
 
 _DEFAULTS = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-5"}
@@ -20,9 +20,9 @@ _BASE_URL = re.compile(r"@(?=https?://)")
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model and the way to it. Without a base URL it is where the SDK's own variables say.
+    """A model and its server. Without a base URL the SDK's own environment variables apply.
 
-    `on_failure` names what takes over from it when it fails, unless a job says otherwise."""
+    `on_failure`: the default fallbacks, unless a job names others."""
 
     name: str
     provider: str
@@ -33,18 +33,18 @@ class Model:
 
     @property
     def title(self) -> str:
-        """What its provider is called in a message for people."""
+        """The display name of its provider."""
         return _TITLES[self.provider] if self.base_url is None else self.name
 
     def key(self, environment: Mapping[str, str]) -> str | None:
-        """Its key; None when the environment lacks it."""
+        """Return its key; None where the environment lacks it."""
         return NO_KEY if not self.key_variable else environment.get(self.key_variable) or None
 
 
 def known_models(setting: str = "") -> dict[str, Model]:
-    """The models by name: `openai`, `anthropic`, and those of the setting, which may be named like these two.
+    """Return the models by name: `openai`, `anthropic`, and those of the setting, which may override these two.
 
-    Raises ValueError, which names the entry that cannot be used."""
+    Raises ValueError, which names the invalid entry."""
     models = {name: _of_provider(name, name, model) for name, model in _DEFAULTS.items()}
     entries = [_entry(text.strip()) for text in setting.split(",") if text.strip()]
     for entry in entries:
@@ -54,7 +54,7 @@ def known_models(setting: str = "") -> dict[str, Model]:
 
 
 def resolve(name: str, own: Model, models: Mapping[str, Model]) -> Model:
-    """The model of this name: a known one, `provider:model`, or another model of the server that `own` is on."""
+    """Return the model of this name: a known one, `provider:model`, or another model on the server of `own`."""
     if name in models:
         return models[name]
     provider, _, model = name.partition(":")
@@ -74,7 +74,7 @@ def _key_variable(provider: str) -> str:
 def _entry(text: str) -> Model:
     name, _, rest = text.partition("=")
     name = name.strip()
-    if not _NAME.fullmatch(name):  # the entry is not repeated: a key may stand in it
+    if not _NAME.fullmatch(name):  # the entry is not quoted: it may contain a key
         raise ValueError(f"an entry does not begin with a name of letters and digits: {_FORM}")
     first, *fallbacks = (part.strip() for part in rest.split("|"))
     way, variable = _split(name, first)
@@ -88,7 +88,7 @@ def _entry(text: str) -> Model:
 
 
 def _split(name: str, text: str) -> tuple[str, str]:
-    """The way to the model, and the variable that has its key."""
+    """Split off the server of a model and the variable of its key."""
     way, hash_, variable = text.partition("#")
     if hash_ and not _VARIABLE.fullmatch(variable.strip()):
         raise ValueError(f"{name}: behind # stands the name of an environment variable, never a key")

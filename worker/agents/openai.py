@@ -1,7 +1,7 @@
-"""How to talk with OpenAI, and with whatever speaks its API: a chat with tools over Chat Completions.
+"""Chat with models of OpenAI and OpenAI-compatible servers, with tools, over Chat Completions.
 
-Chat Completions and not Responses, since that is what every OpenAI-compatible server speaks, and its messages are the
-conversation that Holdfast keeps anyway. The price: OpenAI's own models tell their reasoning over Responses only.
+Chat Completions instead of Responses, since every compatible server supports it and Holdfast stores the conversation
+anyway. The drawback: OpenAI's models return their reasoning over Responses only.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, Literal
 import orjson
 from holdfast.worker.agents.connection import timeouts, tls
 from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
 from holdfast.worker.agents.retries import asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 from openai import (
@@ -31,23 +31,23 @@ from openai import (
     AsyncStream,
     DefaultAsyncHttpxClient,
 )
-from openai.resources.chat.chat import AsyncChat  # noqa: F401  # else the SDK imports it amid the first job
+from openai.resources.chat.chat import AsyncChat  # noqa: F401  # otherwise imported during the first job
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 from openai.types.chat.chat_completion import Choice
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 from pydantic import Field
 
-# Compatible servers tell their reasoning in one of these, and some want it back during a tool loop.
+# Compatible servers return reasoning in one of these, and some require it in requests of a tool loop.
 _REASONING_FIELDS = ("reasoning_content", "reasoning")
 _FINISH = {"stop": STOP, "tool_calls": STOP, "function_call": STOP, "length": LENGTH, "content_filter": REFUSAL}
-# OpenAI's newer models refuse `max_tokens`; many compatible servers know nothing else.
+# OpenAI's newer models refuse `max_tokens`; many compatible servers support nothing else.
 _NEWER_LIMIT_HOSTS = (".openai.com", ".azure.com")
 
 Json = dict[str, Any]
 
 
 class OpenAIOptions(ChatOptions):
-    """The options of a model of OpenAI, or of a server that speaks its API."""
+    """Options of models of OpenAI and compatible servers."""
 
     temperature: float | None = Field(None, ge=0, le=2)
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
@@ -55,43 +55,43 @@ class OpenAIOptions(ChatOptions):
 
 @asynccontextmanager
 async def _converse(
-    run: Run, voice: Voice, model: Model, key: str, options: OpenAIOptions, tools: dict[str, Tool]
+    run: Run, emitter: AnswerEmitter, model: Model, key: str, options: OpenAIOptions, tools: dict[str, Tool]
 ) -> AsyncIterator[Conversation]:
     async with _client(model, key, options) as client:
-        yield _Completions(run, voice, client, model, options, tools)
+        yield _Completions(run, emitter, client, model, options, tools)
 
 
 def _client(model: Model, key: str, options: OpenAIOptions) -> AsyncOpenAI:
-    """A client of the job's own, so that a cancelled job closes its connection."""
+    """Open a client for one job, so that a cancelled job closes its connection."""
     http_client = DefaultAsyncHttpxClient(verify=tls())
     timeout = timeouts(options.idle_timeout_s)
     return AsyncOpenAI(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
 class _Completions:
-    """A chat over Chat Completions. It remembers what was said since `before`, in the shape that goes back."""
+    """A chat over Chat Completions. Stores the messages since `before` in the form of requests."""
 
     def __init__(
         self,
         run: Run,
-        voice: Voice,
+        emitter: AnswerEmitter,
         client: AsyncOpenAI,
         model: Model,
         options: OpenAIOptions,
         tools: dict[str, Tool],
     ) -> None:
         self._run = run
-        self._voice = voice
+        self._emitter = emitter
         self._client = client
         self._options = options
         self._provider = Provider(model.title, [client.api_key])
         self._request = _request(client, model, options, tools)
-        self._said: list[Json] = []
+        self._messages: list[Json] = []
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
-        self._voice.begin()
-        answer = _Answer(self._voice)
-        asked = {"messages": [*_system(self._options.system), *map(_message, before), *self._said], **self._request}
+        self._emitter.begin()
+        answer = _Answer(self._emitter)
+        asked = {"messages": [*_system(self._options.system), *map(_message, before), *self._messages], **self._request}
         async with aclosing(self._chunks(asked) if streamed else self._whole(asked)) as chunks:
             async for chunk in chunks:
                 await self._take(answer, chunk)
@@ -99,14 +99,14 @@ class _Completions:
             raise self._provider.cut()
         if answer.usage is not None:
             await self._run.usage(*answer.usage, answer.model or self._request["model"])
-        self._said.append(answer.message())
+        self._messages.append(answer.message())
         return Turn(answer.text, answer.calls.calls, answer.finish)
 
     def add(self, answers: list[Answer]) -> None:
-        self._said += [_tool_message(answer.call_id, answer.content) for answer in answers]
+        self._messages += [_tool_message(answer.call_id, answer.content) for answer in answers]
 
     async def _take(self, answer: _Answer, chunk: ChatCompletionChunk | ChatCompletion) -> None:
-        if not isinstance(chunk, (ChatCompletionChunk, ChatCompletion)):  # the SDK checks no shapes
+        if not isinstance(chunk, (ChatCompletionChunk, ChatCompletion)):  # the SDK does not validate types
             raise self._provider.garbled()
         try:
             await answer.add(chunk)
@@ -114,7 +114,7 @@ class _Completions:
             raise self._provider.garbled() from error
 
     async def _chunks(self, asked: Json) -> AsyncGenerator[ChatCompletionChunk, None]:
-        """The pieces of one answer. Raises ProviderFailure for whatever goes wrong with the provider."""
+        """Stream the chunks of one answer. Raises ProviderFailure for all errors of the provider."""
         with self._named(self._provider.unreachable):
             stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(
                 stream=True, stream_options={"include_usage": True}, **asked
@@ -125,14 +125,14 @@ class _Completions:
                     yield chunk
 
     async def _whole(self, asked: Json) -> AsyncGenerator[ChatCompletion, None]:
-        """The one piece of an answer that does not stream."""
+        """Request one answer without streaming, as a single chunk."""
         with self._named(self._provider.unreachable):
             completion: ChatCompletion = await self._client.chat.completions.create(stream=False, **asked)
             yield completion
 
     @contextmanager
     def _named(self, dropped: Callable[[], ProviderFailure]) -> Iterator[None]:
-        """Make a ProviderFailure of whatever goes wrong with the provider; `dropped` is that of a lost connection."""
+        """Convert errors of the provider to ProviderFailure; a lost connection becomes `dropped`."""
         try:
             yield
         except APITimeoutError:
@@ -149,13 +149,13 @@ class _Completions:
 
 
 class _Answer:
-    """One answer, put together from its chunks and emitted as it grows."""
+    """One answer, assembled from its chunks and emitted incrementally."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, emitter: AnswerEmitter) -> None:
+        self._emitter = emitter
         self._reasoning = ("", "")
         self.text = ""
-        self.calls = ToolCalls(voice)
+        self.calls = ToolCalls(emitter)
         self.finish: str | None = None
         self.usage: tuple[int, int] | None = None
         self.model = ""
@@ -172,10 +172,10 @@ class _Answer:
     async def _say(self, delta: ChoiceDelta | ChatCompletionMessage) -> None:
         for name in _REASONING_FIELDS:
             if isinstance(piece := getattr(delta, name, None), str):
-                self._reasoning = (name, self._reasoning[1] + await self._voice.reasoning(piece))
+                self._reasoning = (name, self._reasoning[1] + await self._emitter.reasoning(piece))
                 break
-        self.text += await self._voice.text(delta.content or "")
-        self.text += await self._voice.text(delta.refusal or "")
+        self.text += await self._emitter.text(delta.content or "")
+        self.text += await self._emitter.text(delta.refusal or "")
         for position, piece in enumerate(delta.tool_calls or []):
             await self._call(getattr(piece, "index", position), piece.id, getattr(piece, "function", None))
 
@@ -184,14 +184,14 @@ class _Answer:
         await self.calls.add(index, call_id or "", name or "", arguments or "")
 
     def message(self) -> Json:
-        """The answer as it goes back in the next request of the tool loop."""
+        """Return the answer for the next request of the tool loop."""
         calls = [_call(call.call_id, call.name, call.arguments or {}) for call in self.calls.calls]
         name, reasoning = self._reasoning
         return _assistant(self.text, calls) | ({name: reasoning} if reasoning else {})
 
 
 def _request(client: AsyncOpenAI, model: Model, options: OpenAIOptions, tools: dict[str, Tool]) -> Json:
-    """What every request of the job has, messages aside."""
+    """Build the requests of a job without their messages."""
     newer = client.base_url.host.endswith(_NEWER_LIMIT_HOSTS)
     wanted = {
         "temperature": options.temperature,

@@ -1,4 +1,4 @@
-"""The options of a chat with a provider's model, and how a bad one is refused."""
+"""Parse the options of chat jobs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
-# What `on_failure` knows beside the names of models.
+# The value of `on_failure` besides model names.
 FAIL = "fail"
 NON_STREAMED = "non_streamed"
 
 
 class ChatOptions(BaseModel):
-    """What every chat agent understands. Anything else in `options` is an error, so that a misspelt one is noticed."""
+    """The options of all chat agents. Unknown options are errors, so that misspelt ones are noticed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -35,7 +35,7 @@ class ChatOptions(BaseModel):
     context_tokens: int = Field(100_000, ge=1, description="What may be sent of the conversation, about")
 
     def fallbacks(self, own: Iterable[str]) -> list[str]:
-        """What takes over, in this order; a model's own unless the job says otherwise."""
+        """Return the fallbacks in order: those of the job, else those of the model."""
         names = list(own) if self.on_failure is None else self.on_failure
         names = [names] if isinstance(names, str) else names
         return [] if names == [FAIL] else names
@@ -45,12 +45,12 @@ Options = TypeVar("Options", bound=ChatOptions)
 
 
 def common_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that every provider understands."""
+    """Return the options that all providers support."""
     return {name: value for name, value in given.items() if name in ChatOptions.model_fields}
 
 
 def parse_options(kind: type[Options], given: dict[str, Any]) -> Options:
-    """The job's options. Raises AgentError `options_invalid`, which names each option that cannot be used."""
+    """Parse the job's options. Raises AgentError `options_invalid`, which names each invalid option."""
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -58,7 +58,7 @@ def parse_options(kind: type[Options], given: dict[str, Any]) -> Options:
 
 
 def chosen_tools(options: ChatOptions) -> dict[str, Tool]:
-    """The tools that the job asks for. Raises AgentError `options_invalid` for one that there is not."""
+    """Return the tools that the job requests. Raises AgentError `options_invalid` for an unknown one."""
     try:
         return find_tools(options.tools)
     except ToolUnknown as error:

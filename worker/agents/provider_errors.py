@@ -1,4 +1,4 @@
-"""What went wrong at a provider, as an error that a person can read and that holds no key. Pure."""
+"""Describe errors of providers for users, without keys. Free of I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdfast.worker.redaction import without_keys
 from holdfast.worker.run import AgentError
 
 MAX_DETAIL_CHARS = 300
-# Whom a provider asks to wait longer is told so, instead of being left to look at nothing.
+# A longer wait fails the job with a message, instead of letting users wait without one.
 LONGEST_RETRY_AFTER_S = 60.0
 
 _CODES: dict[int | str, str] = {
@@ -27,12 +27,12 @@ _CODES: dict[int | str, str] = {
     "rate_limit_error": "provider_rate_limited",
 }
 _RETRYABLE = frozenset({"provider_overloaded", "provider_rate_limited", "provider_unavailable"})
-# Refusals that pass by themselves: a timeout, a conflict, too early.
+# Temporary refusals: a timeout, a conflict, too early.
 _PASSING = frozenset({408, 409, 425})
 
 
 class ProviderFailure(AgentError):
-    """An AgentError of a provider. `retry_after_s`: how long it asks to be left alone."""
+    """An AgentError of a provider. `retry_after_s`: the wait that the provider demands, in seconds."""
 
     def __init__(self, code: str, message: str, *, retryable: bool = False, retry_after_s: float | None = None) -> None:
         super().__init__(code, message, retryable=retryable)
@@ -40,14 +40,14 @@ class ProviderFailure(AgentError):
 
 
 class Provider:
-    """Words the errors of one provider. `keys` are taken out of whatever it says."""
+    """Describes the errors of one provider. `keys` are redacted from its messages."""
 
     def __init__(self, name: str, keys: Iterable[str | None] = ()) -> None:
         self.name = name
         self._keys = [key for key in keys if key]
 
     def refused(self, status: int, body: Any, retry_after_s: float | None = None) -> ProviderFailure:
-        """The answer to a request was an error."""
+        """Describe an error response."""
         kind, detail = _detail(body)
         what = f"answered {status}"
         if retry_after_s is not None and retry_after_s > LONGEST_RETRY_AFTER_S:
@@ -55,7 +55,7 @@ class Provider:
         return self._error(_code(status, kind), what, kind, detail, retry_after_s)
 
     def broke_off(self, body: Any) -> ProviderFailure:
-        """An error arrived in the middle of an answer."""
+        """Describe an error in the middle of an answer."""
         kind, detail = _detail(body)
         return self._error(_code(500, kind), "broke off in the middle of its answer", kind, detail)
 
@@ -80,8 +80,8 @@ class Provider:
     def _error(
         self, code: str, what: str, kind: str, detail: str, retry_after_s: float | None = None
     ) -> ProviderFailure:
-        told = "".join((f" ({kind})" if kind else "", f": {detail}" if detail else ""))
-        clean = without_keys(told, self._keys)[:MAX_DETAIL_CHARS]
+        text = "".join((f" ({kind})" if kind else "", f": {detail}" if detail else ""))
+        clean = without_keys(text, self._keys)[:MAX_DETAIL_CHARS]
         return ProviderFailure(
             code, f"{self.name} {what}{clean}", retryable=code in _RETRYABLE, retry_after_s=retry_after_s
         )
@@ -94,7 +94,7 @@ def _code(status: int, kind: str) -> str:
 
 
 def _detail(body: Any) -> tuple[str, str]:
-    """The kind and the message of an error's body, which is `{"error": {"type", "message"}}` or some part of that."""
+    """Return type and message of an error's body, `{"error": {"type", "message"}}` or a part of that."""
     error = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(error, dict):
         return "", error if isinstance(error, str) and not error.lstrip().startswith("<") else ""

@@ -1,4 +1,4 @@
-"""Another try, as long as the model has said nothing: when, and how often."""
+"""Retry requests to a model, as long as nothing of the answer was emitted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.provider_errors import LONGEST_RETRY_AFTER_S, ProviderFailure
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 
 FIRST_WAIT_S = 0.5
@@ -21,15 +21,17 @@ LONGEST_WAIT_S = 8.0
 Result = TypeVar("Result")
 
 
-async def patiently(run: Run, voice: Voice, speak: Callable[[], Awaitable[Result]], retries: int) -> Result:
-    """Have the model speak, and again after a failure that may pass, unless it has begun to.
+async def with_retries(
+    run: Run, emitter: AnswerEmitter, request: Callable[[], Awaitable[Result]], retries: int
+) -> Result:
+    """Request an answer, and retry after temporary failures unless part of it was emitted.
 
     Raises the last ProviderFailure."""
     for tried in itertools.count():
         try:
-            return await speak()
+            return await request()
         except ProviderFailure as failure:
-            if voice.spoke or tried == retries or not _may_pass(failure):
+            if emitter.has_emitted or tried == retries or not _may_pass(failure):
                 raise
             wait_s = _wait_s(failure, tried)
             await run.status(f"{failure.message}. Try {tried + 2} of {retries + 1} follows in {wait_s:.1f} s")
@@ -38,7 +40,7 @@ async def patiently(run: Run, voice: Voice, speak: Callable[[], Awaitable[Result
 
 
 def asked_to_wait_s(headers: Mapping[str, str]) -> float | None:
-    """What `Retry-After` says, in seconds: it is a number of them or a date. None when it says nothing."""
+    """Parse `Retry-After`, a number of seconds or a date. Returns seconds, or None where it is missing or invalid."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * unit_s
@@ -57,8 +59,8 @@ def _may_pass(failure: ProviderFailure) -> bool:
 
 
 def _wait_s(failure: ProviderFailure, tried: int) -> float:
-    """What the provider asks for, else twice as long each time; a little of it by chance, so that not all come back
-    at once."""
+    """Return the provider's demanded wait, else an exponential backoff; with jitter, so that clients do not retry
+    together."""
     if failure.retry_after_s is not None:
         return failure.retry_after_s + random.uniform(0, 0.25)  # noqa: S311 - no secret
     backoff_s: float = min(FIRST_WAIT_S * 2**tried, LONGEST_WAIT_S)

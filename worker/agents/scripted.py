@@ -1,4 +1,4 @@
-"""The agent for tests and benchmarks: streams what its options say. No key, no network."""
+"""The agent for tests and benchmarks: streams what its options specify. Needs no key and no network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Script(BaseModel):
-    """The options. `fail_at` and `crash_at` count tokens; `interval_ms` is the time between two of them."""
+    """The options. `fail_at` and `crash_at`: after how many tokens. `interval_ms`: the time between two tokens."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -29,7 +29,7 @@ class Script(BaseModel):
 
 @agent
 async def scripted(run: Run) -> dict[str, int]:
-    """Speak the tokens `w0 w1 …`, after the tool calls, and fail or die where the script says so."""
+    """Emit the tool calls, then the tokens `w0 w1 …`. Fail or crash where the options say so."""
     script = _script(run.options)
     if script.ask is not None:
         await run.ask(script.ask)
@@ -56,13 +56,13 @@ def _script(options: dict[str, Any]) -> Script:
 
 
 async def _at(run: Run, script: Script, spoken: int) -> None:
-    """Do what the script says after so many tokens."""
+    """Do what the options specify after so many tokens."""
     if spoken == script.fail_at:
         raise RuntimeError(f"the script says to fail after {spoken} tokens")
     if spoken == script.crash_at and (run.attempt == 1 or script.crash_always):
         await run.flush()
         os.kill(os.getpid(), signal.SIGKILL)
-        os._exit(137)  # the first process of a container gets no signal from itself
+        os._exit(137)  # a container's init process ignores signals from itself
 
 
 async def _call_tool(run: Run, number: int) -> None:

@@ -1,4 +1,4 @@
-"""The tool calls of one turn of a model: put together while they stream, then run side by side."""
+"""Assemble the streamed tool calls of a model's turn, then run them concurrently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from holdfast.shared.events import encode
-from holdfast.worker.agents.voice import Pieces, Voice, whole
+from holdfast.worker.agents.emitter import AnswerEmitter, Pieces, whole
 from holdfast.worker.redaction import without_keys
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
@@ -20,7 +20,7 @@ MAX_ERROR_CHARS = 2000
 
 @dataclass(slots=True)
 class ToolCall:
-    """One call. `text` is the JSON of its arguments, as far as it came."""
+    """A tool call. `text`: the JSON of its arguments so far."""
 
     call_id: str
     name: str = ""
@@ -29,7 +29,7 @@ class ToolCall:
 
     @property
     def arguments(self) -> dict[str, Any] | None:
-        """The parsed arguments, or None when the text is no JSON object. No text at all means no arguments."""
+        """The parsed arguments; None when the text is no JSON object. An empty text means no arguments."""
         try:
             value = orjson.loads(self.text or "{}")
         except orjson.JSONDecodeError:
@@ -37,7 +37,7 @@ class ToolCall:
         return value if isinstance(value, dict) else None
 
     def add(self, piece: str) -> str:
-        """Take a piece of the arguments. Returns it in whole characters."""
+        """Add a piece of the arguments. Returns its whole characters."""
         added = self._pieces.add(piece)
         self.text += added
         return added
@@ -45,7 +45,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model is told about one of its calls."""
+    """The result of a call for the model."""
 
     call_id: str
     content: str
@@ -53,31 +53,32 @@ class Answer:
 
 
 class ToolCalls:
-    """Puts the calls of one turn together and emits them as they grow. The pieces of a call share an index."""
+    """Assembles the calls of one turn and emits them incrementally. The pieces of a call share an index."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, emitter: AnswerEmitter) -> None:
+        self._emitter = emitter
         self._by_index: dict[int, ToolCall] = {}
         self._all: list[ToolCall] = []
 
     @property
     def calls(self) -> list[ToolCall]:
-        """In the order in which they began. One that never got a name is none."""
+        """The calls in the order of their start, without those that never got a name."""
         return [call for call in self._all if call.name]
 
     async def add(self, index: int, call_id: str, name: str, piece: str) -> None:
-        """Take the next piece of a call; what it does not say is empty. Arguments wait for the name."""
+        """Add the next piece of a call. Missing parts are empty. Arguments are buffered until the name is known."""
         call = self._at(index, call_id)
         if name and not call.name:
             call.name = name
-            await self._voice.call(call.call_id, name)
+            await self._emitter.call(call.call_id, name)
             piece, call.text = call.text + piece, ""
         added = call.add(piece)
         if call.name:
-            await self._voice.arguments(call.call_id, added)
+            await self._emitter.arguments(call.call_id, added)
 
     def _at(self, index: int, call_id: str) -> ToolCall:
-        """The call at the index. Some servers give all calls one index: another id is another call."""
+        """Return the call at the index. Some servers use one index for all calls, so a different id is a different
+        call."""
         call = self._by_index.get(index)
         if call is None or (call_id and call_id != call.call_id and call.name):
             call = self._by_index[index] = ToolCall(call_id or f"call_{uuid.uuid4().hex}")
@@ -88,7 +89,7 @@ class ToolCalls:
 
 
 async def run_side_by_side(run: Run, calls: list[ToolCall], tools: Mapping[str, Tool]) -> list[Answer]:
-    """Run all calls at once. Returns the answers in the order of the calls; that of a call that fails is its error."""
+    """Run all calls concurrently. Returns their answers in order; that of a failed call is its error."""
     for call in calls:
         await run.tool_called(call.call_id, call.name, call.arguments or {})
     tasks = [asyncio.create_task(_answer(run, call, tools)) for call in calls]
@@ -108,13 +109,13 @@ async def _answer(run: Run, call: ToolCall, tools: Mapping[str, Tool]) -> Answer
     try:
         result = await tool.call(arguments)
         encoded = encode(result)
-    except Exception as error:  # noqa: BLE001  # a tool may raise anything, and the model is to hear of it
+    except Exception as error:  # noqa: BLE001  # a tool may raise anything; the model gets the error
         return await _failed(run, call, f"{type(error).__name__}: {error}")
     await run.tool_result(call.call_id, result)
     return Answer(call.call_id, result if isinstance(result, str) else encoded.decode())
 
 
 async def _failed(run: Run, call: ToolCall, reason: str) -> Answer:
-    told = whole(without_keys(reason))[:MAX_ERROR_CHARS]
-    await run.tool_failed(call.call_id, told)
-    return Answer(call.call_id, f"error: {told}", failed=True)
+    text = whole(without_keys(reason))[:MAX_ERROR_CHARS]
+    await run.tool_failed(call.call_id, text)
+    return Answer(call.call_id, f"error: {text}", failed=True)

@@ -68,7 +68,7 @@ class Deployment:
 
 def _name(worker: Process) -> str:
     lines = [orjson.loads(line) for line in worker.output().splitlines() if line.startswith("{")]
-    return next(str(line["worker"]) for line in lines if line.get("event") == "worker started")
+    return next(str(line["worker_id"]) for line in lines if line.get("event") == "worker started")
 
 
 class Holdfast(Adapter):

@@ -131,10 +131,10 @@ async def _asked(client: Client, questions: int) -> None:
 
 async def _answer(client: Client, value: bytes) -> None:
     answered = await client.sessions.answer("s", "j1", None, value)
-    if answered.holder is None:
-        await client.queue.ready("s", "j1", answered.agent)
+    if answered.lease_owner is None:
+        await client.queue.make_ready("s", "j1", answered.agent)
     else:
-        await client.queue.notify(answered.holder, "s")
+        await client.queue.notify(answered.lease_owner, "s")
 
 
 async def test_two_jobs_of_a_session_share_no_checkpoint(aimock: Aimock, record: Record) -> None:

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from holdfast.shared.errors import EventInvalid, Fenced, LogGone
 from holdfast.shared.events import TERMINAL
-from holdfast.shared.holder import Appended, Attempt, Event, Finished, Head, Holder, Intents, Refusal
+from holdfast.shared.log_writer import Appended, Attempt, Event, Finished, Head, Intents, LogWriter, Refusal
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker import AgentError, Run
 from holdfast.worker.jobs import Job
@@ -25,7 +25,7 @@ from holdfast.worker.run import RunEnded, ThreadRun
 NEXT = Head("next", "agent")
 
 
-class StandInHolder:
+class StandInLogWriter:
     """Takes everything and keeps it. `error`, once set, is raised by every write."""
 
     def __init__(self) -> None:
@@ -77,8 +77,8 @@ class StandInHolder:
 
 
 @pytest.fixture
-def holder() -> StandInHolder:
-    return StandInHolder()
+def log_writer() -> StandInLogWriter:
+    return StandInLogWriter()
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.worker.jobs.STOPPING_SECONDS", 0.1)
 
 
-def job(holder: StandInHolder, function: Callable[..., Any], *, timeout_s: float = 30) -> Job:
+def job(log_writer: StandInLogWriter, function: Callable[..., Any], *, timeout_s: float = 30) -> Job:
     attempt = Attempt(
         *("s", "j", "token"),
         epoch=1763683200123,
@@ -106,58 +106,58 @@ def job(holder: StandInHolder, function: Callable[..., Any], *, timeout_s: float
     return Job(
         attempt,
         Agent("a", function, {}),
-        cast("Holder", holder),
+        cast("LogWriter", log_writer),
         Outage("log"),
         history=history,
         window_s=0,
         ask_s=60,
-        noticed=lambda: None,
-        rested=lambda: None,
+        on_intent=lambda: None,
+        on_wait_changed=lambda: None,
         retire=AsyncMock(),
     )
 
 
 class TestHowAnAgentEnds:
-    async def test_what_it_returns_is_the_result(self, holder: StandInHolder) -> None:
+    async def test_what_it_returns_is_the_result(self, log_writer: StandInLogWriter) -> None:
         async def speak(run: Run) -> dict[str, Any]:
             await run.text("Hel")
             await run.text("lo")
             await run.usage(1, 2, "m")
             return {"answer": [run.input, run.options, run.metadata, run.history[0]["content"]]}
 
-        ending, head = await job(holder, speak).run()
+        ending, head = await job(log_writer, speak).run()
         result = {"answer": ["hi", {"o": 1}, {"m": 2}, "before"]}
-        assert holder.end == {"type": "job.completed", "job_id": "j", "result": result}
-        assert holder.text == "Hello"
-        assert [message["content"] for message in holder.messages] == ["hi", "Hello"]
-        assert orjson.loads(holder.usage) == {"input_tokens": 1, "output_tokens": 2, "model": "m"}
+        assert log_writer.end == {"type": "job.completed", "job_id": "j", "result": result}
+        assert log_writer.text == "Hello"
+        assert [message["content"] for message in log_writer.messages] == ["hi", "Hello"]
+        assert orjson.loads(log_writer.usage) == {"input_tokens": 1, "output_tokens": 2, "model": "m"}
         assert (ending.kind, head) == ("job.completed", NEXT)
 
-    async def test_what_a_generator_yields_is_text(self, holder: StandInHolder) -> None:
+    async def test_what_a_generator_yields_is_text(self, log_writer: StandInLogWriter) -> None:
         async def speak(run: Run) -> AsyncIterator[str]:
             yield "Hel"
             yield "lo"
 
-        await job(holder, speak).run()
-        assert (holder.text, holder.end["result"]) == ("Hello", None)
+        await job(log_writer, speak).run()
+        assert (log_writer.text, log_writer.end["result"]) == ("Hello", None)
 
-    async def test_a_synchronous_agent_runs_in_a_thread_of_its_own(self, holder: StandInHolder) -> None:
+    async def test_a_synchronous_agent_runs_in_a_thread_of_its_own(self, log_writer: StandInLogWriter) -> None:
         loop_thread = threading.current_thread()
 
         def speak(run: ThreadRun) -> bool:
             run.text("Hello")
             return threading.current_thread() is not loop_thread
 
-        await job(holder, speak).run()
-        assert (holder.text, holder.end["result"]) == ("Hello", True)
+        await job(log_writer, speak).run()
+        assert (log_writer.text, log_writer.end["result"]) == ("Hello", True)
 
-    async def test_a_synchronous_generator_speaks_too(self, holder: StandInHolder) -> None:
+    async def test_a_synchronous_generator_speaks_too(self, log_writer: StandInLogWriter) -> None:
         def speak(run: ThreadRun) -> Iterator[str]:
             yield "Hel"
             yield "lo"
 
-        await job(holder, speak).run()
-        assert holder.text == "Hello"
+        await job(log_writer, speak).run()
+        assert log_writer.text == "Hello"
 
     @pytest.mark.parametrize(
         ("error", "expected"),
@@ -174,76 +174,76 @@ class TestHowAnAgentEnds:
         ids=lambda value: type(value).__name__,
     )
     async def test_what_it_raises_is_the_error_and_what_it_said_stays(
-        self, holder: StandInHolder, error: BaseException, expected: tuple[str, str, bool]
+        self, log_writer: StandInLogWriter, error: BaseException, expected: tuple[str, str, bool]
     ) -> None:
         async def speak(run: Run) -> None:
             await run.text("partial")
             raise error
 
-        await job(holder, speak).run()
+        await job(log_writer, speak).run()
         code, message, retryable = expected
-        assert holder.end["error"] == {"code": code, "message": message, "retryable": retryable}
-        assert holder.text == "partial"
-        assert holder.messages[-1]["content"] == "partial"
+        assert log_writer.end["error"] == {"code": code, "message": message, "retryable": retryable}
+        assert log_writer.text == "partial"
+        assert log_writer.messages[-1]["content"] == "partial"
 
-    async def test_what_a_thread_raises_is_the_error(self, holder: StandInHolder) -> None:
+    async def test_what_a_thread_raises_is_the_error(self, log_writer: StandInLogWriter) -> None:
         def speak(run: ThreadRun) -> None:
             raise StopIteration
 
-        await job(holder, speak).run()
-        assert holder.end["type"] == "job.failed"
+        await job(log_writer, speak).run()
+        assert log_writer.end["type"] == "job.failed"
 
     @pytest.mark.parametrize(
         "result", [object(), {1: 2}, "\ud800", ["x" * 300_000], float], ids=lambda result: type(result).__name__
     )
-    async def test_a_result_that_is_no_event_fails_the_job(self, holder: StandInHolder, result: Any) -> None:
+    async def test_a_result_that_is_no_event_fails_the_job(self, log_writer: StandInLogWriter, result: Any) -> None:
         async def speak(run: Run) -> Any:
             return result
 
-        await job(holder, speak).run()
-        assert holder.end["error"]["code"] == "result_invalid"
+        await job(log_writer, speak).run()
+        assert log_writer.end["error"]["code"] == "result_invalid"
 
 
 class TestWhenItLooks:
-    async def test_one_look_is_owed_whatever_the_log_tells(self, holder: StandInHolder) -> None:
-        attempt = job(holder, lambda run: None)
-        attempt._writer.heard_at = 100
-        assert attempt.unheard(since=-1e9)
-        await attempt.heed()
-        assert not attempt.unheard(since=99)
+    async def test_one_look_is_owed_whatever_the_log_tells(self, log_writer: StandInLogWriter) -> None:
+        attempt = job(log_writer, lambda run: None)
+        attempt._writer.intents_read_at = 100
+        assert attempt.intents_unknown_since(since=-1e9)
+        await attempt.poll_intents()
+        assert not attempt.intents_unknown_since(since=99)
 
-    async def test_it_is_time_when_nothing_was_heard_since(self, holder: StandInHolder) -> None:
-        attempt, now = job(holder, lambda run: None), asyncio.get_running_loop().time()
-        await attempt.heed()
-        assert not attempt.unheard(since=now)
-        assert attempt.unheard(since=now + 3600)
-        attempt._writer.heard_at = now + 3600
-        assert not attempt.unheard(since=now + 3600)
+    async def test_it_is_time_when_nothing_was_heard_since(self, log_writer: StandInLogWriter) -> None:
+        attempt, now = job(log_writer, lambda run: None), asyncio.get_running_loop().time()
+        await attempt.poll_intents()
+        assert not attempt.intents_unknown_since(since=now)
+        assert attempt.intents_unknown_since(since=now + 3600)
+        attempt._writer.intents_read_at = now + 3600
+        assert not attempt.intents_unknown_since(since=now + 3600)
 
-    async def test_a_look_that_failed_is_owed(self, holder: StandInHolder) -> None:
-        attempt = job(holder, lambda run: None)
-        await attempt.heed()
-        holder.error = RedisConnectionError()
-        await attempt.heed()
-        attempt._writer.heard_at = 1e9
-        assert attempt.unheard(since=-1e9)
+    async def test_a_look_that_failed_is_owed(self, log_writer: StandInLogWriter) -> None:
+        attempt = job(log_writer, lambda run: None)
+        await attempt.poll_intents()
+        log_writer.error = RedisConnectionError()
+        await attempt.poll_intents()
+        attempt._writer.intents_read_at = 1e9
+        assert attempt.intents_unknown_since(since=-1e9)
 
 
 class TestHowOthersEndIt:
-    async def test_a_timeout_fails_the_job_and_keeps_what_was_said(self, holder: StandInHolder) -> None:
+    async def test_a_timeout_fails_the_job_and_keeps_what_was_said(self, log_writer: StandInLogWriter) -> None:
         async def speak(run: Run) -> None:
             await run.text("partial")
             await asyncio.Event().wait()
 
-        await job(holder, speak, timeout_s=0.05).run()
-        assert holder.end["error"] == {
+        await job(log_writer, speak, timeout_s=0.05).run()
+        assert log_writer.end["error"] == {
             "code": "timeout",
             "message": "The job did not end within 0.05 s",
             "retryable": True,
         }
-        assert holder.text == "partial"
+        assert log_writer.text == "partial"
 
-    async def test_cancel_ends_the_agent_and_names_who_did_it(self, holder: StandInHolder) -> None:
+    async def test_cancel_ends_the_agent_and_names_who_did_it(self, log_writer: StandInLogWriter) -> None:
         tidied: list[bool] = []
 
         async def speak(run: Run) -> None:
@@ -254,12 +254,12 @@ class TestHowOthersEndIt:
                 tidied.append(run.cancelled)
                 await run.text(" and tidied up")
 
-        await self._cancelled(holder, speak)
-        assert holder.text == "partial and tidied up"
+        await self._cancelled(log_writer, speak)
+        assert log_writer.text == "partial and tidied up"
         assert tidied == [True]
 
     async def test_an_agent_that_swallows_its_cancellation_is_cancelled_all_the_same(
-        self, holder: StandInHolder
+        self, log_writer: StandInLogWriter
     ) -> None:
         released = asyncio.Event()
         late: list[Exception] = []
@@ -277,14 +277,14 @@ class TestHowOthersEndIt:
                 late.append(error)
             return "done"
 
-        await self._cancelled(holder, speak)
+        await self._cancelled(log_writer, speak)
         released.set()
         await asyncio.sleep(0.01)
-        assert holder.text == "partial"
+        assert log_writer.text == "partial"
         assert len(late) == 1
 
     async def test_an_agent_that_returns_when_it_is_cancelled_is_cancelled_all_the_same(
-        self, holder: StandInHolder
+        self, log_writer: StandInLogWriter
     ) -> None:
         async def speak(run: Run) -> str:
             await run.text("partial")
@@ -292,9 +292,11 @@ class TestHowOthersEndIt:
                 await asyncio.Event().wait()
             return "done"
 
-        await self._cancelled(holder, speak)
+        await self._cancelled(log_writer, speak)
 
-    async def test_a_thread_that_goes_on_after_its_cancellation_can_say_nothing(self, holder: StandInHolder) -> None:
+    async def test_a_thread_that_goes_on_after_its_cancellation_can_say_nothing(
+        self, log_writer: StandInLogWriter
+    ) -> None:
         late: list[Exception] = []
 
         def speak(run: ThreadRun) -> None:
@@ -307,34 +309,34 @@ class TestHowOthersEndIt:
             except RunEnded as error:
                 late.append(error)
 
-        await self._cancelled(holder, speak)
-        end = holder.events[-1]
+        await self._cancelled(log_writer, speak)
+        end = log_writer.events[-1]
         while not late:
             await asyncio.sleep(0.001)
-        assert holder.events[-1] is end
+        assert log_writer.events[-1] is end
 
-    async def test_cancelling_twice_ends_it_once(self, holder: StandInHolder) -> None:
+    async def test_cancelling_twice_ends_it_once(self, log_writer: StandInLogWriter) -> None:
         async def speak(run: Run) -> None:
             await run.text("partial")
             await asyncio.Event().wait()
 
-        await self._cancelled(holder, speak, times=2)
+        await self._cancelled(log_writer, speak, times=2)
 
-    async def test_a_lost_attempt_writes_nothing_more(self, holder: StandInHolder) -> None:
+    async def test_a_lost_attempt_writes_nothing_more(self, log_writer: StandInLogWriter) -> None:
         async def speak(run: Run) -> None:
             await run.text("partial")
             await run.flush()
             await asyncio.Event().wait()
 
-        running = job(holder, speak)
+        running = job(log_writer, speak)
         task = asyncio.create_task(running.run())
-        await self._said(holder)
+        await self._said(log_writer)
         running.lose(Fenced())
         with pytest.raises(Fenced):
             await task
-        assert [event.kind for event in holder.events] == ["text.delta"]
+        assert [event.kind for event in log_writer.events] == ["text.delta"]
 
-    async def test_a_fenced_attempt_stops_its_agent(self, holder: StandInHolder) -> None:
+    async def test_a_fenced_attempt_stops_its_agent(self, log_writer: StandInLogWriter) -> None:
         stopped = asyncio.Event()
 
         async def speak(run: Run) -> None:
@@ -345,45 +347,47 @@ class TestHowOthersEndIt:
             finally:
                 stopped.set()
 
-        holder.error = Fenced()
+        log_writer.error = Fenced()
         with pytest.raises(Fenced):
-            await job(holder, speak).run()
+            await job(log_writer, speak).run()
         await asyncio.wait_for(stopped.wait(), 5)
 
-    async def test_a_log_that_vanished_ends_the_job_by_a_claim(self, holder: StandInHolder) -> None:
+    async def test_a_log_that_vanished_ends_the_job_by_a_claim(self, log_writer: StandInLogWriter) -> None:
         async def speak(run: Run) -> None:
             await run.text("a")
             await asyncio.Event().wait()
 
-        holder.error = LogGone()
-        ending, head = await job(holder, speak).run()
-        assert holder.ended_lost
+        log_writer.error = LogGone()
+        ending, head = await job(log_writer, speak).run()
+        assert log_writer.ended_lost
         assert (ending.fields["error"]["code"], head) == ("log_lost", NEXT)
 
-    async def test_a_released_attempt_gives_the_session_back_and_writes_nothing(self, holder: StandInHolder) -> None:
+    async def test_a_released_attempt_gives_the_session_back_and_writes_nothing(
+        self, log_writer: StandInLogWriter
+    ) -> None:
         async def speak(run: Run) -> None:
             await run.text("partial")
             await asyncio.Event().wait()
 
-        running = job(holder, speak)
+        running = job(log_writer, speak)
         task = asyncio.create_task(running.run())
-        await self._said(holder)
+        await self._said(log_writer)
         task.cancel()
         await running.release()
         await asyncio.wait({task})
-        assert holder.released
-        assert not any(event.kind in TERMINAL for event in holder.events)
+        assert log_writer.released
+        assert not any(event.kind in TERMINAL for event in log_writer.events)
 
-    async def _cancelled(self, holder: StandInHolder, function: Callable[..., Any], times: int = 1) -> None:
-        running = job(holder, function)
+    async def _cancelled(self, log_writer: StandInLogWriter, function: Callable[..., Any], times: int = 1) -> None:
+        running = job(log_writer, function)
         task = asyncio.create_task(running.run())
-        await self._said(holder)
+        await self._said(log_writer)
         for number in range(times):
             running.cancel("user" if number == 0 else "somebody else")
         await task
-        assert holder.end == {"type": "job.cancelled", "job_id": "j", "by": "user"}
-        assert holder.messages[-1]["content"].startswith("partial")
+        assert log_writer.end == {"type": "job.cancelled", "job_id": "j", "by": "user"}
+        assert log_writer.messages[-1]["content"].startswith("partial")
 
-    async def _said(self, holder: StandInHolder) -> None:
-        while not holder.events:
+    async def _said(self, log_writer: StandInLogWriter) -> None:
+        while not log_writer.events:
             await asyncio.sleep(0.001)

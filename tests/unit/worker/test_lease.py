@@ -1,4 +1,4 @@
-"""What a beat's answer means for the tokens at hand."""
+"""What a beat's answer means for the entries at hand."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-from holdfast.shared.queue import Queue, Token
+from holdfast.shared.queue import Queue, QueueEntry
 from holdfast.worker.lease import Lease
 from holdfast.worker.outage import Outage
 
 
 class Beats:
-    """A queue whose beats answer with these tokens. `during` happens while the answer is on its way, `taken` are those
+    """A queue whose beats answer with these entries. `during` happens while the answer is on its way, `taken` are those
     that another worker leases."""
 
     def __init__(self) -> None:
@@ -26,8 +26,8 @@ class Beats:
         self.during()
         return answer
 
-    async def retake(self, worker_id: str, tokens: Sequence[Token]) -> set[str]:
-        asked = {token.id for token in tokens}
+    async def retake(self, worker_id: str, entries: Sequence[QueueEntry]) -> set[str]:
+        asked = {entry.id for entry in entries}
         self.retaken += sorted(asked - self.taken)
         return asked & self.taken
 
@@ -44,9 +44,9 @@ class Hand:
             "w",
             10,
             held=lambda: self.held,
-            running=lambda: {name: Token("s", name[2:], "agent", 1, 0) for name in self.held & self.runs},
-            lost=self.lost.append,
-            stray=self.stray.append,
+            running=lambda: {name: QueueEntry("s", name[2:], "agent", 1, 0) for name in self.held & self.runs},
+            on_lost=self.lost.append,
+            on_stray=self.stray.append,
         )
 
 
@@ -60,33 +60,35 @@ def hand(queue: Beats) -> Hand:
     return Hand(queue)
 
 
-async def test_a_token_that_is_leased_no_more_is_leased_again(queue: Beats, hand: Hand) -> None:
+async def test_an_entry_that_is_leased_no_more_is_leased_again(queue: Beats, hand: Hand) -> None:
     hand.held = {"s/a", "s/b", "s/looked_at"}
     queue.leased = {"s/b"}
     await hand.lease.beat()
     assert (queue.retaken, hand.lost) == (["s/a"], [])
 
 
-async def test_a_token_that_another_worker_leases_is_lost(queue: Beats, hand: Hand) -> None:
+async def test_an_entry_that_another_worker_leases_is_lost(queue: Beats, hand: Hand) -> None:
     hand.held = queue.taken = {"s/a"}
     await hand.lease.beat()
     assert (queue.retaken, hand.lost) == ([], ["s/a"])
 
 
-async def test_a_token_taken_while_the_answer_was_on_its_way_is_not_lost(queue: Beats, hand: Hand) -> None:
+async def test_an_entry_taken_while_the_reply_was_in_flight_is_not_lost(queue: Beats, hand: Hand) -> None:
     queue.during = lambda: hand.held.add("s/a")
     await hand.lease.beat()
     assert (queue.retaken, hand.lost) == ([], [])
 
 
-async def test_a_token_dropped_while_the_answer_was_on_its_way_is_not_lost(queue: Beats, hand: Hand) -> None:
+async def test_an_entry_dropped_while_the_reply_was_in_flight_is_not_lost(queue: Beats, hand: Hand) -> None:
     hand.held = {"s/a"}
     queue.during = hand.held.clear
     await hand.lease.beat()
     assert (queue.retaken, hand.lost) == ([], [])
 
 
-async def test_a_token_whose_taking_was_never_answered_is_found_at_the_second_beat(queue: Beats, hand: Hand) -> None:
+async def test_an_entry_whose_taking_was_never_answered_is_found_at_the_second_heartbeat(
+    queue: Beats, hand: Hand
+) -> None:
     queue.leased = {"a"}
     await hand.lease.beat()
     assert hand.stray == []
@@ -94,7 +96,7 @@ async def test_a_token_whose_taking_was_never_answered_is_found_at_the_second_be
     assert hand.stray == ["a"]
 
 
-async def test_a_token_whose_taking_is_answered_between_two_beats_is_no_stray(queue: Beats, hand: Hand) -> None:
+async def test_an_entry_whose_taking_is_answered_between_two_heartbeats_is_no_stray(queue: Beats, hand: Hand) -> None:
     queue.leased = {"a"}
     await hand.lease.beat()
     hand.held = {"a"}

@@ -18,7 +18,7 @@ def test_an_outage_is_logged_once_and_so_is_its_end() -> None:
             outage.began(WireLost("closed"), time.monotonic())
         for _ in range(3):
             outage.ended(time.monotonic())
-    assert [line["event"] for line in lines] == ["redis is away", "redis is back"]
+    assert [line["event"] for line in lines] == ["redis is unavailable", "redis is available again"]
 
 
 def test_the_outcome_of_a_call_from_before_a_change_changes_nothing() -> None:
@@ -29,7 +29,7 @@ def test_the_outcome_of_a_call_from_before_a_change_changes_nothing() -> None:
         outage.ended(before_s)
         outage.ended(time.monotonic())
         outage.began(WireLost("closed"), before_s)
-    assert [line["event"] for line in lines] == ["redis is away", "redis is back"]
+    assert [line["event"] for line in lines] == ["redis is unavailable", "redis is available again"]
 
 
 def test_a_server_that_refuses_writes_stays_full_while_it_answers_reads() -> None:

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 from holdfast.shared.errors import Fenced, LogFull, LogGone
-from holdfast.shared.holder import Appended, Event, Finished, Head, LogBehind, Proof, Taken
 from holdfast.shared.ids import EventId
+from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Event, Finished, Head, LogBehind
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker.outage import Outage
 from holdfast.worker.writer import Bounds, Writer
@@ -33,10 +33,10 @@ class StandInLog:
         self.attention = False
         self.in_flight = 0
         self.most_in_flight = 0
-        self.proof: Proof | None = None
+        self.permit: AppendPermit | None = None
         self.plain: list[list[bytes]] = []
-        self.reply: Callable[[Taken], None] | None = None
-        self.looks: list[tuple[EventId, Callable[[Appended | None], None]]] = []
+        self.reply: Callable[[AppendOutcome], None] | None = None
+        self.renewals: list[tuple[EventId, Callable[[Appended | None], None]]] = []
         self.before: Callable[[], Any] = lambda: None
         self.after: Callable[[], Any] = lambda: None
         self.gate = asyncio.Event()
@@ -48,15 +48,15 @@ class StandInLog:
             self._write(after_seq, events)
             self.appends.append([event.body for event in events])
             self.after()
-            return Appended(len(self.entries), self.attention, self.proof)
+            return Appended(len(self.entries), self.attention, self.permit)
 
     def append_plain(
         self,
-        proof: Proof,
+        permit: AppendPermit,
         session_id: str,
         first: EventId,
         events: Sequence[Event],
-        on_reply: Callable[[Taken], None],
+        on_reply: Callable[[AppendOutcome], None],
     ) -> None:
         """Nothing is written before `answer`."""
         assert self.reply is None
@@ -66,10 +66,12 @@ class StandInLog:
         self.arrived = first, list(events)
         self.reply = on_reply
 
-    def look(self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]) -> None:
-        self.looks.append((last, on_answer))
+    def renew_permit(
+        self, permit: AppendPermit, session_id: str, last: EventId, on_reply: Callable[[Appended | None], None]
+    ) -> None:
+        self.renewals.append((last, on_reply))
 
-    def answer(self, taken: Taken, *, written: bool) -> None:
+    def answer(self, outcome: AppendOutcome, *, written: bool) -> None:
         """Let the append without the script arrive, if it is to be written, and answer it."""
         assert self.reply is not None
         (epoch, seq), events = self.arrived
@@ -78,7 +80,7 @@ class StandInLog:
             self.entries += events
         reply, self.reply = self.reply, None
         self.in_flight -= 1
-        reply(taken)
+        reply(outcome)
 
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
         async with self._flight():
@@ -122,7 +124,7 @@ class StandInLog:
 class Harness:
     def __init__(self, log: StandInLog, window_s: float, bounds: Bounds) -> None:
         self.log = log
-        self.noticed = 0
+        self.intents = 0
         self.lost: list[Exception] = []
         self.written: list[bytes] = []
         self.writer = Writer(
@@ -132,14 +134,14 @@ class Harness:
             job_id="j",
             epoch=EPOCH,
             window_s=window_s,
-            noticed=self._notice,
-            lost=self.lost.append,
-            written=lambda events: self.written.extend(event.body for event in events),
+            on_intent=self._on_intent,
+            on_lost=self.lost.append,
+            on_written=lambda events: self.written.extend(event.body for event in events),
             bounds=bounds,
         )
 
-    def _notice(self) -> None:
-        self.noticed += 1
+    def _on_intent(self) -> None:
+        self.intents += 1
 
     async def delta(self, *bodies: bytes) -> None:
         for body in bodies:
@@ -277,7 +279,7 @@ class TestBatching:
         await until(lambda: len(asyncio.all_tasks()) == before)
 
 
-class StandInProof:
+class StandInPermit:
     """Holds, and ages, for as long as it is told to."""
 
     def __init__(self) -> None:
@@ -285,23 +287,23 @@ class StandInProof:
         self.old = False
         self.at = 0.0
 
-    def holds(self, now: float) -> bool:
+    def is_valid(self, now: float) -> bool:
         return self.valid
 
-    def ages(self, now: float) -> bool:
+    def needs_renewal(self, now: float) -> bool:
         return self.old
 
 
 @pytest.fixture
-def proof(log: StandInLog) -> StandInProof:
+def permit(log: StandInLog) -> StandInPermit:
     """From now on the log's appends by script prove something."""
-    proof = StandInProof()
-    log.proof = cast("Proof", proof)
-    return proof
+    permit = StandInPermit()
+    log.permit = cast("AppendPermit", permit)
+    return permit
 
 
 @pytest.fixture
-async def proven(log: StandInLog, proof: StandInProof, start: Callable[..., Harness]) -> Harness:
+async def permitted(log: StandInLog, permit: StandInPermit, start: Callable[..., Harness]) -> Harness:
     """A writer without a window whose first event the script took."""
     harness = start(window_s=0)
     await harness.delta(b"a")
@@ -310,86 +312,86 @@ async def proven(log: StandInLog, proof: StandInProof, start: Callable[..., Harn
 
 
 class TestWithoutTheScript:
-    async def test_a_single_event_goes_without_it_once_it_took_one(self, log: StandInLog, proven: Harness) -> None:
-        await proven.delta(b"b")
+    async def test_a_single_event_goes_without_it_once_it_took_one(self, log: StandInLog, permitted: Harness) -> None:
+        await permitted.delta(b"b")
         assert log.plain == [[b"b"]]
-        log.answer(Taken.YES, written=True)
-        await proven.writer.flush()
+        log.answer(AppendOutcome.ADDED, written=True)
+        await permitted.writer.flush()
         assert log.appends == [[b"a"]]
-        assert proven.written == log.bodies() == [b"a", b"b"]
+        assert permitted.written == log.bodies() == [b"a", b"b"]
 
-    async def test_when_the_proof_holds_no_longer_the_script_is_asked(
-        self, log: StandInLog, proof: StandInProof, proven: Harness
+    async def test_once_the_permit_has_expired_the_script_is_asked(
+        self, log: StandInLog, permit: StandInPermit, permitted: Harness
     ) -> None:
-        proof.valid = False
-        await proven.delta(b"b")
-        await proven.writer.flush()
+        permit.valid = False
+        await permitted.delta(b"b")
+        await permitted.writer.flush()
         assert log.plain == []
         assert log.appends == [[b"a"], [b"b"]]
 
-    async def test_what_gathered_goes_together(self, log: StandInLog, proven: Harness) -> None:
-        await proven.delta(b"b", b"c", b"d")
-        log.answer(Taken.YES, written=True)
+    async def test_what_gathered_goes_together(self, log: StandInLog, permitted: Harness) -> None:
+        await permitted.delta(b"b", b"c", b"d")
+        log.answer(AppendOutcome.ADDED, written=True)
         assert log.plain == [[b"b"], [b"c", b"d"]]
-        log.answer(Taken.YES, written=True)
-        await proven.writer.flush()
+        log.answer(AppendOutcome.ADDED, written=True)
+        await permitted.writer.flush()
         assert log.appends == [[b"a"]]
-        assert proven.written == log.bodies() == [b"a", b"b", b"c", b"d"]
+        assert permitted.written == log.bodies() == [b"a", b"b", b"c", b"d"]
 
     @pytest.mark.parametrize("written", [True, False])
     async def test_what_is_not_sure_is_asked_of_the_script_under_the_same_ids(
-        self, log: StandInLog, proven: Harness, written: bool
+        self, log: StandInLog, permitted: Harness, written: bool
     ) -> None:
-        await proven.delta(b"b", b"c", b"d")
-        log.answer(Taken.YES, written=True)
-        await proven.delta(b"e")
-        log.answer(Taken.UNKNOWN, written=written)
-        await proven.writer.flush()
+        await permitted.delta(b"b", b"c", b"d")
+        log.answer(AppendOutcome.ADDED, written=True)
+        await permitted.delta(b"e")
+        log.answer(AppendOutcome.UNKNOWN, written=written)
+        await permitted.writer.flush()
         assert log.plain == [[b"b"], [b"c", b"d"]]
         assert log.appends == [[b"a"], [b"c", b"d", b"e"]]
-        assert log.bodies() == proven.written == [b"a", b"b", b"c", b"d", b"e"]
+        assert log.bodies() == permitted.written == [b"a", b"b", b"c", b"d", b"e"]
 
     @pytest.mark.parametrize("written", [True, False])
     async def test_the_end_of_another_job_waits_until_what_is_not_sure_is(
-        self, log: StandInLog, proof: StandInProof, proven: Harness, written: bool
+        self, log: StandInLog, permit: StandInPermit, permitted: Harness, written: bool
     ) -> None:
-        await proven.delta(b"b")
-        ending = asyncio.create_task(proven.writer.end_waiting(Event("job.cancelled", "other", b"cancelled")))
+        await permitted.delta(b"b")
+        ending = asyncio.create_task(permitted.writer.end_waiting(Event("job.cancelled", "other", b"cancelled")))
         await asyncio.sleep(0.01)
         assert log.most_in_flight == 1
-        log.answer(Taken.UNKNOWN, written=written)
+        log.answer(AppendOutcome.UNKNOWN, written=written)
         await ending
-        proof.valid = False
-        await proven.delta(b"c")
-        await proven.finish()
+        permit.valid = False
+        await permitted.delta(b"c")
+        await permitted.finish()
         assert log.bodies() == [b"a", b"b", b"cancelled", b"c", b"end"]
 
     async def test_the_end_of_another_job_does_not_wait_for_room_for_what_was_refused(
-        self, log: StandInLog, proven: Harness
+        self, log: StandInLog, permitted: Harness
     ) -> None:
-        await proven.delta(b"b")
-        ending = asyncio.create_task(proven.writer.end_waiting(Event("job.cancelled", "other", b"cancelled")))
+        await permitted.delta(b"b")
+        ending = asyncio.create_task(permitted.writer.end_waiting(Event("job.cancelled", "other", b"cancelled")))
         await asyncio.sleep(0)
         log.before = failing_times(10**9, LogFull())
-        log.answer(Taken.NO, written=False)
+        log.answer(AppendOutcome.REFUSED, written=False)
         await ending
         assert log.bodies() == [b"a", b"cancelled"]
         log.before = lambda: None
-        await proven.finish()
+        await permitted.finish()
         assert log.bodies() == [b"a", b"cancelled", b"b", b"end"]
 
-    async def test_a_question_never_goes_without_it(self, log: StandInLog, proven: Harness) -> None:
-        await proven.delta(b"b")
-        await proven.delta(b"c")
-        await proven.writer.put("question.asked", QUESTION)
-        log.answer(Taken.YES, written=True)
-        log.answer(Taken.YES, written=True)
-        await proven.writer.flush()
+    async def test_a_question_never_goes_without_it(self, log: StandInLog, permitted: Harness) -> None:
+        await permitted.delta(b"b")
+        await permitted.delta(b"c")
+        await permitted.writer.put("question.asked", QUESTION)
+        log.answer(AppendOutcome.ADDED, written=True)
+        log.answer(AppendOutcome.ADDED, written=True)
+        await permitted.writer.flush()
         assert log.plain == [[b"b"], [b"c"]]
         assert log.questions == ["q1"]
 
     async def test_deltas_gather_all_the_same(
-        self, log: StandInLog, proof: StandInProof, start: Callable[..., Harness]
+        self, log: StandInLog, permit: StandInPermit, start: Callable[..., Harness]
     ) -> None:
         harness = start(window_s=0.2)
         await harness.delta(b"a")
@@ -397,66 +399,66 @@ class TestWithoutTheScript:
         await harness.delta(b"b")
         assert log.plain == []
         await until(lambda: log.plain == [[b"b"]])
-        log.answer(Taken.YES, written=True)
+        log.answer(AppendOutcome.ADDED, written=True)
 
-    async def test_an_answer_to_a_stopped_writer_means_nothing(self, log: StandInLog, proven: Harness) -> None:
-        await proven.delta(b"b")
-        proven.writer.stop(Fenced())
-        log.answer(Taken.YES, written=True)
-        assert proven.written == [b"a"]
-        assert proven.lost == []
+    async def test_an_answer_to_a_stopped_writer_means_nothing(self, log: StandInLog, permitted: Harness) -> None:
+        await permitted.delta(b"b")
+        permitted.writer.stop(Fenced())
+        log.answer(AppendOutcome.ADDED, written=True)
+        assert permitted.written == [b"a"]
+        assert permitted.lost == []
 
 
 class TestRenewal:
-    """Of the proof by which events go without the script."""
+    """Of the permit by which events go without the script."""
 
     @pytest.fixture
-    async def looking(self, log: StandInLog, proof: StandInProof, proven: Harness) -> Harness:
+    async def renewing(self, log: StandInLog, permit: StandInPermit, permitted: Harness) -> Harness:
         """A writer that asks whether the log ends with its newest event, `b`."""
-        proof.old = True
-        await proven.delta(b"b")
-        log.answer(Taken.YES, written=True)
-        return proven
+        permit.old = True
+        await permitted.delta(b"b")
+        log.answer(AppendOutcome.ADDED, written=True)
+        return permitted
 
     async def test_what_ages_is_renewed_by_one_look(
-        self, log: StandInLog, proof: StandInProof, looking: Harness
+        self, log: StandInLog, permit: StandInPermit, renewing: Harness
     ) -> None:
-        await looking.delta(b"c")
-        log.answer(Taken.YES, written=True)
-        [(last, answer)] = log.looks
+        await renewing.delta(b"c")
+        log.answer(AppendOutcome.ADDED, written=True)
+        [(last, answer)] = log.renewals
         assert last == (EPOCH, 3)
-        renewed = StandInProof()
+        renewed = StandInPermit()
         renewed.at = 7.0
-        answer(Appended(3, attention=False, proof=cast("Proof", renewed)))
-        proof.valid = False
-        await looking.delta(b"d")
+        answer(Appended(3, attention=False, permit=cast("AppendPermit", renewed)))
+        permit.valid = False
+        await renewing.delta(b"d")
         assert log.plain[-1] == [b"d"]
-        assert looking.writer.heard_at == 7.0
-        assert looking.noticed == 0
+        assert renewing.writer.intents_read_at == 7.0
+        assert renewing.intents == 0
 
-    async def test_what_is_young_is_left_alone(self, log: StandInLog, proven: Harness) -> None:
-        await proven.delta(b"b")
-        log.answer(Taken.YES, written=True)
-        assert log.looks == []
+    async def test_what_is_young_is_left_alone(self, log: StandInLog, permitted: Harness) -> None:
+        await permitted.delta(b"b")
+        log.answer(AppendOutcome.ADDED, written=True)
+        assert log.renewals == []
 
-    async def test_it_tells_of_attention(self, log: StandInLog, looking: Harness) -> None:
-        log.looks[0][1](Appended(3, attention=True, proof=log.proof))
-        assert looking.noticed == 1
+    async def test_it_tells_of_attention(self, log: StandInLog, renewing: Harness) -> None:
+        log.renewals[0][1](Appended(3, attention=True, permit=log.permit))
+        assert renewing.intents == 1
 
-    async def test_without_it_the_script_is_asked(self, log: StandInLog, looking: Harness) -> None:
-        log.looks[0][1](None)
-        await looking.delta(b"c")
-        await looking.writer.flush()
+    async def test_without_it_the_script_is_asked(self, log: StandInLog, renewing: Harness) -> None:
+        log.renewals[0][1](None)
+        await renewing.delta(b"c")
+        await renewing.writer.flush()
         assert log.appends == [[b"a"], [b"c"]]
 
-    async def test_it_brings_no_lost_proof_back(self, log: StandInLog, looking: Harness) -> None:
-        await looking.delta(b"c")
-        log.proof = None
-        log.answer(Taken.UNKNOWN, written=False)
-        log.looks[0][1](Appended(3, attention=False, proof=cast("Proof", StandInProof())))
-        await looking.writer.flush()
-        await looking.delta(b"d")
-        await looking.writer.flush()
+    async def test_it_brings_no_lost_permit_back(self, log: StandInLog, renewing: Harness) -> None:
+        await renewing.delta(b"c")
+        log.permit = None
+        log.answer(AppendOutcome.UNKNOWN, written=False)
+        log.renewals[0][1](Appended(3, attention=False, permit=cast("AppendPermit", StandInPermit())))
+        await renewing.writer.flush()
+        await renewing.delta(b"d")
+        await renewing.writer.flush()
         assert log.appends == [[b"a"], [b"c"], [b"d"]]
 
 
@@ -604,11 +606,11 @@ class TestEnd:
         harness = start(window_s=0)
         await harness.delta(b"a")
         await harness.writer.flush()
-        assert harness.noticed == 0
+        assert harness.intents == 0
         log.attention = True
         await harness.delta(b"b")
         await harness.writer.flush()
-        assert harness.noticed == 1
+        assert harness.intents == 1
 
 
 def failing_times(count: int, error: Exception) -> Callable[[], None]:

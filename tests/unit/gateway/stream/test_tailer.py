@@ -113,10 +113,10 @@ class TestWhatOneReadMayBring:
 
     async def test_large_events_are_expected_at_once_after_the_first_and_small_ones_by_and_by(self) -> None:
         channel = Channel("s")
-        channel.weigh(of_bytes(100_000))
+        channel.update_estimate(of_bytes(100_000))
         expected = [channel.event_bytes]
         for _ in range(20):
-            channel.weigh(of_bytes(100))
+            channel.update_estimate(of_bytes(100))
             expected.append(channel.event_bytes)
         assert expected[:3] == [100_000, 50_000, 25_000]
         assert expected[-1] == 100

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.tool_calls import ToolCall, ToolCalls, run_side_by_side
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.tools import Tool
 
 from tests.support.record import Record, a_run
@@ -19,7 +19,7 @@ def record() -> Record:
 
 
 async def put_together(record: Record, *pieces: Piece) -> list[ToolCall]:
-    calls = ToolCalls(Voice(a_run(record)))
+    calls = ToolCalls(AnswerEmitter(a_run(record)))
     for piece in pieces:
         await calls.add(*piece)
     return calls.calls

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast.shared.holder import Attempt
 from holdfast.shared.keys import DEFERRED
+from holdfast.shared.log_writer import Attempt
 
 from tests.support.log import said
 from tests.support.process import Process, Processes, until
@@ -87,7 +87,7 @@ async def struck(client: Client, agent: str, session: str = "s", **rest: Any) ->
     """Queue a job that has lost a worker already."""
     await client.queue.offer({agent: {}})
     await client.post(session, agent=agent, **rest)
-    claimed = await client.holder.claim(session, "j1", delivery=1, token="dead", worker_id="dead", offered=True)
+    claimed = await client.log_writer.claim(session, "j1", delivery=1, claim_id="dead", worker_id="dead", offered=True)
     assert isinstance(claimed, Attempt)
 
 
@@ -179,8 +179,8 @@ async def test_it_asks_a_person(client: Client, start: Start) -> None:
     await client.end("t")
     question = next(event["question_id"] for event in await client.events() if event["type"] == "question.asked")
     answered = await client.sessions.answer("s", "j1", question, b'"yes"')
-    assert answered.holder is not None
-    await client.queue.notify(answered.holder, "s")
+    assert answered.lease_owner is not None
+    await client.queue.notify(answered.lease_owner, "s")
     assert (await client.end())["type"] == "job.completed"
     assert await client.said() == "yesand done"
     assert await pid(client) == process

@@ -1,4 +1,4 @@
-"""Speech: what comes in pieces and as a whole is said once, whoever it comes from."""
+"""The emitter of adapters: content that arrives in pieces and as a whole is emitted once, from every framework."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from holdfast.worker.adapters.adapter import current_run, outcome
-from holdfast.worker.adapters.speech import MAX_DATA_BYTES, MAX_PIECE_CHARS, Speech, begin, plain
+from holdfast.worker.adapters.emitter import MAX_DATA_BYTES, MAX_PIECE_CHARS, FrameworkEmitter, begin, plain
 
 from tests.support.record import Record, a_run
 
@@ -17,18 +17,18 @@ def record() -> Record:
 
 
 @pytest.fixture
-def speech(record: Record) -> Speech:
-    return Speech(a_run(record))
+def emitter(record: Record) -> FrameworkEmitter:
+    return FrameworkEmitter(a_run(record))
 
 
 class TestText:
     async def test_each_block_has_a_part_of_its_own_however_they_interleave(
-        self, speech: Speech, record: Record
+        self, emitter: FrameworkEmitter, record: Record
     ) -> None:
-        await speech.text("a", "one ")
-        await speech.text("b", "two ")
-        await speech.agent("helper").text("c", "three ")
-        await speech.text("a", "and a half")
+        await emitter.text("a", "one ")
+        await emitter.text("b", "two ")
+        await emitter.agent("helper").text("c", "three ")
+        await emitter.text("a", "and a half")
 
         assert [(event["part"], event["text"]) for event in record.events] == [
             (0, "one "),
@@ -38,69 +38,73 @@ class TestText:
         ]
         assert [event.get("agent") for event in record.events] == [None, None, "helper", None]
 
-    async def test_reasoning_counts_its_own_parts(self, speech: Speech, record: Record) -> None:
-        await speech.reasoning("a", "hm")
-        await speech.text("a", "so")
+    async def test_reasoning_counts_its_own_parts(self, emitter: FrameworkEmitter, record: Record) -> None:
+        await emitter.reasoning("a", "hm")
+        await emitter.text("a", "so")
 
         assert [(event["type"], event["part"]) for event in record.events] == [
             ("reasoning.delta", 0),
             ("text.delta", 0),
         ]
 
-    async def test_a_whole_is_said_only_if_nothing_of_it_has_streamed(self, speech: Speech, record: Record) -> None:
-        await speech.text("a", "Hel", index=1)
-        await speech.whole_text("a", "Hello")
-        await speech.whole_text("b", "World")
-        await speech.whole_text("b", "World")
-        await speech.whole_reasoning("c", "Hm")
-        await speech.whole_reasoning("c", "Hm")
+    async def test_a_whole_is_said_only_if_nothing_of_it_has_streamed(
+        self, emitter: FrameworkEmitter, record: Record
+    ) -> None:
+        await emitter.text("a", "Hel", index=1)
+        await emitter.whole_text("a", "Hello")
+        await emitter.whole_text("b", "World")
+        await emitter.whole_text("b", "World")
+        await emitter.whole_reasoning("c", "Hm")
+        await emitter.whole_reasoning("c", "Hm")
 
         assert record.joined("text.delta") == "HelWorld"
         assert record.joined("reasoning.delta") == "Hm"
 
-    async def test_a_long_whole_goes_into_several_events(self, speech: Speech, record: Record) -> None:
+    async def test_a_long_whole_goes_into_several_events(self, emitter: FrameworkEmitter, record: Record) -> None:
         text = "x" * (2 * MAX_PIECE_CHARS + 1)
-        await speech.whole_text("a", text)
+        await emitter.whole_text("a", text)
 
         assert len(record.events) == 3
         assert record.joined("text.delta") == text
 
-    async def test_a_character_that_is_cut_in_two_arrives_whole(self, speech: Speech, record: Record) -> None:
-        await speech.text("a", "\ud83d")
-        await speech.text("b", "between")
-        await speech.text("a", "\ude80")
+    async def test_a_character_that_is_cut_in_two_arrives_whole(
+        self, emitter: FrameworkEmitter, record: Record
+    ) -> None:
+        await emitter.text("a", "\ud83d")
+        await emitter.text("b", "between")
+        await emitter.text("a", "\ude80")
 
         assert [event["text"] for event in record.events] == ["between", "🚀"]
 
 
 class TestCalls:
-    async def test_arguments_wait_for_the_id_and_the_name(self, speech: Speech, record: Record) -> None:
-        await speech.call("m", 0, '{"a', call_id="c1")
+    async def test_arguments_wait_for_the_id_and_the_name(self, emitter: FrameworkEmitter, record: Record) -> None:
+        await emitter.call("m", 0, '{"a', call_id="c1")
         assert record.events == []
-        await speech.call("m", 0, '": 1', name="add")
-        await speech.call("m", 0, "}")
-        await speech.ended("m")
+        await emitter.call("m", 0, '": 1', name="add")
+        await emitter.call("m", 0, "}")
+        await emitter.ended("m")
 
         assert record.kinds() == ["tool.started", "tool.arguments.delta", "tool.called"]
         assert record.joined("tool.arguments.delta", "delta") == '{"a": 1}'
         assert record.of("tool.called")[0]["arguments"] == {"a": 1}
 
-    async def test_a_call_and_its_result_are_said_once(self, speech: Speech, record: Record) -> None:
-        await speech.call("m", 0, "{}", call_id="c1", name="look")
+    async def test_a_call_and_its_result_are_said_once(self, emitter: FrameworkEmitter, record: Record) -> None:
+        await emitter.call("m", 0, "{}", call_id="c1", name="look")
         for _ in range(2):
-            await speech.called("c1", "look", {})
-            await speech.ended("m")
-            await speech.result("c1", "blue")
-            await speech.failed("c1", "too late")
+            await emitter.called("c1", "look", {})
+            await emitter.ended("m")
+            await emitter.result("c1", "blue")
+            await emitter.failed("c1", "too late")
 
         assert record.kinds() == ["tool.started", "tool.arguments.delta", "tool.called", "tool.result"]
 
     async def test_a_result_brings_the_call_that_was_not_said_to_be_complete(
-        self, speech: Speech, record: Record
+        self, emitter: FrameworkEmitter, record: Record
     ) -> None:
-        await speech.call("m", 0, '{"a": 1}', call_id="c1", name="add")
-        await speech.result("c1", 2)
-        await speech.result("c2", 3, "unannounced")
+        await emitter.call("m", 0, '{"a": 1}', call_id="c1", name="add")
+        await emitter.result("c1", 2)
+        await emitter.result("c2", 3, "unannounced")
 
         assert [(event["name"], event["arguments"]) for event in record.of("tool.called")] == [
             ("add", {"a": 1}),
@@ -108,30 +112,30 @@ class TestCalls:
         ]
         assert [event["result"] for event in record.of("tool.result")] == [2, 3]
 
-    async def test_the_result_is_the_agent_s_who_called(self, speech: Speech, record: Record) -> None:
-        await speech.agent("helper").called("c1", "look", {})
-        await speech.result("c1", "blue")
+    async def test_the_result_is_the_agent_s_who_called(self, emitter: FrameworkEmitter, record: Record) -> None:
+        await emitter.agent("helper").called("c1", "look", {})
+        await emitter.result("c1", "blue")
 
         assert {event["agent"] for event in record.events} == {"helper"}
 
     async def test_an_id_that_comes_again_after_its_answer_is_another_call(
-        self, speech: Speech, record: Record
+        self, emitter: FrameworkEmitter, record: Record
     ) -> None:
         for message in ("first", "second"):
-            await speech.call(message, 0, "{}", call_id="call_0", name="look")
-            await speech.ended(message)
-            await speech.result("call_0", message)
+            await emitter.call(message, 0, "{}", call_id="call_0", name="look")
+            await emitter.ended(message)
+            await emitter.result("call_0", message)
 
         assert [event["result"] for event in record.of("tool.result")] == ["first", "second"]
 
-    async def test_arguments_that_are_no_object_are_none(self, speech: Speech, record: Record) -> None:
-        await speech.called("c1", "look", '{"cut of')
+    async def test_arguments_that_are_no_object_are_none(self, emitter: FrameworkEmitter, record: Record) -> None:
+        await emitter.called("c1", "look", '{"cut of')
 
         assert record.of("tool.called")[0]["arguments"] == {}
 
-    async def test_a_failure_says_no_key(self, speech: Speech, record: Record) -> None:
-        await speech.called("c1", "look", {})
-        await speech.failed("c1", ValueError("sk-abcdefghijklmnop was refused"))
+    async def test_a_failure_says_no_key(self, emitter: FrameworkEmitter, record: Record) -> None:
+        await emitter.called("c1", "look", {})
+        await emitter.failed("c1", ValueError("sk-abcdefghijklmnop was refused"))
 
         [failed] = record.of("tool.failed")
         assert "sk-abc" not in failed["error"]
@@ -160,16 +164,16 @@ class TestValues:
 
         assert plain({"it": Thing()}) == {"it": "a thing"}
 
-    async def test_data_that_is_too_large_is_cut(self, speech: Speech, record: Record) -> None:
-        await speech.data("outline", ["x" * MAX_DATA_BYTES])
+    async def test_data_that_is_too_large_is_cut(self, emitter: FrameworkEmitter, record: Record) -> None:
+        await emitter.data("outline", ["x" * MAX_DATA_BYTES])
 
         [event] = record.events
         assert event["truncated"] is True
         assert len(event["value"]) == MAX_DATA_BYTES
 
-    async def test_usage_that_nobody_counted_is_not_said(self, speech: Speech, record: Record) -> None:
-        await speech.usage(0, None, "m")
-        await speech.usage(3, None, None)
+    async def test_usage_that_nobody_counted_is_not_said(self, emitter: FrameworkEmitter, record: Record) -> None:
+        await emitter.usage(0, None, "m")
+        await emitter.usage(3, None, None)
 
         assert [(event["input_tokens"], event["output_tokens"], event["model"]) for event in record.events] == [
             (3, 0, "")

@@ -1,4 +1,4 @@
-"""The worker's side of a session: the claim, and every write that it fences."""
+"""Claim sessions and write to their logs. Each write is fenced by the epoch of the claim."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from holdfast.shared.turns import TurnReader
 MESSAGES_LIMIT = 1000
 CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
-PROOF_SECONDS = 1.0
-RENEWAL_SECONDS = 0.8  # the age at which a proof is renewed, so that a stream's next event finds it valid
-CHECK_SECONDS = 5.0  # for so long it may be renewed: the script also trims, and keeps the state's `top` near the truth
+PERMIT_SECONDS = 1.0
+RENEWAL_SECONDS = 0.8  # renew a permit of this age, so that it is still valid for the next event of a stream
+CHECK_SECONDS = 5.0  # renew for at most so long: the append script also trims the log and updates `top` in the state
 
 
 class LogBehind(HoldfastError):
-    """The log lost its tail and ends at `top`: write what is kept again, under the same ids."""
+    """The log lost its tail and ends at `top`: write the retained events again, under the same ids."""
 
     code = "log_behind"
 
@@ -41,33 +41,34 @@ class LogBehind(HoldfastError):
 
 
 class Head(NamedTuple):
-    """The job that is next in a session's line, and the agent that it wants."""
+    """The first job of a session's backlog, and the agent that it requires."""
 
     job_id: str
     agent: str
 
 
 class Event(NamedTuple):
-    """An event on its way into the log: `body` is its JSON without the id."""
+    """An event to append: `body` is its JSON without the id."""
 
     kind: str
     job_id: str
     body: bytes
 
     def field(self) -> tuple[str, bytes]:
-        """The field of its entry, which is described in shared.entries: name and value."""
+        """Return name and value of its entry's field, see shared.entries."""
         return name_of(self.job_id, self.kind), self.body
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claim that succeeded: run the job, write in this epoch behind seq 1. `last`: no other attempt is allowed.
+    """A successful claim: the right to run the job and to append in this epoch, after seq 1.
 
-    `first` is the job's first event; a later attempt discards the job's events from `discard_from` on."""
+    `last`: no further attempt is allowed. `first`: the id of the job's first event. `discard_from`: the attempt
+    discards the job's events from this id on; None for the first attempt."""
 
     session_id: str
     job_id: str
-    token: str
+    claim_id: str
     epoch: int
     number: int
     agent: str
@@ -82,65 +83,71 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A claim that did not lead to an attempt. `verdict` is one of wait (not the head of its line), stale (another
-    delivery, `delivery`, claimed before), parked (a person is asked), unoffered, ended, unknown, deleted; `head` is the
-    next of the line."""
+    """A claim that did not lead to an attempt.
+
+    `verdict` is one of: wait (not the head of the backlog), stale (a newer `delivery` has claimed), parked (the job
+    waits for a person's answer), unoffered (this worker lacks the agent), ended, unknown, deleted, held. `head` is the
+    head of the backlog."""
 
     verdict: str
     delivery: int = 0
     head: Head | None = None
 
 
-class Proof(NamedTuple):
-    """That the log ended with an attempt's newest event, and the session was its own, on this connection: asked `at`
-    this time of the event loop; `checked_at` another the append script itself took events."""
+class AppendPermit(NamedTuple):
+    """Permission to append without the script on one connection, for PERMIT_SECONDS.
+
+    It records that at the time `at` the log ended with the attempt's newest event and the session's epoch was the
+    attempt's. `checked_at` is when the append script last ran. Both are times of the event loop's clock, in seconds."""
 
     wire: PipeWire
     at: float
     checked_at: float
 
-    def holds(self, now: float) -> bool:
-        """Whether the attempt's next events may be appended without the script. On another connection the server may be
-        one that lost the end of the log; later the holder has to hear whether it is wanted."""
-        return now - self.at <= PROOF_SECONDS and self.wire.alive
+    def is_valid(self, now: float) -> bool:
+        """Return whether the next events may be appended without the script.
 
-    def ages(self, now: float) -> bool:
-        """Whether it is time to renew it, and may be done."""
+        A new connection may lead to a server that lost the end of the log. The time limit bounds how long a lease owner
+        does not learn of intents."""
+        return now - self.at <= PERMIT_SECONDS and self.wire.alive
+
+    def needs_renewal(self, now: float) -> bool:
+        """Return whether the permit is due for renewal and may be renewed without the script."""
         return now - self.at > RENEWAL_SECONDS and now - self.checked_at <= CHECK_SECONDS
 
 
 class Appended(NamedTuple):
-    """`seq` is the newest of the epoch. `attention`: somebody wants something of the holder, see intents."""
+    """A completed append. `seq` is the newest of the epoch. `attention`: intents are pending for the lease owner."""
 
     seq: int
     attention: bool
-    proof: Proof | None = None
+    permit: AppendPermit | None = None
 
 
-class Taken(Enum):
-    """What came of an append without the script."""
+class AppendOutcome(Enum):
+    """The outcome of an append without the script."""
 
-    YES = auto()
-    NO = auto()
+    ADDED = auto()
+    REFUSED = auto()
     UNKNOWN = auto()
 
 
 class Finished(NamedTuple):
-    """`seq` is None when somebody had ended the job before. `head` is the next of the line."""
+    """A completed end. `seq` is None when the job had ended before. `head` is the new head of the backlog."""
 
     seq: int | None
     head: Head | None
 
 
 class Intents(NamedTuple):
-    """What the holder is asked to do: `cancel` maps jobs of the line to who cancelled them."""
+    """Pending intents of a session. `cancel` maps each cancelled job of the backlog to who cancelled it."""
 
     cancel: dict[str, str]
     deleted: bool
 
 
 class Outcome(NamedTuple):
-    """What a step came to, as JSON, and the JSON of its `Mark`, see worker.journal."""
+    """The result of a step as JSON, and the JSON of its `Mark`, see worker.journal."""
 
     key: str
     value: bytes
@@ -148,7 +155,7 @@ class Outcome(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What a job's attempts have recorded, as JSON: the outcome and mark of each step, the answer to each question."""
+    """The journal of a job, as JSON: result and mark of each step, and the answer to each question."""
 
     steps: dict[str, bytes]
     marks: dict[str, bytes]
@@ -156,17 +163,19 @@ class Recorded(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """`held`: the session's holder has to carry the intents out; look again later. `ended`: the jobs that were ended.
-    `head`: the next of the line."""
+    """The outcome of `settle`. `held`: a lease owner must carry the intents out; call again later. `ended`: the jobs
+    that were ended. `head`: the head of the backlog."""
 
     held: bool
     ended: list[str]
     head: Head | None
 
 
-class Holder:
-    """Claims sessions and writes to them. Every call raises RedisError when the outcome is not known; each may then be
-    repeated as it was. The appends of all sessions go through the pipe."""
+class LogWriter:
+    """Claims sessions and writes to their logs, on behalf of a worker's attempts.
+
+    Every call raises RedisError when its outcome is unknown, and may then be repeated with the same arguments. The
+    appends of all sessions share the connection of `pipe`."""
 
     def __init__(self, redis: Redis, pipe: Pipe, settings: CommonSettings) -> None:
         self._settings = settings
@@ -187,31 +196,35 @@ class Holder:
         self._redis = redis
 
     async def claim(
-        self, session_id: str, job_id: str, *, delivery: int, token: str, worker_id: str, offered: bool
+        self, session_id: str, job_id: str, *, delivery: int, claim_id: str, worker_id: str, offered: bool
     ) -> Attempt | Refusal:
         """Claim the session for one attempt at the job, or end the job when it may not run any more.
 
-        `token` is random, drawn once for this claim: repeated with it, the claim answers the same."""
-        fixed = (job_id, delivery, token, worker_id, secrets.randbelow(1000))
+        `delivery`: the delivery number of the queue entry. `claim_id`: a random id of this claim, which makes it
+        idempotent. `offered`: whether the worker has the job's agent."""
+        fixed = (job_id, delivery, claim_id, worker_id, secrets.randbelow(1000))
         try:
             reply = await self._claimed(session_id, job_id, (*fixed, int(offered)), self._claim)
-        except LogFull:  # nothing can start, but what is to end must end
+        except LogFull:  # no attempt can start, but a job that must end still ends
             reply = await self._claimed(session_id, job_id, (*fixed, ""), self._claim_end)
         if reply[0] == b"run":
-            return _attempt(session_id, job_id, token, reply)
+            return _attempt(session_id, job_id, claim_id, reply)
         return _refusal(reply[0].decode(), reply)
 
     async def end_lost(self, attempt: Attempt, reason: str = "log_lost") -> Refusal:
-        """End an attempt's job whose log vanished: a claim makes the log anew, says so, and ends the job. `log_error`:
-        the log is there and refused a write."""
-        fixed = (attempt.job_id, 0, attempt.token, "", secrets.randbelow(1000), 1)
+        """End a job whose log vanished, by a claim that creates the log again and appends the terminal event.
+
+        `reason` is `log_lost`, or `log_error` where the log exists and refused a write."""
+        fixed = (attempt.job_id, 0, attempt.claim_id, "", secrets.randbelow(1000), 1)
         ending = await self._ending(attempt.session_id, attempt.job_id, reason, by="", before=b"")
         reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, self._claim_end, ending)
         return _refusal(reply[0].decode(), reply)
 
     async def close_record(self, session_id: str, event: Event, epoch: int | None = None) -> Refusal:
-        """End a job in its record alone, where its log cannot be read or written. `epoch`: that of its attempt, else
-        none runs. The verdict is ended, unknown, or held: an attempt runs. Raises Fenced."""
+        """End a job in its record only, where its log cannot be read or written.
+
+        `epoch`: that of the caller's attempt; None when the caller has none. The verdict is ended, unknown, or held (an
+        attempt runs). Raises Fenced."""
         fixed = (event.job_id, "" if epoch is None else epoch, secrets.randbelow(1000))
         reply = await self._close_record(
             session_keys(session_id), (*fixed, event.kind, event.body, self._settings.retention_seconds)
@@ -227,7 +240,7 @@ class Holder:
         claim: Script,
         ending: tuple[Any, ...] = (),
     ) -> list[bytes]:
-        """Ask for the claim; where the job may not run any more, ask again with how it ends."""
+        """Run the claim script; where the job may not run any more, run it again with the job's ending."""
         while True:
             reply = await _full(claim(session_keys(session_id), (*fixed, *self._limits(), *ending)))
             if reply[0] != b"doomed":
@@ -236,7 +249,7 @@ class Holder:
             ending = await self._ending(session_id, job_id, reason.decode(), by=by.decode(), before=before)
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended:
-        """Append a batch behind `after_seq`, whole or not at all. Raises Fenced, LogBehind, LogGone, LogFull."""
+        """Append a batch after `after_seq`, all of it or nothing. Raises Fenced, LogBehind, LogGone, LogFull."""
         keys = session_keys(session_id)
         flat = [part for event in events for part in event.field()]
         wire = await self._pipe.wire()
@@ -244,37 +257,42 @@ class Holder:
         fixed = (epoch, after_seq, self._settings.retention_events)
         reply = await _full(self._append.on(wire, (keys.log, keys.state), (*fixed, *flat)))
         _raise_for(reply)
-        return Appended(int(reply[1]), bool(reply[2]), Proof(wire, now, now))
+        return Appended(int(reply[1]), bool(reply[2]), AppendPermit(wire, now, now))
 
     def append_plain(
         self,
-        proof: Proof,
+        permit: AppendPermit,
         session_id: str,
         first: EventId,
         events: Sequence[Event],
-        on_reply: Callable[[Taken], None],
+        on_reply: Callable[[AppendOutcome], None],
     ) -> None:
-        """Append events, of which `first` is directly behind this attempt's last one, while `proof` holds: in order,
-        all of them if the first is taken. What is not taken for sure, `append` takes or says why not.
+        """Append events without the script, all of them or nothing, while `permit` is valid.
 
-        The id is the fence: whoever takes the session over puts a higher one into the log first. A transaction that the
-        server has no room for is refused as a whole. Single events do not trim: they are few, and the script does."""
+        `first` is the id of the first one, directly after the attempt's newest event. Where the outcome is not ADDED,
+        the caller must use `append`.
+
+        The id is the fence: a takeover puts a higher id into the log first. A transaction for which the server has no
+        memory is refused as a whole. Single events do not trim the log, since the script soon does."""
         ids = [b"%d-%d" % (first.epoch, first.seq + number) for number in range(len(events))]
         commands = [_xadd(session_id, *entry) for entry in zip(ids, events, strict=True)]
         if len(events) == 1:
-            proof.wire.call_soon(lambda reply: on_reply(_taken(reply, ids[0])), *commands[0])
+            permit.wire.call_soon(lambda reply: on_reply(_outcome_of(reply, ids[0])), *commands[0])
             return
         commands[-1] = _xadd(session_id, ids[-1], events[-1], "MAXLEN", "~", self._settings.retention_events)
         transaction = (("MULTI",), *commands, ("EXEC",))
-        proof.wire.call_together(lambda replies: on_reply(_taken(replies[-1], ids)), *transaction)
+        permit.wire.call_together(lambda replies: on_reply(_outcome_of(replies[-1], ids)), *transaction)
 
-    def look(self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]) -> None:
-        """Ask whether the log still ends with `last`, this attempt's newest event, and whether anybody wants anything.
-        `on_answer` hears it with the proof renewed, or None where `append` has to find out."""
+    def renew_permit(
+        self, permit: AppendPermit, session_id: str, last: EventId, on_reply: Callable[[Appended | None], None]
+    ) -> None:
+        """Check that the log still ends with `last`, this attempt's newest event, and read whether intents are pending.
+
+        `on_reply` is called with the renewed permit, or with None where the caller must use `append`."""
         keys = session_keys(session_id)
-        renewed = proof._replace(at=asyncio.get_running_loop().time())
-        proof.wire.call_together(
-            lambda replies: on_answer(_seen(replies, last, renewed)),
+        renewed = permit._replace(at=asyncio.get_running_loop().time())
+        permit.wire.call_together(
+            lambda replies: on_reply(_renewed(replies, last, renewed)),
             ("XREVRANGE", keys.log, "+", "-", "COUNT", 1),
             ("HMGET", keys.state, "epoch", "job", "attention"),
         )
@@ -282,7 +300,7 @@ class Holder:
     async def finish(
         self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
     ) -> Finished:
-        """Append a job's terminal event behind `after_seq` and close its record. `usage` is JSON, or empty.
+        """Append a job's terminal event after `after_seq` and close its record. `usage` is JSON, or empty.
 
         Raises Fenced, LogBehind, LogGone."""
         keys = session_keys(session_id)
@@ -294,9 +312,9 @@ class Holder:
         return Finished(int(reply[1]), _head(reply[2:]))
 
     async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
-        """Append a question behind `after_seq`; its job waits until `answer` has one. Answers the newest seq.
+        """Append a question after `after_seq` and mark its job as waiting. Returns the newest seq.
 
-        Its prompt and schema are part of the job's record meanwhile. Raises Fenced, LogBehind, LogGone, LogFull."""
+        Until then the job's record has the prompt and the schema. Raises Fenced, LogBehind, LogGone, LogFull."""
         asked = orjson.loads(event.body)
         schema, prompt = encode(asked.get("schema", {})), encode(asked.get("prompt"))
         fixed = (epoch, after_seq, event.job_id, question_id, event.body, schema, prompt)
@@ -306,28 +324,29 @@ class Holder:
         return int(reply[1])
 
     async def rewind(self, session_id: str, epoch: int, after_seq: int, event: Event, discard_from: EventId) -> int:
-        """Append a further start of the attempt behind `after_seq`, which discards its job's events from an id on.
-        Answers the newest seq. Raises Fenced, LogBehind, LogGone, LogFull."""
+        """Append another start of the attempt after `after_seq`. It discards the job's events from an id on.
+
+        Returns the newest seq. Raises Fenced, LogBehind, LogGone, LogFull."""
         fixed = (epoch, after_seq, event.job_id, event.body, str(discard_from))
         reply = await _full(self._rewind(session_keys(session_id), fixed))
         _raise_for(reply)
         return int(reply[1])
 
     async def record(self, session_id: str, epoch: int, resume: EventId, outcomes: Sequence[Outcome]) -> None:
-        """Record what steps of the running job came to. Whoever takes it over keeps the job's events below `resume`.
+        """Record results of steps in the journal of the running job. A takeover keeps the job's events below `resume`.
 
         Raises Fenced, LogGone, LogFull."""
         flat = [part for outcome in outcomes for part in outcome]
         _raise_for(await _full(self._journal(session_keys(session_id), (epoch, str(resume), *flat))))
 
     async def confirm(self, session_id: str, epoch: int) -> None:
-        """Raise Fenced where another attempt has the session by now."""
+        """Raise Fenced where another attempt has claimed the session."""
         known, job = await self._redis.hmget(session_keys(session_id).state, "epoch", "job")
         if job is None or known != b"%d" % epoch:
             raise Fenced
 
     async def recorded(self, session_id: str) -> Recorded:
-        """What earlier attempts of the running job have recorded."""
+        """Read the journal of the running job."""
         found = await self._redis.hgetall(session_keys(session_id).journal)
         fields = [(*field.decode().split(":", 1), value) for field, value in found.items()]
         of = {
@@ -337,23 +356,23 @@ class Holder:
         return Recorded(of["step"], of["mark"], of["question"])
 
     async def answer_to(self, session_id: str, question_id: str) -> bytes | None:
-        """The answer to the question that the running job asked, as JSON, if there is one."""
+        """Return the answer to a question of the running job as JSON, or None."""
         answer: bytes | None = await self._redis.hget(session_keys(session_id).journal, f"question:{question_id}")
         return answer
 
     async def intents(self, session_id: str, epoch: int) -> Intents:
-        """What the session's holder is asked to do. Raises Fenced."""
+        """Read the pending intents of the session. Raises Fenced."""
         reply = await self._intents(session_keys(session_id), (epoch,))
         _raise_for(reply)
         texts = [part.decode() for part in reply[2:]]
         return Intents(dict(zip(texts[::2], texts[1::2], strict=True)), bool(reply[1]))
 
     async def release(self, session_id: str, epoch: int) -> None:
-        """Give the session back without a strike. Raises Fenced."""
+        """Release the session without a strike. Raises Fenced."""
         _raise_for(await self._release(session_keys(session_id), (epoch,)))
 
     async def settle(self, session_id: str) -> Settled:
-        """Carry out the intents of a session that nobody holds. The conversation keeps what a job has said."""
+        """Carry out the intents of a session without a lease owner. The conversation keeps what its jobs emitted."""
         fixed = (f"settle-{secrets.token_hex(8)}", secrets.randbelow(1000), CANCEL_PATIENCE_MS)
         limits = (self._settings.retention_seconds, MESSAGES_LIMIT, DELETED_LOG_SECONDS)
         turn: list[str | bytes] = []
@@ -373,7 +392,7 @@ class Holder:
         return settings.max_attempts, *waits_ms, settings.retention_seconds, MESSAGES_LIMIT
 
     async def _ending(self, session_id: str, job_id: str, reason: str, *, by: str, before: bytes) -> tuple[Any, ...]:
-        """The arguments with which a claim ends the job: why, the event, and what the conversation keeps of it."""
+        """Return the arguments with which a claim ends the job: reason, event, messages for the conversation."""
         messages = await self._turns.read(session_id, job_id) if before else []
         if reason == "cancelled":
             return reason, CANCELLED, b'"by":' + encode(by), *messages
@@ -389,11 +408,11 @@ ENDINGS = {
 }
 
 
-def _attempt(session_id: str, job_id: str, token: str, reply: list[bytes]) -> Attempt:
+def _attempt(session_id: str, job_id: str, claim_id: str, reply: list[bytes]) -> Attempt:
     return Attempt(
         session_id,
         job_id,
-        token,
+        claim_id,
         epoch=int(reply[1]),
         number=int(reply[2]),
         agent=reply[3].decode(),
@@ -417,22 +436,22 @@ def _xadd(session_id: str, entry_id: bytes, event: Event, *options: str | int) -
     return "XADD", log_key(session_id), "NOMKSTREAM", *options, entry_id, *event.field()
 
 
-def _taken(reply: Any, wanted: bytes | list[bytes]) -> Taken:
-    """Only the wanted ids are a yes. A server without room, or that discards a transaction, has done nothing."""
-    if reply == wanted:
-        return Taken.YES
+def _outcome_of(reply: Any, expected_ids: bytes | list[bytes]) -> AppendOutcome:
+    """Only the expected ids mean ADDED. A server without memory, or one that discards a transaction, added nothing."""
+    if reply == expected_ids:
+        return AppendOutcome.ADDED
     refused = isinstance(reply, ExecAbortError) or (isinstance(reply, ResponseError) and is_full(reply))
-    return Taken.NO if refused else Taken.UNKNOWN
+    return AppendOutcome.REFUSED if refused else AppendOutcome.UNKNOWN
 
 
-def _seen(replies: list[Any], last: EventId, proof: Proof) -> Appended | None:
+def _renewed(replies: list[Any], last: EventId, permit: AppendPermit) -> Appended | None:
     entries, state = replies
     if any(isinstance(reply, RedisError) for reply in replies) or not entries:
         return None
     epoch, job, attention = state
     if entries[0][0] != str(last).encode() or epoch != b"%d" % last.epoch or job is None:
         return None
-    return Appended(last.seq, bool(attention), proof)
+    return Appended(last.seq, bool(attention), permit)
 
 
 def _head(parts: Sequence[bytes]) -> Head | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from holdfast.shared import holder, keys
+from holdfast.shared import keys, log_writer
 from holdfast.shared.errors import Fenced
-from holdfast.shared.holder import Taken
 from holdfast.shared.ids import EventId
-from holdfast.shared.queue import token_id
+from holdfast.shared.log_writer import AppendOutcome
+from holdfast.shared.queue import entry_id
 from holdfast.shared.turns import TurnReader
 
 from tests.integration.test_turns import LONGEST_PAUSE_S, longest_pause, many
@@ -20,8 +20,8 @@ from tests.support.workers import Client, worker_on
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A holder that does not answer counts as dead at once."""
-    monkeypatch.setattr(holder, "CANCEL_PATIENCE_MS", 0)
+    """A lease owner that does not answer counts as dead at once."""
+    monkeypatch.setattr(log_writer, "CANCEL_PATIENCE_MS", 0)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_f66_a_job_whose_worker_was_killed_keeps_its_turn(session: Session
     attempt = await session.started()
     await session.append(attempt, 1, "so far ", "so good")
     await session.sessions.cancel("s", "j1")
-    settled = await session.holder.settle("s")
+    settled = await session.log_writer.settle("s")
     assert await contents(session) == ["hello", "so far so good"]
     assert (await session.sessions.job("s", "j1")).status == "cancelled"
     assert (settled.held, settled.ended) == (False, ["j1"])
@@ -49,7 +49,7 @@ async def test_f66_a_job_that_is_interrupted_keeps_its_turn_and_the_next_one_is_
     attempt = await session.started()
     await session.append(attempt, 1, "so far")
     await session.submit("j2", on_busy="interrupt")
-    settled = await session.holder.settle("s")
+    settled = await session.log_writer.settle("s")
     assert settled.head is not None
     assert settled.head.job_id == "j2"
     assert await contents(session) == ["hello", "so far"]
@@ -59,20 +59,20 @@ async def test_what_a_zombie_writes_while_the_turn_is_read_is_refused(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = await session.started()
-    proof = (await session.append(attempt, 1, "so far")).proof
+    permit = (await session.append(attempt, 1, "so far")).permit
     await session.sessions.cancel("s", "j1")
     read = TurnReader.read
-    taken: list[Taken] = []
+    taken: list[AppendOutcome] = []
 
     async def while_it_is_read(*args: object) -> list[bytes]:
-        taken.append(await session.append_plain(proof, EventId(attempt.epoch, 3), delta("j1", " and more")))
+        taken.append(await session.append_plain(permit, EventId(attempt.epoch, 3), delta("j1", " and more")))
         with pytest.raises(Fenced):
             await session.append(attempt, 2, " and more")
         return await read(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TurnReader, "read", while_it_is_read)
-    await session.holder.settle("s")
-    assert taken == [Taken.UNKNOWN]
+    await session.log_writer.settle("s")
+    assert taken == [AppendOutcome.UNKNOWN]
     assert await contents(session) == ["hello", "so far"]
     assert await session.texts() == ["so far"]
 
@@ -80,7 +80,7 @@ async def test_what_a_zombie_writes_while_the_turn_is_read_is_refused(
 async def test_a_job_that_had_not_begun_leaves_no_turn(session: Session) -> None:
     await session.submit()
     await session.sessions.cancel("s", "j1")
-    assert (await session.holder.settle("s")).ended == ["j1"]
+    assert (await session.log_writer.settle("s")).ended == ["j1"]
     assert await contents(session) == []
 
 
@@ -97,16 +97,16 @@ async def test_a_worker_that_dies_between_the_two_steps_leaves_the_rest_to_the_n
     with monkeypatch.context() as patch:
         patch.setattr(TurnReader, "read", dies)
         with pytest.raises(ConnectionError):
-            await session.holder.settle("s")
+            await session.log_writer.settle("s")
     assert (await session.sessions.job("s", "j1")).end is None
-    assert (await session.holder.settle("s")).ended == ["j1"]
+    assert (await session.log_writer.settle("s")).ended == ["j1"]
     assert await contents(session) == ["hello", "so far"]
 
 
 async def test_a_deletion_needs_no_turn(session: Session) -> None:
     await session.started()
     await session.sessions.delete("s")
-    assert (await session.holder.settle("s")).ended == ["j1"]
+    assert (await session.log_writer.settle("s")).ended == ["j1"]
     assert not await session.redis.exists(session.keys.messages)
 
 
@@ -114,14 +114,14 @@ async def test_a_session_is_deleted_that_has_a_foreign_value_in_its_logs_place(s
     await session.started()
     await session.sessions.delete("s")
     await session.redis.set(session.keys.log, "what")
-    assert (await session.holder.settle("s")).ended == ["j1"]
+    assert (await session.log_writer.settle("s")).ended == ["j1"]
     assert not await session.redis.exists(session.keys.state)
 
 
 async def test_f64_a_killed_job_of_a_hundred_thousand_events_is_settled_in_short_steps(session: Session) -> None:
     whole = await many(session)
     await session.sessions.cancel("s", "j1")
-    settled, _, pause_s = await longest_pause(session.holder.settle("s"))
+    settled, _, pause_s = await longest_pause(session.log_writer.settle("s"))
     assert settled.ended == ["j1"]
     assert await contents(session) == ["hello", whole]
     assert pause_s < LONGEST_PAUSE_S
@@ -135,7 +135,7 @@ async def test_f66_a_job_that_waits_for_a_person_after_a_deploy_keeps_its_turn(r
         await client.until("s", "j1", lambda state: state.status == "waiting")
 
     async def parked() -> bool:
-        return await client.redis.zscore(keys.DEFERRED, token_id("s", "j1")) is not None
+        return await client.redis.zscore(keys.DEFERRED, entry_id("s", "j1")) is not None
 
     async with worker_on(redis_url):
         await until(parked)

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-from holdfast.worker.agents.voice import Pieces, Voice, whole
+from holdfast.worker.agents.emitter import AnswerEmitter, Pieces, whole
 
 from tests.support.record import Record, a_run
 
 
 async def test_each_kind_numbers_its_blocks_through_the_job() -> None:
     record = Record()
-    voice = Voice(a_run(record))
-    await voice.reasoning("hm")
-    await voice.text("a")
-    await voice.text("b")
-    await voice.reasoning("hm again")
-    voice.pause()
-    await voice.reasoning("and again")
-    await voice.text("c")
+    emitter = AnswerEmitter(a_run(record))
+    await emitter.reasoning("hm")
+    await emitter.text("a")
+    await emitter.text("b")
+    await emitter.reasoning("hm again")
+    emitter.pause()
+    await emitter.reasoning("and again")
+    await emitter.text("c")
 
     assert [(event["type"][:4], event["part"]) for event in record.events] == [
         ("reas", 0),
@@ -28,10 +28,10 @@ async def test_each_kind_numbers_its_blocks_through_the_job() -> None:
 
 async def test_an_empty_piece_begins_no_block() -> None:
     record = Record()
-    voice = Voice(a_run(record))
-    await voice.text("a")
-    await voice.reasoning("")
-    await voice.text("b")
+    emitter = AnswerEmitter(a_run(record))
+    await emitter.text("a")
+    await emitter.reasoning("")
+    await emitter.text("b")
 
     assert [event["part"] for event in record.events] == [0, 0]
 

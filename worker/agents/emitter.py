@@ -1,4 +1,4 @@
-"""What a model says, thinks and calls while it answers, as events: numbered blocks of whole characters."""
+"""Emit a model's streamed text, reasoning and tool calls as events: numbered blocks of whole characters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from holdfast.worker.run import Run
 
 Kind = Literal["text", "reasoning"]
 
-# An event has its limit, and an answer that does not stream comes in one piece.
+# Splits non-streamed answers, since the size of an event is limited.
 MAX_PIECE_CHARS = 16_000
 
 
-class Voice:
-    """Emits what the models of a job stream. Text and reasoning number their blocks through the whole job, from 0.
+class AnswerEmitter:
+    """Emits the answers of a job's models. Blocks of text and of reasoning are each numbered through the job, from 0.
 
-    `spoke`: something of the present answer was emitted."""
+    `has_emitted`: part of the current answer was emitted."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -24,46 +24,46 @@ class Voice:
         self._open: Kind | None = None
         self._pieces = Pieces()
         self._calls: list[str] = []
-        self.spoke = False
+        self.has_emitted = False
 
     def begin(self) -> None:
-        """A model begins to answer, in blocks of its own."""
+        """Start an answer, with blocks of its own."""
         self.pause()
         self._calls = []
-        self.spoke = False
+        self.has_emitted = False
 
     async def break_off(self, reason: str) -> None:
-        """The present answer goes no further. Its calls, none of which is going to run, end as failed."""
+        """Abort the current answer. Its calls, which will not run, end as failed."""
         for call_id in self._calls:
             await self._run.tool_failed(call_id, reason)
         self._calls = []
 
     def pause(self) -> None:
-        """What comes next is a block of its own."""
+        """End the current block."""
         self._open = None
 
     async def text(self, piece: str) -> str:
-        """Emit the next piece of the answer. Returns what could be emitted of it."""
+        """Emit the next piece of the answer. Returns the whole characters that were emitted."""
         whole = self._next("text", piece)
         for part in _cut(whole):
             await self._run.text(part, self._parts["text"])
         return whole
 
     async def reasoning(self, piece: str) -> str:
-        """The same for a piece of reasoning."""
+        """Emit the next piece of reasoning. Returns the whole characters that were emitted."""
         whole = self._next("reasoning", piece)
         for part in _cut(whole):
             await self._run.reasoning(part, self._parts["reasoning"])
         return whole
 
     async def call(self, call_id: str, name: str) -> None:
-        """The model begins to call a tool."""
-        self.spoke = True
+        """Start a tool call."""
+        self.has_emitted = True
         self._calls.append(call_id)
         await self._run.tool_started(call_id, name)
 
     async def arguments(self, call_id: str, piece: str) -> None:
-        """The next piece of a call's arguments."""
+        """Emit the next piece of a call's arguments."""
         for part in _cut(piece):
             await self._run.tool_arguments(call_id, part)
 
@@ -73,21 +73,21 @@ class Voice:
             self._parts[kind] += 1
             self._pieces = Pieces()
         whole = self._pieces.add(piece)
-        self.spoke = self.spoke or bool(whole)
+        self.has_emitted = self.has_emitted or bool(whole)
         return whole
 
 
 class Pieces:
-    """Makes whole characters of pieces that were cut between the two halves of a surrogate pair.
+    """Joins surrogate pairs that were split between two pieces.
 
-    Servers written in JavaScript cut there, and JSON lets the halves through; UTF-8, and so the log, has no such thing.
+    Servers written in JavaScript may split there, and JSON can carry the halves, but UTF-8, and so the log, cannot.
     """
 
     def __init__(self) -> None:
         self._half = ""
 
     def add(self, piece: str) -> str:
-        """The piece with the half that was held back, without the half that it ends on."""
+        """Return the piece with the half held back before, and without a half at its end."""
         joined = self._half + piece
         self._half = joined[-1] if joined and "\ud800" <= joined[-1] <= "\udbff" else ""
         return whole(joined[:-1] if self._half else joined)
@@ -98,5 +98,5 @@ def _cut(text: str) -> Iterator[str]:
 
 
 def whole(text: str) -> str:
-    """The text with its surrogate pairs joined and single halves replaced by U+FFFD."""
+    """Join the surrogate pairs of a text and replace lone halves by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""The process of a job's last attempt, see worker.alone. It ends when the worker that started it is gone."""
+"""The process of a job's last attempt, see worker.isolated_attempt. It ends when the worker that started it is gone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 from holdfast.shared.background import repeat
 from holdfast.shared.errors import Fenced, SchemaNewer
-from holdfast.shared.holder import Attempt, Holder
+from holdfast.shared.log_writer import Attempt, LogWriter
 from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.schema import SCHEMA
@@ -24,7 +24,7 @@ from holdfast.shared.sessions import Sessions
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
 from holdfast.worker.__main__ import agents, new_loop
-from holdfast.worker.alone import attempt_of
+from holdfast.worker.isolated_attempt import attempt_of
 from holdfast.worker.jobs import Job, job_of
 from holdfast.worker.outage import Outage
 from holdfast.worker.quiet import quieten
@@ -35,21 +35,21 @@ from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
 CONNECTIONS = 8
-LOOK_SECONDS = 1.0  # until the job looks at what it is asked, unless it is told
+LOOK_SECONDS = 1.0  # interval at which the job polls its intents, unless the worker sends a line
 
 Report = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
-    """Run the attempt that stands on stdin, and say on stdout how it ended."""
-    orders, reports = _pipes()
-    for number in (signal.SIGTERM, signal.SIGINT):  # the worker decides; what the agent starts hears them as ever
+    """Run the attempt that stdin describes, and report its end on stdout."""
+    lines, reports = _pipes()
+    for number in (signal.SIGTERM, signal.SIGINT):  # the worker decides; child processes of the agent still get them
         signal.signal(number, lambda *_: None)
     settings = read_settings(WorkerSettings)
     configure(as_json=settings.log_as_json, process="worker")
     keep_out_of_log_lines()
     quieten()
-    line = orders.readline()
+    line = lines.readline()
     if not line.endswith(b"\n"):  # the worker is gone
         sys.exit(1)
 
@@ -68,49 +68,63 @@ def main() -> None:
     loop = new_loop()
     asyncio.set_event_loop(loop)
     install(loop)
-    last_word = loop.run_until_complete(_attempt(attempt, settings, registry, orders, report))
+    last_report = loop.run_until_complete(_attempt(attempt, settings, registry, lines, report))
     logging.shutdown()
-    report(last_word)
+    report(last_report)
     os._exit(0)  # without threads and tasks that do not end
 
 
 def _pipes() -> tuple[BinaryIO, int]:
-    """The worker's pipes, out of the agent's reach: it reads nothing, and what it prints goes to stderr."""
-    orders, reports = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    """Move the worker's pipes away from stdin and stdout: the agent reads nothing, and its prints go to stderr."""
+    lines, reports = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
-    return orders, reports
+    return lines, reports
 
 
 async def _attempt(
-    attempt: Attempt, settings: WorkerSettings, registry: Registry, orders: BinaryIO, report: Report
+    attempt: Attempt, settings: WorkerSettings, registry: Registry, lines: BinaryIO, report: Report
 ) -> dict[str, Any]:
-    """Run it. Answers what the worker is to know of its end."""
-    loop, wanted = asyncio.get_running_loop(), asyncio.Event()
+    """Run the attempt. Returns the last report."""
+    loop, intent_event = asyncio.get_running_loop(), asyncio.Event()
     redis = connect(settings.log_url, max_connections=CONNECTIONS)
     pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
-    holder, sessions = Holder(redis, pipe, settings), Sessions(redis, settings)
+    log_writer, sessions = LogWriter(redis, pipe, settings), Sessions(redis, settings)
     agent = registry[attempt.agent]
 
-    def tell() -> None:
+    def report_waits() -> None:
         report({"waits": job.waits})
 
     async def retire(job_ids: Sequence[str]) -> None:
         report({"retire": list(job_ids)})
 
     outage = Outage("log")
-    job = job_of(attempt, agent, settings, holder, sessions, outage, noticed=wanted.set, rested=tell, retire=retire)
-    # A thread of its own: the process ends with its worker even where the agent blocks the loop.
-    threading.Thread(target=_obey, args=(orders, loop, wanted), daemon=True, name="orders").start()
+    job = job_of(
+        attempt,
+        agent,
+        settings,
+        log_writer,
+        sessions,
+        outage,
+        on_intent=intent_event.set,
+        on_wait_changed=report_waits,
+        retire=retire,
+    )
+    # A thread, so that the process ends with its worker even while the agent blocks the event loop.
+    threading.Thread(target=_read_lines, args=(lines, loop, intent_event), daemon=True, name="worker lines").start()
 
-    async def live() -> float:
-        tell()
+    async def send_heartbeat() -> float:
+        report_waits()
         return settings.lease_seconds / 4
 
-    watchdog = Watchdog(tell, settings.lease_seconds)
-    loops = (repeat("intents", partial(_heed, job, wanted)), repeat("sign of life", live), watchdog.run())
+    watchdog = Watchdog(report_waits, settings.lease_seconds)
+    loops = (
+        repeat("intents", partial(_poll_intents, job, intent_event)),
+        repeat("heartbeat", send_heartbeat),
+        watchdog.run(),
+    )
     beside = [asyncio.create_task(loop) for loop in loops]
     try:
         ending, head = await job.run()
@@ -123,18 +137,18 @@ async def _attempt(
     return {"ended": ending.kind, "fields": fields, "head": head and list(head)}
 
 
-def _obey(orders: BinaryIO, loop: asyncio.AbstractEventLoop, wanted: asyncio.Event) -> None:
-    """Hear the worker, until it is gone."""
-    for _ in orders:
-        loop.call_soon_threadsafe(wanted.set)
+def _read_lines(lines: BinaryIO, loop: asyncio.AbstractEventLoop, intent_event: asyncio.Event) -> None:
+    """Read the worker's lines; exit when the worker is gone."""
+    for _ in lines:
+        loop.call_soon_threadsafe(intent_event.set)
     os._exit(1)
 
 
-async def _heed(job: Job, wanted: asyncio.Event) -> float:
-    """Look at what is asked of the job, at once when it is told and every second otherwise."""
+async def _poll_intents(job: Job, intent_event: asyncio.Event) -> float:
+    """Poll the job's intents, at once on a line of the worker and every LOOK_SECONDS otherwise."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LOOK_SECONDS):
-            await wanted.wait()
-    wanted.clear()
-    await job.heed()
+            await intent_event.wait()
+    intent_event.clear()
+    await job.poll_intents()
     return 0

@@ -1,4 +1,4 @@
-"""The models that answer a job: the first, and what takes over from one that failed."""
+"""Run a job's models as a fallback chain: the next one is used when one fails."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 from holdfast.worker.agents.context import fitting, tokens
 from holdfast.worker.agents.dialect import Conversation, Dialect, Turn, dialect
+from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message, ToolUse
 from holdfast.worker.agents.models import Model, resolve
 from holdfast.worker.agents.options import NON_STREAMED, ChatOptions, common_options, parse_options
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
-from holdfast.worker.agents.retries import patiently
+from holdfast.worker.agents.retries import with_retries
 from holdfast.worker.agents.tool_calls import Answer
-from holdfast.worker.agents.voice import Voice
 from holdfast.worker.run import Run
 from holdfast.worker.tools import Tool
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that may answer, with all that it takes to ask it."""
+    """A model of the chain, with its key, dialect and options."""
 
     name: str
     model: Model
@@ -32,10 +32,10 @@ class Candidate:
     options: ChatOptions
 
 
-def line_up(given: dict[str, Any], own: Model, models: Mapping[str, Model]) -> list[Candidate | None]:
-    """The models that a job's options name, the first one first; None is the one before, not streamed.
+def candidates_of(given: dict[str, Any], own: Model, models: Mapping[str, Model]) -> list[Candidate | None]:
+    """Return the models that a job's options name, in order. None stands for the model before, without streaming.
 
-    Raises AgentError `options_invalid`, and `provider_no_key` for a model whose key is missing, even the last's."""
+    Raises AgentError `options_invalid`, and `provider_no_key` where the key of any of the models is missing."""
     named = given.get("model")
     chosen = resolve(named, own, models) if isinstance(named, str) and named else own
     first = _candidate(chosen.name, chosen, given)
@@ -52,67 +52,67 @@ def _candidate(name: str, model: Model, given: dict[str, Any]) -> Candidate:
     key = model.key(os.environ)
     if key is None:
         raise Provider(model.title).no_key(model.key_variable)
-    speaks = dialect(model.provider)
-    return Candidate(name, model, key, speaks, parse_options(speaks.options, given))
+    provider_dialect = dialect(model.provider)
+    return Candidate(name, model, key, provider_dialect, parse_options(provider_dialect.options, given))
 
 
-class Succession:
-    """Has the models of a job speak, each until it fails for good; the next one answers what was said last anew.
+class FallbackChain:
+    """Requests turns from a job's models, from each until it fails permanently. The next one repeats the failed turn.
 
-    What was said before the job's first turn, and in its turns, is kept in a shape that every model understands."""
+    The conversation is stored in a format that works for all models."""
 
     def __init__(
         self,
         run: Run,
-        voice: Voice,
+        emitter: AnswerEmitter,
         stack: AsyncExitStack,
-        lineup: list[Candidate | None],
+        candidates: list[Candidate | None],
         messages: list[Message],
         tools: dict[str, Tool],
     ) -> None:
-        first, *self._waiting = lineup
+        first, *self._waiting = candidates
         assert first is not None
         self._now = first
         self._streamed = True
         self._conversation: Conversation | None = None
         self._run = run
-        self._voice = voice
+        self._emitter = emitter
         self._stack = stack
         self._before = messages
-        self._said: list[Message] = []
+        self._messages: list[Message] = []
         self._tools = tools
         self._left_out = 0
 
     async def turn(self) -> Turn:
-        """The next turn, of whichever model can. Raises ProviderFailure when none is left."""
+        """Request the next turn. Raises ProviderFailure when no model is left."""
         while True:
             try:
-                turn = await patiently(self._run, self._voice, self._speak, self._now.options.retries)
+                turn = await with_retries(self._run, self._emitter, self._request_turn, self._now.options.retries)
             except ProviderFailure as failure:
-                await self._voice.break_off(f"the answer broke off: {failure.message}")
+                await self._emitter.break_off(f"the answer broke off: {failure.message}")
                 await self._hand_over(failure)
             else:
-                self._said.append(_message(turn))
+                self._messages.append(_message(turn))
                 return turn
 
     def add(self, answers: list[Answer]) -> None:
-        """Tell the model what its calls of the last turn gave."""
+        """Add the results of the last turn's calls."""
         assert self._conversation is not None
         self._conversation.add(answers)
-        self._said += [Message(role="tool", call_id=answer.call_id, content=answer.content) for answer in answers]
+        self._messages += [Message(role="tool", call_id=answer.call_id, content=answer.content) for answer in answers]
 
-    async def _speak(self) -> Turn:
+    async def _request_turn(self) -> Turn:
         if self._conversation is None:
             now = self._now
-            conversing = now.dialect.converse(self._run, self._voice, now.model, now.key, now.options, self._tools)
+            conversing = now.dialect.converse(self._run, self._emitter, now.model, now.key, now.options, self._tools)
             self._conversation = await self._stack.enter_async_context(conversing)
         return await self._conversation.turn(await self._fitting(), streamed=self._streamed)
 
     async def _fitting(self) -> list[Message]:
-        """What was said before this conversation, as far as it fits. All of its own belongs to the last turn, so that
-        it always does."""
+        """Return the messages before this conversation that fit. The conversation itself belongs to the last turn,
+        which is never cut."""
         options = self._now.options
-        everything = self._before + self._said
+        everything = self._before + self._messages
         fit = fitting(everything, options.context_tokens - tokens(options.system or ""))
         left_out = len(everything) - len(fit)
         if left_out > self._left_out:
@@ -120,17 +120,17 @@ class Succession:
             await self._run.status(
                 f"The conversation is too long for the model: its oldest {left_out} messages are left out"
             )
-        return fit[: len(fit) - len(self._said)]
+        return fit[: len(fit) - len(self._messages)]
 
     async def _hand_over(self, failure: ProviderFailure) -> None:
-        """The next one takes over, for the rest of the job. Raises the failure when there is none.
+        """Switch to the next model for the rest of the job. Raises the failure when there is none.
 
-        Not to stream helps only against what another try may help against."""
+        The fallback without streaming is used for retryable failures only."""
         while self._waiting:
             following = self._waiting.pop(0)
             if following is not None:
                 self._now, self._streamed, self._conversation = following, True, None
-                self._before, self._said = self._before + self._said, []
+                self._before, self._messages = self._before + self._messages, []
                 return await self._run.fallback(failure.message, following.name)
             if failure.retryable:
                 self._streamed = False
