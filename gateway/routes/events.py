@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request
 from holdfast.gateway.coding import Coding, accepted
 from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
 from holdfast.gateway.routes.answers import problems
-from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
+from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
 from holdfast.gateway.stream.response import EventStream, refusal
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
 from holdfast.shared.event_log import Entry, Presence
 from holdfast.shared.events import DELETED
@@ -53,38 +53,38 @@ _PARAMETERS = {"parameters": PARAMETERS}
 )
 async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
     """The session's events across its jobs, for as long as the viewer stays."""
-    wish = read_wish(request, session_id)
+    stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
     try:
-        presence, first = await state["arrivals"].ask(wish)
+        presence, first = await state["arrivals"].ask(stream_request)
         if presence != "there":
-            return await _without_session(state, wish, presence)
+            return await _without_session(state, stream_request, presence)
     except (RedisError, SchemaNewer):
-        return refusal(wish.form)
-    return EventStream(state["hub"], wish, first, _coding(request, state, ends=False))
+        return refusal(stream_request.form)
+    return EventStream(state["hub"], stream_request, first, _coding(request, state, ends=False))
 
 
-async def _without_session(state: State, wish: Wish, presence: Presence) -> ASGIApp:
+async def _without_session(state: State, stream_request: StreamRequest, presence: Presence) -> ASGIApp:
     """What a viewer gets where there is no session, or none any more: `session.deleted`, for as long as the log has it,
     or a stream that waits. Raises SessionUnknown where it may have neither, and RedisError."""
-    last = await state["log"].last(wish.session_id)
-    if wish.cursor in (None, ORIGIN) and wish.wait:
-        return _waiting(state, wish, presence, last)
-    if wish.cursor is None or (last is None and not wish.wait):
+    last = await state["log"].last(stream_request.session_id)
+    if stream_request.cursor in (None, ORIGIN) and stream_request.wait:
+        return _waiting(state, stream_request, presence, last)
+    if stream_request.cursor is None or (last is None and not stream_request.wait):
         raise SessionUnknown
-    if last is not None and last.kind == DELETED and wish.cursor >= last.id:
+    if last is not None and last.kind == DELETED and stream_request.cursor >= last.id:
         return Response(status_code=204)
     deleted = presence == "deleting" or (last is not None and last.kind == DELETED)
-    if not deleted and not wish.wait:
+    if not deleted and not stream_request.wait:
         raise SessionUnknown
-    return EventStream(state["hub"], replace(wish, deleted=deleted))
+    return EventStream(state["hub"], replace(stream_request, deleted=deleted))
 
 
-def _waiting(state: State, wish: Wish, presence: Presence, last: Entry | None) -> ASGIApp:
+def _waiting(state: State, stream_request: StreamRequest, presence: Presence, last: Entry | None) -> ASGIApp:
     """A stream that begins behind what a deleted session of the same name has left, once its deletion is over."""
     if presence == "deleting":
-        return refusal(wish.form)
-    return EventStream(state["hub"], replace(wish, cursor=None if last is None else last.id, from_now=False))
+        return refusal(stream_request.form)
+    return EventStream(state["hub"], replace(stream_request, cursor=None if last is None else last.id, from_now=False))
 
 
 @router.get(
@@ -96,22 +96,24 @@ def _waiting(state: State, wish: Wish, presence: Presence, last: Entry | None) -
 )
 async def job_events(request: Request, session_id: SessionPath, job_id: JobPath) -> ASGIApp:
     """One job's events; the stream ends after its terminal event."""
-    wish = read_wish(request, session_id)
+    stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
     try:
-        job = await _job(state, wish, known_job(job_id))
+        job = await _job(state, stream_request, known_job(job_id))
         if job is None:
-            presence, _ = await state["arrivals"].ask(wish)
-            return await _without_session(state, replace(wish, wait=False), presence)
+            presence, _ = await state["arrivals"].ask(stream_request)
+            return await _without_session(state, replace(stream_request, wait=False), presence)
     except (RedisError, SchemaNewer):
-        return refusal(wish.form)
-    return EventStream(state["hub"], replace(wish, job=job), coding=_coding(request, state, ends=job.end is not None))
+        return refusal(stream_request.form)
+    return EventStream(
+        state["hub"], replace(stream_request, job=job), coding=_coding(request, state, ends=job.end is not None)
+    )
 
 
-async def _job(state: State, wish: Wish, job_id: str) -> JobState | None:
+async def _job(state: State, stream_request: StreamRequest, job_id: str) -> JobState | None:
     """None where there is no such session. Raises JobUnknown."""
     try:
-        return await state["sessions"].job(wish.session_id, job_id)
+        return await state["sessions"].job(stream_request.session_id, job_id)
     except SessionUnknown:
         return None
 

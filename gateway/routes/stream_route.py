@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from holdfast.gateway.dependencies import authorize, known_session
 from holdfast.gateway.errors import NotAcceptable, body_invalid, refused
 from holdfast.gateway.stream.framing import SSE, Format, choose
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import CursorInvalid
 from holdfast.shared.ids import EventId, parse_cursor
 from pydantic import BaseModel, Field, ValidationError
@@ -50,12 +50,12 @@ class _Query(BaseModel):
 _PLAIN = _Query()
 
 
-def read_wish(request: Request, session_id: str) -> Wish:
+def read_stream_request(request: Request, session_id: str) -> StreamRequest:
     """What the request asks for. Raises SessionUnknown, CursorInvalid, NotAcceptable, BodyInvalid for a bad query."""
     query = _query(request) if request.scope["query_string"] else _PLAIN
     cursor = _cursor(request)
     from_now = query.start == "now" and cursor is None
-    return Wish(
+    return StreamRequest(
         known_session(session_id),
         _format(request),
         cursor,

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, NamedTuple
 
 from holdfast.gateway.stream.replay import FIRST_PAGE_EVENTS
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.event_log import Page, Presence, page_behind, presence, question
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.keys import log_key
@@ -33,37 +33,39 @@ class Arrivals:
         self._questions = asyncio.Semaphore(QUESTIONS)
         self._reading: set[str] = set()
 
-    async def ask(self, wish: Wish) -> Arrival:
-        """Ask about the session of a wish. Raises RedisError: in PATIENCE_S, or when the pipe gives up."""
+    async def ask(self, request: StreamRequest) -> Arrival:
+        """Ask about the session of a request. Raises RedisError: in PATIENCE_S, or when the pipe gives up."""
         if not self._questions.locked():  # a timer costs more than the question: none where nobody waits
-            return await self._ask(wish)
+            return await self._ask(request)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await self._ask(wish)
+                return await self._ask(request)
         except TimeoutError:
             raise RedisTimeoutError from None
 
-    async def _ask(self, wish: Wish) -> Arrival:
+    async def _ask(self, request: StreamRequest) -> Arrival:
         async with self._questions:
             wire = await self._pipe.wire()
-            if wish.from_now or wish.session_id in self._reading:
-                return Arrival(await _presence(wire, wish), None)
-            self._reading.add(wish.session_id)
+            if request.from_now or request.session_id in self._reading:
+                return Arrival(await _presence(wire, request), None)
+            self._reading.add(request.session_id)
             try:
-                return await _read(wire, wish)
+                return await _read(wire, request)
             finally:
-                self._reading.discard(wish.session_id)
+                self._reading.discard(request.session_id)
 
 
-async def _presence(wire: PipeWire, wish: Wish) -> Presence:
-    return presence(*await wire.ask_soon(*question(wish.session_id)))
+async def _presence(wire: PipeWire, request: StreamRequest) -> Presence:
+    return presence(*await wire.ask_soon(*question(request.session_id)))
 
 
-async def _read(wire: PipeWire, wish: Wish) -> Arrival:
-    cursor = wish.cursor or ORIGIN
+async def _read(wire: PipeWire, request: StreamRequest) -> Arrival:
+    cursor = request.cursor or ORIGIN
     found: list[Any] = []  # its reply is there before that of the next command
-    wire.call_soon(found.append, "XRANGE", log_key(wish.session_id), str(cursor), "+", "COUNT", FIRST_PAGE_EVENTS + 1)
-    found_as = await _presence(wire, wish)
+    wire.call_soon(
+        found.append, "XRANGE", log_key(request.session_id), str(cursor), "+", "COUNT", FIRST_PAGE_EVENTS + 1
+    )
+    found_as = await _presence(wire, request)
     anchored = found[0]  # may be an error: whoever reads the log again says so
     return Arrival(
         found_as, None if isinstance(anchored, RedisError) else page_behind(cursor, anchored, FIRST_PAGE_EVENTS)

@@ -102,7 +102,7 @@ class CatchUp:
             viewer.farewell(b"")
         except SchemaNewer as error:  # another gateway may know it
             self._complain(viewer, error)
-            viewer.farewell(viewer.wish.form.farewell(retry_ms()))
+            viewer.farewell(viewer.request.form.farewell(retry_ms()))
         except ResponseError as error:
             self._complain(viewer, error)
             return RETRY_S
@@ -118,7 +118,7 @@ class CatchUp:
         now = asyncio.get_running_loop().time()
         if now >= self._complain_at:
             self._complain_at = now + COMPLAIN_S
-            logger.warning("a log cannot be read", session_id=viewer.wish.session_id, error=str(error))
+            logger.warning("a log cannot be read", session_id=viewer.request.session_id, error=str(error))
 
     def _pause(self) -> None:
         """Redis is away for all: try again in a moment."""
@@ -148,7 +148,7 @@ class CatchUp:
 
     def _begin_with(self, viewer: Viewer, replay: Replay, first: Page) -> None:
         viewer.begun = True
-        replay.say(viewer.wish.form.opening)
+        replay.say(viewer.request.form.opening)
         try:
             self._hand_out(viewer, replay, first, replay.take(viewer.cursor, first))
         except Exception as error:  # noqa: BLE001 - logged there
@@ -173,26 +173,26 @@ class CatchUp:
 
     async def _is_deleting(self, viewer: Viewer, shared: SharedPage) -> bool:
         if EventLog.presence not in shared.came_to:
-            shared.came_to[EventLog.presence] = await self._log.presence(viewer.wish.session_id)
+            shared.came_to[EventLog.presence] = await self._log.presence(viewer.request.session_id)
         return bool(shared.came_to[EventLog.presence] == "deleting")
 
     async def _discards(self, viewer: Viewer, shared: SharedPage) -> list[Discard]:
         """What later attempts discarded."""
         place = (EventLog.discards, viewer.job_id)
         if place not in shared.came_to:
-            shared.came_to[place] = await self._log.discards(viewer.wish.session_id, viewer.job_id)
+            shared.came_to[place] = await self._log.discards(viewer.request.session_id, viewer.job_id)
         found: list[Discard] = shared.came_to[place]
         return found
 
     async def _read(self, viewer: Viewer, replay: Replay, count: int) -> SharedPage:
-        session_id, hold = viewer.wish.session_id, viewer.channel.behind > 1
+        session_id, hold = viewer.request.session_id, viewer.channel.behind > 1
         return await self._pages.read(session_id, viewer.cursor, count, since=replay.since, hold=hold)
 
     async def _before_first(self, viewer: Viewer, replay: Replay) -> EventId:
         """Where the session begins: the end of an earlier one, for as long as the log still has that in front."""
         shared = await self._read(viewer, replay, PAGE_EVENTS)
         ends = [entry.id for entry in shared.page.entries if entry.kind == DELETED]
-        return ends[-1] if ends and await self._log.exists(viewer.wish.session_id) else ORIGIN
+        return ends[-1] if ends and await self._log.exists(viewer.request.session_id) else ORIGIN
 
     def _hand_out(self, viewer: Viewer, replay: Replay, page: Page, taken: Taken) -> None:
         self._counters.events += taken.events
@@ -215,14 +215,14 @@ class CatchUp:
             viewer.begun = True
 
     async def _start_of(self, viewer: Viewer, replay: Replay) -> EventId:
-        wish, cursor = viewer.wish, viewer.cursor
+        request, cursor = viewer.request, viewer.cursor
         if viewer.deleted:
-            return await self._before_deletion(wish.session_id)
+            return await self._before_deletion(request.session_id)
         if viewer.job is not None:
             cursor = await self._begin_job(viewer, viewer.job, replay)
-        if wish.from_now:
-            cursor = await self._log.top(wish.session_id)
-            replay.say(wish.form.here(cursor))
+        if request.from_now:
+            cursor = await self._log.top(request.session_id)
+            replay.say(request.form.here(cursor))
         return cursor
 
     async def _before_deletion(self, session_id: str) -> EventId:
@@ -239,7 +239,7 @@ class CatchUp:
             job = viewer.job = await self._job(job, replay)
             if job.before is None:
                 if job.position is not None:
-                    replay.say(viewer.wish.form.queued(job.job_id, job.position))
+                    replay.say(viewer.request.form.queued(job.job_id, job.position))
                 return top
         return max(viewer.cursor, job.before)
 
@@ -251,7 +251,7 @@ class CatchUp:
 
 
 def _drop(viewer: Viewer, error: Exception) -> None:
-    logger.error("a viewer cannot be served", session_id=viewer.wish.session_id, exc_info=error)
+    logger.error("a viewer cannot be served", session_id=viewer.request.session_id, exc_info=error)
     viewer.outlet.abort()
 
 

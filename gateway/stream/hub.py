@@ -13,7 +13,7 @@ from holdfast.gateway.stream.outlet import Outlet
 from holdfast.gateway.stream.pulse import Pulse
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Tailer
-from holdfast.gateway.stream.viewer import Viewer, Wish
+from holdfast.gateway.stream.viewer import StreamRequest, Viewer
 from holdfast.shared.event_log import EventLog, Page
 from holdfast.shared.sessions import Sessions
 
@@ -95,9 +95,9 @@ class StreamHub:
         for viewer in tuple(self._viewers):
             _dismiss(viewer)
 
-    def attach(self, wish: Wish, outlet: Outlet, first: Page | None = None) -> Viewer:
+    def attach(self, request: StreamRequest, outlet: Outlet, first: Page | None = None) -> Viewer:
         """Take a viewer in: watch its session first, then let it catch up. `first`: a page that it came with."""
-        viewer = Viewer(self, wish, outlet, self._tailer.watch(wish.session_id))
+        viewer = Viewer(self, request, outlet, self._tailer.watch(request.session_id))
         outlet.on_gone = partial(self._detach, viewer)
         outlet.on_shutdown = self.end_all
         self._viewers.add(viewer)
@@ -113,7 +113,7 @@ class StreamHub:
     def session_deleted(self, session_id: str) -> None:
         """Send the session's viewers nothing but `session.deleted` from now on."""
         for viewer in tuple(self._viewers):
-            if viewer.wish.session_id == session_id:
+            if viewer.request.session_id == session_id:
                 viewer.end_with_deletion()
 
     def _detach(self, viewer: Viewer) -> None:
@@ -142,4 +142,4 @@ class StreamHub:
 
 
 def _dismiss(viewer: Viewer) -> None:
-    viewer.farewell(viewer.wish.form.farewell(retry_ms()))
+    viewer.farewell(viewer.request.form.farewell(retry_ms()))

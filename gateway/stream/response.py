@@ -11,7 +11,7 @@ from holdfast.gateway.stream.framing import NDJSON, SSE, Format
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.protocol import EXTENSION, StreamProtocol
 from holdfast.gateway.stream.retry import retry_ms
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import LogUnavailable
 from holdfast.shared.event_log import Page
 from holdfast.shared.ids import ORIGIN
@@ -26,18 +26,20 @@ class EventStream:
     204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping. Only under
     StreamProtocol, as `holdfast.gateway.__main__` serves it."""
 
-    def __init__(self, hub: StreamHub, wish: Wish, first: Page | None = None, coding: Coding | None = None) -> None:
+    def __init__(
+        self, hub: StreamHub, request: StreamRequest, first: Page | None = None, coding: Coding | None = None
+    ) -> None:
         self.hub = hub
-        self.wish = wish
+        self.request = request
         self.first = first
         self.coding = coding
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _nothing_to_come(self.wish):
+        if _nothing_to_come(self.request):
             await Response(status_code=204)(scope, receive, send)
         elif self.hub.full:
             self.hub.counters.refused += 1
-            await refusal(self.wish.form)(scope, receive, send)
+            await refusal(self.request.form)(scope, receive, send)
         else:
             await self._stream(scope, receive, send)
 
@@ -46,10 +48,10 @@ class EventStream:
         if protocol.followed:
             await _not_the_last(scope, receive, send)
             return
-        fields = _FIELDS[self.wish.form] + coding_field(self.coding)
+        fields = _FIELDS[self.request.form] + coding_field(self.coding)
         outlet = await protocol.hand_over(send, fields, outlet_for(self.coding))
         if outlet is not None:
-            self.hub.attach(self.wish, outlet, self.first)
+            self.hub.attach(self.request, outlet, self.first)
             if protocol.stopping:
                 self.hub.end_all()
 
@@ -83,7 +85,7 @@ _FIELDS: Mapping[Format, bytes] = {
 }  # made once: uvicorn would check and write them for each viewer anew
 
 
-def _nothing_to_come(wish: Wish) -> bool:
-    if wish.job is None or wish.job.end is None:
+def _nothing_to_come(request: StreamRequest) -> bool:
+    if request.job is None or request.job.end is None:
         return False
-    return wish.from_now or (wish.cursor or ORIGIN) >= wish.job.end
+    return request.from_now or (request.cursor or ORIGIN) >= request.job.end

@@ -17,7 +17,7 @@ PENDING_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class StreamRequest:
     """What a viewer asked for. `cursor` None: from the start. `job`: only this one, as its record stood on arrival.
     `wait`: for a session that does not exist yet.
     `ping_events`: pings are events. `deleted`: of a session that is being deleted only `session.deleted` is sent."""
@@ -56,21 +56,21 @@ class Viewer:
     __slots__ = (
         *("_farewell", "_house", "_over", "_pending", "_pending_bytes", "_settled"),
         *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "outlet", "replay"),
-        *("scheduled", "wish"),
+        *("scheduled", "request"),
     )
 
-    def __init__(self, house: House, wish: Wish, outlet: Outlet, channel: Channel) -> None:
+    def __init__(self, house: House, request: StreamRequest, outlet: Outlet, channel: Channel) -> None:
         self._house = house
-        self.wish = wish
+        self.request = request
         self.outlet = outlet
         outlet.on_writable = self._writable
         self.channel = channel
-        self.job = wish.job
-        self.job_id = None if wish.job is None else wish.job.job_id
-        self.deleted = wish.deleted
+        self.job = request.job
+        self.job_id = None if request.job is None else request.job.job_id
+        self.deleted = request.deleted
         if self.deleted:
             self.job_id = NO_JOB
-        self.cursor = wish.cursor or ORIGIN
+        self.cursor = request.cursor or ORIGIN
         self.replay: Replay | None = self._new_replay()
         self.bucket = 0
         self.begun = False
@@ -93,13 +93,13 @@ class Viewer:
 
     def open(self) -> None:
         """Send the first byte."""
-        self._write(self.wish.form.opening)
+        self._write(self.request.form.opening)
 
     def ping(self) -> None:
         if self.blocked or self.gone:
             return
-        form = self.wish.form
-        self._write(form.ping_event(self._sent) if self.wish.ping_events else form.ping)
+        form = self.request.form
+        self._write(form.ping_event(self._sent) if self.request.ping_events else form.ping)
 
     @property
     def _sent(self) -> EventId:
@@ -110,7 +110,7 @@ class Viewer:
         """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
         if self.ended or self.outlet.closed or self.replay is not None or batch.last <= self.cursor:
             return
-        data = batch.after(self.cursor, self.wish.form, self.job_id)
+        data = batch.after(self.cursor, self.request.form, self.job_id)
         if data is None:
             self.fall_behind()
             return
@@ -163,7 +163,7 @@ class Viewer:
             self.finish(data)
 
     def _new_replay(self) -> Replay:
-        return Replay(self.wish.form, self.job_id, raw=self.wish.raw or self.deleted, sent=self.cursor)
+        return Replay(self.request.form, self.job_id, raw=self.request.raw or self.deleted, sent=self.cursor)
 
     def _keep(self, data: bytes, cursor: EventId, *, over: bool) -> None:
         if self._pending_bytes + len(data) > PENDING_BYTES:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 from holdfast.gateway.stream.arrivals import Arrival, Arrivals
 from holdfast.gateway.stream.replay import Replay
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 
 from tests.support.log import Session
 from tests.support.served import Served, served
@@ -58,8 +58,8 @@ async def test_what_is_appended_behind_the_page_of_an_arrival_is_told_once(
         assert [await ids(other, 1) for other in others] == [wanted[:1]] * live
         ask = Arrivals.ask
 
-        async def overtaken(arrivals: Arrivals, wish: Wish) -> Arrival:
-            arrival = await ask(arrivals, wish)
+        async def overtaken(arrivals: Arrivals, request: StreamRequest) -> Arrival:
+            arrival = await ask(arrivals, request)
             await session.append(attempt, 1, "a", "b")
             assert [await ids(other, 2) for other in others] == [wanted[1:3]] * live
             return arrival
