@@ -252,7 +252,7 @@ class CatchUp:
 
 def _drop(viewer: Viewer, error: Exception) -> None:
     logger.error("a viewer cannot be served", session_id=viewer.request.session_id, exc_info=error)
-    viewer.outlet.abort()
+    viewer.transport.abort()
 
 
 def _may_show_another(page: Page) -> bool:

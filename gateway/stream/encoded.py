@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 from holdfast.gateway.coding import Coding, Encoder
-from holdfast.gateway.stream.outlet import Outlet, StreamConnection
+from holdfast.gateway.stream.transport import StreamConnection, StreamTransport
 
 
-class EncodedOutlet(Outlet):
+class EncodedTransport(StreamTransport):
     """Encodes each write so that the client can decode it at once. The encoder takes 30 to 90 KiB."""
 
     __slots__ = ("_encoder",)
@@ -23,9 +23,9 @@ class EncodedOutlet(Outlet):
             super().write(self._encoder.encode(data, last=not more), more=more)
 
 
-def outlet_for(coding: Coding | None) -> Callable[..., Outlet]:
-    """What makes the outlet of a stream with this coding."""
-    return Outlet if coding is None else partial(EncodedOutlet, coding.encoder())
+def transport_for(coding: Coding | None) -> Callable[..., StreamTransport]:
+    """What makes the transport of a stream with this coding."""
+    return StreamTransport if coding is None else partial(EncodedTransport, coding.encoder())
 
 
 def coding_field(coding: Coding | None) -> bytes:

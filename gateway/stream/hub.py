@@ -9,10 +9,10 @@ from functools import partial
 
 from holdfast.gateway.stream.catch_up import CatchUp
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.outlet import Outlet
 from holdfast.gateway.stream.pulse import Pulse
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Tailer
+from holdfast.gateway.stream.transport import StreamTransport
 from holdfast.gateway.stream.viewer import StreamRequest, Viewer
 from holdfast.shared.event_log import EventLog, Page
 from holdfast.shared.sessions import Sessions
@@ -32,7 +32,7 @@ class StreamLimits:
 
 
 class StreamHub:
-    """Viewers come by `attach` and go with their outlet; in between the hub keeps them fed, pinged and bounded."""
+    """Viewers come by `attach` and go with their transport; in between the hub keeps them fed, pinged and bounded."""
 
     def __init__(
         self, log_url: str, event_log: EventLog, sessions: Sessions, limits: StreamLimits | None = None
@@ -85,7 +85,7 @@ class StreamHub:
                 await self._empty.wait()
         for viewer in tuple(self._viewers):
             if not viewer.ended or viewer.blocked:
-                viewer.outlet.abort()
+                viewer.transport.abort()
 
     def end_all(self) -> None:
         """Refuse what comes from now on, and tell every viewer when to come again."""
@@ -95,11 +95,11 @@ class StreamHub:
         for viewer in tuple(self._viewers):
             _dismiss(viewer)
 
-    def attach(self, request: StreamRequest, outlet: Outlet, first: Page | None = None) -> Viewer:
+    def attach(self, request: StreamRequest, transport: StreamTransport, first: Page | None = None) -> Viewer:
         """Take a viewer in: watch its session first, then let it catch up. `first`: a page that it came with."""
-        viewer = Viewer(self, request, outlet, self._tailer.watch(request.session_id))
-        outlet.on_gone = partial(self._detach, viewer)
-        outlet.on_shutdown = self.end_all
+        viewer = Viewer(self, request, transport, self._tailer.watch(request.session_id))
+        transport.on_gone = partial(self._detach, viewer)
+        transport.on_shutdown = self.end_all
         self._viewers.add(viewer)
         self._empty.clear()
         self._pulse.add(viewer)

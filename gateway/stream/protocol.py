@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with limits on what comes before a body, from which a response can take the connection over.
 
 A stream that stays inside ASGI costs a task, its frames and its request for as long as it lives, and a coroutine for
-each write. So the route only begins the response; then its request is over for uvicorn, and an outlet writes. Only this
+each write. So the route only begins the response; then its request is over for uvicorn, and a stream writes. Only this
 file depends on uvicorn's internals, which is why uvicorn is pinned.
 """
 
@@ -17,7 +17,7 @@ import httptools
 from holdfast.gateway.errors import HeadTimeout, HeadTooLarge, RequestMalformed, problem
 from holdfast.gateway.stream.connection import Connection
 from holdfast.gateway.stream.deadline import Deadline
-from holdfast.gateway.stream.outlet import Outlet
+from holdfast.gateway.stream.transport import StreamTransport
 from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
@@ -114,9 +114,11 @@ class StreamProtocol(HttpToolsProtocol):
         """Whether something has come behind the request at work."""
         return self.cycle is not self._running or self._state in (_HEAD, _REFUSED)
 
-    async def hand_over(self, send: Send, fields: bytes, make: Callable[..., Outlet] = Outlet) -> Outlet | None:
+    async def hand_over(
+        self, send: Send, fields: bytes, make: Callable[..., StreamTransport] = StreamTransport
+    ) -> StreamTransport | None:
         """Begin the response at work, with header fields as they stand on the wire, and take the connection over; None
-        when the client has left. The request may then return, its response not complete. `make` takes what an Outlet
+        when the client has left. The request may then return, its response not complete. `make` takes what a StreamTransport
         does."""
         cycle = self._running
         if cycle is None:
@@ -133,7 +135,7 @@ class StreamProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             self.transport.abort()
             return None
-        outlet = make(
+        stream = make(
             self._connection,
             kept.data.removesuffix(_NEW_LINE) + fields + _NEW_LINE,
             chunked=cycle.chunked_encoding is True,
@@ -141,12 +143,12 @@ class StreamProtocol(HttpToolsProtocol):
             drain_input=unread,
         )
         if self.flow.write_paused:
-            outlet.pause_writing()
-        self._connection.handler = outlet
+            stream.pause_writing()
+        self._connection.handler = stream
         cycle.disconnected = True  # so that nothing is missed when the request's task ends
         self.flow.resume_reading()
         self._forget()
-        return outlet
+        return stream
 
     def data_received(self, data: bytes) -> None:
         if self._state is _REFUSED:

@@ -50,10 +50,10 @@ class Pulse:
 
     def _drop_stalled(self, latest: float) -> None:
         for viewer in tuple(self._stalled):
-            since = viewer.outlet.blocked_since
+            since = viewer.transport.blocked_since
             if since is None:
                 self._stalled.discard(viewer)
             elif since <= latest:
                 self._stalled.discard(viewer)
                 self._counters.slow_closed += 1
-                viewer.outlet.abort()
+                viewer.transport.abort()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from holdfast.gateway.coding import Coding
 from holdfast.gateway.errors import RequestBehindStream, problem
-from holdfast.gateway.stream.encoded import coding_field, outlet_for
+from holdfast.gateway.stream.encoded import coding_field, transport_for
 from holdfast.gateway.stream.framing import NDJSON, SSE, Format
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.protocol import EXTENSION, StreamProtocol
@@ -49,9 +49,9 @@ class EventStream:
             await _not_the_last(scope, receive, send)
             return
         fields = _FIELDS[self.request.form] + coding_field(self.coding)
-        outlet = await protocol.hand_over(send, fields, outlet_for(self.coding))
-        if outlet is not None:
-            self.hub.attach(self.request, outlet, self.first)
+        transport = await protocol.hand_over(send, fields, transport_for(self.coding))
+        if transport is not None:
+            self.hub.attach(self.request, transport, self.first)
             if protocol.stopping:
                 self.hub.end_all()
 

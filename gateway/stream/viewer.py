@@ -7,9 +7,9 @@ from typing import Protocol
 
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.framing import NO_JOB, Batch, Format
-from holdfast.gateway.stream.outlet import Outlet
 from holdfast.gateway.stream.replay import Replay
 from holdfast.gateway.stream.tailer import Channel
+from holdfast.gateway.stream.transport import StreamTransport
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.sessions import JobState
 
@@ -55,15 +55,15 @@ class Viewer:
 
     __slots__ = (
         *("_farewell", "_house", "_over", "_pending", "_pending_bytes", "_settled"),
-        *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "outlet", "replay"),
+        *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "transport", "replay"),
         *("scheduled", "request"),
     )
 
-    def __init__(self, house: House, request: StreamRequest, outlet: Outlet, channel: Channel) -> None:
+    def __init__(self, house: House, request: StreamRequest, transport: StreamTransport, channel: Channel) -> None:
         self._house = house
         self.request = request
-        self.outlet = outlet
-        outlet.on_writable = self._writable
+        self.transport = transport
+        transport.on_writable = self._writable
         self.channel = channel
         self.job = request.job
         self.job_id = None if request.job is None else request.job.job_id
@@ -84,12 +84,12 @@ class Viewer:
 
     @property
     def blocked(self) -> bool:
-        return self.outlet.blocked_since is not None
+        return self.transport.blocked_since is not None
 
     @property
     def gone(self) -> bool:
         """Nothing more will be sent to it."""
-        return self.ended or self.outlet.closed
+        return self.ended or self.transport.closed
 
     def open(self) -> None:
         """Send the first byte."""
@@ -108,7 +108,7 @@ class Viewer:
 
     def deliver(self, batch: Batch) -> None:
         """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
-        if self.ended or self.outlet.closed or self.replay is not None or batch.last <= self.cursor:
+        if self.ended or self.transport.closed or self.replay is not None or batch.last <= self.cursor:
             return
         data = batch.after(self.cursor, self.request.form, self.job_id)
         if data is None:
@@ -191,6 +191,6 @@ class Viewer:
 
     def _write(self, data: bytes, *, more: bool = True) -> None:
         self._house.counters.bytes += len(data)
-        self.outlet.write(data, more=more)
+        self.transport.write(data, more=more)
         if self.blocked:
             self._house.stalled(self)

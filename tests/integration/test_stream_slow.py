@@ -124,7 +124,7 @@ class TestSlow:
         for seq in range(9, 17):
             await session.append(attempt, seq, "x" * EVENT_BYTES)
         (viewer,) = served.hub._viewers
-        transport = viewer.outlet._connection.transport
+        transport = viewer.transport._connection.transport
         held = transport.get_write_buffer_size() + viewer._pending_bytes
         assert held <= viewer_module.PENDING_BYTES + WRITE_BUFFER_BYTES + EVENT_BYTES + 1024
         deaf.close()
@@ -254,7 +254,7 @@ class TestFullAndStopping:
             await until(lambda: served.hub.counters.catch_ups == 1)
             (viewer,) = served.hub._viewers
             await served.hub.drain(grace_s=0.1)
-            assert viewer.outlet.closed  # at once: the kernel, too, would drop it after half a minute
+            assert viewer.transport.closed  # at once: the kernel, too, would drop it after half a minute
             await until(lambda: served.hub.counters.viewers == 0)
             deaf.close()
         assert server_errors == []

@@ -10,7 +10,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class StreamConnection(Protocol):
-    """What an outlet needs of its connection."""
+    """What a transport needs of its connection."""
 
     @property
     def transport(self) -> asyncio.WriteTransport: ...
@@ -22,7 +22,7 @@ class StreamConnection(Protocol):
         """The response is complete, and the request may still be coming: close once it has come."""
 
 
-class Outlet:
+class StreamTransport:
     """Handles a connection while a stream has it: writes body bytes, the first of them in one write with the head.
     `blocked_since` is set while the transport holds more than it should.
 
