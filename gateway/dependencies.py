@@ -12,8 +12,8 @@ from holdfast.gateway.offers import Offers
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import SessionList
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.stream.arrivals import Arrivals
 from holdfast.gateway.stream.hub import StreamHub
+from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.gateway.turns import Turns
 from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
 from holdfast.shared.event_log import EventLog
@@ -34,7 +34,7 @@ class State(TypedDict):
     log: EventLog
     queue: Queue
     offers: Offers
-    arrivals: Arrivals
+    subscriber: Subscriber
     hub: StreamHub
     readiness: Readiness
     metrics: Metrics

@@ -13,8 +13,8 @@ from holdfast.gateway.offers import Offers
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.stream.arrivals import Arrivals
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
+from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.gateway.turns import Turns
 from holdfast.shared.background import repeat
 from holdfast.shared.event_log import EventLog
@@ -26,7 +26,7 @@ from holdfast.shared.session_index import SessionIndex
 from holdfast.shared.sessions import Sessions
 
 REDIS_TIMEOUT_S = 5.0
-ARRIVALS_PAUSE_S = 0.001
+SUBSCRIBER_FLUSH_S = 0.001
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
@@ -48,7 +48,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         queue = Queue(queue_redis, settings)
-        reading = Pipe(settings.log_url, deadline_s=REDIS_TIMEOUT_S, pause_s=ARRIVALS_PAUSE_S)
+        reading = Pipe(settings.log_url, deadline_s=REDIS_TIMEOUT_S, pause_s=SUBSCRIBER_FLUSH_S)
         sessions, log = Sessions(log_redis, settings), EventLog(reading)
         hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
         readiness = Readiness(queue_redis, log_redis)
@@ -64,7 +64,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 log=log,
                 queue=queue,
                 offers=Offers(queue),
-                arrivals=Arrivals(reading),
+                subscriber=Subscriber(reading),
                 hub=hub,
                 readiness=readiness,
                 metrics=metrics,

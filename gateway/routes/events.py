@@ -56,7 +56,7 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
     stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
     try:
-        presence, first = await state["arrivals"].ask(stream_request)
+        presence, first = await state["subscriber"].subscribe(stream_request)
         if presence != "there":
             return await _without_session(state, stream_request, presence)
     except (RedisError, SchemaNewer):
@@ -101,7 +101,7 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
     try:
         job = await _job(state, stream_request, known_job(job_id))
         if job is None:
-            presence, _ = await state["arrivals"].ask(stream_request)
+            presence, _ = await state["subscriber"].subscribe(stream_request)
             return await _without_session(state, replace(stream_request, wait=False), presence)
     except (RedisError, SchemaNewer):
         return refusal(stream_request.form)

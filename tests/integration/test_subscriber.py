@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from holdfast.gateway.stream.arrivals import Arrival, Arrivals
 from holdfast.gateway.stream.replay import Replay
+from holdfast.gateway.stream.subscriber import Subscriber, Subscription
 from holdfast.gateway.stream.viewer import StreamRequest
 
 from tests.support.log import Session
@@ -48,7 +48,7 @@ async def test_who_has_seen_everything_is_sent_the_first_bytes_and_what_comes(
 
 
 @pytest.mark.parametrize("live", [0, 1])
-async def test_what_is_appended_behind_the_page_of_an_arrival_is_told_once(
+async def test_what_is_appended_behind_the_page_of_a_subscription_is_told_once(
     gateway: Served, session: Session, monkeypatch: pytest.MonkeyPatch, live: int
 ) -> None:
     attempt = await session.started()
@@ -56,22 +56,22 @@ async def test_what_is_appended_behind_the_page_of_an_arrival_is_told_once(
     async with AsyncExitStack() as streams:
         others = [aiter(await streams.enter_async_context(come(gateway))) for _ in range(live)]
         assert [await ids(other, 1) for other in others] == [wanted[:1]] * live
-        ask = Arrivals.ask
+        ask = Subscriber.subscribe
 
-        async def overtaken(arrivals: Arrivals, request: StreamRequest) -> Arrival:
-            arrival = await ask(arrivals, request)
+        async def overtaken(subscriber: Subscriber, request: StreamRequest) -> Subscription:
+            subscription = await ask(subscriber, request)
             await session.append(attempt, 1, "a", "b")
             assert [await ids(other, 2) for other in others] == [wanted[1:3]] * live
-            return arrival
+            return subscription
 
-        monkeypatch.setattr(Arrivals, "ask", overtaken)
+        monkeypatch.setattr(Subscriber, "subscribe", overtaken)
         frames = aiter(await streams.enter_async_context(come(gateway)))
         assert await ids(frames, 3) == wanted[:3]
         await session.append(attempt, 3, "c")
         assert await ids(frames, 1) == wanted[3:]
 
 
-async def test_a_log_longer_than_the_page_of_an_arrival_is_told_without_what_was_discarded(
+async def test_a_log_longer_than_the_page_of_a_subscription_is_told_without_what_was_discarded(
     gateway: Served, session: Session
 ) -> None:
     attempt = await session.started()
@@ -84,7 +84,7 @@ async def test_a_log_longer_than_the_page_of_an_arrival_is_told_without_what_was
     assert (told[0]["discard_from"], told[1]["text"]) == (f"{attempt.epoch}-1", "right")
 
 
-async def test_an_arrival_that_cannot_be_served_is_dropped_and_forgotten(
+async def test_a_subscription_that_cannot_be_served_is_dropped_and_forgotten(
     gateway: Served, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await session.started()

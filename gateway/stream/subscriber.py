@@ -13,41 +13,41 @@ from holdfast.shared.keys import log_key
 from holdfast.shared.pipe import Pipe, PipeWire
 from holdfast.shared.redis import RedisError, RedisTimeoutError
 
-PATIENCE_S = 5.0  # of those who wait for their turn, however many wait before them
-QUESTIONS = 32  # under way at a time: who gets an answer begins a stream in that turn of the event loop
+CHECK_DEADLINE_S = 5.0  # of those who wait for their turn, however many wait before them
+CONCURRENT_CHECKS = 32  # under way at a time: who gets an answer begins a stream in that turn of the event loop
 
 
-class Arrival(NamedTuple):
+class Subscription(NamedTuple):
     """`first`: the page behind the viewer's cursor; None where more has to be asked for that."""
 
     presence: Presence
     first: Page | None
 
 
-class Arrivals:
+class Subscriber:
     """A few questions at a time, which go together where many come. Where a crowd comes for one session, one of them
     reads for himself; the others are left to read together."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._questions = asyncio.Semaphore(QUESTIONS)
+        self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
         self._reading: set[str] = set()
 
-    async def ask(self, request: StreamRequest) -> Arrival:
-        """Ask about the session of a request. Raises RedisError: in PATIENCE_S, or when the pipe gives up."""
-        if not self._questions.locked():  # a timer costs more than the question: none where nobody waits
-            return await self._ask(request)
+    async def subscribe(self, request: StreamRequest) -> Subscription:
+        """Ask about the session of a request. Raises RedisError: in CHECK_DEADLINE_S, or when the pipe gives up."""
+        if not self._checks.locked():  # a timer costs more than the question: none where nobody waits
+            return await self._subscribe(request)
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                return await self._ask(request)
+            async with asyncio.timeout(CHECK_DEADLINE_S):
+                return await self._subscribe(request)
         except TimeoutError:
             raise RedisTimeoutError from None
 
-    async def _ask(self, request: StreamRequest) -> Arrival:
-        async with self._questions:
+    async def _subscribe(self, request: StreamRequest) -> Subscription:
+        async with self._checks:
             wire = await self._pipe.wire()
             if request.from_now or request.session_id in self._reading:
-                return Arrival(await _presence(wire, request), None)
+                return Subscription(await _presence(wire, request), None)
             self._reading.add(request.session_id)
             try:
                 return await _read(wire, request)
@@ -59,7 +59,7 @@ async def _presence(wire: PipeWire, request: StreamRequest) -> Presence:
     return presence(*await wire.ask_soon(*question(request.session_id)))
 
 
-async def _read(wire: PipeWire, request: StreamRequest) -> Arrival:
+async def _read(wire: PipeWire, request: StreamRequest) -> Subscription:
     cursor = request.cursor or ORIGIN
     found: list[Any] = []  # its reply is there before that of the next command
     wire.call_soon(
@@ -67,6 +67,6 @@ async def _read(wire: PipeWire, request: StreamRequest) -> Arrival:
     )
     found_as = await _presence(wire, request)
     anchored = found[0]  # may be an error: whoever reads the log again says so
-    return Arrival(
+    return Subscription(
         found_as, None if isinstance(anchored, RedisError) else page_behind(cursor, anchored, FIRST_PAGE_EVENTS)
     )

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from holdfast.gateway.stream import arrivals
-from holdfast.gateway.stream.arrivals import QUESTIONS, Arrivals
+from holdfast.gateway.stream import subscriber
 from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.stream.subscriber import CONCURRENT_CHECKS, Subscriber
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.redis import RedisTimeoutError, ResponseError
 
@@ -31,44 +31,50 @@ class Server:
         return await self.asked[-1]
 
 
-async def test_of_those_who_all_come_at_once_a_few_get_their_answer_at_a_time() -> None:
+async def test_concurrent_existence_checks_are_limited() -> None:
     server = Server()
-    arriving = Arrivals(server)  # type: ignore[arg-type]
-    asking = [asyncio.create_task(arriving.ask(StreamRequest(f"s{number}", SSE))) for number in range(3 * QUESTIONS)]
+    subscribing = Subscriber(server)  # type: ignore[arg-type]
+    asking = [
+        asyncio.create_task(subscribing.subscribe(StreamRequest(f"s{number}", SSE)))
+        for number in range(3 * CONCURRENT_CHECKS)
+    ]
     answered = 0
     while answered < len(asking):
         await asyncio.sleep(0)
-        assert len(server.asked) - answered <= QUESTIONS
+        assert len(server.asked) - answered <= CONCURRENT_CHECKS
         for asked in server.asked[answered:]:
             asked.set_result([b"1", None, None])
             answered += 1
     assert all([(await task).presence == "there" for task in asking])
 
 
-async def test_who_waits_for_a_turn_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "PATIENCE_S", 0.01)
-    arriving = Arrivals(Server())  # type: ignore[arg-type]
-    before = [asyncio.create_task(arriving.ask(StreamRequest(f"s{number}", SSE))) for number in range(QUESTIONS)]
+async def test_waiting_for_a_check_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriber, "CHECK_DEADLINE_S", 0.01)
+    subscribing = Subscriber(Server())  # type: ignore[arg-type]
+    before = [
+        asyncio.create_task(subscribing.subscribe(StreamRequest(f"s{number}", SSE)))
+        for number in range(CONCURRENT_CHECKS)
+    ]
     await asyncio.sleep(0)
     with pytest.raises(RedisTimeoutError):
-        await arriving.ask(StreamRequest("late", SSE))
+        await subscribing.subscribe(StreamRequest("late", SSE))
     for task in before:
         task.cancel()
 
 
 @pytest.mark.parametrize("found", [ResponseError("WRONGTYPE"), [(b"1795247093801-1", [b"none", b"of ours"])], []])
-async def test_a_page_that_cannot_be_read_is_no_refusal(found: object) -> None:
+async def test_an_unreadable_first_page_does_not_refuse_the_viewer(found: object) -> None:
     server = Server(found)
-    asking = asyncio.create_task(Arrivals(server).ask(StreamRequest("s", SSE)))  # type: ignore[arg-type]
+    asking = asyncio.create_task(Subscriber(server).subscribe(StreamRequest("s", SSE)))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     server.asked[0].set_result([b"1", None, None])
     assert await asking == ("there", None)
 
 
-async def test_of_a_crowd_that_comes_for_one_session_one_reads_for_himself() -> None:
+async def test_one_of_many_subscribers_of_a_session_reads_its_first_page() -> None:
     server = Server()
-    arriving = Arrivals(server)  # type: ignore[arg-type]
-    asking = [asyncio.create_task(arriving.ask(StreamRequest("s", SSE))) for _ in range(QUESTIONS)]
+    subscribing = Subscriber(server)  # type: ignore[arg-type]
+    asking = [asyncio.create_task(subscribing.subscribe(StreamRequest("s", SSE))) for _ in range(CONCURRENT_CHECKS)]
     await asyncio.sleep(0)
     for asked in server.asked:
         asked.set_result([b"1", None, None])
@@ -76,25 +82,28 @@ async def test_of_a_crowd_that_comes_for_one_session_one_reads_for_himself() -> 
     assert server.reads == 1
 
 
-async def test_who_wants_only_what_comes_reads_nothing() -> None:
+async def test_a_viewer_from_now_reads_no_page() -> None:
     server = Server()
-    asking = asyncio.create_task(Arrivals(server).ask(StreamRequest("s", SSE, from_now=True)))  # type: ignore[arg-type]
+    asking = asyncio.create_task(Subscriber(server).subscribe(StreamRequest("s", SSE, from_now=True)))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     server.asked[0].set_result([b"1", None, None])
     assert (await asking, server.reads) == (("there", None), 0)
 
 
-async def test_who_waited_in_line_has_no_longer_to_wait_for_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "PATIENCE_S", 0.05)
+async def test_waiting_in_line_counts_towards_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriber, "CHECK_DEADLINE_S", 0.05)
     server = Server()
-    arriving = Arrivals(server)  # type: ignore[arg-type]
-    before = [asyncio.create_task(arriving.ask(StreamRequest(f"s{number}", SSE))) for number in range(QUESTIONS)]
+    subscribing = Subscriber(server)  # type: ignore[arg-type]
+    before = [
+        asyncio.create_task(subscribing.subscribe(StreamRequest(f"s{number}", SSE)))
+        for number in range(CONCURRENT_CHECKS)
+    ]
     await asyncio.sleep(0)
-    late = asyncio.create_task(arriving.ask(StreamRequest("late", SSE)))
+    late = asyncio.create_task(subscribing.subscribe(StreamRequest("late", SSE)))
     await asyncio.sleep(0)
     for asked in server.asked:
         asked.set_result([b"1", None, None])
     await asyncio.gather(*before)
     with pytest.raises(RedisTimeoutError):
         await late
-    assert len(server.asked) == QUESTIONS + 1
+    assert len(server.asked) == CONCURRENT_CHECKS + 1
