@@ -9,7 +9,7 @@ from functools import partial
 
 from holdfast.gateway.stream.catch_up import CatchUp
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.pulse import Pulse
+from holdfast.gateway.stream.keep_alive import KeepAlive
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.transport import StreamTransport
@@ -48,7 +48,7 @@ class StreamHub:
             deadline_s=self._limits.redis_deadline_s,
         )
         self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
-        self._pulse = Pulse(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
+        self._keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
@@ -65,7 +65,7 @@ class StreamHub:
 
     def start(self) -> None:
         """Begin, in a running loop; Redis need not be there yet."""
-        self._tasks = [asyncio.create_task(part.run()) for part in (self._tailer, self._pulse)]
+        self._tasks = [asyncio.create_task(part.run()) for part in (self._tailer, self._keep_alive)]
 
     async def close(self) -> None:
         """End every stream now, and stop."""
@@ -102,7 +102,7 @@ class StreamHub:
         transport.on_shutdown = self.end_all
         self._viewers.add(viewer)
         self._empty.clear()
-        self._pulse.add(viewer)
+        self._keep_alive.add(viewer)
         self.counters.viewers += 1
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
@@ -119,7 +119,7 @@ class StreamHub:
     def _detach(self, viewer: Viewer) -> None:
         """The viewer's response is over, whoever ended it."""
         self._viewers.discard(viewer)
-        self._pulse.remove(viewer)
+        self._keep_alive.remove(viewer)
         self._tailer.unwatch(viewer.channel, viewer)
         self.counters.viewers -= 1
         if not self._viewers:
@@ -133,7 +133,7 @@ class StreamHub:
         self._catch_up.add(viewer)
 
     def stalled(self, viewer: Viewer) -> None:
-        self._pulse.watch(viewer)
+        self._keep_alive.watch(viewer)
 
     def _join(self, viewer: Viewer) -> None:
         replay, viewer.replay = viewer.replay, None

@@ -117,9 +117,15 @@ class StreamProtocol(HttpToolsProtocol):
     async def hand_over(
         self, send: Send, fields: bytes, make: Callable[..., StreamTransport] = StreamTransport
     ) -> StreamTransport | None:
-        """Begin the response at work, with header fields as they stand on the wire, and take the connection over; None
-        when the client has left. The request may then return, its response not complete. `make` takes what a StreamTransport
-        does."""
+        """Begin the running response and take over its connection; the request may then return without completing it.
+
+        Args:
+            fields: header fields as they are sent, each ended by CRLF.
+            make: constructs the transport, with the arguments of StreamTransport.
+
+        Returns:
+            The connection's transport, or None when the client has disconnected.
+        """
         cycle = self._running
         if cycle is None:
             return None

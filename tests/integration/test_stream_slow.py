@@ -86,7 +86,7 @@ class TestSlow:
         await write_megabytes(session, attempt, 1, 120)
         async with streams(redis_url, IMPATIENT) as served:
             slow = Deaf(served.url(raw="true"))
-            await until(lambda: bool(served.hub._pulse._stalled))
+            await until(lambda: bool(served.hub._keep_alive._stalled))
             for _ in range(60):
                 await slow.read(16_384)
                 await asyncio.sleep(0.05)
@@ -169,7 +169,7 @@ class TestVanishing:
         await until(lambda: served.hub.counters.viewers == 0)
         assert served.hub._tailer._channels == {}
         assert served.hub._viewers == set()
-        assert not any(served.hub._pulse._buckets)
+        assert not any(served.hub._keep_alive._buckets)
         assert server_errors == []
 
     async def test_the_kernel_is_told_to_drop_a_connection_that_acknowledges_nothing(self, served: Streams) -> None:
