@@ -33,7 +33,7 @@ class StreamRequest:
     deleted: bool = False
 
 
-class House(Protocol):
+class ViewerCallbacks(Protocol):
     """What a viewer needs of the hub."""
 
     counters: Counters
@@ -54,13 +54,15 @@ class Viewer:
     `replay` is there while the viewer catches up; a viewer without one is live."""
 
     __slots__ = (
-        *("_farewell", "_house", "_over", "_pending", "_pending_bytes", "_settled"),
+        *("_farewell", "_callbacks", "_over", "_pending", "_pending_bytes", "_settled"),
         *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "transport", "replay"),
         *("scheduled", "request"),
     )
 
-    def __init__(self, house: House, request: StreamRequest, transport: StreamTransport, channel: Channel) -> None:
-        self._house = house
+    def __init__(
+        self, callbacks: ViewerCallbacks, request: StreamRequest, transport: StreamTransport, channel: Channel
+    ) -> None:
+        self._callbacks = callbacks
         self.request = request
         self.transport = transport
         transport.on_writable = self._writable
@@ -114,7 +116,7 @@ class Viewer:
         if data is None:
             self.fall_behind()
             return
-        self._house.counters.events += len(batch.entries)
+        self._callbacks.counters.events += len(batch.entries)
         over = batch.ends(self.job_id)
         if self.blocked:
             self._keep(data, batch.last, over=over)
@@ -137,9 +139,9 @@ class Viewer:
             self.cursor = self._settled
             self._forget()
         self.replay = self._new_replay()
-        self._house.fell_behind(self)
+        self._callbacks.fell_behind(self)
         if not self.blocked:
-            self._house.catch_up(self)
+            self._callbacks.catch_up(self)
 
     def end_with_deletion(self) -> None:
         """Send nothing but `session.deleted` from now on: the session is being deleted."""
@@ -187,10 +189,10 @@ class Viewer:
             self._forget()
             self.push(data, self.cursor, over=over)
         elif self.replay is not None:
-            self._house.catch_up(self)
+            self._callbacks.catch_up(self)
 
     def _write(self, data: bytes, *, more: bool = True) -> None:
-        self._house.counters.bytes += len(data)
+        self._callbacks.counters.bytes += len(data)
         self.transport.write(data, more=more)
         if self.blocked:
-            self._house.stalled(self)
+            self._callbacks.stalled(self)

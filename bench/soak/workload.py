@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from bench.soak.client import Client
-from bench.soak.house import SEND_DEADLINE_S, House
+from bench.soak.deployment import SEND_DEADLINE_S, Deployment
 from bench.soak.session import Job, Session
 from bench.soak.tally import Tally
 from tests.support.watcher import dismiss
@@ -19,11 +19,11 @@ LARGE_TOKENS = 3000
 RESIDENT = {"tokens": 1000, "interval_ms": 50}
 
 
-class Crowd:
+class Workload:
     """Draws everything from the seed. What goes wrong is in the tally."""
 
-    def __init__(self, house: House, client: Client, seed: int, tally: Tally) -> None:
-        self._house = house
+    def __init__(self, deployment: Deployment, client: Client, seed: int, tally: Tally) -> None:
+        self._deployment = deployment
         self._client = client
         self._random = random.Random(seed)  # noqa: S311 - chance, not secrecy
         self._tally = tally
@@ -55,7 +55,7 @@ class Crowd:
 
     def _begin(self, session_id: str, live: Callable[[Session, random.Random], Awaitable[None]]) -> None:
         seed = self._random.randrange(2**32)
-        session = Session(self._house, self._client, session_id, seed, self._tally)
+        session = Session(self._deployment, self._client, session_id, seed, self._tally)
         chance = random.Random(seed)  # noqa: S311 - likewise
         task = asyncio.create_task(self._live(session, live, chance))
         self._visits.add(task)

@@ -24,8 +24,8 @@ SETTINGS = {
 }
 
 
-class House:
-    """`async with House(folder) as house`: all is up. `redis` and `log` are for looking from behind."""
+class Deployment:
+    """`async with Deployment(folder) as deployment`: all is up. `redis` and `log` are for looking from behind."""
 
     def __init__(self, folder: Path) -> None:
         self._processes = Processes(folder)
