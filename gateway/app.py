@@ -17,8 +17,8 @@ from holdfast.gateway.metrics import CountRequests, Metrics
 from holdfast.gateway.routes import agents, events, health, jobs, page, sessions
 from holdfast.gateway.routes.answer_body import AnswerBody
 from holdfast.gateway.routes.answers import OF_EVERY_CALL, Problem, problems
+from holdfast.gateway.routes.fast_path import FastPath
 from holdfast.gateway.routes.job_body import JobBody
-from holdfast.gateway.routes.short_way import ShortWay
 from holdfast.gateway.settings import GatewaySettings
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
@@ -56,7 +56,7 @@ def create_app(settings: GatewaySettings, refusals: Mapping[str, int] | None = N
 
 def _layered(app: FastAPI, settings: GatewaySettings, metrics: Metrics) -> ASGIApp:
     """Put in front of the app what every request passes, streams included; the last one here is the first."""
-    layers: ASGIApp = ShortWay(app, events.router.routes)
+    layers: ASGIApp = FastPath(app, events.router.routes)
     layers = OriginCheck(layers, settings.origins)
     layers = HostCheck(layers, settings.hosts)
     if settings.origins:
