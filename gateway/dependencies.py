@@ -6,9 +6,9 @@ import re
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Request
+from holdfast.gateway.agent_catalog import AgentCatalog
 from holdfast.gateway.limits import Body, read_json
 from holdfast.gateway.metrics import Metrics
-from holdfast.gateway.offers import Offers
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import SessionList
 from holdfast.gateway.settings import GatewaySettings
@@ -33,7 +33,7 @@ class State(TypedDict):
     sessions: Sessions
     log: EventLog
     queue: Queue
-    offers: Offers
+    agent_catalog: AgentCatalog
     subscriber: Subscriber
     hub: StreamHub
     readiness: Readiness

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from holdfast.gateway.agent_catalog import AgentCatalog
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.metrics import Metrics
-from holdfast.gateway.offers import Offers
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList
 from holdfast.gateway.settings import GatewaySettings
@@ -63,7 +63,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 sessions=sessions,
                 log=log,
                 queue=queue,
-                offers=Offers(queue),
+                agent_catalog=AgentCatalog(queue),
                 subscriber=Subscriber(reading),
                 hub=hub,
                 readiness=readiness,

@@ -55,11 +55,11 @@ async def accept(state: State, session_id: str, request: JobRequest, given: Body
     try:
         submitted = await _first(state, session_id, request)
         if submitted is None:
-            schema = await state["offers"].schema(request.agent)
+            schema = await state["agent_catalog"].schema(request.agent)
             await state["turns"].take(given.size, check, given.value, schema, "input")
             submitted = await _submit(state, session_id, job_id, request)
     except AgentUnknown as error:
-        raise state["offers"].refusal(request.agent, error) from None
+        raise state["agent_catalog"].refusal(request.agent, error) from None
     except RedisError as error:
         logger.warning("redis does not answer a submit", session_id=session_id, job_id=job_id, error=repr(error))
         raise LogUnavailable(job_id) from None

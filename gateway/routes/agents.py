@@ -13,5 +13,5 @@ router = APIRouter(tags=["agents"], dependencies=[Depends(authorize)])
 @router.get("/v1/agents", response_model=AgentsAnswer, responses=problems(503))
 async def list_agents(state: GatewayState) -> Response:
     """The agents that workers offer, with the JSON schema of their input; remembered for 7 days."""
-    offers = await state["queue"].agents()
-    return json_response({"agents": [{"name": name, "input_schema": schema} for name, schema in offers.items()]})
+    schemas = await state["queue"].agents()
+    return json_response({"agents": [{"name": name, "input_schema": schema} for name, schema in schemas.items()]})
