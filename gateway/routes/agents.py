@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 from holdfast.gateway.dependencies import GatewayState, authorize
-from holdfast.gateway.routes.answers import AgentsAnswer, json_response, problems
+from holdfast.gateway.routes.schemas import AgentsAnswer, json_response, problems
 from starlette.responses import Response
 
 router = APIRouter(tags=["agents"], dependencies=[Depends(authorize)])

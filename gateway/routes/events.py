@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from holdfast.gateway.coding import Coding, accepted
 from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
-from holdfast.gateway.routes.answers import problems
+from holdfast.gateway.routes.schemas import problems
 from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
 from holdfast.gateway.stream.response import EventStream, refusal
 from holdfast.gateway.stream.viewer import StreamRequest

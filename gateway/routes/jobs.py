@@ -17,18 +17,18 @@ from holdfast.gateway.dependencies import (
 )
 from holdfast.gateway.limits import Body
 from holdfast.gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
-from holdfast.gateway.routes.answers import (
+from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
+from holdfast.gateway.routes.paging import JobCursor, PageLimit
+from holdfast.gateway.routes.schemas import (
     AcceptedAnswer,
     AnsweredAnswer,
     CancelAnswer,
     JobAnswer,
     JobsAnswer,
-    job_answer,
+    job_json,
     json_response,
     problems,
 )
-from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
-from holdfast.gateway.routes.paging import JobCursor, PageLimit
 from holdfast.gateway.schema import check
 from holdfast.gateway.submission import accept, ask_holder, hasten, session_for
 from holdfast.shared.sessions import Submitted
@@ -78,14 +78,14 @@ async def _accept(state: State, session_id: str, body: Body, key: str | None) ->
     if key is not None:
         request = await turns.take(size, with_key, request, parsed, key)
     submitted = await accept(state, session_id, request, Body(parsed.input, size))
-    content = accepted_answer(session_id, submitted)
+    content = accepted_json(session_id, submitted)
     headers = {"Location": content["events_url"]}
     if submitted.replayed:
         headers["Idempotency-Replayed"] = "true"
     return json_response(content, 202, headers)
 
 
-def accepted_answer(session_id: str, submitted: Submitted) -> dict[str, Any]:
+def accepted_json(session_id: str, submitted: Submitted) -> dict[str, Any]:
     session_url = f"/v1/sessions/{session_id}"
     return {
         "job_id": submitted.job_id,
@@ -104,13 +104,13 @@ async def list_jobs(
 ) -> Response:
     """The jobs of a session, newest first. Where their records are large, a page holds fewer than `limit`."""
     page = await state["sessions"].jobs(session_id, cursor, limit)
-    return json_response({"jobs": [job_answer(job) for job in page.jobs], "next": page.more})
+    return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.more})
 
 
 @router.get("/v1/sessions/{session_id}/jobs/{job_id}", response_model=JobAnswer, responses=problems(404, 503))
 async def get_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
     """One job: where it stands, and what came of it."""
-    return json_response(job_answer(await state["sessions"].job(session_id, job_id)))
+    return json_response(job_json(await state["sessions"].job(session_id, job_id)))
 
 
 @router.post(

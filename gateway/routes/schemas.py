@@ -157,7 +157,7 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
-def job_answer(job: JobState) -> dict[str, Any]:
+def job_json(job: JobState) -> dict[str, Any]:
     ending = job.ending
     return {
         "session_id": job.session_id,
@@ -185,8 +185,8 @@ _OF_CURRENT = (
 )
 
 
-def session_answer(session: SessionState) -> dict[str, Any]:
-    current = job_answer(session.current)
+def session_json(session: SessionState) -> dict[str, Any]:
+    current = job_json(session.current)
     return {
         "session_id": session.session_id,
         **{name: current[name] for name in _OF_CURRENT},
@@ -197,14 +197,14 @@ def session_answer(session: SessionState) -> dict[str, Any]:
     }
 
 
-def sessions_answer(page: SessionsPage) -> dict[str, Any]:
+def sessions_json(page: SessionsPage) -> dict[str, Any]:
     return {
-        "sessions": [_summary_answer(*listed) for listed in page.sessions],
+        "sessions": [_summary_json(*listed) for listed in page.sessions],
         "next": page.more and str(page.more),
     }
 
 
-def _summary_answer(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
+def _summary_json(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
     current = summary.current
     return {
         "session_id": summary.session_id,
@@ -220,7 +220,7 @@ def _summary_answer(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
     }
 
 
-def messages_answer(session_id: str, conversation: Conversation) -> dict[str, Any]:
+def messages_json(session_id: str, conversation: Conversation) -> dict[str, Any]:
     running = conversation.running
     return {
         "session_id": session_id,
