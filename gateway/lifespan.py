@@ -16,9 +16,9 @@ from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.gateway.turns import Turns
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.event_log import EventLog
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.secret import Secret
@@ -48,7 +48,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         queue = Queue(queue_redis, settings)
-        reading = Pipe(settings.log_url, deadline_s=REDIS_TIMEOUT_S, pause_s=SUBSCRIBER_FLUSH_S)
+        reading = AutoPipeline(settings.log_url, deadline_s=REDIS_TIMEOUT_S, flush_interval_s=SUBSCRIBER_FLUSH_S)
         sessions, log = Sessions(log_redis, settings), EventLog(reading)
         hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
         readiness = Readiness(queue_redis, log_redis)

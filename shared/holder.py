@@ -10,13 +10,13 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import orjson
+from holdfast.shared.auto_pipeline import AutoPipeline, PipelinedConnection, PipelineScript
 from holdfast.shared.entries import name_of
 from holdfast.shared.errors import Fenced, HoldfastError, LogFull, LogGone, RedisRefused
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.events import CANCELLED, FAILED, encode
 from holdfast.shared.ids import EventId, parse_id
 from holdfast.shared.keys import log_key, session_keys
-from holdfast.shared.pipe import Pipe, PipeScript, PipeWire
 from holdfast.shared.redis import ExecAbortError, Redis, RedisError, ResponseError, is_full
 from holdfast.shared.scripts import Script, script, source
 from holdfast.shared.settings import CommonSettings
@@ -95,14 +95,14 @@ class Proof(NamedTuple):
     """That the log ended with an attempt's newest event, and the session was its own, on this connection: asked `at`
     this time of the event loop; `checked_at` another the append script itself took events."""
 
-    wire: PipeWire
+    connection: PipelinedConnection
     at: float
     checked_at: float
 
     def holds(self, now: float) -> bool:
         """Whether the attempt's next events may be appended without the script. On another connection the server may be
         one that lost the end of the log; later the holder has to hear whether it is wanted."""
-        return now - self.at <= PROOF_SECONDS and self.wire.alive
+        return now - self.at <= PROOF_SECONDS and self.connection.alive
 
     def ages(self, now: float) -> bool:
         """Whether it is time to renew it, and may be done."""
@@ -166,18 +166,18 @@ class Settled(NamedTuple):
 
 class Holder:
     """Claims sessions and writes to them. Every call raises RedisError when the outcome is not known; each may then be
-    repeated as it was. The appends of all sessions go through the pipe."""
+    repeated as it was. The appends of all sessions go through the pipeline."""
 
-    def __init__(self, redis: Redis, pipe: Pipe, settings: CommonSettings) -> None:
+    def __init__(self, redis: Redis, pipeline: AutoPipeline, settings: CommonSettings) -> None:
         self._settings = settings
         self._turns = TurnReader(redis)
         self.log = EventLog(redis)
         self._claim = script(redis, "claim", "session")
         self._claim_end = script(redis, "claim", "session", when_full=True)
-        self._pipe = pipe
-        self._append = PipeScript(pipe, source("append"))
+        self._pipeline = pipeline
+        self._append = PipelineScript(pipeline, source("append"))
         self._finish = script(redis, "finish", "session")
-        self._intents = PipeScript(pipe, source("intents", "session"))
+        self._intents = PipelineScript(pipeline, source("intents", "session"))
         self._release = script(redis, "release", "session")
         self._settle = script(redis, "settle", "session")
         self._close_record = script(redis, "close_record", "session")
@@ -239,12 +239,12 @@ class Holder:
         """Append a batch behind `after_seq`, whole or not at all. Raises Fenced, LogBehind, LogGone, LogFull."""
         keys = session_keys(session_id)
         flat = [part for event in events for part in event.field()]
-        wire = await self._pipe.wire()
+        connection = await self._pipeline.connection()
         now = asyncio.get_running_loop().time()
         fixed = (epoch, after_seq, self._settings.retention_events)
-        reply = await _full(self._append.on(wire, (keys.log, keys.state), (*fixed, *flat)))
+        reply = await _full(self._append.on(connection, (keys.log, keys.state), (*fixed, *flat)))
         _raise_for(reply)
-        return Appended(int(reply[1]), bool(reply[2]), Proof(wire, now, now))
+        return Appended(int(reply[1]), bool(reply[2]), Proof(connection, now, now))
 
     def append_plain(
         self,
@@ -262,18 +262,18 @@ class Holder:
         ids = [b"%d-%d" % (first.epoch, first.seq + number) for number in range(len(events))]
         commands = [_xadd(session_id, *entry) for entry in zip(ids, events, strict=True)]
         if len(events) == 1:
-            proof.wire.call_soon(lambda reply: on_reply(_taken(reply, ids[0])), *commands[0])
+            proof.connection.call_soon(lambda reply: on_reply(_taken(reply, ids[0])), *commands[0])
             return
         commands[-1] = _xadd(session_id, ids[-1], events[-1], "MAXLEN", "~", self._settings.retention_events)
         transaction = (("MULTI",), *commands, ("EXEC",))
-        proof.wire.call_together(lambda replies: on_reply(_taken(replies[-1], ids)), *transaction)
+        proof.connection.call_together(lambda replies: on_reply(_taken(replies[-1], ids)), *transaction)
 
     def look(self, proof: Proof, session_id: str, last: EventId, on_answer: Callable[[Appended | None], None]) -> None:
         """Ask whether the log still ends with `last`, this attempt's newest event, and whether anybody wants anything.
         `on_answer` hears it with the proof renewed, or None where `append` has to find out."""
         keys = session_keys(session_id)
         renewed = proof._replace(at=asyncio.get_running_loop().time())
-        proof.wire.call_together(
+        proof.connection.call_together(
             lambda replies: on_answer(_seen(replies, last, renewed)),
             ("XREVRANGE", keys.log, "+", "-", "COUNT", 1),
             ("HMGET", keys.state, "epoch", "job", "attention"),

@@ -174,13 +174,13 @@ class Queue:
         """Announce the agents that this worker offers, and forget those that nobody has offered for 7 days."""
         now = await self._now_us()
         forgotten = await self._redis.zrangebyscore(keys.AGENTS_SEEN, "-inf", now - AGENTS_MEMORY_US)
-        async with self._redis.pipeline(transaction=True) as pipe:
+        async with self._redis.pipeline(transaction=True) as pipeline:
             if forgotten:
-                pipe.zrem(keys.AGENTS_SEEN, *forgotten)
-                pipe.hdel(keys.AGENTS, *forgotten)
-            pipe.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
-            pipe.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
-            await pipe.execute()
+                pipeline.zrem(keys.AGENTS_SEEN, *forgotten)
+                pipeline.hdel(keys.AGENTS, *forgotten)
+            pipeline.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
+            pipeline.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
+            await pipeline.execute()
 
     async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> Ring | None:
         """Wait for a wake-up or a message. Only an `idle` worker hears wake-ups, so that a busy one takes none from it.

@@ -1,4 +1,4 @@
-"""The errors of Redis, and which of them last. Every failure of a connection is one of them, `WireLost`."""
+"""The errors of Redis, and which of them last. Every failure of a connection is one of them, `ConnectionLost`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 __all__ = [
+    "ConnectionLost",
     "ExecAbortError",
     "NoScriptError",
-    "PipeFull",
+    "PipelineFull",
     "ReadOnlyError",
     "RedisConnectionError",
     "RedisError",
     "RedisTimeoutError",
     "ResponseError",
-    "WireLost",
     "is_full",
     "is_lasting",
     "is_of_data",
@@ -53,13 +53,13 @@ _PASSING = (ExecAbortError, NoScriptError, OutOfMemoryError, ReadOnlyError, Redi
 _PASSING_CODES = frozenset({"BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN"})
 
 
-class WireLost(RedisConnectionError):
+class ConnectionLost(RedisConnectionError):
     """There is no connection, or it failed: refused, closed, reset, silent for too long, or not speaking the protocol.
 
     Also the reply to every command that was under way: whether the server carried it out is not known."""
 
 
-class PipeFull(RedisConnectionError):
+class PipelineFull(RedisConnectionError):
     """Too many commands are under way on the connection, or too many bytes wait to be sent: this one was not sent."""
 
 

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any, BinaryIO
 
 import orjson
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.errors import Fenced, SchemaNewer
 from holdfast.shared.holder import Attempt, Holder
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.sessions import Sessions
@@ -30,7 +30,7 @@ from holdfast.worker.outage import Outage
 from holdfast.worker.quiet import quieten
 from holdfast.worker.redaction import keep_out_of_log_lines
 from holdfast.worker.registry import Registry
-from holdfast.worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.settings import APPEND_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
@@ -90,8 +90,8 @@ async def _attempt(
     """Run it. Answers what the worker is to know of its end."""
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
     redis = connect(settings.log_url, max_connections=CONNECTIONS)
-    pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
-    holder, sessions = Holder(redis, pipe, settings), Sessions(redis, settings)
+    pipeline = AutoPipeline(settings.log_url, deadline_s=APPEND_DEADLINE_SECONDS)
+    holder, sessions = Holder(redis, pipeline, settings), Sessions(redis, settings)
     agent = registry[attempt.agent]
 
     def tell() -> None:

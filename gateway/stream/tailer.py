@@ -22,8 +22,8 @@ from holdfast.shared.background import repeat
 from holdfast.shared.entries import following
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keys import log_key
-from holdfast.shared.redis import RedisError, WireLost
-from holdfast.shared.wire import Wire
+from holdfast.shared.redis import ConnectionLost, RedisError
+from holdfast.shared.redis_connection import RedisConnection
 
 logger = structlog.get_logger()
 
@@ -104,7 +104,7 @@ class Tailer:
         self._deadline_s = deadline_s
         self._channels: dict[bytes, Channel] = {}
         self._dirty: dict[Channel, None] = {}
-        self._connection: Wire | None = None
+        self._connection: RedisConnection | None = None
         self._in_flight = 0
         self._pump_due = False
         self._away = False
@@ -190,7 +190,7 @@ class Tailer:
         """Connect and stay connected while that is possible. Returns the seconds until the next attempt."""
         retry_s, self._retry_s = self._retry_s, min(2 * self._retry_s, LAST_RETRY_S)
         try:
-            connection = await Wire.open(self._url, self._deadline_s, listener=self)
+            connection = await RedisConnection.open(self._url, self._deadline_s, listener=self)
         except RedisError as error:
             self._tell_away(f"{type(error).__name__}: {error}")
         else:
@@ -209,7 +209,7 @@ class Tailer:
             self._away = True
             logger.warning("the log's Redis is away", reason=reason)
 
-    def _begin(self, connection: Wire) -> None:
+    def _begin(self, connection: RedisConnection) -> None:
         """Watch and read everything again: nothing is known about the time in between."""
         self._gone.clear()
         if not connection.alive:
@@ -263,7 +263,7 @@ class Tailer:
             return
         self._read(self._connection, tuple(islice(self._dirty, READ_KEYS)))
 
-    def _read(self, connection: Wire, channels: Sequence[Channel]) -> None:
+    def _read(self, connection: RedisConnection, channels: Sequence[Channel]) -> None:
         """Ask for events of the leading channels, so many as are expected to take READ_BYTES together; of one at least.
         The others are left to the next read."""
         chosen: list[Channel] = []
@@ -283,7 +283,7 @@ class Tailer:
         connection.call(partial(self._take, chosen, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
 
     def _take(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
-        if isinstance(reply, WireLost):
+        if isinstance(reply, ConnectionLost):
             return  # whatever is on its way on the next connection is counted anew
         self._in_flight -= 1
         if isinstance(reply, RedisError):

@@ -136,8 +136,8 @@ class TestBatch:
         attempt, proof = await proven(session)
         events = [delta(attempt.job_id, text) for text in ("b", "c", "d")]
         session.holder.append_plain(proof, "s", EventId(attempt.epoch, 3), events, lambda _: None)
-        commands = [packed for _, packed in proof.wire._gathered]
-        proof.wire.abort()
+        commands = [packed for _, packed in proof.connection._gathered]
+        proof.connection.abort()
         address = urlsplit(redis_url)
         for count in range(len(commands)):
             reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -228,7 +228,7 @@ class TestLook:
 
     async def test_a_connection_that_is_lost_renews_nothing(self, session: Session) -> None:
         attempt, proof = await proven(session)
-        proof.wire.abort()
+        proof.connection.abort()
         assert await session.look(proof, EventId(attempt.epoch, 2)) is None
 
 
@@ -339,8 +339,8 @@ class TestProof:
 
     async def test_an_event_is_sent_on_the_connection_of_the_proof_or_not_at_all(self, session: Session) -> None:
         attempt, proof = await proven(session)
-        proof.wire.abort()
-        await session.pipe.call("PING")
+        proof.connection.abort()
+        await session.pipeline.call("PING")
         assert not await plain(session, attempt, proof, 3)
         assert await session.texts() == ["a"]
 
@@ -353,7 +353,7 @@ class TestProof:
         assert await plain(session, attempt, proof, 3)
         admin.replicaof("127.0.0.1", "1")
         assert not await plain(session, attempt, proof, 4)
-        await until(lambda: not proof.wire.alive)
+        await until(lambda: not proof.connection.alive)
 
 
 async def test_events_of_many_sessions_go_out_together_and_each_has_its_own_reply(

@@ -20,7 +20,7 @@ from holdfast.shared.event_log import Entry
 from holdfast.shared.holder import Appended, Attempt, Event, LogBehind, Proof
 from holdfast.shared.holder import Taken as AppendTaken
 from holdfast.shared.ids import ORIGIN, EventId
-from holdfast.shared.redis import WireLost
+from holdfast.shared.redis import ConnectionLost
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -140,7 +140,7 @@ class LogMachine(RuleBasedStateMachine):
     def by_script(self, writer: Writer, after: int, batch: list[Event]) -> Appended:
         """Append by the script, again where the connection turns out to be one from before a restart."""
         while True:
-            with suppress(WireLost):
+            with suppress(ConnectionLost):
                 appended: Appended = self.run(self.session.holder.append("s", writer.attempt.epoch, after, batch))
                 return appended
 
@@ -276,7 +276,7 @@ class LogMachine(RuleBasedStateMachine):
     def reconnect(self) -> None:
         """Use every connection of the client once: each finds out by its first call that its server went away."""
         for _ in range(8):
-            with suppress(WireLost):
+            with suppress(ConnectionLost):
                 self.run(self.session.redis.ping())
 
     @rule()

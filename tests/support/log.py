@@ -7,12 +7,12 @@ import secrets
 from typing import Any
 
 import orjson
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.conversation import Message
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.holder import Appended, Attempt, Event, Finished, Holder, Outcome, Proof, Refusal, Taken
 from holdfast.shared.ids import EventId
 from holdfast.shared.keys import SessionKeys, session_keys
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobRequest, Sessions, Submitted
 from holdfast.shared.settings import CommonSettings
@@ -53,8 +53,8 @@ class Session:
         self.redis = connect(redis_url, max_connections=8)
         common = CommonSettings(**settings)
         self.sessions = Sessions(self.redis, common)
-        self.pipe = Pipe(redis_url, deadline_s=10)
-        self.holder = Holder(self.redis, self.pipe, common)
+        self.pipeline = AutoPipeline(redis_url, deadline_s=10)
+        self.holder = Holder(self.redis, self.pipeline, common)
         self.log = EventLog(self.redis)
 
     @property
@@ -107,7 +107,7 @@ class Session:
         )
 
     async def aclose(self) -> None:
-        await self.pipe.aclose()
+        await self.pipeline.aclose()
         await self.redis.aclose()
 
     async def texts(self) -> list[str]:

@@ -19,14 +19,14 @@ class Server:
         self.reads = 0
         self.asked: list[asyncio.Future[list[bytes | None]]] = []
 
-    async def wire(self) -> Server:
+    async def connection(self) -> Server:
         return self
 
     def call_soon(self, on_reply: Callable[[object], None], *_command: object) -> None:
         self.reads += 1
         on_reply(self.found)
 
-    async def ask_soon(self, *_command: object) -> list[bytes | None]:
+    async def execute_soon(self, *_command: object) -> list[bytes | None]:
         self.asked.append(asyncio.get_running_loop().create_future())
         return await self.asked[-1]
 

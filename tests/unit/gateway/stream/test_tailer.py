@@ -59,7 +59,7 @@ async def test_nothing_is_kept_where_nobody_catches_up() -> None:
     assert (len(channel.tail), channel.tail_bytes) == (0, 0)
 
 
-class Wire:
+class Connection:
     """A connection that is asked and never answers by itself."""
 
     alive = True
@@ -83,32 +83,32 @@ class Wire:
         return (len(self.asked[-1]) - 4) // 2
 
 
-def reading(sessions: int, event_bytes: int) -> tuple[Tailer, Wire]:
+def reading(sessions: int, event_bytes: int) -> tuple[Tailer, Connection]:
     """A tailer with so many sessions to read, whose events were so large lately."""
-    tailer, wire = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1), Wire()
+    tailer, connection = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1), Connection()
     for number in range(sessions):
         channel = tailer.watch(f"s{number}")
         tailer.join(channel, Viewer())
         channel.event_bytes = event_bytes
-    tailer._connection = wire  # type: ignore[assignment]
+    tailer._connection = connection  # type: ignore[assignment]
     tailer._pump()
-    return tailer, wire
+    return tailer, connection
 
 
 class TestWhatOneReadMayBring:
     @pytest.mark.parametrize("event_bytes", [1, 100, 5_000, 100_000, 300_000])
     @pytest.mark.parametrize("sessions", [1, 10, 1_000])
     async def test_it_is_bounded_whatever_the_size_of_events(self, sessions: int, event_bytes: int) -> None:
-        _, wire = reading(sessions, event_bytes)
-        assert wire.keys * wire.count * event_bytes <= max(READ_BYTES, event_bytes)
-        assert wire.count <= READ_EVENTS
+        _, connection = reading(sessions, event_bytes)
+        assert connection.keys * connection.count * event_bytes <= max(READ_BYTES, event_bytes)
+        assert connection.count <= READ_EVENTS
 
     async def test_those_that_found_no_room_are_read_next(self) -> None:
-        tailer, wire = reading(10, READ_BYTES // 4)
+        tailer, connection = reading(10, READ_BYTES // 4)
         while len(tailer._dirty):
-            wire.replies.pop(0)(None)
+            connection.replies.pop(0)(None)
             tailer._pump()
-        keys = [key for command in wire.asked for key in command[4 : 4 + (len(command) - 4) // 2]]
+        keys = [key for command in connection.asked for key in command[4 : 4 + (len(command) - 4) // 2]]
         assert sorted(keys) == sorted(tailer._channels)
 
     async def test_large_events_are_expected_at_once_after_the_first_and_small_ones_by_and_by(self) -> None:
@@ -123,15 +123,15 @@ class TestWhatOneReadMayBring:
 
 
 async def test_a_refused_read_is_tried_again_for_each_log_that_somebody_still_watches() -> None:
-    tailer, wire = reading(3, 100)
+    tailer, connection = reading(3, 100)
     left = next(iter(tailer._channels.values()))
     tailer.unwatch(left, next(iter(left.live)))
-    wire.replies.pop()(ResponseError("WRONGTYPE"))
-    assert [command[4] for command in wire.asked[1:]] == list(tailer._channels)
+    connection.replies.pop()(ResponseError("WRONGTYPE"))
+    assert [command[4] for command in connection.asked[1:]] == list(tailer._channels)
     assert len(tailer._channels) == 2
     for _ in range(2):
-        wire.replies.pop()(None)
+        connection.replies.pop()(None)
     _, changed = tailer._channels
     tailer.invalidated([changed])
     tailer.drained()
-    assert wire.asked[3][4] == changed
+    assert connection.asked[3][4] == changed

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import redis
-from holdfast.shared.redis import RedisError, WireLost
-from holdfast.shared.wire import CHECKS, Wire
+from holdfast.shared.redis import ConnectionLost, RedisError
+from holdfast.shared.redis_connection import SILENCE_CHECKS, RedisConnection
 
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
@@ -40,8 +40,8 @@ def ear() -> Ear:
 
 
 @pytest.fixture
-async def connection(redis_url: str, ear: Ear) -> AsyncIterator[Wire]:
-    connection = await Wire.open(redis_url, 5, listener=ear)
+async def connection(redis_url: str, ear: Ear) -> AsyncIterator[RedisConnection]:
+    connection = await RedisConnection.open(redis_url, 5, listener=ear)
     yield connection
     connection.abort()
 
@@ -59,26 +59,26 @@ def guarded(server: RedisServer) -> RedisServer:
 
 
 async def test_a_read_key_that_changes_is_told_once_and_again_after_the_next_read(
-    connection: Wire, ear: Ear, other: redis.Redis
+    connection: RedisConnection, ear: Ear, other: redis.Redis
 ) -> None:
     for _ in range(2):
         ear.heard.clear()
-        await connection.ask("XREAD", "STREAMS", "k", "0-0")
+        await connection.execute("XREAD", "STREAMS", "k", "0-0")
         other.xadd("k", {"a": 1})
         other.xadd("k", {"a": 2})
         await until(lambda: bool(ear.heard))
-        await connection.ask("PING")
+        await connection.execute("PING")
         assert ear.heard == [[b"k"]]
 
 
-async def test_a_flushed_server_is_told_as_all_keys(connection: Wire, ear: Ear, other: redis.Redis) -> None:
-    await connection.ask("XREAD", "STREAMS", "k", "0-0")
+async def test_a_flushed_server_is_told_as_all_keys(connection: RedisConnection, ear: Ear, other: redis.Redis) -> None:
+    await connection.execute("XREAD", "STREAMS", "k", "0-0")
     other.flushall()
     await until(lambda: None in ear.heard)
 
 
 async def test_every_reply_reaches_its_own_command_while_notices_come_in_between(
-    connection: Wire, ear: Ear, other: redis.Redis
+    connection: RedisConnection, ear: Ear, other: redis.Redis
 ) -> None:
     replies: list[tuple[int, Any]] = []
 
@@ -91,15 +91,15 @@ async def test_every_reply_reaches_its_own_command_while_notices_come_in_between
         if number % 50 == 0:
             other.xadd(f"k{number % 7}", {"n": number})
             await asyncio.sleep(0)
-    await connection.ask("PING")
+    await connection.execute("PING")
     echoes = [(number, reply) for number, reply in replies if isinstance(reply, bytes)]
     assert echoes == [(number, str(number).encode()) for number in range(2000)]
     assert ear.heard
 
 
-async def test_an_error_is_the_reply_to_its_command_and_to_no_other(connection: Wire) -> None:
-    wrong = asyncio.create_task(connection.ask("XADD", "k"))
-    right = asyncio.create_task(connection.ask("ECHO", "a"))
+async def test_an_error_is_the_reply_to_its_command_and_to_no_other(connection: RedisConnection) -> None:
+    wrong = asyncio.create_task(connection.execute("XADD", "k"))
+    right = asyncio.create_task(connection.execute("ECHO", "a"))
     with pytest.raises(RedisError, match="wrong number of arguments"):
         await wrong
     assert await right == b"a"
@@ -109,24 +109,24 @@ async def test_commands_without_a_reply_get_the_loss_when_the_server_dies(
     redis_server: Callable[..., RedisServer], ear: Ear
 ) -> None:
     server = redis_server()
-    connection = await Wire.open(server.url, 30, listener=ear)
-    waiting = asyncio.create_task(connection.ask("XREAD", "BLOCK", "0", "STREAMS", "k", "0-0"))
+    connection = await RedisConnection.open(server.url, 30, listener=ear)
+    waiting = asyncio.create_task(connection.execute("XREAD", "BLOCK", "0", "STREAMS", "k", "0-0"))
     await asyncio.sleep(0)
     server.kill()
-    for asked in (waiting, connection.ask("PING")):
-        with pytest.raises(WireLost):
+    for asked in (waiting, connection.execute("PING")):
+        with pytest.raises(ConnectionLost):
             await asyncio.wait_for(asked, 10)
     assert (ear.losses, connection.alive) == (1, False)
 
 
 async def test_a_server_that_falls_silent_is_given_up(redis_server: Callable[..., RedisServer], ear: Ear) -> None:
     server = redis_server()
-    connection = await Wire.open(server.url, 0.2, listener=ear)
+    connection = await RedisConnection.open(server.url, 0.2, listener=ear)
     server.stop()
     await until(lambda: ear.losses == 1)
     assert not connection.alive
-    with pytest.raises(WireLost):
-        await Wire.open(server.url, 0.2, listener=ear)
+    with pytest.raises(ConnectionLost):
+        await RedisConnection.open(server.url, 0.2, listener=ear)
     server.cont()
 
 
@@ -134,13 +134,13 @@ async def test_a_server_that_pauses_for_less_than_the_deadline_is_not_given_up(
     redis_server: Callable[..., RedisServer], ear: Ear
 ) -> None:
     server = redis_server()
-    connection = await Wire.open(server.url, 3600, listener=ear)
+    connection = await RedisConnection.open(server.url, 3600, listener=ear)
     for _ in range(2):
-        await connection.ask("PING")
+        await connection.execute("PING")
         server.stop()
-        asked = asyncio.create_task(connection.ask("ECHO", "a"))
+        asked = asyncio.create_task(connection.execute("ECHO", "a"))
         await asyncio.sleep(0)
-        for _ in range(CHECKS):  # as many as there are within a deadline, without waiting for them
+        for _ in range(SILENCE_CHECKS):  # as many as there are within a deadline, without waiting for them
             connection._check()
         server.cont()
         assert await asked == b"a"
@@ -148,7 +148,7 @@ async def test_a_server_that_pauses_for_less_than_the_deadline_is_not_given_up(
 
 
 async def test_an_idle_connection_to_a_server_that_answers_is_kept(redis_url: str, ear: Ear) -> None:
-    connection = await Wire.open(redis_url, 0.1, listener=ear)
+    connection = await RedisConnection.open(redis_url, 0.1, listener=ear)
     await asyncio.sleep(0.5)
     assert (connection.alive, ear.losses) == (True, 0)
     connection.abort()
@@ -160,14 +160,14 @@ async def test_a_server_that_refuses_is_no_connection(
 ) -> None:
     server = guarded(redis_server())
     with pytest.raises(RedisError):
-        await Wire.open(server.url.replace("//", f"//{credentials}"), 5, listener=ear)
+        await RedisConnection.open(server.url.replace("//", f"//{credentials}"), 5, listener=ear)
 
 
 async def test_password_and_database_of_the_url_are_used(redis_server: Callable[..., RedisServer], ear: Ear) -> None:
     server = guarded(redis_server())
     url = server.url.replace("//", "//:secret@").replace("/0", "/3")
-    connection = await Wire.open(url, 5, listener=ear)
-    assert b"db=3" in await connection.ask("CLIENT", "INFO")
+    connection = await RedisConnection.open(url, 5, listener=ear)
+    assert b"db=3" in await connection.execute("CLIENT", "INFO")
     connection.abort()
 
 
@@ -176,8 +176,8 @@ async def test_a_unix_socket_is_an_address_too(
 ) -> None:
     path = tmp_path / "s"
     redis_server(unixsocket=str(path))
-    connection = await Wire.open(f"unix://{path}", 5, listener=ear)
-    assert await connection.ask("ECHO", "a") == b"a"
+    connection = await RedisConnection.open(f"unix://{path}", 5, listener=ear)
+    assert await connection.execute("ECHO", "a") == b"a"
     connection.abort()
 
 
@@ -190,35 +190,35 @@ async def test_a_reply_without_a_command_loses_the_connection(ear: Ear) -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(WireLost):
-            await Wire.open(f"redis://127.0.0.1:{port}/0", 120, listener=ear)  # no silence ends it
+        with pytest.raises(ConnectionLost):
+            await RedisConnection.open(f"redis://127.0.0.1:{port}/0", 120, listener=ear)  # no silence ends it
         await until(lambda: ear.losses == 1)
 
 
 async def test_nothing_listening_is_a_lost_connection(ear: Ear) -> None:
-    with pytest.raises(WireLost, match="ConnectionRefusedError"):
-        await Wire.open("redis://127.0.0.1:1/0", 5, listener=ear)
+    with pytest.raises(ConnectionLost, match="ConnectionRefusedError"):
+        await RedisConnection.open("redis://127.0.0.1:1/0", 5, listener=ear)
 
 
 async def test_a_server_that_greets_and_closes_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    checks, check = 0, Wire._check
+    checks, check = 0, RedisConnection._check
 
-    def counted(wire: Wire) -> None:
+    def counted(connection: RedisConnection) -> None:
         nonlocal checks
         checks += 1
-        check(wire)
+        check(connection)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"+OK\r\n")
         writer.close()
 
-    monkeypatch.setattr(Wire, "_check", counted)
+    monkeypatch.setattr(RedisConnection, "_check", counted)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         for _ in range(20):
-            with suppress(WireLost):
-                connection = await Wire.open(f"redis://127.0.0.1:{port}/0", 0.4)
+            with suppress(ConnectionLost):
+                connection = await RedisConnection.open(f"redis://127.0.0.1:{port}/0", 0.4)
                 await until(lambda: not connection.alive)  # noqa: B023 - awaited at once
     after = checks
     await asyncio.sleep(0.5)

@@ -1,0 +1,125 @@
+"""Many commands at a time on one connection, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import redis
+from holdfast.shared.auto_pipeline import AutoPipeline, PipelineScript
+from holdfast.shared.redis import ConnectionLost, NoScriptError, RedisError, ResponseError
+from holdfast.worker.threads import MAX_THREADS, JobThreads, install, thread_counts
+
+from tests.support.process import until
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture
+async def pipeline(redis_url: str) -> AsyncIterator[AutoPipeline]:
+    pipeline = AutoPipeline(redis_url, deadline_s=5)
+    yield pipeline
+    await pipeline.aclose()
+
+
+async def test_commands_at_the_same_time_share_one_connection_and_each_has_its_own_reply(
+    pipeline: AutoPipeline,
+) -> None:
+    replies = await asyncio.gather(*(pipeline.call("ECHO", str(number)) for number in range(500)))
+    assert replies == [str(number).encode() for number in range(500)]
+    assert len(set(await asyncio.gather(*(pipeline.call("CLIENT", "ID") for _ in range(10))))) == 1
+
+
+async def test_a_refused_command_raises_and_its_neighbours_do_not(pipeline: AutoPipeline) -> None:
+    right = asyncio.create_task(pipeline.call("ECHO", "a"))
+    wrong = asyncio.create_task(pipeline.call("XADD", "k"))
+    assert await right == b"a"
+    with pytest.raises(ResponseError):
+        await wrong
+
+
+async def test_a_caller_that_gives_up_does_not_shift_the_replies(pipeline: AutoPipeline) -> None:
+    await pipeline.call("PING")
+    patience = asyncio.create_task(pipeline.call("ECHO", "a"))
+    await asyncio.sleep(0)
+    patience.cancel()
+    assert await pipeline.call("ECHO", "b") == b"b"
+
+
+async def test_a_lost_connection_fails_what_is_under_way_and_the_next_command_finds_a_new_one(
+    pipeline: AutoPipeline, redis_url: str
+) -> None:
+    first = await pipeline.call("CLIENT", "ID")
+    waiting = asyncio.create_task(pipeline.call("XREAD", "BLOCK", "0", "STREAMS", "k", "0-0"))
+    await asyncio.sleep(0)
+    with redis.Redis.from_url(redis_url) as other:
+        other.client_kill_filter(_id=first)
+    with pytest.raises(ConnectionLost):
+        await asyncio.wait_for(waiting, 10)
+    assert await pipeline.call("CLIENT", "ID") != first
+
+
+async def test_a_connection_opened_in_a_job_does_not_need_the_threads_of_the_job(redis_url: str) -> None:
+    loop, resolving = asyncio.get_running_loop(), threading.Event()
+    if "uvloop" in type(loop).__module__:
+        pytest.skip("uvloop resolves names in threads of its own")
+    install(loop)
+    threads = JobThreads("agent")
+    threads.enter()
+    hung = [asyncio.create_task(asyncio.to_thread(resolving.wait)) for _ in range(MAX_THREADS)]
+    await until(lambda: thread_counts()["agent"].running == MAX_THREADS)
+    pipeline = AutoPipeline(redis_url.replace("127.0.0.1", "localhost"), deadline_s=5)
+    assert await pipeline.call("PING") == b"PONG"
+    resolving.set()
+    await asyncio.gather(*hung)
+    await pipeline.aclose()
+
+
+async def test_without_a_server_a_command_fails_and_sends_nothing_later() -> None:
+    pipeline = AutoPipeline("redis://127.0.0.1:1/0", deadline_s=5)
+    with pytest.raises(ConnectionLost):
+        await pipeline.call("PING")
+
+
+async def test_a_server_that_is_no_primary_any_more_is_left(redis_server: Callable[..., RedisServer]) -> None:
+    pipeline = AutoPipeline(redis_server().url, deadline_s=5)
+    first = await pipeline.call("CLIENT", "ID")
+    await pipeline.call("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(RedisError):
+        await pipeline.call("SET", "k", "v")
+    assert await pipeline.call("CLIENT", "ID") != first
+    await pipeline.aclose()
+
+
+async def test_what_goes_soon_goes_in_one_write_and_each_has_its_own_reply(pipeline: AutoPipeline) -> None:
+    connection = await pipeline.connection()
+
+    async def reads() -> int:
+        return int((await pipeline.call("INFO", "stats")).split(b"total_reads_processed:")[1].split(b"\r\n")[0])
+
+    before = await reads()
+    soon = [asyncio.create_task(connection.execute_soon("ECHO", str(number))) for number in range(500)]
+    await asyncio.sleep(0)
+    assert await connection.execute("ECHO", "at once") == b"at once"
+    assert await asyncio.gather(*soon) == [str(number).encode() for number in range(500)]
+    assert await reads() - before < 10
+
+
+async def test_what_was_to_go_soon_on_a_connection_that_is_lost_is_never_sent(pipeline: AutoPipeline) -> None:
+    connection = await pipeline.connection()
+    soon = asyncio.create_task(connection.execute_soon("SET", "k", "v"))
+    await asyncio.sleep(0)
+    connection.abort()
+    with pytest.raises(ConnectionLost):
+        await soon
+    assert await pipeline.call("GET", "k") is None
+
+
+async def test_a_script_is_sent_as_text_once_for_each_server(pipeline: AutoPipeline) -> None:
+    script = PipelineScript(pipeline, "return {KEYS[1], ARGV[1]}")
+    assert await script(["k"], ["a"]) == [b"k", b"a"]
+    await pipeline.call("SCRIPT", "FLUSH")
+    assert await script(["k"], ["b"]) == [b"k", b"b"]
+    with pytest.raises(NoScriptError):
+        await pipeline.call("EVALSHA", "0" * 40, 0)
