@@ -14,7 +14,7 @@ from holdfast.gateway.layers.host_check import HostCheck
 from holdfast.gateway.layers.origin_check import OriginCheck
 from holdfast.gateway.lifespan import lifespan_of
 from holdfast.gateway.metrics import CountRequests, Metrics
-from holdfast.gateway.routes import agents, events, health, jobs, page, sessions
+from holdfast.gateway.routes import agents, events, health, jobs, sessions, web
 from holdfast.gateway.routes.answer_body import AnswerBody
 from holdfast.gateway.routes.fast_path import FastPath
 from holdfast.gateway.routes.job_body import JobBody
@@ -23,7 +23,7 @@ from holdfast.gateway.settings import GatewaySettings
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
-ROUTERS = (jobs.router, sessions.router, agents.router, health.router, page.router)
+ROUTERS = (jobs.router, sessions.router, agents.router, health.router, web.router)
 
 
 def create_app(settings: GatewaySettings, refusals: Mapping[str, int] | None = None) -> ASGIApp:
@@ -42,7 +42,7 @@ def create_app(settings: GatewaySettings, refusals: Mapping[str, int] | None = N
         generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.page = page.load_page()
+    app.state.web_files = web.load_web_files()
     app.router.routes.extend(events.router.routes)  # not included, which would look for the route twice
     for router in ROUTERS:
         app.include_router(router)

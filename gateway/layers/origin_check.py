@@ -11,7 +11,7 @@ from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _FIELDS = frozenset({b"origin", b"sec-fetch-site"})
-_PAGES = frozenset({"/", "/openapi.json", "/livez", "/readyz", "/metrics"})
+_LINKABLE = frozenset({"/", "/openapi.json", "/livez", "/readyz", "/metrics"})
 
 
 class OriginNotAllowed(HoldfastError):
@@ -61,4 +61,4 @@ def _is_link(scope: Scope) -> bool:
     """Whether somebody follows a link to the page: the answer is shown to that person and to no script."""
     if scope["method"] not in ("GET", "HEAD") or (b"sec-fetch-mode", b"navigate") not in scope["headers"]:
         return False
-    return scope["path"] in _PAGES or scope["path"].startswith("/web/")
+    return scope["path"] in _LINKABLE or scope["path"].startswith("/web/")

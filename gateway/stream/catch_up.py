@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import structlog
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.pages import SharedPage, SharedPages
-from holdfast.gateway.stream.replay import Replay, Taken
+from holdfast.gateway.stream.page_cache import CachedPage, PageCache
+from holdfast.gateway.stream.replay import Rendered, Replay
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import Viewer
 from holdfast.shared.discards import Discard
@@ -42,7 +42,7 @@ class CatchUp:
     ) -> None:
         self._sessions = sessions
         self._log = log
-        self._pages = SharedPages(log)
+        self._page_cache = PageCache(log)
         self._join = join
         self._counters = counters
         self._queue: deque[Viewer] = deque()
@@ -144,17 +144,17 @@ class CatchUp:
         if shared.page.more:
             await self._ask_more(viewer, replay, shared)
         if viewer.replay is replay and not viewer.gone and not viewer.blocked:
-            self._hand_out(viewer, replay, shared.page, replay.take_shared(viewer.cursor, shared))
+            self._hand_out(viewer, replay, shared.page, replay.render_cached(viewer.cursor, shared))
 
     def _begin_with(self, viewer: Viewer, replay: Replay, first: Page) -> None:
         viewer.begun = True
         replay.say(viewer.request.form.opening)
         try:
-            self._hand_out(viewer, replay, first, replay.take(viewer.cursor, first))
+            self._hand_out(viewer, replay, first, replay.render(viewer.cursor, first))
         except Exception as error:  # noqa: BLE001 - logged there
             _drop(viewer, error)
 
-    async def _page(self, viewer: Viewer, replay: Replay) -> SharedPage:
+    async def _page(self, viewer: Viewer, replay: Replay) -> CachedPage:
         """The viewer's next page; the first one of a session passes over an earlier session of the same name."""
         shared = await self._read(viewer, replay, replay.count)
         if viewer.cursor == ORIGIN and viewer.job is None and _may_show_another(shared.page):
@@ -163,7 +163,7 @@ class CatchUp:
                 shared = await self._read(viewer, replay, replay.count)
         return shared
 
-    async def _ask_more(self, viewer: Viewer, replay: Replay, shared: SharedPage) -> None:
+    async def _ask_more(self, viewer: Viewer, replay: Replay, shared: CachedPage) -> None:
         """Find out what concerns a replay of several pages. Who may share the page may share this, which was read
         after it."""
         if not viewer.deleted and await self._is_deleting(viewer, shared):
@@ -171,22 +171,22 @@ class CatchUp:
         elif not replay.informed:
             replay.inform(await self._discards(viewer, shared))
 
-    async def _is_deleting(self, viewer: Viewer, shared: SharedPage) -> bool:
-        if EventLog.presence not in shared.came_to:
-            shared.came_to[EventLog.presence] = await self._log.presence(viewer.request.session_id)
-        return bool(shared.came_to[EventLog.presence] == "deleting")
+    async def _is_deleting(self, viewer: Viewer, shared: CachedPage) -> bool:
+        if EventLog.presence not in shared.derived:
+            shared.derived[EventLog.presence] = await self._log.presence(viewer.request.session_id)
+        return bool(shared.derived[EventLog.presence] == "deleting")
 
-    async def _discards(self, viewer: Viewer, shared: SharedPage) -> list[Discard]:
+    async def _discards(self, viewer: Viewer, shared: CachedPage) -> list[Discard]:
         """What later attempts discarded."""
         place = (EventLog.discards, viewer.job_id)
-        if place not in shared.came_to:
-            shared.came_to[place] = await self._log.discards(viewer.request.session_id, viewer.job_id)
-        found: list[Discard] = shared.came_to[place]
+        if place not in shared.derived:
+            shared.derived[place] = await self._log.discards(viewer.request.session_id, viewer.job_id)
+        found: list[Discard] = shared.derived[place]
         return found
 
-    async def _read(self, viewer: Viewer, replay: Replay, count: int) -> SharedPage:
-        session_id, hold = viewer.request.session_id, viewer.channel.behind > 1
-        return await self._pages.read(session_id, viewer.cursor, count, since=replay.since, hold=hold)
+    async def _read(self, viewer: Viewer, replay: Replay, count: int) -> CachedPage:
+        session_id, store = viewer.request.session_id, viewer.channel.behind > 1
+        return await self._page_cache.read(session_id, viewer.cursor, count, since=replay.since, store=store)
 
     async def _before_first(self, viewer: Viewer, replay: Replay) -> EventId:
         """Where the session begins: the end of an earlier one, for as long as the log still has that in front."""
@@ -194,16 +194,16 @@ class CatchUp:
         ends = [entry.id for entry in shared.page.entries if entry.kind == DELETED]
         return ends[-1] if ends and await self._log.exists(viewer.request.session_id) else ORIGIN
 
-    def _hand_out(self, viewer: Viewer, replay: Replay, page: Page, taken: Taken) -> None:
-        self._counters.events += taken.events
+    def _hand_out(self, viewer: Viewer, replay: Replay, page: Page, rendered: Rendered) -> None:
+        self._counters.events += rendered.events
         self._counters.gaps += page.gap is not None
-        end = None if taken.over else _recorded_end(viewer.job, taken.cursor, at_end=taken.at_end)
+        end = None if rendered.over else _recorded_end(viewer.job, rendered.cursor, at_end=rendered.at_end)
         if end is not None:
-            viewer.push(taken.data + replay.conclude(end), end.id, over=True)
+            viewer.push(rendered.data + replay.conclude(end), end.id, over=True)
             return
-        going_live = taken.at_end and not taken.over
-        data = taken.data + replay.rest() if going_live else taken.data
-        viewer.push(data, taken.cursor, over=taken.over)
+        going_live = rendered.at_end and not rendered.over
+        data = rendered.data + replay.rest() if going_live else rendered.data
+        viewer.push(data, rendered.cursor, over=rendered.over)
         if going_live:
             self._join(viewer)
 

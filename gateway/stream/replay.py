@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from holdfast.gateway.stream.compaction import Compactor, Run
 from holdfast.gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, size_of, until_deleted
-from holdfast.gateway.stream.pages import SharedPage
+from holdfast.gateway.stream.page_cache import CachedPage
 from holdfast.shared.discards import Discard, Discards
 from holdfast.shared.entries import Entry
 from holdfast.shared.event_log import PAGE_EVENTS, Page
@@ -17,7 +17,7 @@ from holdfast.shared.ids import ORIGIN, EventId
 FIRST_PAGE_EVENTS = 64
 
 
-class Taken(NamedTuple):
+class Rendered(NamedTuple):
     """What a page came to. `over`: the stream ends with it. `at_end`: there is no more to read for now. `sent`: the id
     up to which nothing is held back, where that is known from the page."""
 
@@ -29,10 +29,10 @@ class Taken(NamedTuple):
     sent: EventId | None
 
 
-class _CameTo(NamedTuple):
+class _CachedResult(NamedTuple):
     """What a page comes to for everybody who stands where one has stood, and how it goes on from there."""
 
-    taken: Taken
+    rendered: Rendered
     run: Run | None
     next_count: int
 
@@ -85,25 +85,25 @@ class Replay:
         """From now on only what is read from now on counts."""
         self.since = time.monotonic()
 
-    def take_shared(self, cursor: EventId, shared: SharedPage) -> Taken:
-        """As `take`. Those who stand at the same place get the same bytes, made once."""
+    def render_cached(self, cursor: EventId, shared: CachedPage) -> Rendered:
+        """As `render`. Those who stand at the same place get the same bytes, made once."""
         if self._is_alone(shared.page):
-            return self.take(cursor, shared.page)
+            return self.render(cursor, shared.page)
         place = self._place()
-        came_to: _CameTo | None = shared.came_to.get(place)
-        if came_to is None:
-            taken = self.take(cursor, shared.page)
+        derived: _CachedResult | None = shared.derived.get(place)
+        if derived is None:
+            rendered = self.render(cursor, shared.page)
             if not self._discards:
                 run = None if self._compactor is None else self._compactor.run
-                shared.came_to[place] = _CameTo(taken, run, self.count)
-            return taken
-        self.count = came_to.next_count
-        self.sent = came_to.taken.sent or self.sent
+                shared.derived[place] = _CachedResult(rendered, run, self.count)
+            return rendered
+        self.count = derived.next_count
+        self.sent = derived.rendered.sent or self.sent
         if self._compactor is not None:
-            self._compactor.run = came_to.run
-        return came_to.taken
+            self._compactor.run = derived.run
+        return derived.rendered
 
-    def take(self, cursor: EventId, page: Page) -> Taken:
+    def render(self, cursor: EventId, page: Page) -> Rendered:
         """What the page behind the cursor comes to."""
         page = _fitting(page)
         again = self._gap(page)
@@ -121,7 +121,7 @@ class Replay:
         data = self._frames(events)
         sent = self._sent_with(events, cursor)
         self.sent = sent or self.sent
-        return Taken(data, cursor, len(events), over, at_end, sent)
+        return Rendered(data, cursor, len(events), over, at_end, sent)
 
     def conclude(self, end: Entry) -> bytes:
         """The last bytes of a job's stream whose end comes from the job's record."""
@@ -203,6 +203,6 @@ class Replay:
 
 
 def _fitting(page: Page) -> Page:
-    """As much of the page as goes out in one write; the rest is read again when the client has taken that."""
+    """As much of the page as goes out in one write; the rest is read again when the client has rendered that."""
     count = fitting(page.entries)
     return page if count == len(page.entries) else Page(page.entries[:count], page.gap, more=True)
