@@ -45,10 +45,10 @@ class Format(Protocol):
 
     def queued(self, job_id: str, position: int) -> bytes: ...
 
-    def here(self, cursor: EventId) -> bytes:
+    def cursor_only(self, cursor: EventId) -> bytes:
         """Moves the viewer's cursor and tells it nothing else."""
 
-    def farewell(self, retry_ms: int) -> bytes:
+    def closing(self, retry_ms: int) -> bytes:
         """The last bytes of a stream that ends before its time; come again after so long."""
 
 
@@ -81,13 +81,13 @@ class _Sse:
     def queued(self, job_id: str, position: int) -> bytes:
         return b"data: %b\n\n" % _queued_body(job_id, position)
 
-    def here(self, cursor: EventId) -> bytes:
+    def cursor_only(self, cursor: EventId) -> bytes:
         return b"id: %d-%d\n\n" % as_cursor(cursor)
 
     def ping_event(self, cursor: EventId) -> bytes:
         return b'data: {"type":"ping","cursor":"%d-%d"}\n\n' % as_cursor(cursor)
 
-    def farewell(self, retry_ms: int) -> bytes:
+    def closing(self, retry_ms: int) -> bytes:
         return b"retry: %d\n\n" % retry_ms
 
 
@@ -110,13 +110,13 @@ class _Ndjson:
     def queued(self, job_id: str, position: int) -> bytes:
         return _queued_body(job_id, position) + b"\n"
 
-    def here(self, cursor: EventId) -> bytes:
+    def cursor_only(self, cursor: EventId) -> bytes:
         return b'{"id":"%d-%d"}\n' % as_cursor(cursor)
 
     def ping_event(self, cursor: EventId) -> bytes:
         return b'{"type":"ping","cursor":"%d-%d"}\n' % as_cursor(cursor)
 
-    def farewell(self, retry_ms: int) -> bytes:
+    def closing(self, retry_ms: int) -> bytes:
         return b""
 
 

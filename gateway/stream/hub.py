@@ -93,7 +93,7 @@ class StreamHub:
             return
         self.draining = True
         for viewer in tuple(self._viewers):
-            _dismiss(viewer)
+            _end_early(viewer)
 
     def attach(self, request: StreamRequest, transport: StreamTransport, first: Page | None = None) -> Viewer:
         """Take a viewer in: watch its session first, then let it catch up. `first`: a page that it came with."""
@@ -107,7 +107,7 @@ class StreamHub:
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
         if self.draining:
-            _dismiss(viewer)
+            _end_early(viewer)
         return viewer
 
     def session_deleted(self, session_id: str) -> None:
@@ -141,5 +141,5 @@ class StreamHub:
             viewer.replay = replay
 
 
-def _dismiss(viewer: Viewer) -> None:
-    viewer.farewell(viewer.request.form.farewell(retry_ms()))
+def _end_early(viewer: Viewer) -> None:
+    viewer.close_with(viewer.request.form.closing(retry_ms()))

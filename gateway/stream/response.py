@@ -68,7 +68,7 @@ def refusal(form: Format) -> Response:
     if form is NDJSON:
         return problem(LogUnavailable())
     headers = {**_headers(form), "Connection": "close"}
-    return Response(form.farewell(retry_ms()), headers=headers, media_type=None)
+    return Response(form.closing(retry_ms()), headers=headers, media_type=None)
 
 
 def _headers(form: Format) -> dict[str, str]:

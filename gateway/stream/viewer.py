@@ -54,7 +54,7 @@ class Viewer:
     `replay` is there while the viewer catches up; a viewer without one is live."""
 
     __slots__ = (
-        *("_farewell", "_callbacks", "_over", "_pending", "_pending_bytes", "_settled"),
+        *("_closing", "_callbacks", "_over", "_pending", "_pending_bytes", "_settled"),
         *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "transport", "replay"),
         *("scheduled", "request"),
     )
@@ -82,7 +82,7 @@ class Viewer:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._over = False
-        self._farewell: bytes | None = None
+        self._closing: bytes | None = None
 
     @property
     def blocked(self) -> bool:
@@ -157,10 +157,10 @@ class Viewer:
             self.ended = True
             self._write(data, more=False)
 
-    def farewell(self, data: bytes) -> None:
+    def close_with(self, data: bytes) -> None:
         """End the stream with these bytes, as soon as the client takes them."""
         if self.blocked:
-            self._farewell = data
+            self._closing = data
         else:
             self.finish(data)
 
@@ -182,8 +182,8 @@ class Viewer:
         self._settled, self._pending, self._pending_bytes, self._over = None, [], 0, False
 
     def _writable(self) -> None:
-        if self._farewell is not None:
-            self.finish(self._farewell)
+        if self._closing is not None:
+            self.finish(self._closing)
         elif self._settled is not None:
             data, over = b"".join(self._pending), self._over
             self._forget()

@@ -83,11 +83,11 @@ class Run:
     async def connection(self, viewer: Transcript, job_id: str | None, *, raw: bool) -> bool:
         """Whether it lasted to the end of the log."""
         replay, cursor, parser = Replay(SSE, job_id, raw=raw), viewer.cursor, SseParser()
-        replay.inform(await self.session.log.discards("s", job_id))
+        replay.add_discards(await self.session.log.discards("s", job_id))
         left = self.random.choice([1, 2, 3, 5, 8, 1000])
         while True:
             rendered = replay.render(cursor, await self.session.log.read("s", cursor, self.random.randint(1, 30)))
-            frames = parser.feed(rendered.data + (replay.rest() if rendered.at_end else b""))
+            frames = parser.feed(rendered.data + (replay.remaining() if rendered.at_end else b""))
             for frame in frames[:left]:
                 viewer.accept(frame)
             left -= len(frames)

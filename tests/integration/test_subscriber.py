@@ -88,7 +88,7 @@ async def test_a_subscription_that_cannot_be_served_is_dropped_and_forgotten(
     gateway: Served, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await session.started()
-    monkeypatch.setattr(Replay, "take", lambda *_: 1 / 0)
+    monkeypatch.setattr(Replay, "render", lambda *_: 1 / 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET /v1/sessions/s/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert await asyncio.wait_for(reader.read(), 10) == b""

@@ -149,8 +149,8 @@ class LogMachine(RuleBasedStateMachine):
         if writer.proof is None or not writer.proof.holds(self.loop.time()):
             return False
         first = EventId(writer.attempt.epoch, writer.seq + 1)
-        taken: AppendTaken = self.run(self.session.append_plain(writer.proof, first, *batch))
-        return taken is AppendTaken.YES
+        rendered: AppendTaken = self.run(self.session.append_plain(writer.proof, first, *batch))
+        return rendered is AppendTaken.YES
 
     @precondition(lambda self: self.writer is not None and self.writer.proof is not None)
     @rule()
@@ -224,21 +224,21 @@ class LogMachine(RuleBasedStateMachine):
     def replay(self, viewer: Transcript, data: st.DataObject) -> bool:
         """One connection. False: it was cut."""
         replay, cursor = Replay(SSE, None, raw=viewer.raw), viewer.cursor
-        replay.inform(self.run(self.session.log.discards("s")))
+        replay.add_discards(self.run(self.session.log.discards("s")))
         parser = SseParser()
         while True:
             page = self.run(self.session.log.read("s", cursor, data.draw(st.integers(1, 7))))
-            taken = replay.take(cursor, page)
-            frames = parser.feed(taken.data + (replay.rest() if taken.at_end else b""))
+            rendered = replay.render(cursor, page)
+            frames = parser.feed(rendered.data + (replay.remaining() if rendered.at_end else b""))
             cut_after = data.draw(st.integers(1, 8))
             for frame in frames[:cut_after]:
                 viewer.accept(frame)
             if len(frames) >= cut_after:
                 return False
-            assert taken.at_end or not frames or not is_trimmed_gap(frames[-1]), "a gap without the event behind it"
-            if taken.at_end:
+            assert rendered.at_end or not frames or not is_trimmed_gap(frames[-1]), "a gap without the event behind it"
+            if rendered.at_end:
                 return True
-            cursor = taken.cursor
+            cursor = rendered.cursor
             oldest = EventId(cursor.epoch, cursor.seq + data.draw(st.integers(0, 4)))
             self.run(self.session.redis.xtrim(self.session.keys.log, minid=str(oldest), approximate=False))
 

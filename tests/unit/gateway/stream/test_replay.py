@@ -133,8 +133,8 @@ class TestGaps:
         replay = Replay(SSE, "j1", raw=False)
         rendered = replay.render(at(1), Page([delta(50, job_id="j2")], Gap("trimmed", at(50))))
         assert rendered.data == b""
-        assert kinds(replay.rest()) == ["gap"]
-        assert replay.rest() == b""
+        assert kinds(replay.remaining()) == ["gap"]
+        assert replay.remaining() == b""
 
     def test_a_lost_gap_comes_after_what_was_read_before_it_and_sets_the_cursor_back(self) -> None:
         replay = Replay(SSE, None, raw=False)
@@ -154,12 +154,12 @@ class TestGaps:
     def test_a_gap_makes_the_jobs_record_stale(self) -> None:
         replay = Replay(SSE, "j1", raw=False)
         replay.render(at(1), Page([], Gap("lost", at(1))))
-        assert replay.stale
+        assert replay.job_stale
 
     def test_an_end_from_the_record_comes_behind_the_gap(self) -> None:
         replay = Replay(SSE, "j1", raw=False)
         replay.render(at(1), Page([delta(50, job_id="j2")], Gap("trimmed", at(50))))
-        assert kinds(replay.conclude(end(9))) == ["gap", "job.completed"]
+        assert kinds(replay.finish(end(9))) == ["gap", "job.completed"]
 
 
 def shared(page: Page) -> CachedPage:
@@ -198,14 +198,16 @@ class TestShared:
     def test_who_knows_of_discarded_events_leaves_them_out_for_himself(self) -> None:
         page = shared(Page([delta(2, "a"), delta(3, "b")]))
         knowing, other = Replay(SSE, None, raw=False), Replay(SSE, None, raw=False)
-        knowing.inform([Discard("j1", at(1), at(9))])
+        knowing.add_discards([Discard("j1", at(1), at(9))])
         assert [replay.render_cached(at(1), page).events for replay in (knowing, other, knowing)] == [0, 1, 0]
 
     def test_what_has_to_be_said_first_is_said_to_one(self) -> None:
         page = shared(Page([delta(2)]))
         told, other = Replay(SSE, None, raw=True), Replay(SSE, None, raw=True)
-        told.say(SSE.here(at(1)))
-        assert [replay.render_cached(at(1), page).data.startswith(SSE.here(at(1))) for replay in (told, other)] == [
+        told.prepend(SSE.cursor_only(at(1)))
+        assert [
+            replay.render_cached(at(1), page).data.startswith(SSE.cursor_only(at(1))) for replay in (told, other)
+        ] == [
             True,
             False,
         ]
