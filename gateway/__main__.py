@@ -15,7 +15,7 @@ import uvicorn
 from holdfast.gateway.app import create_app
 from holdfast.gateway.listen_host import check_listen_host
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer, limit
+from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer, set_socket_options
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
@@ -45,8 +45,8 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets)
         listeners = [listener for server in self.servers for listener in server.sockets]
         for listener in listeners:  # first of all: who is accepted before that is not limited
-            limit(listener)
-        rest_collector()
+            set_socket_options(listener)
+        tune_garbage_collector()
         for listener in listeners:
             logger.info("listening", address=listener.getsockname()[:2])
 
@@ -62,14 +62,14 @@ class GatewayServer(uvicorn.Server):
             connection.transport.abort()
 
 
-def rest_collector() -> None:
+def tune_garbage_collector() -> None:
     """What lives as long as the process is never looked at again, the rest less often: shorter pauses for viewers."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def allow_files() -> None:
+def raise_open_files_limit() -> None:
     """Allow this process as many open files, viewers that is, as the system lets it have."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # some systems name a limit that they do not grant
@@ -108,7 +108,7 @@ def main() -> None:
         sys.stderr.writelines(f"holdfast gateway: {line}\n" for line in str(error).splitlines())
         sys.exit(BAD_SETTINGS)
     configure(as_json=settings.log_as_json, process="gateway")
-    allow_files()
+    raise_open_files_limit()
     build_server(settings).run()
 
 

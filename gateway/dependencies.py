@@ -7,6 +7,7 @@ from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Request
 from holdfast.gateway.agent_catalog import AgentCatalog
+from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.limits import Body, read_json
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.readiness import Readiness
@@ -14,7 +15,6 @@ from holdfast.gateway.session_list import SessionList
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.subscriber import Subscriber
-from holdfast.gateway.turns import Turns
 from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import SESSION_ID_PATTERN, check_session_id
@@ -40,7 +40,7 @@ class State(TypedDict):
     metrics: Metrics
     session_list: SessionList
     secret: Secret
-    turns: Turns
+    cpu_slot: CpuSlot
 
 
 async def _state(request: Request) -> State:
@@ -117,7 +117,7 @@ IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 
 
 async def _json_body(request: Request, state: GatewayState) -> Body:
-    return await read_json(request, state["settings"].max_body_bytes, state["turns"])
+    return await read_json(request, state["settings"].max_body_bytes, state["cpu_slot"])
 
 
 JsonBody = Annotated[Body, Depends(_json_body)]

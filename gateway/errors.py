@@ -148,7 +148,7 @@ def problem(error: HoldfastError) -> Response:
     return Response(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
-def only_known(model: type[BaseModel], value: Any) -> Any:
+def limit_unknown_fields(model: type[BaseModel], value: Any) -> Any:
     """The value without unknown fields beyond those that an error names, for pydantic reports each of them."""
     if not isinstance(value, dict):
         return value

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 from fastapi import FastAPI
 from holdfast.gateway.agent_catalog import AgentCatalog
+from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.readiness import Readiness
@@ -15,7 +16,6 @@ from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.subscriber import Subscriber
-from holdfast.gateway.turns import Turns
 from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.event_log import EventLog
@@ -70,7 +70,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 metrics=metrics,
                 session_list=session_list,
                 secret=Secret(log_redis),
-                turns=Turns(),
+                cpu_slot=CpuSlot(),
             )
         finally:
             for task in (watching, cleaning):

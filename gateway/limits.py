@@ -6,9 +6,9 @@ import asyncio
 from math import isinf
 from typing import Any, NamedTuple
 
+from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.errors import BodyTimeout, MediaTypeUnsupported
 from holdfast.gateway.media_type import parse_media_type
-from holdfast.gateway.turns import Turns
 from holdfast.gateway.value_count import MAX_VALUES, ValueCount
 from holdfast.shared.errors import BodyTooLarge, RequestInvalid
 from pydantic_core import from_json
@@ -24,15 +24,15 @@ class Body(NamedTuple):
     size: int
 
 
-async def read_json(request: Request, max_bytes: int, turns: Turns) -> Body:
+async def read_json(request: Request, max_bytes: int, cpu_slot: CpuSlot) -> Body:
     """Read and parse a body. Refuses another media type, a body too large or too slow, and what is no JSON."""
     _check_media_type(request)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            body = await _read(request, max_bytes, turns)
+            body = await _read(request, max_bytes, cpu_slot)
     except TimeoutError:
         raise BodyTimeout from None
-    return Body(await turns.take(len(body), parse_json, body), len(body))
+    return Body(await cpu_slot.run(len(body), parse_json, body), len(body))
 
 
 def parse_json(body: bytes | bytearray) -> Any:
@@ -66,7 +66,7 @@ def _check_media_type(request: Request) -> None:
         raise MediaTypeUnsupported
 
 
-async def _read(request: Request, max_bytes: int, turns: Turns) -> bytearray:
+async def _read(request: Request, max_bytes: int, cpu_slot: CpuSlot) -> bytearray:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
         raise _too_large(max_bytes)
@@ -76,7 +76,7 @@ async def _read(request: Request, max_bytes: int, turns: Turns) -> bytearray:
         if received > max_bytes:
             raise _too_large(max_bytes)
         if count.is_allowed:
-            await turns.take(len(piece), count.add, piece)
+            await cpu_slot.run(len(piece), count.add, piece)
             body += piece
         else:  # read to its end all the same: a client that is still sending would miss the answer
             body.clear()

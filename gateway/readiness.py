@@ -13,11 +13,11 @@ from holdfast.shared.redis import Redis, RedisError
 logger = structlog.get_logger()
 
 OLDEST_VERSION = (7, 0)
-LOOK_DEADLINE_S = 2.0
+PROBE_DEADLINE_S = 2.0
 WATCH_INTERVAL_S = 1.0
 
 
-def reasons_against(info: Mapping[str, Any]) -> list[str]:
+def reasons_not_ready(info: Mapping[str, Any]) -> list[str]:
     """What a server's INFO says against using it."""
     reasons = []
     version = str(info.get("redis_version", "unknown"))
@@ -58,13 +58,15 @@ class Readiness:
         """Why the gateway is not ready; empty when it is. Answers within a few seconds."""
         if self.stopping:
             return ["the gateway is stopping"]
-        looks = await asyncio.gather(*(self._look(redis) for redis in self._servers.values()))
-        return [f"{name} redis: {reason}" for name, found in zip(self._servers, looks, strict=True) for reason in found]
+        probes = await asyncio.gather(*(self._probe(redis) for redis in self._servers.values()))
+        return [
+            f"{name} redis: {reason}" for name, found in zip(self._servers, probes, strict=True) for reason in found
+        ]
 
-    async def _look(self, redis: Redis) -> list[str]:
+    async def _probe(self, redis: Redis) -> list[str]:
         try:
-            async with asyncio.timeout(LOOK_DEADLINE_S):
-                return reasons_against(await redis.info())
+            async with asyncio.timeout(PROBE_DEADLINE_S):
+                return reasons_not_ready(await redis.info())
         except (RedisError, TimeoutError) as error:
             return [f"does not answer ({type(error).__name__})"]
 

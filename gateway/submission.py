@@ -28,10 +28,10 @@ from holdfast.shared.sessions import JobRequest, Submitted
 logger = structlog.get_logger()
 
 # A cancelled attempt has 5 s to end; then a worker may claim over it.
-STUCK_S = 6.0
+STUCK_AFTER_S = 6.0
 
 
-async def session_for(state: State, idempotency_key: str | None) -> str:
+async def session_id_for(state: State, idempotency_key: str | None) -> str:
     """The id of a session that no client named: random, or derived from the key so that a repeat finds its job. Raises
     RedisError."""
     if idempotency_key is None:
@@ -53,10 +53,10 @@ async def accept(state: State, session_id: str, request: JobRequest, given: Body
     may have been accepted."""
     job_id = new_job_id()
     try:
-        submitted = await _first(state, session_id, request)
+        submitted = await _find_replay(state, session_id, request)
         if submitted is None:
             schema = await state["agent_catalog"].schema(request.agent)
-            await state["turns"].take(given.size, check, given.value, schema, "input")
+            await state["cpu_slot"].run(given.size, check, given.value, schema, "input")
             submitted = await _submit(state, session_id, job_id, request)
     except AgentUnknown as error:
         raise state["agent_catalog"].refusal(request.agent, error) from None
@@ -67,7 +67,7 @@ async def accept(state: State, session_id: str, request: JobRequest, given: Body
     return submitted
 
 
-async def _first(state: State, session_id: str, request: JobRequest) -> Submitted | None:
+async def _find_replay(state: State, session_id: str, request: JobRequest) -> Submitted | None:
     """The job that was accepted with the same key. Raises IdempotencyMismatch, RedisError."""
     return None if request.idempotency_key is None else await state["sessions"].first(session_id, request)
 
@@ -81,33 +81,33 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
         failpoint("after_reserve_before_submit")
         submitted = await state["sessions"].submit(session_id, job_id, request)
     except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull, SchemaNewer):
-        await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
+        await best_effort(state["queue"].discard(session_id, job_id, request.agent), job_id)
         raise
     if submitted.replayed:
-        await hasten(state["queue"].discard(session_id, job_id, request.agent), job_id)
+        await best_effort(state["queue"].discard(session_id, job_id, request.agent), job_id)
     else:
         failpoint("after_submit_before_ready")
-        await _start(state["queue"], session_id, request, submitted)
+        await _make_ready(state["queue"], session_id, request, submitted)
         failpoint("after_ready_before_answer")
     return submitted
 
 
-async def ask_holder(queue: Queue, session_id: str, holder: str | None) -> None:
+async def notify_owner(queue: Queue, session_id: str, holder: str | None) -> None:
     """Tell the worker that holds the session of an intent; any worker when nobody does, and later, if it is stuck."""
-    await queue.nudge(session_id, delay_s=0 if holder is None else STUCK_S)
+    await queue.nudge(session_id, delay_s=0 if holder is None else STUCK_AFTER_S)
     if holder is not None:  # only saves time
         await queue.notify(holder, session_id)
 
 
-async def _start(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
+async def _make_ready(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
     """Start the job now, or have the one that it interrupts end now."""
     if submitted.position == 0:
-        await hasten(queue.ready(session_id, submitted.job_id, request.agent), submitted.job_id)
+        await best_effort(queue.ready(session_id, submitted.job_id, request.agent), submitted.job_id)
     elif request.on_busy == "interrupt":
-        await hasten(ask_holder(queue, session_id, submitted.notify), submitted.job_id)
+        await best_effort(notify_owner(queue, session_id, submitted.notify), submitted.job_id)
 
 
-async def hasten(call: Awaitable[None], job_id: str) -> None:
+async def best_effort(call: Awaitable[None], job_id: str) -> None:
     """Take a step that only saves time: the log has decided, and the job's token comes due by itself."""
     try:
         await call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from holdfast.gateway.errors import NOT_JSON, body_invalid, only_known
+from holdfast.gateway.errors import NOT_JSON, body_invalid, limit_unknown_fields
 from holdfast.shared.errors import EventInvalid, RequestInvalid
 from holdfast.shared.events import MAX_EVENT_BYTES, encode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -31,7 +31,7 @@ class AnswerBody(BaseModel):
 def parse_answer_body(value: Any) -> AnswerBody:
     """Check the JSON value of a body. Raises BodyInvalid, which names the fields that cannot be used."""
     try:
-        return AnswerBody.model_validate(only_known(AnswerBody, value))
+        return AnswerBody.model_validate(limit_unknown_fields(AnswerBody, value))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise body_invalid([{**one, "loc": one["loc"][:1]} for one in problems], "body") from None

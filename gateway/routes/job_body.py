@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 import orjson
-from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, only_known
+from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, limit_unknown_fields
 from holdfast.gateway.titles import title_of
 from holdfast.shared.errors import EventInvalid, RequestInvalid
 from holdfast.shared.events import encode
@@ -82,7 +82,7 @@ class JobBody(BaseModel):
 def parse_job_body(value: Any) -> JobBody:
     """Check the JSON value of a body. Raises BodyInvalid, which names the fields that cannot be used."""
     try:
-        body = JobBody.model_validate(only_known(JobBody, value))
+        body = JobBody.model_validate(limit_unknown_fields(JobBody, value))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise body_invalid([{**one, "loc": one["loc"][:1]} for one in problems], "body") from None

@@ -30,7 +30,7 @@ from holdfast.gateway.routes.schemas import (
     problems,
 )
 from holdfast.gateway.schema import check
-from holdfast.gateway.submission import accept, ask_holder, hasten, session_for
+from holdfast.gateway.submission import accept, best_effort, notify_owner, session_id_for
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
@@ -60,7 +60,7 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 @router.post("/v1/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
 async def post_job(state: GatewayState, key: IdempotencyKey, body: JsonBody) -> Response:
     """Queue a job in a new session with an unguessable id."""
-    return await _accept(state, await session_for(state, key), body, key)
+    return await _accept(state, await session_id_for(state, key), body, key)
 
 
 @router.post("/v1/sessions/{session_id}/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
@@ -72,11 +72,11 @@ async def post_session_job(
 
 
 async def _accept(state: State, session_id: str, body: Body, key: str | None) -> Response:
-    turns, size = state["turns"], body.size
-    parsed = await turns.take(size, parse_job_body, body.value)
-    request = await turns.take(size, job_request, parsed)
+    cpu_slot, size = state["cpu_slot"], body.size
+    parsed = await cpu_slot.run(size, parse_job_body, body.value)
+    request = await cpu_slot.run(size, job_request, parsed)
     if key is not None:
-        request = await turns.take(size, with_key, request, parsed, key)
+        request = await cpu_slot.run(size, with_key, request, parsed, key)
     submitted = await accept(state, session_id, request, Body(parsed.input, size))
     content = accepted_json(session_id, submitted)
     headers = {"Location": content["events_url"]}
@@ -123,7 +123,7 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
     """Cancel a job. Repeating it is harmless, and so is cancelling a job that has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
     if intent.status not in ENDED:
-        await hasten(ask_holder(state["queue"], session_id, intent.holder), job_id)
+        await best_effort(notify_owner(state["queue"], session_id, intent.holder), job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
 
 
@@ -137,13 +137,13 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
 async def answer_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob, body: JsonBody) -> Response:
     """Answer the question that the agent asked. The first answer counts, a later one is 409."""
     answer = parse_answer_body(body.value)
-    value = await state["turns"].take(body.size, encoded_value, answer)
+    value = await state["cpu_slot"].run(body.size, encoded_value, answer)
     question_id = await _fitting(state, session_id, job_id, answer, body.size)
     answered = await state["sessions"].answer(session_id, job_id, question_id, value)
     if answered.holder is None:
-        await hasten(state["queue"].ready(session_id, job_id, answered.agent), job_id)
+        await best_effort(state["queue"].ready(session_id, job_id, answered.agent), job_id)
     else:
-        await hasten(state["queue"].notify(answered.holder, session_id), job_id)
+        await best_effort(state["queue"].notify(answered.holder, session_id), job_id)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)
 
 
@@ -152,5 +152,5 @@ async def _fitting(state: State, session_id: str, job_id: str, answer: AnswerBod
     waiting = await state["sessions"].question(session_id, job_id)
     if waiting is None or answer.question_id not in (None, waiting.question_id):
         return answer.question_id
-    await state["turns"].take(size, check, answer.value, waiting.schema, "value")
+    await state["cpu_slot"].run(size, check, answer.value, waiting.schema, "value")
     return waiting.question_id

@@ -18,7 +18,7 @@ from holdfast.gateway.routes.schemas import (
     session_json,
     sessions_json,
 )
-from holdfast.gateway.submission import hasten
+from holdfast.gateway.submission import best_effort
 from holdfast.shared.redis import RedisError
 from starlette.responses import Response
 
@@ -51,7 +51,7 @@ async def delete_session(state: GatewayState, session_id: KnownSession) -> Respo
     state["hub"].session_deleted(session_id)
     await state["queue"].nudge(session_id)  # what carries it out; the message only lets the holder stop at once
     if intent.holder is not None:
-        await hasten(state["queue"].notify(intent.holder, session_id), intent.holder)
+        await best_effort(state["queue"].notify(intent.holder, session_id), intent.holder)
     with suppress(RedisError):  # best effort: reading the list removes it as well
         await state["session_list"].remove(session_id)
     return json_response({"session_id": session_id, "status": "deleting"}, 202)

@@ -382,7 +382,7 @@ def _abort(connection: Connection) -> None:
     connection.transport.abort()
 
 
-def limit(listener: socket.socket) -> None:
+def set_socket_options(listener: socket.socket) -> None:
     """Let the kernel drop a connection whose other end acknowledges nothing (a pulled cable sends no FIN), and keep
     little that is not on its way: otherwise megabytes, of which it says that they move only once a third is gone. What
     a listening socket is told holds for each connection that it accepts."""

@@ -37,7 +37,7 @@ LAST_RETRY_S = 1.0
 RECHECK_SLICES = 20
 
 
-class Live(Protocol):
+class LiveViewer(Protocol):
     """A viewer, as far as the tailer sees it."""
 
     cursor: EventId
@@ -55,18 +55,18 @@ class Channel:
     While some viewers are still `behind`, the last batches are kept, so that those can step in without a window."""
 
     __slots__ = (
-        *("behind", "event_bytes", "key", "live", "noticed", "position", "reading", "session_id"),
+        *("behind", "event_bytes", "key", "live", "changed", "position", "reading", "session_id"),
         *("tail", "tail_bytes"),
     )
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.key = log_key(session_id).encode()
-        self.live: set[Live] = set()
+        self.live: set[LiveViewer] = set()
         self.behind = 0
         self.position: EventId | None = None
         self.reading: EventId | None = None
-        self.noticed = False
+        self.changed = False
         self.event_bytes = EVENT_BYTES
         self.tail: deque[Batch] = deque()
         self.tail_bytes = 0
@@ -78,12 +78,12 @@ class Channel:
         while self.tail_bytes > TAIL_BYTES:
             self.tail_bytes -= self.tail.popleft().size
 
-    def weigh(self, batch: Batch) -> None:
+    def update_estimate(self, batch: Batch) -> None:
         """Expect events as large as these: larger ones at once, smaller ones by and by."""
         seen, half = batch.size // len(batch.entries), self.event_bytes // 2
         self.event_bytes = seen if seen > half else half or 1
 
-    def forget(self) -> None:
+    def drop_tail(self) -> None:
         self.tail.clear()
         self.tail_bytes = 0
 
@@ -106,9 +106,9 @@ class Tailer:
         self._dirty: dict[Channel, None] = {}
         self._connection: RedisConnection | None = None
         self._in_flight = 0
-        self._pump_due = False
-        self._away = False
-        self._gone = asyncio.Event()
+        self._read_due = False
+        self._in_outage = False
+        self._lost = asyncio.Event()
         self._retry_s = FIRST_RETRY_S
         self._unchecked: Iterator[Channel] = iter(())
 
@@ -125,12 +125,12 @@ class Tailer:
         channel.behind += 1
         return channel
 
-    def join(self, channel: Channel, viewer: Live) -> bool:
+    def join(self, channel: Channel, viewer: LiveViewer) -> bool:
         """Let a viewer that has read up to its cursor go on live. False: the channel is too far ahead, read on."""
         if not channel.live:
             channel.position = viewer.cursor
-            channel.noticed = True
-            self._mark(channel)
+            channel.changed = True
+            self._schedule_read(channel)
         elif not channel.reaches(viewer.cursor):
             return False
         channel.behind -= 1
@@ -138,24 +138,24 @@ class Tailer:
         for batch in tuple(channel.tail):
             viewer.deliver(batch)
         if not channel.behind:
-            channel.forget()
+            channel.drop_tail()
         return True
 
-    def leave(self, channel: Channel, viewer: Live) -> None:
+    def leave(self, channel: Channel, viewer: LiveViewer) -> None:
         """A live viewer falls behind."""
         channel.live.discard(viewer)
         channel.behind += 1
-        self._rest(channel)
+        self._pause_if_unused(channel)
 
-    def unwatch(self, channel: Channel, viewer: Live) -> None:
+    def unwatch(self, channel: Channel, viewer: LiveViewer) -> None:
         """A viewer goes away."""
         if viewer in channel.live:
             channel.live.discard(viewer)
-            self._rest(channel)
+            self._pause_if_unused(channel)
         else:
             channel.behind -= 1
         if not channel.behind:
-            channel.forget()
+            channel.drop_tail()
         if not channel.live and not channel.behind:
             self._channels.pop(channel.key, None)
 
@@ -172,19 +172,19 @@ class Tailer:
         for key in self._channels if keys is None else keys:
             channel = self._channels.get(key)
             if channel is not None:
-                channel.noticed = True
+                channel.changed = True
                 # Notices and replies come in order: one that precedes the reply was seen by that read already.
                 if channel.reading is None and channel.position is not None:
                     self._dirty[channel] = None  # and `drained` follows
 
     def drained(self) -> None:
         """All that was received is handed out: read what changed."""
-        self._pump()
+        self._read_dirty()
 
     def lost(self) -> None:
         """The connection is gone."""
         self._connection = None
-        self._gone.set()
+        self._lost.set()
 
     async def _stay_connected(self) -> float:
         """Connect and stay connected while that is possible. Returns the seconds until the next attempt."""
@@ -192,46 +192,46 @@ class Tailer:
         try:
             connection = await RedisConnection.open(self._url, self._deadline_s, listener=self)
         except RedisError as error:
-            self._tell_away(f"{type(error).__name__}: {error}")
+            self._log_outage(f"{type(error).__name__}: {error}")
         else:
             try:
                 self._begin(connection)
-                await self._gone.wait()
+                await self._lost.wait()
             finally:
                 connection.abort()
-            self._tell_away("the connection was lost")
+            self._log_outage("the connection was lost")
             retry_s, self._retry_s = FIRST_RETRY_S, 2 * FIRST_RETRY_S
         return retry_s * random.uniform(0.5, 1)  # noqa: S311 - spreads, hides nothing
 
-    def _tell_away(self, reason: str) -> None:
+    def _log_outage(self, reason: str) -> None:
         """Once, not at every try."""
-        if not self._away:
-            self._away = True
+        if not self._in_outage:
+            self._in_outage = True
             logger.warning("the log's Redis is away", reason=reason)
 
     def _begin(self, connection: RedisConnection) -> None:
         """Watch and read everything again: nothing is known about the time in between."""
-        self._gone.clear()
+        self._lost.clear()
         if not connection.alive:
-            self._gone.set()
+            self._lost.set()
             return
-        if self._away:
+        if self._in_outage:
             self._counters.reconnects += 1
-            self._away = False
+            self._in_outage = False
             logger.info("the log's Redis is back")
         self._connection = connection
         self._in_flight = 0
         for channel in self._channels.values():
             channel.reading = None
-            channel.noticed = True
-            self._mark(channel)
+            channel.changed = True
+            self._schedule_read(channel)
 
     async def _recheck(self) -> float:
         """The net under the notices: every so often each channel is read without one, a slice of them at a time."""
         for channel in self._slice():
             if channel.position is not None:
-                channel.noticed = True
-                self._mark(channel)
+                channel.changed = True
+                self._schedule_read(channel)
         return self._recheck_s
 
     def _slice(self) -> Sequence[Channel]:
@@ -241,24 +241,24 @@ class Tailer:
             self._unchecked = iter(list(self._channels.values()))
         return taken
 
-    def _rest(self, channel: Channel) -> None:
+    def _pause_if_unused(self, channel: Channel) -> None:
         """Nothing is read for a channel that nobody is live on."""
         if not channel.live:
             channel.position = None
-            channel.forget()
+            channel.drop_tail()
             self._dirty.pop(channel, None)
 
-    def _mark(self, channel: Channel) -> None:
+    def _schedule_read(self, channel: Channel) -> None:
         if channel.position is None:
             return
         self._dirty[channel] = None
-        if not self._pump_due:
-            self._pump_due = True
-            asyncio.get_running_loop().call_soon(self._pump)
+        if not self._read_due:
+            self._read_due = True
+            asyncio.get_running_loop().call_soon(self._read_dirty)
 
-    def _pump(self) -> None:
+    def _read_dirty(self) -> None:
         """Read what changed, unless a read is under way: its end comes back here."""
-        self._pump_due = False
+        self._read_due = False
         if self._connection is None or self._in_flight or not self._dirty:
             return
         self._read(self._connection, tuple(islice(self._dirty, READ_KEYS)))
@@ -280,68 +280,68 @@ class Tailer:
         keys = [channel.key for channel in chosen]
         count = min(READ_EVENTS, READ_BYTES // expected or 1)
         self._in_flight += 1
-        connection.call(partial(self._take, chosen, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
+        connection.call(partial(self._on_read, chosen, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
 
-    def _take(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
+    def _on_read(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
         if isinstance(reply, ConnectionLost):
             return  # whatever is on its way on the next connection is counted anew
         self._in_flight -= 1
         if isinstance(reply, RedisError):
-            self._refused(channels, reply)
+            self._on_read_error(channels, reply)
             return
         found: dict[bytes, list[Any]] = reply or {}
         for channel in channels:
-            self._take_one(channel, count, found.get(channel.key))
+            self._on_channel_read(channel, count, found.get(channel.key))
 
-    def _refused(self, channels: Sequence[Channel], error: Exception) -> None:
+    def _on_read_error(self, channels: Sequence[Channel], error: Exception) -> None:
         """One key that cannot be read refuses the whole command: read each by itself."""
         if len(channels) == 1:
             channel = channels[0]
             channel.reading = None
             logger.warning("a log cannot be read", session_id=channel.session_id, error=str(error))
-            self._unanchor(channel)
+            self._fall_behind(channel)
         elif self._connection is not None:
             for channel in channels:
                 channel.reading = None
                 if channel.position is not None:  # somebody is still there
                     self._read(self._connection, [channel])
 
-    def _take_one(self, channel: Channel, count: int, found: list[Any] | None) -> None:
+    def _on_channel_read(self, channel: Channel, count: int, found: list[Any] | None) -> None:
         asked, channel.reading = channel.reading, None
         if asked is None or channel.position != asked:
-            self._mark(channel)
+            self._schedule_read(channel)
             return
-        noticed, channel.noticed = channel.noticed, False
+        changed, channel.changed = channel.changed, False
         if found:
             self._advance(channel, asked, found)
             if len(found) >= count:
-                self._mark(channel)
-        elif noticed and asked != ORIGIN:
-            self._check(channel, asked)
+                self._schedule_read(channel)
+        elif changed and asked != ORIGIN:
+            self._check_position(channel, asked)
 
     def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
         entries = following(position, found)
         for batch in batches(position, entries) if entries else ():
             channel.position = batch.last
-            channel.weigh(batch)
+            channel.update_estimate(batch)
             if channel.behind:
                 channel.keep(batch)
             for viewer in tuple(channel.live):
                 viewer.deliver(batch)
         if len(entries) < len(found):
-            self._unanchor(channel)
+            self._fall_behind(channel)
 
-    def _check(self, channel: Channel, position: EventId) -> None:
+    def _check_position(self, channel: Channel, position: EventId) -> None:
         """A notice without anything new: the position itself may be gone, trimmed or lost or expired."""
         if self._connection is not None:
-            verdict = partial(self._checked, channel, position)
+            verdict = partial(self._on_position_read, channel, position)
             self._connection.call(verdict, "XRANGE", channel.key, str(position), str(position))
 
-    def _checked(self, channel: Channel, position: EventId, reply: Any) -> None:
+    def _on_position_read(self, channel: Channel, position: EventId, reply: Any) -> None:
         if not reply and channel.position == position:
-            self._unanchor(channel)
+            self._fall_behind(channel)
 
-    def _unanchor(self, channel: Channel) -> None:
+    def _fall_behind(self, channel: Channel) -> None:
         """The chain broke: all viewers find out by their own cursors."""
         for viewer in tuple(channel.live):
             viewer.fall_behind()

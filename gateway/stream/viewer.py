@@ -54,7 +54,7 @@ class Viewer:
     `replay` is there while the viewer catches up; a viewer without one is live."""
 
     __slots__ = (
-        *("_closing", "_callbacks", "_over", "_pending", "_pending_bytes", "_settled"),
+        *("_closing", "_callbacks", "_pending_end", "_pending", "_pending_bytes", "_written_cursor"),
         *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "transport", "replay"),
         *("scheduled", "request"),
     )
@@ -78,10 +78,10 @@ class Viewer:
         self.begun = False
         self.ended = False
         self.scheduled = False
-        self._settled: EventId | None = None
+        self._written_cursor: EventId | None = None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._over = False
+        self._pending_end = False
         self._closing: bytes | None = None
 
     @property
@@ -119,7 +119,7 @@ class Viewer:
         self._callbacks.counters.events += len(batch.entries)
         over = batch.ends(self.job_id)
         if self.blocked:
-            self._keep(data, batch.last, over=over)
+            self._buffer(data, batch.last, over=over)
         else:
             self.push(data, batch.last, over=over)
 
@@ -135,9 +135,9 @@ class Viewer:
         """From live to catching up, by the viewer's own cursor."""
         if self.replay is not None or self.gone:
             return
-        if self._settled is not None:
-            self.cursor = self._settled
-            self._forget()
+        if self._written_cursor is not None:
+            self.cursor = self._written_cursor
+            self._drop_pending()
         self.replay = self._new_replay()
         self._callbacks.fell_behind(self)
         if not self.blocked:
@@ -146,8 +146,8 @@ class Viewer:
     def end_with_deletion(self) -> None:
         """Send nothing but `session.deleted` from now on: the session is being deleted."""
         self.deleted, self.job, self.job_id = True, None, NO_JOB
-        if not self._over:
-            self._forget()
+        if not self._pending_end:
+            self._drop_pending()
         if self.replay is not None:
             self.begun, self.replay = False, self._new_replay()
 
@@ -167,26 +167,26 @@ class Viewer:
     def _new_replay(self) -> Replay:
         return Replay(self.request.form, self.job_id, raw=self.request.raw or self.deleted, sent=self.cursor)
 
-    def _keep(self, data: bytes, cursor: EventId, *, over: bool) -> None:
+    def _buffer(self, data: bytes, cursor: EventId, *, over: bool) -> None:
         if self._pending_bytes + len(data) > PENDING_BYTES:
             self.fall_behind()
             return
-        if self._settled is None:
-            self._settled = self.cursor
+        if self._written_cursor is None:
+            self._written_cursor = self.cursor
         self._pending.append(data)
         self._pending_bytes += len(data)
         self.cursor = cursor
-        self._over = self._over or over
+        self._pending_end = self._pending_end or over
 
-    def _forget(self) -> None:
-        self._settled, self._pending, self._pending_bytes, self._over = None, [], 0, False
+    def _drop_pending(self) -> None:
+        self._written_cursor, self._pending, self._pending_bytes, self._pending_end = None, [], 0, False
 
     def _writable(self) -> None:
         if self._closing is not None:
             self.finish(self._closing)
-        elif self._settled is not None:
-            data, over = b"".join(self._pending), self._over
-            self._forget()
+        elif self._written_cursor is not None:
+            data, over = b"".join(self._pending), self._pending_end
+            self._drop_pending()
             self.push(data, self.cursor, over=over)
         elif self.replay is not None:
             self._callbacks.catch_up(self)

@@ -91,7 +91,7 @@ def reading(sessions: int, event_bytes: int) -> tuple[Tailer, Connection]:
         tailer.join(channel, Viewer())
         channel.event_bytes = event_bytes
     tailer._connection = connection  # type: ignore[assignment]
-    tailer._pump()
+    tailer._read_dirty()
     return tailer, connection
 
 
@@ -107,16 +107,16 @@ class TestWhatOneReadMayBring:
         tailer, connection = reading(10, READ_BYTES // 4)
         while len(tailer._dirty):
             connection.replies.pop(0)(None)
-            tailer._pump()
+            tailer._read_dirty()
         keys = [key for command in connection.asked for key in command[4 : 4 + (len(command) - 4) // 2]]
         assert sorted(keys) == sorted(tailer._channels)
 
     async def test_large_events_are_expected_at_once_after_the_first_and_small_ones_by_and_by(self) -> None:
         channel = Channel("s")
-        channel.weigh(of_bytes(100_000))
+        channel.update_estimate(of_bytes(100_000))
         expected = [channel.event_bytes]
         for _ in range(20):
-            channel.weigh(of_bytes(100))
+            channel.update_estimate(of_bytes(100))
             expected.append(channel.event_bytes)
         assert expected[:3] == [100_000, 50_000, 25_000]
         assert expected[-1] == 100

@@ -3,10 +3,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from holdfast.gateway.turns import LARGE_BYTES, Turns
+from holdfast.gateway.cpu_slot import LARGE_BYTES, CpuSlot
 
 
-async def iterations(turns: Turns, size: int, steps: int) -> list[int]:
+async def iterations(cpu_slot: CpuSlot, size: int, steps: int) -> list[int]:
     """In which iterations of the event loop the steps of several bodies are taken."""
     loop = asyncio.get_running_loop()
     iteration = 0
@@ -17,7 +17,7 @@ async def iterations(turns: Turns, size: int, steps: int) -> list[int]:
         counting.append(loop.call_soon(count))
 
     async def body() -> list[int]:
-        return [await turns.take(size, lambda: iteration) for _ in range(steps)]
+        return [await cpu_slot.run(size, lambda: iteration) for _ in range(steps)]
 
     counting = [loop.call_soon(count)]
     taken = await asyncio.gather(*(body() for _ in range(5)))
@@ -26,16 +26,16 @@ async def iterations(turns: Turns, size: int, steps: int) -> list[int]:
 
 
 async def test_an_iteration_of_the_loop_takes_one_step_of_one_large_body() -> None:
-    taken = await iterations(Turns(), LARGE_BYTES, steps=4)
+    taken = await iterations(CpuSlot(), LARGE_BYTES, steps=4)
     assert len(set(taken)) == len(taken) == 20
 
 
 async def test_a_small_body_waits_for_nobody() -> None:
-    assert len(set(await iterations(Turns(), LARGE_BYTES - 1, steps=4))) == 1
+    assert len(set(await iterations(CpuSlot(), LARGE_BYTES - 1, steps=4))) == 1
 
 
 async def test_a_step_that_raises_leaves_the_turn_to_the_next() -> None:
-    turns = Turns()
+    cpu_slot = CpuSlot()
     with pytest.raises(ZeroDivisionError):
-        await turns.take(LARGE_BYTES, lambda: 1 // 0)
-    assert await turns.take(LARGE_BYTES, str, 5) == "5"
+        await cpu_slot.run(LARGE_BYTES, lambda: 1 // 0)
+    assert await cpu_slot.run(LARGE_BYTES, str, 5) == "5"

@@ -1,4 +1,4 @@
-"""Turns: how the processing of large bodies is spread over iterations of the event loop."""
+"""CpuSlot: how the processing of large bodies is spread over iterations of the event loop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ LARGE_BYTES = 8 * 1024
 Result = TypeVar("Result")
 
 
-class Turns:
+class CpuSlot:
     """One step of one large body in an iteration of the event loop: however many arrive at once, whatever else is ready
     waits for one step."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
-    async def take(self, size: int, step: Callable[..., Result], *arguments: Any) -> Result:
+    async def run(self, size: int, step: Callable[..., Result], *arguments: Any) -> Result:
         """Call a step of the processing of a body of so many bytes, and return its result."""
         if size < LARGE_BYTES:
             return step(*arguments)
