@@ -1,4 +1,4 @@
-"""What the streams of a process count: plain integers, for whoever exposes them."""
+"""Counters of the event streams of a process, as plain integers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEANINGS = {
 
 @dataclass(slots=True)
 class Counters:
-    """`viewers` is how many are connected now; everything else only grows. MEANINGS says what each counts."""
+    """`viewers` is a gauge; all others only increase. MEANINGS describes each."""
 
     viewers: int = 0
     streams: int = 0

@@ -1,4 +1,4 @@
-"""Event streams with a content coding."""
+"""Stream transports with a content coding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from holdfast.gateway.stream.transport import StreamConnection, StreamTransport
 
 
 class EncodedTransport(StreamTransport):
-    """Encodes each write so that the client can decode it at once. The encoder takes 30 to 90 KiB."""
+    """Encodes each write so that the client can decode it immediately. An encoder takes 30 to 90 KiB of memory."""
 
     __slots__ = ("_encoder",)
 
@@ -24,10 +24,10 @@ class EncodedTransport(StreamTransport):
 
 
 def transport_for(coding: Coding | None) -> Callable[..., StreamTransport]:
-    """What makes the transport of a stream with this coding."""
+    """Return the constructor of the transport of a stream with this coding."""
     return StreamTransport if coding is None else partial(EncodedTransport, coding.encoder())
 
 
 def coding_field(coding: Coding | None) -> bytes:
-    """The header field of a stream with this coding, as it stands on the wire."""
+    """Return the encoded Content-Encoding field of a stream with this coding; empty without one."""
     return b"" if coding is None else b"content-encoding: %b\r\n" % coding.name

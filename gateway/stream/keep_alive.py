@@ -1,4 +1,4 @@
-"""One timer for the pings and deadlines of all viewers. It knows nothing of Redis, so pings go on without it."""
+"""Pings and send deadlines of all viewers, on one timer. Independent of Redis, so pings continue during an outage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ BUCKETS = 20
 
 
 class KeepAlive:
-    """Pings each viewer every `ping_s`, a bucket of them at a time, and drops those that take nothing for too long."""
+    """Pings each viewer every `ping_s` seconds, one bucket of viewers per tick, and drops those blocked for longer than
+    `send_deadline_s`."""
 
     def __init__(self, ping_s: float, send_deadline_s: float, counters: Counters) -> None:
         self._interval_s = ping_s / BUCKETS
@@ -33,15 +34,15 @@ class KeepAlive:
         self._stalled.discard(viewer)
 
     def watch(self, viewer: Viewer) -> None:
-        """A write waits for this viewer's client: its deadline runs."""
+        """Start the send deadline of a viewer whose write is blocked."""
         self._stalled.add(viewer)
 
     async def run(self) -> None:
-        """Beat, until cancelled."""
+        """Run until cancelled."""
         await repeat("keep-alive", self._tick)
 
     async def _tick(self) -> float:
-        """Ping the next bucket. Returns the seconds until the one after it."""
+        """Ping one bucket and drop stalled viewers. Returns the seconds until the next tick."""
         bucket, self._current_bucket = self._buckets[self._current_bucket], (self._current_bucket + 1) % BUCKETS
         for viewer in tuple(bucket):
             viewer.ping()

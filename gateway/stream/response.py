@@ -1,4 +1,4 @@
-"""An event stream as an ASGI response: it begins, then the hub has the connection and the request is over."""
+"""An event stream as an ASGI response, which begins it and then hands the connection over to the hub."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from starlette.types import Receive, Scope, Send
 
 
 class EventStream:
-    """What a viewer asked for, as an ASGI response. `first`: the page behind its cursor, if that was read for it.
-    `coding`: how the body is encoded.
+    """The ASGI response to a stream request.
 
-    204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping. Only under
-    StreamProtocol, as `holdfast.gateway.__main__` serves it."""
+    204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping; else a
+    stream. Works only under StreamProtocol, as `holdfast.gateway.__main__` serves it.
+
+    Args:
+        first: the page after the viewer's cursor, if it has been read already.
+        coding: the content coding of the body.
+    """
 
     def __init__(
         self, hub: StreamHub, request: StreamRequest, first: Page | None = None, coding: Coding | None = None
@@ -57,14 +61,15 @@ class EventStream:
 
 
 async def _not_the_last(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a stream with something behind it: it would wait there, unread, for as long as the stream lasts."""
+    """Refuse a stream with a pipelined request after it, which would wait unread for as long as the stream lasts."""
     response = problem(RequestBehindStream())
     response.headers["Connection"] = "close"
     await response(scope, receive, send)
 
 
 def refusal(form: Format) -> Response:
-    """Come again later. A browser gives up on anything but 200, so it gets that, a `retry:`, and the end."""
+    """Return a temporary refusal. An EventSource never reconnects after anything but 200 (WHATWG HTML, "Server-sent
+    events"), so it gets a 200 with a `retry:` field and the end of the stream."""
     if form is NDJSON:
         return problem(LogUnavailable())
     headers = {**_headers(form), "Connection": "close"}
@@ -82,7 +87,7 @@ def _headers(form: Format) -> dict[str, str]:
 
 _FIELDS: Mapping[Format, bytes] = {
     form: "".join(f"{name}: {value}\r\n" for name, value in _headers(form).items()).encode() for form in (SSE, NDJSON)
-}  # made once: uvicorn would check and write them for each viewer anew
+}  # encoded once instead of for each viewer
 
 
 def _nothing_to_come(request: StreamRequest) -> bool:

@@ -1,4 +1,4 @@
-"""Those who come: whether there is such a session, and what its log has for them, in one trip to Redis."""
+"""Checks that a session exists and reads a new viewer's first page, in one round trip to Redis."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from holdfast.shared.ids import ORIGIN
 from holdfast.shared.keys import log_key
 from holdfast.shared.redis import RedisError, RedisTimeoutError
 
-CHECK_DEADLINE_S = 5.0  # of those who wait for their turn, however many wait before them
-CONCURRENT_CHECKS = 32  # under way at a time: who gets an answer begins a stream in that turn of the event loop
+CHECK_DEADLINE_S = 5.0  # including the wait in line
+CONCURRENT_CHECKS = 32  # also bounds the streams that begin in one iteration of the event loop
 
 
 class Subscription(NamedTuple):
-    """`first`: the page behind the viewer's cursor; None where more has to be asked for that."""
+    """The result for a new viewer. `first`: the page after its cursor; None: it has to be read separately."""
 
     presence: Presence
     first: Page | None
 
 
 class Subscriber:
-    """A few questions at a time, which go together where many come. Where a crowd comes for one session, one of them
-    reads for himself; the others are left to read together."""
+    """Limits and pipelines the existence checks of a reconnect storm.
+
+    Of several concurrent viewers of one session only the first reads its page here; the others use the page cache."""
 
     def __init__(self, pipeline: AutoPipeline) -> None:
         self._pipeline = pipeline
@@ -34,8 +35,8 @@ class Subscriber:
         self._reading: set[str] = set()
 
     async def subscribe(self, request: StreamRequest) -> Subscription:
-        """Ask about the session of a request. Raises RedisError: in CHECK_DEADLINE_S, or when the pipeline gives up."""
-        if not self._checks.locked():  # a timer costs more than the question: none where nobody waits
+        """Check a request's session and read its first page. Raises RedisError, at the latest after CHECK_DEADLINE_S."""
+        if not self._checks.locked():  # a timer costs more than the check itself
             return await self._subscribe(request)
         try:
             async with asyncio.timeout(CHECK_DEADLINE_S):
@@ -61,12 +62,12 @@ async def _presence(connection: PipelinedConnection, request: StreamRequest) -> 
 
 async def _read(connection: PipelinedConnection, request: StreamRequest) -> Subscription:
     cursor = request.cursor or ORIGIN
-    found: list[Any] = []  # its reply is there before that of the next command
+    found: list[Any] = []  # filled before the reply to the next command arrives
     connection.call_soon(
         found.append, "XRANGE", log_key(request.session_id), str(cursor), "+", "COUNT", FIRST_PAGE_EVENTS + 1
     )
-    found_as = await _presence(connection, request)
-    anchored = found[0]  # may be an error: whoever reads the log again says so
+    state = await _presence(connection, request)
+    anchored = found[0]  # may be an error: the next read of the log reports it
     return Subscription(
-        found_as, None if isinstance(anchored, RedisError) else page_behind(cursor, anchored, FIRST_PAGE_EVENTS)
+        state, None if isinstance(anchored, RedisError) else page_behind(cursor, anchored, FIRST_PAGE_EVENTS)
     )

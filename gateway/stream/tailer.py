@@ -1,8 +1,9 @@
-"""One connection per process hears which logs changed, reads those together, and hands each batch to its viewers.
+"""Tails the logs of all sessions with viewers, over one connection per process.
 
-Redis tells once that a watched key changed; reading it watches it again. While a read is under way further notices
-gather, so the work grows with what changes and not with what is watched. Each read is held to the chain of ids; where
-it breaks, the viewers read the log by their own cursor, and that reading says what is missing.
+Redis sends one invalidation when a tracked key changes; reading the key tracks it again (client-side caching, see
+https://redis.io/docs/latest/develop/reference/client-side-caching/). Invalidations that arrive during a read are
+collected, so the work grows with the number of changes and not with the number of sessions. Each read must continue the
+chain of ids. Where it does not, the viewers fall back to reading the log from their own cursors, which reports the gap.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ logger = structlog.get_logger()
 READ_KEYS = 128
 READ_EVENTS = 256
 READ_BYTES = 512 * 1024
-EVENT_BYTES = 512  # of a log whose events nobody has seen yet
+EVENT_BYTES = 512  # initial estimate of the size of a session's events
 TAIL_BYTES = 256 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 1.0
@@ -38,21 +39,22 @@ RECHECK_SLICES = 20
 
 
 class LiveViewer(Protocol):
-    """A viewer, as far as the tailer sees it."""
+    """What the tailer needs of a viewer."""
 
     cursor: EventId
 
     def deliver(self, batch: Batch) -> None:
-        """Take what comes next; the viewer skips what it has, and leaves when the batch does not fit."""
+        """Deliver the next batch. The viewer skips known events, and falls behind if the batch leaves a hole."""
 
     def fall_behind(self) -> None:
-        """Leave, and read the log by one's own cursor."""
+        """Stop live delivery and read the log from the viewer's own cursor."""
 
 
 class Channel:
-    """One session that has viewers. `position` is the last id read for those that are live; None: nobody is.
+    """A session with viewers. `position` is the last id read for the live viewers; None: there are none.
 
-    While some viewers are still `behind`, the last batches are kept, so that those can step in without a window."""
+    While viewers are `behind`, the newest batches are kept as `tail`, so that they can go live without missing events.
+    `changed`: an invalidation arrived since the last read began."""
 
     __slots__ = (
         *("behind", "event_bytes", "key", "live", "changed", "position", "reading", "session_id"),
@@ -72,14 +74,14 @@ class Channel:
         self.tail_bytes = 0
 
     def keep(self, batch: Batch) -> None:
-        """Remember the batch, within bounds, for those who are behind."""
+        """Keep the batch for viewers that are behind, at most TAIL_BYTES in all."""
         self.tail.append(batch)
         self.tail_bytes += batch.size
         while self.tail_bytes > TAIL_BYTES:
             self.tail_bytes -= self.tail.popleft().size
 
     def update_estimate(self, batch: Batch) -> None:
-        """Expect events as large as these: larger ones at once, smaller ones by and by."""
+        """Update the expected size of an event: it rises immediately and at most halves per batch."""
         seen, half = batch.size // len(batch.entries), self.event_bytes // 2
         self.event_bytes = seen if seen > half else half or 1
 
@@ -88,14 +90,14 @@ class Channel:
         self.tail_bytes = 0
 
     def reaches(self, cursor: EventId) -> bool:
-        """Whether a viewer with this cursor can go on from here."""
+        """Whether a viewer with this cursor can go live from the position or the tail."""
         if self.position is None or cursor >= self.position:
             return True
         return bool(self.tail) and self.tail[0].prev <= cursor
 
 
 class Tailer:
-    """All channels of a process. Everything but `run` is called from the event loop and returns at once."""
+    """All channels of a process. All methods except `run` return immediately and are called from the event loop."""
 
     def __init__(self, url: str, counters: Counters, *, recheck_s: float, deadline_s: float) -> None:
         self._url = url
@@ -117,7 +119,7 @@ class Tailer:
         return self._connection is not None
 
     def watch(self, session_id: str) -> Channel:
-        """The session's channel, for one viewer more, who is behind until it joins."""
+        """Return the session's channel and count one more viewer, which is behind until it joins."""
         channel = self._channels.get(log_key(session_id).encode())
         if channel is None:
             channel = Channel(session_id)
@@ -126,7 +128,7 @@ class Tailer:
         return channel
 
     def join(self, channel: Channel, viewer: LiveViewer) -> bool:
-        """Let a viewer that has read up to its cursor go on live. False: the channel is too far ahead, read on."""
+        """Make a viewer live that has read up to its cursor. Returns False when the channel is too far ahead of it."""
         if not channel.live:
             channel.position = viewer.cursor
             channel.changed = True
@@ -142,13 +144,13 @@ class Tailer:
         return True
 
     def leave(self, channel: Channel, viewer: LiveViewer) -> None:
-        """A live viewer falls behind."""
+        """Count a live viewer as behind."""
         channel.live.discard(viewer)
         channel.behind += 1
         self._pause_if_unused(channel)
 
     def unwatch(self, channel: Channel, viewer: LiveViewer) -> None:
-        """A viewer goes away."""
+        """Remove a viewer."""
         if viewer in channel.live:
             channel.live.discard(viewer)
             self._pause_if_unused(channel)
@@ -168,26 +170,26 @@ class Tailer:
             recheck.cancel()
 
     def invalidated(self, keys: list[bytes] | None) -> None:
-        """Redis: these keys changed, or all of them."""
+        """Mark the channels of these keys, or all channels, as changed."""
         for key in self._channels if keys is None else keys:
             channel = self._channels.get(key)
             if channel is not None:
                 channel.changed = True
-                # Notices and replies come in order: one that precedes the reply was seen by that read already.
+                # Invalidations and replies are ordered: the pending read covers one that precedes its reply.
                 if channel.reading is None and channel.position is not None:
-                    self._dirty[channel] = None  # and `drained` follows
+                    self._dirty[channel] = None  # `drained` follows and reads it
 
     def drained(self) -> None:
-        """All that was received is handed out: read what changed."""
+        """Read the changed channels: everything received so far has been processed."""
         self._read_dirty()
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Note the loss of the connection."""
         self._connection = None
         self._lost.set()
 
     async def _stay_connected(self) -> float:
-        """Connect and stay connected while that is possible. Returns the seconds until the next attempt."""
+        """Connect, and wait until the connection is lost. Returns the seconds until the next attempt."""
         retry_s, self._retry_s = self._retry_s, min(2 * self._retry_s, LAST_RETRY_S)
         try:
             connection = await RedisConnection.open(self._url, self._deadline_s, listener=self)
@@ -201,16 +203,16 @@ class Tailer:
                 connection.abort()
             self._log_outage("the connection was lost")
             retry_s, self._retry_s = FIRST_RETRY_S, 2 * FIRST_RETRY_S
-        return retry_s * random.uniform(0.5, 1)  # noqa: S311 - spreads, hides nothing
+        return retry_s * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
 
     def _log_outage(self, reason: str) -> None:
-        """Once, not at every try."""
+        """Log the start of an outage once, not at every attempt."""
         if not self._in_outage:
             self._in_outage = True
-            logger.warning("the log's Redis is away", reason=reason)
+            logger.warning("log server unavailable; live streams are paused", reason=reason)
 
     def _begin(self, connection: RedisConnection) -> None:
-        """Watch and read everything again: nothing is known about the time in between."""
+        """Read all channels again on the new connection: changes in between were not reported."""
         self._lost.clear()
         if not connection.alive:
             self._lost.set()
@@ -218,7 +220,7 @@ class Tailer:
         if self._in_outage:
             self._counters.reconnects += 1
             self._in_outage = False
-            logger.info("the log's Redis is back")
+            logger.info("log server available again")
         self._connection = connection
         self._in_flight = 0
         for channel in self._channels.values():
@@ -227,7 +229,7 @@ class Tailer:
             self._schedule_read(channel)
 
     async def _recheck(self) -> float:
-        """The net under the notices: every so often each channel is read without one, a slice of them at a time."""
+        """Read a slice of the channels without an invalidation, as a safety net for lost ones."""
         for channel in self._slice():
             if channel.position is not None:
                 channel.changed = True
@@ -242,7 +244,7 @@ class Tailer:
         return taken
 
     def _pause_if_unused(self, channel: Channel) -> None:
-        """Nothing is read for a channel that nobody is live on."""
+        """Stop reading a channel without live viewers."""
         if not channel.live:
             channel.position = None
             channel.drop_tail()
@@ -257,15 +259,16 @@ class Tailer:
             asyncio.get_running_loop().call_soon(self._read_dirty)
 
     def _read_dirty(self) -> None:
-        """Read what changed, unless a read is under way: its end comes back here."""
+        """Read the changed channels, unless a read is in flight: `drained` calls this again after its reply."""
         self._read_due = False
         if self._connection is None or self._in_flight or not self._dirty:
             return
         self._read(self._connection, tuple(islice(self._dirty, READ_KEYS)))
 
     def _read(self, connection: RedisConnection, channels: Sequence[Channel]) -> None:
-        """Ask for events of the leading channels, so many as are expected to take READ_BYTES together; of one at least.
-        The others are left to the next read."""
+        """Read the first of these channels, as many as are expected to fit in READ_BYTES, but at least one.
+
+        The others stay marked as changed for the next read."""
         chosen: list[Channel] = []
         ids: list[bytes] = []
         expected = 0
@@ -275,7 +278,7 @@ class Tailer:
             expected += channel.event_bytes
             channel.reading = channel.position
             chosen.append(channel)
-            ids.append(b"%d-%d" % channel.position)  # type: ignore[str-format]  # the dirty have one
+            ids.append(b"%d-%d" % channel.position)  # type: ignore[str-format]  # dirty channels have one
             self._dirty.pop(channel, None)
         keys = [channel.key for channel in chosen]
         count = min(READ_EVENTS, READ_BYTES // expected or 1)
@@ -284,7 +287,7 @@ class Tailer:
 
     def _on_read(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
         if isinstance(reply, ConnectionLost):
-            return  # whatever is on its way on the next connection is counted anew
+            return  # `_begin` resets the count of reads in flight
         self._in_flight -= 1
         if isinstance(reply, RedisError):
             self._on_read_error(channels, reply)
@@ -294,16 +297,20 @@ class Tailer:
             self._on_channel_read(channel, count, found.get(channel.key))
 
     def _on_read_error(self, channels: Sequence[Channel], error: Exception) -> None:
-        """One key that cannot be read refuses the whole command: read each by itself."""
+        """Read each channel separately: one unreadable key makes Redis refuse the whole command."""
         if len(channels) == 1:
             channel = channels[0]
             channel.reading = None
-            logger.warning("a log cannot be read", session_id=channel.session_id, error=str(error))
+            logger.warning(
+                "reading a log failed; its viewers catch up",
+                session_id=channel.session_id,
+                error=str(error),
+            )
             self._fall_behind(channel)
         elif self._connection is not None:
             for channel in channels:
                 channel.reading = None
-                if channel.position is not None:  # somebody is still there
+                if channel.position is not None:  # it still has live viewers
                     self._read(self._connection, [channel])
 
     def _on_channel_read(self, channel: Channel, count: int, found: list[Any] | None) -> None:
@@ -332,7 +339,7 @@ class Tailer:
             self._fall_behind(channel)
 
     def _check_position(self, channel: Channel, position: EventId) -> None:
-        """A notice without anything new: the position itself may be gone, trimmed or lost or expired."""
+        """Check that the position still exists, after an invalidation without new events: it may be trimmed or lost."""
         if self._connection is not None:
             verdict = partial(self._on_position_read, channel, position)
             self._connection.call(verdict, "XRANGE", channel.key, str(position), str(position))
@@ -342,6 +349,6 @@ class Tailer:
             self._fall_behind(channel)
 
     def _fall_behind(self, channel: Channel) -> None:
-        """The chain broke: all viewers find out by their own cursors."""
+        """Let all live viewers read the log from their own cursors, after the chain of ids broke."""
         for viewer in tuple(channel.live):
             viewer.fall_behind()

@@ -1,4 +1,4 @@
-"""One connected client: where it stands in the log, and whether it is live or catching up."""
+"""One connected client: its cursor in the log, and whether it is live or catching up."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ PENDING_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What a viewer asked for. `cursor` None: from the start. `job`: only this one, as its record stood on arrival.
-    `wait`: for a session that does not exist yet.
-    `ping_events`: pings are events. `deleted`: of a session that is being deleted only `session.deleted` is sent."""
+    """The parsed request for an event stream.
+
+    Args:
+        cursor: the last id that the client processed; None: from the start.
+        from_now: only events that are appended from now on.
+        raw: do not merge deltas while catching up.
+        job: stream only this job; its record as of the request.
+        wait: wait for a session that does not exist yet.
+        ping_events: send pings as events instead of comments.
+        deleted: the session is being deleted; only `session.deleted` is sent.
+    """
 
     session_id: str
     form: Format
@@ -34,24 +42,24 @@ class StreamRequest:
 
 
 class ViewerCallbacks(Protocol):
-    """What a viewer needs of the hub."""
+    """What a viewer calls in the hub."""
 
     counters: Counters
 
     def fell_behind(self, viewer: Viewer) -> None:
-        """A live viewer has to catch up."""
+        """A live viewer must catch up."""
 
     def catch_up(self, viewer: Viewer) -> None:
-        """The viewer can take another page."""
+        """The viewer is ready for another page."""
 
     def stalled(self, viewer: Viewer) -> None:
-        """A write waits for the client."""
+        """A write is blocked by the client."""
 
 
 class Viewer:
-    """`cursor` is the last id that was handed out, or is kept in `_pending` for a client that is slow to take it.
+    """A viewer and its position. `cursor` is the id of the last event written, or buffered while the client is slow.
 
-    `replay` is there while the viewer catches up; a viewer without one is live."""
+    `replay` is set while the viewer catches up and None while it is live."""
 
     __slots__ = (
         *("_closing", "_callbacks", "_pending_end", "_pending", "_pending_bytes", "_written_cursor"),
@@ -90,7 +98,7 @@ class Viewer:
 
     @property
     def gone(self) -> bool:
-        """Nothing more will be sent to it."""
+        """Whether the stream has ended or its connection is closed."""
         return self.ended or self.transport.closed
 
     def open(self) -> None:
@@ -105,11 +113,11 @@ class Viewer:
 
     @property
     def _sent(self) -> EventId:
-        """The id up to which everything has been sent. Not while blocked."""
+        """The id up to which everything has been sent. Not valid while blocked."""
         return self.cursor if self.replay is None else self.replay.sent
 
     def deliver(self, batch: Batch) -> None:
-        """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
+        """Write a live batch. Known events are skipped; a batch that leaves a hole makes the viewer catch up."""
         if self.ended or self.transport.closed or self.replay is not None or batch.last <= self.cursor:
             return
         data = batch.after(self.cursor, self.request.form, self.job_id)
@@ -124,7 +132,7 @@ class Viewer:
             self.push(data, batch.last, over=over)
 
     def push(self, data: bytes, cursor: EventId, *, over: bool) -> None:
-        """Write what brings the viewer to this cursor. Not while blocked."""
+        """Write the bytes that advance the viewer to this cursor. Must not be called while blocked."""
         self.cursor = cursor
         if over:
             self.finish(data)
@@ -132,7 +140,7 @@ class Viewer:
             self._write(data)
 
     def fall_behind(self) -> None:
-        """From live to catching up, by the viewer's own cursor."""
+        """Change from live to catching up, from the viewer's own cursor."""
         if self.replay is not None or self.gone:
             return
         if self._written_cursor is not None:
@@ -144,7 +152,7 @@ class Viewer:
             self._callbacks.catch_up(self)
 
     def end_with_deletion(self) -> None:
-        """Send nothing but `session.deleted` from now on: the session is being deleted."""
+        """Send only `session.deleted` from now on: the session is being deleted."""
         self.deleted, self.job, self.job_id = True, None, NO_JOB
         if not self._pending_end:
             self._drop_pending()
@@ -158,7 +166,7 @@ class Viewer:
             self._write(data, more=False)
 
     def close_with(self, data: bytes) -> None:
-        """End the stream with these bytes, as soon as the client takes them."""
+        """End the stream with these bytes, as soon as the client is no longer blocked."""
         if self.blocked:
             self._closing = data
         else:
