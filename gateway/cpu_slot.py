@@ -1,4 +1,4 @@
-"""CpuSlot: how the processing of large bodies is spread over iterations of the event loop."""
+"""Spreads the processing of large request bodies over iterations of the event loop."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ Result = TypeVar("Result")
 
 
 class CpuSlot:
-    """One step of one large body in an iteration of the event loop: however many arrive at once, whatever else is ready
-    waits for one step."""
+    """Runs at most one step of one large body per iteration of the event loop, however many bodies arrive at once."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     async def run(self, size: int, step: Callable[..., Result], *arguments: Any) -> Result:
-        """Call a step of the processing of a body of so many bytes, and return its result."""
+        """Run one step of the processing of a body and return its result.
+
+        Args:
+            size: bytes that the step processes. Steps below LARGE_BYTES run immediately.
+        """
         if size < LARGE_BYTES:
             return step(*arguments)
         async with self._lock:
-            await asyncio.sleep(0)  # the step before this one may have run in the same iteration
+            await asyncio.sleep(0)  # the previous step may have run in this iteration
             return step(*arguments)

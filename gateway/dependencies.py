@@ -1,4 +1,4 @@
-"""What routes are given: the state that the lifespan made, and the parts of a request, checked."""
+"""FastAPI dependencies: the state of the process and the checked parts of a request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class State(TypedDict):
-    """What one gateway process holds, from its start to its end."""
+    """The state of one gateway process, created by its lifespan."""
 
     settings: GatewaySettings
     sessions: Sessions
@@ -51,7 +51,7 @@ GatewayState = Annotated[State, Depends(_state)]
 
 
 async def authorize(request: Request) -> None:
-    """The hook where a caller is told apart from others. Everybody may do everything."""
+    """Authorize the caller of a route. This hook allows everything."""
 
 
 SessionPath = Annotated[str, Path(json_schema_extra={"pattern": SESSION_ID_PATTERN, "example": "tea-talk"})]
@@ -66,7 +66,7 @@ ChosenSession = Annotated[str, Depends(_new_session)]
 
 
 def known_session(session_id: str) -> str:
-    """No session has an id outside the grammar, and nothing else is said about it. Raises SessionUnknown."""
+    """Return the id of a session that should exist. Raises SessionUnknown if it is not a valid id."""
     try:
         return check_session_id(session_id)
     except RequestInvalid:
@@ -81,7 +81,7 @@ KnownSession = Annotated[str, Depends(_known_session)]
 
 
 def known_job(job_id: str) -> str:
-    """Likewise. Raises JobUnknown."""
+    """Return the id of a job that should exist. Raises JobUnknown if it is not a valid id."""
     if _JOB_ID.fullmatch(job_id) is None:
         raise JobUnknown
     return job_id
@@ -109,7 +109,7 @@ async def _idempotency_key(
     if not given:
         return None
     if len(given) > 1 or _IDEMPOTENCY_KEY.fullmatch(given[0]) is None:
-        raise RequestInvalid("Idempotency-Key", "one header of 1 to 255 visible ASCII characters")
+        raise RequestInvalid("Idempotency-Key", "must be a single header of 1 to 255 visible ASCII characters")
     return given[0]
 
 

@@ -1,4 +1,4 @@
-"""What a gateway process holds while it runs. It starts without Redis, and says what it waits for."""
+"""The lifespan of a gateway process. It starts even while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _stream_limits(settings: GatewaySettings) -> StreamLimits:
 
 
 def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
-    """The lifespan of an app with these settings; it yields the state that routes read."""
+    """Create the lifespan of an app with these settings. It yields the state that routes read."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
@@ -48,8 +48,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         queue = Queue(queue_redis, settings)
-        reading = AutoPipeline(settings.log_url, deadline_s=REDIS_TIMEOUT_S, flush_interval_s=SUBSCRIBER_FLUSH_S)
-        sessions, log = Sessions(log_redis, settings), EventLog(reading)
+        log_pipeline = AutoPipeline(settings.log_url, deadline_s=REDIS_TIMEOUT_S, flush_interval_s=SUBSCRIBER_FLUSH_S)
+        sessions, log = Sessions(log_redis, settings), EventLog(log_pipeline)
         hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
         readiness = Readiness(queue_redis, log_redis)
         metrics.watch(hub.counters)
@@ -64,7 +64,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 log=log,
                 queue=queue,
                 agent_catalog=AgentCatalog(queue),
-                subscriber=Subscriber(reading),
+                subscriber=Subscriber(log_pipeline),
                 hub=hub,
                 readiness=readiness,
                 metrics=metrics,
@@ -78,7 +78,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 with suppress(asyncio.CancelledError):
                     await task
             await hub.close()
-            await reading.aclose()
+            await log_pipeline.aclose()
             await queue_redis.aclose()
             await log_redis.aclose()
 

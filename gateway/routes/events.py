@@ -1,4 +1,4 @@
-"""Reading events: of a session, for as long as the viewer stays, and of one job, to its end."""
+"""Routes of event streams: of a session, without end, and of one job, up to its end."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _SSE_EXAMPLE = (
 _NDJSON_EXAMPLE = '{"id":"1763683200123-2","type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel"}\n'
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events as they are written. When Redis is away: a `retry:` and the end of the stream",
+        "description": "Events as they are appended. If Redis is unavailable: a `retry:` field and the end",
         "content": {
             "text/event-stream": {"schema": {"type": "string"}, "example": _SSE_EXAMPLE},
             "application/x-ndjson": {"schema": {"type": "string"}, "example": _NDJSON_EXAMPLE},
         },
     },
-    204: {"description": "Nothing comes after this cursor; an EventSource stops here"},
+    204: {"description": "No events follow this cursor. An EventSource stops reconnecting"},
     **problems(400, 404, 406, 422, 503),
 }
 
@@ -52,7 +52,7 @@ _PARAMETERS = {"parameters": PARAMETERS}
     response_model=None,
 )
 async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
-    """The session's events across its jobs, for as long as the viewer stays."""
+    """Stream the events of a session, across its jobs, until the client disconnects."""
     stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
     try:
@@ -65,8 +65,10 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
 
 
 async def _without_session(state: State, stream_request: StreamRequest, presence: Presence) -> ASGIApp:
-    """What a viewer gets where there is no session, or none any more: `session.deleted`, for as long as the log has it,
-    or a stream that waits. Raises SessionUnknown where it may have neither, and RedisError."""
+    """Return the response for a session that does not exist or is deleted.
+
+    That is `session.deleted`, as long as the log has it, or a stream that waits for the session. Raises SessionUnknown
+    if neither applies, and RedisError."""
     last = await state["log"].last(stream_request.session_id)
     if stream_request.cursor in (None, ORIGIN) and stream_request.wait:
         return _waiting(state, stream_request, presence, last)
@@ -81,7 +83,7 @@ async def _without_session(state: State, stream_request: StreamRequest, presence
 
 
 def _waiting(state: State, stream_request: StreamRequest, presence: Presence, last: Entry | None) -> ASGIApp:
-    """A stream that begins behind what a deleted session of the same name has left, once its deletion is over."""
+    """Return a stream that waits for a new session. It begins after the rest of a deleted one with the same id."""
     if presence == "deleting":
         return refusal(stream_request.form)
     return EventStream(state["hub"], replace(stream_request, cursor=None if last is None else last.id, from_now=False))
@@ -95,7 +97,7 @@ def _waiting(state: State, stream_request: StreamRequest, presence: Presence, la
     response_model=None,
 )
 async def job_events(request: Request, session_id: SessionPath, job_id: JobPath) -> ASGIApp:
-    """One job's events; the stream ends after its terminal event."""
+    """Stream the events of a job. The stream ends after its terminal event."""
     stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
     try:
@@ -111,7 +113,7 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
 
 
 async def _job(state: State, stream_request: StreamRequest, job_id: str) -> JobState | None:
-    """None where there is no such session. Raises JobUnknown."""
+    """Read a job; None if the session does not exist. Raises JobUnknown."""
     try:
         return await state["sessions"].job(stream_request.session_id, job_id)
     except SessionUnknown:
@@ -119,7 +121,8 @@ async def _job(state: State, stream_request: StreamRequest, job_id: str) -> JobS
 
 
 def _coding(request: Request, state: State, *, ends: bool) -> Coding | None:
-    """How the stream is encoded. Unless all are, only one of a finished job is: an encoder outweighs a viewer."""
+    """Choose the content coding of a stream. By default only streams of ended jobs have one: an encoder takes more
+    memory than a viewer."""
     policy = state["settings"].compress
     if policy == "off" or (policy == "ended" and not ends):
         return None

@@ -1,4 +1,4 @@
-"""Jobs: accepted, looked at, cancelled."""
+"""Routes that submit, read, cancel and answer jobs."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def _body(model: str) -> dict[str, Any]:
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": AcceptedAnswer,
-        "description": "Queued for good, or queued before under the same Idempotency-Key",
+        "description": "Accepted durably, or accepted before with the same Idempotency-Key",
         "headers": {
-            "Location": {"description": "The job's events", "schema": {"type": "string"}},
-            "Idempotency-Replayed": {"description": "true for the first job again", "schema": {"const": "true"}},
+            "Location": {"description": "URL of the job's events", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {"description": "true if the job was accepted before", "schema": {"const": "true"}},
         },
     },
     **problems(404, 409, 413, 415, 422, 429, 503),
@@ -67,7 +67,7 @@ async def post_job(state: GatewayState, key: IdempotencyKey, body: JsonBody) -> 
 async def post_session_job(
     state: GatewayState, session_id: ChosenSession, key: IdempotencyKey, body: JsonBody
 ) -> Response:
-    """Queue a job in a session, which is made when it is new."""
+    """Queue a job in a session. A new session is created."""
     return await _accept(state, session_id, body, key)
 
 
@@ -102,14 +102,14 @@ def accepted_json(session_id: str, submitted: Submitted) -> dict[str, Any]:
 async def list_jobs(
     state: GatewayState, session_id: KnownSession, cursor: JobCursor, limit: PageLimit = 50
 ) -> Response:
-    """The jobs of a session, newest first. Where their records are large, a page holds fewer than `limit`."""
+    """List the jobs of a session, newest first. A page of large records holds fewer than `limit`."""
     page = await state["sessions"].jobs(session_id, cursor, limit)
     return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.more})
 
 
 @router.get("/v1/sessions/{session_id}/jobs/{job_id}", response_model=JobAnswer, responses=problems(404, 503))
 async def get_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
-    """One job: where it stands, and what came of it."""
+    """Read the state and the result of a job."""
     return json_response(job_json(await state["sessions"].job(session_id, job_id)))
 
 
@@ -120,10 +120,10 @@ async def get_job(state: GatewayState, session_id: KnownSession, job_id: KnownJo
     responses=problems(404, 503),
 )
 async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
-    """Cancel a job. Repeating it is harmless, and so is cancelling a job that has ended."""
+    """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
     if intent.status not in ENDED:
-        await best_effort(notify_owner(state["queue"], session_id, intent.holder), job_id)
+        await best_effort(notify_owner(state["queue"], session_id, intent.holder), session_id, job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
 
 
@@ -135,20 +135,20 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
     openapi_extra=_body("AnswerBody"),
 )
 async def answer_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob, body: JsonBody) -> Response:
-    """Answer the question that the agent asked. The first answer counts, a later one is 409."""
+    """Answer the pending question of a job. The first answer counts; a later one gets 409."""
     answer = parse_answer_body(body.value)
     value = await state["cpu_slot"].run(body.size, encoded_value, answer)
-    question_id = await _fitting(state, session_id, job_id, answer, body.size)
+    question_id = await _check_answer(state, session_id, job_id, answer, body.size)
     answered = await state["sessions"].answer(session_id, job_id, question_id, value)
     if answered.holder is None:
-        await best_effort(state["queue"].ready(session_id, job_id, answered.agent), job_id)
+        await best_effort(state["queue"].ready(session_id, job_id, answered.agent), session_id, job_id)
     else:
-        await best_effort(state["queue"].notify(answered.holder, session_id), job_id)
+        await best_effort(state["queue"].notify(answered.holder, session_id), session_id, job_id)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)
 
 
-async def _fitting(state: State, session_id: str, job_id: str, answer: AnswerBody, size: int) -> str | None:
-    """The question that is answered. Raises BodyInvalid when it is the one that waits, and wants another value."""
+async def _check_answer(state: State, session_id: str, job_id: str, answer: AnswerBody, size: int) -> str | None:
+    """Return the id of the answered question. Raises BodyInvalid if the pending question's schema refuses the value."""
     waiting = await state["sessions"].question(session_id, job_id)
     if waiting is None or answer.question_id not in (None, waiting.question_id):
         return answer.question_id

@@ -1,4 +1,4 @@
-"""The web page: a handful of files beside this package, served from memory with a policy that lets in nothing else."""
+"""The web page: static files, served from memory, with a Content-Security-Policy that allows nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLICY = (
 
 
 class WebFile:
-    """One file of the page: its bytes and the headers that go with them."""
+    """A file of the web page: its content and response headers."""
 
     def __init__(self, content: bytes, suffix: str) -> None:
         self.content = content
@@ -44,7 +44,7 @@ class WebFile:
 
 
 def load_web_files() -> dict[str, WebFile]:
-    """The files of gateway/web by name. The page is plain files: no build step makes them."""
+    """Load the files of gateway/web, by name."""
     found = {}
     for file in files("holdfast.gateway").joinpath("web").iterdir():
         suffix = file.name.rpartition(".")[2]

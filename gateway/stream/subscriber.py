@@ -35,7 +35,7 @@ class Subscriber:
         self._reading: set[str] = set()
 
     async def subscribe(self, request: StreamRequest) -> Subscription:
-        """Check a request's session and read its first page. Raises RedisError, at the latest after CHECK_DEADLINE_S."""
+        """Check a request's session and read its first page. Raises RedisError, after CHECK_DEADLINE_S at most."""
         if not self._checks.locked():  # a timer costs more than the check itself
             return await self._subscribe(request)
         try:
