@@ -26,14 +26,14 @@ TOLD_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the scripted agent is told to do, and how its job is called."""
+    """A job of the scripted agent and its options."""
 
     id: str
     options: dict[str, object]
 
     @property
     def text(self) -> str:
-        """What it says when it completes."""
+        """The expected text of the completed job."""
         tokens = self.options["tokens"]
         assert isinstance(tokens, int)
         return "".join(f"w{number} " for number in range(tokens))
@@ -65,7 +65,7 @@ class Session:
         await self._client.cancel(self.id, job.id)
 
     async def ended(self) -> None:
-        """Wait until it has no open job."""
+        """Wait until the session has no open job."""
         await self._client.ended(self.id)
 
     def answer(self, job: Job) -> None:
@@ -75,7 +75,7 @@ class Session:
     # Viewers.
 
     def watch(self, kind: str, *, raw: bool = True, stay_s: float | None = None, slow: bool = False) -> None:
-        """A viewer of the session, from the start, who comes back whenever its connection ends."""
+        """Start a viewer of the session that reads from the start and reconnects."""
         transcript = Books(self.id, f"{kind} viewer of {self.id}", raw)
         self._history.transcripts.append(transcript)
         make = SlowWatcher if slow else Watcher
@@ -86,7 +86,7 @@ class Session:
         self._begin(watcher.watch())
 
     def read(self, job: Job) -> None:
-        """A viewer of one job, to its end."""
+        """Start a viewer of one job, up to its end."""
         transcript = self._history.client(self.id, f"reader of {self.id} {job.id}", raw=False)
         path = f"/v1/sessions/{self.id}/jobs/{job.id}/events"
         reader = Watcher([self._deployment.url], path, transcript, self._random.randrange(2**32), stay_s=2)
@@ -95,7 +95,7 @@ class Session:
         self._begin(reader.watch())
 
     def stare(self) -> None:
-        """A viewer that never reads."""
+        """Start a viewer that never reads."""
         self._deaf.append(Deaf(f"{self._deployment.url}/v1/sessions/{self.id}/events?raw=true"))
         self._tally.viewers["deaf"] += 1
 

@@ -1,4 +1,4 @@
-"""A soak from its start to its verdict."""
+"""Runs a soak test and evaluates it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Report:
 
 
 async def soak(plan: Plan, folder: Path) -> Report:
-    """Run it. The processes write their logs into the folder."""
+    """Run the soak. The processes write their logs into the folder."""
     tally = Tally()
     async with Deployment(folder) as deployment:
         base = await _look(deployment, 0)
@@ -78,14 +78,14 @@ async def soak(plan: Plan, folder: Path) -> Report:
 
 
 async def _live(deployment: Deployment, plan: Plan, tally: Tally) -> list[Sample]:
-    """Let sessions come and go, and look now and then."""
+    """Run sessions and take samples."""
     async with Client(deployment.url) as client:
         workload, during = Workload(deployment, client, plan.seed, tally), list[Sample]()
         looking = asyncio.create_task(_keep_looking(deployment, plan, during))
         try:
-            await workload.come(plan.seconds)
+            await workload.run(plan.seconds)
             await dismiss([looking])
-            await workload.leave()
+            await workload.wait()
         finally:
             await dismiss([looking])
             await workload.close()
@@ -100,7 +100,7 @@ async def _keep_looking(deployment: Deployment, plan: Plan, during: list[Sample]
 
 
 async def _settled(deployment: Deployment, base: Sample, plan: Plan) -> Sample:
-    """The look at which nothing is left behind, or the last one."""
+    """Return the first sample without remaining resources, or the last one."""
 
     async def nothing_left() -> bool:
         await asyncio.sleep(plan.look_s)

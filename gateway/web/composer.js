@@ -120,7 +120,7 @@ export class Composer {
     this.#on.send({ agent: this.#agent.value, input, options });
   }
 
-  /** The input, parsed as JSON if the agent takes no text. Invalid JSON is sent unchanged, for the gateway to refuse. */
+  /** The input, parsed as JSON if the agent takes no text. The gateway refuses invalid JSON. */
   #readInput(written) {
     if (takesText(this.#schemas.get(this.#agent.value))) return written;
     try {

@@ -7,8 +7,8 @@ const ENDED = new Set(["completed", "failed", "cancelled"]);
 // Kinds of items of a discarded attempt that stay visible, beside its text, until the new attempt has caught up.
 const SHOWN_DISCARDED = new Set(["reasoning", "tool", "section", "data"]);
 
-// Kinds of items that only a job's own log has, not the session's record.
-const TOLD = ["input", "items", "steps", "usage", "kept", "attempt", "status", "error", "result", "startedAt", "endedAt"];
+// Fields of a job that its own log has more completely than the session's record.
+const FROM_LOG = ["input", "items", "steps", "usage", "kept", "attempt", "status", "error", "result", "startedAt", "endedAt"];
 
 /** One job: its input, its output in order, and its state. */
 export class Job {
@@ -225,7 +225,7 @@ export class Conversation {
     const from = told.job(jobId);
     if (!from?.ended || events.some((event) => event.type === "gap")) return false;
     const job = this.job(jobId);
-    for (const name of TOLD) job[name] = from[name];
+    for (const name of FROM_LOG) job[name] = from[name];
     job.toldTo = events.at(-1).id;
     this.#changed(job);
     return true;
@@ -333,7 +333,7 @@ const TAKE = {
     if (!job.ended) job.status = "running";
   },
   fallback(job, event, id) {
-    job.items.push({ kind: "note", text: `The model's stream failed (${event.reason}). Continuing with ${event.to}.`, id });
+    job.items.push({ kind: "note", text: `Stream failed (${event.reason}). Continuing with ${event.to}.`, id });
   },
   usage: (job, event, id) => job.usage.push({ ...event, id }),
   "job.completed"(job, event) {

@@ -8,7 +8,7 @@ import { keep, randomName, recall } from "./memory.js";
 
 const STORED = "holdfast.outbox";
 
-/** Sends messages and draws them in `parent`. Calls `on.sent(entry, answer)` or `on.refused(entry, problem)` for each. */
+/** Sends messages, drawn in `parent`. Calls `on.sent(entry, answer)` or `on.refused(entry, problem)` for each. */
 export class Outbox {
   #parent;
   #on;

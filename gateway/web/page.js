@@ -272,7 +272,7 @@ function showConnection(state) {
   if (state === "lost") {
     wasLost = true;
     banner.dataset.kind = "lost";
-    setText(banner, "The connection is gone. Whatever is being written is kept; this page is trying to come back.");
+    setText(banner, "Connection lost. Output is stored meanwhile. Reconnecting…");
     banner.hidden = false;
   } else if (state === "live" && wasLost) {
     wasLost = false;

@@ -75,7 +75,7 @@ async def test_the_page_tells_of_a_dead_gateway_and_comes_back_with_the_right_te
     await page.until_written(200)
     stack.gateway.kill()
     await page.until("document.getElementById('connection').textContent === 'Disconnected'")
-    await page.until("document.getElementById('banner').textContent.startsWith('The connection is gone')")
+    await page.until("document.getElementById('banner').textContent.startsWith('Connection lost')")
     await stack.restart_gateway()
     await page.until("document.getElementById('banner').textContent === 'Connected again.'")
     await assert_shows_the_log(stack, page)
