@@ -1,4 +1,4 @@
-"""Many commands at a time on one connection, against a real server."""
+"""AutoPipeline: many concurrent commands on one connection, against a real server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def pipeline(redis_url: str) -> AsyncIterator[AutoPipeline]:
     await pipeline.aclose()
 
 
-async def test_commands_at_the_same_time_share_one_connection_and_each_has_its_own_reply(
+async def test_concurrent_commands_share_one_connection_and_get_their_own_replies(
     pipeline: AutoPipeline,
 ) -> None:
     replies = await asyncio.gather(*(pipeline.call("ECHO", str(number)) for number in range(500)))
@@ -31,7 +31,7 @@ async def test_commands_at_the_same_time_share_one_connection_and_each_has_its_o
     assert len(set(await asyncio.gather(*(pipeline.call("CLIENT", "ID") for _ in range(10))))) == 1
 
 
-async def test_a_refused_command_raises_and_its_neighbours_do_not(pipeline: AutoPipeline) -> None:
+async def test_a_refused_command_does_not_affect_other_commands(pipeline: AutoPipeline) -> None:
     right = asyncio.create_task(pipeline.call("ECHO", "a"))
     wrong = asyncio.create_task(pipeline.call("XADD", "k"))
     assert await right == b"a"
@@ -39,7 +39,7 @@ async def test_a_refused_command_raises_and_its_neighbours_do_not(pipeline: Auto
         await wrong
 
 
-async def test_a_caller_that_gives_up_does_not_shift_the_replies(pipeline: AutoPipeline) -> None:
+async def test_cancelling_a_caller_does_not_shift_the_replies(pipeline: AutoPipeline) -> None:
     await pipeline.call("PING")
     patience = asyncio.create_task(pipeline.call("ECHO", "a"))
     await asyncio.sleep(0)
@@ -47,7 +47,7 @@ async def test_a_caller_that_gives_up_does_not_shift_the_replies(pipeline: AutoP
     assert await pipeline.call("ECHO", "b") == b"b"
 
 
-async def test_a_lost_connection_fails_what_is_under_way_and_the_next_command_finds_a_new_one(
+async def test_a_lost_connection_fails_pending_commands_and_the_next_command_reconnects(
     pipeline: AutoPipeline, redis_url: str
 ) -> None:
     first = await pipeline.call("CLIENT", "ID")
@@ -60,7 +60,7 @@ async def test_a_lost_connection_fails_what_is_under_way_and_the_next_command_fi
     assert await pipeline.call("CLIENT", "ID") != first
 
 
-async def test_a_connection_opened_in_a_job_does_not_need_the_threads_of_the_job(redis_url: str) -> None:
+async def test_opening_a_connection_does_not_use_the_threads_of_the_calling_job(redis_url: str) -> None:
     loop, resolving = asyncio.get_running_loop(), threading.Event()
     if "uvloop" in type(loop).__module__:
         pytest.skip("uvloop resolves names in threads of its own")
@@ -76,13 +76,13 @@ async def test_a_connection_opened_in_a_job_does_not_need_the_threads_of_the_job
     await pipeline.aclose()
 
 
-async def test_without_a_server_a_command_fails_and_sends_nothing_later() -> None:
+async def test_without_a_server_a_command_fails_and_is_not_sent_later() -> None:
     pipeline = AutoPipeline("redis://127.0.0.1:1/0", deadline_s=5)
     with pytest.raises(ConnectionLost):
         await pipeline.call("PING")
 
 
-async def test_a_server_that_is_no_primary_any_more_is_left(redis_server: Callable[..., RedisServer]) -> None:
+async def test_a_demoted_primary_is_disconnected(redis_server: Callable[..., RedisServer]) -> None:
     pipeline = AutoPipeline(redis_server().url, deadline_s=5)
     first = await pipeline.call("CLIENT", "ID")
     await pipeline.call("REPLICAOF", "127.0.0.1", "1")
@@ -92,7 +92,7 @@ async def test_a_server_that_is_no_primary_any_more_is_left(redis_server: Callab
     await pipeline.aclose()
 
 
-async def test_what_goes_soon_goes_in_one_write_and_each_has_its_own_reply(pipeline: AutoPipeline) -> None:
+async def test_gathered_commands_are_sent_in_one_write_and_get_their_own_replies(pipeline: AutoPipeline) -> None:
     connection = await pipeline.connection()
 
     async def reads() -> int:
@@ -106,7 +106,7 @@ async def test_what_goes_soon_goes_in_one_write_and_each_has_its_own_reply(pipel
     assert await reads() - before < 10
 
 
-async def test_what_was_to_go_soon_on_a_connection_that_is_lost_is_never_sent(pipeline: AutoPipeline) -> None:
+async def test_gathered_commands_of_a_lost_connection_are_never_sent(pipeline: AutoPipeline) -> None:
     connection = await pipeline.connection()
     soon = asyncio.create_task(connection.execute_soon("SET", "k", "v"))
     await asyncio.sleep(0)

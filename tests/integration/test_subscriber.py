@@ -1,4 +1,4 @@
-"""Viewers that come to a gateway: what they missed is read in the same trip that asks for their session."""
+"""New viewers: the existence check and the first page take one round trip."""
 
 from __future__ import annotations
 
@@ -30,16 +30,14 @@ async def ids(frames: AsyncIterator[Frame], count: int) -> list[str]:
     return [(await anext(frames)).id for _ in range(count)]
 
 
-async def test_who_comes_back_is_sent_what_it_missed_with_the_first_bytes(gateway: Served, session: Session) -> None:
+async def test_a_reconnecting_viewer_gets_missed_events_with_the_first_bytes(gateway: Served, session: Session) -> None:
     attempt = await session.started()
     await session.append(attempt, 1, "a", "b")
     async with come(gateway, f"{attempt.epoch}-2") as stream:
         assert (await anext(stream.chunks())).startswith(b"retry: 1000\n\nid: %d-3\n" % attempt.epoch)
 
 
-async def test_who_has_seen_everything_is_sent_the_first_bytes_and_what_comes(
-    gateway: Served, session: Session
-) -> None:
+async def test_a_viewer_at_the_end_gets_the_opening_and_new_events(gateway: Served, session: Session) -> None:
     attempt = await session.started()
     async with come(gateway, f"{attempt.epoch}-1") as stream:
         assert await anext(stream.chunks()) == b"retry: 1000\n\n"
@@ -48,7 +46,7 @@ async def test_who_has_seen_everything_is_sent_the_first_bytes_and_what_comes(
 
 
 @pytest.mark.parametrize("live", [0, 1])
-async def test_what_is_appended_behind_the_page_of_a_subscription_is_told_once(
+async def test_events_appended_after_the_first_page_are_delivered_once(
     gateway: Served, session: Session, monkeypatch: pytest.MonkeyPatch, live: int
 ) -> None:
     attempt = await session.started()
@@ -71,7 +69,7 @@ async def test_what_is_appended_behind_the_page_of_a_subscription_is_told_once(
         assert await ids(frames, 1) == wanted[3:]
 
 
-async def test_a_log_longer_than_the_page_of_a_subscription_is_told_without_what_was_discarded(
+async def test_a_log_longer_than_the_first_page_is_sent_without_discarded_events(
     gateway: Served, session: Session
 ) -> None:
     attempt = await session.started()
@@ -84,7 +82,7 @@ async def test_a_log_longer_than_the_page_of_a_subscription_is_told_without_what
     assert (told[0]["discard_from"], told[1]["text"]) == (f"{attempt.epoch}-1", "right")
 
 
-async def test_a_subscription_that_cannot_be_served_is_dropped_and_forgotten(
+async def test_a_viewer_that_cannot_be_served_is_dropped_and_removed(
     gateway: Served, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await session.started()

@@ -7,7 +7,7 @@ from holdfast.gateway.cpu_slot import LARGE_BYTES, CpuSlot
 
 
 async def iterations(cpu_slot: CpuSlot, size: int, steps: int) -> list[int]:
-    """In which iterations of the event loop the steps of several bodies are taken."""
+    """Return the iterations of the event loop in which the steps of several bodies run."""
     loop = asyncio.get_running_loop()
     iteration = 0
 
@@ -25,16 +25,16 @@ async def iterations(cpu_slot: CpuSlot, size: int, steps: int) -> list[int]:
     return [step for steps_of_one in taken for step in steps_of_one]
 
 
-async def test_an_iteration_of_the_loop_takes_one_step_of_one_large_body() -> None:
+async def test_at_most_one_step_of_a_large_body_runs_per_iteration() -> None:
     taken = await iterations(CpuSlot(), LARGE_BYTES, steps=4)
     assert len(set(taken)) == len(taken) == 20
 
 
-async def test_a_small_body_waits_for_nobody() -> None:
+async def test_a_small_body_does_not_wait() -> None:
     assert len(set(await iterations(CpuSlot(), LARGE_BYTES - 1, steps=4))) == 1
 
 
-async def test_a_step_that_raises_leaves_the_turn_to_the_next() -> None:
+async def test_a_step_that_raises_releases_the_slot() -> None:
     cpu_slot = CpuSlot()
     with pytest.raises(ZeroDivisionError):
         await cpu_slot.run(LARGE_BYTES, lambda: 1 // 0)

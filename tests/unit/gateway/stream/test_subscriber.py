@@ -12,7 +12,7 @@ from holdfast.shared.redis import RedisTimeoutError, ResponseError
 
 
 class Server:
-    """A pipe whose server says when it is told to that a session is there, and at once what its log has."""
+    """A pipeline that replies to reads immediately, and to existence checks when the test resolves them."""
 
     def __init__(self, found: object = ()) -> None:
         self.found = found

@@ -8,7 +8,7 @@ from holdfast.gateway.stream.transport import StreamTransport
 
 
 class Client:
-    """A connection that notes what is done to it."""
+    """A connection that records the calls of the transport."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
@@ -54,7 +54,7 @@ async def test_a_write_is_one_chunk() -> None:
     assert not blocked(client)
 
 
-async def test_the_head_goes_with_the_first_write_and_no_other() -> None:
+async def test_the_head_is_sent_with_the_first_write_only() -> None:
     client = Client()
     stream = StreamTransport(client, b"head\r\n\r\n")
     for data in (b"a", b"b"):
@@ -62,13 +62,13 @@ async def test_the_head_goes_with_the_first_write_and_no_other() -> None:
     assert client.taken == [b"head\r\n\r\n1\r\na\r\n", b"1\r\nb\r\n"]
 
 
-async def test_a_write_of_nothing_does_not_end_the_response() -> None:
+async def test_an_empty_write_does_not_end_the_response() -> None:
     client = Client()
     client.stream.write(b"")
     assert b"".join(client.taken) == b""
 
 
-async def test_the_last_write_ends_the_response_in_one_piece_and_is_told_soon_not_at_once() -> None:
+async def test_the_last_write_completes_the_response_and_on_gone_is_called_later() -> None:
     client = Client()
     client.stream.write(b"a", more=False)
     assert client.taken == [b"1\r\na\r\n0\r\n\r\n"]
@@ -77,7 +77,7 @@ async def test_the_last_write_ends_the_response_in_one_piece_and_is_told_soon_no
     assert client.gone == 1
 
 
-async def test_a_paused_transport_is_blocked_until_it_resumes_and_says_so_each_time() -> None:
+async def test_a_paused_transport_is_blocked_and_on_writable_is_called_on_each_resume() -> None:
     client = Client()
     client.stream.write(b"a")
     for times in (1, 2):
@@ -87,7 +87,7 @@ async def test_a_paused_transport_is_blocked_until_it_resumes_and_says_so_each_t
         assert (blocked(client), client.writable) == (False, times)
 
 
-async def test_a_closed_transport_writes_nothing_and_calls_nobody() -> None:
+async def test_a_closed_transport_writes_nothing_and_calls_no_callback() -> None:
     client = Client()
     client.stream.write(b"a")
     client.stream.pause_writing()
@@ -97,7 +97,7 @@ async def test_a_closed_transport_writes_nothing_and_calls_nobody() -> None:
     assert (len(client.taken), client.writable, client.aborted) == (1, 0, False)
 
 
-async def test_transport_that_is_aborted_drops_the_connection_once() -> None:
+async def test_an_aborted_transport_drops_the_connection_once() -> None:
     client = Client()
     client.stream.abort()
     assert client.aborted
@@ -106,7 +106,7 @@ async def test_transport_that_is_aborted_drops_the_connection_once() -> None:
     assert not client.aborted
 
 
-async def test_a_client_that_leaves_is_told_once_even_if_the_response_was_whole_before() -> None:
+async def test_on_gone_is_called_once_even_after_a_complete_response() -> None:
     client = Client()
     client.stream.write(b"", more=False)
     client.stream.connection_lost()
@@ -114,7 +114,7 @@ async def test_a_client_that_leaves_is_told_once_even_if_the_response_was_whole_
     assert client.gone == 1
 
 
-async def test_a_response_that_is_whole_but_not_taken_stays_the_clients_own_until_it_is() -> None:
+async def test_a_complete_response_ends_only_when_the_client_has_taken_it() -> None:
     client = Client()
     client.stream.pause_writing()
     client.stream.write(b"a", more=False)
@@ -125,7 +125,7 @@ async def test_a_response_that_is_whole_but_not_taken_stays_the_clients_own_unti
     assert (client.completed, client.gone, client.writable) == (True, 1, 0)
 
 
-async def test_a_client_that_does_not_take_the_end_can_be_dropped() -> None:
+async def test_a_client_that_does_not_read_the_end_can_be_dropped() -> None:
     client = Client()
     client.stream.pause_writing()
     client.stream.write(b"a", more=False)
@@ -133,7 +133,7 @@ async def test_a_client_that_does_not_take_the_end_can_be_dropped() -> None:
     assert client.aborted
 
 
-async def test_a_response_without_chunks_is_its_bytes_alone() -> None:
+async def test_a_response_without_chunked_encoding_has_only_its_bytes() -> None:
     client = Client()
     stream = StreamTransport(client, b"head\r\n\r\n", chunked=False, keep_alive=False)
     stream.write(b"a")
@@ -143,15 +143,13 @@ async def test_a_response_without_chunks_is_its_bytes_alone() -> None:
 
 
 @pytest.mark.parametrize(("data", "dropped"), [(b"\r\n", False), (b"\r\nG", True), (b"GET / HTTP/1.1\r\n", True)])
-async def test_whoever_sends_more_than_an_empty_line_behind_a_request_for_a_stream_is_dropped(
-    data: bytes, dropped: bool
-) -> None:
+async def test_input_other_than_empty_lines_during_a_stream_drops_the_connection(data: bytes, dropped: bool) -> None:
     client = Client()
     client.stream.data_received(data)
     assert client.aborted is dropped
 
 
-async def test_a_body_that_is_still_to_come_is_thrown_away() -> None:
+async def test_the_rest_of_the_request_body_is_discarded() -> None:
     client = Client()
     stream = StreamTransport(client, drain_input=True)
     stream.data_received(b"GET / HTTP/1.1\r\n")
