@@ -29,16 +29,19 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "holdfast_http_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
+            "holdfast_http_requests", "HTTP responses", ["method", "route", "status"], registry=self.registry
         )
         self.latency = Histogram(
-            "holdfast_http_first_byte_seconds", "Request to response start", ["route"], registry=self.registry
+            "holdfast_http_first_byte_seconds",
+            "Seconds from request to response start",
+            ["route"],
+            registry=self.registry,
         )
         self.accepted = Counter(
-            "holdfast_jobs_accepted", "Jobs answered with 202", ["replayed"], registry=self.registry
+            "holdfast_jobs_accepted", "Jobs accepted with 202", ["replayed"], registry=self.registry
         )
-        self.queue_depth = Gauge("holdfast_queue_depth", "Jobs that have no end yet", registry=self.registry)
-        self.queue_up = Gauge("holdfast_queue_up", "Whether the queue's Redis answered", registry=self.registry)
+        self.queue_depth = Gauge("holdfast_queue_depth", "Open jobs", registry=self.registry)
+        self.queue_up = Gauge("holdfast_queue_up", "1 if the queue server is available, else 0", registry=self.registry)
 
     def watch(self, counters: Counters) -> None:
         """Expose the stream counters of this process."""
@@ -75,7 +78,7 @@ class _RefusalCollector(Collector):
         self._refusals = refusals
 
     def collect(self) -> Iterator[Metric]:
-        meaning = "Requests refused for their head, framing or time, before a route was known"
+        meaning = "Requests refused before routing because of their head, framing or timing"
         family = CounterMetricFamily("holdfast_http_refusals", meaning, labels=["code"])
         for code, count in self._refusals.items():
             family.add_metric([code], count)
