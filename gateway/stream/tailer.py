@@ -1,9 +1,8 @@
 """Tails the logs of all sessions with viewers, over one connection per process.
 
-Redis sends one invalidation when a tracked key changes; reading the key tracks it again (client-side caching, see
-https://redis.io/docs/latest/develop/reference/client-side-caching/). Invalidations that arrive during a read are
-collected, so the work grows with the number of changes and not with the number of sessions. Each read must continue the
-chain of ids. Where it does not, the viewers fall back to reading the log from their own cursors, which reports the gap.
+Redis sends one invalidation when a tracked key changes; reading the key tracks it again (Redis client-side caching).
+Invalidations that arrive during a read are collected, so the work grows with the number of changes, not of sessions.
+Where a read does not continue the chain of ids, viewers read the log from their own cursors, which reports the gap.
 """
 
 from __future__ import annotations
@@ -266,9 +265,7 @@ class Tailer:
         self._read(self._connection, tuple(islice(self._dirty, READ_KEYS)))
 
     def _read(self, connection: RedisConnection, channels: Sequence[Channel]) -> None:
-        """Read the first of these channels, as many as are expected to fit in READ_BYTES, but at least one.
-
-        The others stay marked as changed for the next read."""
+        """Read the first of these channels, as many as should fit in READ_BYTES (at least one); the rest stay dirty."""
         chosen: list[Channel] = []
         ids: list[bytes] = []
         expected = 0
