@@ -1,8 +1,8 @@
 """Tails the logs of all sessions with viewers, over one connection per process.
 
 Redis sends one invalidation when a tracked key changes; reading the key tracks it again (Redis client-side caching).
-Invalidations that arrive during a read are collected, so the work grows with the number of changes, not of sessions.
-Where a read does not continue the chain of ids, viewers read the log from their own cursors, which reports the gap.
+Invalidations during a read are collected, so the work grows with changes, not with sessions. If a read does not
+continue the chain of ids, viewers read the log from their own cursors, which reports the gap.
 """
 
 from __future__ import annotations
@@ -338,8 +338,8 @@ class Tailer:
     def _check_position(self, channel: Channel, position: EventId) -> None:
         """Check that the position still exists, after an invalidation without new events: it may be trimmed or lost."""
         if self._connection is not None:
-            verdict = partial(self._on_position_read, channel, position)
-            self._connection.call(verdict, "XRANGE", channel.key, str(position), str(position))
+            on_reply = partial(self._on_position_read, channel, position)
+            self._connection.call(on_reply, "XRANGE", channel.key, str(position), str(position))
 
     def _on_position_read(self, channel: Channel, position: EventId, reply: Any) -> None:
         if not reply and channel.position == position:
