@@ -1,8 +1,7 @@
 """Tails the logs of all sessions with viewers, over one connection per process.
 
 Redis sends one invalidation when a tracked key changes; reading the key tracks it again (Redis client-side caching).
-Invalidations during a read are collected, so the work grows with changes, not with sessions. If a read does not
-continue the chain of ids, viewers read the log from their own cursors, which reports the gap.
+Where a read does not continue the chain of ids, viewers read the log from their own cursors, which reports the gap.
 """
 
 from __future__ import annotations
