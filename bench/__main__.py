@@ -1,4 +1,4 @@
-"""`python -m bench [SCENARIO…]`: run scenarios and print their tables. docs/performance.md says what they mean."""
+"""`python -m bench [SCENARIO…]`: run scenarios and print their tables. docs/performance.md explains them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 
 from bench import machine, plot
-from bench.before import Before, RevisionMissing, checkout
+from bench.baseline import Before, RevisionMissing, checkout
 from bench.plan import Plan
 from bench.plot import DOCUMENT
 from bench.processes import CACHE, ROOT
@@ -62,7 +62,7 @@ def run(name: str, plan: Plan) -> Table:
 
 
 def write(table: Table, facts: str) -> None:
-    """Put the table into the document, with the machine that it was taken on."""
+    """Write the table into the document, with a description of the machine."""
     text = DOCUMENT.read_text() if DOCUMENT.exists() else ""
     DOCUMENT.write_text(place(text, table.name, f"{table.markdown()}\n\nTaken on {facts}."))
 
@@ -86,7 +86,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _open_files() -> None:
-    """A viewer is an open file, here and in the servers that inherit the limit."""
+    """Raise the limit of open files, here and for the servers that inherit it: each viewer is an open file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -6,13 +6,13 @@ import asyncio
 from asyncio import StreamReader, StreamWriter
 from dataclasses import dataclass
 
-from bench.ledger import Void
+from bench.ledger import InvalidRun
 
 PATIENCE_S = 30.0
 
 
 async def get(port: int, target: str) -> bytes:
-    """The body of an answer. Raises Void unless it is a success."""
+    """Return the body of a response. Raises InvalidRun unless it is a success."""
     return await _exchange(port, f"GET {target} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
 
@@ -30,34 +30,34 @@ async def _exchange(port: int, request: bytes) -> bytes:
         writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.partition(b" ")[2].startswith(b"2"):
-        raise Void(f"refused: {answer[:200]!r}")
+        raise InvalidRun(f"refused: {answer[:200]!r}")
     return body
 
 
 @dataclass(slots=True)
 class EventReader:
-    """One SSE viewer over HTTP/1.0, whose body comes without chunks."""
+    """One SSE viewer over HTTP/1.0, whose body is not chunked."""
 
     reader: StreamReader
     writer: StreamWriter
 
     @classmethod
     async def open(cls, port: int, target: str) -> EventReader:
-        """Connect and wait for the answer's head."""
+        """Connect and wait for the head of the response."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"GET {target} HTTP/1.0\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n".encode())
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
         if not head.partition(b" ")[2].startswith(b"200"):
-            raise Void(f"refused: {head[:200]!r}")
+            raise InvalidRun(f"refused: {head[:200]!r}")
         return cls(reader, writer)
 
     async def until(self, text: bytes) -> None:
-        """Read until an event's data has the text. Raises Void when the stream ends first."""
+        """Read until an event's data contains the text. Raises InvalidRun if the stream ends first."""
         async with asyncio.timeout(PATIENCE_S):
             while line := await self.reader.readline():
                 if line.startswith(b"data:") and text in line:
                     return
-        raise Void("the stream ended")
+        raise InvalidRun("the stream ended")
 
     def close(self) -> None:
         self.writer.close()

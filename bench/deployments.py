@@ -1,4 +1,4 @@
-"""A whole product, from POST to viewer: Holdfast, and the same job done with stock arq."""
+"""Complete systems, from POST to viewer: Holdfast, and the same with stock arq."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 from holdfast.shared.keys import log_key
 
 from bench.client import EventReader, get, post
-from bench.ledger import Void
+from bench.ledger import InvalidRun
 from bench.peers.redis import RedisServer
 from bench.peers.stage import Stage
 from bench.processes import Child, free_port
@@ -21,7 +21,7 @@ START_S = 30.0
 
 
 class Deployment(Protocol):
-    """A gateway at `port`, and workers. A job streams `tokens` tokens, the first at once."""
+    """A gateway at `port`, and workers. A job streams `tokens` tokens, the first immediately."""
 
     name: str
     port: int
@@ -29,16 +29,16 @@ class Deployment(Protocol):
     def worker(self, max_jobs: int) -> Child: ...
 
     async def ready(self) -> None:
-        """Wait until a worker is there to take jobs."""
+        """Wait until a worker accepts jobs."""
 
     async def submit(self, session_id: str, tokens: int, interval_ms: float, *, probe: bool = False) -> None:
-        """A `probe` times the append of each of its tokens."""
+        """Submit a job. A `probe` measures the append of each of its tokens."""
 
     async def probed_ms(self, session_id: str) -> list[float]:
-        """The times of a probe, empty until it has ended."""
+        """Return the times that a probe measured in ms; empty until it has ended."""
 
     def log(self, session_id: str) -> str:
-        """The Redis key of the session's events."""
+        """Return the Redis key of the session's events."""
 
     async def view(self, session_id: str) -> EventReader: ...
 
@@ -71,7 +71,7 @@ class Holdfast:
         deadline = time.monotonic() + START_S
         while b'"scripted"' not in await get(self.port, "/v1/agents"):
             if time.monotonic() > deadline:
-                raise Void("no worker offered the scripted agent")
+                raise InvalidRun("no worker offered the scripted agent")
             await asyncio.sleep(0.05)
 
     async def submit(self, session_id: str, tokens: int, interval_ms: float, *, probe: bool = False) -> None:
@@ -106,7 +106,7 @@ class StockArq:
         return self.stage.background(command, REDIS_URL=self.redis.url, MAX_JOBS=str(max_jobs))
 
     async def ready(self) -> None:
-        """Stock arq does not say when a worker is there: run a job."""
+        """Run a job, since stock arq does not report when a worker is ready."""
         await self.submit("ready", 1, 0)
         await (await self.view("ready")).until(b"text.delta")
 

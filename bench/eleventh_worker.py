@@ -1,4 +1,4 @@
-"""`python -m bench.eleventh_worker`: ten workers of ten jobs each are busy, an eleventh of 20 is idle, 20 jobs come.
+"""`python -m bench.eleventh_worker`: ten workers with 10 slots are busy, an eleventh with 20 is idle, 20 jobs arrive.
 
 Holdfast starts them at once. Stock arq starts none, because it looks at the first 100 jobs of its queue, and keeps
 running ones among them. Exits 0 when both are so.
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bench.deployments import Deployment, Holdfast, StockArq
-from bench.ledger import Void
+from bench.ledger import InvalidRun
 from bench.machine import Cores
 from bench.peers.redis import RedisServer
 from bench.peers.stage import Stage
@@ -28,7 +28,7 @@ FOREVER = (100_000, 1000.0)  # tokens, and ms between two
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """How many of the waiting jobs began within the window, and how long the last of them took."""
+    """The number of waiting jobs that started within the window, and the time until the last of them did."""
 
     name: str
     jobs: int
@@ -58,7 +58,7 @@ async def _measure(deployment: Deployment, redis: RedisServer) -> Started:
     await deployment.ready()
     await asyncio.gather(*(deployment.submit(session, *FOREVER) for session in busy))
     if await _begun(redis, [deployment.log(session) for session in busy], FILL_S) != len(busy):
-        raise Void("the ten workers did not start their hundred jobs")
+        raise InvalidRun("the ten workers did not start their hundred jobs")
     idle = deployment.worker(WAITING)
     await idle.until_output("tarting worker", "worker started")
     began = time.monotonic()
@@ -68,7 +68,7 @@ async def _measure(deployment: Deployment, redis: RedisServer) -> Started:
 
 
 async def _begun(redis: RedisServer, keys: list[str], timeout_s: float) -> int:
-    """Wait until all of the keys are there, so long at most. Returns how many are."""
+    """Wait until all keys exist, up to a timeout. Returns how many do."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             while redis.exist(keys) < len(keys):  # noqa: ASYNC110 - another process makes them

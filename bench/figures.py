@@ -35,7 +35,7 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def ratio(value: float, base: float) -> float | None:
-    """How many times `base` the value is; None where that says nothing."""
+    """Return value / base; None where that is meaningless."""
     return value / base if base else None
 
 

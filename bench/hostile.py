@@ -1,6 +1,6 @@
-"""Bodies that are expensive to check, and a client that posts them: `python -m bench.hostile PORT CONNECTIONS`.
+"""Request bodies that are expensive to check, and a client that posts them: `python -m bench.hostile PORT CONNECTIONS`.
 
-It posts until a line comes on stdin, then prints what it got as a line of JSON.
+It posts until a line arrives on stdin, then prints its results as a line of JSON.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 
 def filled(unit: bytes, size: int = _ROOM, *, head: bytes = b"[", tail: bytes = b"1]") -> bytes:
-    """As many units as make this size, between a head and a tail."""
+    """Repeat a unit up to this size, between a head and a tail."""
     return head + unit * ((size - len(head) - len(tail)) // len(unit)) + tail
 
 
@@ -76,7 +76,7 @@ def unknown(fields: Iterator[bytes]) -> bytes:
 
 
 def tree(depth: int) -> bytes:
-    """Nodes that are of neither kind, each of which could hold either."""
+    """Nodes that match neither alternative of a recursive schema."""
     return b'{"left":' * depth + b"0" + b',"kind":[]}' * depth
 
 
@@ -116,7 +116,7 @@ _HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application
 
 
 class Client:
-    """Posts the hostile bodies in turn over some connections, each as soon as the one before it is answered."""
+    """Posts the bodies in turn over several connections, each as soon as the previous one is answered."""
 
     def __init__(self, port: int) -> None:
         self._port = port

@@ -1,17 +1,17 @@
-"""Whether the viewers got each event once and in order. The load generator keeps the books. Pure."""
+"""Checks that every viewer got each event once and in order, by the counts of the load generator. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-class Void(Exception):
-    """A run whose figures do not count."""
+class InvalidRun(Exception):
+    """The figures of this run are invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The sum of all viewers' books. `behind`: published but not there when all had time to come."""
+    """The counts of all viewers. `behind`: events published but not received in time."""
 
     lost: int
     doubled: int
@@ -32,6 +32,6 @@ class Verdict:
         return [f"{count} {word}" for word, count in words.items() if count]
 
     def check(self) -> None:
-        """Raises Void unless each event came once and in order to every viewer."""
+        """Raise InvalidRun unless every viewer received each event once and in order."""
         if self.complaints():
-            raise Void(", ".join(self.complaints()))
+            raise InvalidRun(", ".join(self.complaints()))

@@ -1,4 +1,4 @@
-"""Publisher and viewers: the two C programs, driven by lines."""
+"""The load generator: publisher and viewers, two C programs controlled by lines on stdin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from bench.ledger import Verdict, Void
+from bench.ledger import InvalidRun, Verdict
 from bench.peers.redis import RedisServer
 from bench.processes import Child
 from bench.programs import program
@@ -49,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How long viewers took to their goal."""
+    """The times in which viewers caught up."""
 
     count: int
     missing: int
@@ -59,8 +59,8 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
-    """What the measured viewers got."""
+class Deliveries:
+    """The events that the measured viewers received, and their latencies."""
 
     events: int
     bytes: int
@@ -74,7 +74,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the publisher did. `late_ms`: how far it ever was behind its schedule."""
+    """What the publisher sent. `late_ms`: its greatest delay behind the schedule."""
 
     sent: int
     commands: int
@@ -85,9 +85,9 @@ class Sent:
     late_ms: float
 
     def check(self, *, silent: bool) -> None:
-        """Raises Void unless the server took everything."""
+        """Raise InvalidRun unless the server accepted all events."""
         if self.errors or (not silent and self.replies != self.commands):
-            raise Void(f"publisher: {self.errors} errors, {self.replies} of {self.commands} answered")
+            raise InvalidRun(f"publisher: {self.errors} errors, {self.replies} of {self.commands} answered")
 
 
 def command(*arguments: bytes) -> bytes:
@@ -101,66 +101,66 @@ def filled_size(event: bytes) -> int:
 
 
 class Viewers:
-    """So many SSE viewers in one process."""
+    """SSE viewers, all in one process."""
 
     def __init__(self, child: Child, count: int) -> None:
         self.child = child
         self.count = count
 
     def open(self, first: int, last: int, *, goal: int = 0, pending: int = 256) -> None:
-        """Begin to connect viewers [first, last), who expect all events from the start."""
+        """Start to connect viewers [first, last), which expect all events from the start."""
         self.child.tell(f"open {first} {last} {goal} {pending}")
 
     def join(self, first: int, last: int, *, pending: int = 256) -> None:
-        """Likewise, but they expect only what comes."""
+        """As `open`, but the viewers expect only events from now on."""
         self.child.tell(f"join {first} {last} {pending}")
 
     def opened(self, first: int, last: int, *, timeout_s: float = 60) -> float:
-        """Wait for their answers. Returns the seconds since `open`. Raises Void when some got none."""
+        """Wait for all responses. Returns the seconds since `open`. Raises InvalidRun if some are missing."""
         answer = orjson.loads(self.child.ask(f"opened {first} {last} {timeout_s * 1000:.0f}"))
         if answer["missing"]:
-            raise Void(f"{answer['missing']} of {answer['count']} viewers got no answer in {timeout_s} s")
+            raise InvalidRun(f"{answer['missing']} of {answer['count']} viewers got no answer in {timeout_s} s")
         return float(answer["seconds"])
 
     def drop(self, first: int, last: int) -> None:
         self.child.tell(f"drop {first} {last}")
 
     def resume(self, first: int, last: int) -> None:
-        """All at once, each by its own cursor; their goal is what is published by now."""
+        """Reconnect all at once, each with its own cursor, to catch up with everything published so far."""
         self.child.tell(f"resume {first} {last}")
 
     def reached(self, first: int, last: int, *, timeout_s: float = 60) -> Reached:
-        """Wait until they are at their goal. Raises Void when some never got there."""
+        """Wait until all have caught up. Raises InvalidRun if some never do."""
         answer = Reached(**orjson.loads(self.child.ask(f"reached {first} {last} {timeout_s * 1000:.0f}")))
         if answer.missing:
-            raise Void(f"{answer.missing} viewers were not at their goal after {timeout_s} s")
+            raise InvalidRun(f"{answer.missing} viewers were not at their goal after {timeout_s} s")
         return answer
 
     def measure(self, first: int, last: int) -> None:
         self.child.tell(f"measure {first} {last}")
 
-    def arrivals(self) -> Arrivals:
-        return Arrivals(**orjson.loads(self.child.ask("report")))
+    def deliveries(self) -> Deliveries:
+        return Deliveries(**orjson.loads(self.child.ask("report")))
 
     def verdict(self, first: int, last: int, *, timeout_ms: int = SETTLE_MS) -> Verdict:
-        """Wait until these have everything, then read all viewers' books."""
+        """Wait until these viewers have all events, then read the counts of all viewers."""
         behind = orjson.loads(self.child.ask(f"settle {first} {last} {timeout_ms}"))["behind"]
         return Verdict(**orjson.loads(self.child.ask("verdict")), behind=behind)
 
 
 class Publisher:
-    """Publishes at a rate that the server has no say in."""
+    """Publishes at a fixed rate, independent of the server (open-loop load)."""
 
     def __init__(self, child: Child, feed: Feed) -> None:
         self.child = child
         self._feed = feed
 
     def start(self, rate: float, events: int, *, first: int = 0, last: int | None = None) -> None:
-        """Begin to publish so many events to sessions [first, last), `rate` a second; 0: as they are answered."""
+        """Start to publish events to sessions [first, last), `rate` per second; 0: as fast as they are answered."""
         self.child.tell(f"run {rate} {events} {first} {len(self._feed.templates) if last is None else last}")
 
     def wait(self) -> Sent:
-        """Wait until all are sent and answered. Raises Void when the server refused some."""
+        """Wait until all are sent and answered. Raises InvalidRun if the server refused some."""
         sent = Sent(**orjson.loads(self.child.listen()))
         sent.check(silent=self._feed.framing == "lines")
         return sent
@@ -212,7 +212,7 @@ class Load:
 
 @contextlib.contextmanager
 def load(target: Target, sessions: int, count: int, folder: Path, core: int | None) -> Iterator[Load]:
-    """A generator that is gone at the end of the block."""
+    """A load generator that is stopped at the end of the block."""
     running = Load(target, sessions, count, folder, core)
     try:
         yield running

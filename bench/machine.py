@@ -1,4 +1,4 @@
-"""The machine that figures are taken on, and which core does what."""
+"""The machine of a measurement, and the assignment of its cores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cores() -> Cores:
 
 
 def facts() -> str:
-    """One line that says what the figures were taken on."""
+    """Describe the machine in one line."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     busy = f"load {os.getloadavg()[0]:.1f} at the start"

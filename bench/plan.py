@@ -1,4 +1,4 @@
-"""How a scenario is run: which peers, how often, for how long."""
+"""The plan of a run: which peers, how often, for how long."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.before import Before
-from bench.ledger import Void
+from bench.baseline import Before
+from bench.ledger import InvalidRun
 from bench.load import EVENT
 from bench.machine import Cores
 from bench.peers.stage import Peer, PeerMissing, Stage
@@ -34,7 +34,7 @@ class Plan:
         return quick if self.quick else full
 
     def compare(self, peers: Sequence[Peer], once: Callable[[Peer], Figures]) -> list[Row]:
-        """Run every peer in turn, and all of them again for each repeat, so that noise of the machine meets all."""
+        """Run all peers in turn, once per repeat, so that noise of the machine affects all of them."""
         both = peers if self.before is None else self.before.beside(peers)
         wanted = [peer for peer in both if not self.only or peer.key in self.only]
         rows = {peer.name: Row(peer.name) for peer in wanted}
@@ -46,14 +46,14 @@ class Plan:
         return list(rows.values())
 
     def _add(self, row: Row, peer: Peer, once: Callable[[Peer], Figures], repeat: int) -> bool:
-        """Run a peer once. Returns whether it is there at all."""
+        """Run a peer once. Returns whether it is installed."""
         try:
             figures = dict(once(peer))
         except PeerMissing as missing:
             row.notes.append(f"left out: {missing}")
             return False
-        except Void as void:
-            row.notes.append(f"run {repeat + 1} is void: {void}")
+        except InvalidRun as reason:
+            row.notes.append(f"run {repeat + 1} is void: {reason}")
             return True
         row.runs.append(figures)
         shown = " ".join(f"{key}={value:.4g}" for key, value in figures.items())
@@ -62,7 +62,7 @@ class Plan:
 
     @contextlib.contextmanager
     def stage(self, sessions: int, *, batch: int = 1, event: bytes = EVENT) -> Iterator[Stage]:
-        """A scratch folder for one run; whatever was started in it is gone afterwards."""
+        """A temporary folder for one run. Processes started in it are stopped at the end."""
         with (
             tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder,
             Stage(Path(folder), self.cores, sessions, batch, event) as stage,

@@ -1,6 +1,6 @@
 """The tables of docs/performance.md as pictures: `python -m bench.plot`.
 
-Drawn from the document, so that no picture says what no table carries."""
+The data come from the tables in the document, so that charts and tables agree."""
 
 from __future__ import annotations
 

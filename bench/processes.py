@@ -1,4 +1,4 @@
-"""Child processes of a run: pinned to a core, measured from /proc, gone when the run is over or the bench dies."""
+"""Child processes of a run: pinned to a core, measured from /proc, stopped with the run or the benchmark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from bench.ledger import Void
+from bench.ledger import InvalidRun
 from holdfast.cli.tether import tethered
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,10 +62,10 @@ class Child:
         _pipe(self._process.stdin).flush()
 
     def listen(self) -> bytes:
-        """The next line of output. Raises Void when the process ended instead."""
+        """The next line of output. Raises InvalidRun when the process ended instead."""
         line = _pipe(self._process.stdout).readline()
         if not line:
-            raise Void(f"{self.name} ended: {self.output()[-300:].strip()}")
+            raise InvalidRun(f"{self.name} ended: {self.output()[-300:].strip()}")
         return line
 
     def ask(self, line: str) -> bytes:
@@ -76,11 +76,11 @@ class Child:
         return self.log.read_text(errors="replace")
 
     async def until_output(self, *texts: str) -> None:
-        """Wait until the output has one of the texts. Raises Void when it ended before or took too long."""
+        """Wait until the output has one of the texts. Raises InvalidRun when it ended before or took too long."""
         deadline = time.monotonic() + START_S
         while not any(text in self.output() for text in texts):
             if not self.running or time.monotonic() > deadline:
-                raise Void(f"{self.name} did not start: {self.output()[-500:].strip()}")
+                raise InvalidRun(f"{self.name} did not start: {self.output()[-500:].strip()}")
             await asyncio.sleep(0.02)
 
     def cpu_s(self) -> float:
@@ -154,7 +154,7 @@ def _kill_child(pid: int) -> None:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Without what would configure Holdfast, a provider or a proxy behind the bench's back."""
+    """Return the environment without variables that configure Holdfast, a provider or a proxy."""
     foreign = ("HOLDFAST_", "OPENAI_", "ANTHROPIC_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
@@ -177,7 +177,7 @@ def listening(port: int) -> bool:
 
 
 def await_listening(child: Child, port: int) -> None:
-    """Wait until something listens on the port. Raises Void when the process ended or took too long."""
+    """Wait until something listens on the port. Raises InvalidRun when the process ended or took too long."""
     await_true(lambda: listening(port), child)
 
 
@@ -185,5 +185,5 @@ def await_true(condition: Callable[[], bool], child: Child) -> None:
     deadline = time.monotonic() + START_S
     while not condition():
         if not child.running or time.monotonic() > deadline:
-            raise Void(f"{child.name} did not start: {child.output()[-500:].strip()}")
+            raise InvalidRun(f"{child.name} did not start: {child.output()[-500:].strip()}")
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The programs in C: compiled when they are needed, kept under .cache/bench until their source changes."""
+"""The C programs: compiled on demand and cached under .cache/bench until their source changes."""
 
 from __future__ import annotations
 

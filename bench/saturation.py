@@ -1,11 +1,11 @@
-"""Raising the rate until a server no longer carries it: what L2 and L3 measure."""
+"""Search for the highest rate that a server sustains, for L2 and L3."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from bench.ledger import Void
+from bench.ledger import InvalidRun
 from bench.peers.stage import Peer
 from bench.plan import Plan
 from bench.search import highest
@@ -24,8 +24,8 @@ def saturate(
     def carries(rate: float) -> bool:
         try:
             figures = stream(plan, peer, scene_at(rate))
-        except Void as void:
-            sys.stderr.write(f"    {peer.name} at {rate:,.0f}/s: {void}\n")
+        except InvalidRun as reason:
+            sys.stderr.write(f"    {peer.name} at {rate:,.0f}/s: {reason}\n")
             return False
         sys.stderr.write(f"    {peer.name} at {rate:,.0f}/s: p99 {figures['p99_ms']:.1f} ms\n")
         if figures["p99_ms"] <= p99_ms:
@@ -34,7 +34,7 @@ def saturate(
 
     rate = highest(carries, first, steps=int(plan.choose(3, 1)), ceiling=ceiling)
     if not rate:
-        raise Void("carried no rate at all")
+        raise InvalidRun("carried no rate at all")
     figures = best[rate]
     bound = figures["redis"] + figures["load"] > FULL > figures["server"]
     return figures | {"load_bound": float(bound)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from bench.ledger import Void
-from bench.load import SETTLE_MS, Arrivals, Load, Sent, Usage, load
+from bench.ledger import InvalidRun
+from bench.load import SETTLE_MS, Deliveries, Load, Sent, Usage, load
 from bench.peers.stage import Peer
 from bench.plan import Plan
 
@@ -33,7 +33,7 @@ class Scene:
 
 
 def stream(plan: Plan, peer: Peer, scene: Scene) -> dict[str, float]:
-    """Publish at the scene's rate to live viewers. Raises Void when a viewer lost or doubled an event."""
+    """Publish at the scene's rate to live viewers. Raises InvalidRun when a viewer lost or doubled an event."""
     with plan.stage(scene.sessions, batch=scene.batch) as stage:
         target = peer.start(stage)
         with load(target, scene.sessions, scene.viewers, stage.folder, plan.cores.load) as running:
@@ -51,25 +51,25 @@ def _stream(running: Load, scene: Scene) -> dict[str, float]:
     before = Usage.now(running)
     sent = publish(running, scene, scene.seconds)
     viewers.verdict(*everyone, timeout_ms=scene.settle_ms).check()
-    return figures(viewers.arrivals(), Usage.now(running).since(before), sent)
+    return figures(viewers.deliveries(), Usage.now(running).since(before), sent)
 
 
 def publish(running: Load, scene: Scene, seconds: float) -> Sent:
-    """Raises Void when the publisher could not keep to the rate."""
+    """Raises InvalidRun when the publisher could not keep to the rate."""
     running.publisher.start(scene.rate, max(1, int(scene.rate * seconds)))
     sent = running.publisher.wait()
     if sent.late_ms > LATE_MS:
-        raise Void(f"the publisher was {sent.late_ms:.0f} ms behind its schedule")
+        raise InvalidRun(f"the publisher was {sent.late_ms:.0f} ms behind its schedule")
     return sent
 
 
-def figures(arrivals: Arrivals, used: Usage, sent: Sent) -> dict[str, float]:
+def figures(deliveries: Deliveries, used: Usage, sent: Sent) -> dict[str, float]:
     """Per delivery and per second. `server`, `redis` and `load` are shares of one core."""
     return {
-        "deliveries_s": arrivals.events / sent.seconds,
-        "cpu_us": used.server / max(arrivals.events, 1) * 1e6,
-        "p50_ms": arrivals.p50_us / 1000,
-        "p99_ms": arrivals.p99_us / 1000,
+        "deliveries_s": deliveries.events / sent.seconds,
+        "cpu_us": used.server / max(deliveries.events, 1) * 1e6,
+        "p50_ms": deliveries.p50_us / 1000,
+        "p99_ms": deliveries.p99_us / 1000,
         "server": used.server / used.at,
         "redis": used.redis / used.at,
         "load": used.load / used.at,

@@ -23,7 +23,7 @@ import orjson
 from bench import deployments, machine
 from bench.client import EventReader, get
 from bench.figures import median
-from bench.ledger import Void
+from bench.ledger import InvalidRun
 from bench.machine import Cores
 from bench.peers import stock_arq
 from bench.peers.redis import RedisServer
@@ -156,7 +156,7 @@ async def _staff(system: System, workers: list[Child]) -> None:
 
 
 async def _silence_s(system: System, workers: Sequence[Child], session_id: str, law_s: float) -> float:
-    """Seconds from SIGKILL of the worker that streams until its viewer is told the first token again. Raises Void."""
+    """Return the seconds from SIGKILL of the streaming worker until its viewer gets a token. Raises InvalidRun."""
     await system.submit(session_id, TOKENS, INTERVAL_MS)
     viewer = await system.view(session_id)
     try:
@@ -178,8 +178,8 @@ async def _told(viewer: EventReader, text: bytes, timeout_s: float) -> None:
                 if text in line:
                     return
     except TimeoutError:
-        raise Void(f"no {text.decode()} within {timeout_s:.0f} s") from None
-    raise Void("the stream ended")
+        raise InvalidRun(f"no {text.decode()} within {timeout_s:.0f} s") from None
+    raise InvalidRun("the stream ended")
 
 
 def summary(rows: Sequence[Row]) -> str:

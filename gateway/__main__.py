@@ -1,4 +1,4 @@
-"""`python -m holdfast.gateway`: one gateway process, until SIGTERM or SIGINT."""
+"""`python -m holdfast.gateway`: run one gateway process until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import uvicorn
 from holdfast.gateway.app import create_app
 from holdfast.gateway.listen_host import check_listen_host
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer, limit
+from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer, set_socket_options
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
@@ -23,30 +23,31 @@ from holdfast.shared.telemetry import configure
 logger = structlog.get_logger()
 
 BAD_SETTINGS = 2
-STRAGGLER_SECONDS = 6  # more than Redis may take to answer: no request is cancelled in the middle
+STRAGGLER_SECONDS = 6  # longer than the Redis timeout, so that no request is cancelled halfway
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn, but a signal that was obeyed is not raised once more at the end, so that the exit code is 0.
+    """A uvicorn server that exits with 0 after a signal, since it does not raise the signal again.
 
-    After the grace time connections are dropped: a request whose body never came ends as if its client had left."""
+    After `grace_seconds` it drops all connections: a request with an incomplete body ends as if its client had
+    disconnected."""
 
     def __init__(self, config: uvicorn.Config, grace_seconds: float = 10) -> None:
         super().__init__(config)
         self.grace_seconds = grace_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, the second one stops waiting."""
+        """Drain on the first signal; stop waiting on the second."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         listeners = [listener for server in self.servers for listener in server.sockets]
-        for listener in listeners:  # first of all: who is accepted before that is not limited
-            limit(listener)
-        rest_collector()
+        for listener in listeners:  # first: connections accepted earlier do not inherit the options
+            set_socket_options(listener)
+        tune_garbage_collector()
         for listener in listeners:
             logger.info("listening", address=listener.getsockname()[:2])
 
@@ -62,22 +63,22 @@ class GatewayServer(uvicorn.Server):
             connection.transport.abort()
 
 
-def rest_collector() -> None:
-    """What lives as long as the process is never looked at again, the rest less often: shorter pauses for viewers."""
+def tune_garbage_collector() -> None:
+    """Exclude long-lived objects from garbage collection and run it less often, for shorter pauses in delivery."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def allow_files() -> None:
-    """Allow this process as many open files, viewers that is, as the system lets it have."""
+def raise_open_files_limit() -> None:
+    """Raise the limit of open files to the hard limit: each viewer needs one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems name a limit that they do not grant
+    with suppress(ValueError, OSError):  # some systems report a limit that they do not grant
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def build_server(settings: GatewaySettings) -> GatewayServer:
-    """A server that is ready to `run()` or `await serve()`."""
+    """Build a server, ready for `run()` or `await serve()`."""
     http = HttpServer(ConnectionLimits(settings.max_head_bytes, settings.head_seconds, settings.idle_seconds))
     return GatewayServer(
         uvicorn.Config(
@@ -91,7 +92,7 @@ def build_server(settings: GatewaySettings) -> GatewayServer:
             log_config=None,
             log_level="warning",
             access_log=False,
-            proxy_headers=False,  # nothing here asks who the client is
+            proxy_headers=False,  # the client's address is not used
             server_header=False,
             timeout_graceful_shutdown=settings.gateway_grace_seconds + STRAGGLER_SECONDS,
         ),
@@ -100,7 +101,7 @@ def build_server(settings: GatewaySettings) -> GatewayServer:
 
 
 def main() -> None:
-    """Run a gateway with the settings of the environment. Exits 2 when one of them cannot be used."""
+    """Run a gateway with the settings from the environment. Exits with 2 if one of them is invalid."""
     try:
         settings = read_settings(GatewaySettings)
         check_listen_host(settings.host)
@@ -108,7 +109,7 @@ def main() -> None:
         sys.stderr.writelines(f"holdfast gateway: {line}\n" for line in str(error).splitlines())
         sys.exit(BAD_SETTINGS)
     configure(as_json=settings.log_as_json, process="gateway")
-    allow_files()
+    raise_open_files_limit()
     build_server(settings).run()
 
 

@@ -1,4 +1,4 @@
-"""The ASGI app: routes, refusals as problems, and the OpenAPI page that describes them."""
+"""The ASGI app: routes, ASGI layers, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from holdfast.gateway.layers.host_check import HostCheck
 from holdfast.gateway.layers.origin_check import OriginCheck
 from holdfast.gateway.lifespan import lifespan_of
 from holdfast.gateway.metrics import CountRequests, Metrics
-from holdfast.gateway.routes import agents, events, health, jobs, page, sessions
+from holdfast.gateway.routes import agents, events, health, jobs, sessions, web
 from holdfast.gateway.routes.answer_body import AnswerBody
-from holdfast.gateway.routes.answers import OF_EVERY_CALL, Problem, problems
+from holdfast.gateway.routes.fast_path import FastPath
 from holdfast.gateway.routes.job_body import JobBody
-from holdfast.gateway.routes.short_way import ShortWay
+from holdfast.gateway.routes.schemas import OF_EVERY_CALL, Problem, problems
 from holdfast.gateway.settings import GatewaySettings
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
-ROUTERS = (jobs.router, sessions.router, agents.router, health.router, page.router)
+ROUTERS = (jobs.router, sessions.router, agents.router, health.router, web.router)
 
 
 def create_app(settings: GatewaySettings, refusals: Mapping[str, int] | None = None) -> ASGIApp:
-    """One gateway. Nothing is connected before its lifespan starts. `refusals`: the server's counts of requests that it
-    refused by itself, by code."""
+    """Create the app of one gateway. It connects to Redis when its lifespan starts.
+
+    Args:
+        refusals: counts of requests that the server refused before the app, by error code.
+    """
     metrics = Metrics()
     metrics.watch_refusals({} if refusals is None else refusals)
     app = FastAPI(
@@ -42,21 +45,21 @@ def create_app(settings: GatewaySettings, refusals: Mapping[str, int] | None = N
         generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.page = page.load_page()
-    app.router.routes.extend(events.router.routes)  # not included, which would look for the route twice
+    app.state.web_files = web.load_web_files()
+    app.router.routes.extend(events.router.routes)  # include_router would look for the route twice
     for router in ROUTERS:
         app.include_router(router)
     add_handlers(app)
     if settings.compress != "off":
-        app.add_middleware(Compression)  # behind the streams' fast path: they compress by themselves
+        app.add_middleware(Compression)  # behind the fast path: streams compress on their own
     app.add_middleware(UnexpectedErrors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return _layered(app, settings, metrics)
 
 
 def _layered(app: FastAPI, settings: GatewaySettings, metrics: Metrics) -> ASGIApp:
-    """Put in front of the app what every request passes, streams included; the last one here is the first."""
-    layers: ASGIApp = ShortWay(app, events.router.routes)
+    """Wrap the app in the layers that every request passes, streams included. The last one here runs first."""
+    layers: ASGIApp = FastPath(app, events.router.routes)
     layers = OriginCheck(layers, settings.origins)
     layers = HostCheck(layers, settings.hosts)
     if settings.origins:
@@ -65,7 +68,7 @@ def _layered(app: FastAPI, settings: GatewaySettings, metrics: Metrics) -> ASGIA
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's description, with the schemas of what the routes read and refuse by themselves."""
+    """Return FastAPI's OpenAPI document, with the schemas of bodies and errors that the routes handle themselves."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         _, extra = models_json_schema(
@@ -82,7 +85,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _drop_own_validation(schema: dict[str, Any]) -> None:
-    """FastAPI promises a 422 of its own wherever there is a parameter; here each call says what it refuses."""
+    """Remove the 422 that FastAPI adds to each route with parameters: the routes declare their own."""
     for unused in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(unused, None)
     for operation in (operation for path in schema["paths"].values() for operation in path.values()):
@@ -91,7 +94,7 @@ def _drop_own_validation(schema: dict[str, Any]) -> None:
 
 
 def _drop_empty_defaults(schema: dict[str, Any]) -> None:
-    """A header that is left out is no empty one, which its pattern would not allow."""
+    """Remove empty defaults: an omitted header is not an empty one, which its pattern would not allow."""
     for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         for parameter in operation.get("parameters", []):
             if parameter["schema"].get("default") == "":
@@ -99,7 +102,7 @@ def _drop_empty_defaults(schema: dict[str, Any]) -> None:
 
 
 def _add_common_problems(schema: dict[str, Any]) -> None:
-    """Every call can be refused before its route sees it, or fail."""
+    """Add the errors that every route can return."""
     common = {str(status): problem for status, problem in problems(*OF_EVERY_CALL).items()}
     for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         operation["responses"] = common | operation["responses"]

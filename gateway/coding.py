@@ -1,4 +1,4 @@
-"""Content codings of responses: which one a client accepts, and the encoders. Pure."""
+"""Content codings of responses: negotiation and encoders. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_FIELD_BYTES = 1024
 _REMEMBERED = 256
 _RANGE = re.compile(rb"([0-9!#-'*+.^-z|~-]+)[ \t]*(?:;[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
 # Small windows, since each compressed stream has one: 30 KiB for gzip, 90 KiB for zstd. The defaults of level 1 take
-# more than twice that and save nothing on the pages of a log.
+# more than twice that and compress logs no better.
 _GZIP_LEVEL, _GZIP_WINDOW_BITS, _GZIP_MEMORY = 1, 16 + 12, 4  # 16 asks for gzip's header and trailer
 _ZSTD = zstandard.ZstdCompressionParameters.from_level(1, window_log=14, hash_log=12, chain_log=12)
 
 
 class Encoder(Protocol):
-    """Encodes one body. What it returns can be decoded up to the last byte that it was given."""
+    """Encodes one body. The output so far always decodes to all of the input so far."""
 
     def encode(self, data: bytes, *, last: bool) -> bytes:
         """Encode the next piece; `last` ends the body."""
@@ -51,7 +51,7 @@ class _Zstd:
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """A content coding by its name in `Content-Encoding`."""
+    """A content coding and its name in `Content-Encoding`."""
 
     name: bytes
     encoder: Callable[[], Encoder]
@@ -61,7 +61,7 @@ ZSTD, GZIP = Coding(b"zstd", _Zstd), Coding(b"gzip", _Gzip)
 
 
 class Accepted(NamedTuple):
-    """What a client accepts: the best supported coding, if any, and whether a body may be sent without one."""
+    """What a client accepts: the best supported coding, if any, and whether an unencoded body is acceptable."""
 
     coding: Coding | None
     identity: bool
@@ -88,6 +88,6 @@ def _choose(field: bytes) -> Accepted:
 
 
 def _weights(field: bytes) -> dict[bytes, float]:
-    """The weight of each coding that is named. A malformed element counts as not there."""
+    """Return the weight of each named coding. Malformed elements are ignored."""
     found = (_RANGE.fullmatch(element.strip(b" \t")) for element in field.lower().split(b","))
     return {match[1]: float(match[2] or 1) for match in found if match is not None}

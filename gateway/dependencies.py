@@ -1,4 +1,4 @@
-"""What routes are given: the state that the lifespan made, and the parts of a request, checked."""
+"""FastAPI dependencies: the state of the process and the checked parts of a request."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Request
+from holdfast.gateway.agent_catalog import AgentCatalog
+from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.limits import Body, read_json
 from holdfast.gateway.metrics import Metrics
-from holdfast.gateway.offers import Offers
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import SessionList
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.stream.arrivals import Arrivals
 from holdfast.gateway.stream.hub import StreamHub
-from holdfast.gateway.turns import Turns
+from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import SESSION_ID_PATTERN, check_session_id
@@ -27,20 +27,20 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class State(TypedDict):
-    """What one gateway process holds, from its start to its end."""
+    """The state of one gateway process, created by its lifespan."""
 
     settings: GatewaySettings
     sessions: Sessions
     log: EventLog
     queue: Queue
-    offers: Offers
-    arrivals: Arrivals
+    agent_catalog: AgentCatalog
+    subscriber: Subscriber
     hub: StreamHub
     readiness: Readiness
     metrics: Metrics
     session_list: SessionList
     secret: Secret
-    turns: Turns
+    cpu_slot: CpuSlot
 
 
 async def _state(request: Request) -> State:
@@ -51,7 +51,7 @@ GatewayState = Annotated[State, Depends(_state)]
 
 
 async def authorize(request: Request) -> None:
-    """The hook where a caller is told apart from others. Everybody may do everything."""
+    """Authorize the caller of a route. This hook allows everything."""
 
 
 SessionPath = Annotated[str, Path(json_schema_extra={"pattern": SESSION_ID_PATTERN, "example": "tea-talk"})]
@@ -66,7 +66,7 @@ ChosenSession = Annotated[str, Depends(_new_session)]
 
 
 def known_session(session_id: str) -> str:
-    """No session has an id outside the grammar, and nothing else is said about it. Raises SessionUnknown."""
+    """Return the id of a session that should exist. Raises SessionUnknown if it is not a valid id."""
     try:
         return check_session_id(session_id)
     except RequestInvalid:
@@ -81,7 +81,7 @@ KnownSession = Annotated[str, Depends(_known_session)]
 
 
 def known_job(job_id: str) -> str:
-    """Likewise. Raises JobUnknown."""
+    """Return the id of a job that should exist. Raises JobUnknown if it is not a valid id."""
     if _JOB_ID.fullmatch(job_id) is None:
         raise JobUnknown
     return job_id
@@ -109,7 +109,7 @@ async def _idempotency_key(
     if not given:
         return None
     if len(given) > 1 or _IDEMPOTENCY_KEY.fullmatch(given[0]) is None:
-        raise RequestInvalid("Idempotency-Key", "one header of 1 to 255 visible ASCII characters")
+        raise RequestInvalid("Idempotency-Key", "must be a single header of 1 to 255 visible ASCII characters")
     return given[0]
 
 
@@ -117,7 +117,7 @@ IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 
 
 async def _json_body(request: Request, state: GatewayState) -> Body:
-    return await read_json(request, state["settings"].max_body_bytes, state["turns"])
+    return await read_json(request, state["settings"].max_body_bytes, state["cpu_slot"])
 
 
 JsonBody = Annotated[Body, Depends(_json_body)]

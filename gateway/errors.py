@@ -1,4 +1,4 @@
-"""Every refusal leaves as `application/problem+json` (RFC 9457) with a stable `code`. Only this file maps them."""
+"""Maps every error to an `application/problem+json` response (RFC 9457) with a stable `code`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-# Together they keep an error below 16 KiB.
+# Together they keep an error response below 16 KiB.
 MAX_PROBLEMS = 20
 MAX_FIELD_BYTES = 100
 MAX_DETAIL_BYTES = 200
@@ -39,8 +39,11 @@ _WORDS = {
 
 
 class BodyInvalid(RequestInvalid):
-    """A body with fields that cannot be used: (field, what is allowed) of each, the first one in front, cut to what an
-    answer may hold."""
+    """A body with invalid fields.
+
+    Args:
+        problems: (field, what is allowed) pairs, at least one. They are cut to the maximum size of an error response.
+    """
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         shown = problems[:MAX_PROBLEMS]
@@ -51,27 +54,27 @@ class BodyInvalid(RequestInvalid):
 class RequestMalformed(HoldfastError):
     code = "malformed_request"
     status = 400
-    title = "This is not a valid HTTP request"
+    title = "The HTTP request is malformed"
 
 
 class RequestBehindStream(HoldfastError):
     code = "request_behind_stream"
     status = 400
-    title = "Send nothing behind a request for an event stream on the same connection"
+    title = "A request for an event stream must be the last one on its connection"
 
 
 class RouteUnknown(HoldfastError):
     code = "not_found"
     status = 404
-    title = "There is nothing at this address"
+    title = "No route matches this URL"
 
 
 class MethodNotAllowed(HoldfastError):
-    """`allow` holds the methods that the address does answer."""
+    """`allow` lists the methods that the URL supports."""
 
     code = "method_not_allowed"
     status = 405
-    title = "This address does not answer this method"
+    title = "The method is not allowed for this URL"
 
     def __init__(self, allow: list[str]) -> None:
         super().__init__(f"Allowed: {', '.join(allow)}")
@@ -81,13 +84,13 @@ class MethodNotAllowed(HoldfastError):
 class NotAcceptable(HoldfastError):
     code = "not_acceptable"
     status = 406
-    title = "Events come as text/event-stream or application/x-ndjson"
+    title = "Accept must allow text/event-stream or application/x-ndjson"
 
 
 class BodyTimeout(HoldfastError):
     code = "body_timeout"
     status = 408
-    title = "The body did not arrive in time"
+    title = "The request body did not arrive in time"
 
 
 class HeadTimeout(HoldfastError):
@@ -99,7 +102,7 @@ class HeadTimeout(HoldfastError):
 class MediaTypeUnsupported(HoldfastError):
     code = "unsupported_media_type"
     status = 415
-    title = "Send the body as Content-Type: application/json"
+    title = "Content-Type must be application/json, in UTF-8"
 
 
 class HeadTooLarge(HoldfastError):
@@ -109,11 +112,11 @@ class HeadTooLarge(HoldfastError):
 
 
 class NotReady(HoldfastError):
-    """`reasons` says what keeps the gateway from its work."""
+    """`reasons` lists what prevents the gateway from serving."""
 
     code = "not_ready"
     status = 503
-    title = "The gateway cannot do its work"
+    title = "The gateway is not ready"
     retry_after_s = 2
 
     def __init__(self, reasons: list[str]) -> None:
@@ -122,7 +125,7 @@ class NotReady(HoldfastError):
 
 
 def problem(error: HoldfastError) -> Response:
-    """The answer to an error, with the extra members and headers that its class carries."""
+    """Return the response to an error, with the additional members and headers of its class."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": error.title,
@@ -148,8 +151,8 @@ def problem(error: HoldfastError) -> Response:
     return Response(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
-def only_known(model: type[BaseModel], value: Any) -> Any:
-    """The value without unknown fields beyond those that an error names, for pydantic reports each of them."""
+def limit_unknown_fields(model: type[BaseModel], value: Any) -> Any:
+    """Drop the unknown fields of a value beyond the first MAX_PROBLEMS: pydantic would build a report for each."""
     if not isinstance(value, dict):
         return value
     unknown = islice((name for name in value if name not in model.model_fields), MAX_PROBLEMS)
@@ -157,7 +160,7 @@ def only_known(model: type[BaseModel], value: Any) -> Any:
 
 
 def body_invalid(errors: Any, root: str) -> BodyInvalid:
-    """Turn pydantic's errors into fields and what is allowed there; `root` names a value that has no field."""
+    """Convert pydantic's errors to BodyInvalid. `root` names the value itself, where an error has no field."""
     return BodyInvalid([(_field(error["loc"], root), _allowed(error)) for error in errors[:MAX_PROBLEMS]])
 
 
@@ -166,14 +169,13 @@ def _field(loc: tuple[int | str, ...], root: str) -> str:
 
 
 def _cut(text: str, max_bytes: int) -> str:
-    """The beginning of a text that clients may have chosen. JSON would escape control characters at six times their
-    size."""
+    """Cut a text that may come from a client, and replace control characters, which JSON escapes to six bytes each."""
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:max_bytes])
     return printable.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
 def _allowed(error: Any) -> str:
-    """In the words of JSON: pydantic's name Python's types, and some end with what was counted."""
+    """Return what is allowed, in terms of JSON instead of the Python types that pydantic names."""
     if error["type"] in _WORDS:
         return _WORDS[error["type"]]
     message: str = error["msg"].removeprefix("Value error, ").partition(" after validation")[0]
@@ -183,7 +185,7 @@ def _allowed(error: Any) -> str:
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """The methods that some route answers at the path of this request."""
+    """Return the methods that a route supports at the path of this request."""
     return [method for method in METHODS if any(_answers(route, request, method) for route in request.app.routes)]
 
 
@@ -200,7 +202,7 @@ async def _holdfast_error(request: Request, error: Exception) -> Response:
 
 
 async def _redis_error(request: Request, error: Exception) -> Response:
-    logger.warning("redis does not answer", path=request.url.path, error=type(error).__name__)
+    logger.warning("redis unavailable; request answered with 503", path=request.url.path, error=type(error).__name__)
     return problem(LogUnavailable())
 
 
@@ -223,13 +225,13 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _unexpected(scope: Scope, error: Exception) -> Response:
-    """Log what went wrong with its traceback, and answer without a word of it."""
+    """Log the error with its traceback, and return a response without details."""
     logger.error("unexpected error", method=scope.get("method"), path=scope.get("path"), exc_info=error)
     return problem(HoldfastError())
 
 
 class UnexpectedErrors:
-    """ASGI middleware: whatever nobody foresaw is logged once and answered as a problem without details."""
+    """ASGI layer: log each unexpected error once and answer it with a problem without details."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -248,8 +250,8 @@ class UnexpectedErrors:
         try:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
-            return  # nobody is there to be answered
-        except Exception as error:  # noqa: BLE001 - the last line: a client gets an answer, the log the traceback
+            return  # no client is left to respond to
+        except Exception as error:  # noqa: BLE001 - the outermost handler
             response = _unexpected(scope, error)
             if not started:
                 await response(scope, receive, send)
@@ -269,7 +271,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """The answer to what a route raised, for one that `add_handlers` does not reach. Raises what nobody foresaw."""
+    """Return the response to an error of a route outside FastAPI. Raises the error itself if no handler matches."""
     for kind, handler in _HANDLERS.items():
         if isinstance(error, kind):
             return await handler(request, error)

@@ -1,4 +1,4 @@
-"""Host headers and the list of those that a gateway answers to. Pure."""
+"""Host headers and the hosts that a gateway accepts. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Host:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it always leads to the machine itself: `localhost` (RFC 6761) or a loopback address."""
+        """Whether the host is `localhost` (RFC 6761) or a loopback address."""
         if self.name == "localhost" or self.name.endswith(".localhost"):
             return True
         return self.address is not None and self.address.is_loopback
@@ -80,10 +80,10 @@ def _ipv6(text: str) -> str | None:
 
 
 class AllowedHosts:
-    """The hosts that a gateway answers to: those of `entries`, the one that it listens on, and loopback ones always.
+    """The hosts that a gateway accepts: those of `entries`, the one that it listens on, and loopback hosts.
 
-    IP addresses too, where it listens on another interface than loopback: DNS rebinding needs a name, while health
-    checks and scrapers address a machine by its IP.
+    If it listens on another interface than loopback, every IP address is accepted too: DNS rebinding needs a name,
+    while health checks and scrapers address a machine by its IP.
 
     Args:
         listen: the name or IP address that the gateway listens on.

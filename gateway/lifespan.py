@@ -1,4 +1,4 @@
-"""What a gateway process holds while it runs. It starts without Redis, and says what it waits for."""
+"""The lifespan of a gateway process. It starts even while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from holdfast.gateway.agent_catalog import AgentCatalog
+from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.metrics import Metrics
-from holdfast.gateway.offers import Offers
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.stream.arrivals import Arrivals
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
-from holdfast.gateway.turns import Turns
+from holdfast.gateway.stream.subscriber import Subscriber
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.event_log import EventLog
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.secret import Secret
@@ -26,7 +26,7 @@ from holdfast.shared.session_index import SessionIndex
 from holdfast.shared.sessions import Sessions
 
 REDIS_TIMEOUT_S = 5.0
-ARRIVALS_PAUSE_S = 0.001
+SUBSCRIBER_FLUSH_S = 0.001
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
@@ -40,7 +40,7 @@ def _stream_limits(settings: GatewaySettings) -> StreamLimits:
 
 
 def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
-    """The lifespan of an app with these settings; it yields the state that routes read."""
+    """Create the lifespan of an app with these settings. It yields the state that routes read."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
@@ -48,8 +48,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
         queue = Queue(queue_redis, settings)
-        reading = Pipe(settings.log_url, deadline_s=REDIS_TIMEOUT_S, pause_s=ARRIVALS_PAUSE_S)
-        sessions, log = Sessions(log_redis, settings), EventLog(reading)
+        log_pipeline = AutoPipeline(settings.log_url, deadline_s=REDIS_TIMEOUT_S, flush_interval_s=SUBSCRIBER_FLUSH_S)
+        sessions, log = Sessions(log_redis, settings), EventLog(log_pipeline)
         hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
         readiness = Readiness(queue_redis, log_redis)
         metrics.watch(hub.counters)
@@ -63,14 +63,14 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 sessions=sessions,
                 log=log,
                 queue=queue,
-                offers=Offers(queue),
-                arrivals=Arrivals(reading),
+                agent_catalog=AgentCatalog(queue),
+                subscriber=Subscriber(log_pipeline),
                 hub=hub,
                 readiness=readiness,
                 metrics=metrics,
                 session_list=session_list,
                 secret=Secret(log_redis),
-                turns=Turns(),
+                cpu_slot=CpuSlot(),
             )
         finally:
             for task in (watching, cleaning):
@@ -78,7 +78,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 with suppress(asyncio.CancelledError):
                     await task
             await hub.close()
-            await reading.aclose()
+            await log_pipeline.aclose()
             await queue_redis.aclose()
             await log_redis.aclose()
 

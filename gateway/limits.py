@@ -1,4 +1,4 @@
-"""What a client may send: how large a body is, how long it may take, and what JSON in it may look like."""
+"""Reading request bodies: limits of size and time, and strict JSON."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from math import isinf
 from typing import Any, NamedTuple
 
+from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.errors import BodyTimeout, MediaTypeUnsupported
 from holdfast.gateway.media_type import parse_media_type
-from holdfast.gateway.turns import Turns
 from holdfast.gateway.value_count import MAX_VALUES, ValueCount
 from holdfast.shared.errors import BodyTooLarge, RequestInvalid
 from pydantic_core import from_json
@@ -18,21 +18,28 @@ BODY_DEADLINE_S = 30.0
 
 
 class Body(NamedTuple):
-    """The JSON value of a body, and the number of bytes that it came in."""
+    """The JSON value of a body and its size in bytes."""
 
     value: Any
     size: int
 
 
-async def read_json(request: Request, max_bytes: int, turns: Turns) -> Body:
-    """Read and parse a body. Refuses another media type, a body too large or too slow, and what is no JSON."""
+async def read_json(request: Request, max_bytes: int, cpu_slot: CpuSlot) -> Body:
+    """Read and parse a JSON body.
+
+    Raises:
+        MediaTypeUnsupported: it is not application/json in UTF-8.
+        BodyTooLarge: it has more than `max_bytes` bytes.
+        BodyTimeout: it took longer than BODY_DEADLINE_S.
+        RequestInvalid: it is not strict JSON, or has too many values.
+    """
     _check_media_type(request)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            body = await _read(request, max_bytes, turns)
+            body = await _read(request, max_bytes, cpu_slot)
     except TimeoutError:
         raise BodyTimeout from None
-    return Body(await turns.take(len(body), parse_json, body), len(body))
+    return Body(await cpu_slot.run(len(body), parse_json, body), len(body))
 
 
 def parse_json(body: bytes | bytearray) -> Any:
@@ -40,21 +47,21 @@ def parse_json(body: bytes | bytearray) -> Any:
     try:
         value = from_json(body, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:
-        raise RequestInvalid("body", f"must be JSON in UTF-8 ({error})") from None
+        raise RequestInvalid("body", f"must be valid JSON in UTF-8 ({error})") from None
     _check_numbers(value)
     return value
 
 
 def _check_numbers(value: Any) -> None:
-    """Refuse numbers such as 1e999, which the parser takes for infinity."""
+    """Refuse numbers such as 1e999, which the parser reads as infinity."""
     values = [value]
-    for each in values:  # which grows meanwhile
+    for each in values:  # the list grows during the loop
         if type(each) is dict:
             values += each.values()
         elif type(each) is list:
             values += each
         elif type(each) is float and isinf(each):
-            raise RequestInvalid("body", "numbers must be smaller than 1.8e308")
+            raise RequestInvalid("body", "numbers must be between -1.8e308 and 1.8e308")
 
 
 def _check_media_type(request: Request) -> None:
@@ -66,7 +73,7 @@ def _check_media_type(request: Request) -> None:
         raise MediaTypeUnsupported
 
 
-async def _read(request: Request, max_bytes: int, turns: Turns) -> bytearray:
+async def _read(request: Request, max_bytes: int, cpu_slot: CpuSlot) -> bytearray:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
         raise _too_large(max_bytes)
@@ -76,14 +83,14 @@ async def _read(request: Request, max_bytes: int, turns: Turns) -> bytearray:
         if received > max_bytes:
             raise _too_large(max_bytes)
         if count.is_allowed:
-            await turns.take(len(piece), count.add, piece)
+            await cpu_slot.run(len(piece), count.add, piece)
             body += piece
-        else:  # read to its end all the same: a client that is still sending would miss the answer
+        else:  # read on to the end: a client that is still sending would miss the response
             body.clear()
     if not count.is_allowed:
-        raise RequestInvalid("body", f"at most {MAX_VALUES} names and values are allowed")
+        raise RequestInvalid("body", f"must have at most {MAX_VALUES} names and values")
     return body
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"At most {max_bytes} bytes are allowed")
+    return BodyTooLarge(f"The body must have at most {max_bytes} bytes")

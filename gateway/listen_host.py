@@ -1,4 +1,4 @@
-"""Whether a gateway can listen on HOLDFAST_HOST."""
+"""Check of HOLDFAST_HOST."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from holdfast.shared.errors import SettingsInvalid
 
 
 def check_listen_host(host: str) -> None:
-    """Bind a free port of the host. Raises SettingsInvalid when it is not an address of this machine."""
+    """Check that the host can be bound. Raises SettingsInvalid if it is not an address of this machine."""
     try:
         family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:

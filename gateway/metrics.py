@@ -1,4 +1,4 @@
-"""What Prometheus scrapes. Labels hold route templates, never ids, so that their number is bounded."""
+"""Prometheus metrics. Labels have route templates instead of ids, so that the number of series is bounded."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nothing here asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
 
 class Metrics:
-    """The gateway's own registry: one per app, so that two apps in one process do not collide."""
+    """The metrics of one app, in a registry of its own, so that two apps in one process do not collide."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "holdfast_http_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
+            "holdfast_http_requests", "HTTP responses", ["method", "route", "status"], registry=self.registry
         )
         self.latency = Histogram(
-            "holdfast_http_first_byte_seconds", "Request to response start", ["route"], registry=self.registry
+            "holdfast_http_first_byte_seconds",
+            "Seconds from request to response start",
+            ["route"],
+            registry=self.registry,
         )
         self.accepted = Counter(
-            "holdfast_jobs_accepted", "Jobs answered with 202", ["replayed"], registry=self.registry
+            "holdfast_jobs_accepted", "Jobs accepted with 202", ["replayed"], registry=self.registry
         )
-        self.queue_depth = Gauge("holdfast_queue_depth", "Jobs that have no end yet", registry=self.registry)
-        self.queue_up = Gauge("holdfast_queue_up", "Whether the queue's Redis answered", registry=self.registry)
+        self.queue_depth = Gauge("holdfast_queue_depth", "Open jobs", registry=self.registry)
+        self.queue_up = Gauge("holdfast_queue_up", "1 if the queue server is available, else 0", registry=self.registry)
 
     def watch(self, counters: Counters) -> None:
-        """Expose what the streams of this process count."""
+        """Expose the stream counters of this process."""
         self.registry.register(_StreamCollector(counters))
 
     def watch_refusals(self, refusals: Mapping[str, int]) -> None:
@@ -49,12 +52,12 @@ class Metrics:
         self.registry.register(_RefusalCollector(refusals))
 
     def render(self) -> bytes:
-        """The text exposition format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
 class _StreamCollector(Collector):
-    """Reads the hub's plain integers when Prometheus asks, so that a stream counts without locks."""
+    """Reads the hub's plain integers at each scrape, so that streams count without locks."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -69,13 +72,13 @@ class _StreamCollector(Collector):
 
 
 class _RefusalCollector(Collector):
-    """Reads the server's counts of refusals at each scrape. The codes are those of error classes, so few."""
+    """Reads the server's counts of refusals at each scrape. Codes are those of error classes, so bounded in number."""
 
     def __init__(self, refusals: Mapping[str, int]) -> None:
         self._refusals = refusals
 
     def collect(self) -> Iterator[Metric]:
-        meaning = "Requests refused for their head, framing or time, before a route was known"
+        meaning = "Requests refused before routing because of their head, framing or timing"
         family = CounterMetricFamily("holdfast_http_refusals", meaning, labels=["code"])
         for code, count in self._refusals.items():
             family.add_metric([code], count)
@@ -83,12 +86,12 @@ class _RefusalCollector(Collector):
 
 
 class CountRequests:
-    """ASGI middleware: counts every response when it starts."""
+    """ASGI layer: count each response when it starts, and observe the time until then."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
-        self._series = cache(self._labelled)  # the client checks and locks at each look
+        self._series = cache(self._labelled)  # looking up labels takes checks and a lock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

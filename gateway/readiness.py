@@ -1,4 +1,4 @@
-"""Whether this gateway can keep its promises with the servers that it was given, and if not, why."""
+"""Readiness: whether the Redis servers are available and configured as Holdfast requires."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from holdfast.shared.redis import Redis, RedisError
 logger = structlog.get_logger()
 
 OLDEST_VERSION = (7, 0)
-LOOK_DEADLINE_S = 2.0
+PROBE_DEADLINE_S = 2.0
 WATCH_INTERVAL_S = 1.0
 
 
-def reasons_against(info: Mapping[str, Any]) -> list[str]:
-    """What a server's INFO says against using it."""
+def reasons_not_ready(info: Mapping[str, Any]) -> list[str]:
+    """Return the reasons in a server's INFO why it cannot be used; empty if it can."""
     reasons = []
     version = str(info.get("redis_version", "unknown"))
     if not _new_enough(version):
@@ -36,7 +36,7 @@ def reasons_against(info: Mapping[str, Any]) -> list[str]:
 
 
 def _full(info: Mapping[str, Any]) -> int | None:
-    """The bytes that count against maxmemory, where Redis refuses writes for them."""
+    """Return the bytes that count against maxmemory if Redis refuses writes because of them, else None."""
     limit = int(info.get("maxmemory", 0))
     used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
     return used if 0 < limit < used else None
@@ -48,28 +48,30 @@ def _new_enough(version: str) -> bool:
 
 
 class Readiness:
-    """Looks at the queue server and the log server. `stopping` turns it red for good."""
+    """Checks the queue server and the log server. With `stopping` set, the gateway is never ready again."""
 
     def __init__(self, queue_redis: Redis, log_redis: Redis) -> None:
         self._servers = {"queue": queue_redis, "log": log_redis}
         self.stopping = False
 
     async def reasons(self) -> list[str]:
-        """Why the gateway is not ready; empty when it is. Answers within a few seconds."""
+        """Return why the gateway is not ready; empty if it is. Takes at most PROBE_DEADLINE_S."""
         if self.stopping:
             return ["the gateway is stopping"]
-        looks = await asyncio.gather(*(self._look(redis) for redis in self._servers.values()))
-        return [f"{name} redis: {reason}" for name, found in zip(self._servers, looks, strict=True) for reason in found]
+        probes = await asyncio.gather(*(self._probe(redis) for redis in self._servers.values()))
+        return [
+            f"{name} redis: {reason}" for name, found in zip(self._servers, probes, strict=True) for reason in found
+        ]
 
-    async def _look(self, redis: Redis) -> list[str]:
+    async def _probe(self, redis: Redis) -> list[str]:
         try:
-            async with asyncio.timeout(LOOK_DEADLINE_S):
-                return reasons_against(await redis.info())
+            async with asyncio.timeout(PROBE_DEADLINE_S):
+                return reasons_not_ready(await redis.info())
         except (RedisError, TimeoutError) as error:
             return [f"does not answer ({type(error).__name__})"]
 
     async def watch(self) -> None:
-        """Say once what the gateway waits for, and once that it is ready; then end."""
+        """Log the reasons when they change and when the gateway becomes ready; then end."""
         waiting: list[str] = []
 
         async def look() -> float | None:

@@ -1,4 +1,4 @@
-"""Check values against JSON schemas: of an agent's input, of the answer to a question."""
+"""Validation of job inputs and answers against JSON schemas, with readable errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from holdfast.gateway.errors import MAX_PROBLEMS, BodyInvalid
 from holdfast.shared.json_schema import Registry, ValidationError, Validator, compile_schema
 
 KNOWN_SCHEMAS = 256
-# Where the search for what is wrong stops; it then reports the place that it has reached.
+# Limits of the search for causes; beyond them the place reached so far is reported.
 SEARCH_CPU_SECONDS = 0.003
 SEARCH_DEPTH = 50
 
 _URI = "urn:holdfast:schema"
-# Keywords that say nothing by themselves, and those that are searched.
+# Keywords that demand nothing by themselves, and those whose subschemas are searched.
 _NOT_ALONE = (
     *("$defs", "$ref", "additionalProperties", "allOf", "anyOf", "definitions", "else", "if", "items", "maxContains"),
     *("minContains", "oneOf", "patternProperties", "prefixItems", "properties", "required", "then"),
@@ -41,8 +41,16 @@ _WORDS = {
 
 
 def check(value: Any, schema: bytes, root: str) -> None:
-    """Raises BodyInvalid, which names the fields of the value that the schema does not allow; `root` is the value's own
-    name. A schema that cannot be compiled, or refers to documents elsewhere, refuses nothing."""
+    """Check a value against an encoded JSON schema.
+
+    A schema that cannot be compiled, or refers to other documents, allows every value.
+
+    Args:
+        root: the name of the value itself in errors.
+
+    Raises:
+        BodyInvalid: names the fields that the schema does not allow.
+    """
     rules = _rules(schema)
     if rules is None:
         return
@@ -61,14 +69,14 @@ def _rules(schema: bytes) -> Rules | None:
 
 
 class Place(NamedTuple):
-    """A part of the schema, by its JSON pointer, and the path of the value that it is for."""
+    """A subschema, its JSON pointer, and the path of the value that it applies to."""
 
     pointer: str
     schema: Any
     path: tuple[str, ...]
 
     def at(self, *names: str | int) -> Place:
-        """The part under these names, for the same value."""
+        """Return the subschema under these names, for the same value."""
         pointer, schema = self.pointer, self.schema
         for name in names:
             pointer += "/" + quote(str(name).replace("~", "~0").replace("/", "~1"), safe="~")
@@ -76,31 +84,31 @@ class Place(NamedTuple):
         return Place(pointer, schema, self.path)
 
     def inside(self, step: str | int | None) -> Place:
-        """The same part, for what a step leads to in the value; None is the value itself."""
+        """Return the same subschema for a member or item of the value; None: for the value itself."""
         return self if step is None else self._replace(path=(*self.path, str(step)))
 
 
-# A subschema that has to allow what a step leads to in the value, and what that is.
+# A subschema, the member or item of the value that it must allow (None: the value itself), and that part of the value.
 Part = tuple[Place, "str | int | None", Any]
 
 
 class Problem(NamedTuple):
-    """The path of a value that is not allowed, and what is."""
+    """The path of an invalid value, and what is allowed."""
 
     path: tuple[str, ...]
     allowed: str
 
 
 class Rules:
-    """A schema, each part of which is compiled when it is first needed."""
+    """A schema whose subschemas are compiled on first use."""
 
     def __init__(self, schema: Any) -> None:
         self._compiled: dict[str, Validator] = {"": compile_schema(schema)}
         self.schema = schema
-        self._registry = Registry([(_URI, schema)])  # which would fetch documents: by now it is known to name none
+        self._registry = Registry([(_URI, schema)])  # would fetch other documents; compiling has excluded them
 
     def allow(self, place: Place, value: Any) -> bool:
-        """Whether this part of the schema allows the value."""
+        """Whether this subschema allows the value."""
         validator = self._compiled.get(place.pointer)
         if validator is None:
             validator = compile_schema({"$ref": f"{_URI}#{place.pointer}"}, self._registry)
@@ -108,7 +116,7 @@ class Rules:
         return validator.is_valid(value)
 
     def target(self, place: Place) -> Place | None:
-        """The part that the `$ref` of another one names, where it is a JSON pointer within the schema."""
+        """Return the target of a subschema's `$ref` if it is a JSON pointer within the schema, else None."""
         document, _, pointer = place.schema["$ref"].partition("#")
         found = Place("", self.schema, place.path)
         try:
@@ -120,14 +128,14 @@ class Rules:
 
 
 class Search:
-    """The search for what is wrong with a value. It is bounded, since a value can be wrong wherever it has a part."""
+    """A search for the causes of an invalid value, bounded in CPU time and depth."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._until_s = time.thread_time() + SEARCH_CPU_SECONDS
 
     def problems(self, place: Place, value: Any, depth: int = 0) -> Iterator[Problem]:
-        """What is wrong with a value that this part of the schema does not allow: one problem at least."""
+        """Yield the problems of a value that this subschema does not allow, at least one."""
         found = False
         for problem in self._found(place, value, depth):
             found = True
@@ -158,7 +166,7 @@ class Search:
             yield from _items(place, value)
 
     def _nearest(self, place: Place, keyword: str, value: Any, depth: int) -> Iterator[Problem]:
-        """The problems of the alternative that the value comes nearest to, the one that it fails deepest inside."""
+        """Yield the problems of the alternative that fits best: the one that fails deepest inside the value."""
         nearest: list[Problem] = []
         for index in range(len(place.schema.get(keyword, ()))):
             part = place.at(keyword, index)
@@ -183,7 +191,7 @@ def _members(place: Place, value: dict[str, Any]) -> Iterator[Part]:
 
 
 def _items(place: Place, value: list[Any]) -> Iterator[Part]:
-    """The items; `items` was an array itself before draft 2020-12, as `prefixItems` is now."""
+    """Yield the subschemas of items. Before draft 2020-12 `items` could be an array, as `prefixItems` is now."""
     keyword = "items" if isinstance(place.schema.get("items"), list) else "prefixItems"
     first = place.schema.get(keyword, [])
     yield from ((place.at(keyword, index), index, item) for index, item in enumerate(value[: len(first)]))
@@ -193,7 +201,7 @@ def _items(place: Place, value: list[Any]) -> Iterator[Part]:
 
 
 def _own(place: Place, value: Any) -> Iterator[Problem]:
-    """What the keywords of a part say by themselves."""
+    """Yield the violations of the keywords without subschemas."""
     if not isinstance(place.schema, dict):
         yield Problem(place.path, "must be left out")
         return
@@ -209,12 +217,12 @@ def _own(place: Place, value: Any) -> Iterator[Problem]:
 
 
 def _demand(schema: Any) -> str:
-    """What a part of the schema wants that no words are known for: its JSON."""
+    """Describe a subschema by its JSON, where there is no text for it."""
     return f"must match the schema {orjson.dumps(schema).decode()}"
 
 
 def _unknown(place: Place, value: dict[str, Any]) -> Iterator[str]:
-    """Fields that the part does not name. Where patterns name some, only the engine knows."""
+    """Yield fields that the subschema does not name. With `patternProperties` only the validator can tell."""
     if place.schema.get("additionalProperties") is False and "patternProperties" not in place.schema:
         known = place.schema.get("properties", {})
         yield from (name for name in value if name not in known)
@@ -223,5 +231,5 @@ def _unknown(place: Place, value: dict[str, Any]) -> Iterator[str]:
 def _satisfies(value: Any, keyword: str, wanted: Any) -> bool:
     try:
         return compile_schema({keyword: wanted}).is_valid(value)
-    except ValidationError:  # it refers to another part
+    except ValidationError:  # it refers to another subschema
         return True

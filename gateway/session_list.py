@@ -1,4 +1,4 @@
-"""The sessions that exist, newest activity first: the queue server's list, checked against the log."""
+"""The list of sessions, newest activity first: the queue server's index, checked against the log."""
 
 from __future__ import annotations
 
@@ -16,38 +16,43 @@ from holdfast.shared.sessions import Sessions, SessionSummary
 
 logger = structlog.get_logger()
 
-ACCEPTING_US = 60_000_000  # how long the first job of a session that the log does not know may still be accepted
+ACCEPTING_US = 60_000_000  # an indexed session may not be in the log yet while its first job is being accepted
 CLEAN_SECONDS = 60.0
 CLEAN_PAUSE_SECONDS = 0.05
 CLEAN_SESSIONS = 100
 
 
 class ListedSession(NamedTuple):
-    """A session and when something last happened in it, in ms since 1970."""
+    """A session and the time of its last activity, in ms since 1970."""
 
     summary: SessionSummary
     updated_at: int
 
 
 class SessionsPage(NamedTuple):
-    """Sessions; `more` is the activity behind which the next page begins."""
+    """A page of sessions. `more`: the cursor of the next page; None on the last."""
 
     sessions: list[ListedSession]
     more: int | None
 
 
 class Missing(Enum):
-    """Why the list leaves a session out."""
+    """Why a session is left out of the list."""
 
     GONE = auto()
     UNREADABLE = auto()
 
 
 class SessionList:
-    """A session that cannot be read (a newer version wrote it, or its data is damaged) is left out and stays listed.
+    """Reads and cleans the list. Sessions that cannot be read (written by a newer version, or damaged) are left out of
+    pages but stay in the index.
 
-    Every call raises RedisError when a server does not answer. `retention_s`: how long a session is kept at least
-    after something happened in it."""
+    Args:
+        retention_s: the minimum time for which a session is kept after its last activity.
+
+    Raises:
+        RedisError: by every call, if a server is unavailable.
+    """
 
     def __init__(self, index: SessionIndex, sessions: Sessions, retention_s: int) -> None:
         self._index = index
@@ -57,7 +62,7 @@ class SessionList:
         self._reported = Once()
 
     async def page(self, behind_us: int | None, count: int) -> SessionsPage:
-        """The sessions among the next `count` of the list."""
+        """Return the existing sessions among the next `count` of the index."""
         listed = await self._index.newest(behind_us, count + 1)
         page = listed[:count]
         summaries = await asyncio.gather(*(self._summary(one.session_id) for one in page))
@@ -73,15 +78,15 @@ class SessionList:
         )
 
     async def remove(self, session_id: str) -> None:
-        """Take a session off the list that is being deleted."""
+        """Remove a session from the index."""
         await self._index.remove(session_id)
 
     async def clean(self) -> float:
-        """Take some expired sessions off the list. Returns the seconds until the next call is due."""
+        """Remove some expired sessions from the index. Returns the seconds until the next call."""
         try:
             return await self._clean()
         except RedisError as error:
-            logger.warning("cleaning the list of sessions failed; it is repeated later", error=repr(error))
+            logger.warning("cleaning the session list failed; retrying later", error=repr(error))
             return CLEAN_SECONDS
 
     async def _clean(self) -> float:
@@ -92,7 +97,7 @@ class SessionList:
         if len(listed) < CLEAN_SESSIONS:
             self._cleaned_us = 0
             return CLEAN_SECONDS
-        self._cleaned_us = listed[-1].active_us  # those with an open job stay: begin behind them
+        self._cleaned_us = listed[-1].active_us  # sessions with an open job remain: continue after them
         return CLEAN_PAUSE_SECONDS
 
     async def _summary(self, session_id: str) -> SessionSummary | Missing:
@@ -104,9 +109,7 @@ class SessionList:
             if isinstance(error, RedisError) and not is_of_data(error):
                 raise
             if self._reported.add(session_id):
-                logger.warning(
-                    "a session cannot be read: the list leaves it out", session_id=session_id, error=repr(error)
-                )
+                logger.warning("session cannot be read; left out of the list", session_id=session_id, error=repr(error))
             return Missing.UNREADABLE
 
     async def _forget(self, gone: Sequence[Listed]) -> None:

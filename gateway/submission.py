@@ -1,4 +1,4 @@
-"""Accepting a job: the one order of steps that every door shares. A crash between any two of them loses nothing."""
+"""Submission of jobs, for all routes. A crash between any two steps loses no accepted job."""
 
 from __future__ import annotations
 
@@ -27,93 +27,101 @@ from holdfast.shared.sessions import JobRequest, Submitted
 
 logger = structlog.get_logger()
 
-# A cancelled attempt has 5 s to end; then a worker may claim over it.
-STUCK_S = 6.0
+# A cancelled attempt has 5 s to end; then another worker may take the session over.
+STUCK_AFTER_S = 6.0
 
 
-async def session_for(state: State, idempotency_key: str | None) -> str:
-    """The id of a session that no client named: random, or derived from the key so that a repeat finds its job. Raises
-    RedisError."""
+async def session_id_for(state: State, idempotency_key: str | None) -> str:
+    """Return the id of a new session: random, or derived from the idempotency key so that a repeated request finds its
+    job. Raises RedisError."""
     if idempotency_key is None:
         return new_session_id()
     return derived_session_id(await state["secret"].read(), idempotency_key)
 
 
 def derived_session_id(secret: bytes, idempotency_key: str) -> str:
-    """Unguessable for whoever knows the key alone."""
+    """Derive a session id from an idempotency key. It cannot be guessed from the key without the secret."""
     mac = hmac.digest(secret, b"session\0" + idempotency_key.encode(), "sha256")
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 async def accept(state: State, session_id: str, request: JobRequest, given: Body) -> Submitted:
-    """Accept a job for good, or find the one that its idempotency key stands for, whatever has become of agent and
-    queue since. `given` is its input.
+    """Accept a job durably, or return the job that was accepted with the same idempotency key.
 
-    Raises AgentUnknown, BodyInvalid, what Queue.reserve and Sessions.submit refuse, and LogUnavailable, after which it
-    may have been accepted."""
+    Args:
+        given: the input of the job.
+
+    Raises:
+        AgentUnknown: no worker offers the agent.
+        BodyInvalid: the agent's schema does not allow the input.
+        LogUnavailable: Redis is unavailable; the job may have been accepted.
+        HoldfastError: an error of Queue.reserve or Sessions.submit.
+    """
     job_id = new_job_id()
     try:
-        submitted = await _first(state, session_id, request)
+        submitted = await _find_replay(state, session_id, request)
         if submitted is None:
-            schema = await state["offers"].schema(request.agent)
-            await state["turns"].take(given.size, check, given.value, schema, "input")
+            schema = await state["agent_catalog"].schema(request.agent)
+            await state["cpu_slot"].run(given.size, check, given.value, schema, "input")
             submitted = await _submit(state, session_id, job_id, request)
     except AgentUnknown as error:
-        raise state["offers"].refusal(request.agent, error) from None
+        raise state["agent_catalog"].refusal(request.agent, error) from None
     except RedisError as error:
-        logger.warning("redis does not answer a submit", session_id=session_id, job_id=job_id, error=repr(error))
+        logger.warning("redis unavailable during a submission", session_id=session_id, job_id=job_id, error=repr(error))
         raise LogUnavailable(job_id) from None
     state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
     return submitted
 
 
-async def _first(state: State, session_id: str, request: JobRequest) -> Submitted | None:
-    """The job that was accepted with the same key. Raises IdempotencyMismatch, RedisError."""
+async def _find_replay(state: State, session_id: str, request: JobRequest) -> Submitted | None:
+    """Return the job that was accepted with the same key, if any. Raises IdempotencyMismatch, RedisError."""
     return None if request.idempotency_key is None else await state["sessions"].first(session_id, request)
 
 
 async def _submit(state: State, session_id: str, job_id: str, request: JobRequest) -> Submitted:
-    """Submit a job in an order that survives crashes: create its queue entry, visible after some seconds; let the log
-    accept the job; make the entry visible now.
+    """Reserve a queue entry that becomes visible later, accept the job in the log, then make the entry visible.
 
-    Raises RedisError, and the refusals of Queue.reserve and Sessions.submit."""
+    Raises RedisError, and the errors of Queue.reserve and Sessions.submit."""
     try:
         failpoint("before_reserve")
         await state["queue"].reserve(session_id, job_id, request.agent)
         failpoint("after_reserve_before_submit")
         submitted = await state["sessions"].submit(session_id, job_id, request)
     except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull, SchemaNewer):
-        await best_effort(state["queue"].discard(session_id, job_id, request.agent), job_id)
+        await best_effort(state["queue"].discard(session_id, job_id, request.agent), session_id, job_id)
         raise
     if submitted.replayed:
-        await best_effort(state["queue"].discard(session_id, job_id, request.agent), job_id)
+        await best_effort(state["queue"].discard(session_id, job_id, request.agent), session_id, job_id)
     else:
         failpoint("after_submit_before_ready")
-        await _start(state["queue"], session_id, request, submitted)
+        await _make_ready(state["queue"], session_id, request, submitted)
         failpoint("after_ready_before_answer")
     return submitted
 
 
-async def notify_lease_owner(queue: Queue, session_id: str, lease_owner: str | None) -> None:
-    """Notify the lease owner of an intent. A control entry covers a missing owner at once, and a stuck one later."""
-    await queue.add_control_entry(session_id, delay_s=0 if lease_owner is None else STUCK_S)
-    if lease_owner is not None:  # best effort
-        await queue.notify(lease_owner, session_id)
+async def notify_owner(queue: Queue, session_id: str, owner: str | None) -> None:
+    """Notify the lease owner of a session of an intent.
+
+    A control entry for any worker covers a missing or stuck owner: it is visible immediately without an owner, else
+    after STUCK_AFTER_S."""
+    await queue.add_control_entry(session_id, delay_s=0 if owner is None else STUCK_AFTER_S)
+    if owner is not None:
+        await queue.notify(owner, session_id)
 
 
-async def _start(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
-    """Start the job now, or have the one that it interrupts end now."""
+async def _make_ready(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
+    """Make the job visible now, or notify the owner of the job that it interrupts."""
     if submitted.position == 0:
-        await best_effort(queue.make_ready(session_id, submitted.job_id, request.agent), submitted.job_id)
+        await best_effort(queue.make_ready(session_id, submitted.job_id, request.agent), session_id, submitted.job_id)
     elif request.on_busy == "interrupt":
-        await best_effort(notify_lease_owner(queue, session_id, submitted.notify), submitted.job_id)
+        await best_effort(notify_owner(queue, session_id, submitted.notify), session_id, submitted.job_id)
 
 
-async def best_effort(call: Awaitable[None], job_id: str) -> None:
-    """Await a best-effort call: the log has accepted the job, and its queue entry becomes visible by itself."""
+async def best_effort(call: Awaitable[None], session_id: str, job_id: str | None = None) -> None:
+    """Await a queue update that only saves time; a delayed queue entry covers a failure."""
     try:
         await call
     except RedisError as error:
         logger.warning(
-            "queue does not answer; the job starts when its entry becomes visible", job_id=job_id, error=repr(error)
+            "queue update failed; a delayed entry covers it", session_id=session_id, job_id=job_id, error=repr(error)
         )

@@ -1,9 +1,9 @@
-"""How many names and values a JSON text has, counted before anything is made of it."""
+"""Counts the names and values of a JSON text before it is parsed."""
 
 from __future__ import annotations
 
-# Parsed and checked, each takes up to 200 bytes of memory, whatever the bytes that it came in, and time in every check.
-# So a body takes at most 10 times its size, or 10 MB where it is smaller: dense bodies within the limit are legitimate.
+# Parsed, each takes up to 200 bytes of memory, whatever its size in the body, and CPU time in every check. With this
+# limit a body takes at most 10 times its size, or 10 MB if that is more.
 MAX_VALUES = 50_000
 
 _SLICE_BYTES = 64 * 1024
@@ -11,20 +11,21 @@ _SEPARATORS = b",:[{"
 
 
 class ValueCount:
-    """Counts while the text arrives, by the separators that stand before names and values. What is no JSON is counted
-    correctly up to its first error, where a parser stops."""
+    """Counts the separators in front of names and values while the text arrives.
+
+    For invalid JSON the count is correct up to the first error, where a parser stops."""
 
     def __init__(self) -> None:
         self.count = 0
         self._in_string = False
-        self._escape = b""  # a backslash whose character has not arrived yet
+        self._escape = b""  # a backslash at the end of the last piece
 
     @property
     def is_allowed(self) -> bool:
         return self.count <= MAX_VALUES
 
     def add(self, piece: bytes) -> None:
-        """Count a piece, or as much of it as is allowed."""
+        """Count the next piece; stops above the limit."""
         for start in range(0, len(piece), _SLICE_BYTES):
             if self.is_allowed:
                 self._add(self._escape + piece[start : start + _SLICE_BYTES])

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import structlog
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.discards import Discard, ranges_of
 from holdfast.shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.keys import log_key, session_keys, state_key
 from holdfast.shared.once import Once
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import Redis, RedisError
+from holdfast.shared.redis_connection import Argument
 from holdfast.shared.schema import check_schema
-from holdfast.shared.wire import Argument
 
 __all__ = ["PAGE_EVENTS", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 
@@ -72,7 +72,7 @@ class Newer(NamedTuple):
 class EventLog:
     """Reads the logs of all sessions."""
 
-    def __init__(self, redis: Redis | Pipe) -> None:
+    def __init__(self, redis: Redis | AutoPipeline) -> None:
         self._call = redis.call
         self._call_all = redis.call_all
         self._reported = Once()

@@ -10,13 +10,13 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import orjson
+from holdfast.shared.auto_pipeline import AutoPipeline, PipelinedConnection, PipelineScript
 from holdfast.shared.entries import name_of
 from holdfast.shared.errors import Fenced, HoldfastError, LogFull, LogGone, RedisRefused
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.events import CANCELLED, FAILED, encode
 from holdfast.shared.ids import EventId, parse_id
 from holdfast.shared.keys import log_key, session_keys
-from holdfast.shared.pipe import Pipe, PipeScript, PipeWire
 from holdfast.shared.redis import ExecAbortError, Redis, RedisError, ResponseError, is_full
 from holdfast.shared.scripts import Script, script, source
 from holdfast.shared.settings import CommonSettings
@@ -100,7 +100,7 @@ class AppendPermit(NamedTuple):
     It records that at the time `at` the log ended with the attempt's newest event and the session's epoch was the
     attempt's. `checked_at` is when the append script last ran. Both are times of the event loop's clock, in seconds."""
 
-    wire: PipeWire
+    connection: PipelinedConnection
     at: float
     checked_at: float
 
@@ -109,7 +109,7 @@ class AppendPermit(NamedTuple):
 
         A new connection may lead to a server that lost the end of the log. The time limit bounds how long a lease owner
         does not learn of intents."""
-        return now - self.at <= PERMIT_SECONDS and self.wire.alive
+        return now - self.at <= PERMIT_SECONDS and self.connection.alive
 
     def needs_renewal(self, now: float) -> bool:
         """Return whether the permit is due for renewal and may be renewed without the script."""
@@ -175,18 +175,18 @@ class LogWriter:
     """Claims sessions and writes to their logs, on behalf of a worker's attempts.
 
     Every call raises RedisError when its outcome is unknown, and may then be repeated with the same arguments. The
-    appends of all sessions share the connection of `pipe`."""
+    appends of all sessions share the connection of `pipeline`."""
 
-    def __init__(self, redis: Redis, pipe: Pipe, settings: CommonSettings) -> None:
+    def __init__(self, redis: Redis, pipeline: AutoPipeline, settings: CommonSettings) -> None:
         self._settings = settings
         self._turns = TurnReader(redis)
         self.log = EventLog(redis)
         self._claim = script(redis, "claim", "session")
         self._claim_end = script(redis, "claim", "session", when_full=True)
-        self._pipe = pipe
-        self._append = PipeScript(pipe, source("append"))
+        self._pipeline = pipeline
+        self._append = PipelineScript(pipeline, source("append"))
         self._finish = script(redis, "finish", "session")
-        self._intents = PipeScript(pipe, source("intents", "session"))
+        self._intents = PipelineScript(pipeline, source("intents", "session"))
         self._release = script(redis, "release", "session")
         self._settle = script(redis, "settle", "session")
         self._close_record = script(redis, "close_record", "session")
@@ -252,12 +252,12 @@ class LogWriter:
         """Append a batch after `after_seq`, all of it or nothing. Raises Fenced, LogBehind, LogGone, LogFull."""
         keys = session_keys(session_id)
         flat = [part for event in events for part in event.field()]
-        wire = await self._pipe.wire()
+        connection = await self._pipeline.connection()
         now = asyncio.get_running_loop().time()
         fixed = (epoch, after_seq, self._settings.retention_events)
-        reply = await _full(self._append.on(wire, (keys.log, keys.state), (*fixed, *flat)))
+        reply = await _full(self._append.on(connection, (keys.log, keys.state), (*fixed, *flat)))
         _raise_for(reply)
-        return Appended(int(reply[1]), bool(reply[2]), AppendPermit(wire, now, now))
+        return Appended(int(reply[1]), bool(reply[2]), AppendPermit(connection, now, now))
 
     def append_plain(
         self,
@@ -277,11 +277,11 @@ class LogWriter:
         ids = [b"%d-%d" % (first.epoch, first.seq + number) for number in range(len(events))]
         commands = [_xadd(session_id, *entry) for entry in zip(ids, events, strict=True)]
         if len(events) == 1:
-            permit.wire.call_soon(lambda reply: on_reply(_outcome_of(reply, ids[0])), *commands[0])
+            permit.connection.call_soon(lambda reply: on_reply(_outcome_of(reply, ids[0])), *commands[0])
             return
         commands[-1] = _xadd(session_id, ids[-1], events[-1], "MAXLEN", "~", self._settings.retention_events)
         transaction = (("MULTI",), *commands, ("EXEC",))
-        permit.wire.call_together(lambda replies: on_reply(_outcome_of(replies[-1], ids)), *transaction)
+        permit.connection.call_together(lambda replies: on_reply(_outcome_of(replies[-1], ids)), *transaction)
 
     def renew_permit(
         self, permit: AppendPermit, session_id: str, last: EventId, on_reply: Callable[[Appended | None], None]
@@ -291,7 +291,7 @@ class LogWriter:
         `on_reply` is called with the renewed permit, or with None where the caller must use `append`."""
         keys = session_keys(session_id)
         renewed = permit._replace(at=asyncio.get_running_loop().time())
-        permit.wire.call_together(
+        permit.connection.call_together(
             lambda replies: on_reply(_renewed(replies, last, renewed)),
             ("XREVRANGE", keys.log, "+", "-", "COUNT", 1),
             ("HMGET", keys.state, "epoch", "job", "attention"),

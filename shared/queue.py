@@ -178,13 +178,13 @@ class Queue:
         """Announce the agents of this worker, and forget those that no worker has offered for 7 days."""
         now = await self._now_us()
         forgotten = await self._redis.zrangebyscore(keys.AGENTS_SEEN, "-inf", now - AGENTS_MEMORY_US)
-        async with self._redis.pipeline(transaction=True) as pipe:
+        async with self._redis.pipeline(transaction=True) as pipeline:
             if forgotten:
-                pipe.zrem(keys.AGENTS_SEEN, *forgotten)
-                pipe.hdel(keys.AGENTS, *forgotten)
-            pipe.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
-            pipe.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
-            await pipe.execute()
+                pipeline.zrem(keys.AGENTS_SEEN, *forgotten)
+                pipeline.hdel(keys.AGENTS, *forgotten)
+            pipeline.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
+            pipeline.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
+            await pipeline.execute()
 
     async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> WakeUp | None:
         """Wait for a wake-up or a notification. Wake-ups are for `idle` workers only: a busy one would waste them.

@@ -9,37 +9,37 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from holdfast.shared.pipe import Pipe
+from holdfast.shared.auto_pipeline import AutoPipeline
+from holdfast.shared.redis_connection import Argument
 from holdfast.shared.redis_errors import (
+    ConnectionLost,
     ExecAbortError,
     NoScriptError,
-    PipeFull,
+    PipelineFull,
     ReadOnlyError,
     RedisConnectionError,
     RedisError,
     RedisTimeoutError,
     ResponseError,
-    WireLost,
     is_full,
     is_lasting,
     is_of_data,
 )
-from holdfast.shared.wire import Argument
 from redis._parsers.helpers import _RedisCallbacks, _RedisCallbacksRESP2
 from redis.asyncio.connection import parse_url
 from redis.commands.core import AsyncCoreCommands
 
 __all__ = [
+    "ConnectionLost",
     "ExecAbortError",
     "NoScriptError",
-    "PipeFull",
+    "PipelineFull",
     "ReadOnlyError",
     "Redis",
     "RedisConnectionError",
     "RedisError",
     "RedisTimeoutError",
     "ResponseError",
-    "WireLost",
     "check_url",
     "connect",
     "is_full",
@@ -63,14 +63,17 @@ class Commands(AsyncCoreCommands):
 
 
 class Client(Commands):
-    """Pipelines commands over a few connections. Replies are the same as those of redis-py.
+    """Sends commands over a few pipelined connections. Replies have the types of redis-py.
 
-    Every call raises RedisError: WireLost, after which it is unknown whether the command ran; PipeFull, when it was not
-    sent; or the server's refusal."""
+    Raises:
+        ConnectionLost: by every call; whether the command was executed is unknown.
+        PipelineFull: by every call; nothing was sent.
+        RedisError: by every call; the server refused the command.
+    """
 
     def __init__(self, url: str, max_connections: int, deadline_s: float) -> None:
         parse_url(url)  # raises ValueError for an invalid address
-        self._pipes = [Pipe(url, deadline_s=deadline_s) for _ in range(max_connections)]
+        self._pipelines = [AutoPipeline(url, deadline_s=deadline_s) for _ in range(max_connections)]
 
     async def call(self, *command: Argument) -> Any:
         """Send a command. Returns the raw reply."""
@@ -92,28 +95,26 @@ class Client(Commands):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        for pipe in self._pipes:
-            await pipe.aclose()
+        for pipeline in self._pipelines:
+            await pipeline.aclose()
 
     async def _block(self, *command: Argument) -> Any:
-        """Send a command that blocks on the server.
-
-        Cancelling the call closes its connection, so that the server drops the command; other calls on that connection
-        fail with WireLost. Blocking commands therefore need a client of their own."""
-        pipe = self._least_busy()
-        pipe.calls += 1
+        """Send a command that blocks on the server. Blocking commands need a client of their own: cancelling the call
+        closes its connection, so that the server drops the command, and other calls on it fail with ConnectionLost."""
+        pipeline = self._least_busy()
+        pipeline.calls += 1
         try:
-            wire = await pipe.wire()
+            connection = await pipeline.connection()
             try:
-                return await wire.ask(*command)
+                return await connection.execute(*command)
             except asyncio.CancelledError:
-                wire.abort()
+                connection.abort()
                 raise
         finally:
-            pipe.calls -= 1
+            pipeline.calls -= 1
 
-    def _least_busy(self) -> Pipe:
-        return min(self._pipes, key=attrgetter("calls"))
+    def _least_busy(self) -> AutoPipeline:
+        return min(self._pipelines, key=attrgetter("calls"))
 
 
 class Pipeline(Commands):

@@ -1,4 +1,4 @@
-"""Errors of Redis, and which of them are permanent. Every failure of a connection is a `WireLost`."""
+"""Errors of Redis, and which of them are permanent. Every failure of a connection is a `ConnectionLost`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 __all__ = [
+    "ConnectionLost",
     "ExecAbortError",
     "NoScriptError",
-    "PipeFull",
+    "PipelineFull",
     "ReadOnlyError",
     "RedisConnectionError",
     "RedisError",
     "RedisTimeoutError",
     "ResponseError",
-    "WireLost",
     "is_full",
     "is_lasting",
     "is_of_data",
@@ -53,13 +53,13 @@ _PASSING = (ExecAbortError, NoScriptError, OutOfMemoryError, ReadOnlyError, Redi
 _PASSING_CODES = frozenset({"BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN"})
 
 
-class WireLost(RedisConnectionError):
+class ConnectionLost(RedisConnectionError):
     """No connection, or it failed: refused, closed, reset, timed out, or a protocol error.
 
     Also the reply to every command in flight: it is unknown whether the server ran it."""
 
 
-class PipeFull(RedisConnectionError):
+class PipelineFull(RedisConnectionError):
     """Too many commands in flight, or too many unsent bytes, on the connection: this command was not sent."""
 
 

@@ -19,12 +19,12 @@ import orjson
 import structlog
 from arq import ArqRedis
 from arq.worker import Worker, func
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.heartbeat import BlockingHeartbeat
 from holdfast.shared.keys import QUEUE
 from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.open_sessions import OpenSessions
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry, WakeUp
 from holdfast.shared.redis import Redis, RedisError, connect
 from holdfast.shared.sessions import Sessions
@@ -34,7 +34,7 @@ from holdfast.worker.outage import Outage
 from holdfast.worker.reaper import Reaper
 from holdfast.worker.recovery import Recovery
 from holdfast.worker.registry import Registry
-from holdfast.worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.settings import APPEND_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
@@ -83,14 +83,14 @@ class HoldfastWorker(Worker):
         )
         self._wake_up_queue = Queue(self._connect(settings.redis_url, 1), settings)
         log_redis = self._connect(settings.log_url, 4)
-        self._pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
+        self._pipeline = AutoPipeline(settings.log_url, deadline_s=APPEND_DEADLINE_SECONDS)
         queue_outage = Outage("queue")
         self._context = DeliveryContext(
             self.id,
             settings,
             registry,
             Queue(queue_redis, settings),
-            LogWriter(log_redis, self._pipe, settings),
+            LogWriter(log_redis, self._pipeline, settings),
             Sessions(log_redis, settings),
             queue_outage,
             Outage("log"),
@@ -167,7 +167,7 @@ class HoldfastWorker(Worker):
     async def close(self) -> None:
         for connection in self._connections:
             await connection.aclose()
-        await self._pipe.aclose()
+        await self._pipeline.aclose()
         self._pool = None
 
     def _connect(self, url: str, max_connections: int, timeout_s: float = 10.0) -> Redis:

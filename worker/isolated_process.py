@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any, BinaryIO
 
 import orjson
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.errors import Fenced, SchemaNewer
 from holdfast.shared.log_writer import Attempt, LogWriter
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.sessions import Sessions
@@ -30,7 +30,7 @@ from holdfast.worker.outage import Outage
 from holdfast.worker.quiet import quieten
 from holdfast.worker.redaction import keep_out_of_log_lines
 from holdfast.worker.registry import Registry
-from holdfast.worker.settings import PIPE_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.settings import APPEND_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
@@ -90,8 +90,8 @@ async def _attempt(
     """Run the attempt. Returns the last report."""
     loop, intent_event = asyncio.get_running_loop(), asyncio.Event()
     redis = connect(settings.log_url, max_connections=CONNECTIONS)
-    pipe = Pipe(settings.log_url, deadline_s=PIPE_DEADLINE_SECONDS)
-    log_writer, sessions = LogWriter(redis, pipe, settings), Sessions(redis, settings)
+    pipeline = AutoPipeline(settings.log_url, deadline_s=APPEND_DEADLINE_SECONDS)
+    log_writer, sessions = LogWriter(redis, pipeline, settings), Sessions(redis, settings)
     agent = registry[attempt.agent]
 
     def report_waits() -> None:

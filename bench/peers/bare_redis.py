@@ -11,7 +11,7 @@ import os
 from functools import partial
 from typing import Any
 
-from holdfast.shared.wire import Wire
+from holdfast.shared.redis_connection import RedisConnection
 from starlette.types import Receive, Scope, Send
 
 from bench.load import Target
@@ -32,7 +32,7 @@ class Tail:
     def __init__(self) -> None:
         self.logs: dict[bytes, Log] = {}
         self.dirty: dict[bytes, None] = {}
-        self.wire: Wire | None = None
+        self.connection: RedisConnection | None = None
         self.busy = False
 
     def invalidated(self, keys: list[bytes] | None) -> None:
@@ -40,10 +40,10 @@ class Tail:
 
     def drained(self) -> None:
         asked = {} if self.busy else {key: self.logs[key].last for key in self.dirty if key in self.logs}
-        if asked and self.wire is not None:
+        if asked and self.connection is not None:
             self.dirty.clear()
             self.busy = True
-            self.wire.call(partial(self._take, asked), "XREAD", "STREAMS", *asked, *asked.values())
+            self.connection.call(partial(self._take, asked), "XREAD", "STREAMS", *asked, *asked.values())
 
     def lost(self) -> None:
         os._exit(1)
@@ -69,7 +69,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await _stream(scope, receive, send)
         return
     await receive()
-    _tail.wire = await Wire.open(os.environ["REDIS_URL"], 30, listener=_tail)
+    _tail.connection = await RedisConnection.open(os.environ["REDIS_URL"], 30, listener=_tail)
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
@@ -80,8 +80,8 @@ async def _stream(scope: Scope, receive: Receive, send: Send) -> None:
     cursor = next((value for name, value in scope["headers"] if name == b"last-event-id"), b"0")
     await send(HEAD)
     log = _tail.logs.setdefault(key, Log())
-    while _tail.wire is not None:
-        found = await _tail.wire.ask("XREAD", "STREAMS", key, cursor)
+    while _tail.connection is not None:
+        found = await _tail.connection.execute("XREAD", "STREAMS", key, cursor)
         if found:
             cursor = found[key][-1][0]
             await send(body(_frames(found[key])))

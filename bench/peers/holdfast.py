@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.entries import name_of
 from holdfast.shared.keys import log_key
 from holdfast.shared.log_writer import Attempt, LogWriter
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobRequest, Sessions
 from holdfast.shared.settings import CommonSettings
@@ -41,7 +41,7 @@ async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
     """Sessions bench-0, bench-1, … with a running job each, claimed as a worker claims them."""
     redis = connect(redis_url, max_connections=32)
     settings = CommonSettings(redis_url=redis_url)
-    intake, log_writer = Sessions(redis, settings), LogWriter(redis, Pipe(redis_url, deadline_s=10), settings)
+    intake, log_writer = Sessions(redis, settings), LogWriter(redis, AutoPipeline(redis_url, deadline_s=10), settings)
     try:
         return [await _claimed(intake, log_writer, f"bench-{number}") for number in range(sessions)]
     finally:

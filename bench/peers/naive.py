@@ -1,4 +1,4 @@
-"""What tutorials teach: FastAPI with one XREAD a viewer, and a worker that does one XADD a token.
+"""The usual tutorial design: FastAPI with one XREAD per viewer, and a worker with one XADD per token.
 
 This file is also the app that uvicorn serves. COLLECTOR=tuned freezes what is there at the start and raises thresholds.
 """

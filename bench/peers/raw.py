@@ -1,4 +1,4 @@
-"""The limit: an epoll loop in C that writes what it is told, without Redis or history."""
+"""The upper bound: an epoll loop in C that forwards events, without Redis or history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every peer is given to start in."""
+"""The environment in which each peer is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B1: live viewers while somebody posts bodies that are expensive to check."""
+"""B1: live viewers while a client posts bodies that are expensive to check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from holdfast.shared.redis import connect
 from holdfast.shared.settings import CommonSettings
 
 from bench.hostile import SCHEMAS
-from bench.ledger import Void
+from bench.ledger import InvalidRun
 from bench.load import Target, Usage, load
 from bench.peers import holdfast
 from bench.peers.stage import Peer, Stage
@@ -68,8 +68,10 @@ def _once(plan: Plan, peer: Peer, scene: Scene, *, hostile: bool) -> dict[str, f
                 before = Usage.now(running)
                 sent = publish(running, scene, scene.seconds)
                 viewers.verdict(*everyone, timeout_ms=scene.settle_ms).check()
-                arrivals = viewers.arrivals()
-                found = figures(arrivals, Usage.now(running).since(before), sent) | {"worst_ms": arrivals.max_us / 1000}
+                deliveries = viewers.deliveries()
+                found = figures(deliveries, Usage.now(running).since(before), sent) | {
+                    "worst_ms": deliveries.max_us / 1000
+                }
             return found | posted
 
 
@@ -89,7 +91,7 @@ def _nothing() -> Iterator[dict[str, float]]:
 
 @contextlib.contextmanager
 def _posting(stage: Stage, target: Target) -> Iterator[dict[str, float]]:
-    """Post hostile bodies for the length of the block; what is yielded holds the figures after it. Raises Void when
+    """Post expensive bodies during the block; the yielded dict has the figures afterwards. Raises InvalidRun when
     the gateway fails."""
     command = [sys.executable, "-m", "bench.hostile", str(target.ports[0]), str(CONNECTIONS)]
     child = Child(command, log=stage.folder / "hostile.log", core=stage.cores.load, dialogue=True)
@@ -101,5 +103,5 @@ def _posting(stage: Stage, target: Target) -> Iterator[dict[str, float]]:
         child.stop()
     bodies = sum(told["answers"].values())
     if told["answers"].keys() - {"202", "422"}:
-        raise Void(f"bodies were answered with {told['answers']}")
+        raise InvalidRun(f"bodies were answered with {told['answers']}")
     posted |= {"bodies_s": bodies / told["seconds"], "slowest_ms": told["slowest_s"] * 1000}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers.field import FIELD, FLOOR
+from bench.peers.all_peers import ALL_PEERS, FLOOR
 from bench.plan import Plan
 from bench.report import Column, Table
 from bench.streaming import Scene, stream
@@ -25,4 +25,6 @@ def run(plan: Plan) -> Table:
         "Latency is from publishing to the client. Holdfast's log is written as a worker writes it, one event a "
         "command; nchan's CPU includes its intake over HTTP. Shares are of one core; Redis and the load share one."
     )
-    return Table("L1", title, method, COLUMNS, plan.compare((*FIELD, FLOOR), lambda peer: stream(plan, peer, scene)))
+    return Table(
+        "L1", title, method, COLUMNS, plan.compare((*ALL_PEERS, FLOOR), lambda peer: stream(plan, peer, scene))
+    )

@@ -1,8 +1,8 @@
-"""L2: one session that many watch."""
+"""L2: one session with many viewers."""
 
 from __future__ import annotations
 
-from bench.peers.field import FIELD
+from bench.peers.all_peers import ALL_PEERS
 from bench.plan import Plan
 from bench.report import Column, Table
 from bench.saturation import saturate
@@ -29,7 +29,7 @@ def run(plan: Plan) -> Table:
         "counts as latency) for Holdfast."
     )
     rows = plan.compare(
-        FIELD,
+        ALL_PEERS,
         lambda peer: saturate(
             plan,
             peer,

@@ -1,11 +1,11 @@
-"""L5: most viewers lose their connection and all come back at once, while events go on."""
+"""L5: a reconnect storm. Most viewers lose their connections and reconnect at once, while events are appended."""
 
 from __future__ import annotations
 
 import time
 
 from bench.load import Load, load
-from bench.peers.field import FLOOR, WITH_HISTORY
+from bench.peers.all_peers import FLOOR, WITH_HISTORY
 from bench.peers.stage import Peer
 from bench.plan import Plan
 from bench.report import Column, Table
@@ -58,6 +58,6 @@ def _return(running: Load, storm: int, everyone: int) -> dict[str, float]:
     running.viewers.resume(0, storm)
     reached = running.viewers.reached(0, storm, timeout_s=PATIENCE_S)
     time.sleep(max(0.0, LIVE_S - reached.slowest_ms / 1000))
-    arrivals = running.viewers.arrivals()
-    live = {"live_p99_ms": arrivals.p99_us / 1000, "live_max_ms": arrivals.max_us / 1000}
+    deliveries = running.viewers.deliveries()
+    live = {"live_p99_ms": deliveries.p99_us / 1000, "live_max_ms": deliveries.max_us / 1000}
     return live | {"p50_ms": reached.p50_ms, "slowest_ms": reached.slowest_ms}

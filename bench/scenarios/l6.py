@@ -1,11 +1,11 @@
-"""L6: viewers to whom nothing happens."""
+"""L6: idle viewers."""
 
 from __future__ import annotations
 
 import time
 
 from bench.load import Target, load
-from bench.peers.field import FIELD
+from bench.peers.all_peers import ALL_PEERS
 from bench.peers.stage import Peer
 from bench.plan import Plan
 from bench.report import Column, Table
@@ -26,7 +26,9 @@ def run(plan: Plan) -> Table:
         "Memory is the server's proportional set size, after less before. A viewer is connected when it has an "
         "answer's head; at most 256 connect at a time. Redis connections include one that counts them."
     )
-    return Table("L6", title, method, COLUMNS, plan.compare(FIELD, lambda peer: _idle(plan, peer, sessions, viewers)))
+    return Table(
+        "L6", title, method, COLUMNS, plan.compare(ALL_PEERS, lambda peer: _idle(plan, peer, sessions, viewers))
+    )
 
 
 def _idle(plan: Plan, peer: Peer, sessions: int, viewers: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.deployments import Deployment, Holdfast, StockArq
 from bench.figures import quantile
-from bench.ledger import Void
+from bench.ledger import InvalidRun
 from bench.peers.redis import RedisServer
 from bench.peers.stage import Stage
 from bench.plan import Plan
@@ -105,7 +105,7 @@ async def _until_all_run(redis: RedisServer, logs: Sequence[str]) -> None:
     deadline = time.monotonic() + FILL_S
     while redis.exist(logs) < len(logs):
         if time.monotonic() > deadline:
-            raise Void(f"only {redis.exist(logs)} of {len(logs)} jobs began in {FILL_S} s")
+            raise InvalidRun(f"only {redis.exist(logs)} of {len(logs)} jobs began in {FILL_S} s")
         await asyncio.sleep(0.2)
 
 

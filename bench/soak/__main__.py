@@ -1,4 +1,4 @@
-"""`scripts/soak`: jobs, viewers and sessions come and go for so many minutes; do gateway and worker grow?
+"""`scripts/soak`: run jobs, viewers and sessions for some minutes, and check that gateway and worker do not leak.
 
 Prints a table of what they held, and ends with 1 when they grew, or when an event or a job was lost. Linux only.
 """

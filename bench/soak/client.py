@@ -1,4 +1,4 @@
-"""What a person's browser would ask of a gateway, beside events."""
+"""The calls of a browser to a gateway, other than event streams."""
 
 from __future__ import annotations
 

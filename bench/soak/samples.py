@@ -1,4 +1,4 @@
-"""What was looked at while the soak went on, and whether it was flat. Pure."""
+"""Samples of resource usage during a soak, and the check for growth. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pick = Callable[["Sample"], float]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look. `at_s` since the soak's begin; `jobs` have no end yet."""
+    """One sample. `at_s`: seconds since the start; `jobs`: open jobs."""
 
     at_s: float
     gateway: Vitals
@@ -106,7 +106,7 @@ class Samples:
 
 
 def left_behind(base: Sample, end: Sample) -> list[str]:
-    """What did not go back to what it was before anybody came. Connections to Redis are bounded by settings instead."""
+    """Return what did not return to its initial value. Connections to Redis are bounded by settings instead."""
     pairs = {
         "files of the gateway": (base.gateway.files, end.gateway.files),
         "files of the worker": (base.worker.files, end.worker.files),

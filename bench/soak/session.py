@@ -13,7 +13,7 @@ from typing import Any
 from holdfast.shared.ids import ORIGIN
 
 from bench.soak.client import Client
-from bench.soak.house import House
+from bench.soak.deployment import Deployment
 from bench.soak.tally import Tally
 from bench.soak.viewers import Books, SlowWatcher
 from tests.support.history import History, Told, Transcript, final_log
@@ -26,14 +26,14 @@ TOLD_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the scripted agent is told to do, and how its job is called."""
+    """A job of the scripted agent and its options."""
 
     id: str
     options: dict[str, object]
 
     @property
     def text(self) -> str:
-        """What it says when it completes."""
+        """The expected text of the completed job."""
         tokens = self.options["tokens"]
         assert isinstance(tokens, int)
         return "".join(f"w{number} " for number in range(tokens))
@@ -42,9 +42,9 @@ class Job:
 class Session:
     """The parts of a session's life. Whoever has one closes it, which ends its viewers and adds to the tally."""
 
-    def __init__(self, house: House, client: Client, session_id: str, seed: int, tally: Tally) -> None:
+    def __init__(self, deployment: Deployment, client: Client, session_id: str, seed: int, tally: Tally) -> None:
         self.id = session_id
-        self._house = house
+        self._deployment = deployment
         self._client = client
         self._random = random.Random(seed)  # noqa: S311 - chance, not secrecy
         self._tally = tally
@@ -65,7 +65,7 @@ class Session:
         await self._client.cancel(self.id, job.id)
 
     async def ended(self) -> None:
-        """Wait until it has no open job."""
+        """Wait until the session has no open job."""
         await self._client.ended(self.id)
 
     def answer(self, job: Job) -> None:
@@ -75,28 +75,28 @@ class Session:
     # Viewers.
 
     def watch(self, kind: str, *, raw: bool = True, stay_s: float | None = None, slow: bool = False) -> None:
-        """A viewer of the session, from the start, who comes back whenever its connection ends."""
+        """Start a viewer of the session that reads from the start and reconnects."""
         transcript = Books(self.id, f"{kind} viewer of {self.id}", raw)
         self._history.transcripts.append(transcript)
         make = SlowWatcher if slow else Watcher
         path = f"/v1/sessions/{self.id}/events?raw={str(raw).lower()}"
-        watcher = make([self._house.url], path, transcript, self._random.randrange(2**32), stay_s=stay_s)
+        watcher = make([self._deployment.url], path, transcript, self._random.randrange(2**32), stay_s=stay_s)
         self._watchers.append(watcher)
         self._tally.viewers[kind] += 1
         self._begin(watcher.watch())
 
     def read(self, job: Job) -> None:
-        """A viewer of one job, to its end."""
+        """Start a viewer of one job, up to its end."""
         transcript = self._history.client(self.id, f"reader of {self.id} {job.id}", raw=False)
         path = f"/v1/sessions/{self.id}/jobs/{job.id}/events"
-        reader = Watcher([self._house.url], path, transcript, self._random.randrange(2**32), stay_s=2)
+        reader = Watcher([self._deployment.url], path, transcript, self._random.randrange(2**32), stay_s=2)
         self._readers.append((reader, job))
         self._tally.viewers["of a job"] += 1
         self._begin(reader.watch())
 
     def stare(self) -> None:
-        """A viewer that never reads."""
-        self._deaf.append(Deaf(f"{self._house.url}/v1/sessions/{self.id}/events?raw=true"))
+        """Start a viewer that never reads."""
+        self._deaf.append(Deaf(f"{self._deployment.url}/v1/sessions/{self.id}/events?raw=true"))
         self._tally.viewers["deaf"] += 1
 
     # What has to be true.
@@ -104,7 +104,7 @@ class Session:
     async def judge(self) -> None:
         """All jobs have ended: every viewer has to have what is in the log, no more and no less. Later jobs are judged
         by themselves."""
-        log = await final_log(self._house.log, self.id)
+        log = await final_log(self._deployment.log, self.id)
         with contextlib.suppress(AssertionError):  # who never had it all is found below
             await until(lambda: self._all_told(log), TOLD_S)
         logs = {self.id: log}

@@ -1,4 +1,4 @@
-"""A soak from its start to its verdict."""
+"""Runs a soak test and evaluates it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.soak.client import Client
-from bench.soak.crowd import Crowd
-from bench.soak.house import House
+from bench.soak.deployment import Deployment
 from bench.soak.samples import Sample, Samples, left_behind
 from bench.soak.tally import Tally
+from bench.soak.workload import Workload
 from tests.support.process import until
 from tests.support.watcher import dismiss
 
@@ -62,63 +62,63 @@ class Report:
 
 
 async def soak(plan: Plan, folder: Path) -> Report:
-    """Run it. The processes write their logs into the folder."""
+    """Run the soak. The processes write their logs into the folder."""
     tally = Tally()
-    async with House(folder) as house:
-        base = await _look(house, 0)
-        during = await _live(house, plan, tally)
-        samples = Samples(base, during, await _settled(house, base, plan))
-        if plan.to_the_last_key and (kept := await house.keys_of_sessions()):
+    async with Deployment(folder) as deployment:
+        base = await _look(deployment, 0)
+        during = await _live(deployment, plan, tally)
+        samples = Samples(base, during, await _settled(deployment, base, plan))
+        if plan.to_the_last_key and (kept := await deployment.keys_of_sessions()):
             tally.violations.append(f"Redis still has {kept} keys of sessions")
-        tally.violations += house.troubles()
-        dropped = (await house.metrics())["holdfast_stream_slow_closed_total"]
+        tally.violations += deployment.troubles()
+        dropped = (await deployment.metrics())["holdfast_stream_slow_closed_total"]
     if dropped < tally.viewers["deaf"]:
         tally.violations.append(f"{tally.viewers['deaf']} viewers never read, {dropped:.0f} were dropped")
     return Report(plan, samples, tally)
 
 
-async def _live(house: House, plan: Plan, tally: Tally) -> list[Sample]:
-    """Let sessions come and go, and look now and then."""
-    async with Client(house.url) as client:
-        crowd, during = Crowd(house, client, plan.seed, tally), list[Sample]()
-        looking = asyncio.create_task(_keep_looking(house, plan, during))
+async def _live(deployment: Deployment, plan: Plan, tally: Tally) -> list[Sample]:
+    """Run sessions and take samples."""
+    async with Client(deployment.url) as client:
+        workload, during = Workload(deployment, client, plan.seed, tally), list[Sample]()
+        looking = asyncio.create_task(_keep_looking(deployment, plan, during))
         try:
-            await crowd.come(plan.seconds)
+            await workload.run(plan.seconds)
             await dismiss([looking])
-            await crowd.leave()
+            await workload.wait()
         finally:
             await dismiss([looking])
-            await crowd.close()
+            await workload.close()
     return during
 
 
-async def _keep_looking(house: House, plan: Plan, during: list[Sample]) -> None:
+async def _keep_looking(deployment: Deployment, plan: Plan, during: list[Sample]) -> None:
     began_s = time.monotonic()
     while True:
         await asyncio.sleep(plan.look_s)
-        during.append(await _look(house, time.monotonic() - began_s))
+        during.append(await _look(deployment, time.monotonic() - began_s))
 
 
-async def _settled(house: House, base: Sample, plan: Plan) -> Sample:
-    """The look at which nothing is left behind, or the last one."""
+async def _settled(deployment: Deployment, base: Sample, plan: Plan) -> Sample:
+    """Return the first sample without remaining resources, or the last one."""
 
     async def nothing_left() -> bool:
         await asyncio.sleep(plan.look_s)
-        if plan.to_the_last_key and await house.keys_of_sessions():
+        if plan.to_the_last_key and await deployment.keys_of_sessions():
             return False
-        return not left_behind(base, await _look(house, 0))
+        return not left_behind(base, await _look(deployment, 0))
 
     with contextlib.suppress(AssertionError):  # the verdict says what is left
         await until(nothing_left, FORGOTTEN_S if plan.to_the_last_key else SETTLE_S)
-    return await _look(house, 0)
+    return await _look(deployment, 0)
 
 
-async def _look(house: House, at_s: float) -> Sample:
-    metrics, redis_mib = await house.metrics(), await house.redis_mib()
+async def _look(deployment: Deployment, at_s: float) -> Sample:
+    metrics, redis_mib = await deployment.metrics(), await deployment.redis_mib()
     return Sample(
         at_s,
-        house.gateway(),
-        house.worker(),
+        deployment.gateway(),
+        deployment.worker(),
         redis_mib,
         metrics["holdfast_viewers"],
         metrics["holdfast_queue_depth"],

@@ -1,4 +1,4 @@
-"""What was done and seen in a soak, over all its sessions."""
+"""Counts over all sessions of a soak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Viewers of a soak beside those who just read: one who reads slowly, and one who may stay for hours."""
+"""Special viewers of a soak: a slow one, and one that may stay for hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process holds just now, from /proc: memory, open files, and how many of them are connections to Redis."""
+"""Resource usage of a process, from /proc: memory, open files, and connections to Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compresses answers that are complete: state, lists, messages, the web page. Streams do it by themselves."""
+"""Compression of complete responses. Event streams compress on their own."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _OF_THE_PLAIN_BODY = frozenset({b"content-length", b"content-encoding"})
 
 
 class Compression:
-    """ASGI layer: compress the body of a successful GET as its client accepts, piece by piece."""
+    """ASGI layer: compress the body of a successful GET, piece by piece, with a coding that the client accepts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET":
-            send = _Answer(send, accepted(scope["headers"])).send
+            send = _CompressedResponse(send, accepted(scope["headers"])).send
         await self.app(scope, receive, send)
 
 
-class _Answer:
-    """One response on its way out. Its start is held until the first piece of its body tells whether that pays."""
+class _CompressedResponse:
+    """One response. Its start is held back until the first piece of the body shows whether compression pays."""
 
     def __init__(self, send: Send, accepts: Accepted) -> None:
         self._send = send
@@ -50,7 +50,7 @@ class _Answer:
             await self._encode(self._encoder, message)
 
     def _begin(self, start: Message, body: Message) -> Message:
-        """Choose the coding by the first piece of the body, and return the start that goes with it."""
+        """Choose the coding by the first piece of the body, and return the matching response start."""
         self._start = None
         coding, pays = self._accepts.coding, body.get("more_body") or len(body.get("body", b"")) >= MIN_BYTES
         if coding is not None and (pays or not self._accepts.identity):
@@ -59,7 +59,7 @@ class _Answer:
         return start
 
     async def _encode(self, encoder: Encoder, message: Message) -> None:
-        """Send a piece of a body in smaller ones; between two of them the event loop serves others."""
+        """Send a piece of a body in pieces of PIECE_BYTES, and let other tasks run in between."""
         body, more = message.get("body", b""), message.get("more_body", False)
         rest = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
         for start in range(0, rest, PIECE_BYTES):
@@ -71,7 +71,7 @@ class _Answer:
 
 
 def _is_compressible(start: Message) -> bool:
-    """Whether another client may get this answer in another coding."""
+    """Whether the response may be encoded differently for other clients."""
     fields = dict(start["headers"])
     return (
         start["status"] in (200, 304)
@@ -81,7 +81,7 @@ def _is_compressible(start: Message) -> bool:
 
 
 def _for_encoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields that hold for the encoded body too. An entity tag names one sequence of bytes unless it is weak."""
+    """Return the header fields for the encoded body. A strong ETag becomes weak, since the bytes differ."""
     return [
         (name, b"W/" + value if name == b"etag" and not value.startswith(b"W/") else value)
         for name, value in headers

@@ -1,4 +1,4 @@
-"""Lets pages of other origins in (Fetch standard, "CORS protocol")."""
+"""Cross-origin resource sharing (Fetch standard, "CORS protocol")."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from holdfast.gateway.errors import METHODS
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-PREFLIGHT_SECONDS = 7200  # the longest that Chromium keeps an answer
+PREFLIGHT_SECONDS = 7200  # Chromium caches a preflight no longer
 REQUEST_HEADERS = (
     "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Run-Id, X-Api-Key, MCP-Protocol-Version, "
     "Mcp-Method, Mcp-Name, A2A-Version"
@@ -22,7 +22,7 @@ _VARY = (b"vary", b"Origin")
 
 
 class Cors:
-    """ASGI layer: let pages of `origins` read every answer, refusals and streams included, and answer preflights."""
+    """ASGI layer: answer preflights, and let pages of `origins` read every response, including errors and streams."""
 
     def __init__(self, app: ASGIApp, origins: Collection[bytes]) -> None:
         self.app = app
@@ -53,7 +53,7 @@ def _fields_for(origin: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _preflight(given: dict[bytes, bytes]) -> Response:
-    """Allow every method, so that a wrong one gets a 405 that can be read, and every header that the page sends."""
+    """Allow every method, so that a page can read the 405 for a wrong one, and every requested header."""
     wanted = given.get(b"access-control-request-headers", REQUEST_HEADERS.encode())
     return Response(
         status_code=204,

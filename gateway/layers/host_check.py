@@ -1,6 +1,6 @@
-"""Stops DNS rebinding: a page of evil.example has its own name resolve to this machine, and calls the gateway.
+"""Protection against DNS rebinding: a page of evil.example makes its name resolve to this machine to call the gateway.
 
-The browser takes both for one origin, and only the Host header still has the name that the page was loaded from.
+The browser then treats both as one origin. Only the Host header still has the name from which the page was loaded.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _REMEMBERED = 256
 class HostNotAllowed(HoldfastError):
     code = "host_not_allowed"
     status = 421
-    title = "The gateway does not answer to this Host"
+    title = "The Host header is not allowed"
 
     def __init__(self) -> None:
-        super().__init__("The Host header must be a loopback name or address, or one that HOLDFAST_ALLOWED_HOSTS lists")
+        super().__init__("Host must be a loopback name or address, or be listed in HOLDFAST_ALLOWED_HOSTS")
 
 
 class HostCheck:
-    """ASGI layer: answer 421 to a request with a Host that is not allowed, before anything else reads the request."""
+    """ASGI layer: answer 421 to a request whose Host is not allowed."""
 
     def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
         self.app = app

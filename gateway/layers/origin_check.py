@@ -1,5 +1,7 @@
-"""Refuses what pages of other origins send. A browser says where a request comes from, and no page can change that:
-`Origin` is on every request but simple GETs, `Sec-Fetch-Site` on every one to HTTPS or loopback."""
+"""Protection against cross-site requests (CSRF), by request headers that a browser sets and no page can change.
+
+`Origin` is sent with all requests except simple GETs, `Sec-Fetch-Site` with all requests to HTTPS or loopback.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,22 @@ from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _FIELDS = frozenset({b"origin", b"sec-fetch-site"})
-_PAGES = frozenset({"/", "/openapi.json", "/livez", "/readyz", "/metrics"})
+_LINKABLE = frozenset({"/", "/openapi.json", "/livez", "/readyz", "/metrics"})
 
 
 class OriginNotAllowed(HoldfastError):
     code = "origin_not_allowed"
     status = 403
-    title = "Pages of this origin may not call the gateway"
+    title = "Requests from this origin are not allowed"
 
     def __init__(self) -> None:
-        super().__init__("Allowed are the gateway's own page and the origins that HOLDFAST_CORS_ORIGINS lists")
+        super().__init__("The origin must be the gateway's own or be listed in HOLDFAST_CORS_ORIGINS")
 
 
 class OriginCheck:
-    """ASGI layer: answer 403 to what a page of a foreign origin sends, before it has any effect.
+    """ASGI layer: answer 403 to requests from pages of other origins.
 
-    Programs pass, since they send neither field, and so do links from elsewhere to the web page."""
+    Clients other than browsers send neither header and pass, and so do links to the web page."""
 
     def __init__(self, app: ASGIApp, origins: Collection[bytes]) -> None:
         self.app = app
@@ -42,7 +44,7 @@ class OriginCheck:
 
     def _allows(self, scope: Scope, fields: list[tuple[bytes, bytes]]) -> bool:
         given = dict(fields)
-        if len(given) < len(fields):  # no browser sends one of them twice
+        if len(given) < len(fields):  # a browser sends each of them once
             return False
         origin, site = given.get(b"origin"), given.get(b"sec-fetch-site")
         if origin in self._origins or site == b"same-origin":
@@ -58,7 +60,7 @@ def _is_own(origin: bytes, scope: Scope) -> bool:
 
 
 def _is_link(scope: Scope) -> bool:
-    """Whether somebody follows a link to the page: the answer is shown to that person and to no script."""
+    """Whether this is a navigation to the web page: no script can read its response."""
     if scope["method"] not in ("GET", "HEAD") or (b"sec-fetch-mode", b"navigate") not in scope["headers"]:
         return False
-    return scope["path"] in _PAGES or scope["path"].startswith("/web/")
+    return scope["path"] in _LINKABLE or scope["path"].startswith("/web/")

@@ -1,10 +1,10 @@
-"""The agents on offer."""
+"""Routes that list agents."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 from holdfast.gateway.dependencies import GatewayState, authorize
-from holdfast.gateway.routes.answers import AgentsAnswer, json_response, problems
+from holdfast.gateway.routes.schemas import AgentsAnswer, json_response, problems
 from starlette.responses import Response
 
 router = APIRouter(tags=["agents"], dependencies=[Depends(authorize)])
@@ -12,6 +12,6 @@ router = APIRouter(tags=["agents"], dependencies=[Depends(authorize)])
 
 @router.get("/v1/agents", response_model=AgentsAnswer, responses=problems(503))
 async def list_agents(state: GatewayState) -> Response:
-    """The agents that workers offer, with the JSON schema of their input; remembered for 7 days."""
-    offers = await state["queue"].agents()
-    return json_response({"agents": [{"name": name, "input_schema": schema} for name, schema in offers.items()]})
+    """List the agents that workers offer, with the JSON schema of their input. An agent stays listed for 7 days."""
+    schemas = await state["queue"].agents()
+    return json_response({"agents": [{"name": name, "input_schema": schema} for name, schema in schemas.items()]})

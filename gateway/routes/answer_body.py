@@ -1,10 +1,10 @@
-"""The body of an answer to an agent's question."""
+"""The request body of an answer to an agent's question."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from holdfast.gateway.errors import NOT_JSON, body_invalid, only_known
+from holdfast.gateway.errors import NOT_JSON, body_invalid, limit_unknown_fields
 from holdfast.shared.errors import EventInvalid, RequestInvalid
 from holdfast.shared.events import MAX_EVENT_BYTES, encode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -13,7 +13,7 @@ MAX_VALUE_BYTES = MAX_EVENT_BYTES - 4096
 
 
 class AnswerBody(BaseModel):
-    """What a person says."""
+    """A person's answer."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -23,26 +23,26 @@ class AnswerBody(BaseModel):
 
     question_id: Annotated[
         str | None,
-        Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$", description="Left out: the one that waits"),
+        Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$", description="Default: the pending question"),
     ] = None
     value: Annotated[Any, WithJsonSchema({})]
 
 
 def parse_answer_body(value: Any) -> AnswerBody:
-    """Check the JSON value of a body. Raises BodyInvalid, which names the fields that cannot be used."""
+    """Check the JSON value of a body. Raises BodyInvalid, which names the invalid fields."""
     try:
-        return AnswerBody.model_validate(only_known(AnswerBody, value))
+        return AnswerBody.model_validate(limit_unknown_fields(AnswerBody, value))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise body_invalid([{**one, "loc": one["loc"][:1]} for one in problems], "body") from None
 
 
 def encoded_value(answer: AnswerBody) -> bytes:
-    """The value as JSON. Raises RequestInvalid when it cannot be written, or fits no event."""
+    """Encode the value as JSON. Raises RequestInvalid if it cannot be encoded or does not fit in an event."""
     try:
         value = encode(answer.value)
     except EventInvalid:
         raise RequestInvalid("value", NOT_JSON) from None
     if len(value) > MAX_VALUE_BYTES:
-        raise RequestInvalid("value", f"at most {MAX_VALUE_BYTES} bytes, since it becomes an event")
+        raise RequestInvalid("value", f"must have at most {MAX_VALUE_BYTES} bytes of JSON")
     return value

@@ -1,4 +1,4 @@
-"""Reading events: of a session, for as long as the viewer stays, and of one job, to its end."""
+"""Routes of event streams: of a session, without end, and of one job, up to its end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from holdfast.gateway.coding import Coding, accepted
 from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
-from holdfast.gateway.routes.answers import problems
-from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_wish
+from holdfast.gateway.routes.schemas import problems
+from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
 from holdfast.gateway.stream.response import EventStream, refusal
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
 from holdfast.shared.event_log import Entry, Presence
 from holdfast.shared.events import DELETED
@@ -30,13 +30,13 @@ _SSE_EXAMPLE = (
 _NDJSON_EXAMPLE = '{"id":"1763683200123-2","type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel"}\n'
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events as they are written. When Redis is away: a `retry:` and the end of the stream",
+        "description": "Events as they are appended. If Redis is unavailable: a `retry:` field and the end",
         "content": {
             "text/event-stream": {"schema": {"type": "string"}, "example": _SSE_EXAMPLE},
             "application/x-ndjson": {"schema": {"type": "string"}, "example": _NDJSON_EXAMPLE},
         },
     },
-    204: {"description": "Nothing comes after this cursor; an EventSource stops here"},
+    204: {"description": "No events follow this cursor. An EventSource stops reconnecting"},
     **problems(400, 404, 406, 422, 503),
 }
 
@@ -52,39 +52,41 @@ _PARAMETERS = {"parameters": PARAMETERS}
     response_model=None,
 )
 async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
-    """The session's events across its jobs, for as long as the viewer stays."""
-    wish = read_wish(request, session_id)
+    """Stream the events of a session, across its jobs, until the client disconnects."""
+    stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
     try:
-        presence, first = await state["arrivals"].ask(wish)
+        presence, first = await state["subscriber"].subscribe(stream_request)
         if presence != "there":
-            return await _without_session(state, wish, presence)
+            return await _without_session(state, stream_request, presence)
     except (RedisError, SchemaNewer):
-        return refusal(wish.form)
-    return EventStream(state["hub"], wish, first, _coding(request, state, ends=False))
+        return refusal(stream_request.form)
+    return EventStream(state["hub"], stream_request, first, _coding(request, state, ends=False))
 
 
-async def _without_session(state: State, wish: Wish, presence: Presence) -> ASGIApp:
-    """What a viewer gets where there is no session, or none any more: `session.deleted`, for as long as the log has it,
-    or a stream that waits. Raises SessionUnknown where it may have neither, and RedisError."""
-    last = await state["log"].last(wish.session_id)
-    if wish.cursor in (None, ORIGIN) and wish.wait:
-        return _waiting(state, wish, presence, last)
-    if wish.cursor is None or (last is None and not wish.wait):
+async def _without_session(state: State, stream_request: StreamRequest, presence: Presence) -> ASGIApp:
+    """Return the response for a session that does not exist or is deleted.
+
+    That is `session.deleted`, as long as the log has it, or a stream that waits for the session. Raises SessionUnknown
+    if neither applies, and RedisError."""
+    last = await state["log"].last(stream_request.session_id)
+    if stream_request.cursor in (None, ORIGIN) and stream_request.wait:
+        return _waiting(state, stream_request, presence, last)
+    if stream_request.cursor is None or (last is None and not stream_request.wait):
         raise SessionUnknown
-    if last is not None and last.kind == DELETED and wish.cursor >= last.id:
+    if last is not None and last.kind == DELETED and stream_request.cursor >= last.id:
         return Response(status_code=204)
     deleted = presence == "deleting" or (last is not None and last.kind == DELETED)
-    if not deleted and not wish.wait:
+    if not deleted and not stream_request.wait:
         raise SessionUnknown
-    return EventStream(state["hub"], replace(wish, deleted=deleted))
+    return EventStream(state["hub"], replace(stream_request, deleted=deleted))
 
 
-def _waiting(state: State, wish: Wish, presence: Presence, last: Entry | None) -> ASGIApp:
-    """A stream that begins behind what a deleted session of the same name has left, once its deletion is over."""
+def _waiting(state: State, stream_request: StreamRequest, presence: Presence, last: Entry | None) -> ASGIApp:
+    """Return a stream that waits for a new session. It begins after the rest of a deleted one with the same id."""
     if presence == "deleting":
-        return refusal(wish.form)
-    return EventStream(state["hub"], replace(wish, cursor=None if last is None else last.id, from_now=False))
+        return refusal(stream_request.form)
+    return EventStream(state["hub"], replace(stream_request, cursor=None if last is None else last.id, from_now=False))
 
 
 @router.get(
@@ -95,29 +97,32 @@ def _waiting(state: State, wish: Wish, presence: Presence, last: Entry | None) -
     response_model=None,
 )
 async def job_events(request: Request, session_id: SessionPath, job_id: JobPath) -> ASGIApp:
-    """One job's events; the stream ends after its terminal event."""
-    wish = read_wish(request, session_id)
+    """Stream the events of a job. The stream ends after its terminal event."""
+    stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
     try:
-        job = await _job(state, wish, known_job(job_id))
+        job = await _job(state, stream_request, known_job(job_id))
         if job is None:
-            presence, _ = await state["arrivals"].ask(wish)
-            return await _without_session(state, replace(wish, wait=False), presence)
+            presence, _ = await state["subscriber"].subscribe(stream_request)
+            return await _without_session(state, replace(stream_request, wait=False), presence)
     except (RedisError, SchemaNewer):
-        return refusal(wish.form)
-    return EventStream(state["hub"], replace(wish, job=job), coding=_coding(request, state, ends=job.end is not None))
+        return refusal(stream_request.form)
+    return EventStream(
+        state["hub"], replace(stream_request, job=job), coding=_coding(request, state, ends=job.end is not None)
+    )
 
 
-async def _job(state: State, wish: Wish, job_id: str) -> JobState | None:
-    """None where there is no such session. Raises JobUnknown."""
+async def _job(state: State, stream_request: StreamRequest, job_id: str) -> JobState | None:
+    """Read a job; None if the session does not exist. Raises JobUnknown."""
     try:
-        return await state["sessions"].job(wish.session_id, job_id)
+        return await state["sessions"].job(stream_request.session_id, job_id)
     except SessionUnknown:
         return None
 
 
 def _coding(request: Request, state: State, *, ends: bool) -> Coding | None:
-    """How the stream is encoded. Unless all are, only one of a finished job is: an encoder outweighs a viewer."""
+    """Choose the content coding of a stream. By default only streams of ended jobs have one: an encoder takes more
+    memory than a viewer."""
     policy = state["settings"].compress
     if policy == "off" or (policy == "ended" and not ends):
         return None

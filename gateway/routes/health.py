@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it is of use, and how it does."""
+"""Routes for liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from holdfast.gateway.dependencies import GatewayState
 from holdfast.gateway.errors import NotReady
-from holdfast.gateway.routes.answers import json_response, problems
+from holdfast.gateway.routes.schemas import json_response, problems
 from holdfast.shared.redis import RedisError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
@@ -26,14 +26,14 @@ def _example(content: dict[str, str]) -> dict[int | str, dict[str, Any]]:
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", responses=_example({"status": "alive"}))
 async def livez() -> Response:
-    """The process answers."""
+    """Report that the process is alive."""
     return json_response({"status": "alive"})
 
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=_example({"status": "ready"}) | problems(503))
 async def readyz(state: GatewayState) -> Response:
-    """Redis answers, is new enough, takes writes and evicts nothing. Otherwise 503 with the reasons."""
+    """Report readiness: Redis is available, new enough, writable and evicts nothing. Otherwise 503 with the reasons."""
     reasons = await state["readiness"].reasons()
     if state["hub"].draining:
         reasons = ["the gateway is stopping"]
@@ -44,7 +44,7 @@ async def readyz(state: GatewayState) -> Response:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(state: GatewayState) -> Response:
-    """Prometheus text. What only Redis knows keeps its last value while Redis is away."""
+    """Return metrics in the Prometheus text format. Values from Redis stay unchanged while Redis is unavailable."""
     gauges = state["metrics"]
     try:
         async with asyncio.timeout(SCRAPE_DEADLINE_S):

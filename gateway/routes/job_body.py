@@ -1,4 +1,4 @@
-"""The body of a job: what is allowed in it, and how it becomes a request to the session."""
+"""The request body of a job: its validation and its conversion to a JobRequest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 import orjson
-from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, only_known
+from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, limit_unknown_fields
 from holdfast.gateway.titles import title_of
 from holdfast.shared.errors import EventInvalid, RequestInvalid
 from holdfast.shared.events import encode
@@ -48,13 +48,13 @@ _INPUT_SCHEMA = {
             },
         },
     ],
-    "description": "A text, or an object such as {messages: [{role, content}]}. GET /v1/agents has the schema of each "
-    "agent, which may allow other objects, and other parts in a message",
+    "description": "A string, or an object such as {messages: [{role, content}]}. GET /v1/agents has the schema of "
+    "each agent, which may allow other objects and other message parts",
 }
 
 
 class JobBody(BaseModel):
-    """One run of an agent."""
+    """A job: one run of an agent."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -66,23 +66,23 @@ class JobBody(BaseModel):
     input: Annotated[Any, WithJsonSchema(_INPUT_SCHEMA)]
     options: Annotated[
         dict[str, Any],
-        Field(description=f"What the agent understands, as `model`. At most {MAX_OPTIONS_BYTES} bytes of JSON"),
+        Field(description=f"Options of the agent, such as `model`. At most {MAX_OPTIONS_BYTES} bytes of JSON"),
     ] = {}
     metadata: Annotated[
         dict[str, Any],
-        Field(description=f"Yours; comes back in the state of the job. At most {MAX_METADATA_BYTES} bytes of JSON"),
+        Field(description=f"Your own data, returned with the job. At most {MAX_METADATA_BYTES} bytes of JSON"),
     ] = {}
     timeout_s: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_S, description="How long one attempt may run")] = 600
     on_busy: Annotated[
         Literal["queue", "reject", "interrupt"],
-        Field(description="When the session has a job: wait in line, 409 session_busy, or cancel it and go first"),
+        Field(description="If the session has an open job: wait, 409 session_busy, or cancel it and run next"),
     ] = "queue"
 
 
 def parse_job_body(value: Any) -> JobBody:
-    """Check the JSON value of a body. Raises BodyInvalid, which names the fields that cannot be used."""
+    """Check the JSON value of a body. Raises BodyInvalid, which names the invalid fields."""
     try:
-        body = JobBody.model_validate(only_known(JobBody, value))
+        body = JobBody.model_validate(limit_unknown_fields(JobBody, value))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise body_invalid([{**one, "loc": one["loc"][:1]} for one in problems], "body") from None
@@ -92,7 +92,7 @@ def parse_job_body(value: Any) -> JobBody:
 
 def _check_input(value: Any) -> None:
     if not isinstance(value, str | dict):
-        raise RequestInvalid("input", "must be a text or an object such as {messages: [...]}")
+        raise RequestInvalid("input", "must be a string or an object such as {messages: [...]}")
     if isinstance(value, dict) and "messages" in value:
         problems = list(islice(_message_problems(value["messages"]), MAX_PROBLEMS))
         if problems:
@@ -121,7 +121,7 @@ def _is_content(content: Any) -> bool:
 
 
 def job_request(body: JobBody) -> JobRequest:
-    """What the session keeps of a body that came without an idempotency key. Raises RequestInvalid."""
+    """Convert a body without an idempotency key. Raises RequestInvalid."""
     given = _encoded("input", body.input)
     return JobRequest(
         agent=body.agent,
@@ -137,7 +137,7 @@ def job_request(body: JobBody) -> JobRequest:
 
 
 def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobRequest:
-    """The same with its key. The digest is the same for every spelling of the same JSON."""
+    """Add an idempotency key. The digest does not depend on whitespace or the order of members."""
     digest = sha256(orjson.dumps(dict(body), option=orjson.OPT_SORT_KEYS)).hexdigest()
     return replace(request, idempotency_key=idempotency_key, digest=digest)
 
@@ -148,5 +148,5 @@ def _encoded(field: str, value: Any) -> bytes:
     except EventInvalid:
         raise RequestInvalid(field, NOT_JSON) from None
     if len(encoded) > _BOUNDS.get(field, len(encoded)):
-        raise RequestInvalid(field, f"at most {_BOUNDS[field]} bytes of JSON are allowed, these are {len(encoded)}")
+        raise RequestInvalid(field, f"must have at most {_BOUNDS[field]} bytes of JSON, has {len(encoded)}")
     return encoded

@@ -1,4 +1,4 @@
-"""Jobs: accepted, looked at, cancelled."""
+"""Routes that submit, read, cancel and answer jobs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from holdfast.gateway.dependencies import (
 )
 from holdfast.gateway.limits import Body
 from holdfast.gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
-from holdfast.gateway.routes.answers import (
+from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
+from holdfast.gateway.routes.paging import JobCursor, PageLimit
+from holdfast.gateway.routes.schemas import (
     AcceptedAnswer,
     AnsweredAnswer,
     CancelAnswer,
     JobAnswer,
     JobsAnswer,
-    job_answer,
+    job_json,
     json_response,
     problems,
 )
-from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
-from holdfast.gateway.routes.paging import JobCursor, PageLimit
 from holdfast.gateway.schema import check
-from holdfast.gateway.submission import accept, best_effort, notify_lease_owner, session_for
+from holdfast.gateway.submission import accept, best_effort, notify_owner, session_id_for
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
@@ -47,10 +47,10 @@ def _body(model: str) -> dict[str, Any]:
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": AcceptedAnswer,
-        "description": "Queued for good, or queued before under the same Idempotency-Key",
+        "description": "Accepted durably, or accepted before with the same Idempotency-Key",
         "headers": {
-            "Location": {"description": "The job's events", "schema": {"type": "string"}},
-            "Idempotency-Replayed": {"description": "true for the first job again", "schema": {"const": "true"}},
+            "Location": {"description": "URL of the job's events", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {"description": "true if the job was accepted before", "schema": {"const": "true"}},
         },
     },
     **problems(404, 409, 413, 415, 422, 429, 503),
@@ -60,32 +60,32 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 @router.post("/v1/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
 async def post_job(state: GatewayState, key: IdempotencyKey, body: JsonBody) -> Response:
     """Queue a job in a new session with an unguessable id."""
-    return await _accept(state, await session_for(state, key), body, key)
+    return await _accept(state, await session_id_for(state, key), body, key)
 
 
 @router.post("/v1/sessions/{session_id}/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
 async def post_session_job(
     state: GatewayState, session_id: ChosenSession, key: IdempotencyKey, body: JsonBody
 ) -> Response:
-    """Queue a job in a session, which is made when it is new."""
+    """Queue a job in a session. A new session is created."""
     return await _accept(state, session_id, body, key)
 
 
 async def _accept(state: State, session_id: str, body: Body, key: str | None) -> Response:
-    turns, size = state["turns"], body.size
-    parsed = await turns.take(size, parse_job_body, body.value)
-    request = await turns.take(size, job_request, parsed)
+    cpu_slot, size = state["cpu_slot"], body.size
+    parsed = await cpu_slot.run(size, parse_job_body, body.value)
+    request = await cpu_slot.run(size, job_request, parsed)
     if key is not None:
-        request = await turns.take(size, with_key, request, parsed, key)
+        request = await cpu_slot.run(size, with_key, request, parsed, key)
     submitted = await accept(state, session_id, request, Body(parsed.input, size))
-    content = accepted_answer(session_id, submitted)
+    content = accepted_json(session_id, submitted)
     headers = {"Location": content["events_url"]}
     if submitted.replayed:
         headers["Idempotency-Replayed"] = "true"
     return json_response(content, 202, headers)
 
 
-def accepted_answer(session_id: str, submitted: Submitted) -> dict[str, Any]:
+def accepted_json(session_id: str, submitted: Submitted) -> dict[str, Any]:
     session_url = f"/v1/sessions/{session_id}"
     return {
         "job_id": submitted.job_id,
@@ -102,15 +102,15 @@ def accepted_answer(session_id: str, submitted: Submitted) -> dict[str, Any]:
 async def list_jobs(
     state: GatewayState, session_id: KnownSession, cursor: JobCursor, limit: PageLimit = 50
 ) -> Response:
-    """The jobs of a session, newest first. Where their records are large, a page holds fewer than `limit`."""
+    """List the jobs of a session, newest first. A page of large records holds fewer than `limit`."""
     page = await state["sessions"].jobs(session_id, cursor, limit)
-    return json_response({"jobs": [job_answer(job) for job in page.jobs], "next": page.more})
+    return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.more})
 
 
 @router.get("/v1/sessions/{session_id}/jobs/{job_id}", response_model=JobAnswer, responses=problems(404, 503))
 async def get_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
-    """One job: where it stands, and what came of it."""
-    return json_response(job_answer(await state["sessions"].job(session_id, job_id)))
+    """Read the state and the result of a job."""
+    return json_response(job_json(await state["sessions"].job(session_id, job_id)))
 
 
 @router.post(
@@ -120,10 +120,10 @@ async def get_job(state: GatewayState, session_id: KnownSession, job_id: KnownJo
     responses=problems(404, 503),
 )
 async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
-    """Cancel a job. Repeating it is harmless, and so is cancelling a job that has ended."""
+    """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
     if intent.status not in ENDED:
-        await best_effort(notify_lease_owner(state["queue"], session_id, intent.lease_owner), job_id)
+        await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
 
 
@@ -135,22 +135,22 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
     openapi_extra=_body("AnswerBody"),
 )
 async def answer_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob, body: JsonBody) -> Response:
-    """Answer the question that the agent asked. The first answer counts, a later one is 409."""
+    """Answer the pending question of a job. The first answer counts; a later one gets 409."""
     answer = parse_answer_body(body.value)
-    value = await state["turns"].take(body.size, encoded_value, answer)
-    question_id = await _fitting(state, session_id, job_id, answer, body.size)
+    value = await state["cpu_slot"].run(body.size, encoded_value, answer)
+    question_id = await _check_answer(state, session_id, job_id, answer, body.size)
     answered = await state["sessions"].answer(session_id, job_id, question_id, value)
     if answered.lease_owner is None:
-        await best_effort(state["queue"].make_ready(session_id, job_id, answered.agent), job_id)
+        await best_effort(state["queue"].make_ready(session_id, job_id, answered.agent), session_id, job_id)
     else:
-        await best_effort(state["queue"].notify(answered.lease_owner, session_id), job_id)
+        await best_effort(state["queue"].notify(answered.lease_owner, session_id), session_id, job_id)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)
 
 
-async def _fitting(state: State, session_id: str, job_id: str, answer: AnswerBody, size: int) -> str | None:
-    """The question that is answered. Raises BodyInvalid when it is the one that waits, and wants another value."""
+async def _check_answer(state: State, session_id: str, job_id: str, answer: AnswerBody, size: int) -> str | None:
+    """Return the id of the answered question. Raises BodyInvalid if the pending question's schema refuses the value."""
     waiting = await state["sessions"].question(session_id, job_id)
     if waiting is None or answer.question_id not in (None, waiting.question_id):
         return answer.question_id
-    await state["turns"].take(size, check, answer.value, waiting.schema, "value")
+    await state["cpu_slot"].run(size, check, answer.value, waiting.schema, "value")
     return waiting.question_id

@@ -1,4 +1,4 @@
-"""The query parameters of paged lists."""
+"""Query parameters of paged lists."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fastapi import Depends, Query
 from holdfast.gateway.dependencies import known_job
 from holdfast.shared.errors import JobUnknown, RequestInvalid
 
-PageLimit = Annotated[int, Query(ge=1, le=100, description="How many at most")]
-_Cursor = Annotated[str, Query(description="`next` of the page before; empty for the first page")]
-_ALLOWED = "the `next` of another page, as it was; or leave it out for the first page"
+PageLimit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items")]
+_Cursor = Annotated[str, Query(description="`next` of the previous page; empty for the first page")]
+_ALLOWED = "must be the `next` of another page, unchanged, or be left out for the first page"
 
 
 _ACTIVITY = re.compile(r"[1-9][0-9]{0,15}")

@@ -1,4 +1,4 @@
-"""Sessions: looked at, read as a conversation, deleted."""
+"""Routes that list, read and delete sessions."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from contextlib import suppress
 
 from fastapi import APIRouter, Depends
 from holdfast.gateway.dependencies import GatewayState, KnownSession, authorize
-from holdfast.gateway.routes.answers import (
+from holdfast.gateway.routes.paging import PageLimit, SessionCursor
+from holdfast.gateway.routes.schemas import (
     DeletedAnswer,
     MessagesAnswer,
     SessionAnswer,
     SessionsAnswer,
     json_response,
-    messages_answer,
+    messages_json,
     problems,
-    session_answer,
-    sessions_answer,
+    session_json,
+    sessions_json,
 )
-from holdfast.gateway.routes.paging import PageLimit, SessionCursor
 from holdfast.gateway.submission import best_effort
 from holdfast.shared.redis import RedisError
 from starlette.responses import Response
@@ -27,33 +27,32 @@ router = APIRouter(tags=["sessions"], dependencies=[Depends(authorize)])
 
 @router.get("/v1/sessions", response_model=SessionsAnswer, responses=problems(422, 503))
 async def list_sessions(state: GatewayState, cursor: SessionCursor, limit: PageLimit = 50) -> Response:
-    """The sessions, newest activity first. A page may hold fewer than `limit`."""
-    return json_response(sessions_answer(await state["session_list"].page(cursor, limit)))
+    """List sessions, newest activity first. A page may hold fewer than `limit`."""
+    return json_response(sessions_json(await state["session_list"].page(cursor, limit)))
 
 
 @router.get("/v1/sessions/{session_id}", response_model=SessionAnswer, responses=problems(404, 503))
 async def get_session(state: GatewayState, session_id: KnownSession) -> Response:
-    """Where a session stands."""
+    """Read the state of a session."""
     session = await state["sessions"].session(session_id)
-    return json_response(session_answer(session))
+    return json_response(session_json(session))
 
 
 @router.get("/v1/sessions/{session_id}/messages", response_model=MessagesAnswer, responses=problems(404, 503))
 async def get_messages(state: GatewayState, session_id: KnownSession) -> Response:
-    """The conversation, with what the running job has said so far. Go on from `cursor` by `?last_event_id=`."""
-    return json_response(messages_answer(session_id, await state["sessions"].messages(session_id)))
+    """Read the conversation, including the output of the running job so far. Continue from `cursor` with
+    `?last_event_id=`."""
+    return json_response(messages_json(session_id, await state["sessions"].messages(session_id)))
 
 
 @router.delete("/v1/sessions/{session_id}", status_code=202, response_model=DeletedAnswer, responses=problems(404, 503))
 async def delete_session(state: GatewayState, session_id: KnownSession) -> Response:
-    """Cancel what runs and forget the session. Its viewers get `session.deleted`."""
+    """Cancel all jobs of a session and delete it. Its viewers receive `session.deleted`."""
     intent = await state["sessions"].delete(session_id)
     state["hub"].session_deleted(session_id)
-    await state["queue"].add_control_entry(
-        session_id
-    )  # what carries it out; the message only lets the lease owner stop at once
+    await state["queue"].add_control_entry(session_id)  # a worker deletes the session; the notification saves time
     if intent.lease_owner is not None:
-        await best_effort(state["queue"].notify(intent.lease_owner, session_id), intent.lease_owner)
-    with suppress(RedisError):  # best effort: reading the list removes it as well
+        await best_effort(state["queue"].notify(intent.lease_owner, session_id), session_id)
+    with suppress(RedisError):  # best effort: reading the list also removes it
         await state["session_list"].remove(session_id)
     return json_response({"session_id": session_id, "status": "deleting"}, 202)

@@ -1,7 +1,7 @@
-"""A route that begins an event stream, without FastAPI's search for parameters.
+"""The route class of event streams, without FastAPI's resolution of parameters.
 
-That search takes longer than everything else about a viewer that connects, and thousands may come back at once. So the
-endpoint reads the request by itself, and its parameters are described here.
+Resolving parameters takes longer than all other work for a new viewer, which counts in a reconnect storm. So endpoints
+read the request themselves, and the parameters are described here for OpenAPI.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from holdfast.gateway.dependencies import authorize, known_session
 from holdfast.gateway.errors import NotAcceptable, body_invalid, refused
 from holdfast.gateway.stream.framing import SSE, Format, choose
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import CursorInvalid
 from holdfast.shared.ids import EventId, parse_cursor
 from pydantic import BaseModel, Field, ValidationError
@@ -25,7 +25,7 @@ _STREAMS = frozenset({"text/event-stream", "text/*", "application/x-ndjson", "ap
 
 
 class StreamRoute(APIRoute):
-    """Calls its endpoint with the request and the names in its path, once the caller is authorized."""
+    """Authorizes the caller, then calls the endpoint with the request and its path parameters."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in (self.methods or ()):
@@ -35,7 +35,7 @@ class StreamRoute(APIRoute):
         try:
             await authorize(request)
             response = await self.endpoint(request, **scope["path_params"])
-        except Exception as error:  # noqa: BLE001 - raised again unless it is one that has an answer
+        except Exception as error:  # noqa: BLE001 - raised again unless it maps to a response
             response = await refused(request, error)
         await response(scope, receive, send)
 
@@ -50,12 +50,12 @@ class _Query(BaseModel):
 _PLAIN = _Query()
 
 
-def read_wish(request: Request, session_id: str) -> Wish:
-    """What the request asks for. Raises SessionUnknown, CursorInvalid, NotAcceptable, BodyInvalid for a bad query."""
+def read_stream_request(request: Request, session_id: str) -> StreamRequest:
+    """Parse a stream request. Raises SessionUnknown, CursorInvalid, NotAcceptable; BodyInvalid for a bad query."""
     query = _query(request) if request.scope["query_string"] else _PLAIN
     cursor = _cursor(request)
     from_now = query.start == "now" and cursor is None
-    return Wish(
+    return StreamRequest(
         known_session(session_id),
         _format(request),
         cursor,
@@ -81,7 +81,7 @@ def _cursor(request: Request) -> EventId | None:
 
 
 def _header(request: Request, name: bytes) -> list[str]:
-    """As request.headers.getlist, without the objects that it takes for a look at two of them."""
+    """Return the values of a header, as request.headers.getlist, but without building the Headers object."""
     return [value.decode("latin-1") for given, value in request.scope["headers"] if given == name]
 
 
@@ -104,7 +104,7 @@ def _format(request: Request) -> Format:
 
 
 def _accepted(accept: str) -> set[str]:
-    """The media ranges of an Accept header, without those that it rules out by q=0."""
+    """Return the media ranges of an Accept header without those with q=0."""
     ranges = ["".join(part.lower().split()).split(";") for part in accept.split(",")]
     return {kind for kind, *parameters in ranges if not _REFUSED & set(parameters)}
 
@@ -120,13 +120,13 @@ def _parameter(name: str, place: str, description: str, **schema: Any) -> dict[s
 
 
 PARAMETERS = [
-    _parameter("from", "query", "Only what comes; a cursor wins over it", type="string", enum=["now"]),
-    _parameter("raw", "query", "No merging of deltas while catching up", type="boolean", default=False),
+    _parameter("from", "query", "Only events from now on. Ignored if there is a cursor", type="string", enum=["now"]),
+    _parameter("raw", "query", "Do not merge deltas while catching up", type="boolean", default=False),
     _parameter(
         "ping",
         "query",
-        '`event`: pings are events, `{"type":"ping","cursor":"<id>"}` without an id of their own, which an '
-        "EventSource shows too. Everything up to `cursor` has been sent",
+        '`event`: send pings as events `{"type":"ping","cursor":"<id>"}` without an id, which an EventSource also '
+        "reports. Everything up to `cursor` has been sent",
         type="string",
         enum=["comment", "event"],
         default="comment",
@@ -134,16 +134,21 @@ PARAMETERS = [
     _parameter(
         "wait",
         "query",
-        "Wait for a session that does not exist yet, instead of 404. Of no effect on the stream of a job",
+        "Wait for a session that does not exist yet, instead of 404. No effect on the stream of a job",
         type="boolean",
         default=False,
     ),
     _parameter(
         "last_event_id",
         "query",
-        "The same as Last-Event-ID for clients that cannot set a header",
+        "Same as Last-Event-ID, for clients that cannot set headers",
         type="string",
         example="1763683200123-2",
     ),
-    _parameter("Last-Event-ID", "header", "The id of the last event processed; wins over the query", type="string"),
+    _parameter(
+        "Last-Event-ID",
+        "header",
+        "The id of the last event processed. Wins over `last_event_id`",
+        type="string",
+    ),
 ]

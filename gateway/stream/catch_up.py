@@ -1,4 +1,4 @@
-"""Brings viewers to the end of their log, page by page and in turn, with a bounded number of reads at the same time."""
+"""Catching up: sends viewers the log page by page, in turn, with a bounded number of concurrent reads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import structlog
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.pages import SharedPage, SharedPages
-from holdfast.gateway.stream.replay import Replay, Taken
+from holdfast.gateway.stream.page_cache import CachedPage, PageCache
+from holdfast.gateway.stream.replay import Rendered, Replay
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import Viewer
 from holdfast.shared.discards import Discard
@@ -23,15 +23,17 @@ from holdfast.shared.sessions import JobState, Sessions
 
 logger = structlog.get_logger()
 
-TURNS = 8  # reads in flight at most, and the pages that may come in one turn of the event loop
+CONCURRENT_READS = 8  # also bounds the pages that are rendered in one iteration of the event loop
 RETRY_S = 0.5
-COMPLAIN_S = 10
+LOG_INTERVAL_S = 10
 
 
 class CatchUp:
-    """A queue of viewers that can take a page. No viewer has a task; TURNS of them take turns at the same time.
+    """A queue of viewers that are ready for a page, served by at most CONCURRENT_READS tasks.
 
-    `join(viewer)` makes a viewer live that has read everything, unless there is more to read by then."""
+    Args:
+        join: makes a viewer that has read everything live, unless more has been appended meanwhile.
+    """
 
     def __init__(
         self,
@@ -42,26 +44,26 @@ class CatchUp:
     ) -> None:
         self._sessions = sessions
         self._log = log
-        self._pages = SharedPages(log)
+        self._page_cache = PageCache(log)
         self._join = join
         self._counters = counters
         self._queue: deque[Viewer] = deque()
-        self._turns: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
-        self._complain_at = 0.0
+        self._log_at = 0.0
 
     def begin(self, viewer: Viewer, first: Page | None) -> None:
-        """Send a viewer its first bytes: with the page that it came with, unless there is more to ask about."""
+        """Send a viewer its first bytes, together with its first page if that is complete without further reads."""
         replay = viewer.replay
-        if replay is None or first is None or first.more or _may_show_another(first) or viewer.blocked:
+        if replay is None or first is None or first.more or _may_show_earlier_session(first) or viewer.blocked:
             viewer.open()
         else:
-            self._begin_with(viewer, replay, first)
+            self._begin_with_page(viewer, replay, first)
         if viewer.replay is not None and not viewer.blocked:
             self.add(viewer)
 
     def add(self, viewer: Viewer) -> None:
-        """Give the viewer a turn, unless it waits for one already."""
+        """Queue the viewer for a page, unless it is queued already."""
         if viewer.scheduled or viewer.gone:
             return
         viewer.scheduled = True
@@ -71,20 +73,20 @@ class CatchUp:
     async def close(self) -> None:
         """Stop reading."""
         self._queue.clear()
-        for turn in self._turns:
-            turn.cancel()
-        await asyncio.gather(*self._turns, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self) -> None:
-        if self._queue and not self._paused and len(self._turns) < TURNS:
-            turn = asyncio.get_running_loop().create_task(self._take_turns())
-            self._turns.add(turn)
-            turn.add_done_callback(self._turns.discard)
+        if self._queue and not self._paused and len(self._tasks) < CONCURRENT_READS:
+            task = asyncio.get_running_loop().create_task(self._run())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _take_turns(self) -> None:
+    async def _run(self) -> None:
         while self._queue and not self._paused:
             viewer = self._queue.popleft()
-            retry_s = 0.0 if viewer.gone else await self._turn(viewer)
+            retry_s = 0.0 if viewer.gone else await self._send_page(viewer)
             viewer.scheduled = False
             if viewer.gone or viewer.replay is None:
                 continue
@@ -92,19 +94,19 @@ class CatchUp:
                 asyncio.get_running_loop().call_later(retry_s, self.add, viewer)
             elif not viewer.blocked:
                 self.add(viewer)
-            await asyncio.sleep(0)  # a page that is held is no wait: live viewers come in between
+            await asyncio.sleep(0)  # a cached page does not suspend: let live viewers run in between
 
-    async def _turn(self, viewer: Viewer) -> float:
-        """One page for one viewer. Returns the seconds to wait before its next one."""
+    async def _send_page(self, viewer: Viewer) -> float:
+        """Send a viewer one page. Returns the seconds to wait before its next one."""
         try:
             await self._advance(viewer)
         except (SessionUnknown, JobUnknown):
-            viewer.farewell(b"")
-        except SchemaNewer as error:  # another gateway may know it
-            self._complain(viewer, error)
-            viewer.farewell(viewer.wish.form.farewell(retry_ms()))
+            viewer.close_with(b"")
+        except SchemaNewer as error:  # the client may reach a newer gateway
+            self._log_error(viewer, error)
+            viewer.close_with(viewer.request.form.closing(retry_ms()))
         except ResponseError as error:
-            self._complain(viewer, error)
+            self._log_error(viewer, error)
             return RETRY_S
         except RedisError:
             self._pause()
@@ -113,149 +115,154 @@ class CatchUp:
             _drop(viewer, error)
         return 0
 
-    def _complain(self, viewer: Viewer, error: Exception) -> None:
-        """Every viewer tries again and again: one line for all of them, now and then."""
+    def _log_error(self, viewer: Viewer, error: Exception) -> None:
+        """Log at most one line per LOG_INTERVAL_S, since every viewer retries."""
         now = asyncio.get_running_loop().time()
-        if now >= self._complain_at:
-            self._complain_at = now + COMPLAIN_S
-            logger.warning("a log cannot be read", session_id=viewer.wish.session_id, error=str(error))
+        if now >= self._log_at:
+            self._log_at = now + LOG_INTERVAL_S
+            logger.warning("reading a log failed; retrying", session_id=viewer.request.session_id, error=str(error))
 
     def _pause(self) -> None:
-        """Redis is away for all: try again in a moment."""
+        """Stop all reads for RETRY_S: Redis is unavailable."""
         if not self._paused:
             self._paused = True
             asyncio.get_running_loop().call_later(RETRY_S, self._resume)
 
     def _resume(self) -> None:
         self._paused = False
-        for _ in range(min(TURNS, len(self._queue))):
+        for _ in range(min(CONCURRENT_READS, len(self._queue))):
             self._start()
 
     async def _advance(self, viewer: Viewer) -> None:
+        """Read and send the viewer's next page."""
         replay = viewer.replay
         if replay is None:
             return
         if not viewer.begun:
             await self._begin(viewer, replay)
-        elif replay.stale and viewer.job is not None:
+        elif replay.job_stale and viewer.job is not None:
             viewer.job = await self._job(viewer.job, replay)
-            replay.stale = False
+            replay.job_stale = False
         shared = await self._page(viewer, replay)
         if shared.page.more:
-            await self._ask_more(viewer, replay, shared)
+            await self._check_session(viewer, replay, shared)
         if viewer.replay is replay and not viewer.gone and not viewer.blocked:
-            self._hand_out(viewer, replay, shared.page, replay.take_shared(viewer.cursor, shared))
+            self._deliver(viewer, replay, shared.page, replay.render_cached(viewer.cursor, shared))
 
-    def _begin_with(self, viewer: Viewer, replay: Replay, first: Page) -> None:
+    def _begin_with_page(self, viewer: Viewer, replay: Replay, first: Page) -> None:
         viewer.begun = True
-        replay.say(viewer.wish.form.opening)
+        replay.prepend(viewer.request.form.opening)
         try:
-            self._hand_out(viewer, replay, first, replay.take(viewer.cursor, first))
+            self._deliver(viewer, replay, first, replay.render(viewer.cursor, first))
         except Exception as error:  # noqa: BLE001 - logged there
             _drop(viewer, error)
 
-    async def _page(self, viewer: Viewer, replay: Replay) -> SharedPage:
-        """The viewer's next page; the first one of a session passes over an earlier session of the same name."""
+    async def _page(self, viewer: Viewer, replay: Replay) -> CachedPage:
+        """Read the viewer's next page. The first page skips an earlier, deleted session with the same id."""
         shared = await self._read(viewer, replay, replay.count)
-        if viewer.cursor == ORIGIN and viewer.job is None and _may_show_another(shared.page):
-            viewer.cursor = await self._before_first(viewer, replay)
+        if viewer.cursor == ORIGIN and viewer.job is None and _may_show_earlier_session(shared.page):
+            viewer.cursor = await self._session_start(viewer, replay)
             if viewer.cursor != ORIGIN:
                 shared = await self._read(viewer, replay, replay.count)
         return shared
 
-    async def _ask_more(self, viewer: Viewer, replay: Replay, shared: SharedPage) -> None:
-        """Find out what concerns a replay of several pages."""
+    async def _check_session(self, viewer: Viewer, replay: Replay, shared: CachedPage) -> None:
+        """Check for a deletion, and read the discards, of a session whose replay takes several pages.
+
+        The discards are shared like the page, since they are read after it."""
         if shared.deleting and not viewer.deleted:
             viewer.end_with_deletion()
-        elif not replay.informed:
-            replay.inform(await self._discards(viewer, shared))
+        elif not replay.discards_known:
+            replay.add_discards(await self._discards(viewer, shared))
 
-    async def _discards(self, viewer: Viewer, shared: SharedPage) -> list[Discard]:
-        """What later attempts discarded. Who may share the page may share this, which was read after it."""
+    async def _discards(self, viewer: Viewer, shared: CachedPage) -> list[Discard]:
+        """Read which events later attempts discarded."""
         place = (EventLog.discards, viewer.job_id)
-        if place not in shared.came_to:
-            shared.came_to[place] = await self._log.discards(viewer.wish.session_id, viewer.job_id)
-        found: list[Discard] = shared.came_to[place]
+        if place not in shared.derived:
+            shared.derived[place] = await self._log.discards(viewer.request.session_id, viewer.job_id)
+        found: list[Discard] = shared.derived[place]
         return found
 
-    async def _read(self, viewer: Viewer, replay: Replay, count: int) -> SharedPage:
-        session_id, hold = viewer.wish.session_id, viewer.channel.behind > 1
-        return await self._pages.read(session_id, viewer.cursor, count, since=replay.since, hold=hold)
+    async def _read(self, viewer: Viewer, replay: Replay, count: int) -> CachedPage:
+        session_id, store = viewer.request.session_id, viewer.channel.behind > 1
+        return await self._page_cache.read(session_id, viewer.cursor, count, since=replay.since, store=store)
 
-    async def _before_first(self, viewer: Viewer, replay: Replay) -> EventId:
-        """Where the session begins: the end of an earlier one, for as long as the log still has that in front."""
+    async def _session_start(self, viewer: Viewer, replay: Replay) -> EventId:
+        """Return the id before the session's first event: the end of an earlier session while the log still has it."""
         shared = await self._read(viewer, replay, PAGE_EVENTS)
         ends = [entry.id for entry in shared.page.entries if entry.kind == DELETED]
-        return ends[-1] if ends and await self._log.exists(viewer.wish.session_id) else ORIGIN
+        return ends[-1] if ends and await self._log.exists(viewer.request.session_id) else ORIGIN
 
-    def _hand_out(self, viewer: Viewer, replay: Replay, page: Page, taken: Taken) -> None:
-        self._counters.events += taken.events
+    def _deliver(self, viewer: Viewer, replay: Replay, page: Page, rendered: Rendered) -> None:
+        self._counters.events += rendered.events
         self._counters.gaps += page.gap is not None
-        end = None if taken.over else _recorded_end(viewer.job, taken.cursor, at_end=taken.at_end)
+        end = None if rendered.over else _recorded_end(viewer.job, rendered.cursor, at_end=rendered.at_end)
         if end is not None:
-            viewer.push(taken.data + replay.conclude(end), end.id, over=True)
+            viewer.push(rendered.data + replay.finish(end), end.id, over=True)
             return
-        going_live = taken.at_end and not taken.over
-        data = taken.data + replay.rest() if going_live else taken.data
-        viewer.push(data, taken.cursor, over=taken.over)
+        going_live = rendered.at_end and not rendered.over
+        data = rendered.data + replay.remaining() if going_live else rendered.data
+        viewer.push(data, rendered.cursor, over=rendered.over)
         if going_live:
             self._join(viewer)
 
     async def _begin(self, viewer: Viewer, replay: Replay) -> None:
-        """Find out where the viewer starts."""
-        cursor = await self._start_of(viewer, replay)
+        """Determine the viewer's first cursor."""
+        cursor = await self._start_cursor(viewer, replay)
         if viewer.replay is replay:
             viewer.cursor = cursor
             viewer.begun = True
 
-    async def _start_of(self, viewer: Viewer, replay: Replay) -> EventId:
-        wish, cursor = viewer.wish, viewer.cursor
+    async def _start_cursor(self, viewer: Viewer, replay: Replay) -> EventId:
+        request, cursor = viewer.request, viewer.cursor
         if viewer.deleted:
-            return await self._before_deletion(wish.session_id)
+            return await self._before_deletion(request.session_id)
         if viewer.job is not None:
-            cursor = await self._begin_job(viewer, viewer.job, replay)
-        if wish.from_now:
-            cursor = await self._log.top(wish.session_id)
-            replay.say(wish.form.here(cursor))
+            cursor = await self._job_start(viewer, viewer.job, replay)
+        if request.from_now:
+            cursor = await self._log.top(request.session_id)
+            replay.prepend(request.form.cursor_only(cursor))
         return cursor
 
     async def _before_deletion(self, session_id: str) -> EventId:
-        """The id before `session.deleted`, or the last one while that is not there."""
+        """Return the id before `session.deleted`, or the last id while that event has not been appended."""
         last = await self._log.last(session_id)
         if last is None:
             return ORIGIN
         return last.before if last.kind == DELETED else last.id
 
-    async def _begin_job(self, viewer: Viewer, job: JobState, replay: Replay) -> EventId:
-        """The id before the job's first event, or a later cursor. A waiting job writes behind the end of the log."""
+    async def _job_start(self, viewer: Viewer, job: JobState, replay: Replay) -> EventId:
+        """Return the id before the job's first event, or the viewer's cursor if it is later.
+
+        A job that has not started will write after the current end of the log."""
         if job.before is None:
             top = await self._log.top(job.session_id)
             job = viewer.job = await self._job(job, replay)
             if job.before is None:
                 if job.position is not None:
-                    replay.say(viewer.wish.form.queued(job.job_id, job.position))
+                    replay.prepend(viewer.request.form.queued(job.job_id, job.position))
                 return top
         return max(viewer.cursor, job.before)
 
     async def _job(self, job: JobState, replay: Replay) -> JobState:
-        """The job's record as it is now. What was read before it may lack an end that it knows."""
+        """Read the job's record again. Pages read earlier are not used: they may lack the end that the record has."""
         job = await self._sessions.job(job.session_id, job.job_id)
-        replay.renew()
+        replay.reset_since()
         return job
 
 
 def _drop(viewer: Viewer, error: Exception) -> None:
-    logger.error("a viewer cannot be served", session_id=viewer.wish.session_id, exc_info=error)
-    viewer.outlet.abort()
+    logger.error("serving a viewer failed; connection dropped", session_id=viewer.request.session_id, exc_info=error)
+    viewer.transport.abort()
 
 
-def _may_show_another(page: Page) -> bool:
-    """Whether a log may begin with the end of an earlier session: cut there, or with that end on its first page."""
+def _may_show_earlier_session(page: Page) -> bool:
+    """Whether the log may begin with the end of an earlier session: it is trimmed, or the page has that end."""
     return page.gap is not None or DELETED in kinds_of(page.entries)
 
 
 def _recorded_end(job: JobState | None, cursor: EventId, *, at_end: bool) -> Entry | None:
-    """A job's terminal event from its record, when the log was read past it or to its end and did not have it."""
+    """Return a job's terminal event from its record if the log has been read past it without finding it."""
     if job is None or job.end is None or job.end_body is None or not (at_end or cursor >= job.end):
         return None
     return Entry(job.end, f"job.{job.status}", job.job_id, job.end_body, None)

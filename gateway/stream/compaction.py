@@ -1,4 +1,4 @@
-"""Catching up in fewer events: adjacent deltas become one. Pure."""
+"""Merges adjacent deltas, so that catching up takes fewer events. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from holdfast.shared.deltas import Delta, delta_of
 from holdfast.shared.entries import Entry, bodies_of
 
 MERGED_BYTES = 64 * 1024
-_FROM_BYTES = 64  # `,"from":"<id>"`, which no delta has
+_FROM_BYTES = 64  # `,"from":"<id>"`, which is added to a merged delta
 _CHUNK = 256
 
 
 class Compactor:
-    """Merges runs of deltas. A run that is open at the end of a page goes on with the next one.
+    """Merges runs of deltas. A run that is open at the end of a page continues on the next one.
 
-    `run` is that open run, which nobody changes any more: whoever takes it over goes on from the same place."""
+    `run` is that open run. It is never modified, so that several compactors can continue from it."""
 
     __slots__ = ("run",)
 
@@ -24,7 +24,7 @@ class Compactor:
         self.run = run
 
     def feed(self, entries: Sequence[Entry]) -> list[Entry]:
-        """The events that are complete with these entries, oldest first."""
+        """Add entries. Returns the events that are complete, oldest first."""
         done: list[Entry] = []
         run = None if self.run is None else self.run.copy()
         at, chunk = 0, 1 if run is None else _CHUNK
@@ -36,21 +36,21 @@ class Compactor:
                 if run is None:
                     done.append(entries[at])
             at += taken or 1
-            chunk = min(2 * taken, _CHUNK) or 1  # a chunk that fails has cost no more than what went well before
+            chunk = min(2 * taken, _CHUNK) or 1  # a failed chunk costs no more than the successful ones before
         self.run = run
         return done
 
     def flush(self) -> list[Entry]:
-        """The open run, if there is one, as an event with the id of its last delta."""
+        """Close the open run. Returns it as one event with the id of its last delta; empty if there is none."""
         run, self.run = self.run, None
         return _close(run)
 
 
 class Run:
-    """Adjacent deltas that have everything but their texts in common.
+    """Adjacent deltas that differ only in their texts.
 
-    Nearly always that holds byte for byte, `_head` before the text and `_tail` behind it, and a look at the bytes of
-    many deltas together finds it out without parsing them."""
+    Usually their bytes are equal before (`_head`) and after (`_tail`) the text, which is checked for many deltas at a
+    time without parsing them."""
 
     __slots__ = ("_delta", "_first", "_head", "_last", "_size", "_tail", "_texts")
 
@@ -62,7 +62,7 @@ class Run:
         self._head, self._tail = _around(entry.body, delta)
 
     def copy(self) -> Run:
-        """The same again, for one page more."""
+        """Copy the run, to continue it on the next page."""
         copy = object.__new__(Run)
         copy._delta, copy._head, copy._tail = self._delta, self._head, self._tail
         copy._first, copy._last = self._first, self._last
@@ -70,7 +70,7 @@ class Run:
         return copy
 
     def take(self, entries: Sequence[Entry]) -> int:
-        """Go on with these entries, or with the first of them alone. Returns how many belong to the run; 0: none."""
+        """Add all of these entries, or only the first. Returns the number added; 0: the first does not belong."""
         text = self._between(bodies_of(entries)) if self._head else None
         if text is not None and self._fits(text):
             self._add(text, entries[-1])
@@ -82,7 +82,7 @@ class Run:
         return 1
 
     def merged(self) -> Entry:
-        """The run as one event."""
+        """Return the run as one event."""
         first, last = self._first, self._last
         if first is last:
             return first
@@ -99,8 +99,9 @@ class Run:
         self._last = last
 
     def _between(self, bodies: Sequence[bytes]) -> bytes | None:
-        """The texts of these events together, as JSON has them, when their bytes show that they are deltas of this run:
-        each has its head and its tail, and there is nothing between these but one text, whose end is not escaped."""
+        """Return the joined JSON texts of these events, or None unless their bytes show that all belong to this run.
+
+        Each must have the head and the tail of the run, and between them one text with an unescaped closing quote."""
         joint = self._tail + b"\n" + self._head
         joined = b"\n".join(bodies)
         text = joined[len(self._head) : -len(self._tail)].replace(joint, b"")
@@ -114,7 +115,7 @@ class Run:
 
 
 def _around(body: bytes, delta: Delta) -> tuple[bytes, bytes]:
-    """What stands before a delta's text and behind it; nothing when that cannot be told from the bytes alone."""
+    """Return the bytes before and after a delta's text; empty if the bytes alone do not determine them."""
     opening = b'"%b":"' % delta.name.encode()
     parts = body.split(opening + delta.text + b'"')
     if len(parts) != 2 or not all(isinstance(value, str | int) for value in delta.rest.values()):
@@ -123,7 +124,7 @@ def _around(body: bytes, delta: Delta) -> tuple[bytes, bytes]:
 
 
 def _is_text(text: bytes) -> bool:
-    """Whether this is what may stand between the quotes of one JSON string."""
+    """Whether this is the content of one JSON string."""
     try:
         orjson.loads(b'"%b"' % text)
     except orjson.JSONDecodeError:

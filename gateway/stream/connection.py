@@ -1,4 +1,4 @@
-"""One TCP connection: the object that the transport calls for as long as the connection lives."""
+"""One TCP connection: the asyncio protocol that forwards to exchangeable handlers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdfast.gateway.stream.deadline import Deadline
 
 
 class Handler(Protocol):
-    """Does the work of a connection: HTTP, or a stream that has taken the connection over."""
+    """The current role of a connection: HTTP, or a stream that has taken it over."""
 
     def data_received(self, data: bytes) -> None: ...
 
@@ -20,7 +20,7 @@ class Handler(Protocol):
     def resume_writing(self) -> None: ...
 
     def shutdown(self) -> None:
-        """The server stops."""
+        """Called when the server stops."""
 
 
 class Server(Protocol):
@@ -30,20 +30,20 @@ class Server(Protocol):
     lingering: Deadline[Connection]
 
     def opened(self, connection: Connection) -> None:
-        """Count the connection, and give it its first handler."""
+        """Register the connection and set its first handler."""
 
     def closed(self, connection: Connection) -> None:
-        """Forget the connection."""
+        """Unregister the connection."""
 
     def serve_http(self, connection: Connection) -> None:
-        """Give the connection a new HTTP handler."""
+        """Set a new HTTP handler."""
 
 
 class Connection(asyncio.Protocol):
-    """Forwards what the transport reports to its current handler.
+    """Forwards the callbacks of the asyncio transport to the current handler.
 
-    A handler is exchanged by assignment: while a stream runs, the HTTP parser and its state are freed. The transport's
-    own `set_protocol` would do as well, but under uvloop it stops and starts reading, which costs two system calls."""
+    Assigning `handler` replaces it, which frees the HTTP parser while a stream runs. The transport's own `set_protocol`
+    would also do, but under uvloop it stops and restarts reading, which costs two system calls."""
 
     __slots__ = ("handler", "server", "transport")
 
@@ -73,21 +73,21 @@ class Connection(asyncio.Protocol):
         del self.handler  # which refers to this connection
 
     def shutdown(self) -> None:
-        """Finish what is at work, then close. Called by uvicorn when the server stops."""
+        """Finish the running response, then close. Called by uvicorn when the server stops."""
         self.server.stopping = True
         self.handler.shutdown()
 
     def linger(self) -> None:
-        """Send no more, and throw away what still comes, until the client closes or some time is over.
+        """Send nothing more, and discard input until the client closes or a deadline passes.
 
-        To close at once while the client is sending would reset the connection, and the client might never see what it
-        was sent last."""
+        Closing at once while the client is sending would reset the connection, and the client might not receive the
+        last response (RFC 9112, section 9.6)."""
         self.transport.write_eof()
         self.handler = _DISCARD
         self.server.lingering.start(self)
 
     def release(self, *, keep_alive: bool) -> None:
-        """A stream has ended: wait for the next request, or close."""
+        """Wait for the next request after a stream has ended, or close."""
         if keep_alive and not self.server.stopping and not self.transport.is_closing():
             self.server.serve_http(self)
         else:

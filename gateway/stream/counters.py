@@ -1,25 +1,25 @@
-"""What the streams of a process count: plain integers, for whoever exposes them."""
+"""Counters of the event streams of a process, as plain integers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MEANINGS = {
-    "viewers": "Viewers connected now",
-    "streams": "Event streams begun",
-    "events": "Events handed out, each once for each viewer",
-    "bytes": "Bytes of response bodies, before compression",
-    "catch_ups": "Times that a live viewer fell behind and read the log by its own cursor",
-    "gaps": "Gaps announced",
-    "slow_closed": "Viewers dropped because they took nothing for too long",
+    "viewers": "Connected viewers",
+    "streams": "Event streams started",
+    "events": "Events delivered, counted once per viewer",
+    "bytes": "Bytes of stream bodies before compression",
+    "catch_ups": "Times a live viewer fell behind and caught up from the log",
+    "gaps": "Gaps announced to viewers",
+    "slow_closed": "Viewers dropped because a write was blocked for longer than the send deadline",
     "refused": "Event streams refused because the process was full or stopping",
-    "reconnects": "Times that the connection that tails the logs was lost and came back",
+    "reconnects": "Times the connection that tails the logs was lost and re-established",
 }
 
 
 @dataclass(slots=True)
 class Counters:
-    """`viewers` is how many are connected now; everything else only grows. MEANINGS says what each counts."""
+    """`viewers` is a gauge; all others only increase. MEANINGS describes each."""
 
     viewers: int = 0
     streams: int = 0

@@ -12,11 +12,11 @@ TICK_SECONDS = 0.5
 
 
 class Deadline(Generic[Item]):
-    """Calls `expire` with each item that is still there `seconds` after it was started.
+    """Calls `expire` with each item that has not been stopped `seconds` after its start.
 
-    All items have the same time, so they expire in the order of their start: a dict holds them, and the timer looks at
-    those that have expired and at one more. It fires at most every `TICK_SECONDS`: an item expires that much late at
-    most, and never early."""
+    All items have the same duration, so they expire in the order in which they were started, and each tick looks at the
+    expired ones and one more. The timer fires at most every TICK_SECONDS: an item expires at most that late, and never
+    early."""
 
     def __init__(self, seconds: float, expire: Callable[[Item], None]) -> None:
         self._seconds = seconds
@@ -29,7 +29,7 @@ class Deadline(Generic[Item]):
         return len(self._due)
 
     def start(self, item: Item) -> None:
-        """Start the item's time, in a running loop, always the same; a time that is already running goes on."""
+        """Start the item's deadline, unless it is running already. All calls must come from the same event loop."""
         if item in self._due:
             return
         if self._loop is None:
@@ -40,7 +40,7 @@ class Deadline(Generic[Item]):
             self._loop.call_later(max(self._seconds, TICK_SECONDS), self._tick)
 
     def stop(self, item: Item) -> None:
-        """Forget the item, whether or not its time is running."""
+        """Stop the item's deadline, if it is running."""
         self._due.pop(item, None)
 
     def _tick(self) -> None:

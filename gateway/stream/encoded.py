@@ -1,4 +1,4 @@
-"""Event streams with a content coding."""
+"""Stream transports with a content coding."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 
 from holdfast.gateway.coding import Coding, Encoder
-from holdfast.gateway.stream.outlet import Outlet, StreamConnection
+from holdfast.gateway.stream.transport import StreamConnection, StreamTransport
 
 
-class EncodedOutlet(Outlet):
-    """Encodes each write so that the client can decode it at once. The encoder takes 30 to 90 KiB."""
+class EncodedTransport(StreamTransport):
+    """Encodes each write so that the client can decode it immediately. An encoder takes 30 to 90 KiB of memory."""
 
     __slots__ = ("_encoder",)
 
@@ -23,11 +23,11 @@ class EncodedOutlet(Outlet):
             super().write(self._encoder.encode(data, last=not more), more=more)
 
 
-def outlet_for(coding: Coding | None) -> Callable[..., Outlet]:
-    """What makes the outlet of a stream with this coding."""
-    return Outlet if coding is None else partial(EncodedOutlet, coding.encoder())
+def transport_for(coding: Coding | None) -> Callable[..., StreamTransport]:
+    """Return the constructor of the transport of a stream with this coding."""
+    return StreamTransport if coding is None else partial(EncodedTransport, coding.encoder())
 
 
 def coding_field(coding: Coding | None) -> bytes:
-    """The header field of a stream with this coding, as it stands on the wire."""
+    """Return the encoded Content-Encoding field of a stream with this coding; empty without one."""
     return b"" if coding is None else b"content-encoding: %b\r\n" % coding.name

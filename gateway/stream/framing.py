@@ -1,4 +1,4 @@
-"""Events as the bytes that a viewer gets. Pure: entries in, bytes out."""
+"""The stream formats: events as the bytes that viewers receive. Pure: entries in, bytes out."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from holdfast.shared.ids import EventId, as_cursor
 
 WRITE_BYTES = 64 * 1024
 
-_LF, _CR = b"\n\r"  # as numbers, which are found in half the time
-NO_JOB = ""  # of which a stream shows only what concerns every job
+_LF, _CR = b"\n\r"  # integers: `in` is twice as fast as with bytes
+NO_JOB = ""  # a stream of this job has only the events that concern all jobs
 
 _ENDS = TERMINAL | {DELETED}
 
 
 class Format(Protocol):
-    """One way to write the log to a viewer. Everything it makes ends at an event boundary."""
+    """A format of event streams. Each method returns whole frames."""
 
     @property
     def media_type(self) -> str: ...
 
     @property
     def opening(self) -> bytes:
-        """The first bytes of a stream, before anything is known."""
+        """The first bytes of every stream."""
 
     @property
     def ping(self) -> bytes: ...
 
     def ping_event(self, cursor: EventId) -> bytes:
-        """A ping that a browser's EventSource shows too. Everything up to the cursor has been sent."""
+        """A ping that a browser's EventSource reports as a message. Everything up to the cursor has been sent."""
 
     def event(self, entry: Entry) -> bytes: ...
 
     def events(self, entries: Sequence[Entry]) -> bytes:
-        """The frames of all of them."""
+        """The frames of these entries."""
 
     def gap(self, gap: Gap) -> bytes:
-        """What is missing. A trimmed gap has no id of its own: the event behind it brings one."""
+        """Announce missing events. A trimmed gap has no id of its own: the next event has one."""
 
     def queued(self, job_id: str, position: int) -> bytes: ...
 
-    def here(self, cursor: EventId) -> bytes:
-        """Moves the viewer's cursor and tells it nothing else."""
+    def cursor_only(self, cursor: EventId) -> bytes:
+        """Move the client's cursor without an event."""
 
-    def farewell(self, retry_ms: int) -> bytes:
-        """The last bytes of a stream that ends before its time; come again after so long."""
+    def closing(self, retry_ms: int) -> bytes:
+        """The last bytes of a stream that the gateway ends early: reconnect after `retry_ms`."""
 
 
 class _Sse:
@@ -81,13 +81,13 @@ class _Sse:
     def queued(self, job_id: str, position: int) -> bytes:
         return b"data: %b\n\n" % _queued_body(job_id, position)
 
-    def here(self, cursor: EventId) -> bytes:
+    def cursor_only(self, cursor: EventId) -> bytes:
         return b"id: %d-%d\n\n" % as_cursor(cursor)
 
     def ping_event(self, cursor: EventId) -> bytes:
         return b'data: {"type":"ping","cursor":"%d-%d"}\n\n' % as_cursor(cursor)
 
-    def farewell(self, retry_ms: int) -> bytes:
+    def closing(self, retry_ms: int) -> bytes:
         return b"retry: %d\n\n" % retry_ms
 
 
@@ -110,13 +110,13 @@ class _Ndjson:
     def queued(self, job_id: str, position: int) -> bytes:
         return _queued_body(job_id, position) + b"\n"
 
-    def here(self, cursor: EventId) -> bytes:
+    def cursor_only(self, cursor: EventId) -> bytes:
         return b'{"id":"%d-%d"}\n' % as_cursor(cursor)
 
     def ping_event(self, cursor: EventId) -> bytes:
         return b'{"type":"ping","cursor":"%d-%d"}\n' % as_cursor(cursor)
 
-    def farewell(self, retry_ms: int) -> bytes:
+    def closing(self, retry_ms: int) -> bytes:
         return b""
 
 
@@ -125,19 +125,19 @@ NDJSON: Format = _Ndjson()
 
 
 def choose(accepted: Collection[str]) -> Format:
-    """The format for who accepts these media types: Server-Sent Events unless NDJSON is among them."""
+    """Choose the format for these accepted media types: NDJSON if it is among them, else Server-Sent Events."""
     return NDJSON if NDJSON.media_type in accepted else SSE
 
 
 class Batch:
-    """Entries that follow `prev` without a hole, and their bytes, made once for all viewers that share them."""
+    """Entries that follow `prev` without a hole, and their frames, which all viewers of a format share."""
 
     __slots__ = ("_joined", "ending", "entries", "last", "prev", "size")
 
     def __init__(self, prev: EventId, entries: Sequence[Entry]) -> None:
         self.prev = prev
         self.entries = entries
-        if len(entries) == 1:  # as while it is followed live
+        if len(entries) == 1:  # the common case of live delivery
             only = entries[0]
             self.last, self.size, self.ending = only.id, len(only.body), only.kind in _ENDS
         else:
@@ -146,7 +146,7 @@ class Batch:
         self._joined: dict[tuple[Format, str | None], bytes] = {}
 
     def after(self, cursor: EventId, form: Format, job_id: str | None) -> bytes | None:
-        """The frames behind the cursor, of one job or of all. None: the cursor does not stand on this chain."""
+        """Return the frames after the cursor, of one job or of all. None: the cursor is not in this chain of ids."""
         if cursor == self.prev:
             joined = self._joined.get((form, job_id))
             if joined is None:
@@ -160,7 +160,7 @@ class Batch:
         return None
 
     def ends(self, job_id: str | None) -> bool:
-        """Whether a stream of this job, or of the session, is over with this batch."""
+        """Whether this batch ends a stream of this job, or of the session."""
         return self.ending and ends(self.entries, job_id)
 
     def _join(self, form: Format, job_id: str | None, start: int) -> bytes:
@@ -169,7 +169,7 @@ class Batch:
 
 
 def batches(prev: EventId, entries: Sequence[Entry]) -> Iterable[Batch]:
-    """The entries, one at least, in pieces that go out in one write each; up to the session's end, if that is there."""
+    """Split the entries (at least one) into batches of one write each, up to the session's end if they contain it."""
     whole = Batch(prev, entries)
     if whole.ending or whole.size > WRITE_BYTES:
         return _pieces(prev, until_deleted(entries))
@@ -184,7 +184,7 @@ def _pieces(prev: EventId, entries: Sequence[Entry]) -> Iterator[Batch]:
 
 
 def fitting(entries: Sequence[Entry]) -> int:
-    """How many of the leading entries go out in one write: WRITE_BYTES of them, but one at least."""
+    """Count the leading entries that fit in one write: WRITE_BYTES, but at least one entry."""
     if size_of(entries) <= WRITE_BYTES:
         return len(entries)
     size = 0
@@ -196,31 +196,31 @@ def fitting(entries: Sequence[Entry]) -> int:
 
 
 def size_of(entries: Sequence[Entry]) -> int:
-    """The bytes of their bodies."""
+    """Sum the bytes of the bodies."""
     return sum(map(len, bodies_of(entries)))
 
 
 def concerns(entry: Entry, job_id: str) -> bool:
-    """Whether a job's stream shows this entry."""
+    """Whether a job's stream includes this entry."""
     return entry.job_id == job_id or entry.kind == DELETED
 
 
 def ends(entries: Sequence[Entry], job_id: str | None) -> bool:
-    """Whether a stream of this job, or of the session when it is None, is over with one of these entries."""
+    """Whether one of these entries ends a stream of this job, or of the session when it is None."""
     if _ENDS.isdisjoint(kinds_of(entries)):
         return False
     return any(e.kind == DELETED or (e.kind in TERMINAL and e.job_id == job_id) for e in entries)
 
 
 def until_deleted(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Nothing comes after the session's end, even if another session of the same name was begun behind it."""
+    """Cut the entries after `session.deleted`: later ones belong to a new session with the same id."""
     if DELETED not in kinds_of(entries):
         return entries
     return entries[: next(count for count, entry in enumerate(entries, 1) if entry.kind == DELETED)]
 
 
 def _one_line(body: bytes) -> bytes:
-    """JSON has line ends only between its tokens, where a space means the same; inside a frame they would end it."""
+    """Replace line breaks, which would end the frame. JSON has them only between tokens, as whitespace."""
     if _LF in body or _CR in body:
         return body.replace(b"\r", b" ").replace(b"\n", b" ")
     return body

@@ -1,4 +1,4 @@
-"""All event streams of one gateway process: who is connected, and what serves them."""
+"""All event streams of one gateway process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from functools import partial
 
 from holdfast.gateway.stream.catch_up import CatchUp
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.outlet import Outlet
-from holdfast.gateway.stream.pulse import Pulse
+from holdfast.gateway.stream.keep_alive import KeepAlive
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Tailer
-from holdfast.gateway.stream.viewer import Viewer, Wish
+from holdfast.gateway.stream.transport import StreamTransport
+from holdfast.gateway.stream.viewer import StreamRequest, Viewer
 from holdfast.shared.event_log import EventLog, Page
 from holdfast.shared.sessions import Sessions
 
@@ -22,7 +22,7 @@ __all__ = ["Counters", "StreamHub", "StreamLimits"]
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Bounds of one process."""
+    """Limits of the streams of one process. Times are in seconds."""
 
     max_viewers: int = 20_000
     send_deadline_s: float = 20
@@ -32,7 +32,7 @@ class StreamLimits:
 
 
 class StreamHub:
-    """Viewers come by `attach` and go with their outlet; in between the hub keeps them fed, pinged and bounded."""
+    """Registers viewers and drives delivery, keep-alives and limits. A viewer is removed when its transport closes."""
 
     def __init__(
         self, log_url: str, event_log: EventLog, sessions: Sessions, limits: StreamLimits | None = None
@@ -48,14 +48,14 @@ class StreamHub:
             deadline_s=self._limits.redis_deadline_s,
         )
         self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
-        self._pulse = Pulse(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
+        self._keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
 
     @property
     def full(self) -> bool:
-        """Whether new streams are refused."""
+        """Whether new streams are refused: the limit is reached or the process is stopping."""
         return self.draining or len(self._viewers) >= self._limits.max_viewers
 
     @property
@@ -64,11 +64,11 @@ class StreamHub:
         return self._tailer.connected
 
     def start(self) -> None:
-        """Begin, in a running loop; Redis need not be there yet."""
-        self._tasks = [asyncio.create_task(part.run()) for part in (self._tailer, self._pulse)]
+        """Start the background tasks in the running loop. Redis may be unavailable."""
+        self._tasks = [asyncio.create_task(part.run()) for part in (self._tailer, self._keep_alive)]
 
     async def close(self) -> None:
-        """End every stream now, and stop."""
+        """Drop all streams and stop the background tasks."""
         await self.drain(0)
         await self._catch_up.close()
         for task in self._tasks:
@@ -78,48 +78,52 @@ class StreamHub:
                 await task
 
     async def drain(self, grace_s: float = 5) -> None:
-        """End every stream at an event boundary; one whose client takes nothing within the grace time is dropped."""
+        """End all streams at an event boundary. Drop those whose clients have not taken the end within `grace_s`."""
         self.end_all()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._empty.wait()
         for viewer in tuple(self._viewers):
             if not viewer.ended or viewer.blocked:
-                viewer.outlet.abort()
+                viewer.transport.abort()
 
     def end_all(self) -> None:
-        """Refuse what comes from now on, and tell every viewer when to come again."""
+        """Refuse new streams, and end the open ones with a retry time."""
         if self.draining:
             return
         self.draining = True
         for viewer in tuple(self._viewers):
-            _dismiss(viewer)
+            _end_early(viewer)
 
-    def attach(self, wish: Wish, outlet: Outlet, first: Page | None = None) -> Viewer:
-        """Take a viewer in: watch its session first, then let it catch up. `first`: a page that it came with."""
-        viewer = Viewer(self, wish, outlet, self._tailer.watch(wish.session_id))
-        outlet.on_gone = partial(self._detach, viewer)
-        outlet.on_shutdown = self.end_all
+    def attach(self, request: StreamRequest, transport: StreamTransport, first: Page | None = None) -> Viewer:
+        """Register a viewer: watch its session first, then start catching up.
+
+        Args:
+            first: the page after the viewer's cursor, if it has been read already.
+        """
+        viewer = Viewer(self, request, transport, self._tailer.watch(request.session_id))
+        transport.on_gone = partial(self._detach, viewer)
+        transport.on_shutdown = self.end_all
         self._viewers.add(viewer)
         self._empty.clear()
-        self._pulse.add(viewer)
+        self._keep_alive.add(viewer)
         self.counters.viewers += 1
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
         if self.draining:
-            _dismiss(viewer)
+            _end_early(viewer)
         return viewer
 
     def session_deleted(self, session_id: str) -> None:
-        """Send the session's viewers nothing but `session.deleted` from now on."""
+        """Send the session's viewers only `session.deleted` from now on."""
         for viewer in tuple(self._viewers):
-            if viewer.wish.session_id == session_id:
+            if viewer.request.session_id == session_id:
                 viewer.end_with_deletion()
 
     def _detach(self, viewer: Viewer) -> None:
-        """The viewer's response is over, whoever ended it."""
+        """Remove a viewer whose connection has closed or whose response is complete."""
         self._viewers.discard(viewer)
-        self._pulse.remove(viewer)
+        self._keep_alive.remove(viewer)
         self._tailer.unwatch(viewer.channel, viewer)
         self.counters.viewers -= 1
         if not self._viewers:
@@ -133,7 +137,7 @@ class StreamHub:
         self._catch_up.add(viewer)
 
     def stalled(self, viewer: Viewer) -> None:
-        self._pulse.watch(viewer)
+        self._keep_alive.watch(viewer)
 
     def _join(self, viewer: Viewer) -> None:
         replay, viewer.replay = viewer.replay, None
@@ -141,5 +145,5 @@ class StreamHub:
             viewer.replay = replay
 
 
-def _dismiss(viewer: Viewer) -> None:
-    viewer.farewell(viewer.wish.form.farewell(retry_ms()))
+def _end_early(viewer: Viewer) -> None:
+    viewer.close_with(viewer.request.form.closing(retry_ms()))

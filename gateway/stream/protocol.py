@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with limits on what comes before a body, from which a response can take the connection over.
+"""uvicorn's HTTP protocol, with limits on request heads, whose connections event streams can take over.
 
-A stream that stays inside ASGI costs a task, its frames and its request for as long as it lives, and a coroutine for
-each write. So the route only begins the response; then its request is over for uvicorn, and an outlet writes. Only this
-file depends on uvicorn's internals, which is why uvicorn is pinned.
+A stream inside ASGI would keep a task, its stack frames and its request alive, and need a coroutine call per write. So
+the route only begins the response. Then uvicorn's request ends, and a StreamTransport writes directly to the socket.
+Only this file depends on uvicorn's internals, which is why uvicorn is pinned.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import httptools
 from holdfast.gateway.errors import HeadTimeout, HeadTooLarge, RequestMalformed, problem
 from holdfast.gateway.stream.connection import Connection
 from holdfast.gateway.stream.deadline import Deadline
-from holdfast.gateway.stream.outlet import Outlet
+from holdfast.gateway.stream.transport import StreamTransport
 from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
@@ -36,14 +36,14 @@ _NEW_LINE = b"\r\n"
 _FRAMING = (b"content-length", b"transfer-encoding")
 _CLOSE = (b"connection", b"close")
 
-# Where the parser is: between two requests, in a head, in a body, in the head that `_ignore_upgrade` repeats, or done.
+# State of the parser: between requests, in a head, in a body, in the head that `_ignore_upgrade` repeats, or stopped.
 _IDLE, _HEAD, _BODY, _REPEATED, _REFUSED = range(5)
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What one connection may take before a request's body: bytes of a head, seconds from a head's first byte to its
-    last, and seconds without a request."""
+    """Limits of one connection: bytes of a request head, seconds from its first to its last byte, and seconds without a
+    request."""
 
     max_head_bytes: int = 32 * 1024
     head_seconds: float = 10
@@ -51,14 +51,14 @@ class ConnectionLimits:
 
 
 class HttpServer:
-    """uvicorn's `http=`: accepts the connections of one server, and holds the deadlines that they share."""
+    """The factory for uvicorn's `http=`: creates the connections of one server and holds their shared deadlines."""
 
     state: ServerState
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.max_head_bytes = limits.max_head_bytes
         self.stopping = False
-        self.refusals: Counter[str] = Counter()  # by code, of requests that no app has seen
+        self.refusals: Counter[str] = Counter()  # by error code, of requests refused before the app
         self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, _close)
         self.heads: Deadline[StreamProtocol] = Deadline(limits.head_seconds, _time_out)
         self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, _abort)
@@ -71,7 +71,7 @@ class HttpServer:
         return Connection(self)
 
     def opened(self, connection: Connection) -> None:
-        self.state.connections.add(connection)  # type: ignore[arg-type]  # uvicorn calls its shutdown() alone
+        self.state.connections.add(connection)  # type: ignore[arg-type]  # uvicorn only calls its shutdown()
         self.serve_http(connection)
 
     def closed(self, connection: Connection) -> None:
@@ -83,20 +83,20 @@ class HttpServer:
 
 
 class StreamProtocol(HttpToolsProtocol):
-    """Serves requests of one connection, puts itself into the scope's extensions, and hands the connection over."""
+    """Serves the requests of one connection. Routes find it in the scope's extensions and call `hand_over`."""
 
-    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # the newest request that has come
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # the newest request received
 
     def __init__(self, server: HttpServer, connection: Connection) -> None:  # see _protocol_of
         self.parser = httptools.HttpRequestParser(self)
         self.pipeline = deque()
         self._server = server
         self._connection = connection
-        self._running: RequestResponseCycle | None = None  # the request at work
+        self._running: RequestResponseCycle | None = None  # the request whose response is running
         self._state = _IDLE
-        self._head_bytes = 0  # of the pieces since the last message, a piece in which that one ended not counted
+        self._head_bytes = 0  # received since the last message, without the piece in which that one ended
         self._piece_bytes = 0
-        self._mixed_bytes = 0  # of the piece that holds the end of a message and the beginning of this head
+        self._mixed_bytes = 0  # size of the piece with the end of a message and the start of this head
         self._upgrade = False
         self._refusal: HoldfastError | None = None
         self.transport = connection.transport
@@ -106,18 +106,26 @@ class StreamProtocol(HttpToolsProtocol):
 
     @property
     def stopping(self) -> bool:
-        """Whether the server stops."""
+        """Whether the server is stopping."""
         return self._server.stopping
 
     @property
     def followed(self) -> bool:
-        """Whether something has come behind the request at work."""
+        """Whether another request, or the start of one, was received after the running one."""
         return self.cycle is not self._running or self._state in (_HEAD, _REFUSED)
 
-    async def hand_over(self, send: Send, fields: bytes, make: Callable[..., Outlet] = Outlet) -> Outlet | None:
-        """Begin the response at work, with header fields as they stand on the wire, and take the connection over; None
-        when the client has left. The request may then return, its response not complete. `make` takes what an Outlet
-        does."""
+    async def hand_over(
+        self, send: Send, fields: bytes, make: Callable[..., StreamTransport] = StreamTransport
+    ) -> StreamTransport | None:
+        """Begin the running response and take over its connection; the request may then return without completing it.
+
+        Args:
+            fields: header fields as they are sent, each ended by CRLF.
+            make: constructs the transport, with the arguments of StreamTransport.
+
+        Returns:
+            The connection's transport, or None when the client has disconnected.
+        """
         cycle = self._running
         if cycle is None:
             return None
@@ -133,7 +141,7 @@ class StreamProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             self.transport.abort()
             return None
-        outlet = make(
+        stream = make(
             self._connection,
             kept.data.removesuffix(_NEW_LINE) + fields + _NEW_LINE,
             chunked=cycle.chunked_encoding is True,
@@ -141,12 +149,12 @@ class StreamProtocol(HttpToolsProtocol):
             drain_input=unread,
         )
         if self.flow.write_paused:
-            outlet.pause_writing()
-        self._connection.handler = outlet
-        cycle.disconnected = True  # so that nothing is missed when the request's task ends
+            stream.pause_writing()
+        self._connection.handler = stream
+        cycle.disconnected = True  # uvicorn must not report an incomplete response when the task ends
         self.flow.resume_reading()
         self._forget()
-        return outlet
+        return stream
 
     def data_received(self, data: bytes) -> None:
         if self._state is _REFUSED:
@@ -170,7 +178,7 @@ class StreamProtocol(HttpToolsProtocol):
             self._refuse(RequestMalformed("chunk extensions or trailer fields are too long"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._running is not None:  # the one that uvicorn's own method would tell is the newest
+        if self._running is not None:  # uvicorn's own method would only disconnect the newest one
             _disconnect(self._running)
         self.flow.resume_writing()
         self._forget()
@@ -182,14 +190,14 @@ class StreamProtocol(HttpToolsProtocol):
         self._server.idle.stop(self)
 
     def on_headers_complete(self) -> None:
-        if self._state is _HEAD:  # and not in a head that is repeated
+        if self._state is _HEAD:  # not in a repeated head
             self._server.heads.stop(self)
             self._check_head()
             self._head_bytes = self._mixed_bytes = 0
             self._upgrade = self.parser.should_upgrade()
             super().on_headers_complete()
         self._state = _BODY
-        self.scope, self.headers = None, []  # type: ignore[assignment]  # trailer fields are no header fields
+        self.scope, self.headers = None, []  # type: ignore[assignment]  # trailer fields must not count as header fields
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0
@@ -212,14 +220,14 @@ class StreamProtocol(HttpToolsProtocol):
             self._server.idle.start(self)
 
     def time_out(self) -> None:
-        """Refuse a head that is not complete in time."""
+        """Refuse a request head that is incomplete at its deadline."""
         self._refuse(HeadTimeout())
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Read on as if the request had not offered another protocol (RFC 9110, section 7.8).
+        """Continue as if the request had not offered to upgrade (RFC 9110, section 7.8).
 
-        The parser skips the body of such a request and, where the request also closes the connection, accepts nothing
-        more. So a new parser gets a head with the same framing, and then the rest of the piece."""
+        The parser skips the body of such a request and, if the request also closes the connection, accepts nothing
+        more. So a new parser gets a head with the same framing, and then the rest of the received piece."""
         assert self.cycle is not None
         self._upgrade = False
         self._state = _REPEATED
@@ -230,26 +238,27 @@ class StreamProtocol(HttpToolsProtocol):
         self.data_received(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % field for field in fields) + rest)
 
     def _check_head(self) -> None:
-        """Raise what makes the parser stop when this head is refused, or when too many requests wait in line."""
+        """Stop the parser, by raising _Stop, if this head is refused or too many pipelined requests wait."""
         if self._head_size() > self._server.max_head_bytes or len(self.headers) > MAX_HEADER_FIELDS:
             self._refusal = self._head_too_large()
         elif not self._names_one_host():
-            self._refusal = RequestMalformed("exactly one Host header field is required")
+            self._refusal = RequestMalformed("exactly one Host header is required")
         elif len(self.pipeline) >= MAX_PIPELINED:
-            self._refusal = RequestMalformed(f"at most {MAX_PIPELINED} requests may wait on one connection")
+            self._refusal = RequestMalformed(f"at most {MAX_PIPELINED} pipelined requests are allowed on a connection")
         if self._refusal is not None:
             raise _Stop
 
     def _names_one_host(self) -> bool:
-        """Whether there is one Host field, or none where HTTP/1.0 allows that (RFC 9112, section 3.2)."""
+        """Whether there is one Host field, or none in HTTP/1.0 (RFC 9112, section 3.2)."""
         fields = dict(self.headers)
         if b"host" not in fields:
             return bool(self.parser.get_http_version() != "1.1")
         return len(fields) == len(self.headers) or [name for name, _ in self.headers].count(b"host") == 1
 
     def _head_size(self) -> int:
-        """Return an upper bound of the bytes of the head if that is within the limit, else those of target and fields:
-        its pieces may also hold parts of other messages."""
+        """Return an upper bound of the bytes of the head if that is within the limit, else those of target and fields.
+
+        The received pieces may also contain parts of other messages."""
         size = max(self._mixed_bytes + self._head_bytes, self._piece_bytes)
         if size <= self._server.max_head_bytes:
             return size
@@ -260,11 +269,11 @@ class StreamProtocol(HttpToolsProtocol):
         return HeadTooLarge(f"At most {limit} bytes and {MAX_HEADER_FIELDS} header fields are allowed")
 
     def _refuse(self, error: HoldfastError) -> None:
-        """Read nothing more, and close with an answer if that is possible.
+        """Stop reading, and close the connection with an error response where one can still be sent.
 
-        With no other request under way, or in the body of the request at work before its response begins, the answer is
-        the error. Behind requests that are complete, the connection closes with the answer to the newest of them. In
-        any other body it closes at once."""
+        The error is sent if no other response is pending, or in the body of the running request before its response has
+        begun. After complete requests the connection closes with the response to the newest one. In any other body it
+        closes at once."""
         in_body, self._state = self._state is _BODY, _REFUSED
         self._refusal = None
         self._server.heads.stop(self)
@@ -285,7 +294,7 @@ class StreamProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _answer(self, error: HoldfastError) -> None:
-        """Write an answer without ASGI, and close."""
+        """Write an error response without ASGI, and close."""
         response = problem(error)
         fields = (*self.server_state.default_headers, *response.raw_headers, _CLOSE)
         head = b"".join(b"%b: %b\r\n" % field for field in fields)
@@ -299,7 +308,7 @@ class StreamProtocol(HttpToolsProtocol):
         if version == "1.0":
             app = _CloseDelimited(app, cycle)
         elif version != "1.1":
-            app = problem(RequestMalformed("HTTP/1.1 and HTTP/1.0 are spoken here"))
+            app = problem(RequestMalformed("only HTTP/1.1 and HTTP/1.0 are supported"))
             self._server.refusals[RequestMalformed.code] += 1
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
@@ -308,7 +317,7 @@ class StreamProtocol(HttpToolsProtocol):
         return False
 
     def _forget(self) -> None:
-        """Break the reference cycles, so that the connection is freed at once and not by the garbage collector."""
+        """Break reference cycles, so that the connection is freed without the garbage collector."""
         self._server.idle.stop(self)
         self._server.heads.stop(self)
         self.parser = self.scope = self.headers = self.cycle = self._running = None  # type: ignore[assignment]
@@ -316,14 +325,15 @@ class StreamProtocol(HttpToolsProtocol):
 
 
 def _protocol_of(template: HttpToolsProtocol) -> type[StreamProtocol]:
-    """Make the class of a server's protocols. What uvicorn's constructor sets alike in all of them stands in the class:
-    to repeat that for each connection costs 5 µs, most of it for finding the loggers."""
-    alike = {name: value for name, value in vars(template).items() if name not in ("parser", "pipeline")}
-    return type(StreamProtocol.__name__, (StreamProtocol,), alike | {"scheme": "http"})
+    """Make the protocol class of a server, with the attributes that uvicorn's constructor sets alike on all instances.
+
+    Setting them per connection costs 5 µs, most of it for looking up loggers."""
+    common = {name: value for name, value in vars(template).items() if name not in ("parser", "pipeline")}
+    return type(StreamProtocol.__name__, (StreamProtocol,), common | {"scheme": "http"})
 
 
 class _Head:
-    """Takes a response's head in place of the transport, for one write with what follows it."""
+    """Captures the head of a response in place of the transport, to send it in one write with the first bytes."""
 
     data = b""
 
@@ -332,8 +342,8 @@ class _Head:
 
 
 class _CloseDelimited:
-    """An app for an HTTP/1.0 client, which does not know chunks: the end of the connection ends the body (RFC 9112,
-    section 6.3)."""
+    """ASGI wrapper for HTTP/1.0 clients, which do not know chunked encoding: closing the connection ends the body (RFC
+    9112, section 6.3)."""
 
     def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
         self._app = app
@@ -349,11 +359,11 @@ class _CloseDelimited:
 
 
 class _Stop(Exception):
-    """Raised in a callback to make the parser stop."""
+    """Raised in a parser callback to stop the parser."""
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:
-    """Make the request's app see a client that has left."""
+    """Make the request's app see a disconnect."""
     cycle.disconnected = True
     cycle.message_event.set()
 
@@ -374,13 +384,15 @@ def _abort(connection: Connection) -> None:
     connection.transport.abort()
 
 
-def limit(listener: socket.socket) -> None:
-    """Let the kernel drop a connection whose other end acknowledges nothing (a pulled cable sends no FIN), and keep
-    little that is not on its way: otherwise megabytes, of which it says that they move only once a third is gone. What
-    a listening socket is told holds for each connection that it accepts."""
+def set_socket_options(listener: socket.socket) -> None:
+    """Set TCP options of a listening socket, which its accepted connections inherit.
+
+    TCP_USER_TIMEOUT drops a connection whose peer acknowledges nothing (a pulled cable sends no FIN).
+    TCP_NOTSENT_LOWAT keeps the unsent data in the kernel small; by default it buffers megabytes and reports the socket
+    writable only when a third has been sent."""
     if listener.family == socket.AF_UNIX:
         return
     for name, value in (("TCP_USER_TIMEOUT", UNANSWERED_MS), ("TCP_NOTSENT_LOWAT", UNSENT_BYTES)):
-        option = getattr(socket, name, None)  # not every system has both
+        option = getattr(socket, name, None)  # neither exists on every system
         if option is not None:
             listener.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,4 +1,4 @@
-"""Pages of a session's log as what one viewer is sent while it catches up. Pure: pages in, bytes out."""
+"""Renders pages of a session's log for one viewer that catches up. Pure: pages in, bytes out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from holdfast.gateway.stream.compaction import Compactor, Run
 from holdfast.gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, size_of, until_deleted
-from holdfast.gateway.stream.pages import SharedPage
+from holdfast.gateway.stream.page_cache import CachedPage
 from holdfast.shared.discards import Discard, Discards
 from holdfast.shared.entries import Entry
 from holdfast.shared.event_log import PAGE_EVENTS, Page
@@ -17,9 +17,9 @@ from holdfast.shared.ids import ORIGIN, EventId
 FIRST_PAGE_EVENTS = 64
 
 
-class Taken(NamedTuple):
-    """What a page came to. `over`: the stream ends with it. `at_end`: there is no more to read for now. `sent`: the id
-    up to which nothing is held back, where that is known from the page."""
+class Rendered(NamedTuple):
+    """A rendered page. `cursor`: the id to read on from. `over`: the stream ends with this page. `at_end`: the end of
+    the log is reached. `sent`: the id up to which everything is in `data`; None: unchanged."""
 
     data: bytes
     cursor: EventId
@@ -29,32 +29,33 @@ class Taken(NamedTuple):
     sent: EventId | None
 
 
-class _CameTo(NamedTuple):
-    """What a page comes to for everybody who stands where one has stood, and how it goes on from there."""
+class _CachedResult(NamedTuple):
+    """A rendered page with the state after it, for all viewers in the same state."""
 
-    taken: Taken
+    rendered: Rendered
     run: Run | None
     next_count: int
 
 
 class Replay:
-    """What a viewer that catches up keeps from one page to the next.
+    """The state that a viewer keeps from one page to the next while it catches up.
 
-    `since`: what was read earlier does not count for this viewer. `sent`: the id up to which everything was sent."""
+    `since`: pages requested earlier (monotonic seconds) are not used. `sent`: the id up to which everything was sent.
+    `count`: events to read for the next page. `job_stale`: the job's record must be read again."""
 
     __slots__ = (
         "_compactor",
         "_discards",
+        "_expired_sent",
         "_form",
-        "_held",
+        "_held_gaps",
         "_job_id",
         "_ready",
-        "_told",
         "count",
-        "informed",
+        "discards_known",
+        "job_stale",
         "sent",
         "since",
-        "stale",
     )
 
     def __init__(self, form: Format, job_id: str | None, *, raw: bool, sent: EventId = ORIGIN) -> None:
@@ -63,48 +64,48 @@ class Replay:
         self._compactor = None if raw else Compactor()
         self._discards = Discards()
         self._ready: list[bytes] = []
-        self._held: list[bytes] = []
-        self._told = False
+        self._held_gaps: list[bytes] = []
+        self._expired_sent = False
         self.count = FIRST_PAGE_EVENTS
-        self.informed = raw
+        self.discards_known = raw
         self.sent = sent
-        self.stale = False
+        self.job_stale = False
         self.since = time.monotonic()
 
-    def say(self, frame: bytes) -> None:
-        """Put a frame in front of what comes next."""
+    def prepend(self, frame: bytes) -> None:
+        """Put a frame in front of the next rendered page."""
         self._put(frame)
 
-    def inform(self, discards: Iterable[Discard]) -> None:
-        """Learn from the jobs' records which events were discarded by starts that are further ahead in the log."""
-        self.informed = True
+    def add_discards(self, discards: Iterable[Discard]) -> None:
+        """Add discards from the jobs' records, of starts that are further ahead in the log."""
+        self.discards_known = True
         for discard in discards:
             self._discards.add(*discard)
 
-    def renew(self) -> None:
-        """From now on only what is read from now on counts."""
+    def reset_since(self) -> None:
+        """Use only pages that are requested from now on."""
         self.since = time.monotonic()
 
-    def take_shared(self, cursor: EventId, shared: SharedPage) -> Taken:
-        """As `take`. Those who stand at the same place get the same bytes, made once."""
-        if self._is_alone(shared.page):
-            return self.take(cursor, shared.page)
-        place = self._place()
-        came_to: _CameTo | None = shared.came_to.get(place)
-        if came_to is None:
-            taken = self.take(cursor, shared.page)
+    def render_cached(self, cursor: EventId, shared: CachedPage) -> Rendered:
+        """Render a page once for all viewers in the same state; otherwise as `render`."""
+        if self._has_private_state(shared.page):
+            return self.render(cursor, shared.page)
+        state = self._state()
+        cached: _CachedResult | None = shared.derived.get(state)
+        if cached is None:
+            rendered = self.render(cursor, shared.page)
             if not self._discards:
                 run = None if self._compactor is None else self._compactor.run
-                shared.came_to[place] = _CameTo(taken, run, self.count)
-            return taken
-        self.count = came_to.next_count
-        self.sent = came_to.taken.sent or self.sent
+                shared.derived[state] = _CachedResult(rendered, run, self.count)
+            return rendered
+        self.count = cached.next_count
+        self.sent = cached.rendered.sent or self.sent
         if self._compactor is not None:
-            self._compactor.run = came_to.run
-        return came_to.taken
+            self._compactor.run = cached.run
+        return cached.rendered
 
-    def take(self, cursor: EventId, page: Page) -> Taken:
-        """What the page behind the cursor comes to."""
+    def render(self, cursor: EventId, page: Page) -> Rendered:
+        """Render the page after the cursor."""
         page = _fitting(page)
         again = self._gap(page)
         entries = until_deleted(page.entries)
@@ -121,41 +122,41 @@ class Replay:
         data = self._frames(events)
         sent = self._sent_with(events, cursor)
         self.sent = sent or self.sent
-        return Taken(data, cursor, len(events), over, at_end, sent)
+        return Rendered(data, cursor, len(events), over, at_end, sent)
 
-    def conclude(self, end: Entry) -> bytes:
-        """The last bytes of a job's stream whose end comes from the job's record."""
+    def finish(self, end: Entry) -> bytes:
+        """Return the last bytes of a job's stream whose terminal event comes from the job's record."""
         events = [] if self._compactor is None else self._compactor.flush()
         return self._frames([*events, end])
 
-    def rest(self) -> bytes:
-        """What is left to say when the viewer goes live."""
+    def remaining(self) -> bytes:
+        """Return the frames that are still held back, for a viewer that goes live."""
         self._release_gaps()
         return self._drain()
 
-    def _is_alone(self, page: Page) -> bool:
-        """Whether there is more to this viewer than its place: something to say first, or a past of its own."""
-        return bool(self._ready or self._held or self._discards or page.gap is not None)
+    def _has_private_state(self, page: Page) -> bool:
+        """Whether this viewer has frames or discards of its own, so that its rendering cannot be shared."""
+        return bool(self._ready or self._held_gaps or self._discards or page.gap is not None)
 
-    def _place(self) -> Hashable:
-        """All that decides what a page comes to, for a viewer that is not alone."""
+    def _state(self) -> Hashable:
+        """Everything besides the page that the rendering depends on, for a viewer without private state."""
         return (self._form, self._job_id, self._compactor is None or self._compactor.run)
 
     def _gap(self, page: Page) -> bool:
-        """Announce the page's gap. True when that was done before, and the log is missing still."""
+        """Announce the page's gap. Returns True if it is an `expired` gap that was announced before."""
         gap = page.gap
         if gap is None:
             return False
-        again = self._told and gap.reason == "expired"
-        self.stale = True
-        self.renew()
+        again = self._expired_sent and gap.reason == "expired"
+        self.job_stale = True
+        self.reset_since()
         if again:
             return True
-        self._told = gap.reason == "expired"
+        self._expired_sent = gap.reason == "expired"
         if self._compactor is not None:
             self._put_events(self._compactor.flush())
         if gap.reason == "trimmed":
-            self._held.append(self._form.gap(gap))
+            self._held_gaps.append(self._form.gap(gap))
         else:
             self._put(self._form.gap(gap))
         return False
@@ -169,8 +170,8 @@ class Replay:
         return self._compactor.feed(self._discards.kept(mine))
 
     def _sent_with(self, events: Sequence[Entry], cursor: EventId) -> EventId | None:
-        """Up to where everything is sent: to the page's end, or to its last event where an open run or a gap waits."""
-        if not self._held and (self._compactor is None or self._compactor.run is None):
+        """Return the id up to which everything is sent: the page's end, or its last event while a run or gap waits."""
+        if not self._held_gaps and (self._compactor is None or self._compactor.run is None):
             return cursor
         return events[-1].id if events else None
 
@@ -183,26 +184,27 @@ class Replay:
             self._put(self._form.events(events))
 
     def _put(self, frame: bytes) -> None:
-        """Append a frame that may move the client's cursor. A trimmed gap carries no id, so a client that receives the
-        id behind it without the gap never hears of the hole: the gaps held so far go first, in the same write."""
+        """Append a frame that may move the client's cursor, with the held gaps in front of it.
+
+        A trimmed gap has no id: a client that got the next id without the gap would never learn of the hole."""
         self._release_gaps()
         self._ready.append(frame)
 
     def _release_gaps(self) -> None:
-        self._ready += self._held
-        self._held = []
+        self._ready += self._held_gaps
+        self._held_gaps = []
 
     def _drain(self) -> bytes:
         frames, self._ready = self._ready, []
         return b"".join(frames)
 
     def _resize(self, entries: Sequence[Entry]) -> None:
-        """Ask for as many events as go out in one write."""
+        """Set the size of the next page to what fits in one write."""
         if entries:
             self.count = max(1, min(PAGE_EVENTS, WRITE_BYTES * len(entries) // (size_of(entries) + 1)))
 
 
 def _fitting(page: Page) -> Page:
-    """As much of the page as goes out in one write; the rest is read again when the client has taken that."""
+    """Return the part of the page that fits in one write; the rest is read again once the client has taken it."""
     count = fitting(page.entries)
     return page if count == len(page.entries) else Page(page.entries[:count], page.gap, more=True)

@@ -1,4 +1,4 @@
-"""An event stream as an ASGI response: it begins, then the hub has the connection and the request is over."""
+"""An event stream as an ASGI response, which begins it and then hands the connection over to the hub."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from holdfast.gateway.coding import Coding
 from holdfast.gateway.errors import RequestBehindStream, problem
-from holdfast.gateway.stream.encoded import coding_field, outlet_for
+from holdfast.gateway.stream.encoded import coding_field, transport_for
 from holdfast.gateway.stream.framing import NDJSON, SSE, Format
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.protocol import EXTENSION, StreamProtocol
 from holdfast.gateway.stream.retry import retry_ms
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import LogUnavailable
 from holdfast.shared.event_log import Page
 from holdfast.shared.ids import ORIGIN
@@ -20,24 +20,30 @@ from starlette.types import Receive, Scope, Send
 
 
 class EventStream:
-    """What a viewer asked for, as an ASGI response. `first`: the page behind its cursor, if that was read for it.
-    `coding`: how the body is encoded.
+    """The ASGI response to a stream request.
 
-    204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping. Only under
-    StreamProtocol, as `holdfast.gateway.__main__` serves it."""
+    204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping; else a
+    stream. Works only under StreamProtocol, as `holdfast.gateway.__main__` serves it.
 
-    def __init__(self, hub: StreamHub, wish: Wish, first: Page | None = None, coding: Coding | None = None) -> None:
+    Args:
+        first: the page after the viewer's cursor, if it has been read already.
+        coding: the content coding of the body.
+    """
+
+    def __init__(
+        self, hub: StreamHub, request: StreamRequest, first: Page | None = None, coding: Coding | None = None
+    ) -> None:
         self.hub = hub
-        self.wish = wish
+        self.request = request
         self.first = first
         self.coding = coding
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _nothing_to_come(self.wish):
+        if _nothing_to_come(self.request):
             await Response(status_code=204)(scope, receive, send)
         elif self.hub.full:
             self.hub.counters.refused += 1
-            await refusal(self.wish.form)(scope, receive, send)
+            await refusal(self.request.form)(scope, receive, send)
         else:
             await self._stream(scope, receive, send)
 
@@ -46,27 +52,28 @@ class EventStream:
         if protocol.followed:
             await _not_the_last(scope, receive, send)
             return
-        fields = _FIELDS[self.wish.form] + coding_field(self.coding)
-        outlet = await protocol.hand_over(send, fields, outlet_for(self.coding))
-        if outlet is not None:
-            self.hub.attach(self.wish, outlet, self.first)
+        fields = _FIELDS[self.request.form] + coding_field(self.coding)
+        transport = await protocol.hand_over(send, fields, transport_for(self.coding))
+        if transport is not None:
+            self.hub.attach(self.request, transport, self.first)
             if protocol.stopping:
                 self.hub.end_all()
 
 
 async def _not_the_last(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a stream with something behind it: it would wait there, unread, for as long as the stream lasts."""
+    """Refuse a stream with a pipelined request after it, which would wait unread for as long as the stream lasts."""
     response = problem(RequestBehindStream())
     response.headers["Connection"] = "close"
     await response(scope, receive, send)
 
 
 def refusal(form: Format) -> Response:
-    """Come again later. A browser gives up on anything but 200, so it gets that, a `retry:`, and the end."""
+    """Return a temporary refusal. An EventSource never reconnects after anything but 200 (WHATWG HTML, "Server-sent
+    events"), so it gets a 200 with a `retry:` field and the end of the stream."""
     if form is NDJSON:
         return problem(LogUnavailable())
     headers = {**_headers(form), "Connection": "close"}
-    return Response(form.farewell(retry_ms()), headers=headers, media_type=None)
+    return Response(form.closing(retry_ms()), headers=headers, media_type=None)
 
 
 def _headers(form: Format) -> dict[str, str]:
@@ -80,10 +87,10 @@ def _headers(form: Format) -> dict[str, str]:
 
 _FIELDS: Mapping[Format, bytes] = {
     form: "".join(f"{name}: {value}\r\n" for name, value in _headers(form).items()).encode() for form in (SSE, NDJSON)
-}  # made once: uvicorn would check and write them for each viewer anew
+}  # encoded once instead of for each viewer
 
 
-def _nothing_to_come(wish: Wish) -> bool:
-    if wish.job is None or wish.job.end is None:
+def _nothing_to_come(request: StreamRequest) -> bool:
+    if request.job is None or request.job.end is None:
         return False
-    return wish.from_now or (wish.cursor or ORIGIN) >= wish.job.end
+    return request.from_now or (request.cursor or ORIGIN) >= request.job.end

@@ -1,4 +1,4 @@
-"""When a client that is sent away comes again."""
+"""Reconnection times of clients whose streams the gateway refuses or ends."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import random
 
 
 def retry_ms() -> int:
-    """A time that is spread, so that not all come at once."""
-    return random.randint(1000, 5000)  # noqa: S311 - spreads, hides nothing
+    """Return a jittered time in ms, so that clients do not reconnect all at once."""
+    return random.randint(1000, 5000)  # noqa: S311 - jitter, not a secret

@@ -1,8 +1,7 @@
-"""One connection per process hears which logs changed, reads those together, and hands each batch to its viewers.
+"""Tails the logs of all sessions with viewers, over one connection per process.
 
-Redis tells once that a watched key changed; reading it watches it again. While a read is under way further notices
-gather, so the work grows with what changes and not with what is watched. Each read is held to the chain of ids; where
-it breaks, the viewers read the log by their own cursor, and that reading says what is missing.
+Redis sends one invalidation when a tracked key changes; reading the key tracks it again (Redis client-side caching).
+Where a read does not continue the chain of ids, viewers read the log from their own cursors, which reports the gap.
 """
 
 from __future__ import annotations
@@ -22,80 +21,81 @@ from holdfast.shared.background import repeat
 from holdfast.shared.entries import following
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keys import log_key
-from holdfast.shared.redis import RedisError, WireLost
-from holdfast.shared.wire import Wire
+from holdfast.shared.redis import ConnectionLost, RedisError
+from holdfast.shared.redis_connection import RedisConnection
 
 logger = structlog.get_logger()
 
 READ_KEYS = 128
 READ_EVENTS = 256
 READ_BYTES = 512 * 1024
-EVENT_BYTES = 512  # of a log whose events nobody has seen yet
+EVENT_BYTES = 512  # initial estimate of the size of a session's events
 TAIL_BYTES = 256 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 1.0
 RECHECK_SLICES = 20
 
 
-class Live(Protocol):
-    """A viewer, as far as the tailer sees it."""
+class LiveViewer(Protocol):
+    """What the tailer needs of a viewer."""
 
     cursor: EventId
 
     def deliver(self, batch: Batch) -> None:
-        """Take what comes next; the viewer skips what it has, and leaves when the batch does not fit."""
+        """Deliver the next batch. The viewer skips known events, and falls behind if the batch leaves a hole."""
 
     def fall_behind(self) -> None:
-        """Leave, and read the log by one's own cursor."""
+        """Stop live delivery and read the log from the viewer's own cursor."""
 
 
 class Channel:
-    """One session that has viewers. `position` is the last id read for those that are live; None: nobody is.
+    """A session with viewers. `position` is the last id read for the live viewers; None: there are none.
 
-    While some viewers are still `behind`, the last batches are kept, so that those can step in without a window."""
+    While viewers are `behind`, the newest batches are kept as `tail`, so that they can go live without missing events.
+    `changed`: an invalidation arrived since the last read began."""
 
     __slots__ = (
-        *("behind", "event_bytes", "key", "live", "noticed", "position", "reading", "session_id"),
+        *("behind", "event_bytes", "key", "live", "changed", "position", "reading", "session_id"),
         *("tail", "tail_bytes"),
     )
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.key = log_key(session_id).encode()
-        self.live: set[Live] = set()
+        self.live: set[LiveViewer] = set()
         self.behind = 0
         self.position: EventId | None = None
         self.reading: EventId | None = None
-        self.noticed = False
+        self.changed = False
         self.event_bytes = EVENT_BYTES
         self.tail: deque[Batch] = deque()
         self.tail_bytes = 0
 
     def keep(self, batch: Batch) -> None:
-        """Remember the batch, within bounds, for those who are behind."""
+        """Keep the batch for viewers that are behind, at most TAIL_BYTES in all."""
         self.tail.append(batch)
         self.tail_bytes += batch.size
         while self.tail_bytes > TAIL_BYTES:
             self.tail_bytes -= self.tail.popleft().size
 
     def update_estimate(self, batch: Batch) -> None:
-        """Update the estimate of the event size. It follows the latest batch, but falls by at most half per batch."""
+        """Update the expected size of an event: it rises immediately and at most halves per batch."""
         seen, half = batch.size // len(batch.entries), self.event_bytes // 2
         self.event_bytes = seen if seen > half else half or 1
 
-    def forget(self) -> None:
+    def drop_tail(self) -> None:
         self.tail.clear()
         self.tail_bytes = 0
 
     def reaches(self, cursor: EventId) -> bool:
-        """Whether a viewer with this cursor can go on from here."""
+        """Whether a viewer with this cursor can go live from the position or the tail."""
         if self.position is None or cursor >= self.position:
             return True
         return bool(self.tail) and self.tail[0].prev <= cursor
 
 
 class Tailer:
-    """All channels of a process. Everything but `run` is called from the event loop and returns at once."""
+    """All channels of a process. All methods except `run` return immediately and are called from the event loop."""
 
     def __init__(self, url: str, counters: Counters, *, recheck_s: float, deadline_s: float) -> None:
         self._url = url
@@ -104,11 +104,11 @@ class Tailer:
         self._deadline_s = deadline_s
         self._channels: dict[bytes, Channel] = {}
         self._dirty: dict[Channel, None] = {}
-        self._connection: Wire | None = None
+        self._connection: RedisConnection | None = None
         self._in_flight = 0
-        self._pump_due = False
-        self._away = False
-        self._gone = asyncio.Event()
+        self._read_due = False
+        self._in_outage = False
+        self._lost = asyncio.Event()
         self._retry_s = FIRST_RETRY_S
         self._unchecked: Iterator[Channel] = iter(())
 
@@ -117,7 +117,7 @@ class Tailer:
         return self._connection is not None
 
     def watch(self, session_id: str) -> Channel:
-        """The session's channel, for one viewer more, who is behind until it joins."""
+        """Return the session's channel and count one more viewer, which is behind until it joins."""
         channel = self._channels.get(log_key(session_id).encode())
         if channel is None:
             channel = Channel(session_id)
@@ -125,12 +125,12 @@ class Tailer:
         channel.behind += 1
         return channel
 
-    def join(self, channel: Channel, viewer: Live) -> bool:
-        """Let a viewer that has read up to its cursor go on live. False: the channel is too far ahead, read on."""
+    def join(self, channel: Channel, viewer: LiveViewer) -> bool:
+        """Make a viewer live that has read up to its cursor. Returns False when the channel is too far ahead of it."""
         if not channel.live:
             channel.position = viewer.cursor
-            channel.noticed = True
-            self._mark(channel)
+            channel.changed = True
+            self._schedule_read(channel)
         elif not channel.reaches(viewer.cursor):
             return False
         channel.behind -= 1
@@ -138,24 +138,24 @@ class Tailer:
         for batch in tuple(channel.tail):
             viewer.deliver(batch)
         if not channel.behind:
-            channel.forget()
+            channel.drop_tail()
         return True
 
-    def leave(self, channel: Channel, viewer: Live) -> None:
-        """A live viewer falls behind."""
+    def leave(self, channel: Channel, viewer: LiveViewer) -> None:
+        """Count a live viewer as behind."""
         channel.live.discard(viewer)
         channel.behind += 1
-        self._rest(channel)
+        self._pause_if_unused(channel)
 
-    def unwatch(self, channel: Channel, viewer: Live) -> None:
-        """A viewer goes away."""
+    def unwatch(self, channel: Channel, viewer: LiveViewer) -> None:
+        """Remove a viewer."""
         if viewer in channel.live:
             channel.live.discard(viewer)
-            self._rest(channel)
+            self._pause_if_unused(channel)
         else:
             channel.behind -= 1
         if not channel.behind:
-            channel.forget()
+            channel.drop_tail()
         if not channel.live and not channel.behind:
             self._channels.pop(channel.key, None)
 
@@ -168,70 +168,70 @@ class Tailer:
             recheck.cancel()
 
     def invalidated(self, keys: list[bytes] | None) -> None:
-        """Redis: these keys changed, or all of them."""
+        """Mark the channels of these keys, or all channels, as changed."""
         for key in self._channels if keys is None else keys:
             channel = self._channels.get(key)
             if channel is not None:
-                channel.noticed = True
-                # Notices and replies come in order: one that precedes the reply was seen by that read already.
+                channel.changed = True
+                # Invalidations and replies are ordered: the pending read covers one that precedes its reply.
                 if channel.reading is None and channel.position is not None:
-                    self._dirty[channel] = None  # and `drained` follows
+                    self._dirty[channel] = None  # `drained` follows and reads it
 
     def drained(self) -> None:
-        """All that was received is handed out: read what changed."""
-        self._pump()
+        """Read the changed channels: everything received so far has been processed."""
+        self._read_dirty()
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Note the loss of the connection."""
         self._connection = None
-        self._gone.set()
+        self._lost.set()
 
     async def _stay_connected(self) -> float:
-        """Connect and stay connected while that is possible. Returns the seconds until the next attempt."""
+        """Connect, and wait until the connection is lost. Returns the seconds until the next attempt."""
         retry_s, self._retry_s = self._retry_s, min(2 * self._retry_s, LAST_RETRY_S)
         try:
-            connection = await Wire.open(self._url, self._deadline_s, listener=self)
+            connection = await RedisConnection.open(self._url, self._deadline_s, listener=self)
         except RedisError as error:
-            self._tell_away(f"{type(error).__name__}: {error}")
+            self._log_outage(f"{type(error).__name__}: {error}")
         else:
             try:
                 self._begin(connection)
-                await self._gone.wait()
+                await self._lost.wait()
             finally:
                 connection.abort()
-            self._tell_away("the connection was lost")
+            self._log_outage("the connection was lost")
             retry_s, self._retry_s = FIRST_RETRY_S, 2 * FIRST_RETRY_S
-        return retry_s * random.uniform(0.5, 1)  # noqa: S311 - spreads, hides nothing
+        return retry_s * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
 
-    def _tell_away(self, reason: str) -> None:
-        """Once, not at every try."""
-        if not self._away:
-            self._away = True
-            logger.warning("the log's Redis is away", reason=reason)
+    def _log_outage(self, reason: str) -> None:
+        """Log the start of an outage once, not at every attempt."""
+        if not self._in_outage:
+            self._in_outage = True
+            logger.warning("log server unavailable; live streams are paused", reason=reason)
 
-    def _begin(self, connection: Wire) -> None:
-        """Watch and read everything again: nothing is known about the time in between."""
-        self._gone.clear()
+    def _begin(self, connection: RedisConnection) -> None:
+        """Read all channels again on the new connection: changes in between were not reported."""
+        self._lost.clear()
         if not connection.alive:
-            self._gone.set()
+            self._lost.set()
             return
-        if self._away:
+        if self._in_outage:
             self._counters.reconnects += 1
-            self._away = False
-            logger.info("the log's Redis is back")
+            self._in_outage = False
+            logger.info("log server available again")
         self._connection = connection
         self._in_flight = 0
         for channel in self._channels.values():
             channel.reading = None
-            channel.noticed = True
-            self._mark(channel)
+            channel.changed = True
+            self._schedule_read(channel)
 
     async def _recheck(self) -> float:
-        """The net under the notices: every so often each channel is read without one, a slice of them at a time."""
+        """Read a slice of the channels without an invalidation, as a safety net for lost ones."""
         for channel in self._slice():
             if channel.position is not None:
-                channel.noticed = True
-                self._mark(channel)
+                channel.changed = True
+                self._schedule_read(channel)
         return self._recheck_s
 
     def _slice(self) -> Sequence[Channel]:
@@ -241,31 +241,30 @@ class Tailer:
             self._unchecked = iter(list(self._channels.values()))
         return taken
 
-    def _rest(self, channel: Channel) -> None:
-        """Nothing is read for a channel that nobody is live on."""
+    def _pause_if_unused(self, channel: Channel) -> None:
+        """Stop reading a channel without live viewers."""
         if not channel.live:
             channel.position = None
-            channel.forget()
+            channel.drop_tail()
             self._dirty.pop(channel, None)
 
-    def _mark(self, channel: Channel) -> None:
+    def _schedule_read(self, channel: Channel) -> None:
         if channel.position is None:
             return
         self._dirty[channel] = None
-        if not self._pump_due:
-            self._pump_due = True
-            asyncio.get_running_loop().call_soon(self._pump)
+        if not self._read_due:
+            self._read_due = True
+            asyncio.get_running_loop().call_soon(self._read_dirty)
 
-    def _pump(self) -> None:
-        """Read what changed, unless a read is under way: its end comes back here."""
-        self._pump_due = False
+    def _read_dirty(self) -> None:
+        """Read the changed channels, unless a read is in flight: `drained` calls this again after its reply."""
+        self._read_due = False
         if self._connection is None or self._in_flight or not self._dirty:
             return
         self._read(self._connection, tuple(islice(self._dirty, READ_KEYS)))
 
-    def _read(self, connection: Wire, channels: Sequence[Channel]) -> None:
-        """Ask for events of the leading channels, so many as are expected to take READ_BYTES together; of one at least.
-        The others are left to the next read."""
+    def _read(self, connection: RedisConnection, channels: Sequence[Channel]) -> None:
+        """Read the first of these channels, as many as should fit in READ_BYTES (at least one); the rest stay dirty."""
         chosen: list[Channel] = []
         ids: list[bytes] = []
         expected = 0
@@ -275,49 +274,53 @@ class Tailer:
             expected += channel.event_bytes
             channel.reading = channel.position
             chosen.append(channel)
-            ids.append(b"%d-%d" % channel.position)  # type: ignore[str-format]  # the dirty have one
+            ids.append(b"%d-%d" % channel.position)  # type: ignore[str-format]  # dirty channels have one
             self._dirty.pop(channel, None)
         keys = [channel.key for channel in chosen]
         count = min(READ_EVENTS, READ_BYTES // expected or 1)
         self._in_flight += 1
-        connection.call(partial(self._take, chosen, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
+        connection.call(partial(self._on_read, chosen, count), "XREAD", "COUNT", count, "STREAMS", *keys, *ids)
 
-    def _take(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
-        if isinstance(reply, WireLost):
-            return  # whatever is on its way on the next connection is counted anew
+    def _on_read(self, channels: Sequence[Channel], count: int, reply: Any) -> None:
+        if isinstance(reply, ConnectionLost):
+            return  # `_begin` resets the count of reads in flight
         self._in_flight -= 1
         if isinstance(reply, RedisError):
-            self._refused(channels, reply)
+            self._on_read_error(channels, reply)
             return
         found: dict[bytes, list[Any]] = reply or {}
         for channel in channels:
-            self._take_one(channel, count, found.get(channel.key))
+            self._on_channel_read(channel, count, found.get(channel.key))
 
-    def _refused(self, channels: Sequence[Channel], error: Exception) -> None:
-        """One key that cannot be read refuses the whole command: read each by itself."""
+    def _on_read_error(self, channels: Sequence[Channel], error: Exception) -> None:
+        """Read each channel separately: one unreadable key makes Redis refuse the whole command."""
         if len(channels) == 1:
             channel = channels[0]
             channel.reading = None
-            logger.warning("a log cannot be read", session_id=channel.session_id, error=str(error))
-            self._unanchor(channel)
+            logger.warning(
+                "reading a log failed; its viewers catch up",
+                session_id=channel.session_id,
+                error=str(error),
+            )
+            self._fall_behind(channel)
         elif self._connection is not None:
             for channel in channels:
                 channel.reading = None
-                if channel.position is not None:  # somebody is still there
+                if channel.position is not None:  # it still has live viewers
                     self._read(self._connection, [channel])
 
-    def _take_one(self, channel: Channel, count: int, found: list[Any] | None) -> None:
+    def _on_channel_read(self, channel: Channel, count: int, found: list[Any] | None) -> None:
         asked, channel.reading = channel.reading, None
         if asked is None or channel.position != asked:
-            self._mark(channel)
+            self._schedule_read(channel)
             return
-        noticed, channel.noticed = channel.noticed, False
+        changed, channel.changed = channel.changed, False
         if found:
             self._advance(channel, asked, found)
             if len(found) >= count:
-                self._mark(channel)
-        elif noticed and asked != ORIGIN:
-            self._check(channel, asked)
+                self._schedule_read(channel)
+        elif changed and asked != ORIGIN:
+            self._check_position(channel, asked)
 
     def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
         entries = following(position, found)
@@ -329,19 +332,19 @@ class Tailer:
             for viewer in tuple(channel.live):
                 viewer.deliver(batch)
         if len(entries) < len(found):
-            self._unanchor(channel)
+            self._fall_behind(channel)
 
-    def _check(self, channel: Channel, position: EventId) -> None:
-        """A notice without anything new: the position itself may be gone, trimmed or lost or expired."""
+    def _check_position(self, channel: Channel, position: EventId) -> None:
+        """Check that the position still exists, after an invalidation without new events: it may be trimmed or lost."""
         if self._connection is not None:
-            verdict = partial(self._checked, channel, position)
-            self._connection.call(verdict, "XRANGE", channel.key, str(position), str(position))
+            on_reply = partial(self._on_position_read, channel, position)
+            self._connection.call(on_reply, "XRANGE", channel.key, str(position), str(position))
 
-    def _checked(self, channel: Channel, position: EventId, reply: Any) -> None:
+    def _on_position_read(self, channel: Channel, position: EventId, reply: Any) -> None:
         if not reply and channel.position == position:
-            self._unanchor(channel)
+            self._fall_behind(channel)
 
-    def _unanchor(self, channel: Channel) -> None:
-        """The chain broke: all viewers find out by their own cursors."""
+    def _fall_behind(self, channel: Channel) -> None:
+        """Let all live viewers read the log from their own cursors, after the chain of ids broke."""
         for viewer in tuple(channel.live):
             viewer.fall_behind()

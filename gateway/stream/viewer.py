@@ -1,4 +1,4 @@
-"""One connected client: where it stands in the log, and whether it is live or catching up."""
+"""One connected client: its cursor in the log, and whether it is live or catching up."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Protocol
 
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.framing import NO_JOB, Batch, Format
-from holdfast.gateway.stream.outlet import Outlet
 from holdfast.gateway.stream.replay import Replay
 from holdfast.gateway.stream.tailer import Channel
+from holdfast.gateway.stream.transport import StreamTransport
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.sessions import JobState
 
@@ -17,10 +17,18 @@ PENDING_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a viewer asked for. `cursor` None: from the start. `job`: only this one, as its record stood on arrival.
-    `wait`: for a session that does not exist yet.
-    `ping_events`: pings are events. `deleted`: of a session that is being deleted only `session.deleted` is sent."""
+class StreamRequest:
+    """The parsed request for an event stream.
+
+    Args:
+        cursor: the last id that the client processed; None: from the start.
+        from_now: only events that are appended from now on.
+        raw: do not merge deltas while catching up.
+        job: stream only this job; its record as of the request.
+        wait: wait for a session that does not exist yet.
+        ping_events: send pings as events instead of comments.
+        deleted: the session is being deleted; only `session.deleted` is sent.
+    """
 
     session_id: str
     form: Format
@@ -33,96 +41,98 @@ class Wish:
     deleted: bool = False
 
 
-class House(Protocol):
-    """What a viewer needs of the hub."""
+class ViewerCallbacks(Protocol):
+    """What a viewer calls in the hub."""
 
     counters: Counters
 
     def fell_behind(self, viewer: Viewer) -> None:
-        """A live viewer has to catch up."""
+        """A live viewer must catch up."""
 
     def catch_up(self, viewer: Viewer) -> None:
-        """The viewer can take another page."""
+        """The viewer is ready for another page."""
 
     def stalled(self, viewer: Viewer) -> None:
-        """A write waits for the client."""
+        """A write is blocked by the client."""
 
 
 class Viewer:
-    """`cursor` is the last id that was handed out, or is kept in `_pending` for a client that is slow to take it.
+    """A viewer and its position. `cursor` is the id of the last event written, or buffered while the client is slow.
 
-    `replay` is there while the viewer catches up; a viewer without one is live."""
+    `replay` is set while the viewer catches up and None while it is live."""
 
     __slots__ = (
-        *("_farewell", "_house", "_over", "_pending", "_pending_bytes", "_settled"),
-        *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "outlet", "replay"),
-        *("scheduled", "wish"),
+        *("_closing", "_callbacks", "_pending_end", "_pending", "_pending_bytes", "_written_cursor"),
+        *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "transport", "replay"),
+        *("scheduled", "request"),
     )
 
-    def __init__(self, house: House, wish: Wish, outlet: Outlet, channel: Channel) -> None:
-        self._house = house
-        self.wish = wish
-        self.outlet = outlet
-        outlet.on_writable = self._writable
+    def __init__(
+        self, callbacks: ViewerCallbacks, request: StreamRequest, transport: StreamTransport, channel: Channel
+    ) -> None:
+        self._callbacks = callbacks
+        self.request = request
+        self.transport = transport
+        transport.on_writable = self._writable
         self.channel = channel
-        self.job = wish.job
-        self.job_id = None if wish.job is None else wish.job.job_id
-        self.deleted = wish.deleted
+        self.job = request.job
+        self.job_id = None if request.job is None else request.job.job_id
+        self.deleted = request.deleted
         if self.deleted:
             self.job_id = NO_JOB
-        self.cursor = wish.cursor or ORIGIN
+        self.cursor = request.cursor or ORIGIN
         self.replay: Replay | None = self._new_replay()
         self.bucket = 0
         self.begun = False
         self.ended = False
         self.scheduled = False
-        self._settled: EventId | None = None
+        self._written_cursor: EventId | None = None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._over = False
-        self._farewell: bytes | None = None
+        self._pending_end = False
+        self._closing: bytes | None = None
 
     @property
     def blocked(self) -> bool:
-        return self.outlet.blocked_since is not None
+        return self.transport.blocked_since is not None
 
     @property
     def gone(self) -> bool:
-        """Nothing more will be sent to it."""
-        return self.ended or self.outlet.closed
+        """Whether the stream has ended or its connection is closed."""
+        return self.ended or self.transport.closed
 
     def open(self) -> None:
         """Send the first byte."""
-        self._write(self.wish.form.opening)
+        self._write(self.request.form.opening)
 
     def ping(self) -> None:
         if self.blocked or self.gone:
             return
-        form = self.wish.form
-        self._write(form.ping_event(self._sent) if self.wish.ping_events else form.ping)
+        form = self.request.form
+        self._write(form.ping_event(self._sent) if self.request.ping_events else form.ping)
 
     @property
     def _sent(self) -> EventId:
-        """The id up to which everything has been sent. Not while blocked."""
+        """The id up to which everything has been sent. Not valid while blocked."""
         return self.cursor if self.replay is None else self.replay.sent
 
     def deliver(self, batch: Batch) -> None:
-        """Take a live batch: what it has is skipped, what does not follow sends it to catch up."""
-        if self.ended or self.outlet.closed or self.replay is not None or batch.last <= self.cursor:
+        """Write a live batch. Known events are skipped; a batch that leaves a hole makes the viewer catch up."""
+        if self.ended or self.transport.closed or self.replay is not None or batch.last <= self.cursor:
             return
-        data = batch.after(self.cursor, self.wish.form, self.job_id)
+        data = batch.after(self.cursor, self.request.form, self.job_id)
         if data is None:
             self.fall_behind()
             return
-        self._house.counters.events += len(batch.entries)
+        self._callbacks.counters.events += len(batch.entries)
         over = batch.ends(self.job_id)
         if self.blocked:
-            self._keep(data, batch.last, over=over)
+            self._buffer(data, batch.last, over=over)
         else:
             self.push(data, batch.last, over=over)
 
     def push(self, data: bytes, cursor: EventId, *, over: bool) -> None:
-        """Write what brings the viewer to this cursor. Not while blocked."""
+        """Write the bytes that advance the viewer to this cursor. Must not be called while blocked."""
         self.cursor = cursor
         if over:
             self.finish(data)
@@ -130,22 +140,22 @@ class Viewer:
             self._write(data)
 
     def fall_behind(self) -> None:
-        """From live to catching up, by the viewer's own cursor."""
+        """Change from live to catching up, from the viewer's own cursor."""
         if self.replay is not None or self.gone:
             return
-        if self._settled is not None:
-            self.cursor = self._settled
-            self._forget()
+        if self._written_cursor is not None:
+            self.cursor = self._written_cursor
+            self._drop_pending()
         self.replay = self._new_replay()
-        self._house.fell_behind(self)
+        self._callbacks.fell_behind(self)
         if not self.blocked:
-            self._house.catch_up(self)
+            self._callbacks.catch_up(self)
 
     def end_with_deletion(self) -> None:
-        """Send nothing but `session.deleted` from now on: the session is being deleted."""
+        """Send only `session.deleted` from now on: the session is being deleted."""
         self.deleted, self.job, self.job_id = True, None, NO_JOB
-        if not self._over:
-            self._forget()
+        if not self._pending_end:
+            self._drop_pending()
         if self.replay is not None:
             self.begun, self.replay = False, self._new_replay()
 
@@ -155,42 +165,42 @@ class Viewer:
             self.ended = True
             self._write(data, more=False)
 
-    def farewell(self, data: bytes) -> None:
-        """End the stream with these bytes, as soon as the client takes them."""
+    def close_with(self, data: bytes) -> None:
+        """End the stream with these bytes, as soon as the client is no longer blocked."""
         if self.blocked:
-            self._farewell = data
+            self._closing = data
         else:
             self.finish(data)
 
     def _new_replay(self) -> Replay:
-        return Replay(self.wish.form, self.job_id, raw=self.wish.raw or self.deleted, sent=self.cursor)
+        return Replay(self.request.form, self.job_id, raw=self.request.raw or self.deleted, sent=self.cursor)
 
-    def _keep(self, data: bytes, cursor: EventId, *, over: bool) -> None:
+    def _buffer(self, data: bytes, cursor: EventId, *, over: bool) -> None:
         if self._pending_bytes + len(data) > PENDING_BYTES:
             self.fall_behind()
             return
-        if self._settled is None:
-            self._settled = self.cursor
+        if self._written_cursor is None:
+            self._written_cursor = self.cursor
         self._pending.append(data)
         self._pending_bytes += len(data)
         self.cursor = cursor
-        self._over = self._over or over
+        self._pending_end = self._pending_end or over
 
-    def _forget(self) -> None:
-        self._settled, self._pending, self._pending_bytes, self._over = None, [], 0, False
+    def _drop_pending(self) -> None:
+        self._written_cursor, self._pending, self._pending_bytes, self._pending_end = None, [], 0, False
 
     def _writable(self) -> None:
-        if self._farewell is not None:
-            self.finish(self._farewell)
-        elif self._settled is not None:
-            data, over = b"".join(self._pending), self._over
-            self._forget()
+        if self._closing is not None:
+            self.finish(self._closing)
+        elif self._written_cursor is not None:
+            data, over = b"".join(self._pending), self._pending_end
+            self._drop_pending()
             self.push(data, self.cursor, over=over)
         elif self.replay is not None:
-            self._house.catch_up(self)
+            self._callbacks.catch_up(self)
 
     def _write(self, data: bytes, *, more: bool = True) -> None:
-        self._house.counters.bytes += len(data)
-        self.outlet.write(data, more=more)
+        self._callbacks.counters.bytes += len(data)
+        self.transport.write(data, more=more)
         if self.blocked:
-            self._house.stalled(self)
+            self._callbacks.stalled(self)

@@ -1,9 +1,9 @@
-// The calls of the HTTP contract that the page makes, and their problems in words.
+// The HTTP calls of the page, and error messages for people.
 
 const CALL_TIMEOUT_MS = 15000;
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 
-/** What a call was refused with. `transient`: nothing is decided, the same call may be made again. */
+/** The error of a call. `transient`: the outcome is open, and the same call may be repeated. */
 export class Problem extends Error {
   constructor(status, body = {}, retryAfter_s = null) {
     super(wordsOf(status, body));
@@ -37,7 +37,7 @@ async function call(path, { method = "GET", headers = {}, body, signal } = {}) {
   return answer;
 }
 
-/** Make a call until its outcome is decided. `waiting(problem)` hears of each failure that is only for now. */
+/** Repeat a call until its outcome is known. `waiting(problem)` is called for each transient failure. */
 export async function persist(attempt, { signal, waiting = () => {} } = {}) {
   for (let failures = 0; ; failures += 1) {
     try {
@@ -70,7 +70,7 @@ export const agents = async () => (await call("v1/agents")).agents;
 
 export const messages = (sessionId) => call(`${sessionPath(sessionId)}/messages`);
 
-/** All jobs of a session that have a record, oldest first. */
+/** Read the records of all jobs of a session, oldest first. */
 export async function jobs(sessionId) {
   const found = [];
   for (let cursor = ""; cursor !== null; ) {
@@ -83,7 +83,7 @@ export async function jobs(sessionId) {
 
 export const cancel = (sessionId, jobId) => call(`${jobPath(sessionId, jobId)}/cancel`, { method: "POST" });
 
-/** Answer what a job's agent asks. */
+/** Answer the pending question of a job. */
 export function answer(sessionId, jobId, questionId, value) {
   return call(`${jobPath(sessionId, jobId)}/answer`, {
     method: "POST",
@@ -92,7 +92,7 @@ export function answer(sessionId, jobId, questionId, value) {
   });
 }
 
-/** Queue a job. The same key queues it once, however often this is called. */
+/** Queue a job. With the same key it is queued once, however often this is called. */
 export function submit(sessionId, key, job, signal) {
   return call(`${sessionPath(sessionId)}/jobs`, {
     method: "POST",
@@ -102,7 +102,7 @@ export function submit(sessionId, key, job, signal) {
   });
 }
 
-/** Whether the session is still there. Rejects when that cannot be said now. */
+/** Whether the session exists. Rejects if that is unknown at the moment. */
 export async function exists(sessionId) {
   try {
     await call(sessionPath(sessionId));
@@ -113,7 +113,7 @@ export async function exists(sessionId) {
   }
 }
 
-/** One job's events from its first on, each with its `id`, until it ends, the caller stops listening or time is up. */
+/** Yield the events of a job from its first, each with its `id`, until it ends, the caller stops or time is up. */
 export async function* jobEvents(sessionId, jobId, timeout_ms) {
   const stop = new AbortController();
   try {

@@ -1,4 +1,4 @@
-// The form at the bottom: the message, the agent, its options.
+// The form for a new message: text, agent and options.
 
 import { agents } from "./api.js";
 import { element } from "./dom.js";
@@ -11,7 +11,7 @@ const LOOK_AGAIN_MS = 2000;
 
 const find = (id) => document.getElementById(id);
 
-/** `on.send({agent, input, options})` gets what is to be sent; the form is empty by then. */
+/** Calls `on.send({agent, input, options})` after clearing the form. */
 export class Composer {
   #form = find("composer");
   #input = find("input");
@@ -33,7 +33,7 @@ export class Composer {
       keep("localStorage", AGENT, this.#agent.value);
       this.#hint();
     });
-    this.#agent.addEventListener("focus", () => this.lookForAgents()); // a worker may have brought others since
+    this.#agent.addEventListener("focus", () => this.lookForAgents()); // new workers may offer others
     this.#toggle.addEventListener("click", () => this.#open(this.#panel.hidden));
     this.#options.addEventListener("input", () => this.#readOptions());
     this.#panel.addEventListener("keydown", (event) => {
@@ -47,19 +47,19 @@ export class Composer {
     this.lookForAgents();
   }
 
-  /** Where a finger types, a focus would pull the keyboard up over the answer. */
+  /** Focus the input, but not on touch screens, where the keyboard would cover the answer. */
   focus() {
     if (matchMedia("(pointer: fine)").matches) this.#input.focus({ preventScroll: true });
   }
 
-  /** Put a text that was not sent before whatever has been written since. */
+  /** Put an unsent text in front of what has been typed since. */
   restore(text) {
     this.#input.value = [text, this.#input.value].filter(Boolean).join("\n\n");
     this.#changed();
     this.focus();
   }
 
-  /** Send a text as though it had been written. */
+  /** Send a text as if it had been typed. */
   say(text) {
     this.#input.value = text;
     this.#changed();
@@ -69,7 +69,7 @@ export class Composer {
   async lookForAgents() {
     const offered = await agents().catch(() => null);
     if (offered?.length) this.#offer(offered);
-    else if (offered) this.#agent.replaceChildren(element("option", { value: "" }, "No agent is on offer"));
+    else if (offered) this.#agent.replaceChildren(element("option", { value: "" }, "No agents available"));
     if (!offered?.length) setTimeout(() => this.lookForAgents(), LOOK_AGAIN_MS);
     this.#agent.disabled = !this.#agent.value;
     this.#changed();
@@ -86,7 +86,7 @@ export class Composer {
     this.#hint();
   }
 
-  /** Show what the agent takes: a message, or the fields of an object. */
+  /** Show the input that the agent accepts: a message, or the fields of an object. */
   #hint() {
     const schema = this.#schemas.get(this.#agent.value);
     this.#input.placeholder = takesText(schema) ? "Write a message" : `JSON, as ${exampleOf(schema)}`;
@@ -120,7 +120,7 @@ export class Composer {
     this.#on.send({ agent: this.#agent.value, input, options });
   }
 
-  /** What is written, read as JSON where the agent takes no text. What is none is sent as it is, and refused. */
+  /** The input, parsed as JSON if the agent takes no text. The gateway refuses invalid JSON. */
   #readInput(written) {
     if (takesText(this.#schemas.get(this.#agent.value))) return written;
     try {
@@ -136,7 +136,7 @@ export class Composer {
     if (open) this.#options.focus();
   }
 
-  /** The options as an object, or null, with the reason shown, when what is written is none. */
+  /** The options as an object. Shows the error and returns null if they are not a JSON object. */
   #readOptions() {
     const written = this.#options.value.trim();
     keep("sessionStorage", OPTIONS, this.#options.value);

@@ -1,16 +1,16 @@
-// What a session has said, made from its record and its events. No DOM here: the page draws what this holds.
+// The state of a conversation, computed from the session's record and its events. Does not use the DOM.
 
 import { newer } from "./feed.js";
 
 const ENDED = new Set(["completed", "failed", "cancelled"]);
 
-// What of a discarded attempt is shown until the new attempt has caught up, beside its text.
+// Kinds of items of a discarded attempt that stay visible, beside its text, until the new attempt has caught up.
 const SHOWN_DISCARDED = new Set(["reasoning", "tool", "section", "data"]);
 
-// What a job's own log tells better than the session's record.
-const TOLD = ["input", "items", "steps", "usage", "kept", "attempt", "status", "error", "result", "startedAt", "endedAt"];
+// Fields of a job that its own log has more completely than the session's record.
+const FROM_LOG = ["input", "items", "steps", "usage", "kept", "attempt", "status", "error", "result", "startedAt", "endedAt"];
 
-/** One job: what was asked, what came of it in the order it came, and how it stands. */
+/** One job: its input, its output in order, and its state. */
 export class Job {
   agent = "";
   status = "queued";
@@ -24,15 +24,15 @@ export class Job {
   result = null;
   startedAt = null;
   endedAt = null;
-  /** Text that a takeover discarded, shown dimmed until the new attempt has written as much. */
+  /** Text that a takeover discarded, shown dimmed until the new attempt has as much text. */
   discarded = "";
-  /** The items other than text of the attempts before, those that were kept included. */
+  /** The items other than text of earlier attempts, including those that were kept. */
   discardedItems = [];
-  /** The item whose text the last event has continued. */
+  /** The item to which the last event appended. */
   growing = null;
-  /** Whether the newest attempt kept what an earlier one had finished. */
+  /** Whether the newest attempt kept completed steps of an earlier one. */
   kept = false;
-  /** The id up to which its own log has told everything; null: it was not read. */
+  /** The id up to which the job's own log has been read; null: not read. */
   toldTo = null;
 
   constructor(id) {
@@ -43,7 +43,7 @@ export class Job {
     return ENDED.has(this.status);
   }
 
-  /** The answer's text, all of it, as the agent wrote it. */
+  /** The whole text of the answer. */
   get text() {
     return this.items
       .filter((item) => item.kind === "text")
@@ -51,12 +51,12 @@ export class Job {
       .join("");
   }
 
-  /** What of the discarded text the new attempt has not reached yet. */
+  /** The discarded text beyond the length of the new attempt's text. */
   get toBeWritten() {
     return this.ended ? "" : this.discarded.slice(this.text.length);
   }
 
-  /** What of the discarded items the new attempt has not reached yet. */
+  /** The discarded items beyond the number of the new attempt's items. */
   get itemsToBeMade() {
     return this.ended ? [] : this.discardedItems.slice(this.countedItems.length);
   }
@@ -69,13 +69,13 @@ export class Job {
     return this.items.find((item) => item.kind === "tool" && item.callId === callId);
   }
 
-  /** Append a delta to the text that it continues. A tool or a section that begins in between begins a new text. */
+  /** Append a delta to its text. A tool call or section in between starts a new text. */
   grow(kind, event, id) {
     const { part = 0, agent = null, text } = event;
     for (let at = this.items.length - 1; at >= 0; at -= 1) {
       const item = this.items[at];
       if (item.kind !== "text" && item.kind !== "reasoning") break;
-      // The record does not tell parts: its last block is the one that goes on.
+      // The record has no part ids: the delta continues its last block.
       const same = item.part === part || item.part === null;
       if (item.kind === kind && same && item.agent === agent) {
         item.part = part;
@@ -87,7 +87,7 @@ export class Job {
     this.items.push(this.growing);
   }
 
-  /** Append text to a field of an item, so that a takeover can take it back. */
+  /** Append text to a field of an item, so that a takeover can remove it again. */
   extend(item, field, text, event, id) {
     // A takeover may discard from a checkpoint on, or from where a run of deltas began.
     if (event.checkpoint || this.growing !== item) {
@@ -98,7 +98,7 @@ export class Job {
     this.growing = item;
   }
 
-  /** Drop what the events from an id on have told; without an id, everything. */
+  /** Remove the effect of all events from an id on; without an id, of all events. */
   discard(from) {
     const kept = (item) => from && item.id && newer(from, item.id);
     this.items = this.items.filter(kept).map((item) => restored(item, from));
@@ -126,7 +126,7 @@ export class Job {
   }
 }
 
-/** Set fields of an item, so that a takeover can take the change back. */
+/** Set fields of an item, so that a takeover can undo the change. */
 function change(item, id, fields) {
   const before = Object.fromEntries(Object.keys(fields).map((name) => [name, item[name]]));
   noteChange(item, id, (copy) => Object.assign(copy, before));
@@ -137,7 +137,7 @@ function noteChange(item, id, undo) {
   (item.changes ??= []).push({ id, undo });
 }
 
-/** An item without the changes by the events from an id on. A changed item becomes a copy, which is drawn anew. */
+/** The item without the changes by events from an id on. A changed item is returned as a copy, to be drawn again. */
 function restored(item, from) {
   const at = item.changes?.findIndex(({ id }) => !newer(from, id)) ?? -1;
   if (at < 0) return item;
@@ -146,14 +146,14 @@ function restored(item, from) {
   return copy;
 }
 
-/** A line of the conversation that belongs to no job. */
+/** A notice in the conversation that belongs to no job. */
 export class Notice {
   constructor(text) {
     this.text = text;
   }
 }
 
-/** The jobs of a session in their order, with notices between them. `changed(job)` hears of every change. */
+/** The jobs of a session in order, with notices between them. `changed(job)` is called for every change. */
 export class Conversation {
   turns = [];
   #jobs = new Map();
@@ -167,7 +167,7 @@ export class Conversation {
     return [...this.#jobs.values()];
   }
 
-  /** The job that is at work, or will be next. */
+  /** The running job, or the next one. */
   get current() {
     return this.jobs.find((job) => !job.ended && job.status !== "queued") ?? this.jobs.find((job) => !job.ended);
   }
@@ -189,7 +189,7 @@ export class Conversation {
     this.turns.push(new Notice(text));
   }
 
-  /** Take the session's record: `messages` as they were at one cursor, and then the state of its jobs. */
+  /** Load the session's record: `messages` as of one cursor, then the states of its jobs. */
   load(messages, states) {
     for (const state of states) this.#takeState(this.ensure(state.job_id), state);
     for (const [id, said] of Map.groupBy(messages, (message) => message.job_id))
@@ -210,7 +210,7 @@ export class Conversation {
   }
 
   #takeMessages(job, messages) {
-    // What was given to the job ends with its last user message; the rest is the answer.
+    // The job's input ends with its last user message; the rest is the answer.
     const given = messages.findLastIndex((message) => message.role === "user") + 1;
     job.input = { messages: messages.slice(0, given) };
     job.items = [];
@@ -218,20 +218,20 @@ export class Conversation {
     this.#changed(job);
   }
 
-  /** Put what a job's own log tells in the place of what the record told. Answers whether the log told all of it. */
+  /** Replace what the record has of a job by the events of its own log. Returns whether the log had all of them. */
   detail(jobId, events) {
     const told = new Conversation();
     for (const event of events) told.apply(event, event.id ?? null);
     const from = told.job(jobId);
     if (!from?.ended || events.some((event) => event.type === "gap")) return false;
     const job = this.job(jobId);
-    for (const name of TOLD) job[name] = from[name];
+    for (const name of FROM_LOG) job[name] = from[name];
     job.toldTo = events.at(-1).id;
     this.#changed(job);
     return true;
   }
 
-  /** Take one event. Types that say nothing to a reader are passed over. */
+  /** Apply one event. Types that are not displayed are ignored. */
   apply(event, id) {
     if (!event.job_id) return;
     const job = this.ensure(event.job_id);
@@ -243,7 +243,7 @@ export class Conversation {
     if (open && job.ended) this.#moveUp(job);
   }
 
-  /** No event tells the others in line that one before them has gone. */
+  /** Renumber the waiting jobs: no event reports that a job ahead of them has ended. */
   #moveUp(gone) {
     for (const job of this.jobs) {
       if (job.status !== "queued" || !(job.position > (gone.position ?? 0))) continue;
@@ -254,7 +254,7 @@ export class Conversation {
   }
 }
 
-/** The words in what a job was given. */
+/** The text of a job's input. */
 export function inputText(input) {
   if (input === null || typeof input === "string") return input ?? "";
   if (!Array.isArray(input.messages)) return JSON.stringify(input, null, 2);
@@ -333,7 +333,7 @@ const TAKE = {
     if (!job.ended) job.status = "running";
   },
   fallback(job, event, id) {
-    job.items.push({ kind: "note", text: `Streaming broke off (${event.reason}). ${event.to} goes on.`, id });
+    job.items.push({ kind: "note", text: `Stream failed (${event.reason}). Continuing with ${event.to}.`, id });
   },
   usage: (job, event, id) => job.usage.push({ ...event, id }),
   "job.completed"(job, event) {

@@ -1,6 +1,6 @@
-// Building DOM nodes. Text only ever becomes a text node: nothing here parses markup.
+// Builds DOM nodes. Text always becomes a text node; markup is never parsed.
 
-/** An element. `attributes` whose value is false or null are left out; `class`, `data-…`, `aria-…` are plain names. */
+/** Create an element. Attributes that are false or null are left out; `class`, `data-…`, `aria-…` are plain names. */
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -12,12 +12,12 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** Set a node's text, touching the DOM only when it differs. */
+/** Set a node's text if it differs. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Let a node's one text grow: what is already there stays, only the rest is appended. */
+/** Extend a node's only text node: append what is new. */
 export function growText(node, text) {
   const shown = node.firstChild;
   if (shown && text.startsWith(shown.data)) {

@@ -1,9 +1,9 @@
-// The events of one session over an EventSource that comes back by itself, each accepted once.
+// The events of one session, over an EventSource that reconnects on its own. Each event is delivered once.
 
 export const ORIGIN = "0-0";
 const LOST_AFTER_MS = 600;
-// docs/protocol.md: a stream on which nothing arrives for so long is a lost connection. `ping=event` makes pings visible,
-// which an EventSource hides otherwise.
+// docs/protocol.md: a stream without data for this time has lost its connection. `ping=event` sends pings as events,
+// since an EventSource does not report comments.
 const SILENT_AFTER_MS = 25000;
 const OPEN_WITHIN_MS = 10000;
 const STEADY_AFTER_MS = 500;
@@ -18,10 +18,10 @@ export function newer(a, b) {
 }
 
 /**
- * `on.event(event, id)` gets each event once, id null for what the gateway says by itself. `on.state(state)` hears
- * "connecting", "live", "lost" (after a moment without a connection), "gone" (the session is), "resting", "closed".
- * `on.rewind()` hears that what is shown may be wrong and must be read anew. `on.exists()` promises whether the session
- * is there, or rejects.
+ * `on.event(event, id)` is called once per event; id is null for events of the gateway itself. `on.state(state)` gets
+ * "connecting", "live", "lost" (after some time without a connection), "gone" (the session), "resting" or "closed".
+ * `on.rewind()` is called when the displayed state may be wrong and must be read again. `on.exists()` resolves to
+ * whether the session exists, or rejects if that is unknown.
  */
 export class Feed {
   lastId = ORIGIN;
@@ -37,7 +37,7 @@ export class Feed {
     this.#on = on;
   }
 
-  /** Read on after `lastId`. */
+  /** Connect and continue after `lastId`. */
   open(url, lastId) {
     this.close();
     this.#url = url;
@@ -53,21 +53,21 @@ export class Feed {
     this.#become("closed");
   }
 
-  /** Give the connection up for a new one, because it may be dead without having said so. */
+  /** Replace the connection, which may be dead without an error. */
   reopen() {
     if (this.state === "closed" || this.state === "gone") return;
     this.#disconnect();
     this.#connect();
   }
 
-  /** Let the connection go while nobody looks, until `reopen`. */
+  /** Close the connection while the tab is hidden, until `reopen`. */
   rest() {
     if (this.state !== "live") return;
     this.#disconnect();
     this.#become("resting");
   }
 
-  /** The connection is known to be gone. */
+  /** Handle a connection that is known to be lost. */
   lose() {
     if (!this.#source) return;
     this.#clear("steady");
@@ -93,7 +93,7 @@ export class Feed {
     for (const name of Object.keys(this.#timers)) this.#clear(name);
   }
 
-  /** A gateway that stops, or lost its log, answers and ends the stream: a connection counts once it stood a moment. */
+  /** Count a connection as live after a short time: a stopping gateway accepts a stream and ends it at once. */
   #live() {
     this.#failures = 0;
     this.#clear("steady");
@@ -104,12 +104,12 @@ export class Feed {
   #failed(source) {
     this.#clear("steady");
     if (!this.#timers.lost) this.#set("lost", LOST_AFTER_MS, () => this.#become("lost"));
-    // The browser itself tries again after all but a refusal.
+    // The browser reconnects on its own, except after an error response.
     if (source.readyState === EventSource.CLOSED) this.#retry();
     else this.#expectWithin(SILENT_AFTER_MS);
   }
 
-  /** Replace the connection unless something arrives in time: a dead network closes nothing. */
+  /** Replace the connection unless data arrives in time: a dead network does not close it. */
   #expectWithin(time_ms) {
     this.#set("silent", time_ms, () => {
       this.#source?.close();
@@ -147,7 +147,7 @@ export class Feed {
 
   #accept(event, id) {
     if (event.from && !newer(event.from, this.lastId)) {
-      this.#on.rewind(); // a run of deltas that begins in what is already shown cannot be cut in two
+      this.#on.rewind(); // a merged delta that starts before the displayed end cannot be split
       return;
     }
     this.lastId = id;

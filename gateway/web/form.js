@@ -1,10 +1,10 @@
-// A form for a value that a JSON schema describes. What the schema says in no plainer way is asked for as JSON.
+// A form for a value with a JSON schema. Values without a simple field type are entered as JSON.
 
 import { element, setText } from "./dom.js";
 
 const FEW = 6;
 
-/** What a person wrote is no value: `message` says so, `field` is where. */
+/** An invalid input: `message` for the person, in `field`. */
 export class Unfit extends Error {
   constructor(field, message) {
     super(message);
@@ -13,8 +13,8 @@ export class Unfit extends Error {
 }
 
 /**
- * The fields for a value. `root` holds them; `read()` is the value, undefined for one that was left out, and throws
- * Unfit; `focus()` goes to the first; `blame(name, words)` shows what is wrong and answers whether there is such a field.
+ * The fields for a value, inside `root`. `read()` returns the value, undefined if it was left out, or throws Unfit;
+ * `focus()` focuses the first field; `blame(name, words)` shows an error at a field and returns whether it exists.
  */
 export function formOf(schema, label) {
   const plain = plainOf(schema, schema);
@@ -22,28 +22,28 @@ export function formOf(schema, label) {
   return new Field("", label, plain, true);
 }
 
-/** The values of which one click is the answer, as [value, words] each; empty when it takes more than that. */
+/** The values that can be answered with one click, as [value, label] pairs; empty for other schemas. */
 export function choicesOf(schema) {
   const plain = plainOf(schema, schema);
   const values = plain.type === "boolean" ? [true, false] : (plain.enum ?? []);
   return values.length <= FEW && values.every(isScalar) ? values.map((value) => [value, wordsOf(value)]) : [];
 }
 
-/** A value in words. */
+/** The label of a value. */
 export function wordsOf(value) {
   if (typeof value === "boolean") return value ? "Yes" : "No";
   if (value === null) return "Nothing";
   return typeof value === "object" ? JSON.stringify(value, null, 2) : String(value);
 }
 
-/** What takes a text as it is. A schema that says nothing takes anything. */
+/** Whether the schema accepts plain text. An empty schema accepts anything. */
 export function takesText(schema) {
   const plain = plainOf(schema, schema);
   const ways = plain.anyOf ?? plain.oneOf;
   return ways ? ways.some((way) => takesText(way)) : [undefined, "string"].includes(plain.type);
 }
 
-/** The value that shows what an object looks like: `{"city": "…", "days": 1}`. */
+/** An example of a value: `{"city": "…", "days": 1}`. */
 export function exampleOf(schema) {
   const { properties = {} } = plainOf(schema, schema);
   const entries = Object.entries(properties).map(([name, each]) => [name, exampleValue(plainOf(each, schema))]);
@@ -161,7 +161,7 @@ function kindOf(plain) {
   return { string: "text", boolean: "boolean", integer: "number", number: "number" }[plain.type] ?? "json";
 }
 
-// What a schema without a type may still say of more than a text.
+// Keywords by which a schema without a type demands more than a text.
 const RULES = new Set(["anyOf", "oneOf", "allOf", "not", "if", "properties", "items", "required", "enum"]);
 
 const INPUTS = {

@@ -1,10 +1,9 @@
-// A small Markdown, drawn as DOM nodes while its text is still growing: headings, paragraphs, lists, quotes, code,
-// tables, rules; bold, emphasis, strike-through, code and links inside them. Anything else is shown as it was written.
+// Renders a subset of Markdown as DOM nodes while its text is growing: headings, paragraphs, lists, quotes, code,
+// tables, rules; bold, emphasis, strike-through, code and links inside them. Everything else is shown as plain text.
 
 import { element } from "./dom.js";
 
-// Every expression here takes time in proportion to its input: none has two repetitions side by side that match the
-// same characters.
+// Every regular expression here takes linear time: none has two adjacent repetitions that match the same characters.
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
 const HEADING = /^ {0,3}(#{1,6})(?=[ \t]|$)/;
 const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
@@ -15,7 +14,7 @@ const MAX_DEPTH = 8;
 // A block may still change while the one after it has only begun.
 const OPEN_BLOCKS = 2;
 
-/** Draws a growing text into `parent`. Blocks that are complete are never touched again. */
+/** Draws a growing text into `parent`. Complete blocks are never changed again. */
 export class Markdown {
   #parent;
   #settled = 0;
@@ -25,7 +24,7 @@ export class Markdown {
     this.#parent = parent;
   }
 
-  /** `text` must begin with the text of the call before. */
+  /** `text` must begin with the text of the previous call. */
   update(text) {
     const blocks = split(text.slice(this.#settled));
     const drawn = blocks.map((block, index) => this.#draw(block, index));
@@ -49,7 +48,7 @@ export class Markdown {
   }
 }
 
-/** The blocks of a text: `{kind, source, end}`, `end` being the offset after the block. */
+/** Split a text into blocks: `{kind, source, end}`, where `end` is the offset after the block. */
 function split(text) {
   const lines = [...linesOf(text)];
   const blocks = [];
@@ -101,7 +100,7 @@ function fenceOf(line) {
   return !fence || info.includes("`") ? null : [fence, /^[\w+#.-]*/.exec(info.trim())[0]];
 }
 
-/** The words of a heading's line, without its marks. */
+/** The text of a heading's line, without its marks. */
 function titleOf(line, marks) {
   const words = line.slice(line.indexOf(marks) + marks.length).trim();
   let end = words.length;
@@ -139,7 +138,7 @@ const END = {
   },
 };
 
-// The next line that is not blank, kept for the blank lines before it: each of them is asked for in turn.
+// The next line that is not blank, cached for the blank lines in front of it.
 const written = new WeakMap();
 
 function firstWritten(lines, at) {
@@ -178,7 +177,7 @@ function drawAll(parent, text, depth) {
   return parent;
 }
 
-// For each kind: `{node, grow?}`. `grow(source)` says whether the node could take a longer source by itself.
+// For each kind: `{node, grow?}`. `grow(source)` returns whether the node could be extended to a longer source.
 const DRAW = {
   code(source) {
     const [first, ...rest] = source.split("\n");
@@ -216,7 +215,7 @@ const DRAW = {
     let plain = inline(node, source, 0);
     let length = source.length;
     const grow = (longer) => {
-      // Only text that cannot mean anything is appended; the last characters are looked at again for a "http" + "://".
+      // Only text without markup is appended; the last characters are checked again for a "http" + "://".
       if (
         !plain ||
         node.lastChild?.nodeType !== Node.TEXT_NODE ||
@@ -296,7 +295,7 @@ function meansSomething(text) {
   return SPECIAL.test(text);
 }
 
-/** Draw running text into `parent`. Answers whether no sign was left that later text could still give a meaning to. */
+/** Draw inline text into `parent`. Returns whether no mark is left that later text could still complete. */
 function inline(parent, text, depth) {
   let plain = true;
   let pending = "";
@@ -324,7 +323,7 @@ function inline(parent, text, depth) {
   return plain;
 }
 
-/** What begins at the sign at `at`: `{node, end}`, `{text, end}` for what is only text, null for one character. */
+/** The inline element at the mark at `at`: `{node, end}`, `{text, end}` for plain text, null for one character. */
 function pieceAt(text, at, depth, missing) {
   switch (text[at]) {
     case "\\":
@@ -367,7 +366,7 @@ function addressAt(text, at) {
   while (".,;:!?)]".includes(found[length - 1] ?? " ")) length -= 1;
   const address = found.slice(0, length);
   if (address.length <= 8) return null;
-  // At the end of what is there so far, a full stop may turn out to belong to it.
+  // At the current end of the text, a full stop may still turn out to be part of the link.
   return { node: anchor(address, address), end: at + address.length, open: ADDRESS.lastIndex === text.length };
 }
 

@@ -1,4 +1,4 @@
-// What the page keeps in the browser's storage. A browser that forbids storage only loses comfort.
+// State in the browser's storage. Without storage the page works, with less convenience.
 
 const WAITING = "holdfast.waiting";
 const WAITING_LIMIT = 50;
@@ -19,7 +19,7 @@ export function keep(storage, name, value) {
   }
 }
 
-/** Remember what a job was asked until it starts: no event tells it before. */
+/** Remember a job's input until it starts: no earlier event has it. */
 export function rememberInput(jobId, text) {
   const waiting = Object.entries(recall("localStorage", WAITING, {})).slice(1 - WAITING_LIMIT);
   keep("localStorage", WAITING, Object.fromEntries([...waiting, [jobId, text]]));

@@ -1,5 +1,5 @@
-// Messages on their way. Each has an Idempotency-Key for life, so it is queued once however often it is sent: after a
-// lost answer, after a refresh, or from two clicks.
+// Messages that are being sent. Each keeps one Idempotency-Key, so it is queued once however often it is sent: after a
+// lost response, a refresh or a double click.
 
 import { persist, submit } from "./api.js";
 import { inputText } from "./conversation.js";
@@ -8,7 +8,7 @@ import { keep, randomName, recall } from "./memory.js";
 
 const STORED = "holdfast.outbox";
 
-/** Sends drawn in `parent`. `on.sent(entry, answer)` and `on.refused(entry, problem)` hear how each came out. */
+/** Sends messages, drawn in `parent`. Calls `on.sent(entry, answer)` or `on.refused(entry, problem)` for each. */
 export class Outbox {
   #parent;
   #on;
@@ -23,17 +23,17 @@ export class Outbox {
     this.#start({ key: randomName(), sessionId, job });
   }
 
-  /** Go on with what a page before this one did not get to send. */
+  /** Continue with messages that an earlier page did not send. */
   resume() {
     for (const entry of recall("sessionStorage", STORED, [])) this.#start(entry);
   }
 
-  /** Show only what goes to this session. */
+  /** Show only messages to this session. */
   show(sessionId) {
     for (const entry of this.#entries) entry.node.hidden = entry.sessionId !== sessionId || Boolean(entry.seenAs);
   }
 
-  /** A job has turned up in the events: it may be one whose 202 is still on its way, which must not be shown twice. */
+  /** Hide a message whose job has appeared in the events before its 202 arrived. */
   adopt(sessionId, job) {
     const asked = job.input === null ? null : inputText(job.input);
     const entry = this.#entries.find(
@@ -45,7 +45,7 @@ export class Outbox {
     this.show(sessionId);
   }
 
-  /** Give up what has not been sent to this session. Answers whether there was anything. */
+  /** Discard the unsent messages to this session. Returns whether there were any. */
   abort(sessionId) {
     const waiting = this.#entries.filter((entry) => entry.sessionId === sessionId);
     for (const entry of waiting) entry.stop.abort();

@@ -1,4 +1,4 @@
-// The page: one session, its conversation, and the wires between what happens and what is seen.
+// The page: one session and its conversation, and the connection of events to views.
 
 import * as api from "./api.js";
 import { Composer } from "./composer.js";
@@ -24,15 +24,15 @@ const CONNECTION = {
   closed: "Ready",
 };
 const GAPS = {
-  trimmed: "Some of what was said here is no longer kept.",
-  expired: "What was said here before is no longer kept.",
+  trimmed: "Part of this conversation is no longer stored.",
+  expired: "Earlier messages are no longer stored.",
 };
 
 const find = (id) => document.getElementById(id);
 const log = find("log");
 
 let sessionId = "";
-let untold = ""; // a session id made here, which the server has not heard of
+let untold = ""; // a session id generated here and not yet posted to
 let conversation = new Conversation();
 let generation = 0;
 let stopping = null;
@@ -49,7 +49,7 @@ const otherTabs = new BroadcastChannel("holdfast");
 
 // ---------------------------------------------------------------------------------------------- the session
 
-/** Show the session that the address names, or a new one. */
+/** Show the session in the URL, or a new one. */
 function enter() {
   const named = /^#([A-Za-z0-9_-]{1,128})$/.exec(location.hash)?.[1];
   sessionId = named ?? (untold = randomName());
@@ -61,7 +61,7 @@ function enter() {
   composer.focus();
 }
 
-/** Nothing was posted to this session yet: there is nothing to read. */
+/** Show an empty session, to which nothing has been posted. */
 function rest() {
   generation += 1;
   feed.close();
@@ -78,7 +78,7 @@ function begin(messages, states) {
   draw();
 }
 
-/** Read the session's record, then its events from there on. */
+/** Read the session's record, then its events from that cursor on. */
 async function load() {
   const mine = ++generation;
   feed.close();
@@ -96,20 +96,20 @@ async function load() {
 }
 
 /**
- * The messages first and the states after: what ends in between is in an event after the messages' cursor. A running job
- * is read from `replay_from`, so that the answer comes with all that messages leave out.
+ * Read the messages first and the states after: a job that ends in between has an event after the messages' cursor. A
+ * running job is read from `replay_from`, to get what messages do not contain.
  */
 async function read(id) {
   const { messages, cursor, job_id: running, replay_from: replayFrom } = await api.messages(id);
   const states = await api.jobs(id);
   if (!replayFrom) return { messages, states, start: cursor };
   const others = messages.filter((message) => message.job_id !== running || message.role === "user");
-  // If the job has ended since, its state has the sum of the usage that its events bring again.
+  // If the job has ended meanwhile, its state already has the usage that its events will add again.
   const current = states.map((state) => (state.job_id === running ? { ...state, usage: null } : state));
   return { messages: others, states: current, start: replayFrom };
 }
 
-/** Messages hold no thoughts, steps or sections: read the latest answers again from their logs while they are kept. */
+/** Read the latest answers again from their logs while those exist: messages have no reasoning, steps or sections. */
 async function detail(mine) {
   const ended = conversation.jobs
     .filter((job) => job.ended)
@@ -202,7 +202,7 @@ async function cancel(job) {
   }
 }
 
-/** Answer a question. What is not the person's to mend becomes the question's state, in this tab as in any other. */
+/** Answer a question. Errors that the person cannot correct become the question's state, in every tab. */
 async function answer(job, question, value) {
   const become = (state) => {
     if (question.state !== "answered") question.state = state;
@@ -230,9 +230,9 @@ function stop() {
   if (job && stopping !== job.id) cancel(job);
 }
 
-// ---------------------------------------------------------------------------------------------- what is seen
+// ---------------------------------------------------------------------------------------------- drawing
 
-/** Note that a job has changed. However many changes there are, the page is drawn once a frame. */
+/** Mark a job as changed. The page is drawn at most once per frame. */
 function changed(job) {
   if (job) dirty.add(job);
   frame ||= requestAnimationFrame(draw);
@@ -272,7 +272,7 @@ function showConnection(state) {
   if (state === "lost") {
     wasLost = true;
     banner.dataset.kind = "lost";
-    setText(banner, "The connection is gone. Whatever is being written is kept; this page is trying to come back.");
+    setText(banner, "Connection lost. Output is stored meanwhile. Reconnecting…");
     banner.hidden = false;
   } else if (state === "live" && wasLost) {
     wasLost = false;
@@ -317,7 +317,7 @@ log.addEventListener("scroll", () => {
   find("jump").hidden = atEnd;
 });
 
-// What grows the composer must not push the end of the answer out of sight.
+// Keep the end of the answer visible when the composer grows.
 new ResizeObserver(() => {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }).observe(log);
@@ -333,7 +333,7 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted) feed.reopen();
 });
 
-// A browser allows few connections to one host: tabs that nobody looks at give theirs back while nothing happens.
+// A browser limits the connections per host: hidden tabs close theirs while no job is open.
 let restTimer = 0;
 let hiddenSince = 0;
 document.addEventListener("visibilitychange", () => {
@@ -342,7 +342,7 @@ document.addEventListener("visibilitychange", () => {
     hiddenSince = Date.now();
     restTimer = setTimeout(() => conversation.current || feed.rest(), REST_AFTER_MS);
   } else if (Date.now() - hiddenSince > REST_AFTER_MS) {
-    feed.reopen(); // it may have died in its sleep
+    feed.reopen(); // it may have been lost while the computer slept
   }
 });
 

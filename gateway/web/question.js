@@ -1,17 +1,17 @@
-// A question that an agent puts to a person: its form, and what became of it.
+// An agent's question to a person: its form and its outcome.
 
 import { element, setText } from "./dom.js";
 import { choicesOf, formOf, Unfit, wordsOf } from "./form.js";
 
 const OUTCOMES = {
   sending: "Sending your answer…",
-  sent: "Your answer is in. The agent goes on…",
+  sent: "Answer received. The agent continues…",
   elsewhere: "Somebody has answered this already.",
-  unasked: "This is not asked any more.",
+  unasked: "This question is no longer open.",
   over: "Nobody answered this.",
 };
 
-/** Draws one question. `answer(value)` promises that it was taken, or rejects with a Problem. */
+/** Draws one question. `answer(value)` resolves when the answer was accepted, or rejects with a Problem. */
 export class QuestionView {
   constructor(item, answer) {
     this.item = item;
@@ -59,7 +59,7 @@ export class QuestionView {
 
   pressed(event) {
     if (event.key === "Escape") {
-      event.stopPropagation(); // who leaves a field does not want to stop the job
+      event.stopPropagation(); // Escape in a field must not stop the job
       event.target.blur();
     } else if (event.key === "Enter" && event.target.matches("textarea:not(.code)")) {
       if (event.shiftKey || event.isComposing) return;
@@ -95,7 +95,7 @@ export class QuestionView {
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
-/** What was answered: a text as it is, an object as its fields. */
+/** Draw an answer: a text, or the fields of an object. */
 function givenNodes(value) {
   if (value === null || typeof value !== "object" || Array.isArray(value) || !Object.keys(value).length) {
     return [element("p", {}, wordsOf(value))];

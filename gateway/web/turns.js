@@ -1,4 +1,4 @@
-// Draws a conversation. Each view holds on to its nodes and changes only what differs from the frame before.
+// Draws a conversation. Each view keeps its nodes and changes only what differs from the previous frame.
 
 import { inputText, Notice } from "./conversation.js";
 import { element, growText, setText } from "./dom.js";
@@ -6,8 +6,8 @@ import { Markdown } from "./markdown.js";
 import { QuestionView } from "./question.js";
 
 /**
- * The turns of a conversation inside `parent`. `on.cancel(job)` is called for a job in line that is taken back,
- * `on.answer(job, question, value)` for what a person answers.
+ * The turns of a conversation inside `parent`. Calls `on.cancel(job)` when a waiting job is cancelled, and
+ * `on.answer(job, question, value)` when a person answers.
  */
 export class Turns {
   #parent;
@@ -24,7 +24,7 @@ export class Turns {
     this.#parent.replaceChildren();
   }
 
-  /** Draw `dirty`, a set of jobs that have changed, and whatever turn is not there yet. */
+  /** Draw the turns of `dirty`, a set of changed jobs, and new turns. */
   render(turns, dirty) {
     for (const turn of turns) {
       let view = this.#views.get(turn);
@@ -77,7 +77,7 @@ class JobView {
   render() {
     const job = this.#job;
     this.root.dataset.status = job.status;
-    // A screen reader reads the answer once it is whole, not token by token.
+    // A screen reader announces the complete answer, not each token.
     this.root.setAttribute("aria-busy", String(!job.ended));
     setText(this.#said, inputText(job.input));
     this.#said.hidden = !this.#said.textContent;
@@ -123,7 +123,7 @@ class JobView {
     }
   }
 
-  /** Draw discarded items once, and remove each from the front when the new attempt has as many. */
+  /** Draw discarded items once, and remove them from the front as the new attempt adds items. */
   #renderDiscardedItems() {
     const job = this.#job;
     const left = job.itemsToBeMade;
@@ -153,7 +153,7 @@ class JobView {
   }
 }
 
-/** What a job is at, in its own words if it has said any. */
+/** The status line of a job: its own status text if it has one. */
 function doingOf(job) {
   if (job.status === "waiting") return "Waiting for your answer";
   return (
@@ -165,7 +165,7 @@ function outcomeOf(job) {
   if (job.status === "cancelled") return element("p", { class: "outcome" }, "Stopped.");
   if (job.status === "failed") {
     const { code = "", message = "It failed." } = job.error ?? {};
-    const words = [element("strong", {}, "This did not work. "), message, element("code", {}, code)];
+    const words = [element("strong", {}, "The job failed. "), message, element("code", {}, code)];
     return element("p", { class: "outcome error", role: "alert" }, ...words);
   }
   if (!job.items.length && job.result != null) return valueNode(job.result);
@@ -311,7 +311,7 @@ const VIEWS = {
   question: QuestionView,
 };
 
-/** Mark which entries of an outline are written, and which one is being written. */
+/** Mark the finished entries of an outline and the current one. */
 function markOutline(body, job) {
   const entries = body.querySelectorAll(":scope > ol > li");
   const sections = job.items.filter((item) => item.kind === "section");
@@ -321,7 +321,7 @@ function markOutline(body, job) {
   });
 }
 
-/** Any JSON value as nodes: a list of words as a list, rows as a table, the rest as JSON. */
+/** Draw a JSON value: strings as a list, rows as a table, the rest as JSON. */
 function valueNode(value) {
   const entries = Array.isArray(value) ? value : (value?.sections ?? value?.items);
   if (Array.isArray(entries) && entries.length) {

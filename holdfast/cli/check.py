@@ -15,7 +15,7 @@ from holdfast.cli.dev import url_of
 from holdfast.cli.embedded import running_url
 from holdfast.cli.variables import PREFIX, unknown_variables
 from holdfast.gateway.listen_host import check_listen_host
-from holdfast.gateway.readiness import reasons_against
+from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.redis import RedisError, connect
@@ -153,7 +153,7 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
         yield Finding(ok=False, text=f"{place}: {str(error) or type(error).__name__}")
         return
     yield Finding(ok=True, text=f"{place}: answers, version {info.get('redis_version')}")
-    reasons = reasons_against(info)
+    reasons = reasons_not_ready(info)
     for reason in reasons:
         yield Finding(ok=False, text=f"{name}: {reason}")
     if not reasons:

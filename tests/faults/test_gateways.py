@@ -130,9 +130,7 @@ async def test_f05_a_gateway_that_was_frozen_goes_on_without_a_doubled_event(row
     await play.verdict()
 
 
-async def test_f36_a_crowd_that_comes_back_at_once_is_taken_or_told_when_to_come_always_with_a_200(
-    row: Row, play: Scene
-) -> None:
+async def test_f36_a_reconnect_storm_gets_streams_or_retry_times_always_with_200(row: Row, play: Scene) -> None:
     await play.post(tokens=5)
     gateway = row.up(HOLDFAST_MAX_VIEWERS="100")
     await gateway.until_ready()
@@ -169,10 +167,10 @@ async def test_f52_without_a_free_descriptor_new_viewers_wait_old_ones_go_on_and
     used = len(list(Path(f"/proc/{gateway.pid}/fd").iterdir()))
     _, hard = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (used + 8, hard))
-    crowd = [await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2])) for _ in range(40)]
+    storm = [await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2])) for _ in range(40)]
     before = len(play.watchers[0].transcript.events())
     await play.heard(before + 20)
-    for _, writer in crowd:
+    for _, writer in storm:
         writer.close()
     await until(lambda: _taken(gateway))
     await play.verdict()

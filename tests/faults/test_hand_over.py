@@ -75,7 +75,7 @@ async def test_f48_appends_at_every_step_of_the_hand_over_are_told_once(
 
         monkeypatch.setattr(owner, name, wrapped)
 
-    for name in ("watch", "join", "_read", "_take_one"):
+    for name in ("watch", "join", "_read", "_on_channel_read"):
         around(name, Tailer)
     for name in ("deliver", "push", "fall_behind"):
         around(name, Viewer)

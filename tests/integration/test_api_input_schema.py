@@ -87,7 +87,7 @@ async def test_a_part_that_the_agent_does_not_allow_is_named(redis_url: str) -> 
 
 
 async def test_a_schema_that_changed_counts_soon(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.gateway.offers.MEMORY_S", 0)
+    monkeypatch.setattr("holdfast.gateway.agent_catalog.CACHE_S", 0)
     async with served(redis_url) as gateway:
         assert (await post(gateway, {"city": "Rome", "days": 2}))[0] == 202
         await Queue(gateway.redis, gateway.settings).offer({"planner": {"type": "string"}})

@@ -218,7 +218,7 @@ async def nothing(gateway: Served) -> None: ...
 async def test_a_repeat_finds_its_job_whatever_has_become_of_queue_and_agent(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], meanwhile: Callable[[Served], Any]
 ) -> None:
-    monkeypatch.setattr("holdfast.gateway.offers.MEMORY_S", 0)
+    monkeypatch.setattr("holdfast.gateway.agent_catalog.CACHE_S", 0)
     async with served(redis_url, **limits) as gateway:
         await gateway.offer("scripted")
         first = await post(gateway, key="k-1")
@@ -250,11 +250,11 @@ async def test_an_agent_lost_with_the_queue_is_not_unknown_while_only_others_are
     await gateway.redis.flushall()
     await gateway.offer("other")
     if not remembered:
-        monkeypatch.setattr("holdfast.gateway.offers.MEMORY_S", 0)
+        monkeypatch.setattr("holdfast.gateway.agent_catalog.CACHE_S", 0)
     for _ in range(2):
         answer = await post(gateway)
         assert (answer.status_code, answer.json()["code"]) == (503, "no_agents")
-    monkeypatch.setattr("holdfast.gateway.offers.RETURN_S", 0)
+    monkeypatch.setattr("holdfast.gateway.agent_catalog.REANNOUNCE_S", 0)
     for _ in range(2):
         answer = await post(gateway)
         assert (answer.status_code, answer.json()["code"]) == (404, "agent_unknown")

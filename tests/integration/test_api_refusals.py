@@ -274,7 +274,7 @@ async def test_head_on_events_is_refused_without_a_body(gateway: Served) -> None
 
 
 @pytest.mark.parametrize(
-    ("path", "part"), [("/v1/agents", "agents.json_response"), ("/v1/sessions/s/events", "events.read_wish")]
+    ("path", "part"), [("/v1/agents", "agents.json_response"), ("/v1/sessions/s/events", "events.read_stream_request")]
 )
 async def test_what_nobody_foresaw_is_logged_and_answered_without_a_word_of_it(
     gateway: Served, monkeypatch: pytest.MonkeyPatch, path: str, part: str

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from holdfast.gateway.stream.hub import StreamLimits
-from holdfast.gateway.stream.pulse import Pulse
+from holdfast.gateway.stream.keep_alive import KeepAlive
 from holdfast.gateway.stream.tailer import Tailer
 from holdfast.shared.queue import Queue
 from holdfast.worker.delivery import Delivery
@@ -74,7 +74,7 @@ async def test_a_look_at_intents_that_fails_ends_no_worker(redis_url: str, monke
     await client.close()
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Tailer, "_begin"), (Tailer, "_slice"), (Pulse, "_drop_stalled")])
+@pytest.mark.parametrize(("owner", "name"), [(Tailer, "_begin"), (Tailer, "_slice"), (KeepAlive, "_drop_stalled")])
 async def test_a_gateways_loop_goes_on(
     session: Session, redis_url: str, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
 ) -> None:

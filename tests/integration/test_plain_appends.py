@@ -136,8 +136,8 @@ class TestBatch:
         attempt, permit = await permitted(session)
         events = [delta(attempt.job_id, text) for text in ("b", "c", "d")]
         session.log_writer.append_plain(permit, "s", EventId(attempt.epoch, 3), events, lambda _: None)
-        commands = [packed for _, packed in permit.wire._gathered]
-        permit.wire.abort()
+        commands = [packed for _, packed in permit.connection._gathered]
+        permit.connection.abort()
         address = urlsplit(redis_url)
         for count in range(len(commands)):
             reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -228,7 +228,7 @@ class TestPermitRenewal:
 
     async def test_a_connection_that_is_lost_renews_nothing(self, session: Session) -> None:
         attempt, permit = await permitted(session)
-        permit.wire.abort()
+        permit.connection.abort()
         assert await session.renew_permit(permit, EventId(attempt.epoch, 2)) is None
 
 
@@ -339,8 +339,8 @@ class TestPermit:
 
     async def test_an_event_is_sent_on_the_connection_of_the_permit_or_not_at_all(self, session: Session) -> None:
         attempt, permit = await permitted(session)
-        permit.wire.abort()
-        await session.pipe.call("PING")
+        permit.connection.abort()
+        await session.pipeline.call("PING")
         assert not await plain(session, attempt, permit, 3)
         assert await session.texts() == ["a"]
 
@@ -353,7 +353,7 @@ class TestPermit:
         assert await plain(session, attempt, permit, 3)
         admin.replicaof("127.0.0.1", "1")
         assert not await plain(session, attempt, permit, 4)
-        await until(lambda: not permit.wire.alive)
+        await until(lambda: not permit.connection.alive)
 
 
 async def test_events_of_many_sessions_go_out_together_and_each_has_its_own_reply(

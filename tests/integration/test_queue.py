@@ -122,7 +122,7 @@ async def test_an_entry_is_put_back_or_dropped_only_by_the_worker_that_leases_it
     assert await queue.depth() == 0
 
 
-async def test_a_nudge_that_is_wanted_again_while_it_is_carried_out_is_not_lost(queue: Queue) -> None:
+async def test_a_control_entry_that_is_wanted_again_while_it_is_carried_out_is_not_lost(queue: Queue) -> None:
     await queue.add_control_entry("s")
     entry = await one(queue)
     assert entry.job_id is None

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import pytest
-from holdfast.shared import pipe
-from holdfast.shared.redis import PipeFull, Redis, ResponseError, WireLost, connect
+from holdfast.shared import auto_pipeline
+from holdfast.shared.redis import ConnectionLost, PipelineFull, Redis, ResponseError, connect
 from holdfast.shared.scripts import Script
 
 from tests.support.process import until
@@ -105,11 +105,11 @@ async def test_a_transaction_for_which_there_is_no_room_changes_nothing(
 async def test_a_call_too_many_is_refused_and_not_sent(
     single: Redis, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipe, "MOST_CALLS", 2)
+    monkeypatch.setattr(auto_pipeline, "MAX_CALLS", 2)
     await single.ping()
     waiting = [asyncio.create_task(single.call("BLPOP", "k", 0)) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(PipeFull):
+    with pytest.raises(PipelineFull):
         await single.set("a", 1)
     for call in waiting:
         call.cancel()
@@ -120,14 +120,14 @@ async def test_a_call_too_many_is_refused_and_not_sent(
 async def test_a_call_behind_too_many_unsent_bytes_is_refused(
     redis_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipe, "MOST_UNSENT_BYTES", 10_000_000)
+    monkeypatch.setattr(auto_pipeline, "MAX_UNSENT_BYTES", 10_000_000)
     server = redis_server()
     client = connect(server.url, max_connections=1)
     await client.ping()
     server.stop()
     large = [asyncio.create_task(client.set("large", b"x" * 10_000_000)) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(PipeFull):
+    with pytest.raises(PipelineFull):
         await client.ping()
     server.cont()
     await asyncio.gather(*large)
@@ -166,7 +166,7 @@ async def test_a_write_whose_connection_is_lost_is_an_error_and_is_not_repeated(
     call = asyncio.create_task(single.call("BLPOP", "k", 0))
     await until(lambda: _blocked(other, 1))
     await other.client_kill_filter(_id=first)
-    with pytest.raises(WireLost):
+    with pytest.raises(ConnectionLost):
         await call
     assert await single.client_id() != first
     assert await _blocked(other, 0)

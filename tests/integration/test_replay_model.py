@@ -83,21 +83,21 @@ class Run:
     async def connection(self, viewer: Transcript, job_id: str | None, *, raw: bool) -> bool:
         """Whether it lasted to the end of the log."""
         replay, cursor, parser = Replay(SSE, job_id, raw=raw), viewer.cursor, SseParser()
-        replay.inform(await self.session.log.discards("s", job_id))
+        replay.add_discards(await self.session.log.discards("s", job_id))
         left = self.random.choice([1, 2, 3, 5, 8, 1000])
         while True:
-            taken = replay.take(cursor, await self.session.log.read("s", cursor, self.random.randint(1, 30)))
-            frames = parser.feed(taken.data + (replay.rest() if taken.at_end else b""))
+            rendered = replay.render(cursor, await self.session.log.read("s", cursor, self.random.randint(1, 30)))
+            frames = parser.feed(rendered.data + (replay.remaining() if rendered.at_end else b""))
             for frame in frames[:left]:
                 viewer.accept(frame)
             left -= len(frames)
             if left <= 0:
                 return False
-            if frames and not taken.at_end:
+            if frames and not rendered.at_end:
                 assert frames[-1].json.get("reason") != "trimmed", "a gap came without the event behind it"
-            if taken.at_end or taken.over:
+            if rendered.at_end or rendered.over:
                 return True
-            cursor = taken.cursor
+            cursor = rendered.cursor
             await self.disturb(cursor)
 
     async def disturb(self, cursor: EventId) -> None:

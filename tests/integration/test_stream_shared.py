@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from holdfast.gateway.stream.framing import SSE
-from holdfast.gateway.stream.pages import SharedPage
+from holdfast.gateway.stream.page_cache import CachedPage
 from holdfast.gateway.stream.replay import Replay
 
 from tests.support.log import Session
@@ -51,7 +51,7 @@ async def test_who_shares_a_page_shares_what_was_found_to_be_discarded(served: S
         await ids_until(stream, f"{attempt.epoch}-1")
         (viewer,) = served.hub._viewers
         before = await calls(session, "hmget")
-        shared = SharedPage()
+        shared = CachedPage()
         found = [await served.hub._catch_up._discards(viewer, shared) for _ in range(5)]
     assert found == [[]] * 5
     assert await calls(session, "hmget") - before == 1
@@ -60,14 +60,14 @@ async def test_who_shares_a_page_shares_what_was_found_to_be_discarded(served: S
 @pytest.fixture
 async def last(served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch) -> str:
     """The last id of a log whose pages one viewer has read, and which are held from then on."""
-    monkeypatch.setattr("holdfast.gateway.stream.pages.HELD_S", 60)
+    monkeypatch.setattr("holdfast.gateway.stream.page_cache.CACHE_S", 60)
     served.hub._tailer.watch(session.id)  # somebody else who may want them
     attempt = await session.started()
     await session.append(attempt, 1, *("w" * 600))
     last = f"{attempt.epoch}-601"
     async with served.open(raw="true") as first:
         await ids_until(first, last)
-    assert served.hub._catch_up._pages._held
+    assert served.hub._catch_up._page_cache._cached
     return last
 
 

@@ -86,7 +86,7 @@ class TestSlow:
         await write_megabytes(session, attempt, 1, 120)
         async with streams(redis_url, IMPATIENT) as served:
             slow = Deaf(served.url(raw="true"))
-            await until(lambda: bool(served.hub._pulse._stalled))
+            await until(lambda: bool(served.hub._keep_alive._stalled))
             for _ in range(60):
                 await slow.read(16_384)
                 await asyncio.sleep(0.05)
@@ -124,7 +124,7 @@ class TestSlow:
         for seq in range(9, 17):
             await session.append(attempt, seq, "x" * EVENT_BYTES)
         (viewer,) = served.hub._viewers
-        transport = viewer.outlet._connection.transport
+        transport = viewer.transport._connection.transport
         held = transport.get_write_buffer_size() + viewer._pending_bytes
         assert held <= viewer_module.PENDING_BYTES + WRITE_BUFFER_BYTES + EVENT_BYTES + 1024
         deaf.close()
@@ -169,7 +169,7 @@ class TestVanishing:
         await until(lambda: served.hub.counters.viewers == 0)
         assert served.hub._tailer._channels == {}
         assert served.hub._viewers == set()
-        assert not any(served.hub._pulse._buckets)
+        assert not any(served.hub._keep_alive._buckets)
         assert server_errors == []
 
     async def test_the_kernel_is_told_to_drop_a_connection_that_acknowledges_nothing(self, served: Streams) -> None:
@@ -254,7 +254,7 @@ class TestFullAndStopping:
             await until(lambda: served.hub.counters.catch_ups == 1)
             (viewer,) = served.hub._viewers
             await served.hub.drain(grace_s=0.1)
-            assert viewer.outlet.closed  # at once: the kernel, too, would drop it after half a minute
+            assert viewer.transport.closed  # at once: the kernel, too, would drop it after half a minute
             await until(lambda: served.hub.counters.viewers == 0)
             deaf.close()
         assert server_errors == []

@@ -19,7 +19,7 @@ from holdfast.shared.errors import Fenced, LogGone
 from holdfast.shared.event_log import Entry
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Attempt, Event, LogBehind
-from holdfast.shared.redis import WireLost
+from holdfast.shared.redis import ConnectionLost
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -139,7 +139,7 @@ class LogMachine(RuleBasedStateMachine):
     def by_script(self, writer: Writer, after: int, batch: list[Event]) -> Appended:
         """Append by the script, again where the connection turns out to be one from before a restart."""
         while True:
-            with suppress(WireLost):
+            with suppress(ConnectionLost):
                 appended: Appended = self.run(self.session.log_writer.append("s", writer.attempt.epoch, after, batch))
                 return appended
 
@@ -148,8 +148,8 @@ class LogMachine(RuleBasedStateMachine):
         if writer.permit is None or not writer.permit.is_valid(self.loop.time()):
             return False
         first = EventId(writer.attempt.epoch, writer.seq + 1)
-        taken: AppendOutcome = self.run(self.session.append_plain(writer.permit, first, *batch))
-        return taken is AppendOutcome.ADDED
+        rendered: AppendOutcome = self.run(self.session.append_plain(writer.permit, first, *batch))
+        return rendered is AppendOutcome.ADDED
 
     @precondition(lambda self: self.writer is not None and self.writer.permit is not None)
     @rule()
@@ -225,21 +225,21 @@ class LogMachine(RuleBasedStateMachine):
     def replay(self, viewer: Transcript, data: st.DataObject) -> bool:
         """One connection. False: it was cut."""
         replay, cursor = Replay(SSE, None, raw=viewer.raw), viewer.cursor
-        replay.inform(self.run(self.session.log.discards("s")))
+        replay.add_discards(self.run(self.session.log.discards("s")))
         parser = SseParser()
         while True:
             page = self.run(self.session.log.read("s", cursor, data.draw(st.integers(1, 7))))
-            taken = replay.take(cursor, page)
-            frames = parser.feed(taken.data + (replay.rest() if taken.at_end else b""))
+            rendered = replay.render(cursor, page)
+            frames = parser.feed(rendered.data + (replay.remaining() if rendered.at_end else b""))
             cut_after = data.draw(st.integers(1, 8))
             for frame in frames[:cut_after]:
                 viewer.accept(frame)
             if len(frames) >= cut_after:
                 return False
-            assert taken.at_end or not frames or not is_trimmed_gap(frames[-1]), "a gap without the event behind it"
-            if taken.at_end:
+            assert rendered.at_end or not frames or not is_trimmed_gap(frames[-1]), "a gap without the event behind it"
+            if rendered.at_end:
                 return True
-            cursor = taken.cursor
+            cursor = rendered.cursor
             oldest = EventId(cursor.epoch, cursor.seq + data.draw(st.integers(0, 4)))
             self.run(self.session.redis.xtrim(self.session.keys.log, minid=str(oldest), approximate=False))
 
@@ -277,7 +277,7 @@ class LogMachine(RuleBasedStateMachine):
     def reconnect(self) -> None:
         """Use every connection of the client once: each finds out by its first call that its server went away."""
         for _ in range(8):
-            with suppress(WireLost):
+            with suppress(ConnectionLost):
                 self.run(self.session.redis.ping())
 
     @rule()

@@ -121,7 +121,7 @@ class Death:
     held: set[tuple[str, str]]
 
 
-class House:
+class Deployment:
     """The deployment under test: what stands where, and how each part is put up again after it was killed."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
@@ -168,8 +168,8 @@ class House:
 class Chaos:
     """Does one thing to one process every second or so."""
 
-    def __init__(self, house: House, report: Report, seed: int) -> None:
-        self._house = house
+    def __init__(self, deployment: Deployment, report: Report, seed: int) -> None:
+        self._deployment = deployment
         self._report = report
         self._random = random.Random(seed)
         self.deaths: list[Death] = []
@@ -195,56 +195,56 @@ class Chaos:
 
     async def _kill_worker(self) -> None:
         number = self._random.randrange(WORKERS)
-        worker = self._house.workers[number]
+        worker = self._deployment.workers[number]
         held = await self._held(worker)
         self.deaths.append(Death(time.time(), held))
         worker.kill()
         await self._pause(1)
-        self._house.workers[number] = self._house.worker()
+        self._deployment.workers[number] = self._deployment.worker()
 
     async def _stop_worker(self) -> None:
         number = self._random.randrange(WORKERS)
-        self._house.workers[number].terminate()
-        self._house.workers[number] = self._house.worker()
+        self._deployment.workers[number].terminate()
+        self._deployment.workers[number] = self._deployment.worker()
 
     async def _freeze_worker(self) -> None:
-        worker = self._random.choice(self._house.workers)
+        worker = self._random.choice(self._deployment.workers)
         worker.stop()
         await asyncio.sleep(self._random.uniform(0.5, 2.5) * LEASE_S)
         worker.cont()
 
     async def _kill_gateway(self) -> None:
         number = self._random.randrange(GATEWAYS)
-        self._house.gateways[number].kill()
+        self._deployment.gateways[number].kill()
         await self._pause(1)
-        self._house.gateways[number] = self._house.gateway(number)
+        self._deployment.gateways[number] = self._deployment.gateway(number)
 
     async def _stop_gateway(self) -> None:
         number = self._random.randrange(GATEWAYS)
-        gateway = self._house.gateways[number]
+        gateway = self._deployment.gateways[number]
         gateway.terminate()
         if await gateway.wait() != 0:
             self._report.violations.append(f"a gateway ended with {await gateway.wait()} after SIGTERM")
-        self._house.gateways[number] = self._house.gateway(number)
+        self._deployment.gateways[number] = self._deployment.gateway(number)
 
     async def _kill_redis(self) -> None:
-        server, began_s = self._random.choice(self._house.servers), time.time()
+        server, began_s = self._random.choice(self._deployment.servers), time.time()
         server.kill()
         await self._pause(1)
         server.start()
-        self._house.redis_trouble.append((began_s, time.time()))
+        self._deployment.redis_trouble.append((began_s, time.time()))
 
     async def _freeze_redis(self) -> None:
-        server, began_s = self._random.choice(self._house.servers), time.time()
+        server, began_s = self._random.choice(self._deployment.servers), time.time()
         server.stop()
         await asyncio.sleep(self._random.uniform(0.5, 2 * LEASE_S))
         server.cont()
-        self._house.redis_trouble.append((began_s, time.time()))
+        self._deployment.redis_trouble.append((began_s, time.time()))
 
     async def _held(self, worker: Process) -> set[tuple[str, str]]:
         """The (session, job) of each entry that the worker leases; none when the queue does not answer."""
         name = next((line["worker_id"] for line in _lines(worker) if line.get("event") == "worker started"), "")
-        redis = connect(self._house.queue_url, max_connections=1, socket_timeout_s=0.5)
+        redis = connect(self._deployment.queue_url, max_connections=1, socket_timeout_s=0.5)
         try:
             entries = [entry.decode().split("/") for entry in await redis.smembers(LEASED + name)]
         except RedisError:
@@ -259,11 +259,11 @@ def _lines(process: Process) -> list[dict[str, str]]:
     return [orjson.loads(line) for line in lines[:5]]
 
 
-class Crowd:
+class Workload:
     """Who posts, cancels and watches."""
 
-    def __init__(self, house: House, history: History, plan: Plan, report: Report) -> None:
-        self._house = house
+    def __init__(self, deployment: Deployment, history: History, plan: Plan, report: Report) -> None:
+        self._deployment = deployment
         self._history = history
         self._plan = plan
         self._report = report
@@ -311,7 +311,7 @@ class Crowd:
         while True:
             with contextlib.suppress(httpx2.TransportError):
                 answer = await self._client.post(
-                    self._random.choice(self._house.urls) + path, json=body, headers=headers
+                    self._random.choice(self._deployment.urls) + path, json=body, headers=headers
                 )
                 if answer.status_code == 202:
                     found: dict[str, str] = answer.json()
@@ -326,13 +326,13 @@ class Crowd:
         transcript = self._history.client(session_id, f"watcher of {session_id}")
         path = f"/v1/sessions/{session_id}/events?raw=true"
         self.watchers.append(
-            self._begin(Watcher(self._house.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s))
+            self._begin(Watcher(self._deployment.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s))
         )
 
     def _read(self, session_id: str, job_id: str) -> None:
         transcript = self._history.client(session_id, f"reader of {job_id}", raw=False)
         path = f"/v1/sessions/{session_id}/jobs/{job_id}/events"
-        reader = Watcher(self._house.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s)
+        reader = Watcher(self._deployment.urls, path, transcript, self._seed(), stay_s=self._plan.stay_s)
         self.readers[job_id] = self._begin(reader)
 
     def _begin(self, watcher: Watcher) -> Watcher:
@@ -353,11 +353,11 @@ class Crowd:
 class Judge:
     """Looks at the servers from behind, waits for the end of everything, and compares."""
 
-    def __init__(self, house: House, history: History) -> None:
+    def __init__(self, deployment: Deployment, history: History) -> None:
         self._history = history
-        self._house = house
-        self._queue = connect(house.queue_url, max_connections=2)
-        self._redis = connect(house.log_url, max_connections=4)
+        self._deployment = deployment
+        self._queue = connect(deployment.queue_url, max_connections=2)
+        self._redis = connect(deployment.log_url, max_connections=4)
         self._log = EventLog(self._redis)
 
     async def close(self) -> None:
@@ -396,55 +396,57 @@ class Judge:
 
 async def run(plan: Plan, folder: Path) -> Report:
     """One run from start to verdict."""
-    report, history, house = Report(), History(), House(folder, plan)
+    report, history, deployment = Report(), History(), Deployment(folder, plan)
     began_s = time.monotonic()
     try:
-        await house.start()
-        crowd = Crowd(house, history, plan, report)
-        judge = Judge(house, history)
-        chaos = Chaos(house, report, plan.seed + 1)
+        await deployment.start()
+        workload = Workload(deployment, history, plan, report)
+        judge = Judge(deployment, history)
+        chaos = Chaos(deployment, report, plan.seed + 1)
         try:
-            await _let_loose(plan, crowd, chaos)
-            await _judge(report, history, crowd, judge, chaos, house)
+            await _let_loose(plan, workload, chaos)
+            await _judge(report, history, workload, judge, chaos, deployment)
         finally:
-            await crowd.go()
+            await workload.go()
             await judge.close()
     finally:
-        house.close()
+        deployment.close()
     report.seconds = time.monotonic() - began_s
     return report
 
 
-async def _let_loose(plan: Plan, crowd: Crowd, chaos: Chaos) -> None:
+async def _let_loose(plan: Plan, workload: Workload, chaos: Chaos) -> None:
     seconds = plan.minutes * 60
     raging = asyncio.create_task(chaos.rage(time.monotonic() + seconds))
-    await crowd.post_all(seconds * 0.9)
+    await workload.post_all(seconds * 0.9)
     await raging
 
 
-async def _judge(report: Report, history: History, crowd: Crowd, judge: Judge, chaos: Chaos, house: House) -> None:
+async def _judge(
+    report: Report, history: History, workload: Workload, judge: Judge, chaos: Chaos, deployment: Deployment
+) -> None:
     with contextlib.suppress(AssertionError):  # what has no end is found below
         await judge.all_ended()
     logs = await judge.logs()
-    await _all_told(crowd, logs)
+    await _all_told(workload, logs)
     report.violations += history.violations(logs) + history.incomplete(logs)
     report.violations += [
         f"P1 {reader.transcript.client} has another text than the agent said"
-        for job_id, reader in crowd.readers.items()
+        for job_id, reader in workload.readers.items()
         if reader.transcript.events()[-1:] and reader.transcript.events()[-1].kind == "job.completed"
-        if reader.texts != crowd.expected[job_id]
+        if reader.texts != workload.expected[job_id]
     ]
-    await _judge_steps(report, crowd, judge, list(logs))
+    await _judge_steps(report, workload, judge, list(logs))
     if report.steps.diverged:
         report.violations.append(f"P5 {report.steps.diverged} takeovers diverged though each attempt does the same")
     if report.steps.began_again >= MANY_TAKEOVERS and not report.steps.resumed:
         report.violations.append(f"P5 none of {report.steps.began_again} takeovers went on behind a step")
-    for watcher in [*crowd.watchers, *crowd.readers.values()]:
+    for watcher in [*workload.watchers, *workload.readers.values()]:
         report.violations += [f"{watcher.transcript.client} was refused with {s}" for s in watcher.refused]
         report.connections += watcher.transcript.connections
         report.deliveries += len(watcher.transcript.steps)
         report.violations += [f"P3 {watcher.transcript.client} was told of {g}" for g in watcher.transcript.gaps()]
-    readers = crowd.readers.values()
+    readers = workload.readers.values()
     report.violations += [
         f"P4 {reader.transcript.client} never came to an end" for reader in readers if not reader.over
     ]
@@ -452,10 +454,10 @@ async def _judge(report: Report, history: History, crowd: Crowd, judge: Judge, c
         report.events += len(log)
         report.attempts += sum(event.kind == "job.started" for event in log)
         report.ends.update(event.kind for event in log if event.kind in TERMINAL)
-    await _takeovers(report, judge, chaos, house, list(logs))
+    await _takeovers(report, judge, chaos, deployment, list(logs))
 
 
-async def _judge_steps(report: Report, crowd: Crowd, judge: Judge, sessions: Sequence[str]) -> None:
+async def _judge_steps(report: Report, workload: Workload, judge: Judge, sessions: Sequence[str]) -> None:
     """Whether each job's text is what its agent says, and no finished step was run again or discarded."""
     for session_id in sessions:
         entries = await judge.entries(session_id)
@@ -467,29 +469,31 @@ async def _judge_steps(report: Report, crowd: Crowd, judge: Judge, sessions: Seq
         report.violations += [
             f"P5 {session_id}: job {job_id} has another text than its agent says"
             for job_id in completed
-            if texts.get(job_id) != crowd.expected[job_id]
+            if texts.get(job_id) != workload.expected[job_id]
         ]
         report.steps.count(entries)
         for job_id in {entry.job_id for entry in entries}:
             report.violations += report.steps.count_runs(job_id, await judge.runs(job_id))
 
 
-async def _all_told(crowd: Crowd, logs: dict[str, list[Told]]) -> None:
+async def _all_told(workload: Workload, logs: dict[str, list[Told]]) -> None:
     """Wait until every viewer has all there is; who does not is found by the comparison."""
 
     def told() -> bool:
         watched = all(
             watcher.transcript.cursor == logs[watcher.transcript.session_id][-1].id
-            for watcher in crowd.watchers
+            for watcher in workload.watchers
             if logs[watcher.transcript.session_id]
         )
-        return watched and all(reader.over for reader in crowd.readers.values())
+        return watched and all(reader.over for reader in workload.readers.values())
 
     with contextlib.suppress(AssertionError):
         await until(told, 60)
 
 
-async def _takeovers(report: Report, judge: Judge, chaos: Chaos, house: House, sessions: Sequence[str]) -> None:
+async def _takeovers(
+    report: Report, judge: Judge, chaos: Chaos, deployment: Deployment, sessions: Sequence[str]
+) -> None:
     """From the kill of a worker to the next start of each job that it held."""
     starts = {session_id: await judge.starts(session_id) for session_id in sessions}
     for death in chaos.deaths:
@@ -500,7 +504,7 @@ async def _takeovers(report: Report, judge: Judge, chaos: Chaos, house: House, s
                 continue  # it had just ended, or was cancelled
             report.takeovers.append(after[0] - death.at_s)
             window = death.at_s - LEASE_S, after[0]
-            if not any(began < window[1] and ended > window[0] for began, ended in house.redis_trouble):
+            if not any(began < window[1] and ended > window[0] for began, ended in deployment.redis_trouble):
                 report.undisturbed.append(after[0] - death.at_s)
 
 

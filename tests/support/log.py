@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 import orjson
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.conversation import Message
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import EventId
@@ -22,7 +23,6 @@ from holdfast.shared.log_writer import (
     Outcome,
     Refusal,
 )
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobRequest, Sessions, Submitted
 from holdfast.shared.settings import CommonSettings
@@ -63,8 +63,8 @@ class Session:
         self.redis = connect(redis_url, max_connections=8)
         common = CommonSettings(**settings)
         self.sessions = Sessions(self.redis, common)
-        self.pipe = Pipe(redis_url, deadline_s=10)
-        self.log_writer = LogWriter(self.redis, self.pipe, common)
+        self.pipeline = AutoPipeline(redis_url, deadline_s=10)
+        self.log_writer = LogWriter(self.redis, self.pipeline, common)
         self.log = EventLog(self.redis)
 
     @property
@@ -119,7 +119,7 @@ class Session:
         )
 
     async def aclose(self) -> None:
-        await self.pipe.aclose()
+        await self.pipeline.aclose()
         await self.redis.aclose()
 
     async def texts(self) -> list[str]:

@@ -14,7 +14,7 @@ from holdfast.gateway.stream.framing import choose
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer
 from holdfast.gateway.stream.response import EventStream
-from holdfast.gateway.stream.viewer import Wish
+from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import parse_cursor
 from holdfast.shared.redis import connect
@@ -59,7 +59,7 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
     async def answer(request: Request) -> EventStream:
         session_id, job_id = request.path_params["session_id"], request.path_params.get("job_id")
         given = request.headers.get("last-event-id")
-        wish = Wish(
+        stream_request = StreamRequest(
             session_id,
             choose(request.headers.getlist("accept")),
             cursor=parse_cursor(given) if given else None,
@@ -67,7 +67,7 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
             raw=request.query_params.get("raw") == "true",
             job=None if job_id is None else await sessions.job(session_id, job_id),
         )
-        return EventStream(hub, wish)
+        return EventStream(hub, stream_request)
 
     async def echo(request: Request) -> Response:
         return Response(await request.body())

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.event_log import Entry, EventLog
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.log_writer import LogWriter
-from holdfast.shared.pipe import Pipe
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobState, Sessions
@@ -36,8 +36,8 @@ class Client:
         self.log_redis = connect(common.log_url, max_connections=16)
         self.queue = Queue(self.redis, common)
         self.sessions = Sessions(self.log_redis, common)
-        self.pipe = Pipe(common.log_url, deadline_s=10)
-        self.log_writer = LogWriter(self.log_redis, self.pipe, common)
+        self.pipeline = AutoPipeline(common.log_url, deadline_s=10)
+        self.log_writer = LogWriter(self.log_redis, self.pipeline, common)
         self.log = EventLog(self.log_redis)
 
     async def post(
@@ -142,7 +142,7 @@ class Client:
 
     async def close(self) -> None:
         await self.redis.aclose()
-        await self.pipe.aclose()
+        await self.pipeline.aclose()
         await self.log_redis.aclose()
 
 

@@ -164,4 +164,4 @@ def test_what_was_published_before_a_measurement_does_not_count_in_it(
     viewers, _ = watch(2, [PLAIN, frame(1), frame(2, at_ns=later_ns)])
     viewers.measure(0, 1)
     assert verdict(viewers).complaints() == []
-    assert viewers.arrivals().events == 1
+    assert viewers.deliveries().events == 1

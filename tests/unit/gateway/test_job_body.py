@@ -115,7 +115,7 @@ def test_the_digest_is_that_of_the_meaning_and_not_of_the_spelling() -> None:
 def test_metadata_and_options_are_bounded(field: str, bytes_: int) -> None:
     fits = {"k": "x" * (bytes_ - 8)}
     assert len(getattr(job_request(parse_job_body(GOOD | {field: fits})), field)) == bytes_
-    with pytest.raises(RequestInvalid, match=f"{field}: at most {bytes_} bytes") as refused:
+    with pytest.raises(RequestInvalid, match=f"{field}: must have at most {bytes_} bytes") as refused:
         job_request(parse_job_body(GOOD | {field: {"k": fits["k"] + "x"}}))
     assert refused.value.field == field
 

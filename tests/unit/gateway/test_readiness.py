@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.gateway.readiness import reasons_against
+from holdfast.gateway.readiness import reasons_not_ready
 
 GOOD = {"redis_version": "7.0.15", "role": "master", "maxmemory_policy": "noeviction"}
 
 
 @pytest.mark.parametrize("version", ["7.0.0", "7.2.4", "8.0.1", "10.1"])
 def test_a_recent_primary_that_evicts_nothing_is_fine(version: str) -> None:
-    assert reasons_against(GOOD | {"redis_version": version}) == []
+    assert reasons_not_ready(GOOD | {"redis_version": version}) == []
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,14 @@ def test_a_recent_primary_that_evicts_nothing_is_fine(version: str) -> None:
     ],
 )
 def test_what_speaks_against_a_server_is_named(change: dict[str, str], word: str) -> None:
-    (reason,) = reasons_against(GOOD | change)
+    (reason,) = reasons_not_ready(GOOD | change)
     assert word in reason
 
 
 @pytest.mark.parametrize(("limit", "used"), [(0, 10**12), (1000, 1000)])
 def test_a_server_below_its_limit_or_without_one_is_not_full(limit: int, used: int) -> None:
-    assert reasons_against(GOOD | {"maxmemory": limit, "used_memory": used}) == []
+    assert reasons_not_ready(GOOD | {"maxmemory": limit, "used_memory": used}) == []
 
 
 def test_a_server_that_says_nothing_is_not_trusted() -> None:
-    assert len(reasons_against({})) == 3
+    assert len(reasons_not_ready({})) == 3

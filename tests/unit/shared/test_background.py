@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from holdfast.shared.background import repeat
-from holdfast.shared.redis_errors import RedisError, WireLost
+from holdfast.shared.redis_errors import ConnectionLost, RedisError
 from structlog.testing import capture_logs
 
 
@@ -41,7 +41,7 @@ class Told:
 
 
 async def test_no_error_ends_a_loop() -> None:
-    steps = Steps(RuntimeError("closed"), WireLost(), KeyError("x"), None, OSError())
+    steps = Steps(RuntimeError("closed"), ConnectionLost(), KeyError("x"), None, OSError())
     await repeat("l", steps, longest_pause_s=0)
     assert steps.taken == 5
 
@@ -64,8 +64,8 @@ async def test_an_error_is_logged_with_its_loop_once_in_a_row() -> None:
 async def test_a_redis_error_goes_to_the_outage_and_so_does_the_next_success() -> None:
     told = Told()
     with capture_logs() as lines:
-        await repeat("l", Steps(WireLost(), None), outage=told, longest_pause_s=0)
-    assert told.calls == ["WireLost", "ended", "ended"]
+        await repeat("l", Steps(ConnectionLost(), None), outage=told, longest_pause_s=0)
+    assert told.calls == ["ConnectionLost", "ended", "ended"]
     assert lines == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.shared.redis_errors import PipeFull, RedisError, RedisTimeoutError, WireLost, is_lasting
+from holdfast.shared.redis_errors import ConnectionLost, PipelineFull, RedisError, RedisTimeoutError, is_lasting
 from redis._parsers import BaseParser
 
 PASSING = [
@@ -57,6 +57,6 @@ def test_a_refusal_that_lasts_until_an_operator_acts_is_not_waited_for(text: str
     assert is_lasting(parsed(text))
 
 
-@pytest.mark.parametrize("error", [WireLost("closed"), PipeFull(), RedisTimeoutError()])
+@pytest.mark.parametrize("error", [ConnectionLost("closed"), PipelineFull(), RedisTimeoutError()])
 def test_the_failure_of_a_connection_passes(error: RedisError) -> None:
     assert not is_lasting(error)

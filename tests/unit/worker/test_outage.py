@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from holdfast.shared.errors import LogFull
-from holdfast.shared.redis_errors import WireLost
+from holdfast.shared.redis_errors import ConnectionLost
 from holdfast.worker.outage import Outage
 from structlog.testing import capture_logs
 
@@ -15,7 +15,7 @@ def test_an_outage_is_logged_once_and_so_is_its_end() -> None:
     with capture_logs() as lines:
         outage.ended(time.monotonic())
         for _ in range(3):
-            outage.began(WireLost("closed"), time.monotonic())
+            outage.began(ConnectionLost("closed"), time.monotonic())
         for _ in range(3):
             outage.ended(time.monotonic())
     assert [line["event"] for line in lines] == ["redis is unavailable", "redis is available again"]
@@ -25,10 +25,10 @@ def test_the_outcome_of_a_call_from_before_a_change_changes_nothing() -> None:
     outage = Outage("queue")
     before_s = time.monotonic()
     with capture_logs() as lines:
-        outage.began(WireLost("closed"), time.monotonic())
+        outage.began(ConnectionLost("closed"), time.monotonic())
         outage.ended(before_s)
         outage.ended(time.monotonic())
-        outage.began(WireLost("closed"), before_s)
+        outage.began(ConnectionLost("closed"), before_s)
     assert [line["event"] for line in lines] == ["redis is unavailable", "redis is available again"]
 
 

@@ -67,7 +67,7 @@ class TestSse:
 
     def test_where_a_viewer_begins_moves_its_cursor_and_fires_no_event(self) -> None:
         parser = SseParser()
-        assert parser.feed(SSE.here(EventId(EPOCH, 7))) == []
+        assert parser.feed(SSE.cursor_only(EventId(EPOCH, 7))) == []
         assert parser.last_event_id == f"{EPOCH}-7"
 
     def test_a_ping_is_a_comment_and_leaves_the_cursor_alone(self) -> None:
@@ -78,7 +78,7 @@ class TestSse:
 
     def test_the_farewell_says_when_to_come_again(self) -> None:
         parser = SseParser()
-        assert parser.feed(SSE.farewell(2500)) == []
+        assert parser.feed(SSE.closing(2500)) == []
         assert parser.retry_ms == 2500
 
 

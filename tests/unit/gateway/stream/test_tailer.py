@@ -1,4 +1,4 @@
-"""What a channel keeps for viewers that are behind, and for how long."""
+"""The tailer: the tail of a channel, and the size of reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from holdfast.shared.redis import ResponseError
 
 
 class Viewer:
-    """Takes everything."""
+    """A viewer that accepts every batch."""
 
     def __init__(self) -> None:
         self.cursor = ORIGIN
@@ -36,8 +36,8 @@ def of_bytes(size: int) -> Batch:
     return Batch(EventId(1, 0), [Entry(EventId(1, 1), "data", "j1", b"x" * size, None)])
 
 
-async def test_what_is_kept_for_a_viewer_that_catches_up_goes_when_it_goes_away() -> None:
-    """It used to stay for as long as anybody else watched: up to 256 KiB for each session."""
+async def test_the_tail_is_dropped_when_the_last_viewer_behind_disconnects() -> None:
+    """Otherwise up to 256 KiB per session would be kept while other viewers remain."""
     tailer = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1)
     channel = tailer.watch("s")
     live, behind = Viewer(), Viewer()
@@ -50,7 +50,7 @@ async def test_what_is_kept_for_a_viewer_that_catches_up_goes_when_it_goes_away(
     assert channel.live == {live}
 
 
-async def test_nothing_is_kept_where_nobody_catches_up() -> None:
+async def test_no_tail_is_kept_without_viewers_behind() -> None:
     tailer = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1)
     channel, live = tailer.watch("s"), Viewer()
     assert tailer.join(channel, live)
@@ -59,8 +59,8 @@ async def test_nothing_is_kept_where_nobody_catches_up() -> None:
     assert (len(channel.tail), channel.tail_bytes) == (0, 0)
 
 
-class Wire:
-    """A connection that is asked and never answers by itself."""
+class Connection:
+    """A connection whose replies the test provides."""
 
     alive = True
 
@@ -74,44 +74,44 @@ class Wire:
 
     @property
     def count(self) -> int:
-        """How many events of each log the last read asked for."""
+        """The COUNT of the last read."""
         return int(self.asked[-1][2])
 
     @property
     def keys(self) -> int:
-        """How many logs it asked for."""
+        """The number of logs of the last read."""
         return (len(self.asked[-1]) - 4) // 2
 
 
-def reading(sessions: int, event_bytes: int) -> tuple[Tailer, Wire]:
-    """A tailer with so many sessions to read, whose events were so large lately."""
-    tailer, wire = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1), Wire()
+def reading(sessions: int, event_bytes: int) -> tuple[Tailer, Connection]:
+    """A tailer with changed sessions and an estimated event size."""
+    tailer, connection = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1), Connection()
     for number in range(sessions):
         channel = tailer.watch(f"s{number}")
         tailer.join(channel, Viewer())
         channel.event_bytes = event_bytes
-    tailer._connection = wire  # type: ignore[assignment]
-    tailer._pump()
-    return tailer, wire
+    tailer._connection = connection  # type: ignore[assignment]
+    tailer._read_dirty()
+    return tailer, connection
 
 
 class TestWhatOneReadMayBring:
     @pytest.mark.parametrize("event_bytes", [1, 100, 5_000, 100_000, 300_000])
     @pytest.mark.parametrize("sessions", [1, 10, 1_000])
-    async def test_it_is_bounded_whatever_the_size_of_events(self, sessions: int, event_bytes: int) -> None:
-        _, wire = reading(sessions, event_bytes)
-        assert wire.keys * wire.count * event_bytes <= max(READ_BYTES, event_bytes)
-        assert wire.count <= READ_EVENTS
+    async def test_a_read_is_bounded_for_any_event_size(self, sessions: int, event_bytes: int) -> None:
+        _, connection = reading(sessions, event_bytes)
+        assert connection.keys * connection.count * event_bytes <= max(READ_BYTES, event_bytes)
+        assert connection.count <= READ_EVENTS
 
-    async def test_those_that_found_no_room_are_read_next(self) -> None:
-        tailer, wire = reading(10, READ_BYTES // 4)
+    async def test_channels_beyond_the_bound_are_read_next(self) -> None:
+        tailer, connection = reading(10, READ_BYTES // 4)
         while len(tailer._dirty):
-            wire.replies.pop(0)(None)
-            tailer._pump()
-        keys = [key for command in wire.asked for key in command[4 : 4 + (len(command) - 4) // 2]]
+            connection.replies.pop(0)(None)
+            tailer._read_dirty()
+        keys = [key for command in connection.asked for key in command[4 : 4 + (len(command) - 4) // 2]]
         assert sorted(keys) == sorted(tailer._channels)
 
-    async def test_large_events_are_expected_at_once_after_the_first_and_small_ones_by_and_by(self) -> None:
+    async def test_the_estimate_rises_immediately_and_decays_slowly(self) -> None:
         channel = Channel("s")
         channel.update_estimate(of_bytes(100_000))
         expected = [channel.event_bytes]
@@ -122,16 +122,16 @@ class TestWhatOneReadMayBring:
         assert expected[-1] == 100
 
 
-async def test_a_refused_read_is_tried_again_for_each_log_that_somebody_still_watches() -> None:
-    tailer, wire = reading(3, 100)
+async def test_a_refused_read_is_repeated_for_each_log_with_live_viewers() -> None:
+    tailer, connection = reading(3, 100)
     left = next(iter(tailer._channels.values()))
     tailer.unwatch(left, next(iter(left.live)))
-    wire.replies.pop()(ResponseError("WRONGTYPE"))
-    assert [command[4] for command in wire.asked[1:]] == list(tailer._channels)
+    connection.replies.pop()(ResponseError("WRONGTYPE"))
+    assert [command[4] for command in connection.asked[1:]] == list(tailer._channels)
     assert len(tailer._channels) == 2
     for _ in range(2):
-        wire.replies.pop()(None)
+        connection.replies.pop()(None)
     _, changed = tailer._channels
     tailer.invalidated([changed])
     tailer.drained()
-    assert wire.asked[3][4] == changed
+    assert connection.asked[3][4] == changed

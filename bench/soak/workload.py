@@ -1,4 +1,4 @@
-"""Sessions that come at a steady rate, each with jobs and viewers by chance, and go again; and one that stays."""
+"""The workload of a soak: sessions with random jobs and viewers at a steady rate, and one that lasts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from bench.soak.client import Client
-from bench.soak.house import SEND_DEADLINE_S, House
+from bench.soak.deployment import SEND_DEADLINE_S, Deployment
 from bench.soak.session import Job, Session
 from bench.soak.tally import Tally
 from tests.support.watcher import dismiss
@@ -19,19 +19,19 @@ LARGE_TOKENS = 3000
 RESIDENT = {"tokens": 1000, "interval_ms": 50}
 
 
-class Crowd:
-    """Draws everything from the seed. What goes wrong is in the tally."""
+class Workload:
+    """Starts sessions, with all random choices drawn from the seed. Errors are recorded in the tally."""
 
-    def __init__(self, house: House, client: Client, seed: int, tally: Tally) -> None:
-        self._house = house
+    def __init__(self, deployment: Deployment, client: Client, seed: int, tally: Tally) -> None:
+        self._deployment = deployment
         self._client = client
         self._random = random.Random(seed)  # noqa: S311 - chance, not secrecy
         self._tally = tally
         self._visits: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
 
-    async def come(self, seconds: float) -> None:
-        """For so long a session comes every EACH_S in the mean, but never more than AT_ONCE at a time."""
+    async def run(self, seconds: float) -> None:
+        """Start sessions for `seconds`, every EACH_S on average, at most AT_ONCE at a time."""
         loop = asyncio.get_running_loop()
         end_s, number = loop.time() + seconds, 0
         self._begin("resident", self._stay)
@@ -43,8 +43,8 @@ class Crowd:
                 self._tally.postponed += 1
             await asyncio.sleep(self._random.uniform(0, 2 * EACH_S))
 
-    async def leave(self) -> None:
-        """Wait until all have gone."""
+    async def wait(self) -> None:
+        """Wait until all sessions have ended."""
         self._over.set()
         visits = tuple(self._visits)
         if visits:
@@ -55,7 +55,7 @@ class Crowd:
 
     def _begin(self, session_id: str, live: Callable[[Session, random.Random], Awaitable[None]]) -> None:
         seed = self._random.randrange(2**32)
-        session = Session(self._house, self._client, session_id, seed, self._tally)
+        session = Session(self._deployment, self._client, session_id, seed, self._tally)
         chance = random.Random(seed)  # noqa: S311 - likewise
         task = asyncio.create_task(self._live(session, live, chance))
         self._visits.add(task)
@@ -75,7 +75,7 @@ class Crowd:
         fate = chance.choices(["ended", "cancelled", "deleted while it ran"], [7, 1, 2])[0]
         async with asyncio.timeout(VISIT_S):
             jobs = [await session.post(**_options(chance)) for _ in range(chance.randint(1, 3))]
-            _invite(session, jobs, chance)
+            _start_viewers(session, jobs, chance)
             await asyncio.sleep(chance.uniform(0.3, 2))
             if chance.random() < 0.4:
                 session.watch("late", raw=False)
@@ -87,7 +87,7 @@ class Crowd:
         self._tally.fates[fate] += 1
 
     async def _stay(self, session: Session, chance: random.Random) -> None:
-        """One job after another, and two viewers, as long as the soak lasts."""
+        """Run one job after another with two viewers until the soak ends."""
         job = await session.post(**RESIDENT)
         session.watch("resident")
         session.watch("resident", stay_s=30)
@@ -106,7 +106,7 @@ class Crowd:
 
 
 def _options(chance: random.Random) -> dict[str, object]:
-    """A job of some size: most are short, one in twenty is large."""
+    """Return the options of a job: most are short, one in twenty is large."""
     tokens, interval_ms = chance.choices(
         [(chance.randint(1, 30), 10), (chance.randint(50, 150), 20), (LARGE_TOKENS, 0)], [50, 45, 5]
     )[0]
@@ -119,7 +119,7 @@ def _options(chance: random.Random) -> dict[str, object]:
 
 
 async def _to_the_end(session: Session, jobs: list[Job], chance: random.Random) -> None:
-    """A large job meets somebody who never reads, and who stays until the gateway has to have dropped it."""
+    """Wait for all jobs. A large one also gets a viewer that never reads, until the gateway must have dropped it."""
     large = any(job.options["tokens"] == LARGE_TOKENS for job in jobs)
     if large:
         session.stare()
@@ -128,8 +128,8 @@ async def _to_the_end(session: Session, jobs: list[Job], chance: random.Random) 
     await asyncio.sleep(SEND_DEADLINE_S + 2 if large else chance.uniform(0, 3))
 
 
-def _invite(session: Session, jobs: list[Job], chance: random.Random) -> None:
-    """Bring viewers, and somebody who answers."""
+def _start_viewers(session: Session, jobs: list[Job], chance: random.Random) -> None:
+    """Start viewers, and answer questions."""
     for job in jobs:
         if "ask" in job.options:
             session.answer(job)

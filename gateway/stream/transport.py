@@ -1,4 +1,4 @@
-"""The way out to one client: the head of its response, then chunks, straight into the transport."""
+"""Writes the response of one event stream directly to its asyncio transport: the head, then chunks."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class StreamConnection(Protocol):
-    """What an outlet needs of its connection."""
+    """What a stream transport needs of its connection."""
 
     @property
     def transport(self) -> asyncio.WriteTransport: ...
 
     def release(self, *, keep_alive: bool) -> None:
-        """The response is complete: wait for the next request, or close."""
+        """Called after a complete response: wait for the next request, or close."""
 
     def linger(self) -> None:
-        """The response is complete, and the request may still be coming: close once it has come."""
+        """Called after a complete response to an incomplete request: close once the request has arrived."""
 
 
-class Outlet:
-    """Handles a connection while a stream has it: writes body bytes, the first of them in one write with the head.
-    `blocked_since` is set while the transport holds more than it should.
+class StreamTransport:
+    """The handler of a connection while it carries a stream.
 
-    `chunked` is False for HTTP/1.0: the end of the connection ends the body. With `drain_input` the rest of the
-    request's body is still to come and is thrown away. Otherwise only empty lines may come behind the request; anything
-    else drops the connection.
+    `blocked_since` is the loop time at which the write buffer exceeded its high-water mark; None while it has not.
+    `on_writable` is called when the buffer has drained and the stream has not ended; `on_gone` once, soon after the
+    response was sent completely or the client disconnected; `on_shutdown` when the server stops.
 
-    `on_writable` is called when it was blocked, is no more, and is not at its end; `on_gone` once, soon after the
-    response is whole and taken or the client has left; `on_shutdown` when the server stops."""
+    Args:
+        head: status line and header fields; sent in one write with the first bytes of the body.
+        chunked: False for HTTP/1.0, where closing the connection ends the body.
+        keep_alive: keep the connection for another request after the stream.
+        drain_input: the rest of the request body is still expected, and is discarded. Otherwise anything but empty
+            lines after the request drops the connection.
+    """
 
     __slots__ = (
         *("_chunked", "_connection", "_drain_input", "_head", "_keep_alive", "_last"),
@@ -60,7 +64,7 @@ class Outlet:
         self.closed = False
 
     def write(self, data: bytes, *, more: bool = True) -> None:
-        """Write. Must not be called while blocked."""
+        """Write body bytes; `more=False` ends the body. Must not be called while blocked."""
         if self.closed:
             return
         chunk = b"%x\r\n%b\r\n" % (len(data), data) if data and self._chunked else data
@@ -75,7 +79,7 @@ class Outlet:
                 self._complete()
 
     def abort(self) -> None:
-        """Drop the connection now, whatever it still holds."""
+        """Drop the connection now and discard unsent bytes."""
         if not self.closed:
             self.closed = True
             self._connection.transport.abort()
@@ -86,11 +90,11 @@ class Outlet:
             self.abort()
 
     def pause_writing(self) -> None:
-        """The transport holds too much."""
+        """Note that the write buffer exceeded its high-water mark."""
         self.blocked_since = asyncio.get_running_loop().time()
 
     def resume_writing(self) -> None:
-        """The client took enough of what the transport held."""
+        """Continue, or complete the response: the write buffer has drained."""
         self.blocked_since = None
         if self._last:
             self._complete()
@@ -98,11 +102,11 @@ class Outlet:
             self.on_writable()
 
     def connection_lost(self, exc: Exception | None = None) -> None:
-        """The client has left, or the connection was dropped."""
+        """End the stream: the client disconnected, or the connection was dropped."""
         self._end()
 
     def shutdown(self) -> None:
-        """The server stops."""
+        """End the stream when the server stops."""
         if self.on_shutdown is not None:
             self.on_shutdown()
 

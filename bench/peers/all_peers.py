@@ -1,10 +1,10 @@
-"""Everybody who is measured, the product first."""
+"""All peers that are measured, the product first."""
 
 from __future__ import annotations
 
 from bench.peers import bare, bare_redis, holdfast, naive, nchan, raw, resumable_stream, sse_starlette
 
-FIELD = (
+ALL_PEERS = (
     holdfast.PEER,
     naive.PEER,
     naive.TUNED,
@@ -16,5 +16,5 @@ FIELD = (
     raw.PEER,
     raw.COALESCING,
 )
-WITH_HISTORY = tuple(peer for peer in FIELD if peer.history)
+WITH_HISTORY = tuple(peer for peer in ALL_PEERS if peer.history)
 FLOOR = bare_redis.PEER  # beside those figures that do not hold: what they could come to at best

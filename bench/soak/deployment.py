@@ -1,4 +1,4 @@
-"""What is soaked: a Redis without persistence, one gateway and one worker, each a process of its own on 127.0.0.1."""
+"""The deployment of a soak test: Redis without persistence, a gateway and a worker, each in a process on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SETTINGS = {
 }
 
 
-class House:
-    """`async with House(folder) as house`: all is up. `redis` and `log` are for looking from behind."""
+class Deployment:
+    """`async with Deployment(folder) as deployment` starts all processes. `redis` and `log` give direct access."""
 
     def __init__(self, folder: Path) -> None:
         self._processes = Processes(folder)
@@ -52,7 +52,7 @@ class House:
         return vitals(self._worker.pid, self._server.port)
 
     async def metrics(self) -> dict[str, float]:
-        """The gateway's figures by name, those without labels."""
+        """Return the gateway's metrics without labels, by name."""
         text = (await get(self._port, "/metrics")).decode()
         pairs = (line.split(" ") for line in text.splitlines() if line and line[0] != "#" and "{" not in line)
         return {name: float(value) for name, value in pairs}
@@ -62,11 +62,11 @@ class House:
         return used / 2**20
 
     async def keys_of_sessions(self) -> int:
-        """How many keys of sessions there are."""
+        """Count the keys of sessions."""
         return len([key async for key in self.redis.scan_iter("holdfast:{*", count=1000)])
 
     def troubles(self) -> list[str]:
-        """What the processes complained about, above the level of a warning, and that one ended."""
+        """Return the errors that the processes logged, and the output of those that ended."""
         found = []
         for process in (self._gateway, self._worker):
             bad = [line for line in process.output().splitlines() if '"level": "error"' in line]

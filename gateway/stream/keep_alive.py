@@ -1,4 +1,4 @@
-"""One timer for the pings and deadlines of all viewers. It knows nothing of Redis, so pings go on without it."""
+"""Pings and send deadlines of all viewers, on one timer. Independent of Redis, so pings continue during an outage."""
 
 from __future__ import annotations
 
@@ -11,49 +11,50 @@ from holdfast.shared.background import repeat
 BUCKETS = 20
 
 
-class Pulse:
-    """Pings each viewer every `ping_s`, a bucket of them at a time, and drops those that take nothing for too long."""
+class KeepAlive:
+    """Pings each viewer every `ping_s` seconds, one bucket of viewers per tick, and drops those blocked for longer than
+    `send_deadline_s`."""
 
     def __init__(self, ping_s: float, send_deadline_s: float, counters: Counters) -> None:
-        self._beat_s = ping_s / BUCKETS
+        self._interval_s = ping_s / BUCKETS
         self._deadline_s = send_deadline_s
         self._buckets: list[set[Viewer]] = [set() for _ in range(BUCKETS)]
-        self._next = 0
-        self._turn = 0
+        self._next_bucket = 0
+        self._current_bucket = 0
         self._stalled: set[Viewer] = set()
         self._counters = counters
 
     def add(self, viewer: Viewer) -> None:
-        viewer.bucket = self._next
-        self._buckets[self._next].add(viewer)
-        self._next = (self._next + 1) % BUCKETS
+        viewer.bucket = self._next_bucket
+        self._buckets[self._next_bucket].add(viewer)
+        self._next_bucket = (self._next_bucket + 1) % BUCKETS
 
     def remove(self, viewer: Viewer) -> None:
         self._buckets[viewer.bucket].discard(viewer)
         self._stalled.discard(viewer)
 
     def watch(self, viewer: Viewer) -> None:
-        """A write waits for this viewer's client: its deadline runs."""
+        """Start the send deadline of a viewer whose write is blocked."""
         self._stalled.add(viewer)
 
     async def run(self) -> None:
-        """Beat, until cancelled."""
-        await repeat("keep-alive", self._beat)
+        """Run until cancelled."""
+        await repeat("keep-alive", self._tick)
 
-    async def _beat(self) -> float:
-        """Ping the next bucket. Returns the seconds until the one after it."""
-        bucket, self._turn = self._buckets[self._turn], (self._turn + 1) % BUCKETS
+    async def _tick(self) -> float:
+        """Ping one bucket and drop stalled viewers. Returns the seconds until the next tick."""
+        bucket, self._current_bucket = self._buckets[self._current_bucket], (self._current_bucket + 1) % BUCKETS
         for viewer in tuple(bucket):
             viewer.ping()
         self._drop_stalled(asyncio.get_running_loop().time() - self._deadline_s)
-        return self._beat_s
+        return self._interval_s
 
     def _drop_stalled(self, latest: float) -> None:
         for viewer in tuple(self._stalled):
-            since = viewer.outlet.blocked_since
+            since = viewer.transport.blocked_since
             if since is None:
                 self._stalled.discard(viewer)
             elif since <= latest:
                 self._stalled.discard(viewer)
                 self._counters.slow_closed += 1
-                viewer.outlet.abort()
+                viewer.transport.abort()

@@ -1,4 +1,4 @@
-"""The product at another commit, measured in the same run: its gateway beside today's, on the same load."""
+"""The gateway of another commit as a further peer, measured in the same run under the same load."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ KEY = "before"
 
 
 class RevisionMissing(Exception):
-    """git does not know the commit."""
+    """The commit does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """A commit, and the folder with its files."""
+    """A commit and the folder with its files."""
 
     revision: str
     tree: Path
 
     def beside(self, peers: Sequence[Peer]) -> list[Peer]:
-        """The peers, each form of the product followed by the same form at the other commit."""
+        """Return the peers, each variant of the product followed by the same variant at the other commit."""
         return [each for peer in peers for each in ([peer, self._twin(peer)] if peer.key == "holdfast" else [peer])]
 
     def _twin(self, peer: Peer) -> Peer:
@@ -45,7 +45,7 @@ class Before:
 
 @contextlib.contextmanager
 def checkout(revision: str) -> Iterator[Before]:
-    """The files of a commit in a temporary folder. Raises RevisionMissing when git does not know it."""
+    """Check out the files of a commit into a temporary folder. Raises RevisionMissing if it does not exist."""
     with tempfile.TemporaryDirectory(prefix="bench-before-") as folder:
         git = shutil.which("git") or "git"
         archive = subprocess.run([git, "archive", revision], cwd=ROOT, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""The web page: a handful of files beside this package, served from memory with a policy that lets in nothing else."""
+"""The web page: static files, served from memory, with a Content-Security-Policy that allows nothing else."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ POLICY = (
 )
 
 
-class PageFile:
-    """One file of the page: its bytes and the headers that go with them."""
+class WebFile:
+    """A file of the web page: its content and response headers."""
 
     def __init__(self, content: bytes, suffix: str) -> None:
         self.content = content
@@ -43,13 +43,13 @@ class PageFile:
         return Response(self.content, headers=self.headers)
 
 
-def load_page() -> dict[str, PageFile]:
-    """The files of gateway/web by name. The page is plain files: no build step makes them."""
+def load_web_files() -> dict[str, WebFile]:
+    """Load the files of gateway/web, by name."""
     found = {}
     for file in files("holdfast.gateway").joinpath("web").iterdir():
         suffix = file.name.rpartition(".")[2]
         if file.is_file() and suffix in MEDIA_TYPES:
-            found[file.name] = PageFile(file.read_bytes(), suffix)
+            found[file.name] = WebFile(file.read_bytes(), suffix)
     return found
 
 
@@ -59,14 +59,14 @@ async def page(request: Request) -> Response:
 
 
 @router.api_route("/web/{name}", methods=["GET", "HEAD"])
-async def page_file(request: Request, name: str) -> Response:
+async def web_file(request: Request, name: str) -> Response:
     if name == "index.html":
         raise RouteUnknown
     return _file(request, name)
 
 
 def _file(request: Request, name: str) -> Response:
-    found: PageFile | None = request.app.state.page.get(name)
+    found: WebFile | None = request.app.state.web_files.get(name)
     if found is None:
         raise RouteUnknown
     return found.response(request)

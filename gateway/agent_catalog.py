@@ -1,4 +1,4 @@
-"""What the agents on offer take: a job's input is checked here, before anything is accepted."""
+"""The input schemas of the available agents, cached briefly."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from typing import NamedTuple
 from holdfast.shared.errors import AgentUnknown, NoAgents
 from holdfast.shared.queue import Queue
 
-MEMORY_S = 2.0
-RETURN_S = 15.0  # workers announce their agents every 10 s
+CACHE_S = 2.0
+REANNOUNCE_S = 15.0  # workers announce their agents every 10 s
 
 
-class Offer(NamedTuple):
-    """An agent's schema as it stood at a time of the loop's clock, and when the agent was first missing since."""
+class CatalogEntry(NamedTuple):
+    """An agent's schema, the loop time when it was read, and when the agent was first missing afterwards."""
 
     schema: bytes
     seen_s: float
     missing_since_s: float | None = None
 
 
-class Offers:
-    """The schemas of the agents, each remembered for a moment.
+class AgentCatalog:
+    """Caches the schema of each agent for CACHE_S.
 
-    The queue keeps an agent for days after its last announcement. One that was there and is missing was lost with the
-    queue's data, and workers announce it again within seconds."""
+    The queue keeps an agent for days after its last announcement. So an agent that disappears was lost with the queue's
+    data, and workers announce it again within seconds: for REANNOUNCE_S the error is NoAgents, which clients retry."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._known: dict[str, Offer] = {}
+        self._known: dict[str, CatalogEntry] = {}
 
     async def schema(self, agent: str) -> bytes:
-        """The JSON schema of an agent's input. Raises AgentUnknown, or NoAgents while no agent at all is on offer."""
+        """Return the JSON schema of an agent's input. Raises AgentUnknown, or NoAgents while no agent is announced."""
         now_s = asyncio.get_running_loop().time()
         known = self._known.get(agent)
-        if known is not None and now_s - known.seen_s < MEMORY_S:
+        if known is not None and now_s - known.seen_s < CACHE_S:
             return known.schema
         schema = await self._queue.schema(agent)
-        self._known[agent] = Offer(schema, now_s)
+        self._known[agent] = CatalogEntry(schema, now_s)
         return schema
 
     def refusal(self, agent: str, error: AgentUnknown) -> AgentUnknown:
-        """The error for an agent that the queue does not have: NoAgents while it may still be announced again."""
+        """Return the error for an agent that the queue lacks: NoAgents while the agent may be announced again."""
         known = self._known.get(agent)
         if known is None or isinstance(error, NoAgents):
             return error
         now_s = asyncio.get_running_loop().time()
         since_s = now_s if known.missing_since_s is None else known.missing_since_s
-        if now_s - since_s >= RETURN_S:
+        if now_s - since_s >= REANNOUNCE_S:
             del self._known[agent]
             return error
         self._known[agent] = known._replace(missing_since_s=since_s)

@@ -1,4 +1,4 @@
-"""The shapes of the answers, as they are sent and as OpenAPI shows them."""
+"""Response models for OpenAPI, and the functions that build the JSON of the responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AcceptedAnswer(BaseModel):
     job_id: str
     session_id: str
     status: Status
-    position: Annotated[int, Field(description="Place in the session's line; 0 runs next or runs")]
+    position: Annotated[int, Field(description="Jobs of the session that run before this one")]
     cursor: Cursor
     events_url: str
     session_events_url: str
@@ -34,7 +34,7 @@ class QuestionAnswer(BaseModel):
     schema_: Annotated[JsonValue, Field(alias="schema", description="JSON schema of the answer's `value`")]
 
 
-_Question = Annotated[QuestionAnswer | None, Field(description="The question that the job waits for")]
+_Question = Annotated[QuestionAnswer | None, Field(description="The pending question of the job")]
 
 
 class JobAnswer(BaseModel):
@@ -63,7 +63,7 @@ class JobsAnswer(BaseModel):
 
 class SessionAnswer(BaseModel):
     session_id: str
-    status: Annotated[Status, Field(description="That of the job that runs or is next, else of the last one")]
+    status: Annotated[Status, Field(description="Of the running or next job, else of the last one")]
     job_id: str
     agent: str
     attempt: int
@@ -83,7 +83,7 @@ class SessionAnswer(BaseModel):
 class SessionSummaryAnswer(BaseModel):
     session_id: str
     title: Annotated[str, Field(description="The beginning of the first input")]
-    status: Annotated[Status, Field(description="That of the job that runs or is next, else of the last one")]
+    status: Annotated[Status, Field(description="Of the running or next job, else of the last one")]
     job_id: str
     agent: str
     created_at: Annotated[Milliseconds, Field(description="Of the session")]
@@ -101,11 +101,13 @@ class SessionsAnswer(BaseModel):
 class MessagesAnswer(BaseModel):
     session_id: str
     messages: list[dict[str, JsonValue]]
-    cursor: Annotated[str, Field(description="The messages are true here: go on with ?last_event_id=")]
-    job_id: Annotated[str | None, Field(description="The job that has begun and not ended; its messages are last")]
+    cursor: Annotated[str, Field(description="The messages include all events up to here: go on with ?last_event_id=")]
+    job_id: Annotated[str | None, Field(description="The running job; its messages are the last ones")]
     replay_from: Annotated[
         str | None,
-        Field(description="Go on from here instead, without the messages of `job_id`, to get everything of that job"),
+        Field(
+            description="Go on from here instead, without the messages of `job_id`, to receive all events of that job"
+        ),
     ]
     question: _Question
 
@@ -113,7 +115,7 @@ class MessagesAnswer(BaseModel):
 class CancelAnswer(BaseModel):
     session_id: str
     job_id: str
-    status: Annotated[Status, Field(description="When the cancel was written; the end comes as an event")]
+    status: Annotated[Status, Field(description="At the time of the cancel; the end of the job follows as an event")]
 
 
 class AnsweredAnswer(BaseModel):
@@ -141,7 +143,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457. `code` is stable."""
+    """An error (RFC 9457). `code` is stable."""
 
     type: str
     title: str
@@ -157,7 +159,7 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
-def job_answer(job: JobState) -> dict[str, Any]:
+def job_json(job: JobState) -> dict[str, Any]:
     ending = job.ending
     return {
         "session_id": job.session_id,
@@ -185,8 +187,8 @@ _OF_CURRENT = (
 )
 
 
-def session_answer(session: SessionState) -> dict[str, Any]:
-    current = job_answer(session.current)
+def session_json(session: SessionState) -> dict[str, Any]:
+    current = job_json(session.current)
     return {
         "session_id": session.session_id,
         **{name: current[name] for name in _OF_CURRENT},
@@ -197,14 +199,14 @@ def session_answer(session: SessionState) -> dict[str, Any]:
     }
 
 
-def sessions_answer(page: SessionsPage) -> dict[str, Any]:
+def sessions_json(page: SessionsPage) -> dict[str, Any]:
     return {
-        "sessions": [_summary_answer(*listed) for listed in page.sessions],
+        "sessions": [_summary_json(*listed) for listed in page.sessions],
         "next": page.more and str(page.more),
     }
 
 
-def _summary_answer(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
+def _summary_json(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
     current = summary.current
     return {
         "session_id": summary.session_id,
@@ -220,11 +222,11 @@ def _summary_answer(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
     }
 
 
-def messages_answer(session_id: str, conversation: Conversation) -> dict[str, Any]:
+def messages_json(session_id: str, conversation: Conversation) -> dict[str, Any]:
     running = conversation.running
     return {
         "session_id": session_id,
-        "messages": [Fragment(message) for message in conversation.messages],  # JSON already
+        "messages": [Fragment(message) for message in conversation.messages],  # encoded already
         "cursor": str(conversation.cursor),
         "job_id": running and running.job_id,
         "replay_from": running and running.before and str(as_cursor(running.before)),
@@ -250,12 +252,12 @@ CODES = {
 }
 
 
-# What stands in front of every route may answer so.
+# The layers in front of all routes can return these.
 OF_EVERY_CALL = (400, 403, 408, 421, 431, 500)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the refusals of a call."""
+    """Describe the errors of a route for OpenAPI."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     retry = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     return {
