@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 
 class GatewaySettings(CommonSettings):
-    """Units stand in the names. The README has the table."""
+    """Units are in the names; docs/settings.md has the table."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)

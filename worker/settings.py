@@ -12,7 +12,7 @@ PIPE_DEADLINE_SECONDS = 10.0  # of silence, until the connection of the appends 
 
 
 class WorkerSettings(CommonSettings):
-    """Units stand in the names. The README has the table."""
+    """Units are in the names; docs/settings.md has the table."""
 
     agents: str = ""
     scripted_agent: bool = False
