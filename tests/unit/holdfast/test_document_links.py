@@ -1,4 +1,4 @@
-"""Relative links of the documents lead to files and headings that exist."""
+"""Links and file names in the documents lead to files and headings that exist."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FOLDERS = "bench|deploy|docs|examples|gateway|holdfast|scripts|shared|tests|worker"
 
 
 def anchors(page: str) -> set[str]:
@@ -32,3 +33,9 @@ def test_the_index_lists_every_page() -> None:
     assert {page.name for page in ROOT.glob("docs/*.md")} - {"README.md"} == set(
         re.findall(r"\]\((\w[\w-]*\.md)\)", index)
     )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_file_of_the_repository_that_a_page_names_exists(page: Path) -> None:
+    for name in re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", page.read_text("utf-8")):
+        assert (ROOT / name).exists(), name
