@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 
 class GatewaySettings(CommonSettings):
-    """Settings of one gateway process. The README describes each."""
+    """Settings of one gateway process. Names include their units; docs/settings.md describes each."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)

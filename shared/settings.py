@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class CommonSettings(BaseSettings):
-    """The shared settings. Names include their units; the README documents them."""
+    """The shared settings. Names include their units; docs/settings.md describes each."""
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", env_ignore_empty=True, frozen=True)
 

@@ -12,7 +12,7 @@ APPEND_DEADLINE_SECONDS = 10.0  # close the connection of the appends after so l
 
 
 class WorkerSettings(CommonSettings):
-    """The worker's settings. Names include their units; the README documents them."""
+    """The worker's settings. Names include their units; docs/settings.md describes each."""
 
     agents: str = ""
     scripted_agent: bool = False
