@@ -88,7 +88,11 @@ class Pipe:
             # All callers share it: it must not depend on the context, and so on the threads, of the job that needs it.
             self._opening = asyncio.create_task(self._open(), context=Context())
             self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        await asyncio.wait({opening})
+        if opening.cancelled():
+            raise WireLost("the pipe was closed")
+        return opening.result()
 
     async def call(self, *command: Argument) -> Any:
         """Send a command. Raises RedisError; PipeFull when too much is under way."""

@@ -92,6 +92,23 @@ async def test_a_pipe_that_was_closed_opens_no_connection(pipe: Pipe, redis_url:
         assert other.info("stats")["total_connections_received"] == before
 
 
+async def test_a_call_that_waits_for_a_connection_when_its_pipe_is_closed_fails_and_is_not_cancelled() -> None:
+    came = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        pipe = Pipe(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", deadline_s=60)
+        call = asyncio.create_task(pipe.call("PING"))
+        await came.wait()
+        await pipe.aclose()
+        with pytest.raises(WireLost):
+            await call
+
+
 async def test_a_connection_that_has_opened_just_before_its_pipe_is_closed_is_dropped(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
