@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 import orjson
-from holdfast.shared.events import MALFORMED
+from holdfast.shared.events import parse_event
 
 CONVERSATION_BYTES = 4 * 1024 * 1024  # also in scripts/session.lua, which trims what is stored
 
@@ -76,14 +76,17 @@ class Fold:
             self._append(_Draft(message))
 
     def add(self, kind: str, body: bytes) -> bool:
-        """Take one event, which is JSON. Those that a conversation does not hold are skipped unparsed.
+        """Take one event. Those that a conversation does not hold are skipped unparsed.
 
-        Returns False for one that lacks what its kind demands: something other than a worker wrote it."""
+        Returns False for one that no worker can have written, or that a message cannot hold."""
         if kind not in FOLDED:
             return True
+        event = parse_event(kind, body)
+        if event is None:
+            return False
         try:
-            self._take(kind, orjson.loads(body))
-        except MALFORMED:
+            self._take(kind, event)
+        except TypeError:  # nested too deeply for a message, in which it stands some levels deeper
             return False
         return True
 
@@ -126,9 +129,7 @@ class Fold:
         for draft in self._open.values():
             draft.message["truncated"] = True
 
-    def _write(self, agent: str | None, text: Any) -> None:
-        if not isinstance(text, str):
-            raise TypeError(text)
+    def _write(self, agent: str | None, text: str) -> None:
         encoded = orjson.dumps(text)[1:-1]
         draft = self._assistant(agent)
         assert draft.text is not None
