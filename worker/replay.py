@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from hashlib import sha256
 from typing import Any
 
@@ -122,6 +123,7 @@ class Replay:
         self._progress = 0
         self._agent = asyncio.current_task()
         self._waiting: set[asyncio.Task[Any] | None] = set()
+        self._watch: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -176,17 +178,21 @@ class Replay:
         """Wait until everything that is kept was emitted again, or is discarded. Raises Fenced, LogGone."""
         task = asyncio.current_task()
         self._waiting.add(task)
+        if self._watch is None and self._matching:
+            self._watch = asyncio.create_task(self._end_at_stall(), context=Context())  # no task of the agent
+            self._watch.add_done_callback(self._watched)
         try:
-            await self._wait_or_stall()
             await asyncio.wait({self._over})
         finally:
             self._waiting.discard(task)
         self._over.result()
 
-    async def _wait_or_stall(self) -> None:
-        """Wait until the comparison is over, and end it when it stalls."""
+    async def _end_at_stall(self) -> None:
+        """End the comparison when it stalls while somebody waits for its end. Raises Fenced.
+
+        One task checks for all that wait: a check looks at every task of the process."""
         progress, stalled_s = self._progress, 0.0
-        while self._matching:
+        while self._matching and self._waiting:
             await asyncio.wait({self._over}, timeout=STALL_SECONDS / CHECKS)
             if self._matching:
                 await self._journal.confirm()  # also takes as long as Redis is away, which does not count
@@ -195,6 +201,12 @@ class Replay:
                 progress, stalled_s = self._progress, 0.0
             elif stalled_s >= (BUSY_STALL_SECONDS if self._others_run() else STALL_SECONDS):
                 self._end("no progress")
+
+    def _watched(self, watch: asyncio.Task[None]) -> None:
+        self._watch = None
+        if not watch.cancelled() and (error := watch.exception()) is not None:
+            self._matching = False
+            self._settle(error)
 
     def _others_run(self) -> bool:
         """Whether the agent has tasks besides its first one, the calling one, and those that wait here."""
@@ -217,8 +229,9 @@ class Replay:
     def close(self, error: Exception) -> None:
         """Wake whoever waits: this attempt writes nothing any more."""
         self._matching = False
-        if self._ending is not None:
-            self._ending.cancel()
+        for task in (self._watch, self._ending):
+            if task is not None:
+                task.cancel()
         self._settle(error)
 
     async def _match(self, kind: str, body: bytes, step: Step | None) -> bytes | None:
