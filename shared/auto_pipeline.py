@@ -95,7 +95,11 @@ class AutoPipeline:
             # All callers share the task: it must not inherit the context, and with it the thread pool, of one job.
             self._opening = asyncio.create_task(self._open(), context=Context())
             self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        await asyncio.wait({opening})
+        if opening.cancelled():
+            raise ConnectionLost("the pipeline was closed")
+        return opening.result()
 
     async def call(self, *command: Argument) -> Any:
         """Send a command and wait for its reply. Raises RedisError; PipelineFull when too many commands are pending."""

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 import orjson
-from holdfast.shared.events import MALFORMED
+from holdfast.shared.events import parse_event
 
 CONVERSATION_BYTES = 4 * 1024 * 1024  # also in scripts/session.lua, which trims what is stored
 
@@ -76,14 +76,17 @@ class Fold:
             self._append(_Draft(message))
 
     def add(self, kind: str, body: bytes) -> bool:
-        """Add one event, which is JSON. Kinds that are not part of a conversation are skipped without parsing.
+        """Add one event. Kinds that are not part of a conversation are skipped without parsing.
 
-        Returns False for a malformed event, which a worker cannot have written."""
+        Returns False for a malformed event, and for one that is nested too deeply for a message."""
         if kind not in FOLDED:
             return True
+        event = parse_event(kind, body)
+        if event is None:
+            return False
         try:
-            self._take(kind, orjson.loads(body))
-        except MALFORMED:
+            self._take(kind, event)
+        except TypeError:  # nested too deeply: in a message it is some levels deeper
             return False
         return True
 
@@ -126,9 +129,7 @@ class Fold:
         for draft in self._open.values():
             draft.message["truncated"] = True
 
-    def _write(self, agent: str | None, text: Any) -> None:
-        if not isinstance(text, str):
-            raise TypeError(text)
+    def _write(self, agent: str | None, text: str) -> None:
         encoded = orjson.dumps(text)[1:-1]
         draft = self._assistant(agent)
         assert draft.text is not None

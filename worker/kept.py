@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import orjson
 from holdfast.shared.deltas import delta_of
 from holdfast.shared.discards import Discard, Discards
 from holdfast.shared.entries import Entry
 from holdfast.shared.errors import HoldfastError
 from holdfast.shared.event_log import EventLog
-from holdfast.shared.events import DELTAS
+from holdfast.shared.events import parse_event
 from holdfast.shared.ids import EventId
 from holdfast.worker.outage import Outage
 
@@ -137,8 +136,9 @@ class KeptEvents:
         return own, last, page.more and last < self.until
 
     def _own(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Return the agent's events among them, without malformed ones, which a worker cannot have written."""
         own = (entry for entry in entries if entry.job_id == self._job_id and not entry.kind.startswith("job."))
-        return [entry for entry in own if _is_readable(entry)]
+        return [entry for entry in own if parse_event(entry.kind, entry.body) is not None]
 
 
 class KeptReader:
@@ -155,18 +155,3 @@ class KeptReader:
         entries, self._cursor, more = await self._kept.after(self._cursor)
         self.begun, self.over = True, not more
         return entries
-
-
-def _is_readable(entry: Entry) -> bool:
-    """Whether a worker may have written the event: a malformed one can be neither compared nor counted."""
-    try:
-        fields = orjson.loads(entry.body)
-    except orjson.JSONDecodeError:
-        return False
-    if entry.kind in DELTAS:
-        return isinstance(fields.get(DELTAS[entry.kind][0]), str)
-    if entry.kind == "usage":
-        return (
-            all(isinstance(fields.get(name), int) for name in ("input_tokens", "output_tokens")) and "model" in fields
-        )
-    return True

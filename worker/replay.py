@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from hashlib import sha256
 from typing import Any
 
@@ -124,6 +125,7 @@ class Replay:
         self._progress = 0
         self._agent = asyncio.current_task()
         self._waiting: set[asyncio.Task[Any] | None] = set()
+        self._watch: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -179,17 +181,21 @@ class Replay:
         """Wait until all retained events are matched or discarded. Raises Fenced, LogGone."""
         task = asyncio.current_task()
         self._waiting.add(task)
+        if self._watch is None and self._matching:
+            self._watch = asyncio.create_task(self._end_at_stall(), context=Context())  # no task of the agent
+            self._watch.add_done_callback(self._watched)
         try:
-            await self._wait_or_stall()
             await asyncio.wait({self._over})
         finally:
             self._waiting.discard(task)
         self._over.result()
 
-    async def _wait_or_stall(self) -> None:
-        """Wait until the comparison is over, and end it when it stalls."""
+    async def _end_at_stall(self) -> None:
+        """End the comparison when it stalls while a part of the agent waits for its end. Raises Fenced.
+
+        One task checks for all waiting parts, since a check looks at every task of the process."""
         progress, stalled_s = self._progress, 0.0
-        while self._matching:
+        while self._matching and self._waiting:
             await asyncio.wait({self._over}, timeout=STALL_SECONDS / CHECKS)
             if self._matching:
                 await self._journal.confirm()  # waits while Redis is unavailable, which does not count as a stall
@@ -198,6 +204,12 @@ class Replay:
                 progress, stalled_s = self._progress, 0.0
             elif stalled_s >= (BUSY_STALL_SECONDS if self._others_run() else STALL_SECONDS):
                 self._end("no progress")
+
+    def _watched(self, watch: asyncio.Task[None]) -> None:
+        self._watch = None
+        if not watch.cancelled() and (error := watch.exception()) is not None:
+            self._matching = False
+            self._settle(error)
 
     def _others_run(self) -> bool:
         """Return whether the agent has tasks besides its first one, the current one, and those that wait here."""
@@ -221,8 +233,9 @@ class Replay:
     def close(self, error: Exception) -> None:
         """Stop: all waiting calls raise the error, and nothing more is written."""
         self._matching = False
-        if self._ending is not None:
-            self._ending.cancel()
+        for task in (self._watch, self._ending):
+            if task is not None:
+                task.cancel()
         self._settle(error)
 
     async def _match(self, kind: str, body: bytes, step: Step | None) -> bytes | None:

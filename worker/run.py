@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
 from holdfast.shared.errors import EventInvalid, HoldfastError
-from holdfast.shared.events import encode, encode_event
+from holdfast.shared.events import encode, encode_event, missing_field
 from holdfast.shared.json_schema import check_schema
 from holdfast.worker.journal import Journal, Step, current_step
 from holdfast.worker.numbers import Numbers
@@ -21,22 +21,6 @@ from holdfast.worker.spans import Section, Span, ToolCall
 # A larger tool result is truncated in the log only.
 MAX_TOOL_RESULT_BYTES = 64 * 1024
 
-# The fields that readers of the log rely on, by type. Other types may have any fields.
-_REQUIRED: dict[str, dict[str, type]] = {
-    "status": {"message": str},
-    "text.delta": {"text": str, "part": int},
-    "reasoning.delta": {"text": str, "part": int},
-    "tool.started": {"call_id": str, "name": str},
-    "tool.arguments.delta": {"call_id": str, "delta": str},
-    "tool.called": {"call_id": str, "name": str, "arguments": object},
-    "tool.result": {"call_id": str, "result": object},
-    "tool.failed": {"call_id": str, "error": object},
-    "section.started": {"title": str, "index": int},
-    "section.ended": {"title": str, "index": int},
-    "data": {"name": str, "value": object},
-    "fallback": {"reason": str, "to": str},
-    "usage": {"input_tokens": int, "output_tokens": int, "model": str},
-}
 _NEVER_EMPTY = {"text.delta": "text", "reasoning.delta": "text", "tool.arguments.delta": "delta"}
 _OURS = frozenset({"id", "prev", "from"})
 _ASKING = frozenset({"question.asked", "question.answered"})
@@ -392,11 +376,9 @@ def _check(event: dict[str, Any]) -> str:
         raise EventInvalid(f"{kind}: use run.ask")
     if not _OURS.isdisjoint(event):
         raise EventInvalid(f"{kind}: the fields id, prev and from are Holdfast's own")
-    for name, wanted in _REQUIRED.get(kind, {}).items():
-        value = event.get(name)
-        if name not in event or not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-            expected = "" if wanted is object else f" ({wanted.__name__})"
-            raise EventInvalid(f"{kind} needs {name}{expected}")
+    missing = missing_field(kind, event)
+    if missing is not None:
+        raise EventInvalid(f"{kind} needs {missing}")
     return kind
 
 

@@ -112,6 +112,23 @@ async def test_a_connection_that_has_opened_just_before_its_pipeline_is_closed_i
     await until(lambda: not opened[0].alive)
 
 
+async def test_a_call_that_waits_for_a_connection_when_its_pipeline_is_closed_fails_and_is_not_cancelled() -> None:
+    connected = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        pipeline = AutoPipeline(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", deadline_s=60)
+        call = asyncio.create_task(pipeline.call("PING"))
+        await connected.wait()
+        await pipeline.aclose()
+        with pytest.raises(ConnectionLost):
+            await call
+
+
 async def test_a_demoted_primary_is_disconnected(redis_server: Callable[..., RedisServer]) -> None:
     pipeline = AutoPipeline(redis_server().url, deadline_s=5)
     first = await pipeline.call("CLIENT", "ID")

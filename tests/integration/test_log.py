@@ -292,6 +292,45 @@ class TestEnd:
         assert not await session.redis.exists(session.keys.journal)
         assert (await session.sessions.job("s", "j1")).status == "completed"
 
+    async def rewind(self, session: Session, attempt: Attempt, after: int, discard_from: EventId) -> int:
+        body = orjson.dumps({"type": "job.started", "job_id": "j1", "discard_from": str(discard_from)})
+        event = Event("job.started", "j1", body)
+        return await session.log_writer.rewind("s", attempt.epoch, after, event, discard_from)
+
+    async def test_a_further_start_that_is_retried_after_a_lost_reply_is_written_once(self, session: Session) -> None:
+        first = await session.started()
+        await session.append(first, 1, "kept", "discarded")
+        attempt = await session.claim(delivery=2)
+        boundary = EventId(first.epoch, 3)
+        assert [await self.rewind(session, attempt, 1, boundary) for _ in range(3)] == [2, 2, 2]
+        assert await session.redis.xlen(session.keys.log) == 5
+        assert (boundary, EventId(attempt.epoch, 2)) in [
+            (discard.first, discard.started) for discard in await session.log.discards("s", "j1")
+        ]
+
+    async def test_a_takeover_discards_no_less_than_a_further_start_before_it(self, session: Session) -> None:
+        first = await session.started()
+        await session.append(first, 1, "kept", "discarded")
+        await session.record(first, resume=4)
+        attempt = await session.claim(delivery=2)
+        assert attempt.discard_from == EventId(first.epoch, 4)
+        await self.rewind(session, attempt, 1, EventId(first.epoch, 3))
+        assert (await session.claim(delivery=3)).discard_from == EventId(first.epoch, 3)
+
+    async def test_a_zombies_further_start_is_refused_by_its_epoch_alone(self, session: Session) -> None:
+        zombie = await session.started()
+        successor = await session.claim(delivery=2)
+        await session.redis.xdel(session.keys.log, f"{successor.epoch}-1")
+        with pytest.raises(Fenced):
+            await self.rewind(session, zombie, 1, EventId(zombie.epoch, 1))
+
+    async def test_no_further_start_is_written_behind_the_end(self, session: Session) -> None:
+        attempt = await session.started()
+        await session.finish(attempt, 1)
+        with pytest.raises(Fenced):
+            await self.rewind(session, attempt, 2, EventId(attempt.epoch, 1))
+        assert await session.redis.xlen(session.keys.log) == 2
+
     async def test_an_end_names_the_next_of_the_line(self, session: Session) -> None:
         attempt = await session.started("j1")
         await session.submit("j2", agent="demo")

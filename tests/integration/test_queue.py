@@ -264,3 +264,42 @@ async def test_at_maxmemory_heartbeats_and_entries_work(queue: Queue, redis: Red
     finally:
         await redis.config_set("maxmemory", 0)
     assert await queue.depth() == 0
+
+
+class TestRetaking:
+    """A worker that still holds a session leases its entry again."""
+
+    async def held(self, queue: Queue) -> QueueEntry:
+        await queue.make_ready("s", "j", "a")
+        return await one(queue)
+
+    async def test_an_entry_that_the_queue_forgot_is_leased_again(self, queue: Queue, redis: Redis) -> None:
+        entry = await self.held(queue)
+        await redis.delete(keys.ENTRIES, f"{keys.LEASED}w1")
+        assert await queue.retake("w1", [entry]) == set()
+        assert await queue.beat("w1") == {"s/j"}
+        assert await queue.take("w2", AGENTS, 5) == []
+        assert await queue.drop("w1", entry)
+        assert await queue.depth() == 0
+
+    async def test_an_entry_that_was_taken_from_a_worker_for_dead_is_leased_again(self, queue: Queue) -> None:
+        entry = await self.held(queue)
+        assert await queue.take_over("w1", (await queue.workers())["w1"]) == 1
+        assert await queue.retake("w1", [entry]) == set()
+        assert await queue.beat("w1") == {"s/j"}
+        assert await queue.take("w2", AGENTS, 5) == []
+
+    async def test_an_entry_that_becomes_visible_later_is_leased_again(self, queue: Queue, redis: Redis) -> None:
+        entry = await self.held(queue)
+        assert await queue.put_back("w1", entry, delivery=2, delay_s=60)
+        assert await queue.retake("w1", [entry]) == set()
+        assert await queue.beat("w1") == {"s/j"}
+        assert await redis.zcard(keys.DEFERRED) == 0
+
+    async def test_an_entry_that_another_worker_leases_is_lost(self, queue: Queue) -> None:
+        entry = await self.held(queue)
+        await queue.take_over("w1", (await queue.workers())["w1"])
+        await one(queue, "w2")
+        assert await queue.retake("w1", [entry]) == {"s/j"}
+        assert await queue.beat("w1") == set()
+        assert await queue.beat("w2") == {"s/j"}

@@ -244,27 +244,46 @@ async def test_usage_is_counted_once(redis_url: str, client: Client, cut: Cut) -
         ("text.delta", '{"type":"no JSON}'),
         ("usage", '{"type":"usage","job_id":"j1"}'),
         ("tool.called", '{"type":"no JSON}'),
+        ("text.delta", '{"type":"text.delta","job_id":"j1","text":"a","part":0,"agent":[]}'),
+        ("tool.started", '{"type":"tool.started","job_id":"j1","call_id":[],"name":"t"}'),
+        ("section.started", '{"type":"section.started","job_id":"j1","title":"t","index":{}}'),
+        ("data", '{"type":"data","job_id":"j1","name":"n","value":' + "[" * 300 + "]" * 300 + "}"),
     ],
 )
 async def test_a_malformed_event_in_the_log_is_passed_over(
     redis_url: str, client: Client, cut: Cut, kind: str, body: str
 ) -> None:
-    """Something other than a worker wrote it: the agent cannot repeat it."""
+    """Something other than a worker wrote it: the agent cannot repeat it. It stands in the place of a status."""
 
     async def climbs(run: Run) -> None:
         await run.text("one ")
+        if run.attempt == 1:
+            await run.status("in its place")
         await run.step("a", cut.call, "a")
         if run.attempt == 1:
-            await run.flush()
-            last = (await client.entries())[-1].id
-            await client.log_redis.xadd(session_keys("s").log, {f"j1 {kind}": body}, id=str(last.next()))
+            await replace(client, "status", kind, body)
         await cut.at(run)
         await run.text("two")
 
     await run_through(redis_url, client, cut, climbs)
+    entries = await client.entries()
+    assert [entry.kind for entry in entries].count("job.started") == 2
+    assert [entry.body for entry in entries].count(body.encode()) == 1
     [_, answer] = await client.sessions.history("s")
     assert answer["content"] == "one two"
     assert cut.calls == ["a"]
+
+
+async def replace(client: Client, kind: str, by_kind: str, body: str) -> None:
+    """Put another event in the place of the log's events of a kind."""
+    log_key = session_keys("s").log
+    async with client.log_redis.pipeline(transaction=True) as pipe:
+        found = await client.log_redis.xrange(log_key)
+        pipe.delete(log_key)
+        for entry_id, fields in found:
+            replaced = f"j1 {kind}".encode() in fields
+            pipe.xadd(log_key, {f"j1 {by_kind}": body} if replaced else fields, id=entry_id)
+        await pipe.execute()
 
 
 async def test_a_text_that_is_split_otherwise_is_the_same_text(redis_url: str, client: Client, cut: Cut) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -128,7 +128,7 @@ class SseStream:
         lines += [f"{name}: {value}" for name, value in self._request_headers.items()]
         self._writer.write("\r\n".join([*lines, "", ""]).encode())
         try:
-            head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), READ_SECONDS)
+            head = await self._within(self._reader.readuntil(b"\r\n\r\n"))
         except BaseException:
             self.cut()
             raise
@@ -180,9 +180,16 @@ class SseStream:
 
     async def _decoded(self) -> AsyncIterator[bytes]:
         if self.headers.get("transfer-encoding") != "chunked":
-            while chunk := await asyncio.wait_for(self._reader.read(65536), READ_SECONDS):
+            while chunk := await self._within(self._reader.read(65536)):
                 yield chunk
             return
-        while size := int(await asyncio.wait_for(self._reader.readuntil(b"\r\n"), READ_SECONDS), 16):
-            yield (await self._reader.readexactly(size + 2))[:-2]
-        await self._reader.readuntil(b"\r\n")
+        while size := int(await self._within(self._reader.readuntil(b"\r\n")), 16):
+            yield (await self._within(self._reader.readexactly(size + 2)))[:-2]
+        await self._within(self._reader.readuntil(b"\r\n"))
+
+    @staticmethod
+    async def _within(read: Coroutine[Any, Any, bytes]) -> bytes:
+        """Wait for a read, at most READ_SECONDS. wait_for of Python 3.11 ignores a cancellation that comes with data: a
+        reader under a timeout of its own would go on for as long as the server sends pings."""
+        async with asyncio.timeout(READ_SECONDS):
+            return await read

@@ -131,7 +131,8 @@ class Deaf:
     async def read(self, most: int = 65536) -> bytes:
         """What comes next; b"" when the server has ended or dropped the connection."""
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, most), 30)
+            async with asyncio.timeout(30):
+                return await asyncio.get_running_loop().sock_recv(self._socket, most)
         except ConnectionResetError:
             return b""
 

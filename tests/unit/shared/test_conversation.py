@@ -131,3 +131,14 @@ def test_an_answer_whose_first_events_are_unknown_says_so() -> None:
 
 def test_the_stored_conversation_has_the_same_limit() -> None:
     assert f"local CONVERSATION_BYTES = {CONVERSATION_BYTES // 2**20} * 1024 * 1024" in source("finish", "session")
+
+
+def test_a_call_that_a_message_would_nest_too_deeply_is_left_out() -> None:
+    """It stands two levels deeper in a message than in its event, which orjson still encodes."""
+    deep: Any = 1
+    for _ in range(252):
+        deep = [deep]
+    fold = Fold("j", None)
+    body = orjson.dumps({"type": "tool.called", "call_id": "c", "name": "t", "arguments": deep})
+    assert not fold.add("tool.called", body)
+    assert fold.messages() == []
