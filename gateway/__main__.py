@@ -15,7 +15,9 @@ import uvicorn
 from holdfast.gateway.app import create_app
 from holdfast.gateway.listen_host import check_listen_host
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer, set_socket_options
+from holdfast.gateway.transports.request_head import ConnectionLimits
+from holdfast.gateway.transports.socket_options import set_socket_options
+from holdfast.gateway.transports.uvicorn import HttpServer
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure

@@ -11,7 +11,8 @@ from holdfast.gateway.coding import Coding, accepted
 from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
 from holdfast.gateway.routes.schemas import problems
 from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
-from holdfast.gateway.stream.response import EventStream, refusal
+from holdfast.gateway.stream.response import EventStream
+from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
 from holdfast.shared.event_log import Entry, Presence
@@ -60,7 +61,7 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
         if presence != "there":
             return await _without_session(state, stream_request, presence)
     except (RedisError, SchemaNewer):
-        return refusal(stream_request.form)
+        return stream_request.dialect.refusal(retry_ms())
     return EventStream(state["hub"], stream_request, first, _coding(request, state, ends=False))
 
 
@@ -85,7 +86,7 @@ async def _without_session(state: State, stream_request: StreamRequest, presence
 def _waiting(state: State, stream_request: StreamRequest, presence: Presence, last: Entry | None) -> ASGIApp:
     """Return a stream that waits for a new session. It begins after the rest of a deleted one with the same id."""
     if presence == "deleting":
-        return refusal(stream_request.form)
+        return stream_request.dialect.refusal(retry_ms())
     return EventStream(state["hub"], replace(stream_request, cursor=None if last is None else last.id, from_now=False))
 
 
@@ -106,7 +107,7 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
             presence, _ = await state["subscriber"].subscribe(stream_request)
             return await _without_session(state, replace(stream_request, wait=False), presence)
     except (RedisError, SchemaNewer):
-        return refusal(stream_request.form)
+        return stream_request.dialect.refusal(retry_ms())
     return EventStream(
         state["hub"], replace(stream_request, job=job), coding=_coding(request, state, ends=job.end is not None)
     )

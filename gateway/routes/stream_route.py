@@ -11,8 +11,9 @@ from typing import Any, Literal
 from fastapi import Request
 from fastapi.routing import APIRoute
 from holdfast.gateway.dependencies import authorize, known_session
-from holdfast.gateway.errors import NotAcceptable, body_invalid, refused
-from holdfast.gateway.stream.framing import SSE, Format, choose
+from holdfast.gateway.dialects.dialect import Dialect
+from holdfast.gateway.dialects.registry import choose
+from holdfast.gateway.errors import body_invalid, refused
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import CursorInvalid
 from holdfast.shared.ids import EventId, parse_cursor
@@ -20,8 +21,6 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.types import Receive, Scope, Send
 
 MAX_CURSOR_BYTES = 64
-_REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
-_STREAMS = frozenset({"text/event-stream", "text/*", "application/x-ndjson", "application/*", "*/*"})
 
 
 class StreamRoute(APIRoute):
@@ -57,7 +56,7 @@ def read_stream_request(request: Request, session_id: str) -> StreamRequest:
     from_now = query.start == "now" and cursor is None
     return StreamRequest(
         known_session(session_id),
-        _format(request),
+        _dialect(request),
         cursor,
         from_now,
         query.raw,
@@ -93,20 +92,8 @@ def _single(values: list[str]) -> str:
     return values[0]
 
 
-def _format(request: Request) -> Format:
-    accept = next(iter(_header(request, b"accept")), "")
-    if not accept or accept == "text/event-stream":
-        return SSE
-    accepted = _accepted(accept)
-    if not _STREAMS & accepted:
-        raise NotAcceptable
-    return choose(accepted)
-
-
-def _accepted(accept: str) -> set[str]:
-    """Return the media ranges of an Accept header without those with q=0."""
-    ranges = ["".join(part.lower().split()).split(";") for part in accept.split(",")]
-    return {kind for kind, *parameters in ranges if not _REFUSED & set(parameters)}
+def _dialect(request: Request) -> Dialect:
+    return choose(next(iter(_header(request, b"accept")), ""))
 
 
 def _parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class CatchUp:
             viewer.close_with(b"")
         except SchemaNewer as error:  # the client may reach a newer gateway
             self._log_error(viewer, error)
-            viewer.close_with(viewer.request.form.closing(retry_ms()))
+            viewer.close_with(viewer.request.dialect.closing(retry_ms()))
         except ResponseError as error:
             self._log_error(viewer, error)
             return RETRY_S
@@ -151,7 +151,7 @@ class CatchUp:
 
     def _begin_with_page(self, viewer: Viewer, replay: Replay, first: Page) -> None:
         viewer.begun = True
-        replay.prepend(viewer.request.form.opening)
+        replay.prepend(viewer.request.dialect.opening)
         try:
             self._deliver(viewer, replay, first, replay.render(viewer.cursor, first))
         except Exception as error:  # noqa: BLE001 - logged there
@@ -221,7 +221,7 @@ class CatchUp:
             cursor = await self._job_start(viewer, viewer.job, replay)
         if request.from_now:
             cursor = await self._log.top(request.session_id)
-            replay.prepend(request.form.cursor_only(cursor))
+            replay.prepend(request.dialect.cursor_only(cursor))
         return cursor
 
     async def _before_deletion(self, session_id: str) -> EventId:
@@ -240,7 +240,7 @@ class CatchUp:
             job = viewer.job = await self._job(job, replay)
             if job.before is None:
                 if job.position is not None:
-                    replay.prepend(viewer.request.form.queued(job.job_id, job.position))
+                    replay.prepend(viewer.request.dialect.queued(job.job_id, job.position))
                 return top
         return max(viewer.cursor, job.before)
 

@@ -12,8 +12,8 @@ from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.keep_alive import KeepAlive
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Tailer
-from holdfast.gateway.stream.transport import StreamTransport
 from holdfast.gateway.stream.viewer import StreamRequest, Viewer
+from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.event_log import EventLog, Page
 from holdfast.shared.sessions import Sessions
 
@@ -95,7 +95,7 @@ class StreamHub:
         for viewer in tuple(self._viewers):
             _end_early(viewer)
 
-    def attach(self, request: StreamRequest, transport: StreamTransport, first: Page | None = None) -> Viewer:
+    def attach(self, request: StreamRequest, transport: Transport, first: Page | None = None) -> Viewer:
         """Register a viewer: watch its session first, then start catching up.
 
         Args:
@@ -140,10 +140,8 @@ class StreamHub:
         self._keep_alive.watch(viewer)
 
     def _join(self, viewer: Viewer) -> None:
-        replay, viewer.replay = viewer.replay, None
-        if not self._tailer.join(viewer.channel, viewer):
-            viewer.replay = replay
+        viewer.go_live(partial(self._tailer.join, viewer.channel, viewer))
 
 
 def _end_early(viewer: Viewer) -> None:
-    viewer.close_with(viewer.request.form.closing(retry_ms()))
+    viewer.close_with(viewer.request.dialect.closing(retry_ms()))

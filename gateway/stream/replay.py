@@ -6,8 +6,9 @@ import time
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
+from holdfast.gateway.dialects.dialect import Dialect, State
+from holdfast.gateway.stream.batch import WRITE_BYTES, concerns, ends, fitting, size_of, until_deleted
 from holdfast.gateway.stream.compaction import Compactor, Run
-from holdfast.gateway.stream.framing import WRITE_BYTES, Format, concerns, ends, fitting, size_of, until_deleted
 from holdfast.gateway.stream.page_cache import CachedPage
 from holdfast.shared.discards import Discard, Discards
 from holdfast.shared.entries import Entry
@@ -19,7 +20,8 @@ FIRST_PAGE_EVENTS = 64
 
 class Rendered(NamedTuple):
     """A rendered page. `cursor`: the id to read on from. `over`: the stream ends with this page. `at_end`: the end of
-    the log is reached. `sent`: the id up to which everything is in `data`; None: unchanged."""
+    the log is reached. `sent`: the id up to which everything is in `data`; None: unchanged. `state`: the dialect's
+    state after `data`."""
 
     data: bytes
     cursor: EventId
@@ -27,6 +29,7 @@ class Rendered(NamedTuple):
     over: bool
     at_end: bool
     sent: EventId | None
+    state: State
 
 
 class _CachedResult(NamedTuple):
@@ -41,13 +44,14 @@ class Replay:
     """The state that a viewer keeps from one page to the next while it catches up.
 
     `since`: pages requested earlier (monotonic seconds) are not used. `sent`: the id up to which everything was sent.
-    `count`: events to read for the next page. `job_stale`: the job's record must be read again."""
+    `count`: events to read for the next page. `job_stale`: the job's record must be read again. `state`: the dialect's
+    state after what was rendered."""
 
     __slots__ = (
         "_compactor",
+        "_dialect",
         "_discards",
         "_expired_sent",
-        "_form",
         "_held_gaps",
         "_job_id",
         "_ready",
@@ -56,10 +60,14 @@ class Replay:
         "job_stale",
         "sent",
         "since",
+        "state",
     )
 
-    def __init__(self, form: Format, job_id: str | None, *, raw: bool, sent: EventId = ORIGIN) -> None:
-        self._form = form
+    def __init__(
+        self, dialect: Dialect, job_id: str | None, *, raw: bool, sent: EventId = ORIGIN, state: State = None
+    ) -> None:
+        self._dialect = dialect
+        self.state = state
         self._job_id = job_id
         self._compactor = None if raw else Compactor()
         self._discards = Discards()
@@ -90,16 +98,17 @@ class Replay:
         """Render a page once for all viewers in the same state; otherwise as `render`."""
         if self._has_private_state(shared.page):
             return self.render(cursor, shared.page)
-        state = self._state()
-        cached: _CachedResult | None = shared.derived.get(state)
+        key = self._cache_key()
+        cached: _CachedResult | None = shared.derived.get(key)
         if cached is None:
             rendered = self.render(cursor, shared.page)
             if not self._discards:
                 run = None if self._compactor is None else self._compactor.run
-                shared.derived[state] = _CachedResult(rendered, run, self.count)
+                shared.derived[key] = _CachedResult(rendered, run, self.count)
             return rendered
         self.count = cached.next_count
         self.sent = cached.rendered.sent or self.sent
+        self.state = cached.rendered.state
         if self._compactor is not None:
             self._compactor.run = cached.run
         return cached.rendered
@@ -122,7 +131,7 @@ class Replay:
         data = self._frames(events)
         sent = self._sent_with(events, cursor)
         self.sent = sent or self.sent
-        return Rendered(data, cursor, len(events), over, at_end, sent)
+        return Rendered(data, cursor, len(events), over, at_end, sent, self.state)
 
     def finish(self, end: Entry) -> bytes:
         """Return the last bytes of a job's stream whose terminal event comes from the job's record."""
@@ -138,9 +147,9 @@ class Replay:
         """Whether this viewer has frames or discards of its own, so that its rendering cannot be shared."""
         return bool(self._ready or self._held_gaps or self._discards or page.gap is not None)
 
-    def _state(self) -> Hashable:
+    def _cache_key(self) -> Hashable:
         """Everything besides the page that the rendering depends on, for a viewer without private state."""
-        return (self._form, self._job_id, self._compactor is None or self._compactor.run)
+        return (self._dialect, self.state, self._job_id, self._compactor is None or self._compactor.run)
 
     def _gap(self, page: Page) -> bool:
         """Announce the page's gap. Returns True if it is an `expired` gap that was announced before."""
@@ -156,9 +165,9 @@ class Replay:
         if self._compactor is not None:
             self._put_events(self._compactor.flush())
         if gap.reason == "trimmed":
-            self._held_gaps.append(self._form.gap(gap))
+            self._held_gaps.append(self._dialect.gap(gap))
         else:
-            self._put(self._form.gap(gap))
+            self._put(self._dialect.gap(gap))
         return False
 
     def _events(self, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -181,7 +190,8 @@ class Replay:
 
     def _put_events(self, events: Sequence[Entry]) -> None:
         if events:
-            self._put(self._form.events(events))
+            frames, self.state = self._dialect.frames(self.state, events)
+            self._put(frames)
 
     def _put(self, frame: bytes) -> None:
         """Append a frame that may move the client's cursor, with the held gaps in front of it.

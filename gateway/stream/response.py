@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import cache
 
 from holdfast.gateway.coding import Coding
+from holdfast.gateway.dialects.dialect import Dialect
 from holdfast.gateway.errors import RequestBehindStream, problem
-from holdfast.gateway.stream.encoded import coding_field, transport_for
-from holdfast.gateway.stream.framing import NDJSON, SSE, Format
 from holdfast.gateway.stream.hub import StreamHub
-from holdfast.gateway.stream.protocol import EXTENSION, StreamProtocol
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import StreamRequest
-from holdfast.shared.errors import LogUnavailable
+from holdfast.gateway.transports.encoded import coding_field, transport_for
+from holdfast.gateway.transports.uvicorn import EXTENSION, StreamProtocol
 from holdfast.shared.event_log import Page
 from holdfast.shared.ids import ORIGIN
 from starlette.responses import Response
@@ -43,7 +42,7 @@ class EventStream:
             await Response(status_code=204)(scope, receive, send)
         elif self.hub.full:
             self.hub.counters.refused += 1
-            await refusal(self.request.form)(scope, receive, send)
+            await self.request.dialect.refusal(retry_ms())(scope, receive, send)
         else:
             await self._stream(scope, receive, send)
 
@@ -52,7 +51,7 @@ class EventStream:
         if protocol.followed:
             await _not_the_last(scope, receive, send)
             return
-        fields = _FIELDS[self.request.form] + coding_field(self.coding)
+        fields = _fields(self.request.dialect) + coding_field(self.coding)
         transport = await protocol.hand_over(send, fields, transport_for(self.coding))
         if transport is not None:
             self.hub.attach(self.request, transport, self.first)
@@ -67,27 +66,9 @@ async def _not_the_last(scope: Scope, receive: Receive, send: Send) -> None:
     await response(scope, receive, send)
 
 
-def refusal(form: Format) -> Response:
-    """Return a temporary refusal. An EventSource never reconnects after anything but 200 (WHATWG HTML, "Server-sent
-    events"), so it gets a 200 with a `retry:` field and the end of the stream."""
-    if form is NDJSON:
-        return problem(LogUnavailable())
-    headers = {**_headers(form), "Connection": "close"}
-    return Response(form.closing(retry_ms()), headers=headers, media_type=None)
-
-
-def _headers(form: Format) -> dict[str, str]:
-    return {
-        "content-type": form.media_type,
-        "cache-control": "no-cache, no-transform",
-        "x-accel-buffering": "no",
-        "vary": "accept-encoding",
-    }
-
-
-_FIELDS: Mapping[Format, bytes] = {
-    form: "".join(f"{name}: {value}\r\n" for name, value in _headers(form).items()).encode() for form in (SSE, NDJSON)
-}  # encoded once instead of for each viewer
+@cache  # encoded once instead of for each viewer
+def _fields(dialect: Dialect) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in dialect.headers.items()).encode()
 
 
 def _nothing_to_come(request: StreamRequest) -> bool:

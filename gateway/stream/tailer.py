@@ -15,8 +15,8 @@ from itertools import islice
 from typing import Any, Protocol
 
 import structlog
+from holdfast.gateway.stream.batch import Batch, batches
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.framing import Batch, batches
 from holdfast.shared.background import repeat
 from holdfast.shared.entries import following
 from holdfast.shared.ids import ORIGIN, EventId

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from holdfast.gateway.dialects.dialect import Dialect, Frames, State
+from holdfast.gateway.stream.batch import NO_JOB, Batch
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.framing import NO_JOB, Batch, Format
 from holdfast.gateway.stream.replay import Replay
 from holdfast.gateway.stream.tailer import Channel
-from holdfast.gateway.stream.transport import StreamTransport
+from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.sessions import JobState
 
@@ -31,7 +33,7 @@ class StreamRequest:
     """
 
     session_id: str
-    form: Format
+    dialect: Dialect
     cursor: EventId | None = None
     from_now: bool = False
     raw: bool = False
@@ -57,18 +59,19 @@ class ViewerCallbacks(Protocol):
 
 
 class Viewer:
-    """A viewer and its position. `cursor` is the id of the last event written, or buffered while the client is slow.
+    """A viewer and its position. `cursor` is the id of the last event written, or buffered while the client is slow;
+    `_state` is the dialect's state there.
 
     `replay` is set while the viewer catches up and None while it is live."""
 
     __slots__ = (
-        *("_closing", "_callbacks", "_pending_end", "_pending", "_pending_bytes", "_written_cursor"),
+        *("_closing", "_callbacks", "_pending_end", "_pending", "_pending_bytes", "_state", "_written"),
         *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "transport", "replay"),
         *("scheduled", "request"),
     )
 
     def __init__(
-        self, callbacks: ViewerCallbacks, request: StreamRequest, transport: StreamTransport, channel: Channel
+        self, callbacks: ViewerCallbacks, request: StreamRequest, transport: Transport, channel: Channel
     ) -> None:
         self._callbacks = callbacks
         self.request = request
@@ -81,12 +84,13 @@ class Viewer:
         if self.deleted:
             self.job_id = NO_JOB
         self.cursor = request.cursor or ORIGIN
+        self._state: State = request.dialect.initial_state
         self.replay: Replay | None = self._new_replay()
         self.bucket = 0
         self.begun = False
         self.ended = False
         self.scheduled = False
-        self._written_cursor: EventId | None = None
+        self._written: tuple[EventId, State] | None = None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._pending_end = False
@@ -103,13 +107,13 @@ class Viewer:
 
     def open(self) -> None:
         """Send the first byte."""
-        self._write(self.request.form.opening)
+        self._write(self.request.dialect.opening)
 
     def ping(self) -> None:
         if self.blocked or self.gone:
             return
-        form = self.request.form
-        self._write(form.ping_event(self._sent) if self.request.ping_events else form.ping)
+        dialect = self.request.dialect
+        self._write(dialect.ping_event(self._sent) if self.request.ping_events else dialect.ping)
 
     @property
     def _sent(self) -> EventId:
@@ -120,15 +124,16 @@ class Viewer:
         """Write a live batch. Known events are skipped; a batch that leaves a hole makes the viewer catch up."""
         if self.ended or self.transport.closed or self.replay is not None or batch.last <= self.cursor:
             return
-        data = batch.after(self.cursor, self.request.form, self.job_id)
-        if data is None:
+        frames = batch.after(self.cursor, self.request.dialect, self._state, self.job_id)
+        if frames is None:
             self.fall_behind()
             return
         self._callbacks.counters.events += len(batch.entries)
         over = batch.ends(self.job_id)
         if self.blocked:
-            self._buffer(data, batch.last, over=over)
+            self._buffer(frames, batch.last, over=over)
         else:
+            data, self._state = frames
             self.push(data, batch.last, over=over)
 
     def push(self, data: bytes, cursor: EventId, *, over: bool) -> None:
@@ -143,13 +148,21 @@ class Viewer:
         """Change from live to catching up, from the viewer's own cursor."""
         if self.replay is not None or self.gone:
             return
-        if self._written_cursor is not None:
-            self.cursor = self._written_cursor
+        if self._written is not None:
+            self.cursor, self._state = self._written
             self._drop_pending()
         self.replay = self._new_replay()
         self._callbacks.fell_behind(self)
         if not self.blocked:
             self._callbacks.catch_up(self)
+
+    def go_live(self, join: Callable[[], bool]) -> None:
+        """Change from catching up to live, unless `join` returns False: then there is more to catch up with."""
+        replay, self.replay = self.replay, None
+        if replay is not None:
+            self._state = replay.state
+        if not join():
+            self.replay = replay
 
     def end_with_deletion(self) -> None:
         """Send only `session.deleted` from now on: the session is being deleted."""
@@ -173,26 +186,28 @@ class Viewer:
             self.finish(data)
 
     def _new_replay(self) -> Replay:
-        return Replay(self.request.form, self.job_id, raw=self.request.raw or self.deleted, sent=self.cursor)
+        raw = self.request.raw or self.deleted
+        return Replay(self.request.dialect, self.job_id, raw=raw, sent=self.cursor, state=self._state)
 
-    def _buffer(self, data: bytes, cursor: EventId, *, over: bool) -> None:
+    def _buffer(self, frames: Frames, cursor: EventId, *, over: bool) -> None:
+        data, state = frames
         if self._pending_bytes + len(data) > PENDING_BYTES:
             self.fall_behind()
             return
-        if self._written_cursor is None:
-            self._written_cursor = self.cursor
+        if self._written is None:
+            self._written = self.cursor, self._state
         self._pending.append(data)
         self._pending_bytes += len(data)
-        self.cursor = cursor
+        self.cursor, self._state = cursor, state
         self._pending_end = self._pending_end or over
 
     def _drop_pending(self) -> None:
-        self._written_cursor, self._pending, self._pending_bytes, self._pending_end = None, [], 0, False
+        self._written, self._pending, self._pending_bytes, self._pending_end = None, [], 0, False
 
     def _writable(self) -> None:
         if self._closing is not None:
             self.finish(self._closing)
-        elif self._written_cursor is not None:
+        elif self._written is not None:
             data, over = b"".join(self._pending), self._pending_end
             self._drop_pending()
             self.push(data, self.cursor, over=over)

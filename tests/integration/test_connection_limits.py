@@ -14,7 +14,8 @@ import orjson
 import pytest
 import uvicorn
 from holdfast.gateway.__main__ import GatewayServer
-from holdfast.gateway.stream.protocol import MAX_HEADER_FIELDS, MAX_PIPELINED, ConnectionLimits, HttpServer
+from holdfast.gateway.transports.request_head import MAX_HEADER_FIELDS, ConnectionLimits
+from holdfast.gateway.transports.uvicorn import MAX_PIPELINED, HttpServer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream.replay import Replay
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log_writer import Attempt, Event

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from holdfast.gateway.stream.protocol import StreamProtocol
-from holdfast.gateway.stream.transport import StreamTransport
+from holdfast.gateway.transports.http import HttpTransport
+from holdfast.gateway.transports.uvicorn import StreamProtocol
 
 from tests.support.log import Session
 from tests.support.process import until
@@ -189,7 +189,7 @@ async def test_a_stream_that_begins_once_all_have_been_sent_away_is_sent_away_as
     await session.started()
     hand_over = StreamProtocol.hand_over
 
-    async def late(*arguments: Any) -> StreamTransport | None:
+    async def late(*arguments: Any) -> HttpTransport | None:
         transport = await hand_over(*arguments)
         served.hub.end_all()
         return transport

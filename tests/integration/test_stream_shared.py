@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream.page_cache import CachedPage
 from holdfast.gateway.stream.replay import Replay
 

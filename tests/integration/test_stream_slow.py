@@ -14,6 +14,7 @@ import orjson
 import pytest
 from holdfast.gateway.stream import viewer as viewer_module
 from holdfast.gateway.stream.hub import StreamLimits
+from holdfast.gateway.transports.http import HttpTransport
 from holdfast.shared.log_writer import Attempt, Event
 
 from tests.support.log import Session
@@ -124,6 +125,7 @@ class TestSlow:
         for seq in range(9, 17):
             await session.append(attempt, seq, "x" * EVENT_BYTES)
         (viewer,) = served.hub._viewers
+        assert isinstance(viewer.transport, HttpTransport)
         transport = viewer.transport._connection.transport
         held = transport.get_write_buffer_size() + viewer._pending_bytes
         assert held <= viewer_module.PENDING_BYTES + WRITE_BUFFER_BYTES + EVENT_BYTES + 1024

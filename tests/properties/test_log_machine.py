@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
-from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream.replay import Replay
 from holdfast.shared.errors import Fenced, LogGone
 from holdfast.shared.event_log import Entry

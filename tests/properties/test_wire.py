@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx2
 import orjson
 import pytest
-from holdfast.gateway.stream.framing import SSE
+from holdfast.gateway.dialects.sse import SSE
 from holdfast.shared.errors import CursorInvalid, EventInvalid
 from holdfast.shared.event_log import Entry
 from holdfast.shared.events import MAX_EVENT_BYTES

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import uvicorn
 from holdfast.gateway.__main__ import GatewayServer
-from holdfast.gateway.stream.framing import choose
+from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
-from holdfast.gateway.stream.protocol import ConnectionLimits, HttpServer
 from holdfast.gateway.stream.response import EventStream
 from holdfast.gateway.stream.viewer import StreamRequest
+from holdfast.gateway.transports.request_head import ConnectionLimits
+from holdfast.gateway.transports.uvicorn import HttpServer
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import parse_cursor
 from holdfast.shared.redis import connect
@@ -61,7 +62,7 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
         given = request.headers.get("last-event-id")
         stream_request = StreamRequest(
             session_id,
-            choose(request.headers.getlist("accept")),
+            choose(request.headers.get("accept", "")),
             cursor=parse_cursor(given) if given else None,
             from_now=request.query_params.get("from") == "now",
             raw=request.query_params.get("raw") == "true",

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from holdfast.gateway.stream.framing import NDJSON, SSE, WRITE_BYTES
+from holdfast.gateway.dialects.ndjson import NDJSON
+from holdfast.gateway.dialects.sse import SSE
+from holdfast.gateway.stream.batch import WRITE_BYTES
 from holdfast.gateway.stream.page_cache import CachedPage
 from holdfast.gateway.stream.replay import Replay
 from holdfast.shared.discards import Discard

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream import subscriber
-from holdfast.gateway.stream.framing import SSE
 from holdfast.gateway.stream.subscriber import CONCURRENT_CHECKS, Subscriber
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.redis import RedisTimeoutError, ResponseError

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from holdfast.gateway.stream.batch import Batch
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.framing import Batch
 from holdfast.gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
 from holdfast.shared.event_log import Entry
 from holdfast.shared.ids import ORIGIN, EventId

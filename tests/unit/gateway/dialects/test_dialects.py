@@ -1,10 +1,15 @@
+"""The bytes of each dialect, and the choice between them."""
+
 from __future__ import annotations
 
 import json
 
 import orjson
 import pytest
-from holdfast.gateway.stream.framing import NDJSON, SSE, WRITE_BYTES, Batch, batches, choose, until_deleted
+from holdfast.gateway.dialects.ndjson import NDJSON
+from holdfast.gateway.dialects.registry import choose
+from holdfast.gateway.dialects.sse import SSE
+from holdfast.gateway.errors import NotAcceptable
 from holdfast.shared.event_log import Entry, Gap
 from holdfast.shared.ids import ORIGIN, EventId
 from hypothesis import given
@@ -108,59 +113,13 @@ class TestNdjson:
 
 
 class TestChoose:
-    @pytest.mark.parametrize("accepted", [set(), {"*/*"}, {"text/event-stream", "*/*"}])
-    def test_server_sent_events_are_the_default(self, accepted: set[str]) -> None:
-        assert choose(accepted) is SSE
+    @pytest.mark.parametrize("accept", ["", "*/*", "text/event-stream, */*", "text/*", "application/x-ndjson;q=0, */*"])
+    def test_server_sent_events_are_the_default(self, accept: str) -> None:
+        assert choose(accept) is SSE
 
     def test_ndjson_is_for_those_who_ask(self) -> None:
-        assert choose({"*/*", "application/x-ndjson"}) is NDJSON
+        assert choose("*/*, application/x-ndjson") is NDJSON
 
-
-class TestBatch:
-    batch = Batch(EventId(EPOCH, 1), [text(2), text(3, "j2"), text(4)])
-
-    def test_a_viewer_at_the_position_before_gets_all_of_it(self) -> None:
-        frames = parsed(self.batch.after(EventId(EPOCH, 1), SSE, None) or b"")
-        assert [frame.id for frame in frames] == [f"{EPOCH}-{seq}" for seq in (2, 3, 4)]
-
-    def test_a_viewer_further_ahead_gets_only_what_it_lacks(self) -> None:
-        frames = parsed(self.batch.after(EventId(EPOCH, 3), SSE, None) or b"")
-        assert [frame.id for frame in frames] == [f"{EPOCH}-4"]
-
-    @pytest.mark.parametrize("cursor", [EventId(EPOCH, 4), EventId(EPOCH + 1, 1)])
-    def test_a_viewer_at_the_end_or_behind_it_gets_nothing(self, cursor: EventId) -> None:
-        assert self.batch.after(cursor, SSE, None) == b""
-
-    @pytest.mark.parametrize("cursor", [ORIGIN, EventId(EPOCH - 1, 9)])
-    def test_a_viewer_that_lacks_what_came_before_does_not_fit(self, cursor: EventId) -> None:
-        assert self.batch.after(cursor, SSE, None) is None
-
-    def test_a_viewer_of_one_job_gets_only_that(self) -> None:
-        frames = parsed(self.batch.after(EventId(EPOCH, 1), SSE, "j2") or b"")
-        assert [frame.id for frame in frames] == [f"{EPOCH}-3"]
-
-    def test_viewers_at_the_same_cursor_share_the_same_bytes(self) -> None:
-        first, second = (self.batch.after(EventId(EPOCH, 1), SSE, None) for _ in range(2))
-        assert first is second
-
-    def test_a_jobs_stream_is_over_with_its_terminal_event_and_not_with_anothers(self) -> None:
-        end = entry(5, b'{"type":"job.failed"}', "j1", "job.failed")
-        batch = Batch(EventId(EPOCH, 4), [end])
-        assert (batch.ends("j1"), batch.ends("j2"), batch.ends(None)) == (True, False, False)
-
-    def test_every_stream_is_over_with_the_session(self) -> None:
-        batch = Batch(EventId(EPOCH, 4), [entry(5, b'{"type":"session.deleted"}', "", "session.deleted")])
-        assert (batch.ends("j1"), batch.ends(None)) == (True, True)
-        assert b"session.deleted" in (batch.after(EventId(EPOCH, 4), SSE, "j1") or b"")
-
-    def test_nothing_comes_after_the_sessions_end(self) -> None:
-        deleted = entry(3, b"{}", "", "session.deleted")
-        assert until_deleted([text(2), deleted, text(4)]) == [text(2), deleted]
-        pieces = batches(EventId(EPOCH, 1), [text(2), deleted, text(4)])
-        assert [piece.entries for piece in pieces] == [[text(2), deleted]]
-
-    def test_entries_are_cut_into_chained_pieces_of_one_write_each(self) -> None:
-        large = [entry(seq, b"x" * (WRITE_BYTES // 3)) for seq in range(2, 9)] + [entry(9, b"y" * 2 * WRITE_BYTES)]
-        pieces = list(batches(EventId(EPOCH, 1), large))
-        assert [len(piece.entries) for piece in pieces] == [3, 3, 1, 1]
-        assert [piece.prev for piece in pieces[1:]] == [piece.last for piece in pieces[:-1]]
+    def test_a_request_that_accepts_no_dialect_is_refused(self) -> None:
+        with pytest.raises(NotAcceptable):
+            choose("image/png, text/event-stream;q=0")

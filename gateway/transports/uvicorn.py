@@ -1,23 +1,22 @@
 """uvicorn's HTTP protocol, with limits on request heads, whose connections event streams can take over.
 
 A stream inside ASGI would keep a task, its stack frames and its request alive, and need a coroutine call per write. So
-the route only begins the response. Then uvicorn's request ends, and a StreamTransport writes directly to the socket.
+the route only begins the response. Then uvicorn's request ends, and a HttpTransport writes directly to the socket.
 Only this file depends on uvicorn's internals, which is why uvicorn is pinned.
 """
 
 from __future__ import annotations
 
-import socket
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import httptools
-from holdfast.gateway.errors import HeadTimeout, HeadTooLarge, RequestMalformed, problem
-from holdfast.gateway.stream.connection import Connection
-from holdfast.gateway.stream.deadline import Deadline
-from holdfast.gateway.stream.transport import StreamTransport
+from holdfast.gateway.errors import HeadTimeout, RequestMalformed, problem
+from holdfast.gateway.transports.connection import Connection
+from holdfast.gateway.transports.deadline import Deadline
+from holdfast.gateway.transports.http import HttpTransport
+from holdfast.gateway.transports.request_head import ConnectionLimits, RequestHead
 from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
@@ -27,9 +26,6 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
 EXTENSION = "holdfast.connection"
-UNANSWERED_MS = 30_000
-UNSENT_BYTES = 16 * 1024
-MAX_HEADER_FIELDS = 100
 MAX_PIPELINED = 16
 LINGER_SECONDS = 2.0
 _NEW_LINE = b"\r\n"
@@ -38,16 +34,6 @@ _CLOSE = (b"connection", b"close")
 
 # State of the parser: between requests, in a head, in a body, in the head that `_ignore_upgrade` repeats, or stopped.
 _IDLE, _HEAD, _BODY, _REPEATED, _REFUSED = range(5)
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """Limits of one connection: bytes of a request head, seconds from its first to its last byte, and seconds without a
-    request."""
-
-    max_head_bytes: int = 32 * 1024
-    head_seconds: float = 10
-    idle_seconds: float = 60
 
 
 class HttpServer:
@@ -94,9 +80,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._connection = connection
         self._running: RequestResponseCycle | None = None  # the request whose response is running
         self._state = _IDLE
-        self._head_bytes = 0  # received since the last message, without the piece in which that one ended
-        self._piece_bytes = 0
-        self._mixed_bytes = 0  # size of the piece with the end of a message and the start of this head
+        self._head = RequestHead(server.max_head_bytes)
         self._upgrade = False
         self._refusal: HoldfastError | None = None
         self.transport = connection.transport
@@ -115,13 +99,13 @@ class StreamProtocol(HttpToolsProtocol):
         return self.cycle is not self._running or self._state in (_HEAD, _REFUSED)
 
     async def hand_over(
-        self, send: Send, fields: bytes, make: Callable[..., StreamTransport] = StreamTransport
-    ) -> StreamTransport | None:
+        self, send: Send, fields: bytes, make: Callable[..., HttpTransport] = HttpTransport
+    ) -> HttpTransport | None:
         """Begin the running response and take over its connection; the request may then return without completing it.
 
         Args:
             fields: header fields as they are sent, each ended by CRLF.
-            make: constructs the transport, with the arguments of StreamTransport.
+            make: constructs the transport, with the arguments of HttpTransport.
 
         Returns:
             The connection's transport, or None when the client has disconnected.
@@ -159,8 +143,7 @@ class StreamProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._state is _REFUSED:
             return
-        self._piece_bytes = len(data)
-        self._head_bytes += self._piece_bytes
+        self._head.add_piece(len(data))
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -171,10 +154,10 @@ class StreamProtocol(HttpToolsProtocol):
             return
         if self._state is _HEAD:
             self._server.heads.start(self)
-            self._mixed_bytes = self._mixed_bytes or (0 if self._head_bytes else self._piece_bytes)
-            if self._head_bytes > self._server.max_head_bytes or len(self.headers) > MAX_HEADER_FIELDS:
-                self._refuse(self._head_too_large())
-        elif self._state is _BODY and self._head_bytes > self._server.max_head_bytes:
+            self._head.continue_with_next_piece()
+            if self._head.is_too_large(self.headers):
+                self._refuse(self._head.too_large())
+        elif self._state is _BODY and self._head.is_too_large():
             self._refuse(RequestMalformed("chunk extensions or trailer fields are too long"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -193,21 +176,21 @@ class StreamProtocol(HttpToolsProtocol):
         if self._state is _HEAD:  # not in a repeated head
             self._server.heads.stop(self)
             self._check_head()
-            self._head_bytes = self._mixed_bytes = 0
+            self._head.end()
             self._upgrade = self.parser.should_upgrade()
             super().on_headers_complete()
         self._state = _BODY
         self.scope, self.headers = None, []  # type: ignore[assignment]  # trailer fields must not count as header fields
 
     def on_body(self, body: bytes) -> None:
-        self._head_bytes = 0
+        self._head.end_message()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._upgrade:
             return
         self._state = _IDLE
-        self._head_bytes = 0
+        self._head.end_message()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -239,34 +222,11 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Stop the parser, by raising _Stop, if this head is refused or too many pipelined requests wait."""
-        if self._head_size() > self._server.max_head_bytes or len(self.headers) > MAX_HEADER_FIELDS:
-            self._refusal = self._head_too_large()
-        elif not self._names_one_host():
-            self._refusal = RequestMalformed("exactly one Host header is required")
-        elif len(self.pipeline) >= MAX_PIPELINED:
+        self._refusal = self._head.refusal(self.url, self.headers, self.parser.get_http_version())
+        if self._refusal is None and len(self.pipeline) >= MAX_PIPELINED:
             self._refusal = RequestMalformed(f"at most {MAX_PIPELINED} pipelined requests are allowed on a connection")
         if self._refusal is not None:
             raise _Stop
-
-    def _names_one_host(self) -> bool:
-        """Whether there is one Host field, or none in HTTP/1.0 (RFC 9112, section 3.2)."""
-        fields = dict(self.headers)
-        if b"host" not in fields:
-            return bool(self.parser.get_http_version() != "1.1")
-        return len(fields) == len(self.headers) or [name for name, _ in self.headers].count(b"host") == 1
-
-    def _head_size(self) -> int:
-        """Return an upper bound of the bytes of the head if that is within the limit, else those of target and fields.
-
-        The received pieces may also contain parts of other messages."""
-        size = max(self._mixed_bytes + self._head_bytes, self._piece_bytes)
-        if size <= self._server.max_head_bytes:
-            return size
-        return len(self.url) + sum(len(name) + len(value) + 3 for name, value in self.headers)
-
-    def _head_too_large(self) -> HeadTooLarge:
-        limit = self._server.max_head_bytes
-        return HeadTooLarge(f"At most {limit} bytes and {MAX_HEADER_FIELDS} header fields are allowed")
 
     def _refuse(self, error: HoldfastError) -> None:
         """Stop reading, and close the connection with an error response where one can still be sent.
@@ -382,17 +342,3 @@ def _close(protocol: StreamProtocol) -> None:
 
 def _abort(connection: Connection) -> None:
     connection.transport.abort()
-
-
-def set_socket_options(listener: socket.socket) -> None:
-    """Set TCP options of a listening socket, which its accepted connections inherit.
-
-    TCP_USER_TIMEOUT drops a connection whose peer acknowledges nothing (a pulled cable sends no FIN).
-    TCP_NOTSENT_LOWAT keeps the unsent data in the kernel small; by default it buffers megabytes and reports the socket
-    writable only when a third has been sent."""
-    if listener.family == socket.AF_UNIX:
-        return
-    for name, value in (("TCP_USER_TIMEOUT", UNANSWERED_MS), ("TCP_NOTSENT_LOWAT", UNSENT_BYTES)):
-        option = getattr(socket, name, None)  # neither exists on every system
-        if option is not None:
-            listener.setsockopt(socket.IPPROTO_TCP, option, value)

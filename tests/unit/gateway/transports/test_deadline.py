@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from holdfast.gateway.stream.deadline import TICK_SECONDS, Deadline
+from holdfast.gateway.transports.deadline import TICK_SECONDS, Deadline
 
 from tests.support.process import until
 

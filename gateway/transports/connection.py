@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from holdfast.gateway.stream.deadline import Deadline
+from holdfast.gateway.transports.deadline import Deadline
 
 
 class Handler(Protocol):

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from holdfast.gateway.stream.transport import StreamTransport
+from holdfast.gateway.transports.http import HttpTransport
 
 
 class Client:
@@ -19,7 +19,7 @@ class Client:
         self.writable = 0
         self.gone = 0
         self.transport: Any = self
-        self.stream = StreamTransport(self)
+        self.stream = HttpTransport(self)
         self.stream.on_gone = self.note_gone
         self.stream.on_writable = self.note_writable
 
@@ -56,7 +56,7 @@ async def test_a_write_is_one_chunk() -> None:
 
 async def test_the_head_is_sent_with_the_first_write_only() -> None:
     client = Client()
-    stream = StreamTransport(client, b"head\r\n\r\n")
+    stream = HttpTransport(client, b"head\r\n\r\n")
     for data in (b"a", b"b"):
         stream.write(data)
     assert client.taken == [b"head\r\n\r\n1\r\na\r\n", b"1\r\nb\r\n"]
@@ -135,7 +135,7 @@ async def test_a_client_that_does_not_read_the_end_can_be_dropped() -> None:
 
 async def test_a_response_without_chunked_encoding_has_only_its_bytes() -> None:
     client = Client()
-    stream = StreamTransport(client, b"head\r\n\r\n", chunked=False, keep_alive=False)
+    stream = HttpTransport(client, b"head\r\n\r\n", chunked=False, keep_alive=False)
     stream.write(b"a")
     stream.write(b"b", more=False)
     assert client.taken == [b"head\r\n\r\na", b"b"]
@@ -151,7 +151,7 @@ async def test_input_other_than_empty_lines_during_a_stream_drops_the_connection
 
 async def test_the_rest_of_the_request_body_is_discarded() -> None:
     client = Client()
-    stream = StreamTransport(client, drain_input=True)
+    stream = HttpTransport(client, drain_input=True)
     stream.data_received(b"GET / HTTP/1.1\r\n")
     assert not client.aborted
     stream.write(b"a", more=False)

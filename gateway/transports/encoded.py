@@ -1,4 +1,4 @@
-"""Stream transports with a content coding."""
+"""HTTP transports with a content coding."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 from holdfast.gateway.coding import Coding, Encoder
-from holdfast.gateway.stream.transport import StreamConnection, StreamTransport
+from holdfast.gateway.transports.http import HttpTransport, StreamConnection
 
 
-class EncodedTransport(StreamTransport):
+class EncodedHttpTransport(HttpTransport):
     """Encodes each write so that the client can decode it immediately. An encoder takes 30 to 90 KiB of memory."""
 
     __slots__ = ("_encoder",)
@@ -23,9 +23,9 @@ class EncodedTransport(StreamTransport):
             super().write(self._encoder.encode(data, last=not more), more=more)
 
 
-def transport_for(coding: Coding | None) -> Callable[..., StreamTransport]:
+def transport_for(coding: Coding | None) -> Callable[..., HttpTransport]:
     """Return the constructor of the transport of a stream with this coding."""
-    return StreamTransport if coding is None else partial(EncodedTransport, coding.encoder())
+    return HttpTransport if coding is None else partial(EncodedHttpTransport, coding.encoder())
 
 
 def coding_field(coding: Coding | None) -> bytes:

@@ -1,4 +1,4 @@
-"""Writes the response of one event stream directly to its asyncio transport: the head, then chunks."""
+"""An event stream as an HTTP response, written directly to its asyncio transport: the head, then chunks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,8 @@ class StreamConnection(Protocol):
         """Called after a complete response to an incomplete request: close once the request has arrived."""
 
 
-class StreamTransport:
-    """The handler of a connection while it carries a stream.
-
-    `blocked_since` is the loop time at which the write buffer exceeded its high-water mark; None while it has not.
-    `on_writable` is called when the buffer has drained and the stream has not ended; `on_gone` once, soon after the
-    response was sent completely or the client disconnected; `on_shutdown` when the server stops.
+class HttpTransport:
+    """A Transport, and the handler of a connection while it carries a stream.
 
     Args:
         head: status line and header fields; sent in one write with the first bytes of the body.

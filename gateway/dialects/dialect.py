@@ -1,0 +1,75 @@
+"""What a dialect is: the form in which viewers receive the events of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Protocol
+
+from holdfast.shared.entries import Entry
+from holdfast.shared.event_log import Gap
+from holdfast.shared.ids import EventId
+from starlette.responses import Response
+
+State = Hashable
+"""What a dialect remembers of the events that a viewer has received. None for a dialect that remembers nothing."""
+
+
+Frames = tuple[bytes, State]
+"""Complete frames, and the dialect's state after them. A plain tuple: one is made for each live event."""
+
+
+class Dialect(Protocol):
+    """A pure translation of a log. Viewers in the same state receive the same bytes, which are made once for them.
+
+    Each method that returns bytes returns complete frames. Dialects are hashable."""
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields of a stream, in lower case."""
+
+    @property
+    def initial_state(self) -> State:
+        """The state of a viewer that has received nothing."""
+
+    @property
+    def opening(self) -> bytes:
+        """The first bytes of every stream."""
+
+    @property
+    def ping(self) -> bytes: ...
+
+    def accepts(self, media_ranges: Collection[str]) -> bool:
+        """Whether a request with these media ranges in its Accept header may be answered in this dialect."""
+
+    def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
+        """The frames of entries that follow each other, for a viewer in this state."""
+
+    def ping_event(self, cursor: EventId) -> bytes:
+        """A ping that a browser's EventSource reports as a message. Everything up to the cursor has been sent."""
+
+    def gap(self, gap: Gap) -> bytes:
+        """Announce missing events. A trimmed gap has no id of its own: the next event has one."""
+
+    def queued(self, job_id: str, position: int) -> bytes:
+        """Announce that a job waits at this position of its session's queue."""
+
+    def cursor_only(self, cursor: EventId) -> bytes:
+        """Move the client's cursor without an event."""
+
+    def closing(self, retry_ms: int) -> bytes:
+        """The last bytes of a stream that the gateway ends early, as when it stops: reconnect after `retry_ms`."""
+
+    def refusal(self, retry_ms: int) -> Response:
+        """Refuse a stream temporarily: reconnect after `retry_ms`."""
+
+
+def stream_headers(media_type: str) -> dict[str, str]:
+    """Return the header fields of a stream that no cache may store and no proxy may buffer."""
+    return {
+        "content-type": media_type,
+        "cache-control": "no-cache, no-transform",
+        "x-accel-buffering": "no",
+        "vary": "accept-encoding",
+    }

@@ -1,0 +1,31 @@
+"""The list of dialects, and the choice of one by a request's Accept header."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from holdfast.gateway.dialects.dialect import Dialect
+from holdfast.gateway.dialects.ndjson import NDJSON
+from holdfast.gateway.dialects.sse import SSE
+from holdfast.gateway.errors import NotAcceptable
+
+DIALECTS: Sequence[Dialect] = (NDJSON, SSE)  # the first that accepts a request answers it
+
+_REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
+
+
+def choose(accept: str) -> Dialect:
+    """Choose a dialect for this Accept header: Server-Sent Events where it is empty. Raises NotAcceptable."""
+    if not accept or accept == "text/event-stream":
+        return SSE
+    media_ranges = _media_ranges(accept)
+    for dialect in DIALECTS:
+        if dialect.accepts(media_ranges):
+            return dialect
+    raise NotAcceptable
+
+
+def _media_ranges(accept: str) -> set[str]:
+    """Return the media ranges of an Accept header without those with q=0."""
+    ranges = ["".join(part.lower().split()).split(";") for part in accept.split(",")]
+    return {kind for kind, *parameters in ranges if not _REFUSED & set(parameters)}
