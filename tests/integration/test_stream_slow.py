@@ -17,6 +17,7 @@ from holdfast.gateway.stream.hub import StreamLimits
 from holdfast.gateway.transports.http import HttpTransport
 from holdfast.shared.log_writer import Attempt, Event
 
+from tests.support.chunks import unchunked
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.sse import SseParser, SseStream
@@ -130,19 +131,6 @@ class TestSlow:
         held = transport.get_write_buffer_size() + viewer._pending_bytes
         assert held <= viewer_module.PENDING_BYTES + WRITE_BUFFER_BYTES + EVENT_BYTES + 1024
         deaf.close()
-
-
-def unchunked(wire: bytes) -> bytes:
-    """The body of a chunked response, as far as its chunks are complete."""
-    body = bytearray()
-    while b"\r\n" in wire:
-        size, _, rest = wire.partition(b"\r\n")
-        length = int(size, 16)
-        if len(rest) < length + 2:
-            break
-        body += rest[:length]
-        wire = rest[length + 2 :]
-    return bytes(body)
 
 
 class TestVanishing:

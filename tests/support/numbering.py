@@ -10,9 +10,14 @@ from holdfast.shared.entries import Entry
 
 
 class Numbering(Sse):
+    """Server-Sent Events whose `data` is the number of events before this one; the event itself is a comment."""
+
     initial_state: State = 0
 
     def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
         assert isinstance(state, int)
-        last = state + len(entries)
-        return b" ".join(b"%d" % number for number in range(state + 1, last + 1)), last
+        frames = [
+            b": %b\nid: %d-%d\ndata: %d\n\n" % (entry.body, *entry.id, state + before)
+            for before, entry in enumerate(entries)
+        ]
+        return b"".join(frames), state + len(entries)
