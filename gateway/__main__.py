@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 from holdfast.gateway.app import create_app
 from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.transports.request_head import ConnectionLimits
 from holdfast.gateway.transports.socket_options import set_socket_options
@@ -79,12 +80,12 @@ def raise_open_files_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def build_server(settings: GatewaySettings) -> GatewayServer:
+def build_server(settings: GatewaySettings, authenticate: Authenticate = anonymous) -> GatewayServer:
     """Build a server, ready for `run()` or `await serve()`."""
     http = HttpServer(ConnectionLimits(settings.max_head_bytes, settings.head_seconds, settings.idle_seconds))
     return GatewayServer(
         uvicorn.Config(
-            create_app(settings, http.refusals),
+            create_app(settings, http.refusals, authenticate),
             host=settings.host,
             port=settings.port,
             loop="uvloop",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from holdfast.gateway.errors import UnexpectedErrors, add_handlers
+from holdfast.gateway.layers.authentication import Authentication
+from holdfast.gateway.layers.body_limit import BodyLimit
 from holdfast.gateway.layers.compression import Compression
 from holdfast.gateway.layers.cors import Cors
 from holdfast.gateway.layers.host_check import HostCheck
 from holdfast.gateway.layers.origin_check import OriginCheck
 from holdfast.gateway.lifespan import lifespan_of
 from holdfast.gateway.metrics import CountRequests, Metrics
+from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.routes import agents, events, health, jobs, sessions, web
 from holdfast.gateway.routes.answer_body import AnswerBody
 from holdfast.gateway.routes.fast_path import FastPath
@@ -23,14 +27,19 @@ from holdfast.gateway.settings import GatewaySettings
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
+Layer = Callable[[ASGIApp], ASGIApp]
+
 ROUTERS = (jobs.router, sessions.router, agents.router, health.router, web.router)
 
 
-def create_app(settings: GatewaySettings, refusals: Mapping[str, int] | None = None) -> ASGIApp:
+def create_app(
+    settings: GatewaySettings, refusals: Mapping[str, int] | None = None, authenticate: Authenticate = anonymous
+) -> ASGIApp:
     """Create the app of one gateway. It connects to Redis when its lifespan starts.
 
     Args:
         refusals: counts of requests that the server refused before the app, by error code.
+        authenticate: tells who sends a request.
     """
     metrics = Metrics()
     metrics.watch_refusals({} if refusals is None else refusals)
@@ -54,17 +63,23 @@ def create_app(settings: GatewaySettings, refusals: Mapping[str, int] | None = N
         app.add_middleware(Compression)  # behind the fast path: streams compress on their own
     app.add_middleware(UnexpectedErrors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return _layered(app, settings, metrics)
+    stack: ASGIApp = FastPath(app, events.router.routes)
+    for layer in reversed(_layers(settings, metrics, authenticate)):
+        stack = layer(stack)
+    return stack
 
 
-def _layered(app: FastAPI, settings: GatewaySettings, metrics: Metrics) -> ASGIApp:
-    """Wrap the app in the layers that every request passes, streams included. The last one here runs first."""
-    layers: ASGIApp = FastPath(app, events.router.routes)
-    layers = OriginCheck(layers, settings.origins)
-    layers = HostCheck(layers, settings.hosts)
-    if settings.origins:
-        layers = Cors(layers, settings.origins)
-    return CountRequests(UnexpectedErrors(layers), metrics)
+def _layers(settings: GatewaySettings, metrics: Metrics, authenticate: Authenticate) -> Sequence[Layer]:
+    """List the layers that every request passes before a route, streams included. The first one runs first."""
+    return (
+        partial(CountRequests, metrics=metrics),
+        UnexpectedErrors,
+        *([partial(Cors, origins=settings.origins)] if settings.origins else []),
+        partial(HostCheck, allowed=settings.hosts),
+        partial(OriginCheck, origins=settings.origins),
+        partial(Authentication, authenticate=authenticate),
+        partial(BodyLimit, max_bytes=settings.max_body_bytes),
+    )
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, Any, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Request
 from holdfast.gateway.agent_catalog import AgentCatalog
 from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.limits import Body, read_json
 from holdfast.gateway.metrics import Metrics
+from holdfast.gateway.principal import Principal, Right, principal_of
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import SessionList
 from holdfast.gateway.settings import GatewaySettings
@@ -50,8 +51,11 @@ async def _state(request: Request) -> State:
 GatewayState = Annotated[State, Depends(_state)]
 
 
-async def authorize(request: Request) -> None:
-    """Authorize the caller of a route. This hook allows everything."""
+async def _caller(request: Request) -> Principal:
+    return principal_of(request.scope)
+
+
+Caller = Annotated[Principal, Depends(_caller)]
 
 
 SessionPath = Annotated[str, Path(json_schema_extra={"pattern": SESSION_ID_PATTERN, "example": "tea-talk"})]
@@ -65,19 +69,30 @@ async def _new_session(session_id: SessionPath) -> str:
 ChosenSession = Annotated[str, Depends(_new_session)]
 
 
-def known_session(session_id: str) -> str:
-    """Return the id of a session that should exist. Raises SessionUnknown if it is not a valid id."""
+def known_session(session_id: str, caller: Principal, right: Right) -> str:
+    """Return the id of a session that should exist.
+
+    Raises SessionUnknown if it is not a valid id, or if the caller does not have this right to the session."""
     try:
-        return check_session_id(session_id)
+        check_session_id(session_id)
     except RequestInvalid:
         raise SessionUnknown from None
+    if not caller.may(right, session_id):
+        raise SessionUnknown
+    return session_id
 
 
-async def _known_session(session_id: SessionPath) -> str:
-    return known_session(session_id)
+def _session_for(right: Right) -> Any:
+    async def session(session_id: SessionPath, caller: Caller) -> str:
+        return known_session(session_id, caller, right)
+
+    return Depends(session)
 
 
-KnownSession = Annotated[str, Depends(_known_session)]
+ReadableSession = Annotated[str, _session_for("read")]
+StoppableSession = Annotated[str, _session_for("stop")]
+AnswerableSession = Annotated[str, _session_for("answer")]
+DeletableSession = Annotated[str, _session_for("delete")]
 
 
 def known_job(job_id: str) -> str:
@@ -117,7 +132,7 @@ IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 
 
 async def _json_body(request: Request, state: GatewayState) -> Body:
-    return await read_json(request, state["settings"].max_body_bytes, state["cpu_slot"])
+    return await read_json(request, state["cpu_slot"])
 
 
 JsonBody = Annotated[Body, Depends(_json_body)]

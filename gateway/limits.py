@@ -10,7 +10,7 @@ from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.errors import BodyTimeout, MediaTypeUnsupported
 from holdfast.gateway.media_type import parse_media_type
 from holdfast.gateway.value_count import MAX_VALUES, ValueCount
-from holdfast.shared.errors import BodyTooLarge, RequestInvalid
+from holdfast.shared.errors import RequestInvalid
 from pydantic_core import from_json
 from starlette.requests import Request
 
@@ -24,19 +24,19 @@ class Body(NamedTuple):
     size: int
 
 
-async def read_json(request: Request, max_bytes: int, cpu_slot: CpuSlot) -> Body:
+async def read_json(request: Request, cpu_slot: CpuSlot) -> Body:
     """Read and parse a JSON body.
 
     Raises:
         MediaTypeUnsupported: it is not application/json in UTF-8.
-        BodyTooLarge: it has more than `max_bytes` bytes.
+        BodyTooLarge: see layers/body_limit.py.
         BodyTimeout: it took longer than BODY_DEADLINE_S.
         RequestInvalid: it is not strict JSON, or has too many values.
     """
     _check_media_type(request)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            body = await _read(request, max_bytes, cpu_slot)
+            body = await _read(request, cpu_slot)
     except TimeoutError:
         raise BodyTimeout from None
     return Body(await cpu_slot.run(len(body), parse_json, body), len(body))
@@ -73,15 +73,9 @@ def _check_media_type(request: Request) -> None:
         raise MediaTypeUnsupported
 
 
-async def _read(request: Request, max_bytes: int, cpu_slot: CpuSlot) -> bytearray:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > max_bytes:
-        raise _too_large(max_bytes)
-    body, count, received = bytearray(), ValueCount(), 0
+async def _read(request: Request, cpu_slot: CpuSlot) -> bytearray:
+    body, count = bytearray(), ValueCount()
     async for piece in request.stream():
-        received += len(piece)
-        if received > max_bytes:
-            raise _too_large(max_bytes)
         if count.is_allowed:
             await cpu_slot.run(len(piece), count.add, piece)
             body += piece
@@ -90,7 +84,3 @@ async def _read(request: Request, max_bytes: int, cpu_slot: CpuSlot) -> bytearra
     if not count.is_allowed:
         raise RequestInvalid("body", f"must have at most {MAX_VALUES} names and values")
     return body
-
-
-def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body must have at most {max_bytes} bytes")

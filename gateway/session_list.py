@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 import structlog
+from holdfast.gateway.principal import Principal
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
 from holdfast.shared.once import Once
 from holdfast.shared.redis import RedisError, is_of_data
@@ -61,8 +62,8 @@ class SessionList:
         self._cleaned_us = 0
         self._reported = Once()
 
-    async def page(self, behind_us: int | None, count: int) -> SessionsPage:
-        """Return the existing sessions among the next `count` of the index."""
+    async def page(self, caller: Principal, behind_us: int | None, count: int) -> SessionsPage:
+        """Return the existing sessions among the next `count` of the index that the caller may read."""
         listed = await self._index.newest(behind_us, count + 1)
         page = listed[:count]
         summaries = await asyncio.gather(*(self._summary(one.session_id) for one in page))
@@ -72,7 +73,7 @@ class SessionList:
             [
                 ListedSession(summary, one.active_us // 1000)
                 for one, summary in found
-                if isinstance(summary, SessionSummary)
+                if isinstance(summary, SessionSummary) and caller.may("read", one.session_id)
             ],
             page[-1].active_us if len(listed) > count else None,
         )

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 import structlog
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.limits import Body
+from holdfast.gateway.principal import Principal
 from holdfast.gateway.schema import check
 from holdfast.shared.errors import (
     AgentUnknown,
@@ -45,7 +46,7 @@ def derived_session_id(secret: bytes, idempotency_key: str) -> str:
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
-async def accept(state: State, session_id: str, request: JobRequest, given: Body) -> Submitted:
+async def accept(state: State, caller: Principal, session_id: str, request: JobRequest, given: Body) -> Submitted:
     """Accept a job durably, or return the job that was accepted with the same idempotency key.
 
     Args:
@@ -55,8 +56,11 @@ async def accept(state: State, session_id: str, request: JobRequest, given: Body
         AgentUnknown: no worker offers the agent.
         BodyInvalid: the agent's schema does not allow the input.
         LogUnavailable: Redis is unavailable; the job may have been accepted.
+        SessionUnknown: the caller may not submit to the session, or the session is being deleted.
         HoldfastError: an error of Queue.reserve or Sessions.submit.
     """
+    if not caller.may("submit", session_id):
+        raise SessionUnknown
     job_id = new_job_id()
     try:
         submitted = await _find_replay(state, session_id, request)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
-from holdfast.gateway.dependencies import GatewayState, authorize
+from fastapi import APIRouter
+from holdfast.gateway.dependencies import GatewayState
 from holdfast.gateway.routes.schemas import AgentsAnswer, json_response, problems
 from starlette.responses import Response
 
-router = APIRouter(tags=["agents"], dependencies=[Depends(authorize)])
+router = APIRouter(tags=["agents"])
 
 
 @router.get("/v1/agents", response_model=AgentsAnswer, responses=problems(503))

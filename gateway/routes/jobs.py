@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from holdfast.gateway.dependencies import (
+    AnswerableSession,
+    Caller,
     ChosenSession,
     GatewayState,
     IdempotencyKey,
     JsonBody,
     KnownJob,
-    KnownSession,
+    ReadableSession,
     State,
-    authorize,
+    StoppableSession,
 )
 from holdfast.gateway.limits import Body
+from holdfast.gateway.principal import Principal
 from holdfast.gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
 from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
 from holdfast.gateway.routes.paging import JobCursor, PageLimit
@@ -34,7 +37,7 @@ from holdfast.gateway.submission import accept, best_effort, notify_owner, sessi
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
-router = APIRouter(tags=["jobs"], dependencies=[Depends(authorize)])
+router = APIRouter(tags=["jobs"])
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
@@ -58,26 +61,26 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/v1/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
-async def post_job(state: GatewayState, key: IdempotencyKey, body: JsonBody) -> Response:
+async def post_job(state: GatewayState, caller: Caller, key: IdempotencyKey, body: JsonBody) -> Response:
     """Queue a job in a new session with an unguessable id."""
-    return await _accept(state, await session_id_for(state, key), body, key)
+    return await _accept(state, caller, await session_id_for(state, key), body, key)
 
 
 @router.post("/v1/sessions/{session_id}/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
 async def post_session_job(
-    state: GatewayState, session_id: ChosenSession, key: IdempotencyKey, body: JsonBody
+    state: GatewayState, caller: Caller, session_id: ChosenSession, key: IdempotencyKey, body: JsonBody
 ) -> Response:
     """Queue a job in a session. A new session is created."""
-    return await _accept(state, session_id, body, key)
+    return await _accept(state, caller, session_id, body, key)
 
 
-async def _accept(state: State, session_id: str, body: Body, key: str | None) -> Response:
+async def _accept(state: State, caller: Principal, session_id: str, body: Body, key: str | None) -> Response:
     cpu_slot, size = state["cpu_slot"], body.size
     parsed = await cpu_slot.run(size, parse_job_body, body.value)
     request = await cpu_slot.run(size, job_request, parsed)
     if key is not None:
         request = await cpu_slot.run(size, with_key, request, parsed, key)
-    submitted = await accept(state, session_id, request, Body(parsed.input, size))
+    submitted = await accept(state, caller, session_id, request, Body(parsed.input, size))
     content = accepted_json(session_id, submitted)
     headers = {"Location": content["events_url"]}
     if submitted.replayed:
@@ -100,7 +103,7 @@ def accepted_json(session_id: str, submitted: Submitted) -> dict[str, Any]:
 
 @router.get("/v1/sessions/{session_id}/jobs", response_model=JobsAnswer, responses=problems(404, 422, 503))
 async def list_jobs(
-    state: GatewayState, session_id: KnownSession, cursor: JobCursor, limit: PageLimit = 50
+    state: GatewayState, session_id: ReadableSession, cursor: JobCursor, limit: PageLimit = 50
 ) -> Response:
     """List the jobs of a session, newest first. A page of large records holds fewer than `limit`."""
     page = await state["sessions"].jobs(session_id, cursor, limit)
@@ -108,7 +111,7 @@ async def list_jobs(
 
 
 @router.get("/v1/sessions/{session_id}/jobs/{job_id}", response_model=JobAnswer, responses=problems(404, 503))
-async def get_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
+async def get_job(state: GatewayState, session_id: ReadableSession, job_id: KnownJob) -> Response:
     """Read the state and the result of a job."""
     return json_response(job_json(await state["sessions"].job(session_id, job_id)))
 
@@ -119,7 +122,7 @@ async def get_job(state: GatewayState, session_id: KnownSession, job_id: KnownJo
     response_model=CancelAnswer,
     responses=problems(404, 503),
 )
-async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob) -> Response:
+async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: KnownJob) -> Response:
     """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
     if intent.status not in ENDED:
@@ -134,7 +137,7 @@ async def cancel_job(state: GatewayState, session_id: KnownSession, job_id: Know
     responses=problems(404, 409, 413, 415, 422, 503),
     openapi_extra=_body("AnswerBody"),
 )
-async def answer_job(state: GatewayState, session_id: KnownSession, job_id: KnownJob, body: JsonBody) -> Response:
+async def answer_job(state: GatewayState, session_id: AnswerableSession, job_id: KnownJob, body: JsonBody) -> Response:
     """Answer the pending question of a job. The first answer counts; a later one gets 409."""
     answer = parse_answer_body(body.value)
     value = await state["cpu_slot"].run(body.size, encoded_value, answer)

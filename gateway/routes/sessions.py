@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from fastapi import APIRouter, Depends
-from holdfast.gateway.dependencies import GatewayState, KnownSession, authorize
+from fastapi import APIRouter
+from holdfast.gateway.dependencies import Caller, DeletableSession, GatewayState, ReadableSession
 from holdfast.gateway.routes.paging import PageLimit, SessionCursor
 from holdfast.gateway.routes.schemas import (
     DeletedAnswer,
@@ -22,31 +22,31 @@ from holdfast.gateway.submission import best_effort
 from holdfast.shared.redis import RedisError
 from starlette.responses import Response
 
-router = APIRouter(tags=["sessions"], dependencies=[Depends(authorize)])
+router = APIRouter(tags=["sessions"])
 
 
 @router.get("/v1/sessions", response_model=SessionsAnswer, responses=problems(422, 503))
-async def list_sessions(state: GatewayState, cursor: SessionCursor, limit: PageLimit = 50) -> Response:
+async def list_sessions(state: GatewayState, caller: Caller, cursor: SessionCursor, limit: PageLimit = 50) -> Response:
     """List sessions, newest activity first. A page may hold fewer than `limit`."""
-    return json_response(sessions_json(await state["session_list"].page(cursor, limit)))
+    return json_response(sessions_json(await state["session_list"].page(caller, cursor, limit)))
 
 
 @router.get("/v1/sessions/{session_id}", response_model=SessionAnswer, responses=problems(404, 503))
-async def get_session(state: GatewayState, session_id: KnownSession) -> Response:
+async def get_session(state: GatewayState, session_id: ReadableSession) -> Response:
     """Read the state of a session."""
     session = await state["sessions"].session(session_id)
     return json_response(session_json(session))
 
 
 @router.get("/v1/sessions/{session_id}/messages", response_model=MessagesAnswer, responses=problems(404, 503))
-async def get_messages(state: GatewayState, session_id: KnownSession) -> Response:
+async def get_messages(state: GatewayState, session_id: ReadableSession) -> Response:
     """Read the conversation, including the output of the running job so far. Continue from `cursor` with
     `?last_event_id=`."""
     return json_response(messages_json(session_id, await state["sessions"].messages(session_id)))
 
 
 @router.delete("/v1/sessions/{session_id}", status_code=202, response_model=DeletedAnswer, responses=problems(404, 503))
-async def delete_session(state: GatewayState, session_id: KnownSession) -> Response:
+async def delete_session(state: GatewayState, session_id: DeletableSession) -> Response:
     """Cancel all jobs of a session and delete it. Its viewers receive `session.deleted`."""
     intent = await state["sessions"].delete(session_id)
     state["hub"].session_deleted(session_id)

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from fastapi import Request
 from fastapi.routing import APIRoute
-from holdfast.gateway.dependencies import authorize, known_session
+from holdfast.gateway.dependencies import known_session
 from holdfast.gateway.dialects.dialect import Dialect
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.errors import body_invalid, refused
+from holdfast.gateway.principal import principal_of
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import CursorInvalid
 from holdfast.shared.ids import EventId, parse_cursor
@@ -24,7 +25,7 @@ MAX_CURSOR_BYTES = 64
 
 
 class StreamRoute(APIRoute):
-    """Authorizes the caller, then calls the endpoint with the request and its path parameters."""
+    """Calls the endpoint with the request and its path parameters."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in (self.methods or ()):
@@ -32,7 +33,6 @@ class StreamRoute(APIRoute):
             return
         request = Request(scope, receive)
         try:
-            await authorize(request)
             response = await self.endpoint(request, **scope["path_params"])
         except Exception as error:  # noqa: BLE001 - raised again unless it maps to a response
             response = await refused(request, error)
@@ -55,7 +55,7 @@ def read_stream_request(request: Request, session_id: str) -> StreamRequest:
     cursor = _cursor(request)
     from_now = query.start == "now" and cursor is None
     return StreamRequest(
-        known_session(session_id),
+        known_session(session_id, principal_of(request.scope), "read"),
         _dialect(request),
         cursor,
         from_now,

@@ -216,7 +216,7 @@ async def nothing(gateway: Served) -> None: ...
 @pytest.mark.parametrize("limits", [{"queue_limit": 1}, {"line_limit": 1}])
 @pytest.mark.parametrize("meanwhile", [nothing, withdraw, offer_other_input])
 async def test_a_repeat_finds_its_job_whatever_has_become_of_queue_and_agent(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], meanwhile: Callable[[Served], Any]
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], meanwhile: Callable[[Served], Any]
 ) -> None:
     monkeypatch.setattr("holdfast.gateway.agent_catalog.CACHE_S", 0)
     async with served(redis_url, **limits) as gateway:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 from holdfast.gateway.__main__ import GatewayServer, build_server
+from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import Redis, connect
@@ -38,10 +39,10 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(redis_url: str, **settings: Any) -> AsyncIterator[Served]:
+async def served(redis_url: str, *, authenticate: Authenticate = anonymous, **settings: Any) -> AsyncIterator[Served]:
     """Serve a gateway until the block ends."""
     chosen = GatewaySettings(redis_url=redis_url, port=0, **settings)
-    server = build_server(chosen)
+    server = build_server(chosen, authenticate)
     serving = asyncio.create_task(server._serve())
     await until(lambda: server.started or serving.done())
     port = server.servers[0].sockets[0].getsockname()[1]

@@ -1,0 +1,41 @@
+"""Who is calling. Authentication returns a Principal, and every access to a session asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.types import Scope
+
+Right = Literal["submit", "read", "stop", "answer", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller of one request, who may do everything with every session.
+
+    A subclass restricts that by `may`."""
+
+    subject: str
+
+    def may(self, right: Right, session_id: str) -> bool:
+        """Whether the caller has a right to this session. A session without any is shown as one that does not exist."""
+        return True
+
+
+ANONYMOUS = Principal("anonymous")
+
+Authenticate = Callable[[Scope], Awaitable[Principal]]
+"""Tells who sends a request. Raises HoldfastError to refuse it."""
+
+
+async def anonymous(scope: Scope) -> Principal:
+    """Authenticate nobody: all callers are the same."""
+    return ANONYMOUS
+
+
+def principal_of(scope: Scope) -> Principal:
+    """Return the caller of an authenticated request."""
+    principal: Principal = scope["principal"]
+    return principal
