@@ -20,7 +20,7 @@ class FastPath:
             for route in self.routes:
                 found = route.path_regex.match(scope["path"])
                 if found is not None and scope["method"] in (route.methods or ()):
-                    scope.update(app=self.app, route=route, path_params=found.groupdict())
+                    scope.update(route=route, path_params=found.groupdict())
                     await route.handle(scope, receive, send)
                     return
         await self.app(scope, receive, send)
