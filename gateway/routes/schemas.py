@@ -152,6 +152,7 @@ class Problem(BaseModel):
     code: str
     field: str | None = None
     errors: list[FieldProblem] | None = None
+    reasons: list[str] | None = None
     job_id: str | None = None
 
 

@@ -15,19 +15,22 @@ from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import Redis, connect
 
+from tests.support.contract import Contract, contract
 from tests.support.process import until
 from tests.support.sse import parse_fields
 
 
 @dataclass(frozen=True)
 class Served:
-    """A gateway that answers at `url`. `client` has it as its base, `redis` is a connection of the test's own."""
+    """A gateway that answers at `url`. `client` has it as its base and checks responses against the OpenAPI document;
+    `redis` is a connection of the test's own."""
 
     url: str
     client: httpx2.AsyncClient
     server: GatewayServer
     redis: Redis
     settings: GatewaySettings
+    contract: Contract
 
     @property
     def port(self) -> int:
@@ -48,9 +51,11 @@ async def served(redis_url: str, *, authenticate: Authenticate = anonymous, **se
     port = server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     redis = connect(redis_url, max_connections=8)
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+    promised = contract()
+    hooks = {"response": [promised.check]}
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30, event_hooks=hooks) as client:
         try:
-            yield Served(url, client, server, redis, chosen)
+            yield Served(url, client, server, redis, chosen, promised)
         finally:
             server.should_exit = True
             await serving
