@@ -29,6 +29,7 @@ def replies(draw: st.DrawFn) -> Reply:
 
 
 FOREIGN = [
+    [b"kind-missing", b'{"type":"x"}'],
     [b"foo", b"bar"],
     [b"foo", b"bar", b"a", b"1", b"b", b"2"],
     [b"\xff\xfe status", b"{}"],
