@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,6 +17,7 @@ from holdfast.shared.errors import (
     SessionUnknown,
 )
 from holdfast.shared.ids import EventId, as_cursor, parse_id
+from holdfast.shared.job_record import FIELDS, HEADLINE, RECORD, SUMMARY, JobState, job_of
 from holdfast.shared.keys import session_keys
 from holdfast.shared.redis import Redis
 from holdfast.shared.scripts import Script, script
@@ -28,14 +27,6 @@ from holdfast.shared.turns import TurnReader
 KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000
 JOBS_PAGE_BYTES = 1024 * 1024
-
-# Each is a prefix of the next: `_job` reads the fields by position.
-HEADLINE = ("agent", "status", "attempt", "worker", "created_at", "started_at", "ended_at")
-SUMMARY = (
-    *HEADLINE,
-    *("usage", "before", "first", "started", "end", "end_body", "question", "prompt", "schema"),
-)
-RECORD = (*SUMMARY, "metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,40 +80,6 @@ class Answered:
 
     lease_owner: str | None
     agent: str
-
-
-@dataclass(frozen=True, slots=True)
-class JobState:
-    """A job's record. Times are in ms since 1970.
-
-    Event ids: `first` is the job's first event, `before` its predecessor, `started` the start of the latest attempt,
-    and `end` the terminal event, whose JSON is `end_body`. `question`: the open one (`question_id`, `prompt`,
-    `schema`)."""
-
-    session_id: str
-    job_id: str
-    agent: str
-    status: str
-    attempt: int
-    worker: str | None
-    position: int | None
-    created_at: int
-    started_at: int | None
-    ended_at: int | None
-    metadata: Any
-    usage: Any
-    cursor: EventId
-    before: EventId | None
-    first: EventId | None
-    started: EventId | None
-    end: EventId | None
-    end_body: bytes | None
-    question: dict[str, Any] | None
-
-    @property
-    def ending(self) -> dict[str, Any]:
-        """The terminal event; empty until the job has ended."""
-        return orjson.loads(self.end_body) if self.end_body else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +147,7 @@ class Sessions:
         Raises SessionBusy, IdempotencyMismatch, QueueFull, and SessionUnknown for a session that is being deleted."""
         job = (job_id, request.agent, request.input, request.options, request.metadata, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
-        limits = (self._key_lifetime_ms(), self._settings.line_limit, RECORDS_LIMIT, request.title)
+        limits = (self._key_lifetime_ms(), self._settings.line_limit, RECORDS_LIMIT, request.title, *FIELDS)
         submitted = _submitted(await self._submit(session_keys(session_id), (*job, *terms, *limits)))
         assert submitted is not None
         return submitted
@@ -232,20 +189,20 @@ class Sessions:
             as_cursor(parse_id(top)),
             [job.decode() for job in ids],
             [job.decode() for job in backlog],
-            _job(session_id, record, as_cursor(parse_id(top))),
+            job_of(session_id, record, as_cursor(parse_id(top))),
         )
 
     async def summary(self, session_id: str) -> SessionSummary:
         """Read the summary of the session. Raises SessionUnknown."""
         top, created, title, record = await self._read(self._read_summary, session_id, *HEADLINE)
         cursor = parse_id(top)
-        job = _job(session_id, record, cursor)
+        job = job_of(session_id, record, cursor)
         return SessionSummary(session_id, int(created), (title or b"").decode(), cursor, job)
 
     async def job(self, session_id: str, job_id: str) -> JobState:
         """Read one job. Raises SessionUnknown, JobUnknown."""
         top, record = await self._read(self._read_job, session_id, job_id, *RECORD)
-        return _job(session_id, record, as_cursor(parse_id(top)))
+        return job_of(session_id, record, as_cursor(parse_id(top)))
 
     async def jobs(self, session_id: str, behind: str | None, count: int) -> JobsPage:
         """Read at most `count` jobs, newest first, starting after the job `behind`.
@@ -253,7 +210,7 @@ class Sessions:
         A page ends early with the job whose record fills JOBS_PAGE_BYTES. Raises SessionUnknown."""
         arguments = (behind or "", count, JOBS_PAGE_BYTES, *RECORD)
         top, more, *records = await self._read(self._read_jobs, session_id, *arguments)
-        jobs = [_job(session_id, record, as_cursor(parse_id(top))) for record in records]
+        jobs = [job_of(session_id, record, as_cursor(parse_id(top))) for record in records]
         return JobsPage(jobs, more.decode() or None)
 
     async def messages(self, session_id: str) -> Conversation:
@@ -263,7 +220,7 @@ class Sessions:
         cursor = as_cursor(newest)
         if record is None:
             return Conversation(stored, cursor, None)
-        running = _job(session_id, record, cursor)
+        running = job_of(session_id, record, cursor)
         turn = await self._turns.read(session_id, running.job_id, newest.next())
         return Conversation([*stored, *turn], cursor, running)
 
@@ -317,50 +274,3 @@ def _intent(reply: list[bytes]) -> Intent:
     if word in REFUSALS:
         raise REFUSALS[word]
     return Intent(rest[0] if len(rest) == 2 else "", rest[-1] or None)
-
-
-def _job(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
-    """Build a job from its id, its position in the backlog and a prefix of its fields."""
-    job_id, position, *found = record
-    values = dict(zip_longest(RECORD, found))
-
-    def text(name: str) -> str | None:
-        value = values[name]
-        return None if value is None else value.decode()
-
-    def number(name: str) -> int | None:
-        value = values[name]
-        return None if value is None else int(value)
-
-    def event_id(name: str) -> EventId | None:
-        value = values[name]
-        return None if value is None else parse_id(value)
-
-    def json(name: str) -> Any:
-        value = values[name]
-        return None if value is None else orjson.loads(value)
-
-    question = None
-    if values["question"] is not None:
-        question = {"question_id": text("question"), "prompt": json("prompt"), "schema": json("schema")}
-    return JobState(
-        session_id=session_id,
-        job_id=job_id.decode(),
-        agent=text("agent") or "",
-        status=text("status") or "",
-        attempt=number("attempt") or 0,
-        worker=text("worker"),
-        position=position,
-        created_at=number("created_at") or 0,
-        started_at=number("started_at"),
-        ended_at=number("ended_at"),
-        metadata=json("metadata"),
-        usage=json("usage"),
-        cursor=event_id("end") or top,
-        before=event_id("before"),
-        first=event_id("first"),
-        started=event_id("started"),
-        end=event_id("end"),
-        end_body=values["end_body"],
-        question=question,
-    )

@@ -18,8 +18,8 @@ from holdfast.shared.errors import SchemaNewer, SessionUnknown
 from holdfast.shared.event_log import Entry, Presence
 from holdfast.shared.events import DELETED
 from holdfast.shared.ids import ORIGIN
+from holdfast.shared.job_record import JobState
 from holdfast.shared.redis import RedisError
-from holdfast.shared.sessions import JobState
 from starlette.responses import Response
 from starlette.types import ASGIApp
 

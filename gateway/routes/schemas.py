@@ -8,7 +8,8 @@ import orjson
 from holdfast.gateway.errors import MEDIA_TYPE
 from holdfast.gateway.session_list import SessionsPage
 from holdfast.shared.ids import as_cursor
-from holdfast.shared.sessions import Conversation, JobState, SessionState, SessionSummary
+from holdfast.shared.job_record import JobState
+from holdfast.shared.sessions import Conversation, SessionState, SessionSummary
 from orjson import Fragment
 from pydantic import BaseModel, Field, JsonValue
 from starlette.responses import Response

@@ -18,8 +18,9 @@ from holdfast.shared.errors import JobUnknown, SchemaNewer, SessionUnknown
 from holdfast.shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
 from holdfast.shared.events import DELETED
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.job_record import JobState
 from holdfast.shared.redis import RedisError, ResponseError
-from holdfast.shared.sessions import JobState, Sessions
+from holdfast.shared.sessions import Sessions
 
 logger = structlog.get_logger()
 

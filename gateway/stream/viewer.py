@@ -13,7 +13,7 @@ from holdfast.gateway.stream.replay import Replay
 from holdfast.gateway.stream.tailer import Channel
 from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.ids import ORIGIN, EventId
-from holdfast.shared.sessions import JobState
+from holdfast.shared.job_record import JobState
 
 PENDING_BYTES = 64 * 1024
 

@@ -1,6 +1,7 @@
 #!lua
 -- Accept a job: check idempotency, create the record, add it to the backlog. A missing session is created.
--- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, backlog limit, records limit, title of a new session
+-- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, backlog limit, records limit, title of a new session,
+-- then the names of all fields of a record
 -- Returns {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
 local refusal = newer()
 if refusal then return refusal end
@@ -102,12 +103,7 @@ if redis.call('LLEN', ORDER) > records_limit then
             local known = redis.call('HGET', IDEMPOTENCY, record[2])
             if known and string.match(known, '^%S+') == oldest then redis.call('HDEL', IDEMPOTENCY, record[2]) end
         end
-        for _, name in ipairs({'agent', 'input', 'options', 'metadata', 'timeout_s', 'status', 'created_at', 'attempt',
-            'delivery', 'key', 'cancel', 'cancel_at', 'worker', 'before', 'first', 'started', 'started_at', 'strikes',
-            'open', 'end', 'end_body', 'ended_at', 'usage', 'question', 'schema', 'prompt',
-            'asked_at', 'answered', 'overtakes', 'resume', 'discards'}) do
-            redis.call('HDEL', JOBS, oldest .. ':' .. name)
-        end
+        for i = 14, #ARGV do redis.call('HDEL', JOBS, oldest .. ':' .. ARGV[i]) end
     end
 end
 

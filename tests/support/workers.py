@@ -12,10 +12,11 @@ import orjson
 from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.event_log import Entry, EventLog
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.job_record import JobState
 from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
-from holdfast.shared.sessions import JobState, Sessions
+from holdfast.shared.sessions import Sessions
 from holdfast.shared.settings import CommonSettings
 from holdfast.worker.arq_worker import HoldfastWorker
 from holdfast.worker.registry import Agent, Registry
