@@ -74,7 +74,7 @@ async def commands(client: Client) -> int:
 @pytest.fixture
 async def roomy(redis_url: str) -> AsyncIterator[Client]:
     """A client that is refused no job."""
-    client = Client(redis_url, queue_limit=20_000, line_limit=101)
+    client = Client(redis_url, queue_limit=20_000, session_backlog_limit=101)
     yield client
     await client.close()
 

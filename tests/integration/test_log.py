@@ -504,7 +504,7 @@ class TestSubmit:
         assert (await session.sessions.session("s")).backlog == ["i10", "j2", "i12", "i11"]
 
     async def test_a_line_has_an_end(self, open_session: OpenSession) -> None:
-        session = open_session(line_limit=2)
+        session = open_session(session_backlog_limit=2)
         await session.submit("j1")
         await session.submit("j2")
         with pytest.raises(QueueFull):
