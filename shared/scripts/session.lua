@@ -147,7 +147,7 @@ local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messag
     redis.call('HDEL', JOBS, job .. ':open')
     forget_question(job)
     if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it belongs to the head, the only job that ever ran
-    redis.call('LREM', BACKLOG, 0, job)
+    redis.call('LREM', BACKLOG, 1, job) -- from the head: where the jobs end in order, each is found at once
     if from <= #messages then remember(messages, from, messages_limit) end
     if redis.call('HGET', STATE, 'job') == job then redis.call('HDEL', STATE, 'job', 'worker') end
     if redis.call('LLEN', BACKLOG) == 0 then
