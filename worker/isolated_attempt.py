@@ -2,9 +2,10 @@
 
 This is the worker's side: it keeps the queue entry and the lease. worker.isolated_process runs the attempt and writes
 to the log. The two exchange lines of JSON. The worker sends the attempt, then `{}` whenever the job is to poll its
-intents. The process sends `{"waits": …}` periodically as a heartbeat, `{"retire": …}` with waiting jobs that it is about
-to end, to which the worker replies `{"retired": true}` once their queue entries are dropped, and at the end `{"ended": …}`, `{"fenced": …}` or `{"refused": …}`. The attempt and every line of the process carry the
-schema version, `v`; a newer one is refused.
+intents. The process sends `{"waits": …}` periodically as a heartbeat, `{"retire": …}` with waiting jobs that it is
+about to end, to which the worker replies `{"retired": true}` once their queue entries are dropped, and at the end
+`{"ended": …}`, `{"fenced": …}` or `{"refused": …}`. The attempt and every line of the process carry the schema version,
+`v`; a newer one is refused.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ import orjson
 import structlog
 from holdfast.shared.errors import Fenced, HoldfastError, SchemaNewer
 from holdfast.shared.ids import EventId, parse_id
-from holdfast.shared.log_writer import Attempt, Head, LogWriter
+from holdfast.shared.log_writer import Attempt, Head, LogWriter, Retire
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import SCHEMA, check_schema
-from holdfast.worker.jobs import Ending, Retire
+from holdfast.worker.jobs import Ending
 from holdfast.worker.outage import Outage
 from holdfast.worker.settings import WorkerSettings
 

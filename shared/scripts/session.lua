@@ -118,6 +118,20 @@ local function head()
     return {job, job_get(job, 'agent')[1]}
 end
 
+-- The cancelled jobs of the backlog up to the position `last` (-1: all), in order, each as {job, by}.
+local function cancelled(last)
+    local found, backlog = {}, redis.call('LRANGE', BACKLOG, 0, last)
+    local CHUNK = 1000 -- jobs per command: a long backlog does not fit on Lua's stack
+    for first = 1, #backlog, CHUNK do
+        local names = {}
+        for i = first, math.min(first + CHUNK - 1, #backlog) do names[#names + 1] = backlog[i] .. ':cancel' end
+        for i, by in ipairs(redis.call('HMGET', JOBS, unpack(names))) do
+            if by then found[#found + 1] = {backlog[first + i - 1], by} end
+        end
+    end
+    return found
+end
+
 -- The size of the conversation in bytes. Workers of schema 0 did not record it.
 local function stored_bytes()
     local size = 0

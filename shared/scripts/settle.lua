@@ -23,18 +23,22 @@ local now = now_ms()
 local retired = {}
 for i = 8, turn_at - 1 do retired[ARGV[i]] = true end
 
-local doomed, more = {}, false
-for _, job in ipairs(redis.call('LRANGE', BACKLOG, 0, deleted and PIECE or -1)) do
-    local record = job_get(job, 'cancel', 'cancel_at')
-    if #doomed == PIECE then
-        more = more or deleted or record[1]
-    elseif deleted then
-        doomed[#doomed + 1] = {job, record[1] or 'deleted'}
-    elseif record[1] then
-        doomed[#doomed + 1] = {job, record[1]}
-        if job == holds and now - tonumber(record[2]) >= patience_ms then holds = nil end
+local doomed = {}
+if deleted then
+    for _, job in ipairs(redis.call('LRANGE', BACKLOG, 0, PIECE)) do
+        doomed[#doomed + 1] = {job, job_get(job, 'cancel')[1] or 'deleted'}
+    end
+else
+    doomed = cancelled(-1)
+end
+for _, entry in ipairs(doomed) do
+    if not deleted and entry[1] == holds and now - tonumber(job_get(holds, 'cancel_at')[1]) >= patience_ms then
+        holds = nil
+        break
     end
 end
+local more = #doomed > PIECE
+for i = #doomed, PIECE + 1, -1 do doomed[i] = nil end
 if not deleted and #doomed == 0 then return {'nothing', '0', unpack(head())} end
 if not deleted and holds then return {'held', '0'} end
 
