@@ -81,7 +81,7 @@ class Viewer:
         if self.deleted:
             self.job_id = NO_JOB
         self.cursor = request.cursor or ORIGIN
-        self.replay: Replay | None = self._new_replay()
+        self.replay: Replay | None = self._new_replay(self.cursor)
         self.bucket = 0
         self.begun = False
         self.ended = False
@@ -146,7 +146,7 @@ class Viewer:
         if self._written_cursor is not None:
             self.cursor = self._written_cursor
             self._drop_pending()
-        self.replay = self._new_replay()
+        self.replay = self._new_replay(self.cursor)
         self._callbacks.fell_behind(self)
         if not self.blocked:
             self._callbacks.catch_up(self)
@@ -157,7 +157,7 @@ class Viewer:
         if not self._pending_end:
             self._drop_pending()
         if self.replay is not None:
-            self.begun, self.replay = False, self._new_replay()
+            self.begun, self.replay = False, self._new_replay(self.replay.sent)
 
     def finish(self, data: bytes) -> None:
         """Write the last bytes and end the response."""
@@ -172,8 +172,8 @@ class Viewer:
         else:
             self.finish(data)
 
-    def _new_replay(self) -> Replay:
-        return Replay(self.request.form, self.job_id, raw=self.request.raw or self.deleted, sent=self.cursor)
+    def _new_replay(self, sent: EventId) -> Replay:
+        return Replay(self.request.form, self.job_id, raw=self.request.raw or self.deleted, sent=sent)
 
     def _buffer(self, data: bytes, cursor: EventId, *, over: bool) -> None:
         if self._pending_bytes + len(data) > PENDING_BYTES:
