@@ -35,6 +35,7 @@ HELD_SECONDS = 1.0  # delay of a control entry while the lease owner is to carry
 REFUSED_SECONDS = 20.0  # delay of a job whose commands Redis refuses
 REFUSED_DELIVERIES = 3  # after so many refused deliveries the job ends without an event
 ACCEPTING_SECONDS = 60.0  # after so long, an entry whose job the log does not know is dropped
+EXPLAINED = frozenset({"options_invalid"})  # errors whose message names fields and limits, no content of the job
 
 log = structlog.get_logger()
 
@@ -304,7 +305,9 @@ class Delivery:
 
     def _log_end(self, ending: Ending, ms: int) -> None:
         if ending.kind == FAILED:
-            log.warning(ending.kind.replace(".", " "), **self._log_keys(), code=ending.fields["error"]["code"], ms=ms)
+            error = ending.fields["error"]
+            reason = {"reason": error["message"]} if error["code"] in EXPLAINED else {}
+            log.warning(ending.kind.replace(".", " "), **self._log_keys(), code=error["code"], ms=ms, **reason)
         else:
             log.info(ending.kind.replace(".", " "), **self._log_keys(), ms=ms)
 
