@@ -14,7 +14,7 @@ from holdfast.shared.auto_pipeline import AutoPipeline, PipelinedConnection, Pip
 from holdfast.shared.entries import name_of
 from holdfast.shared.errors import Fenced, HoldfastError, LogFull, LogGone, RedisRefused
 from holdfast.shared.event_log import EventLog
-from holdfast.shared.events import CANCELLED, FAILED, encode
+from holdfast.shared.events import CANCELLED, DELETED, FAILED, encode
 from holdfast.shared.ids import EventId, parse_id
 from holdfast.shared.keys import log_key, session_keys
 from holdfast.shared.redis import ExecAbortError, Redis, RedisError, ResponseError, is_full
@@ -28,6 +28,10 @@ DELETED_LOG_SECONDS = 60
 PERMIT_SECONDS = 1.0
 RENEWAL_SECONDS = 0.8  # renew a permit of this age, so that it is still valid for the next event of a stream
 CHECK_SECONDS = 5.0  # renew for at most so long: the append script also trims the log and updates `top` in the state
+
+
+# Called with jobs of a session that are about to end without an attempt, to drop their queue entries.
+Retire = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class LogBehind(HoldfastError):
@@ -367,24 +371,44 @@ class LogWriter:
         texts = [part.decode() for part in reply[2:]]
         return Intents(dict(zip(texts[::2], texts[1::2], strict=True)), bool(reply[1]))
 
+    async def is_deleted(self, session_id: str) -> bool:
+        """Return whether the session is being deleted, or was deleted less than DELETED_LOG_SECONDS ago."""
+        keys = session_keys(session_id)
+        if await self._redis.hget(keys.state, "deleted") is not None:
+            return True
+        newest = await self._redis.xrevrange(keys.log, count=1)
+        return bool(newest) and name_of("", DELETED).encode() in newest[0][1]
+
     async def release(self, session_id: str, epoch: int) -> None:
         """Release the session without a strike. Raises Fenced."""
         _raise_for(await self._release(session_keys(session_id), (epoch,)))
 
-    async def settle(self, session_id: str) -> Settled:
-        """Carry out the intents of a session without a lease owner. The conversation keeps what its jobs emitted."""
+    async def settle(self, session_id: str, retire: Retire | None = None) -> Settled:
+        """Carry out the intents of a session without a lease owner. The conversation keeps what its jobs emitted.
+
+        `retire` is called with jobs before they are ended, to drop their queue entries. After a crash in between, the
+        jobs are still open, so the next call retires and ends them."""
         fixed = (f"settle-{secrets.token_hex(8)}", secrets.randbelow(1000), CANCEL_PATIENCE_MS)
         limits = (self._settings.retention_seconds, MESSAGES_LIMIT, DELETED_LOG_SECONDS)
+        retired: list[str] = []
         turn: list[str | bytes] = []
+        ended: list[str] = []
         while True:
-            reply = await self._settle(session_keys(session_id), (*fixed, *limits, *turn))
-            if reply[0] != b"turn":
-                break
-            job_id = reply[1].decode()
-            turn = [job_id, *await self._turns.read(session_id, job_id)]
-        count = int(reply[1])
-        ended = [job_id.decode() for job_id in reply[2 : 2 + count]]
-        return Settled(reply[0] == b"held", ended, _head(reply[2 + count :]))
+            arguments = (*fixed, *limits, len(retired), *retired, *turn)
+            word, counted, *rest = await self._settle(session_keys(session_id), arguments)
+            count = int(counted)
+            named = [job_id.decode() for job_id in rest[:count]]
+            if word == b"retire":
+                retired = named
+                if retire is not None:
+                    await retire(retired)
+            elif word == b"turn":
+                job_id = rest[0].decode()
+                turn = [job_id, *await self._turns.read(session_id, job_id)]
+            else:
+                ended += named
+                if word != b"more":
+                    return Settled(word == b"held", ended, _head(rest[count:]))
 
     def _limits(self) -> tuple[int, ...]:
         settings = self._settings

@@ -18,7 +18,7 @@ from holdfast.shared.errors import EventInvalid, Fenced, HoldfastError, LogGone,
 from holdfast.shared.events import ASKED, CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, STARTED, encode, encode_event
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import ENDINGS, Attempt, Event, Finished, Head, LogWriter, Outcome, Recorded
+from holdfast.shared.log_writer import ENDINGS, Attempt, Event, Finished, Head, LogWriter, Outcome, Recorded, Retire
 from holdfast.shared.redis import RedisError
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.allowance import Allowance
@@ -44,10 +44,6 @@ PIECE_CHARACTERS = 32 * 1024
 _DELTA_BYTES = 1024  # upper bound of a delta's other fields
 
 log = structlog.get_logger()
-
-
-# Called with waiting jobs of the session that were ended, so that their queue entries are dropped.
-Retire = Callable[[Sequence[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +176,8 @@ class Job:
             finished = await self._finish(ending)
         except LogGone as error:
             refusal = await self._outage.retry_until_available(lambda: self._log_writer.end_lost(self.attempt))
+            if refusal.verdict != "ended":
+                raise Fenced from error
             return failed(error), refusal.head
         except RedisRefused as error:
             return await self._end_refused(error)
@@ -263,16 +261,15 @@ class Job:
         session_id = self.attempt.session_id
         intents = await self._log_writer.intents(session_id, self.attempt.epoch)
         if intents.deleted:
-            settled = await self._outage.retry_until_available(partial(self._log_writer.settle, session_id))
-            await self._retire(settled.ended)
-            raise Fenced("the session was deleted")
+            raise Fenced("the session is being deleted")
         if self.attempt.job_id in intents.cancel:
             self.cancel(intents.cancel.pop(self.attempt.job_id))
-        for job_id, by in intents.cancel.items():
-            await self.end_waiting(job_id, by)
+        await self._look_for_answer()
         if intents.cancel:
             await self._retire(list(intents.cancel))
-        await self._look_for_answer()
+        for job_id, by in intents.cancel.items():
+            await self.end_waiting(job_id, by)
+            failpoint("after_end_waiting")
 
     async def _look_for_answer(self) -> None:
         """Pass the agent the answer to its question, if there is one."""
