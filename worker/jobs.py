@@ -176,7 +176,7 @@ class Job:
             finished = await self._finish(ending)
         except LogGone as error:
             refusal = await self._outage.retry_until_available(lambda: self._log_writer.end_lost(self.attempt))
-            if refusal.verdict != "ended":
+            if refusal.verdict != "ended" and await self._is_deleted():
                 raise Fenced from error
             return failed(error), refusal.head
         except RedisRefused as error:
@@ -204,6 +204,11 @@ class Job:
         if refusal.verdict != "ended":
             raise Fenced
         return ending, refusal.head
+
+    async def _is_deleted(self) -> bool:
+        return bool(
+            await self._outage.retry_until_available(partial(self._log_writer.is_deleted, self.attempt.session_id))
+        )
 
     @property
     def waits(self) -> bool:
