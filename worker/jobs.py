@@ -111,6 +111,34 @@ def _clean(text: str) -> str:
     return str(text)[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()
 
 
+class JobState:
+    """What the parts of an attempt share: its transcript, when its intents were last read, and why it stops.
+
+    `on_intent` is called when intents are pending for the lease owner."""
+
+    def __init__(self, job_id: str, given: Any, on_intent: Callable[[], None]) -> None:
+        self.transcript = Transcript(job_id, given)
+        self.stopped: asyncio.Future[Ending | Exception] = asyncio.get_running_loop().create_future()
+        self.intents_read_at = float("-inf")
+        self.on_intent = on_intent
+
+    def stop(self, reason: Ending | Exception) -> None:
+        """Stop with this reason, unless there is one already."""
+        if not self.stopped.done():
+            self.stopped.set_result(reason)
+
+    def on_written(self, events: Sequence[Event]) -> None:
+        self.transcript.add(events)
+
+    def on_intents_read(self, at: float, *, pending: bool) -> None:
+        self.intents_read_at = at
+        if pending:
+            self.on_intent()
+
+    def on_lost(self, error: Exception) -> None:
+        self.stop(error)
+
+
 class Job:
     """One attempt at a job whose session this worker owns."""
 
@@ -144,19 +172,16 @@ class Job:
         self._log_writer = log_writer
         self._outage = outage
         self._history = history
-        self._stop: asyncio.Future[Ending | Exception] = asyncio.get_running_loop().create_future()
         given = orjson.loads(attempt.input)
-        self._transcript = Transcript(attempt.job_id, given)
+        self.state = JobState(attempt.job_id, given, on_intent)
         self._writer = Writer(
             log_writer,
             outage,
+            self.state,
             session_id=attempt.session_id,
             job_id=attempt.job_id,
             epoch=attempt.epoch,
             window_s=window_s,
-            on_intent=on_intent,
-            on_lost=weakly(self.lose),
-            on_written=self._transcript.add,
         )
         self._run = Run(
             self._writer,
@@ -214,12 +239,12 @@ class Job:
 
     def cancel(self, by: str) -> None:
         """Stop the agent and end the job as cancelled. Does nothing once the agent has ended."""
-        self._stop_with(cancelled(by))
+        self.state.stop(cancelled(by))
 
     def lose(self, error: Exception) -> None:
         """Stop at once without further writes: this attempt no longer owns the session."""
         self._writer.stop(error)
-        self._stop_with(error)
+        self.state.stop(error)
 
     async def end_waiting(self, job_id: str, by: str) -> Finished:
         """Write the end of another job of the session, which was cancelled in the backlog."""
@@ -231,7 +256,7 @@ class Job:
         True until the first poll: a previous lease owner may have read an intent without carrying it out."""
         if self._polling:
             return False
-        return self._polled_at is None or max(self._polled_at, self._writer.intents_read_at) < since
+        return self._polled_at is None or max(self._polled_at, self.state.intents_read_at) < since
 
     async def poll_intents(self) -> None:
         """Carry out pending intents; once more when this is called meanwhile."""
@@ -291,11 +316,11 @@ class Job:
     async def _outcome(self) -> Ending:
         """Run the agent. Returns the ending: the agent's own, a cancellation, or the timeout."""
         agent = asyncio.create_task(self._call())
-        either: set[asyncio.Future[Any]] = {agent, self._stop}
+        either: set[asyncio.Future[Any]] = {agent, self.state.stopped}
         self._allowance.run()
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            stopped = self._stop.result() if self._stop.done() else None
+            stopped = self.state.stopped.result() if self.state.stopped.done() else None
             if isinstance(stopped, Exception):
                 raise stopped
             if agent.done() or stopped is None:
@@ -308,12 +333,7 @@ class Job:
             agent.cancel()
 
     def _time_out(self) -> None:
-        self._stop_with(_timed_out(self.attempt.timeout_s))
-
-    def _stop_with(self, reason: Ending | Exception) -> None:
-        """Stop with this reason, unless there is one already."""
-        if not self._stop.done():
-            self._stop.set_result(reason)
+        self.state.stop(_timed_out(self.attempt.timeout_s))
 
     async def _begin(self) -> None:
         """Load the conversation before the job, and what earlier attempts recorded."""
@@ -373,13 +393,13 @@ class Job:
         return self._writer.id_of(1)  # the replay writes nothing before its comparison is complete
 
     def _keep(self, kind: str, body: bytes) -> None:
-        self._transcript.add([Event(kind, self.attempt.job_id, body)])
+        self.state.transcript.add([Event(kind, self.attempt.job_id, body)])
         self._run.note(kind, body)
 
     def _truncate(self) -> None:
         """Mark the conversation as incomplete: retained events of earlier attempts are missing."""
         log.warning("events were trimmed", session_id=self.attempt.session_id, job_id=self.attempt.job_id)
-        self._transcript.truncate()
+        self.state.transcript.truncate()
 
     async def _confirm(self) -> None:
         attempt = self.attempt
@@ -432,8 +452,8 @@ class Job:
             await self._replay.leave(RunEnded())
         return await self._writer.finish(
             ending.event(self.attempt.job_id),
-            messages=self._transcript.messages,
-            usage=self._transcript.usage,
+            messages=self.state.transcript.messages,
+            usage=self.state.transcript.usage,
         )
 
     async def _returned(self, result: Any) -> Ending:

@@ -207,7 +207,7 @@ class TestHowAnAgentEnds:
 class TestWhenItLooks:
     async def test_one_look_is_owed_whatever_the_log_tells(self, log_writer: StandInLogWriter) -> None:
         attempt = job(log_writer, lambda run: None)
-        attempt._writer.intents_read_at = 100
+        attempt.state.intents_read_at = 100
         assert attempt.intents_unknown_since(since=-1e9)
         await attempt.poll_intents()
         assert not attempt.intents_unknown_since(since=99)
@@ -217,7 +217,7 @@ class TestWhenItLooks:
         await attempt.poll_intents()
         assert not attempt.intents_unknown_since(since=now)
         assert attempt.intents_unknown_since(since=now + 3600)
-        attempt._writer.intents_read_at = now + 3600
+        attempt.state.intents_read_at = now + 3600
         assert not attempt.intents_unknown_since(since=now + 3600)
 
     async def test_a_look_that_failed_is_owed(self, log_writer: StandInLogWriter) -> None:
@@ -225,7 +225,7 @@ class TestWhenItLooks:
         await attempt.poll_intents()
         log_writer.error = RedisConnectionError()
         await attempt.poll_intents()
-        attempt._writer.intents_read_at = 1e9
+        attempt.state.intents_read_at = 1e9
         assert attempt.intents_unknown_since(since=-1e9)
 
 
