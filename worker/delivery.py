@@ -23,8 +23,9 @@ from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
+from holdfast.worker.ending import Ending, failed
 from holdfast.worker.isolated_attempt import IsolatedAttempt, ProcessDied
-from holdfast.worker.jobs import Ending, Job, failed, job_of
+from holdfast.worker.jobs import Job, job_of
 from holdfast.worker.outage import Outage
 from holdfast.worker.registry import Registry
 from holdfast.worker.settings import WorkerSettings

@@ -27,7 +27,8 @@ from holdfast.shared.ids import EventId, parse_id
 from holdfast.shared.log_writer import Attempt, Head, LogWriter
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import SCHEMA, check_schema
-from holdfast.worker.jobs import Ending, Retire
+from holdfast.worker.ending import Ending
+from holdfast.worker.intents import Retire
 from holdfast.worker.outage import Outage
 from holdfast.worker.settings import WorkerSettings
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from contextvars import Context
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -25,7 +25,7 @@ from holdfast.shared.errors import LogFull, LogGone
 from holdfast.shared.events import DELTAS
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.worker.current_job import tasks_beside
-from holdfast.worker.journal import Emitter, Journal, Mark, Note, Step
+from holdfast.worker.journal import Emitter, Journal, JournalLog, Mark, Step
 from holdfast.worker.kept import EventsMissing, IdRange, KeptEvents
 from holdfast.worker.numbers import NUMBERED
 
@@ -88,28 +88,37 @@ class Owners:
         return key if event_id <= ids.last else None
 
 
-class Replay:
-    """Replaces the writer until all retained events are matched.
+class ReplayLog(JournalLog, Protocol):
+    """The log of the job's session, as a replay needs it."""
 
-    `rewind` writes another start of the attempt, which discards the job's events from an id on, and returns its id.
-    `keep` is called with each event that counts, in the log's order and before any other is written; `over` when events
-    may go directly to the writer. `log_keys` are those of the log lines."""
+    async def rewind(self, discard_from: EventId) -> EventId:
+        """Write another start of the attempt, which discards the job's events from an id on. Returns its id.
+
+        Raises LogFull where the job is to end and a full Redis refuses the start."""
+
+    def keep(self, kind: str, body: bytes) -> None:
+        """Handle an event that counts, in the log's order and before any other is written."""
+
+    def on_caught_up(self) -> None:
+        """Let events go directly to the writer."""
+
+
+class Replay:
+    """Replaces the writer until all retained events are matched. `log_keys` are those of the log lines."""
 
     def __init__(
         self,
         writer: Emitter,
         kept: KeptEvents,
         journal: Journal,
+        log: ReplayLog,
         *,
-        rewind: Callable[[EventId], Awaitable[EventId]],
-        keep: Note,
-        over: Callable[[], None],
         log_keys: dict[str, Any],
     ) -> None:
         self._writer = writer
         self._kept = kept
         self._journal = journal
-        self._rewind, self._keep, self._resume = rewind, keep, over
+        self._log = log
         self._log_keys = log_keys
         self._reader = kept.reader()
         self._owners = Owners(journal.marks, kept)
@@ -198,7 +207,7 @@ class Replay:
         while self._matching and self._waiting:
             await asyncio.wait({self._over}, timeout=STALL_SECONDS / CHECKS)
             if self._matching:
-                await self._journal.confirm()  # waits while Redis is unavailable, which does not count as a stall
+                await self._log.confirm()  # waits while Redis is unavailable, which does not count as a stall
             stalled_s += STALL_SECONDS / CHECKS
             if progress != self._progress:
                 progress, stalled_s = self._progress, 0.0
@@ -313,7 +322,7 @@ class Replay:
         if self._over.done():
             return
         if error is None:
-            self._resume()
+            self._log.on_caught_up()
             self._over.set_result(None)
         else:
             self._over.set_exception(error)
@@ -336,7 +345,7 @@ class Replay:
             return until, None
         log.warning("replay diverged", **self._log_keys, discard_from=str(boundary), reason=divergence)
         try:
-            return boundary, await self._rewind(boundary)
+            return boundary, await self._log.rewind(boundary)
         except LogFull:  # the job ends without waiting for memory: all retained events count
             return until, None
 
@@ -346,9 +355,9 @@ class Replay:
             return
         try:
             async for entry in self._kept.walk(self._kept.first, boundary):
-                self._keep(entry.kind, entry.body)
+                self._log.keep(entry.kind, entry.body)
         except EventsMissing:
-            self._journal.truncate()
+            self._log.truncate()
 
     async def _first_left(self) -> EventId:
         """Return the first unmatched event, or the first of those that may have been merged with it for a viewer."""
@@ -373,7 +382,7 @@ class Replay:
             emitter = self._inside.get(entry.id) if owner is None else self._reached.get(owner)
             body = self._emitted_again(entry) if owner is None else entry.body
             if body is not None and (owner is None or emitter is not None):
-                self._journal.note(entry.kind, body)
+                self._log.note(entry.kind, body)
                 await self._writer.put(entry.kind, body, emitter)
         if moved:
             await self._journal.write(moved)
@@ -389,7 +398,7 @@ class Replay:
         except EventsMissing:
             if not self._missing:
                 raise LogGone("events that the job emitted before are missing") from None
-            self._journal.truncate()
+            self._log.truncate()
 
     def _emitted_again(self, entry: Entry) -> bytes | None:
         """Return the event, or the matched part of its text; None if unmatched."""
