@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import orjson
 from holdfast.shared.events import ASKED, TERMINAL
 from holdfast.shared.ids import EventId, parse_id
-from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Event, Finished, LogBehind
+from holdfast.shared.log_replies import Appended, AppendOutcome, AppendPermit, Event, Finished, LogBehind
 from holdfast.worker.event_buffer import BY_SCRIPT, Bounds, Tail
 from holdfast.worker.outage import Outage
 

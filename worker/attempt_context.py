@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from holdfast.shared.log_writer import Attempt, Event, LogWriter
+from holdfast.shared.log_replies import Attempt, Event
+from holdfast.shared.log_writer import LogWriter
 from holdfast.worker.ending import Ending
 from holdfast.worker.outage import Outage
 from holdfast.worker.transcript import Transcript

@@ -18,7 +18,8 @@ import structlog
 from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
 from holdfast.shared.events import FAILED
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.log_writer import Attempt, Head, LogWriter, Refusal
+from holdfast.shared.log_replies import Attempt, Head, Refusal
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import check_schema

@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.shared.errors import EventInvalid, HoldfastError
 from holdfast.shared.events import CANCELLED, COMPLETED, FAILED, MAX_EVENT_BYTES, encode
-from holdfast.shared.log_writer import Event
+from holdfast.shared.log_replies import Event
 from holdfast.worker.redaction import without_keys
 from holdfast.worker.run import AgentError
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from holdfast.shared.errors import LogGone
 from holdfast.shared.events import ASKED, STARTED, TERMINAL
-from holdfast.shared.log_writer import Event
+from holdfast.shared.log_replies import Event
 
 BY_SCRIPT = frozenset({ASKED, STARTED})  # each changes its job's record, by a script of its own
 UNBATCHED = TERMINAL | BY_SCRIPT

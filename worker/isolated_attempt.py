@@ -24,7 +24,8 @@ import orjson
 import structlog
 from holdfast.shared.errors import Fenced, HoldfastError, SchemaNewer
 from holdfast.shared.ids import EventId, parse_id
-from holdfast.shared.log_writer import Attempt, Head, LogWriter
+from holdfast.shared.log_replies import Attempt, Head
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import SCHEMA, check_schema
 from holdfast.worker.ending import Ending

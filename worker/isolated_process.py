@@ -17,7 +17,8 @@ import orjson
 from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.errors import Fenced, SchemaNewer
-from holdfast.shared.log_writer import Attempt, LogWriter
+from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import connect
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.sessions import Sessions

@@ -12,7 +12,8 @@ import structlog
 from holdfast.shared.errors import Fenced, LogGone, RedisRefused
 from holdfast.shared.events import COMPLETED
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.log_writer import Attempt, Finished, Head, LogWriter
+from holdfast.shared.log_replies import Attempt, Finished, Head
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.agent_call import AgentCall, History
 from holdfast.worker.allowance import Allowance

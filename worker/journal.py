@@ -15,7 +15,7 @@ import orjson
 from holdfast.shared.events import encode
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import EventId, parse_id
-from holdfast.shared.log_writer import Outcome, Recorded
+from holdfast.shared.log_replies import Outcome, Recorded
 from holdfast.worker.kept import EventsMissing, IdRange, KeptEvents
 
 MARK_VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from holdfast.shared.log_writer import ENDINGS
+from holdfast.shared.session_claims import ENDINGS
 from holdfast.worker.allowance import Allowance
 from holdfast.worker.attempt_context import AttemptContext
 from holdfast.worker.run import AgentError

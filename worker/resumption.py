@@ -12,7 +12,7 @@ import structlog
 from holdfast.shared.conversation import Message
 from holdfast.shared.events import ASKED, STARTED, encode, encode_event
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import Event, Outcome, Recorded
+from holdfast.shared.log_replies import Event, Outcome, Recorded
 from holdfast.worker.attempt_context import AttemptContext
 from holdfast.worker.journal import Journal, current_step
 from holdfast.worker.kept import KeptEvents

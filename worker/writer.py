@@ -16,7 +16,7 @@ from holdfast.shared.errors import LogFull
 from holdfast.shared.events import DELTAS
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import AppendOutcome, Event, Finished
+from holdfast.shared.log_replies import AppendOutcome, Event, Finished
 from holdfast.worker.appends import Log, PlainAppends, Progress, ScriptAppends, WriterListener
 from holdfast.worker.event_buffer import BY_SCRIPT, Bounds, Buffer
 from holdfast.worker.journal import Step

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.entries import name_of
 from holdfast.shared.keys import log_key
-from holdfast.shared.log_writer import Attempt, LogWriter
+from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobRequest, Sessions
 from holdfast.shared.settings import CommonSettings

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx2
 import orjson
 import pytest
-from holdfast.shared.log_writer import Event
+from holdfast.shared.log_replies import Event
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.settings import CommonSettings

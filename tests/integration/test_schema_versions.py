@@ -12,7 +12,7 @@ import orjson
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import SchemaNewer
-from holdfast.shared.log_writer import Attempt, Event
+from holdfast.shared.log_replies import Attempt, Event
 from holdfast.shared.schema import SCHEMA
 from holdfast.worker import Run
 from holdfast.worker.isolated_attempt import attempt_of

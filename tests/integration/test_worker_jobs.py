@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.log_writer import Attempt, Event, Intents, LogWriter
+from holdfast.shared.log_replies import Attempt, Event, Intents
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker import Run
 

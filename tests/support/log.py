@@ -12,17 +12,17 @@ from holdfast.shared.conversation import Message
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import EventId
 from holdfast.shared.keys import SessionKeys, session_keys
-from holdfast.shared.log_writer import (
+from holdfast.shared.log_replies import (
     Appended,
     AppendOutcome,
     AppendPermit,
     Attempt,
     Event,
     Finished,
-    LogWriter,
     Outcome,
     Refusal,
 )
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import JobRequest, Sessions, Submitted
 from holdfast.shared.settings import CommonSettings

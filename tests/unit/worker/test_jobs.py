@@ -14,7 +14,8 @@ import orjson
 import pytest
 from holdfast.shared.errors import EventInvalid, Fenced, LogGone
 from holdfast.shared.events import TERMINAL
-from holdfast.shared.log_writer import Appended, Attempt, Event, Finished, Head, Intents, LogWriter, Refusal
+from holdfast.shared.log_replies import Appended, Attempt, Event, Finished, Head, Intents, Refusal
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker import AgentError, Run
 from holdfast.worker.ending import cancelled

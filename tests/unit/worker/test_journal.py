@@ -10,7 +10,7 @@ import orjson
 import pytest
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import Outcome, Recorded
+from holdfast.shared.log_replies import Outcome, Recorded
 from holdfast.worker.journal import Journal, Mark, Position, Step, current_step, mark_of
 from holdfast.worker.kept import IdRange
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from holdfast.shared.errors import Fenced, LogFull, LogGone
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Event, Finished, Head, LogBehind
+from holdfast.shared.log_replies import Appended, AppendOutcome, AppendPermit, Event, Finished, Head, LogBehind
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker.event_buffer import Bounds
 from holdfast.worker.outage import Outage
