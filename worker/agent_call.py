@@ -16,7 +16,8 @@ from holdfast.worker.current_job import CurrentJob, running
 from holdfast.worker.ending import Ending, completed, failed
 from holdfast.worker.registry import Agent
 from holdfast.worker.resumption import Resumption
-from holdfast.worker.run import AgentError, Run, RunEnded, ThreadRun
+from holdfast.worker.run import AgentError, Run, RunEnded
+from holdfast.worker.thread_run import ThreadRun
 from holdfast.worker.threads import JobThreads, in_thread
 
 # The size of the parts of a returned text that is too large for one event: a character takes up to 6 bytes in JSON.

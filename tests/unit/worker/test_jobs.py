@@ -22,7 +22,8 @@ from holdfast.worker.ending import cancelled
 from holdfast.worker.jobs import Job
 from holdfast.worker.outage import Outage
 from holdfast.worker.registry import Agent
-from holdfast.worker.run import RunEnded, ThreadRun
+from holdfast.worker.run import RunEnded
+from holdfast.worker.thread_run import ThreadRun
 
 NEXT = Head("next", "agent")
 
