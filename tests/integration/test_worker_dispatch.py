@@ -13,7 +13,8 @@ from arq import ArqRedis
 from arq.worker import Worker, func
 from holdfast.shared.queue import WakeUp
 from holdfast.worker import Run
-from holdfast.worker.arq_worker import HoldfastWorker, cancel
+from holdfast.worker.arq_worker import HoldfastWorker
+from holdfast.worker.deliveries import cancel
 from redis.asyncio import BlockingConnectionPool
 
 from tests.support.process import until

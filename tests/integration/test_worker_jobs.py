@@ -190,7 +190,7 @@ class TestCancel:
     async def test_while_it_is_silent_and_the_message_is_lost(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("holdfast.worker.arq_worker.INTENT_POLL_SECONDS", 0.1)
+        monkeypatch.setattr("holdfast.worker.deliveries.INTENT_POLL_SECONDS", 0.1)
         async with worker_on(redis_url, [silent]):
             await client.offered("silent")
             await client.post(agent="silent")
