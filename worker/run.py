@@ -66,6 +66,8 @@ class RunState:
 class Run:
     """One attempt at a job, as its agent sees it.
 
+    It has more than 20 methods, since it is the whole interface of an agent: one method for each kind of event.
+
     `input` is a text or an object; `history` is the conversation before this job, as messages
     `{"role": "user" | "assistant" | "tool", "content": str, …}`.
     """
