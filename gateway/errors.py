@@ -105,6 +105,12 @@ class MediaTypeUnsupported(HoldfastError):
     title = "Content-Type must be application/json, in UTF-8"
 
 
+class CodingUnsupported(HoldfastError):
+    code = "unsupported_media_type"
+    status = 415
+    title = "Content-Encoding must be identity or be left out: a compressed body is not accepted"
+
+
 class HeadTooLarge(HoldfastError):
     code = "head_too_large"
     status = 431
@@ -202,7 +208,7 @@ async def _holdfast_error(request: Request, error: Exception) -> Response:
 
 
 async def _redis_error(request: Request, error: Exception) -> Response:
-    logger.warning("redis unavailable; request answered with 503", path=request.url.path, error=type(error).__name__)
+    logger.warning("redis unavailable; request answered with 503", path=request.url.path, error=repr(error))
     return problem(LogUnavailable())
 
 

@@ -7,7 +7,7 @@ from math import isinf
 from typing import Any, NamedTuple
 
 from holdfast.gateway.cpu_slot import CpuSlot
-from holdfast.gateway.errors import BodyTimeout, MediaTypeUnsupported
+from holdfast.gateway.errors import BodyTimeout, CodingUnsupported, MediaTypeUnsupported
 from holdfast.gateway.media_type import parse_media_type
 from holdfast.gateway.value_count import MAX_VALUES, ValueCount
 from holdfast.shared.errors import RequestInvalid
@@ -29,11 +29,13 @@ async def read_json(request: Request, cpu_slot: CpuSlot) -> Body:
 
     Raises:
         MediaTypeUnsupported: it is not application/json in UTF-8.
+        CodingUnsupported: it is compressed.
         BodyTooLarge: see layers/body_limit.py.
         BodyTimeout: it took longer than BODY_DEADLINE_S.
         RequestInvalid: it is not strict JSON, or has too many values.
     """
     _check_media_type(request)
+    _check_coding(request)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
             body = await _read(request, cpu_slot)
@@ -71,6 +73,13 @@ def _check_media_type(request: Request) -> None:
         raise MediaTypeUnsupported
     if any(name == "charset" and value not in ("utf-8", "utf8") for name, value in parsed[1]):
         raise MediaTypeUnsupported
+
+
+def _check_coding(request: Request) -> None:
+    """Refuse every coding but identity (RFC 9110, 8.4): the body would be parsed as it is."""
+    given = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    if any(coding.strip(" \t") not in ("", "identity") for coding in given):
+        raise CodingUnsupported
 
 
 async def _read(request: Request, cpu_slot: CpuSlot) -> bytearray:

@@ -27,7 +27,7 @@ class Principal:
 ANONYMOUS = Principal("anonymous")
 
 Authenticate = Callable[[Scope], Awaitable[Principal]]
-"""Tells who sends a request. Raises HoldfastError to refuse it."""
+"""Return the caller of a request. Raises HoldfastError to refuse it."""
 
 
 async def anonymous(scope: Scope) -> Principal:

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
-from holdfast.shared.redis import Redis, RedisError
+from holdfast.shared.redis import Redis, RedisError, ResponseError
 
 logger = structlog.get_logger()
 
@@ -47,6 +47,12 @@ def _new_enough(version: str) -> bool:
     return all(part.isdecimal() for part in parts) and tuple(int(part) for part in parts) >= OLDEST_VERSION
 
 
+def _reason(error: Exception) -> str:
+    """Return the code of the server's error, such as BUSY; without one, the kind of the failure."""
+    code = str(error).partition(" ")[0]
+    return code if isinstance(error, ResponseError) and code.isupper() else type(error).__name__
+
+
 class Readiness:
     """Checks the queue server and the log server. With `stopping` set, the gateway is never ready again."""
 
@@ -68,7 +74,7 @@ class Readiness:
             async with asyncio.timeout(PROBE_DEADLINE_S):
                 return reasons_not_ready(await redis.info())
         except (RedisError, TimeoutError) as error:
-            return [f"does not answer ({type(error).__name__})"]
+            return [f"does not answer ({_reason(error)})"]
 
     async def watch(self) -> None:
         """Log the reasons when they change and when the gateway becomes ready; then end."""

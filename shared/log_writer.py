@@ -27,7 +27,6 @@ class LogWriter(SessionClaims, LogAppends):
         LogAppends.__init__(self, redis, pipeline, settings)
         self.log = EventLog(redis)
         self._journal = script(redis, "journal", "session")
-        self._redis = redis
 
     async def record(self, session_id: str, epoch: int, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         """Record results of steps in the journal of the running job. A takeover keeps the job's events below `resume`.

@@ -1,7 +1,8 @@
 """The queue: one entry for every job that has not ended, in arq's payload format as JSON.
 
 An entry is created before its job is accepted and dropped after the job's end is in the log. After any crash in between
-the entry becomes visible and a worker takes it. The log alone decides what is to be done with the job. A control entry
+the entry becomes visible and a worker takes it. The entry of a job that ends without an attempt is dropped before: the
+intents of its session lead to the end. The log alone decides what is to be done with the job. A control entry
 has no job: the worker that takes it carries out the intents of a session.
 """
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from holdfast.shared.auto_pipeline import AutoPipeline, PipelineScript
+from holdfast.shared.entries import name_of
 from holdfast.shared.errors import LogFull, RedisRefused
-from holdfast.shared.events import CANCELLED, FAILED, encode
+from holdfast.shared.events import CANCELLED, DELETED, FAILED, encode
 from holdfast.shared.ids import parse_id
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log_appends import MESSAGES_LIMIT
@@ -20,12 +22,16 @@ from holdfast.shared.turns import TurnReader
 CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
 
+# Called with jobs of a session that are about to end without an attempt, to drop their queue entries.
+Retire = Callable[[Sequence[str]], Awaitable[None]]
+
 
 class SessionClaims:
     """Claims sessions for attempts, and ends jobs that may not run or whose session has no attempt."""
 
     def __init__(self, redis: Redis, pipeline: AutoPipeline, settings: CommonSettings) -> None:
         self._settings = settings
+        self._redis = redis
         self._turns = TurnReader(redis)
         self._claim = script(redis, "claim", "session")
         self._claim_end = script(redis, "claim", "session", when_full=True)
@@ -94,24 +100,44 @@ class SessionClaims:
         texts = [part.decode() for part in reply[2:]]
         return Intents(dict(zip(texts[::2], texts[1::2], strict=True)), bool(reply[1]))
 
+    async def is_deleted(self, session_id: str) -> bool:
+        """Return whether the session is being deleted, or was deleted less than DELETED_LOG_SECONDS ago."""
+        keys = session_keys(session_id)
+        if await self._redis.hget(keys.state, "deleted") is not None:
+            return True
+        newest = await self._redis.xrevrange(keys.log, count=1)
+        return bool(newest) and name_of("", DELETED).encode() in newest[0][1]
+
     async def release(self, session_id: str, epoch: int) -> None:
         """Release the session without a strike. Raises Fenced."""
         raise_for(await self._release(session_keys(session_id), (epoch,)))
 
-    async def settle(self, session_id: str) -> Settled:
-        """Carry out the intents of a session without a lease owner. The conversation keeps what its jobs emitted."""
+    async def settle(self, session_id: str, retire: Retire | None = None) -> Settled:
+        """Carry out the intents of a session without a lease owner. The conversation keeps what its jobs emitted.
+
+        `retire` is called with jobs before they are ended, to drop their queue entries. After a crash in between, the
+        jobs are still open, so the next call retires and ends them."""
         fixed = (f"settle-{secrets.token_hex(8)}", secrets.randbelow(1000), CANCEL_PATIENCE_MS)
         limits = (self._settings.retention_seconds, MESSAGES_LIMIT, DELETED_LOG_SECONDS)
+        retired: list[str] = []
         turn: list[str | bytes] = []
+        ended: list[str] = []
         while True:
-            reply = await self._settle(session_keys(session_id), (*fixed, *limits, *turn))
-            if reply[0] != b"turn":
-                break
-            job_id = reply[1].decode()
-            turn = [job_id, *await self._turns.read(session_id, job_id)]
-        count = int(reply[1])
-        ended = [job_id.decode() for job_id in reply[2 : 2 + count]]
-        return Settled(reply[0] == b"held", ended, head_of(reply[2 + count :]))
+            arguments = (*fixed, *limits, len(retired), *retired, *turn)
+            word, counted, *rest = await self._settle(session_keys(session_id), arguments)
+            count = int(counted)
+            named = [job_id.decode() for job_id in rest[:count]]
+            if word == b"retire":
+                retired = named
+                if retire is not None:
+                    await retire(retired)
+            elif word == b"turn":
+                job_id = rest[0].decode()
+                turn = [job_id, *await self._turns.read(session_id, job_id)]
+            else:
+                ended += named
+                if word != b"more":
+                    return Settled(word == b"held", ended, head_of(rest[count:]))
 
     def _limits(self) -> tuple[int, ...]:
         settings = self._settings

@@ -147,7 +147,7 @@ class Sessions:
         Raises SessionBusy, IdempotencyMismatch, QueueFull, and SessionUnknown for a session that is being deleted."""
         job = (job_id, request.agent, request.input, request.options, request.metadata, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
-        limits = (self._key_lifetime_ms(), self._settings.line_limit, RECORDS_LIMIT, request.title, *FIELDS)
+        limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT, request.title, *FIELDS)
         submitted = _submitted(await self._submit(session_keys(session_id), (*job, *terms, *limits)))
         assert submitted is not None
         return submitted

@@ -25,7 +25,7 @@ class CommonSettings(BaseSettings):
     queue_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
     ask_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
     queue_limit: int = Field(10_000, ge=1)
-    line_limit: int = Field(100, ge=1)
+    session_backlog_limit: int = Field(100, ge=1, le=1000)
     max_attempts: int = Field(3, ge=1, le=100)
     retention_events: int = Field(100_000, ge=1000)
     retention_seconds: int = Field(86_400, ge=60)

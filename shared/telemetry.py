@@ -10,8 +10,13 @@ import structlog
 
 def configure(*, as_json: bool, process: str) -> None:
     """Configure logging of the process: structlog and the standard library write the same format to stderr."""
+
+    def add_process(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
+        line["process"] = process  # a context variable would be missing in callbacks of connections and in threads
+        return line
+
     shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -42,4 +47,3 @@ def configure(*, as_json: bool, process: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for noisy in ("arq", "httpx", "httpx2", "openai", "anthropic", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    structlog.contextvars.bind_contextvars(process=process)

@@ -21,7 +21,6 @@ from holdfast.shared.failpoints import failpoint
 from holdfast.shared.log_replies import Attempt, Head, Refusal
 from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
-from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.ending import Ending, failed
@@ -38,6 +37,7 @@ HELD_SECONDS = 1.0  # delay of a control entry while the lease owner is to carry
 REFUSED_SECONDS = 20.0  # delay of a job whose commands Redis refuses
 REFUSED_DELIVERIES = 3  # after so many refused deliveries the job ends without an event
 ACCEPTING_SECONDS = 60.0  # after so long, an entry whose job the log does not know is dropped
+EXPLAINED = frozenset({"options_invalid"})  # errors whose message names fields and limits, no content of the job
 
 log = structlog.get_logger()
 
@@ -129,8 +129,7 @@ class Delivery:
             ending, head = await job.run()
         except Fenced as fenced:
             fenced.with_traceback(None)  # the job references the error, whose frames would reference the job
-            log.warning("job lost", **self._log_keys(), attempt=claimed.number)
-            await self._give_back(job)
+            await self._lost(job, claimed.number)
             return
         except ProcessDied as died:
             await self._died(job_id, died)
@@ -138,6 +137,20 @@ class Delivery:
         self._log_end(ending, int((time.monotonic() - began_s) * 1000))
         self.job = None
         await self._close(head)
+
+    async def _lost(self, job: Job | IsolatedAttempt, attempt: int) -> None:
+        """Handle the end of the ownership: another attempt has claimed the session, or it is being deleted."""
+        deleted, is_deleted = False, partial(self._context.log_writer.is_deleted, self.entry.session_id)
+        with suppress(RedisRefused):
+            deleted = await self._context.log_outage.retry_until_available(is_deleted)
+        if deleted:
+            self.job = None
+            log.info("job ended with its session, which was deleted", **self._log_keys(), attempt=attempt)
+            await self._settled()
+            await self._drop()
+            return
+        log.warning("job lost", **self._log_keys(), attempt=attempt)
+        await self._give_back(job)
 
     async def _give_back(self, job: Job | IsolatedAttempt) -> None:
         """Release the session if no other attempt has claimed it, which avoids a strike, and put the entry back."""
@@ -170,7 +183,7 @@ class Delivery:
     def _job(self, attempt: Attempt) -> Job | IsolatedAttempt:
         context = self._context
         on_intent = partial(context.on_intent, attempt.session_id)
-        retire = partial(_retire, context.queue, attempt.session_id)
+        retire = self._retire
         log_writer, outage = context.log_writer, context.log_outage
         # With max_attempts=1 every attempt would need a process of its own: those run in the worker.
         if context.isolated is not None and attempt.last and context.settings.max_attempts > 1:
@@ -251,11 +264,10 @@ class Delivery:
     async def _settled(self) -> bool:
         """Carry out the intents of a session. Returns False where a lease owner must do it."""
         settled = await self._context.log_outage.retry_until_available(
-            partial(self._context.log_writer.settle, self.entry.session_id)
+            partial(self._context.log_writer.settle, self.entry.session_id, self._retire)
         )
         failpoint("after_settle_before_next_head")
         await self._make_ready(settled.head)
-        await _retire(self._context.queue, self.entry.session_id, settled.ended)
         return not settled.held
 
     # The queue entry. Each of these is repeated until the queue answers.
@@ -281,6 +293,12 @@ class Delivery:
         if not await self._retry(given) and entry.job_id is not None and entry.agent != ANY_LANE:
             await self._retry(partial(context.queue.make_ready, entry.session_id, entry.job_id, entry.agent))
 
+    async def _retire(self, job_ids: Sequence[str]) -> None:
+        """Drop the entries of jobs that are about to end while they wait. Where the queue refuses permanently, their
+        next delivery drops them."""
+        with suppress(RedisRefused):
+            await self._retry(partial(self._context.queue.retire, self.entry.session_id, job_ids))
+
     async def _retry(self, call: Callable[[], Any]) -> Any:
         return await self._context.queue_outage.retry_until_available(call)
 
@@ -289,17 +307,12 @@ class Delivery:
 
     def _log_end(self, ending: Ending, ms: int) -> None:
         if ending.kind == FAILED:
-            log.warning(ending.kind.replace(".", " "), **self._log_keys(), code=ending.fields["error"]["code"], ms=ms)
+            error = ending.fields["error"]
+            reason = {"reason": error["message"]} if error["code"] in EXPLAINED else {}
+            log.warning(ending.kind.replace(".", " "), **self._log_keys(), code=error["code"], ms=ms, **reason)
         else:
             log.info(ending.kind.replace(".", " "), **self._log_keys(), ms=ms)
 
     def _log_keys(self) -> dict[str, Any]:
         entry = self.entry
         return {"session_id": entry.session_id, "job_id": entry.job_id, "agent": entry.agent}
-
-
-async def _retire(queue: Queue, session_id: str, job_ids: Sequence[str]) -> None:
-    """Drop the queue entries of jobs that ended while they waited. Best effort: their next delivery drops them too."""
-    if job_ids:
-        with suppress(RedisError):
-            await queue.retire(session_id, job_ids)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from holdfast.shared.errors import Fenced, LogGone
+from holdfast.shared.failpoints import failpoint
 from holdfast.shared.redis import RedisError
+from holdfast.shared.session_claims import Retire
 from holdfast.worker.attempt_context import AttemptContext
 from holdfast.worker.ending import cancelled
 from holdfast.worker.questions import Questions
 from holdfast.worker.writer import Writer
 
 log = structlog.get_logger()
-
-# Called with waiting jobs of the session that were ended, so that their queue entries are dropped.
-Retire = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class IntentPoller:
@@ -70,13 +68,12 @@ class IntentPoller:
         context, attempt = self._context, self._context.attempt
         intents = await context.log_writer.intents(attempt.session_id, attempt.epoch)
         if intents.deleted:
-            settled = await context.retry(context.log_writer.settle, attempt.session_id)
-            await self._retire(settled.ended)
-            raise Fenced("the session was deleted")
+            raise Fenced("the session is being deleted")
         if attempt.job_id in intents.cancel:
             context.stop(cancelled(intents.cancel.pop(attempt.job_id)))
-        for job_id, by in intents.cancel.items():
-            await self._writer.end_waiting(cancelled(by).event(job_id))
+        await self._questions.look_for_answer()
         if intents.cancel:
             await self._retire(list(intents.cancel))
-        await self._questions.look_for_answer()
+        for job_id, by in intents.cancel.items():
+            await self._writer.end_waiting(cancelled(by).event(job_id))
+            failpoint("after_end_waiting")

@@ -2,9 +2,10 @@
 
 This is the worker's side: it keeps the queue entry and the lease. worker.isolated_process runs the attempt and writes
 to the log. The two exchange lines of JSON. The worker sends the attempt, then `{}` whenever the job is to poll its
-intents. The process sends `{"waits": …}` periodically as a heartbeat, `{"retire": …}` with waiting jobs that it ended,
-and at the end `{"ended": …}`, `{"fenced": …}` or `{"refused": …}`. The attempt and every line of the process carry the
-schema version, `v`; a newer one is refused.
+intents. The process sends `{"waits": …}` periodically as a heartbeat, `{"retire": …}` with waiting jobs that it is
+about to end, to which the worker replies `{"retired": true}` once their queue entries are dropped, and at the end
+`{"ended": …}`, `{"fenced": …}` or `{"refused": …}`. The attempt and every line of the process carry the schema version,
+`v`; a newer one is refused.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from holdfast.shared.log_replies import Attempt, Head
 from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import SCHEMA, check_schema
+from holdfast.shared.session_claims import Retire
 from holdfast.worker.ending import Ending
-from holdfast.worker.intents import Retire
 from holdfast.worker.outage import Outage
 from holdfast.worker.settings import WorkerSettings
 
@@ -74,6 +75,7 @@ class IsolatedAttempt:
         self._running = running
         self._on_wait_changed = on_wait_changed
         self._retire = retire
+        self._retiring: asyncio.Task[None] | None = None
         self._process: Process | None = None
         self._lost: Exception | None = None
         self._has_intents = False
@@ -155,7 +157,7 @@ class IsolatedAttempt:
             self._raise_if_lost()
             report = reading.result() if reading.done() else None
         finally:
-            for task in (reading, *others):
+            for task in filter(None, (reading, *others, self._retiring)):
                 task.cancel()
         if report is None:
             code = process.returncode
@@ -183,7 +185,7 @@ class IsolatedAttempt:
                 )
                 return report
             if "retire" in report:
-                await self._retire(report["retire"])
+                self._retiring = asyncio.create_task(self._drop_entries(process, report["retire"]))
                 continue
             if "waits" not in report:
                 return report
@@ -192,6 +194,11 @@ class IsolatedAttempt:
                 self._on_wait_changed()
         await process.wait()
         return None
+
+    async def _drop_entries(self, process: Process, job_ids: list[str]) -> None:
+        await self._retire(job_ids)
+        with suppress(OSError, RuntimeError):  # the process has ended
+            self._write(process, {"retired": True})
 
     async def _until_silent(self) -> None:
         """Wait until the process has not reported through a series of checks that spans the lease.

@@ -36,6 +36,7 @@ from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
 CONNECTIONS = 8
+RETIRE_SECONDS = 10.0  # wait so long until the worker has dropped queue entries
 LOOK_SECONDS = 1.0  # interval at which the job polls its intents, unless the worker sends a line
 
 Report = Callable[[dict[str, Any]], None]
@@ -89,7 +90,7 @@ async def _attempt(
     attempt: Attempt, settings: WorkerSettings, registry: Registry, lines: BinaryIO, report: Report
 ) -> dict[str, Any]:
     """Run the attempt. Returns the last report."""
-    loop, intent_event = asyncio.get_running_loop(), asyncio.Event()
+    loop, intent_event, retired = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     redis = connect(settings.log_url, max_connections=CONNECTIONS)
     pipeline = AutoPipeline(settings.log_url, deadline_s=APPEND_DEADLINE_SECONDS)
     log_writer, sessions = LogWriter(redis, pipeline, settings), Sessions(redis, settings)
@@ -99,7 +100,11 @@ async def _attempt(
         report({"waits": job.waits})
 
     async def retire(job_ids: Sequence[str]) -> None:
+        retired.clear()
         report({"retire": list(job_ids)})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETIRE_SECONDS):
+                await retired.wait()
 
     outage = Outage("log")
     job = job_of(
@@ -114,7 +119,9 @@ async def _attempt(
         retire=retire,
     )
     # A thread, so that the process ends with its worker even while the agent blocks the event loop.
-    threading.Thread(target=_read_lines, args=(lines, loop, intent_event), daemon=True, name="worker lines").start()
+    threading.Thread(
+        target=_read_lines, args=(lines, loop, intent_event, retired), daemon=True, name="worker lines"
+    ).start()
 
     async def send_heartbeat() -> float:
         report_waits()
@@ -138,10 +145,12 @@ async def _attempt(
     return {"ended": ending.kind, "fields": fields, "head": head and list(head)}
 
 
-def _read_lines(lines: BinaryIO, loop: asyncio.AbstractEventLoop, intent_event: asyncio.Event) -> None:
+def _read_lines(
+    lines: BinaryIO, loop: asyncio.AbstractEventLoop, intent_event: asyncio.Event, retired: asyncio.Event
+) -> None:
     """Read the worker's lines; exit when the worker is gone."""
-    for _ in lines:
-        loop.call_soon_threadsafe(intent_event.set)
+    for line in lines:
+        loop.call_soon_threadsafe((retired if b'"retired"' in line else intent_event).set)
     os._exit(1)
 
 

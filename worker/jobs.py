@@ -14,12 +14,13 @@ from holdfast.shared.events import COMPLETED
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.log_replies import Attempt, Finished, Head
 from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.session_claims import Retire
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.agent_call import AgentCall, History
 from holdfast.worker.allowance import Allowance
 from holdfast.worker.attempt_context import AttemptContext
 from holdfast.worker.ending import Ending, failed, timed_out
-from holdfast.worker.intents import IntentPoller, Retire
+from holdfast.worker.intents import IntentPoller
 from holdfast.worker.outage import Outage
 from holdfast.worker.questions import Questions
 from holdfast.worker.registry import Agent
@@ -95,7 +96,10 @@ class Job:
             failpoint("after_agent_before_finish")
             finished = await self._finish(ending)
         except LogGone as error:
-            refusal = await context.retry(context.log_writer.end_lost, context.attempt)
+            attempt = context.attempt
+            refusal = await context.retry(context.log_writer.end_lost, attempt)
+            if refusal.verdict != "ended" and await context.retry(context.log_writer.is_deleted, attempt.session_id):
+                raise Fenced from error
             return failed(error), refusal.head
         except RedisRefused as error:
             return await self._end_refused(error)

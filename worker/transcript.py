@@ -10,6 +10,8 @@ from holdfast.shared.conversation import Fold
 from holdfast.shared.events import encode
 from holdfast.shared.log_replies import Event
 
+MAX_TOKENS = 2**53 - 1  # what every JSON reader keeps exactly
+
 
 class Transcript:
     """Folds the events of a job that count into messages for its session's conversation, and sums up its usage."""
@@ -39,7 +41,7 @@ class Transcript:
     def _add_usage(self, event: dict[str, Any]) -> None:
         used = self._used or {"input_tokens": 0, "output_tokens": 0}
         self._used = {
-            "input_tokens": used["input_tokens"] + event["input_tokens"],
-            "output_tokens": used["output_tokens"] + event["output_tokens"],
+            "input_tokens": min(used["input_tokens"] + event["input_tokens"], MAX_TOKENS),
+            "output_tokens": min(used["output_tokens"] + event["output_tokens"], MAX_TOKENS),
             "model": event["model"],
         }

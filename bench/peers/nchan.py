@@ -13,7 +13,7 @@ from bench.processes import CACHE, free_port
 
 MODULE = "usr/lib/nginx/modules/ngx_nchan_module.so"
 CONNECTIONS = 16
-COMPILED_IN = Path("/var/lib/nginx")  # with this module nginx insists on it, whatever its configuration says
+COMPILED_IN = Path("/var/lib/nginx")  # with this module nginx requires it, whatever its configuration says
 CONFIGURATION = """\
 load_module {module};
 daemon off;

@@ -41,25 +41,25 @@ class Dialect(Protocol):
     def ping(self) -> bytes: ...
 
     def accepts(self, media_ranges: Collection[str]) -> bool:
-        """Whether a request with these media ranges in its Accept header may be answered in this dialect."""
+        """Return whether a request with these media ranges in its Accept header may be answered in this dialect."""
 
     def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
-        """The frames of entries that follow each other, for a viewer in this state."""
+        """Return the frames of consecutive entries, for a viewer in this state."""
 
     def ping_event(self, cursor: EventId) -> bytes:
-        """A ping that a browser's EventSource reports as a message. Everything up to the cursor has been sent."""
+        """Return a ping that an EventSource reports as a message. Everything up to the cursor has been sent."""
 
     def gap(self, gap: Gap) -> bytes:
         """Announce missing events. A trimmed gap has no id of its own: the next event has one."""
 
     def queued(self, job_id: str, position: int) -> bytes:
-        """Announce that a job waits at this position of its session's queue."""
+        """Announce that a job waits at this position of its session's backlog."""
 
     def cursor_only(self, cursor: EventId) -> bytes:
         """Move the client's cursor without an event."""
 
     def closing(self, retry_ms: int) -> bytes:
-        """The last bytes of a stream that the gateway ends early, as when it stops: reconnect after `retry_ms`."""
+        """Return the last bytes of a stream that the gateway ends early, with the time after which to reconnect."""
 
     def refusal(self, retry_ms: int) -> Response:
         """Refuse a stream temporarily: reconnect after `retry_ms`."""

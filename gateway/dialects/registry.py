@@ -9,16 +9,14 @@ from holdfast.gateway.dialects.ndjson import NDJSON
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.errors import NotAcceptable
 
-DIALECTS: Sequence[Dialect] = (NDJSON, SSE)  # the first that accepts a request answers it
+DIALECTS: Sequence[Dialect] = (NDJSON, SSE)  # the first that accepts a request; SSE accepts */* and is last
 
 _REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
 
 
 def choose(accept: str) -> Dialect:
     """Choose a dialect for this Accept header: Server-Sent Events where it is empty. Raises NotAcceptable."""
-    if not accept or accept == "text/event-stream":
-        return SSE
-    media_ranges = _media_ranges(accept)
+    media_ranges = _media_ranges(accept or "*/*")
     for dialect in DIALECTS:
         if dialect.accepts(media_ranges):
             return dialect

@@ -24,6 +24,8 @@ class Sse:
         return not _MEDIA_RANGES.isdisjoint(media_ranges)
 
     def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
+        if len(entries) == 1:  # the common case of live delivery
+            return self.event(entries[0]), None
         return self._join(entries), None
 
     def event(self, entry: Entry) -> bytes:
@@ -31,8 +33,6 @@ class Sse:
         return b"id: %d-%d\ndata: %b\n\n" % (epoch, seq, one_line(entry.body))
 
     def _join(self, entries: Sequence[Entry]) -> bytes:
-        if len(entries) == 1:
-            return self.event(entries[0])
         if type(entries) is EntryColumns:
             pairs = zip(entries.raw_ids, entries.bodies, strict=True)
             frames = b"".join([b"id: %b\ndata: %b\n\n" % pair for pair in pairs])

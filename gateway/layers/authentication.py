@@ -1,4 +1,4 @@
-"""Authentication: the last layer before a route, streams included."""
+"""Authentication, in front of every route, streams included."""
 
 from __future__ import annotations
 

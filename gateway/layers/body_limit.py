@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """ASGI layer: raise BodyTooLarge to whoever reads a body of more than `max_bytes`."""
+    """ASGI layer: raise BodyTooLarge when more than `max_bytes` of a body are read."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app

@@ -85,7 +85,7 @@ class Viewer:
             self.job_id = NO_JOB
         self.cursor = request.cursor or ORIGIN
         self._state: State = request.dialect.initial_state
-        self.replay: Replay | None = self._new_replay()
+        self.replay: Replay | None = self._new_replay(self.cursor, self._state)
         self.bucket = 0
         self.begun = False
         self.ended = False
@@ -151,7 +151,7 @@ class Viewer:
         if self._written is not None:
             self.cursor, self._state = self._written
             self._drop_pending()
-        self.replay = self._new_replay()
+        self.replay = self._new_replay(self.cursor, self._state)
         self._callbacks.fell_behind(self)
         if not self.blocked:
             self._callbacks.catch_up(self)
@@ -170,7 +170,7 @@ class Viewer:
         if not self._pending_end:
             self._drop_pending()
         if self.replay is not None:
-            self.begun, self.replay = False, self._new_replay()
+            self.begun, self.replay = False, self._new_replay(self.replay.sent, self.replay.state)
 
     def finish(self, data: bytes) -> None:
         """Write the last bytes and end the response."""
@@ -185,9 +185,9 @@ class Viewer:
         else:
             self.finish(data)
 
-    def _new_replay(self) -> Replay:
+    def _new_replay(self, sent: EventId, state: State) -> Replay:
         raw = self.request.raw or self.deleted
-        return Replay(self.request.dialect, self.job_id, raw=raw, sent=self.cursor, state=self._state)
+        return Replay(self.request.dialect, self.job_id, raw=raw, sent=sent, state=state)
 
     def _buffer(self, frames: Frames, cursor: EventId, *, over: bool) -> None:
         data, state = frames

@@ -118,6 +118,20 @@ local function head()
     return {job, job_get(job, 'agent')[1]}
 end
 
+-- The cancelled jobs of the backlog up to the position `last` (-1: all), in order, each as {job, by}.
+local function cancelled(last)
+    local found, backlog = {}, redis.call('LRANGE', BACKLOG, 0, last)
+    local CHUNK = 1000 -- jobs per command: a long backlog does not fit on Lua's stack
+    for first = 1, #backlog, CHUNK do
+        local names = {}
+        for i = first, math.min(first + CHUNK - 1, #backlog) do names[#names + 1] = backlog[i] .. ':cancel' end
+        for i, by in ipairs(redis.call('HMGET', JOBS, unpack(names))) do
+            if by then found[#found + 1] = {backlog[first + i - 1], by} end
+        end
+    end
+    return found
+end
+
 -- The size of the conversation in bytes. Workers of schema 0 did not record it.
 local function stored_bytes()
     local size = 0
@@ -147,7 +161,7 @@ local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messag
     redis.call('HDEL', JOBS, job .. ':open')
     forget_question(job)
     if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it belongs to the head, the only job that ever ran
-    redis.call('LREM', BACKLOG, 0, job)
+    redis.call('LREM', BACKLOG, 1, job) -- from the head: where the jobs end in order, each is found at once
     if from <= #messages then remember(messages, from, messages_limit) end
     if redis.call('HGET', STATE, 'job') == job then redis.call('HDEL', STATE, 'job', 'worker') end
     if redis.call('LLEN', BACKLOG) == 0 then

@@ -1,35 +1,61 @@
 #!lua flags=allow-oom
 -- Carry out the intents of a session without a lease owner: end its cancelled jobs, or delete it.
+-- Ends at most PIECE jobs per call, and only those whose queue entries were retired before: after a crash in between, the
+-- next call finds the same jobs again.
 -- ARGV: claim_id, random, ms for which a cancelled attempt may still end itself, retention ttl s, messages limit, seconds that a deleted log
---       stays, then a job that has started, and the messages of its events
--- Returns {'ok', count, ended job..., head...}, {'held', 0} (its lease owner carries them out), {'nothing', 0, head...} or
---   {'turn', job}: the session is fenced, call again with the messages of that job.
+--       stays, count of the retired jobs, retired job..., then a job that has started, and the messages of its events
+-- Returns {'ok', count, ended job..., head...}, {'more', count, ended job...} (call again),
+--   {'retire', count, job...} (retire the entries of these jobs and call again with them),
+--   {'held', 0} (its lease owner carries them out), {'nothing', 0, head...} or
+--   {'turn', 0, job}: the session is fenced, call again with the messages of that job.
 local refusal = newer()
 if refusal then return refusal end
 local claim_id, random, patience_ms, ttl_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local messages_limit, deleted_ttl_s, turn_job = tonumber(ARGV[5]), ARGV[6], ARGV[7]
-local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created')
+local messages_limit, deleted_ttl_s, retired_count = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local turn_at = 8 + retired_count
+local turn_job = ARGV[turn_at]
+local PIECE = 100 -- jobs: about 5 ms
+local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created', 'emptied')
 if not state[5] then return {'nothing', '0'} end
 local top, deleted, holds = newest(state[2]), state[3], state[4]
 local now = now_ms()
 
+local retired = {}
+for i = 8, turn_at - 1 do retired[ARGV[i]] = true end
+
 local doomed = {}
-for _, job in ipairs(redis.call('LRANGE', BACKLOG, 0, -1)) do
-    local record = job_get(job, 'cancel', 'cancel_at')
-    if deleted then
-        doomed[#doomed + 1] = {job, record[1] or 'deleted'}
-    elseif record[1] then
-        doomed[#doomed + 1] = {job, record[1]}
-        if job == holds and now - tonumber(record[2]) >= patience_ms then holds = nil end
+if deleted then
+    for _, job in ipairs(redis.call('LRANGE', BACKLOG, 0, PIECE)) do
+        doomed[#doomed + 1] = {job, job_get(job, 'cancel')[1] or 'deleted'}
+    end
+else
+    doomed = cancelled(-1)
+end
+for _, entry in ipairs(doomed) do
+    if not deleted and entry[1] == holds and now - tonumber(job_get(holds, 'cancel_at')[1]) >= patience_ms then
+        holds = nil
+        break
     end
 end
+local more = #doomed > PIECE
+for i = #doomed, PIECE + 1, -1 do doomed[i] = nil end
 if not deleted and #doomed == 0 then return {'nothing', '0', unpack(head())} end
 if not deleted and holds then return {'held', '0'} end
+
+local function answer(word)
+    local parts_ = {word, int(#doomed)}
+    for _, entry in ipairs(doomed) do parts_[#parts_ + 1] = entry[1] end
+    return parts_
+end
+
+for _, entry in ipairs(doomed) do
+    if not retired[entry[1]] then return answer('retire') end
+end
 for _, entry in ipairs(doomed) do
     if not deleted and entry[1] ~= turn_job and job_get(entry[1], 'first')[1] then
         fence()
         redis.call('HDEL', STATE, 'job', 'worker', 'token')
-        return {'turn', entry[1]}
+        return {'turn', '0', entry[1]}
     end
 end
 
@@ -53,24 +79,29 @@ local function add(kind, job, rest)
 end
 
 redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'schema', SCHEMA)
-redis.call('HDEL', STATE, 'job', 'worker', 'attention')
+redis.call('HDEL', STATE, 'job', 'worker')
+if not more then redis.call('HDEL', STATE, 'attention') end
 for _, entry in ipairs(doomed) do
     local id, body = add('job.cancelled', entry[1], ',"by":' .. cjson.encode(entry[2]))
     redis.call('HSET', STATE, 'top', id)
     if not job_get(entry[1], 'first')[1] then job_set(entry[1], 'before', top, 'first', id) end
-    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == turn_job and ARGV or {}, 8)
+    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == turn_job and ARGV or {}, turn_at + 1)
 end
 
-local answer = {'ok', int(#doomed)}
-for _, entry in ipairs(doomed) do answer[#answer + 1] = entry[1] end
 if not deleted then
-    for _, part in ipairs(head()) do answer[#answer + 1] = part end
-    return answer
+    if more then return answer('more') end
+    local reply = answer('ok')
+    for _, part in ipairs(head()) do reply[#reply + 1] = part end
+    return reply
 end
 
 -- The terminal events stay with the last event, so that a live viewer gets no gap. All other content is gone.
-add('session.deleted', '', '')
-redis.call('XTRIM', LOG, 'MAXLEN', '=', seq)
+if not more then add('session.deleted', '', '') end
+if not state[6] then redis.call('XTRIM', LOG, 'MAXLEN', '=', seq) end
+if more then
+    redis.call('HSET', STATE, 'emptied', '1')
+    return answer('more')
+end
 redis.call('DEL', STATE, BACKLOG, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL)
 redis.call('EXPIRE', LOG, deleted_ttl_s)
-return answer
+return answer('ok')

@@ -24,7 +24,7 @@ async def assert_shows_the_log(stack: Stack, page: Page) -> None:
     await page.until_jobs("completed")
     [job_id] = await page.job_ids()
     expected = await stack.logged_text(job_id)
-    assert await page.text(job_id) == expected
+    await page.until_text(job_id, expected)
     await page.until(f"{SHOWN} === {json.dumps(expected)}")
     ids = [parse_id(id_) for id_ in await page.accepted()]
     assert ids == sorted(set(ids))
@@ -238,7 +238,7 @@ async def test_an_answer_whose_beginning_is_no_longer_kept_goes_on_without_a_hol
     assert whole.endswith(text)
     await page.call("reload")
     await page.until_jobs("completed")
-    assert await page.text(job_id) == whole
+    await page.until_text(job_id, whole)
 
 
 # Has the running job end between the page's read of the messages and its read of the states.

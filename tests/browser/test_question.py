@@ -57,7 +57,7 @@ async def test_a_question_is_answered_in_its_form_and_the_agent_goes_on(stack: S
     await page.call("click", f"{WAITING} .choice")
     await page.until_jobs("completed")
     [job_id] = await page.job_ids()
-    assert await page.text(job_id) == "I can book that table. A table outside for 4, tomorrow. Done."
+    await page.until_text(job_id, "I can book that table. A table outside for 4, tomorrow. Done.")
 
 
 async def test_a_question_is_there_again_after_a_refresh_and_so_is_its_answer(stack: Stack, page: Page) -> None:
@@ -210,7 +210,7 @@ async def test_an_agent_that_takes_fields_is_sent_them_as_json(stack: Stack, pag
     await page.press("Enter")
     await page.until_jobs("completed")
     [job_id] = await page.job_ids()
-    assert await page.text(job_id) == "2 days in Rome"
+    await page.until_text(job_id, "2 days in Rome")
     for _ in range(2):
         await page.until(
             """document.querySelector('.said')?.textContent === '{\\n  "city": "Rome",\\n  "days": 2\\n}'"""

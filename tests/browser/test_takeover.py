@@ -70,7 +70,7 @@ async def test_who_watches_sees_the_takeover_and_the_right_text(stack: Stack, pa
     for tab in (page, other):
         await assert_shows_the_log(stack, tab)
         await assert_never_showed_anything_else(tab)
-        assert await tab.text(job_id) == WHOLE
+        await tab.until_text(job_id, WHOLE)
         assert await tab.evaluate(NOTICE)
         await tab.until("document.querySelector('[data-job] .discarded').hidden")
 
@@ -88,4 +88,4 @@ async def test_who_reloads_while_nobody_has_the_job_sees_the_takeover_too(stack:
     await page.until_jobs("running")
     assert await page.evaluate(NOTICE)
     await assert_shows_the_log(stack, page)
-    assert await page.text(job_id) == WHOLE
+    await page.until_text(job_id, WHOLE)

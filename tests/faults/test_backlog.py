@@ -74,7 +74,7 @@ async def commands(client: Client) -> int:
 @pytest.fixture
 async def roomy(redis_url: str) -> AsyncIterator[Client]:
     """A client that is refused no job."""
-    client = Client(redis_url, queue_limit=20_000, line_limit=101)
+    client = Client(redis_url, queue_limit=20_000, session_backlog_limit=101)
     yield client
     await client.close()
 
@@ -136,3 +136,57 @@ async def test_a_waiting_job_starts_when_the_worker_dies_that_ended_the_one_befo
     assert (await client.end())["type"] == "job.cancelled"
     async with worker_on(redis_url, lease_seconds=1):
         assert (await client.end(job="j2"))["type"] == "job.completed"
+
+
+@pytest.fixture
+async def tight(redis_url: str) -> AsyncIterator[Client]:
+    """A client whose queue is full with a hundred entries."""
+    client = Client(redis_url, queue_limit=100, session_backlog_limit=100)
+    yield client
+    await client.close()
+
+
+async def waiting(client: Client, count: int) -> None:
+    """Submit so many jobs whose entries are not delivered within the hour."""
+    await client.queue.offer({"scripted": {}})
+    for number in range(count):
+        await client.post(job=f"j{number}", options=SHORT)
+        await client.redis.zrem(READY + "scripted", f"s/j{number}")
+        await client.redis.zadd(DEFERRED, {f"s/j{number}": int(time.time() * 1_000_000) + HOUR_US})
+
+
+@pytest.mark.parametrize("how", ["deleted", "cancelled"])
+async def test_entries_of_ended_jobs_are_not_counted_after_the_worker_died_that_ended_them(
+    redis_url: str, tight: Client, processes: Processes, how: str
+) -> None:
+    client = tight
+    await waiting(client, 100)
+    if how == "deleted":
+        await client.delete()
+    else:
+        for number in range(100):
+            await client.cancel(job=f"j{number}")
+    failpoint = {"HOLDFAST_FAILPOINTS": "after_settle_before_next_head=exit", "HOLDFAST_LEASE_SECONDS": "1"}
+    assert await processes.worker(redis_url, **failpoint).wait() == EXIT_CODE
+    async with worker_on(redis_url, lease_seconds=1):
+        await client.empty()
+        await client.post("next", options=SHORT)
+        await client.end("next")
+
+
+async def test_entries_of_waiting_jobs_are_not_counted_after_the_lease_owner_died_that_ended_them(
+    redis_url: str, client: Client, processes: Processes
+) -> None:
+    failpoint = {"HOLDFAST_FAILPOINTS": "after_end_waiting=exit", "HOLDFAST_LEASE_SECONDS": "1"}
+    dies = processes.worker(redis_url, **failpoint)
+    await client.offered("scripted")
+    await client.post(job="runs", options=LONG)
+    await client.running(job="runs")
+    await client.post(job="waits", options=SHORT)
+    await put_away(client, 1)
+    await client.cancel(job="waits")
+    assert await dies.wait() == EXIT_CODE
+    assert (await client.end(job="waits"))["type"] == "job.cancelled"
+    async with worker_on(redis_url, lease_seconds=1):
+        await client.cancel(job="runs")
+        await client.empty()

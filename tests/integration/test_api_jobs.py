@@ -186,7 +186,7 @@ async def test_an_interrupting_job_goes_right_behind_the_one_it_cancels(gateway:
 
 
 async def test_a_line_that_is_full_takes_no_more(redis_url: str) -> None:
-    async with served(redis_url, line_limit=2) as gateway:
+    async with served(redis_url, session_backlog_limit=2) as gateway:
         await gateway.offer("scripted")
         answers = [await post(gateway) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [202, 202, 429]
@@ -213,7 +213,7 @@ async def offer_other_input(gateway: Served) -> None:
 async def nothing(gateway: Served) -> None: ...
 
 
-@pytest.mark.parametrize("limits", [{"queue_limit": 1}, {"line_limit": 1}])
+@pytest.mark.parametrize("limits", [{"queue_limit": 1}, {"session_backlog_limit": 1}])
 @pytest.mark.parametrize("meanwhile", [nothing, withdraw, offer_other_input])
 async def test_a_repeat_finds_its_job_whatever_has_become_of_queue_and_agent(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], meanwhile: Callable[[Served], Any]

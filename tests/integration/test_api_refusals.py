@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
@@ -90,6 +90,38 @@ async def test_a_body_that_is_no_json_is_refused(gateway: Served, body: bytes) -
 async def test_another_media_type_is_refused(gateway: Served, media_type: str) -> None:
     answer = await gateway.client.post("/v1/jobs", content=orjson.dumps(BODY), headers={"Content-Type": media_type})
     check_problem(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "BR", "identity, deflate"])
+async def test_a_body_with_a_content_coding_is_refused(gateway: Served, coding: str) -> None:
+    headers = {**JSON, "Content-Encoding": coding}
+    answer = await gateway.client.post("/v1/jobs", content=orjson.dumps(BODY), headers=headers)
+    assert "Content-Encoding" in check_problem(answer, 415, "unsupported_media_type")["detail"]
+
+
+async def test_a_body_with_the_identity_coding_is_taken(gateway: Served) -> None:
+    headers = {**JSON, "Content-Encoding": "Identity"}
+    assert (await gateway.client.post("/v1/jobs", content=orjson.dumps(BODY), headers=headers)).status_code == 202
+
+
+async def test_a_busy_redis_is_logged_with_its_reason(redis_server: Callable[..., RedisServer]) -> None:
+    server = redis_server(busy_reply_threshold=10)
+    async with served(server.url) as gateway:
+        assert (await gateway.client.get("/v1/sessions/s")).status_code == 404
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"EVAL 'while true do end' 0\r\n")
+
+        async def is_logged() -> bool:
+            await gateway.client.get("/v1/sessions/s")
+            return any("BUSY" in str(line.get("error")) for line in lines)
+
+        with capture_logs() as lines:
+            await until(is_logged)
+            readiness = await gateway.client.get("/readyz")
+        await gateway.redis.call("SCRIPT", "KILL")
+        await reader.readline()
+        writer.close()
+    assert "does not answer (BUSY)" in readiness.json()["detail"]
 
 
 async def test_a_body_in_json_with_its_charset_named_is_taken(gateway: Served) -> None:

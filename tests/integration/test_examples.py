@@ -67,8 +67,8 @@ class Examples:
 
 
 def own_agent_of(readme: str) -> str:
-    """The code block that stands behind "`my_agent.py`:"."""
-    [code] = re.findall(r"^`my_agent\.py`:\n\n```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    """Return the code block that follows `my_agent.py` and a colon."""
+    [code] = re.findall(r"`my_agent\.py`:\n\n```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     return str(code)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import orjson
 import pytest
+from holdfast.shared.entries import chained
 from holdfast.shared.errors import (
     Fenced,
     IdempotencyMismatch,
@@ -504,7 +505,7 @@ class TestSubmit:
         assert (await session.sessions.session("s")).backlog == ["i10", "j2", "i12", "i11"]
 
     async def test_a_line_has_an_end(self, open_session: OpenSession) -> None:
-        session = open_session(line_limit=2)
+        session = open_session(session_backlog_limit=2)
         await session.submit("j1")
         await session.submit("j2")
         with pytest.raises(QueueFull):
@@ -516,6 +517,57 @@ class TestSubmit:
         await session.log_writer.settle("s")
         assert (await session.sessions.job("s", "j1")).ending["by"] == "user"
         assert (await session.sessions.cancel("s", "j1")).status == "cancelled"
+
+    @pytest.mark.parametrize("how", ["deleted", "cancelled"])
+    async def test_a_long_backlog_is_ended_in_pieces_after_its_entries_were_retired(
+        self, open_session: OpenSession, how: str
+    ) -> None:
+        session = open_session(session_backlog_limit=1000)
+        jobs = [f"j{number}" for number in range(250)]
+        for job_id in jobs:
+            await session.submit(job_id)
+        pieces: list[int] = []
+        retired: list[str] = []
+
+        async def retire(job_ids: Sequence[str]) -> None:
+            found = await session.redis.hmget(session.keys.jobs, [f"{job_id}:end" for job_id in job_ids])
+            assert found == [None] * len(job_ids)
+            pieces.append(len(job_ids))
+            retired.extend(job_ids)
+
+        if how == "deleted":
+            await session.sessions.delete("s")
+        else:
+            for job_id in jobs:
+                await session.sessions.cancel("s", job_id)
+        settled = await session.log_writer.settle("s", retire)
+        assert (settled.ended, retired, pieces) == (jobs, jobs, [100, 100, 50])
+        entries = (await session.log.read("s", ORIGIN, 10_000)).entries
+        ends = [(entry.job_id, entry.kind) for entry in entries]
+        assert ends[:250] == [(job_id, "job.cancelled") for job_id in jobs]
+        assert ends[250:] == ([("", "session.deleted")] if how == "deleted" else [])
+        assert chained(ORIGIN, entries) == len(entries)
+        if how == "deleted":
+            left = [name for name, key in session.keys._asdict().items() if await session.redis.exists(key)]
+            assert left == ["log"]
+        else:
+            assert not await session.redis.hexists(session.keys.state, "attention")
+
+    async def test_the_deletion_of_a_long_backlog_trims_its_content_and_leaves_a_live_viewer_no_gap(
+        self, open_session: OpenSession
+    ) -> None:
+        session = open_session(session_backlog_limit=1000)
+        attempt = await session.started("j0")
+        await session.append(attempt, 1, "secret")
+        cursor = EventId(attempt.epoch, 2)
+        for number in range(1, 150):
+            await session.submit(f"j{number}")
+        await session.sessions.delete("s")
+        await session.log_writer.settle("s")
+        page = await session.log.read("s", cursor, 10_000)
+        assert page.gap is None
+        assert len(page.entries) == 151
+        assert await session.redis.xlen(session.keys.log) == 151
 
 
 class TestRead:

@@ -18,7 +18,7 @@ from tests.support.log import Session, delta
 
 STEPS = 2500
 MAX_ATTEMPTS = 3
-LINE_LIMIT = 6
+BACKLOG_LIMIT = 6
 MAX_OVERTAKES = 10  # as in submit.lua
 
 
@@ -111,7 +111,7 @@ class Run:
         elif on_busy == "reject" and model.line:
             with pytest.raises(SessionBusy):
                 await call
-        elif len(model.line) >= LINE_LIMIT:
+        elif len(model.line) >= BACKLOG_LIMIT:
             with pytest.raises(QueueFull):
                 await call
         else:
@@ -313,7 +313,7 @@ ENDS = {"job.completed", "job.failed", "job.cancelled"}
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_random_operations_leave_what_the_model_says(open_session: Callable[..., Session], seed: int) -> None:
-    run = Run(open_session(max_attempts=MAX_ATTEMPTS, line_limit=LINE_LIMIT), seed)
+    run = Run(open_session(max_attempts=MAX_ATTEMPTS, session_backlog_limit=BACKLOG_LIMIT), seed)
     for step in range(STEPS):
         await run.step()
         if step % 25 == 0:

@@ -12,6 +12,7 @@ from holdfast.shared.log_replies import Attempt, Event, Intents
 from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker import Run
+from structlog.testing import capture_logs
 
 from tests.support.log import said
 from tests.support.process import until
@@ -391,3 +392,29 @@ def _losing_replies(call: Callable[..., Any]) -> Callable[..., Any]:
         return answer
 
     return losing
+
+
+async def test_the_deletion_of_a_session_on_request_is_no_warning(redis_url: str, client: Client) -> None:
+    with capture_logs() as lines:
+        async with worker_on(redis_url):
+            await client.offered("scripted")
+            await client.post(options={"tokens": 100_000, "interval_ms": 5})
+            await client.spoke()
+            await client.delete()
+            await client.empty()
+    assert [line["event"] for line in lines if line["log_level"] not in ("info", "debug")] == []
+    (deleted,) = [line for line in lines if "deleted" in line["event"]]
+    assert (deleted["session_id"], deleted["job_id"]) == ("s", "j1")
+
+
+async def test_invalid_options_are_logged_with_their_field_and_the_reason(redis_url: str, client: Client) -> None:
+    with capture_logs() as lines:
+        async with worker_on(redis_url):
+            await client.offered("scripted")
+            await client.post(options={"tokens": "a secret"})
+            await client.end()
+            await client.empty()
+    (failed,) = [line for line in lines if line["event"] == "job failed"]
+    assert failed["code"] == "options_invalid"
+    assert "tokens" in failed["reason"]
+    assert "secret" not in failed["reason"]

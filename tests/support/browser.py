@@ -168,6 +168,10 @@ class Page:
             f"[...document.querySelectorAll('[data-job]')].at(-1).dataset.job).length > {characters}"
         )
 
+    async def until_text(self, job_id: str, text: str) -> None:
+        """Wait until the page has this text of a job. A job that ends while its record is read has its state first."""
+        await self.until(f"window.holdfast.text({json.dumps(job_id)}) === {json.dumps(text)}")
+
     async def text(self, job_id: str) -> str:
         """What the page took in of a job's text."""
         return str(await self.evaluate(f"window.holdfast.text({json.dumps(job_id)})"))

@@ -122,3 +122,10 @@ def test_an_optional_number_out_of_range_is_named_with_its_value_and_what_is_all
     with pytest.raises(SettingsInvalid) as raised:
         read_settings(WorkerSettings)
     assert str(raised.value) == "HOLDFAST_METRICS_PORT is '0'; allowed: a whole number from 1 to 65,535"
+
+
+def test_the_backlog_of_a_session_has_an_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_SESSION_BACKLOG_LIMIT", "1001")
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings(CommonSettings)
+    assert str(raised.value) == "HOLDFAST_SESSION_BACKLOG_LIMIT is '1001'; allowed: a whole number from 1 to 1,000"

@@ -57,3 +57,9 @@ def test_usage_of_several_calls_adds_up() -> None:
     transcript.add([event("usage", input_tokens=10, output_tokens=1, model="small")])
     transcript.add([event("usage", input_tokens=20, output_tokens=2, model="large")])
     assert orjson.loads(transcript.usage()) == {"input_tokens": 30, "output_tokens": 3, "model": "large"}
+
+
+def test_usage_that_no_integer_of_json_can_hold_does_not_keep_a_job_from_its_end() -> None:
+    transcript = Transcript("j", "hi")
+    transcript.add([event("usage", input_tokens=2**63, output_tokens=1, model="m")] * 3)
+    assert orjson.loads(transcript.usage())["input_tokens"] == 2**53 - 1

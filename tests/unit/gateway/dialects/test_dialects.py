@@ -10,32 +10,19 @@ from holdfast.gateway.dialects.ndjson import NDJSON
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.errors import NotAcceptable
-from holdfast.shared.event_log import Entry, Gap
+from holdfast.shared.event_log import Gap
 from holdfast.shared.ids import ORIGIN, EventId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.sse import Frame, SseParser
+from tests.support.entries import EPOCH, entry, parsed, text
+from tests.support.sse import SseParser
 
-EPOCH = 1763683200123
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-
-
-def entry(seq: int, body: bytes, job_id: str = "j1", kind: str = "text.delta") -> Entry:
-    return Entry(EventId(EPOCH, seq), kind, job_id, body, None)
-
-
-def text(seq: int, job_id: str = "j1") -> Entry:
-    body = orjson.dumps({"type": "text.delta", "job_id": job_id, "text": f"w{seq}", "part": 0})
-    return entry(seq, body, job_id)
-
-
-def parsed(wire: bytes) -> list[Frame]:
-    return SseParser().feed(wire)
 
 
 class TestSse:

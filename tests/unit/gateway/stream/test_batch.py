@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import orjson
 import pytest
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream.batch import WRITE_BYTES, Batch, batches, until_deleted
-from holdfast.shared.event_log import Entry
 from holdfast.shared.ids import ORIGIN, EventId
 
+from tests.support.entries import EPOCH, entry, parsed, text
 from tests.support.numbering import Numbering
-from tests.support.sse import Frame, SseParser
-
-EPOCH = 1763683200123
-
-
-def entry(seq: int, body: bytes, job_id: str = "j1", kind: str = "text.delta") -> Entry:
-    return Entry(EventId(EPOCH, seq), kind, job_id, body, None)
-
-
-def text(seq: int, job_id: str = "j1") -> Entry:
-    body = orjson.dumps({"type": "text.delta", "job_id": job_id, "text": f"w{seq}", "part": 0})
-    return entry(seq, body, job_id)
-
-
-def parsed(wire: bytes) -> list[Frame]:
-    return SseParser().feed(wire)
 
 
 def data_after(batch: Batch, cursor: EventId, job_id: str | None = None) -> bytes:
