@@ -65,6 +65,11 @@ class QueueEntry:
     def id(self) -> str:
         return entry_id(self.session_id, self.job_id)
 
+    @property
+    def age_s(self) -> float:
+        """The seconds since the entry was created."""
+        return time.time() - self.made_at / 1000
+
 
 class JobRef(NamedTuple):
     """The parts from which the entry of a job can be created again."""
