@@ -19,6 +19,7 @@ from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.event_log import EventLog
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.secret import Secret
@@ -63,7 +64,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 sessions=sessions,
                 log=log,
                 queue=queue,
-                agent_catalog=AgentCatalog(queue),
+                agent_catalog=AgentCatalog(OfferedAgents(queue_redis)),
                 subscriber=Subscriber(log_pipeline),
                 hub=hub,
                 readiness=readiness,

@@ -22,7 +22,9 @@ from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.heartbeat import BlockingHeartbeat
 from holdfast.shared.keys import QUEUE
+from holdfast.shared.leases import Leases
 from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.open_sessions import OpenSessions
 from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry, WakeUp
 from holdfast.shared.redis import Redis, RedisError, connect
@@ -74,12 +76,13 @@ class HoldfastWorker(Worker):
             job_deserializer=orjson.loads,
         )
         # Heartbeats and wake-ups have connections of their own, so that nothing else delays them.
-        heartbeat_queue = Queue(
-            self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5)), settings
-        )
+        heartbeat_redis = self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5))
+        heartbeats = Leases(heartbeat_redis, settings)
         self._wake_up_queue = Queue(self._connect(settings.redis_url, 1), settings)
         log_redis = self._connect(settings.log_url, 4)
         self._pipeline = AutoPipeline(settings.log_url, deadline_s=APPEND_DEADLINE_SECONDS)
+        self._offered = OfferedAgents(queue_redis)
+        self._leases = Leases(queue_redis, settings)
         self._deliveries = Deliveries()
         self._intents = IntentPolls(self.id, self._deliveries)
         queue_outage = Outage("queue")
@@ -98,7 +101,7 @@ class HoldfastWorker(Worker):
         )
         lease_s = settings.lease_seconds
         self._lease = Lease(
-            heartbeat_queue,
+            heartbeats,
             queue_outage,
             self.id,
             lease_s,
@@ -108,9 +111,9 @@ class HoldfastWorker(Worker):
             on_stray=self._on_stray,
         )
         self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3).beat, lease_s)
-        open_sessions = OpenSessions(log_redis)
-        self._recovery = Recovery(heartbeat_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
-        self._reaper = Reaper(heartbeat_queue, queue_outage, self.id, lease_s)
+        recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(log_redis)
+        self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
+        self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)
         self._woken = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._listening: asyncio.Task[WakeUp | None] | None = None
@@ -190,7 +193,7 @@ class HoldfastWorker(Worker):
             async with asyncio.timeout(RELEASE_SECONDS):
                 await cancel(held.values())
                 outcomes = await asyncio.gather(*(delivery.release() for delivery in held), return_exceptions=True)
-                await self._context.queue.leave(self.id)
+                await self._leases.leave(self.id)
         except (RedisError, TimeoutError) as error:
             outcomes = [error]
         for outcome in filter(None, outcomes):
@@ -271,7 +274,7 @@ class HoldfastWorker(Worker):
     # Background loops: intents, agents, lease.
 
     async def _offer(self) -> float:
-        await self._context.queue.offer(self._registry.schemas())
+        await self._offered.offer(self._registry.schemas())
         return OFFER_SECONDS
 
     def _on_stray(self, entry_id: str) -> None:

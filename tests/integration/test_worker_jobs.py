@@ -133,7 +133,7 @@ class TestLine:
 
 class TestCancel:
     async def test_before_its_start(self, redis_url: str, client: Client) -> None:
-        await client.queue.offer({"scripted": {}})
+        await client.offered_agents.offer({"scripted": {}})
         await client.post(options=SHORT)
         await client.cancel()
         async with worker_on(redis_url):

@@ -13,7 +13,9 @@ from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.event_log import Entry, EventLog
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.job_record import JobState
+from holdfast.shared.leases import Leases
 from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import Sessions
@@ -36,6 +38,8 @@ class Client:
         self.redis = connect(redis_url, max_connections=16)
         self.log_redis = connect(common.log_url, max_connections=16)
         self.queue = Queue(self.redis, common)
+        self.leases = Leases(self.redis, common)
+        self.offered_agents = OfferedAgents(self.redis)
         self.sessions = Sessions(self.log_redis, common)
         self.pipeline = AutoPipeline(common.log_url, deadline_s=10)
         self.log_writer = LogWriter(self.log_redis, self.pipeline, common)
@@ -137,7 +141,7 @@ class Client:
         """Wait until the agents are on offer."""
 
         async def look() -> bool:
-            return set(agents) <= set(await self.queue.agents())
+            return set(agents) <= set(await self.offered_agents.schemas())
 
         await until(look, WAIT_SECONDS, lambda: f"{agents} to be on offer")
 
