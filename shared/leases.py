@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from holdfast.shared import keys
 from holdfast.shared.queue import PLACES, QueueEntry, payload_of
 from holdfast.shared.redis import Redis
-from holdfast.shared.scripts import script
+from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
 
 
@@ -18,10 +18,10 @@ class Leases:
     def __init__(self, redis: Redis, settings: CommonSettings) -> None:
         self._redis = redis
         self._settings = settings
-        self._beat = script(redis, "queue_beat", "queue")
-        self._retake = script(redis, "queue_retake", "queue")
-        self._take_over = script(redis, "queue_take_over", "queue")
-        self._sweep = script(redis, "queue_sweep", "queue")
+        self._beat = queue_script(redis, "beat")
+        self._retake = queue_script(redis, "retake")
+        self._take_over = queue_script(redis, "take_over")
+        self._sweep = queue_script(redis, "sweep")
 
     async def beat(self, worker_id: str) -> set[str]:
         """Increment the worker's heartbeat counter. Returns the ids of the entries that it leases."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-from holdfast.shared.auto_pipeline import AutoPipeline, PipelineScript
+from holdfast.shared.auto_pipeline import PipelineScript
 from holdfast.shared.events import encode
 from holdfast.shared.ids import EventId
 from holdfast.shared.keys import log_key, session_keys
+from holdfast.shared.log_connections import LogConnections
 from holdfast.shared.log_replies import (
     Appended,
     AppendOutcome,
@@ -21,29 +22,29 @@ from holdfast.shared.log_replies import (
     raise_for,
     unless_full,
 )
-from holdfast.shared.redis import ExecAbortError, Redis, RedisError, ResponseError, is_full
-from holdfast.shared.scripts import script, source
+from holdfast.shared.redis import ExecAbortError, RedisError, ResponseError, is_full
+from holdfast.shared.scripts import SessionScript, source
 from holdfast.shared.settings import CommonSettings
 
 MESSAGES_LIMIT = 1000
 
 
 class LogAppends:
-    """Appends events in an attempt's epoch. The appends of all sessions share the connection of `pipeline`."""
+    """Appends events in an attempt's epoch. The appends of all sessions of a server share a connection."""
 
-    def __init__(self, redis: Redis, pipeline: AutoPipeline, settings: CommonSettings) -> None:
+    def __init__(self, connections: LogConnections, settings: CommonSettings) -> None:
         self._settings = settings
-        self._pipeline = pipeline
-        self._append = PipelineScript(pipeline, source("append"))
-        self._finish = script(redis, "finish", "session")
-        self._ask = script(redis, "ask", "session")
-        self._rewind = script(redis, "rewind", "session")
+        self._connections = connections
+        self._append = PipelineScript(source("append"))
+        self._finish = SessionScript(connections, "finish")
+        self._ask = SessionScript(connections, "ask")
+        self._rewind = SessionScript(connections, "rewind")
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended:
         """Append a batch after `after_seq`, all of it or nothing. Raises Fenced, LogBehind, LogGone, LogFull."""
         keys = session_keys(session_id)
         flat = [part for event in events for part in event.field()]
-        connection = await self._pipeline.connection()
+        connection = await self._connections.connection_for(session_id).pipeline.connection()
         now = asyncio.get_running_loop().time()
         fixed = (epoch, after_seq, self._settings.retention_events)
         reply = await unless_full(self._append.on(connection, (keys.log, keys.state), (*fixed, *flat)))
@@ -94,9 +95,8 @@ class LogAppends:
         """Append a job's terminal event after `after_seq` and close its record. `usage` is JSON, or empty.
 
         Raises Fenced, LogBehind, LogGone."""
-        keys = session_keys(session_id)
         fixed = (epoch, after_seq, event.job_id, event.kind, event.body, usage)
-        reply = await self._finish(keys, (*fixed, self._settings.retention_seconds, MESSAGES_LIMIT, *messages))
+        reply = await self._finish(session_id, (*fixed, self._settings.retention_seconds, MESSAGES_LIMIT, *messages))
         raise_for(reply)
         if reply[0] == b"ended":
             return Finished(None, head_of(reply[1:]))
@@ -109,7 +109,7 @@ class LogAppends:
         asked = orjson.loads(event.body)
         schema, prompt = encode(asked.get("schema", {})), encode(asked.get("prompt"))
         fixed = (epoch, after_seq, event.job_id, question_id, event.body, schema, prompt)
-        call = self._ask(session_keys(session_id), fixed)
+        call = self._ask(session_id, fixed)
         reply = await unless_full(call)
         raise_for(reply)
         return int(reply[1])
@@ -119,7 +119,7 @@ class LogAppends:
 
         Returns the newest seq. Raises Fenced, LogBehind, LogGone, LogFull."""
         fixed = (epoch, after_seq, event.job_id, event.body, str(discard_from))
-        reply = await unless_full(self._rewind(session_keys(session_id), fixed))
+        reply = await unless_full(self._rewind(session_id, fixed))
         raise_for(reply)
         return int(reply[1])
 

@@ -21,7 +21,7 @@ from holdfast.shared.errors import NoAgents, QueueFull
 from holdfast.shared.offered_agents import MEMORY_US, unknown
 from holdfast.shared.redis import Redis
 from holdfast.shared.schema import SCHEMA
-from holdfast.shared.scripts import script
+from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
 
 PLACES = (
@@ -108,17 +108,17 @@ class Queue:
     def __init__(self, redis: Redis, settings: CommonSettings) -> None:
         self._redis = redis
         self._settings = settings
-        self._reserve = script(redis, "queue_reserve", "queue")
-        self._ready = script(redis, "queue_ready", "queue")
-        self._notify = script(redis, "queue_notify", "queue")
-        self._take = script(redis, "queue_take", "queue")
-        self._put_back = script(redis, "queue_put_back", "queue")
-        self._drop = script(redis, "queue_drop", "queue")
-        self._discard = script(redis, "queue_discard", "queue")
-        self._retire = script(redis, "queue_retire", "queue")
-        self._restore = script(redis, "queue_restore", "queue")
-        self._recovery_turn = script(redis, "queue_recovery_turn", "queue")
-        self._recovery_advance = script(redis, "queue_recovery_advance", "queue")
+        self._reserve = queue_script(redis, "reserve")
+        self._ready = queue_script(redis, "ready")
+        self._notify = queue_script(redis, "notify")
+        self._take = queue_script(redis, "take")
+        self._put_back = queue_script(redis, "put_back")
+        self._drop = queue_script(redis, "drop")
+        self._discard = queue_script(redis, "discard")
+        self._retire = queue_script(redis, "retire")
+        self._restore = queue_script(redis, "restore")
+        self._recovery_turn = queue_script(redis, "recovery_turn")
+        self._recovery_advance = queue_script(redis, "recovery_advance")
 
     # Called by gateways.
 

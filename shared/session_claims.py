@@ -6,16 +6,17 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from holdfast.shared.auto_pipeline import AutoPipeline, PipelineScript
+from holdfast.shared.auto_pipeline import PipelineScript
 from holdfast.shared.entries import name_of
 from holdfast.shared.errors import LogFull, RedisRefused
 from holdfast.shared.events import CANCELLED, DELETED, FAILED, encode
 from holdfast.shared.ids import parse_id
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log_appends import MESSAGES_LIMIT
+from holdfast.shared.log_connections import LogConnections
 from holdfast.shared.log_replies import Attempt, Event, Intents, Refusal, Settled, head_of, raise_for, unless_full
 from holdfast.shared.redis import Redis
-from holdfast.shared.scripts import Script, script, source
+from holdfast.shared.scripts import SessionScript, source
 from holdfast.shared.settings import CommonSettings
 from holdfast.shared.turns import TurnReader
 
@@ -29,16 +30,16 @@ Retire = Callable[[Sequence[str]], Awaitable[None]]
 class SessionClaims:
     """Claims sessions for attempts, and ends jobs that may not run or whose session has no attempt."""
 
-    def __init__(self, redis: Redis, pipeline: AutoPipeline, settings: CommonSettings) -> None:
+    def __init__(self, connections: LogConnections, settings: CommonSettings) -> None:
         self._settings = settings
-        self._redis = redis
-        self._turns = TurnReader(redis)
-        self._claim = script(redis, "claim", "session")
-        self._claim_end = script(redis, "claim", "session", when_full=True)
-        self._intents = PipelineScript(pipeline, source("intents", "session"))
-        self._release = script(redis, "release", "session")
-        self._settle = script(redis, "settle", "session")
-        self._close_record = script(redis, "close_record", "session")
+        self._connections = connections
+        self._turns = TurnReader(connections)
+        self._claim = SessionScript(connections, "claim")
+        self._claim_end = SessionScript(connections, "claim", when_full=True)
+        self._intents = PipelineScript(source("intents", "session"))
+        self._release = SessionScript(connections, "release")
+        self._settle = SessionScript(connections, "settle")
+        self._close_record = SessionScript(connections, "close_record")
 
     async def claim(
         self, session_id: str, job_id: str, *, delivery: int, claim_id: str, worker_id: str, offered: bool
@@ -71,9 +72,7 @@ class SessionClaims:
         `epoch`: that of the caller's attempt; None when the caller has none. The verdict is ended, unknown, or held (an
         attempt runs). Raises Fenced."""
         fixed = (event.job_id, "" if epoch is None else epoch, secrets.randbelow(1000))
-        reply = await self._close_record(
-            session_keys(session_id), (*fixed, event.kind, event.body, self._settings.retention_seconds)
-        )
+        reply = await self._close_record(session_id, (*fixed, event.kind, event.body, self._settings.retention_seconds))
         raise_for(reply)
         return _refusal(reply[0].decode(), reply)
 
@@ -82,12 +81,12 @@ class SessionClaims:
         session_id: str,
         job_id: str,
         fixed: tuple[Any, ...],
-        claim: Script,
+        claim: SessionScript,
         ending: tuple[Any, ...] = (),
     ) -> list[bytes]:
         """Run the claim script; where the job may not run any more, run it again with the job's ending."""
         while True:
-            reply = await unless_full(claim(session_keys(session_id), (*fixed, *self._limits(), *ending)))
+            reply = await unless_full(claim(session_id, (*fixed, *self._limits(), *ending)))
             if reply[0] != b"doomed":
                 return reply
             _, reason, by, before = reply
@@ -95,22 +94,23 @@ class SessionClaims:
 
     async def intents(self, session_id: str, epoch: int) -> Intents:
         """Read the pending intents of the session. Raises Fenced."""
-        reply = await self._intents(session_keys(session_id), (epoch,))
+        connection = await self._connections.connection_for(session_id).pipeline.connection()
+        reply = await self._intents.on(connection, session_keys(session_id), (epoch,))
         raise_for(reply)
         texts = [part.decode() for part in reply[2:]]
         return Intents(dict(zip(texts[::2], texts[1::2], strict=True)), bool(reply[1]))
 
     async def is_deleted(self, session_id: str) -> bool:
         """Return whether the session is being deleted, or was deleted less than DELETED_LOG_SECONDS ago."""
-        keys = session_keys(session_id)
-        if await self._redis.hget(keys.state, "deleted") is not None:
+        keys, redis = session_keys(session_id), self._redis(session_id)
+        if await redis.hget(keys.state, "deleted") is not None:
             return True
-        newest = await self._redis.xrevrange(keys.log, count=1)
+        newest = await redis.xrevrange(keys.log, count=1)
         return bool(newest) and name_of("", DELETED).encode() in newest[0][1]
 
     async def release(self, session_id: str, epoch: int) -> None:
         """Release the session without a strike. Raises Fenced."""
-        raise_for(await self._release(session_keys(session_id), (epoch,)))
+        raise_for(await self._release(session_id, (epoch,)))
 
     async def settle(self, session_id: str, retire: Retire | None = None) -> Settled:
         """Carry out the intents of a session without a lease owner. The conversation keeps what its jobs emitted.
@@ -124,7 +124,7 @@ class SessionClaims:
         ended: list[str] = []
         while True:
             arguments = (*fixed, *limits, len(retired), *retired, *turn)
-            word, counted, *rest = await self._settle(session_keys(session_id), arguments)
+            word, counted, *rest = await self._settle(session_id, arguments)
             count = int(counted)
             named = [job_id.decode() for job_id in rest[:count]]
             if word == b"retire":
@@ -138,6 +138,9 @@ class SessionClaims:
                 ended += named
                 if word != b"more":
                     return Settled(word == b"held", ended, head_of(rest[count:]))
+
+    def _redis(self, session_id: str) -> Redis:
+        return self._connections.connection_for(session_id).redis
 
     def _limits(self) -> tuple[int, ...]:
         settings = self._settings

@@ -18,11 +18,11 @@ import orjson
 import structlog
 from arq import ArqRedis
 from arq.worker import Worker, func
-from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.heartbeat import BlockingHeartbeat
 from holdfast.shared.keys import QUEUE
 from holdfast.shared.leases import Leases
+from holdfast.shared.log_connections import connect_logs
 from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.open_sessions import OpenSessions
@@ -36,7 +36,7 @@ from holdfast.worker.outage import Outage
 from holdfast.worker.reaper import Reaper
 from holdfast.worker.recovery import Recovery
 from holdfast.worker.registry import Registry
-from holdfast.worker.settings import APPEND_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
@@ -79,8 +79,7 @@ class HoldfastWorker(Worker):
         heartbeat_redis = self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5))
         heartbeats = Leases(heartbeat_redis, settings)
         self._wake_up_queue = Queue(self._connect(settings.redis_url, 1), settings)
-        log_redis = self._connect(settings.log_url, 4)
-        self._pipeline = AutoPipeline(settings.log_url, deadline_s=APPEND_DEADLINE_SECONDS)
+        self._logs = connect_logs(settings.log_url, max_connections=4, deadline_s=LOG_DEADLINE_SECONDS)
         self._offered = OfferedAgents(queue_redis)
         self._leases = Leases(queue_redis, settings)
         self._deliveries = Deliveries()
@@ -91,8 +90,8 @@ class HoldfastWorker(Worker):
             settings,
             registry,
             Queue(queue_redis, settings),
-            LogWriter(log_redis, self._pipeline, settings),
-            Sessions(log_redis, settings),
+            LogWriter(self._logs, settings),
+            Sessions(self._logs, settings),
             queue_outage,
             Outage("log"),
             self._intents.notify,
@@ -111,7 +110,7 @@ class HoldfastWorker(Worker):
             on_stray=self._on_stray,
         )
         self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3).beat, lease_s)
-        recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(log_redis)
+        recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(self._logs)
         self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
         self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)
         self._woken = asyncio.Event()
@@ -165,7 +164,7 @@ class HoldfastWorker(Worker):
     async def close(self) -> None:
         for connection in self._connections:
             await connection.aclose()
-        await self._pipeline.aclose()
+        await self._logs.aclose()
         self._pool = None
 
     def _connect(self, url: str, max_connections: int, timeout_s: float = 10.0) -> Redis:

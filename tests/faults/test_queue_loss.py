@@ -170,7 +170,7 @@ async def test_an_entry_that_the_queue_lost_is_made_anew_by_a_later_round(
 @pytest.fixture
 def recovery(client: Client) -> Recovery:
     """The search of a worker that does nothing else."""
-    return Recovery(client.queue, OpenSessions(client.log_redis), Outage("queue"), Outage("log"), LEASE_SECONDS)
+    return Recovery(client.queue, OpenSessions(client.logs), Outage("queue"), Outage("log"), LEASE_SECONDS)
 
 
 async def test_the_entry_of_a_job_that_ends_during_the_search_is_not_lost(

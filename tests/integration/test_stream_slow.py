@@ -157,7 +157,7 @@ class TestVanishing:
             for stream in opened:
                 stream.cut()
         await until(lambda: served.hub.counters.viewers == 0)
-        assert served.hub._tailer._channels == {}
+        assert served.tailer._channels == {}
         assert served.hub._viewers == set()
         assert not any(served.hub._keep_alive._buckets)
         assert server_errors == []
