@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdfast.shared.queue import Queue
+    from holdfast.shared.leases import Leases
 
 GATEWAY_PORT = 8000
 GATEWAY_ANSWERS_S = 8.0
@@ -41,34 +41,34 @@ def gateway() -> str | None:
 async def worker() -> str | None:
     """Whether the heartbeat of this container's worker moves in Redis; a worker beats three times in a lease."""
     # Only here: the gateway's check runs every few seconds, too, and needs nothing of this.
-    from holdfast.shared.queue import Queue  # noqa: PLC0415
+    from holdfast.shared.leases import Leases  # noqa: PLC0415
     from holdfast.shared.redis import RedisError, connect  # noqa: PLC0415
     from holdfast.shared.settings import CommonSettings, read_settings  # noqa: PLC0415
 
     settings = read_settings(CommonSettings)
     redis = connect(settings.redis_url, max_connections=1, socket_timeout_s=5)
     try:
-        return await heart_stands(Queue(redis, settings), f"{socket.gethostname()[:40]}-", settings.lease_seconds)
+        return await heart_stands(Leases(redis, settings), f"{socket.gethostname()[:40]}-", settings.lease_seconds)
     except (RedisError, OSError) as error:
         return f"Redis does not answer: {error!r}"
     finally:
         await redis.aclose()
 
 
-async def heart_stands(queue: Queue, prefix: str, wait_s: float) -> str | None:
+async def heart_stands(leases: Leases, prefix: str, wait_s: float) -> str | None:
     """Look until the count of a worker with this prefix moves. A worker's id begins with its host's name."""
-    first = await counts(queue, prefix)
+    first = await counts(leases, prefix)
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         await asyncio.sleep(LOOK_S)
-        now = await counts(queue, prefix)
+        now = await counts(leases, prefix)
         if any(now[name] != first.get(name) for name in now):
             return None
     return f"no heartbeat of this worker within {wait_s:g} s: {first}"
 
 
-async def counts(queue: Queue, prefix: str) -> dict[str, int]:
-    return {name: count for name, count in (await queue.workers()).items() if name.startswith(prefix)}
+async def counts(leases: Leases, prefix: str) -> dict[str, int]:
+    return {name: count for name, count in (await leases.workers()).items() if name.startswith(prefix)}
 
 
 def main() -> None:

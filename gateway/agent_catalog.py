@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from holdfast.shared.errors import AgentUnknown, NoAgents
-from holdfast.shared.queue import Queue
+from holdfast.shared.offered_agents import OfferedAgents
 
 CACHE_S = 2.0
 REANNOUNCE_S = 15.0  # workers announce their agents every 10 s
@@ -23,12 +23,17 @@ class CatalogEntry(NamedTuple):
 class AgentCatalog:
     """Caches the schema of each agent for CACHE_S.
 
-    The queue keeps an agent for days after its last announcement. So an agent that disappears was lost with the queue's
-    data, and workers announce it again within seconds: for REANNOUNCE_S the error is NoAgents, which clients retry."""
+    The queue server keeps an agent for days after its last announcement. So an agent that disappears was lost with the
+    server's data, and workers announce it again within seconds: for REANNOUNCE_S the error is NoAgents, which clients
+    retry."""
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
+    def __init__(self, offered: OfferedAgents) -> None:
+        self._offered = offered
         self._known: dict[str, CatalogEntry] = {}
+
+    async def schemas(self) -> dict[str, dict[str, Any]]:
+        """Return the JSON schema of each agent's input, not cached."""
+        return await self._offered.schemas()
 
     async def schema(self, agent: str) -> bytes:
         """Return the JSON schema of an agent's input. Raises AgentUnknown, or NoAgents while no agent is announced."""
@@ -36,7 +41,7 @@ class AgentCatalog:
         known = self._known.get(agent)
         if known is not None and now_s - known.seen_s < CACHE_S:
             return known.schema
-        schema = await self._queue.schema(agent)
+        schema = await self._offered.schema(agent)
         self._known[agent] = CatalogEntry(schema, now_s)
         return schema
 

@@ -16,9 +16,10 @@ from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.subscriber import Subscriber
-from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.event_log import EventLog
+from holdfast.shared.log_connections import connect_logs
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.secret import Secret
@@ -46,12 +47,16 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         connections = settings.gateway_redis_connections
         queue_redis = connect(settings.redis_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
-        log_redis = connect(settings.log_url, max_connections=connections, socket_timeout_s=REDIS_TIMEOUT_S)
+        logs = connect_logs(
+            settings.log_url,
+            max_connections=connections,
+            deadline_s=REDIS_TIMEOUT_S,
+            flush_interval_s=SUBSCRIBER_FLUSH_S,
+        )
         queue = Queue(queue_redis, settings)
-        log_pipeline = AutoPipeline(settings.log_url, deadline_s=REDIS_TIMEOUT_S, flush_interval_s=SUBSCRIBER_FLUSH_S)
-        sessions, log = Sessions(log_redis, settings), EventLog(log_pipeline)
-        hub = StreamHub(settings.log_url, log, sessions, _stream_limits(settings))
-        readiness = Readiness(queue_redis, log_redis)
+        sessions, log = Sessions(logs, settings), EventLog(logs, pipelined=True)
+        hub = StreamHub(logs, log, sessions, _stream_limits(settings))
+        readiness = Readiness(queue_redis, logs)
         metrics.watch(hub.counters)
         hub.start()
         session_list = SessionList(SessionIndex(queue_redis), sessions, settings.retention_seconds)
@@ -63,13 +68,13 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 sessions=sessions,
                 log=log,
                 queue=queue,
-                agent_catalog=AgentCatalog(queue),
-                subscriber=Subscriber(log_pipeline),
+                agent_catalog=AgentCatalog(OfferedAgents(queue_redis)),
+                subscriber=Subscriber(logs),
                 hub=hub,
                 readiness=readiness,
                 metrics=metrics,
                 session_list=session_list,
-                secret=Secret(log_redis),
+                secret=Secret(logs.servers[0].redis),
                 cpu_slot=CpuSlot(),
             )
         finally:
@@ -78,8 +83,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 with suppress(asyncio.CancelledError):
                     await task
             await hub.close()
-            await log_pipeline.aclose()
+            await logs.aclose()
             await queue_redis.aclose()
-            await log_redis.aclose()
 
     return lifespan

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
+from holdfast.shared.log_connections import LogConnections
 from holdfast.shared.redis import Redis, RedisError, ResponseError
 
 logger = structlog.get_logger()
@@ -54,19 +55,21 @@ def _reason(error: Exception) -> str:
 
 
 class Readiness:
-    """Checks the queue server and the log server. With `stopping` set, the gateway is never ready again."""
+    """Checks the queue server and the log servers. With `stopping` set, the gateway is never ready again."""
 
-    def __init__(self, queue_redis: Redis, log_redis: Redis) -> None:
-        self._servers = {"queue": queue_redis, "log": log_redis}
+    def __init__(self, queue_redis: Redis, logs: LogConnections) -> None:
+        self._servers = [("queue", queue_redis), *(("log", server.redis) for server in logs.servers)]
         self.stopping = False
 
     async def reasons(self) -> list[str]:
         """Return why the gateway is not ready; empty if it is. Takes at most PROBE_DEADLINE_S."""
         if self.stopping:
             return ["the gateway is stopping"]
-        probes = await asyncio.gather(*(self._probe(redis) for redis in self._servers.values()))
+        probes = await asyncio.gather(*(self._probe(redis) for _, redis in self._servers))
         return [
-            f"{name} redis: {reason}" for name, found in zip(self._servers, probes, strict=True) for reason in found
+            f"{name} redis: {reason}"
+            for (name, _), found in zip(self._servers, probes, strict=True)
+            for reason in found
         ]
 
     async def _probe(self, redis: Redis) -> list[str]:

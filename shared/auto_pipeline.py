@@ -152,14 +152,9 @@ class AutoPipeline:
 class PipelineScript:
     """A Lua script, run with EVALSHA; its text is sent only to a server that does not have it."""
 
-    def __init__(self, pipeline: AutoPipeline, text: str) -> None:
-        self._pipeline = pipeline
+    def __init__(self, text: str) -> None:
         self._text = text
         self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    async def __call__(self, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """Run the script. Raises RedisError."""
-        return await self.on(await self._pipeline.connection(), keys, arguments)
 
     async def on(self, connection: PipelinedConnection, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
         """Run the script on this connection. Raises RedisError."""

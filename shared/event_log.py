@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from holdfast.shared.discards import Discard, ranges_of
 from holdfast.shared.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.keys import log_key, session_keys, state_key
+from holdfast.shared.log_connections import LogConnections
 from holdfast.shared.once import Once
 from holdfast.shared.redis import Redis, RedisError
 from holdfast.shared.redis_connection import Argument
@@ -70,11 +71,11 @@ class Newer(NamedTuple):
 
 
 class EventLog:
-    """Reads the logs of all sessions."""
+    """Reads the logs of all sessions. `pipelined`: over the pipeline of their server."""
 
-    def __init__(self, redis: Redis | AutoPipeline) -> None:
-        self._call = redis.call
-        self._call_all = redis.call_all
+    def __init__(self, connections: LogConnections, *, pipelined: bool = False) -> None:
+        self._connections = connections
+        self._pipelined = pipelined
         self._reported = Once()
 
     async def read(self, session_id: str, cursor: EventId, count: int = PAGE_EVENTS) -> Page:
@@ -82,12 +83,13 @@ class EventLog:
 
         Raises RedisError when the server does not answer, SchemaNewer when the next entry has a newer schema
         version."""
-        return await self._page(session_id, cursor, count, await self._call(*page_question(session_id, cursor, count)))
+        anchored = await self._call(session_id, *page_question(session_id, cursor, count))
+        return await self._page(session_id, cursor, count, anchored)
 
     async def read_with_presence(self, session_id: str, cursor: EventId, count: int) -> tuple[Page, Presence]:
         """Read a page as `read` does, and then whether the session exists. Both commands are sent in one write."""
         questions = page_question(session_id, cursor, count), question(session_id)
-        anchored, fields = await self._call_all(questions)
+        anchored, fields = await self._server(session_id).call_all(questions)
         for reply in (anchored, fields):
             if isinstance(reply, RedisError):
                 raise reply
@@ -98,13 +100,14 @@ class EventLog:
         """Read the newest entries from `first` on and below `below`, or up to the end. Skips holes and foreign
         entries."""
         end = "+" if below is None else f"({below}"
-        found = await self._call("XREVRANGE", log_key(session_id), end, str(first), "COUNT", count)
+        found = await self._call(session_id, "XREVRANGE", log_key(session_id), end, str(first), "COUNT", count)
         return Older(own_entries(found[::-1]), parse_id(found[-1][0]) if len(found) == count else None)
 
     async def last(self, session_id: str) -> Entry | None:
         """Return the newest entry that is not foreign."""
         below = "+"
-        while found := await self._call("XREVRANGE", log_key(session_id), below, "-", "COUNT", LAST_ENTRIES):
+        key = log_key(session_id)
+        while found := await self._call(session_id, "XREVRANGE", key, below, "-", "COUNT", LAST_ENTRIES):
             entries = own_entries(found[::-1])
             if entries:
                 return entries[-1]
@@ -113,7 +116,7 @@ class EventLog:
 
     async def top(self, session_id: str) -> EventId:
         """Return the id of the newest entry, foreign ones included; ORIGIN where the log is empty."""
-        found = await self._call("XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
+        found = await self._call(session_id, "XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
         return parse_id(found[0][0]) if found else ORIGIN
 
     async def exists(self, session_id: str) -> bool:
@@ -122,23 +125,31 @@ class EventLog:
 
     async def presence(self, session_id: str) -> Presence:
         """Return whether the session exists, or is being deleted."""
-        return presence(*await self._call(*question(session_id)))
+        return presence(*await self._call(session_id, *question(session_id)))
 
     async def discards(self, session_id: str, job_id: str | None = None) -> list[Discard]:
         """Return what later attempts discarded, of one job or of all."""
         keys = session_keys(session_id)
-        jobs = [job_id] if job_id else [job.decode() for job in await self._call("LRANGE", keys.order, 0, -1)]
+        found = [] if job_id else await self._call(session_id, "LRANGE", keys.order, 0, -1)
+        jobs = [job_id] if job_id else [job.decode() for job in found]
         if not jobs:
             return []
         fields = [f"{job}:{field}" for job in jobs for field in ("first", "started", "discards")]
-        values = await self._call("HMGET", keys.jobs, *fields)
+        values = await self._call(session_id, "HMGET", keys.jobs, *fields)
         records = zip(jobs, values[::3], values[1::3], values[2::3], strict=True)
         return [discard for record in records for discard in _discards_of(*record)]
 
     async def between(self, session_id: str, first: EventId, last: EventId, count: int) -> Newer:
         """Read the oldest entries from `first` to `last`, both included. Skips holes and foreign entries."""
-        found = await self._call("XRANGE", log_key(session_id), str(first), str(last), "COUNT", count)
+        found = await self._call(session_id, "XRANGE", log_key(session_id), str(first), str(last), "COUNT", count)
         return Newer(own_entries(found), parse_id(found[-1][0]).next() if len(found) == count else None)
+
+    def _call(self, session_id: str, *command: Argument) -> Awaitable[Any]:
+        return self._server(session_id).call(*command)
+
+    def _server(self, session_id: str) -> Redis | AutoPipeline:
+        connection = self._connections.connection_for(session_id)
+        return connection.pipeline if self._pipelined else connection.redis
 
     async def _page(self, session_id: str, cursor: EventId, count: int, anchored: Reply) -> Page:
         page = page_behind(cursor, anchored, count)
@@ -165,10 +176,10 @@ class EventLog:
 
     async def _empty(self, session_id: str, cursor: EventId) -> Page:
         """Read an empty log: it vanished, or it never had an event."""
-        recorded = await self._call("HGET", state_key(session_id), "top")
+        recorded = await self._call(session_id, "HGET", state_key(session_id), "top")
         if cursor == ORIGIN and (recorded is None or parse_id(recorded) == ORIGIN):
             return Page([])
-        if await self._call("XLEN", log_key(session_id)):  # its first entry was appended between the two reads
+        if await self._call(session_id, "XLEN", log_key(session_id)):  # appended between the two reads
             return Page([], more=True)
         return Page([], Gap("expired", ORIGIN))
 
@@ -182,7 +193,7 @@ class EventLog:
             )
 
     async def _newest_upto(self, session_id: str, cursor: EventId) -> EventId:
-        found = await self._call("XREVRANGE", log_key(session_id), str(cursor), "-", "COUNT", 1)
+        found = await self._call(session_id, "XREVRANGE", log_key(session_id), str(cursor), "-", "COUNT", 1)
         return parse_id(found[0][0]) if found else ORIGIN
 
 

@@ -1,7 +1,8 @@
-"""Find the open sessions of a log server, page by page."""
+"""Find the open sessions, page by page."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ import structlog
 from holdfast.shared.errors import RequestInvalid
 from holdfast.shared.ids import check_session_id
 from holdfast.shared.keys import STATES, session_keys, session_of
+from holdfast.shared.log_connections import LogConnection, LogConnections
 from holdfast.shared.queue import JobRef
-from holdfast.shared.redis import Redis, RedisError, is_lasting
+from holdfast.shared.redis import RedisError, is_lasting
 
 PAGE_KEYS = 1000  # keys per SCAN: well below a millisecond of the server's time
 
@@ -30,28 +32,33 @@ class OpenSession(NamedTuple):
 
 
 class OpenSessions:
-    """The open sessions of a log server. Every call raises RedisError when the server does not answer."""
+    """The open sessions of all log servers. Every call raises RedisError when a server does not answer."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, connections: LogConnections) -> None:
+        self._connections = connections
         self._skipped: bytes | None = None
 
     async def page(self, cursor: int) -> tuple[int, list[str]]:
         """Return the sessions among the next keys, and the cursor of the following page: 0 at the end of a round.
 
-        A session that exists throughout a round is in at least one of its pages."""
-        cursor, keys = await self._redis.scan(cursor, match=STATES, count=PAGE_KEYS)
+        A session that exists throughout a round is in at least one of its pages. The servers are searched in turn; the
+        cursor is that of a server's SCAN, times the number of servers, plus the server's number."""
+        servers = self._connections.servers
+        position, number = divmod(cursor, len(servers))
+        position, keys = await servers[number].redis.scan(position, match=STATES, count=PAGE_KEYS)
+        cursor = position * len(servers) + number if position else (number + 1) % len(servers)
         return cursor, self._named(keys)
 
     async def open(self, session_ids: Sequence[str]) -> list[OpenSession]:
         """Return those of the sessions that are open."""
-        states = [("hmget", session_keys(name).state, "worker", "deleted", "attention") for name in session_ids]
-        backlogs = [("lindex", session_keys(name).backlog, 0) for name in session_ids]
+        states = [(name, ("hmget", session_keys(name).state, "worker", "deleted", "attention")) for name in session_ids]
+        backlogs = [(name, ("lindex", session_keys(name).backlog, 0)) for name in session_ids]
         replies = await self._together([*states, *backlogs])
         found = zip(session_ids, replies[: len(states)], replies[len(states) :], strict=True)
         busy = [(name, state, _text(head)) for name, state, head in found if state and (head or state[1])]
         heads = [(name, head) for name, _, head in busy if head]
-        agents = await self._together([("hget", session_keys(name).jobs, f"{head}:agent") for name, head in heads])
+        questions = [(name, ("hget", session_keys(name).jobs, f"{head}:agent")) for name, head in heads]
+        agents = await self._together(questions)
         known = [(*head, _text(agent)) for head, agent in zip(heads, agents, strict=True)]
         entries = {name: JobRef(name, head, agent) for name, head, agent in known if agent}
         return [
@@ -69,11 +76,16 @@ class OpenSessions:
             log.warning("key is not that of a session; skipped", key=repr(foreign))
         return [name for name in names.values() if name is not None]
 
-    async def _together(self, commands: list[tuple[str | int, ...]]) -> list[Any]:
-        """Send commands in one round trip. The reply is None where the key holds a foreign value."""
-        if not commands:
-            return []
-        replies = await self._redis.call_all(commands)
+    async def _together(self, commands: Sequence[tuple[str, tuple[str | int, ...]]]) -> list[Any]:
+        """Send the commands of sessions, in one round trip per server. The reply is None where the key holds a foreign
+        value."""
+        places: defaultdict[LogConnection, list[int]] = defaultdict(list)
+        for place, (session_id, _) in enumerate(commands):
+            places[self._connections.connection_for(session_id)].append(place)
+        replies: list[Any] = [None] * len(commands)
+        for server, found in places.items():
+            for place, reply in zip(found, await server.redis.call_all([commands[at][1] for at in found]), strict=True):
+                replies[place] = reply
         for reply in replies:
             if isinstance(reply, RedisError) and not is_lasting(reply):
                 raise reply

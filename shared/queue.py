@@ -12,15 +12,16 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 from holdfast.shared import keys
-from holdfast.shared.errors import AgentUnknown, NoAgents, QueueFull
+from holdfast.shared.errors import NoAgents, QueueFull
+from holdfast.shared.offered_agents import MEMORY_US, unknown
 from holdfast.shared.redis import Redis
 from holdfast.shared.schema import SCHEMA
-from holdfast.shared.scripts import script
+from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
 
 PLACES = (
@@ -40,7 +41,6 @@ PLACES = (
 )
 ANY_LANE = "*"
 RESERVE_US = 5_000_000
-AGENTS_MEMORY_US = 7 * 86_400 * 1_000_000
 MAILBOX_LIMIT = 1000
 MAILBOX_SECONDS = 60
 
@@ -64,6 +64,11 @@ class QueueEntry:
     @property
     def id(self) -> str:
         return entry_id(self.session_id, self.job_id)
+
+    @property
+    def age_s(self) -> float:
+        """The seconds since the entry was created."""
+        return time.time() - self.made_at / 1000
 
 
 class JobRef(NamedTuple):
@@ -97,26 +102,23 @@ def entry_id(session_id: str, job_id: str | None) -> str:
 
 
 class Queue:
-    """The queue server. Every call raises RedisError when the server does not answer, and may then be repeated."""
+    """The entries of the queue. Every call raises RedisError when the queue server does not answer, and may then be
+    repeated."""
 
     def __init__(self, redis: Redis, settings: CommonSettings) -> None:
         self._redis = redis
         self._settings = settings
-        self._reserve = script(redis, "queue_reserve", "queue")
-        self._ready = script(redis, "queue_ready", "queue")
-        self._notify = script(redis, "queue_notify", "queue")
-        self._take = script(redis, "queue_take", "queue")
-        self._beat = script(redis, "queue_beat", "queue")
-        self._put_back = script(redis, "queue_put_back", "queue")
-        self._drop = script(redis, "queue_drop", "queue")
-        self._discard = script(redis, "queue_discard", "queue")
-        self._take_over = script(redis, "queue_take_over", "queue")
-        self._sweep = script(redis, "queue_sweep", "queue")
-        self._retire = script(redis, "queue_retire", "queue")
-        self._retake = script(redis, "queue_retake", "queue")
-        self._restore = script(redis, "queue_restore", "queue")
-        self._recovery_turn = script(redis, "queue_recovery_turn", "queue")
-        self._recovery_advance = script(redis, "queue_recovery_advance", "queue")
+        self._reserve = queue_script(redis, "reserve")
+        self._ready = queue_script(redis, "ready")
+        self._notify = queue_script(redis, "notify")
+        self._take = queue_script(redis, "take")
+        self._put_back = queue_script(redis, "put_back")
+        self._drop = queue_script(redis, "drop")
+        self._discard = queue_script(redis, "discard")
+        self._retire = queue_script(redis, "retire")
+        self._restore = queue_script(redis, "restore")
+        self._recovery_turn = queue_script(redis, "recovery_turn")
+        self._recovery_advance = queue_script(redis, "recovery_advance")
 
     # Called by gateways.
 
@@ -124,13 +126,13 @@ class Queue:
         """Create the entry of a job that is about to be accepted, visible after 5 s.
 
         Raises AgentUnknown, QueueFull, and NoAgents when no agent at all is offered."""
-        limits = (RESERVE_US, self._settings.queue_limit, agent, AGENTS_MEMORY_US)
+        limits = (RESERVE_US, self._settings.queue_limit, agent, MEMORY_US)
         entry = entry_id(session_id, job_id)
         answer = await self._reserve(PLACES, (entry, _payload(session_id, job_id, agent), *limits))
         if answer == b"none":
             raise NoAgents
         if answer == b"unknown":
-            raise _unknown(agent)
+            raise unknown(agent)
         if answer == b"full":
             raise QueueFull
 
@@ -151,41 +153,11 @@ class Queue:
         """Notify the lease owner of the session that intents are pending. Best effort: the message may be lost."""
         await self._notify(PLACES, (worker_id, session_id, MAILBOX_LIMIT, MAILBOX_SECONDS))
 
-    async def agents(self) -> dict[str, dict[str, Any]]:
-        """Return the agents that were offered within 7 days, with the JSON schema of their input."""
-        oldest = await self._now_us() - AGENTS_MEMORY_US
-        names = await self._redis.zrangebyscore(keys.AGENTS_SEEN, oldest, "+inf")
-        if not names:
-            return {}
-        schemas = await self._redis.hmget(keys.AGENTS, names)
-        offers = sorted(zip(names, schemas, strict=True))
-        return {name.decode(): orjson.loads(schema) for name, schema in offers if schema is not None}
-
-    async def schema(self, agent: str) -> bytes:
-        """Return the JSON schema of an agent's input. Raises AgentUnknown, and NoAgents when no agent at all is
-        offered."""
-        schema: bytes | None = await self._redis.hget(keys.AGENTS, agent)
-        if schema is None:
-            raise _unknown(agent) if await self._redis.exists(keys.AGENTS) else NoAgents
-        return schema
-
     async def depth(self) -> int:
         """Return the number of entries, control entries included."""
         return int(await self._redis.hlen(keys.ENTRIES))
 
     # Called by workers.
-
-    async def offer(self, agents: dict[str, dict[str, Any]]) -> None:
-        """Announce the agents of this worker, and forget those that no worker has offered for 7 days."""
-        now = await self._now_us()
-        forgotten = await self._redis.zrangebyscore(keys.AGENTS_SEEN, "-inf", now - AGENTS_MEMORY_US)
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            if forgotten:
-                pipeline.zrem(keys.AGENTS_SEEN, *forgotten)
-                pipeline.hdel(keys.AGENTS, *forgotten)
-            pipeline.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
-            pipeline.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
-            await pipeline.execute()
 
     async def wait(self, worker_id: str, timeout_s: float, *, idle: bool) -> WakeUp | None:
         """Wait for a wake-up or a notification. Wake-ups are for `idle` workers only: a busy one would waste them.
@@ -218,15 +190,6 @@ class Queue:
         """Drop the entries of jobs that ended while they waited."""
         await self._retire(PLACES, [entry_id(session_id, job_id) for job_id in job_ids])
 
-    async def beat(self, worker_id: str) -> set[str]:
-        """Increment the worker's heartbeat counter. Returns the ids of the entries that it leases."""
-        return {name.decode() for name in await self._beat(PLACES, (worker_id,))}
-
-    async def retake(self, worker_id: str, entries: Sequence[QueueEntry]) -> set[str]:
-        """Lease entries again whose lease the queue lost. Returns the ids of those that another worker leases."""
-        flat = [part for entry in entries for part in (entry.id, _payload_of(entry))]
-        return {name.decode() for name in await self._retake(PLACES, (worker_id, *flat))}
-
     async def recovery_page(self, page_s: float, first_round_page_s: float) -> Page | None:
         """Return the page to search now; None where a worker took one less than `page_s` ago.
 
@@ -253,41 +216,14 @@ class Queue:
         flat = [part for entry in entries for part in (entry.id, _payload(*entry))]
         return int(await self._restore(PLACES, (int(delay_s * 1_000_000), *flat)))
 
-    async def workers(self) -> dict[str, int]:
-        """Return the heartbeat counter of each worker."""
-        counts = await self._redis.hgetall(keys.WORKERS)
-        return {name.decode(): int(count) for name, count in counts.items()}
-
-    async def take_over(self, worker_id: str, count: int) -> int | None:
-        """Make the entries of a dead worker ready again. Returns how many; None where its counter has moved."""
-        moved = int(await self._take_over(PLACES, (worker_id, count)))
-        return None if moved < 0 else moved
-
-    async def sweep(self) -> None:
-        """Let any worker end the jobs that waited too long, even if no worker offers their agent."""
-        await self._sweep(PLACES, (self._settings.queue_seconds * 1_000_000,))
-
-    async def leave(self, worker_id: str) -> None:
-        """Unregister a worker. Entries that it still leases become ready again."""
-        counts = await self.workers()
-        if worker_id in counts:
-            await self.take_over(worker_id, counts[worker_id])
-
-    async def _now_us(self) -> int:
-        seconds, micros = await self._redis.time()
-        return int(seconds) * 1_000_000 + int(micros)
-
-
-def _unknown(agent: str) -> AgentUnknown:
-    return AgentUnknown(f"agent: no worker offers {agent!r}; GET /v1/agents lists those on offer")
-
 
 def _payload(session_id: str, job_id: str | None, agent: str, delivery: int = 1) -> bytes:
     version, made_at = {"v": SCHEMA}, int(time.time() * 1000)
     return serialize_job(agent, (session_id, job_id), version, delivery, made_at, serializer=orjson.dumps)
 
 
-def _payload_of(entry: QueueEntry) -> bytes:
+def payload_of(entry: QueueEntry) -> bytes:
+    """Return the payload from which the entry can be created again."""
     return _payload(entry.session_id, entry.job_id, entry.agent, entry.delivery)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from holdfast.shared import keys
 from holdfast.shared.queue import PLACES
 from holdfast.shared.redis import Redis
-from holdfast.shared.scripts import script
+from holdfast.shared.scripts import queue_script
 
 
 class Listed(NamedTuple):
@@ -28,7 +28,7 @@ class SessionIndex:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._forget = script(redis, "queue_forget", "queue")
+        self._forget = queue_script(redis, "forget")
 
     async def newest(self, behind_us: int | None, count: int) -> list[Listed]:
         """Return at most `count` sessions with an activity before `behind_us`, latest first."""

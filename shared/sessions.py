@@ -19,8 +19,8 @@ from holdfast.shared.errors import (
 from holdfast.shared.ids import EventId, as_cursor, parse_id
 from holdfast.shared.job_record import FIELDS, HEADLINE, RECORD, SUMMARY, JobState, job_of
 from holdfast.shared.keys import session_keys
-from holdfast.shared.redis import Redis
-from holdfast.shared.scripts import Script, script
+from holdfast.shared.log_connections import LogConnections
+from holdfast.shared.scripts import SessionScript
 from holdfast.shared.settings import CommonSettings
 from holdfast.shared.turns import TurnReader
 
@@ -123,23 +123,23 @@ class Conversation(NamedTuple):
 
 
 class Sessions:
-    """The sessions of a log server. Every call raises RedisError when the server does not answer."""
+    """All sessions. Every call raises RedisError when the log server does not answer."""
 
-    def __init__(self, redis: Redis, settings: CommonSettings) -> None:
-        self._redis = redis
+    def __init__(self, connections: LogConnections, settings: CommonSettings) -> None:
+        self._connections = connections
         self._settings = settings
-        self._turns = TurnReader(redis)
-        self._submit = script(redis, "submit", "session")
-        self._first = script(redis, "first", "session")
-        self._cancel = script(redis, "cancel", "session")
-        self._delete = script(redis, "delete", "session")
-        self._answer = script(redis, "answer", "session")
+        self._turns = TurnReader(connections)
+        self._submit = SessionScript(connections, "submit")
+        self._first = SessionScript(connections, "first")
+        self._cancel = SessionScript(connections, "cancel")
+        self._delete = SessionScript(connections, "delete")
+        self._answer = SessionScript(connections, "answer")
         # Reads are scripts, for a consistent snapshot. MULTI would do, but Redis refuses it at maxmemory.
-        self._read_session = script(redis, "read_session", "session")
-        self._read_summary = script(redis, "read_summary", "session")
-        self._read_job = script(redis, "read_job", "session")
-        self._read_jobs = script(redis, "read_jobs", "session")
-        self._read_messages = script(redis, "read_messages", "session")
+        self._read_session = SessionScript(connections, "read_session")
+        self._read_summary = SessionScript(connections, "read_summary")
+        self._read_job = SessionScript(connections, "read_job")
+        self._read_jobs = SessionScript(connections, "read_jobs")
+        self._read_messages = SessionScript(connections, "read_messages")
 
     async def submit(self, session_id: str, job_id: str, request: JobRequest) -> Submitted:
         """Add the job to the session's backlog. Idempotent by the job id.
@@ -148,18 +148,18 @@ class Sessions:
         job = (job_id, request.agent, request.input, request.options, request.metadata, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
         limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT, request.title, *FIELDS)
-        submitted = _submitted(await self._submit(session_keys(session_id), (*job, *terms, *limits)))
+        submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits)))
         assert submitted is not None
         return submitted
 
     async def first(self, session_id: str, request: JobRequest) -> Submitted | None:
         """Return the job that was accepted with this request's idempotency key, or None. Raises IdempotencyMismatch."""
         arguments = (request.idempotency_key or "", request.digest, self._key_lifetime_ms())
-        return _submitted(await self._first(session_keys(session_id), arguments))
+        return _submitted(await self._first(session_id, arguments))
 
     async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
         """Write the intent to cancel a job, unless it has ended. Raises SessionUnknown, JobUnknown."""
-        return _intent(await self._cancel(session_keys(session_id), (job_id, by)))
+        return _intent(await self._cancel(session_id, (job_id, by)))
 
     async def question(self, session_id: str, job_id: str) -> Question | None:
         """Return the open question of the job, or None. Raises SessionUnknown, JobUnknown."""
@@ -171,14 +171,14 @@ class Sessions:
         """Answer a question of the job; without `question_id` the open one. `value` is JSON.
 
         Raises QuestionAnswered, QuestionUnknown, SessionUnknown, JobUnknown."""
-        word, *rest = await self._answer(session_keys(session_id), (job_id, question_id or "", value))
+        word, *rest = await self._answer(session_id, (job_id, question_id or "", value))
         if word != b"ok":
             raise REFUSALS[word.decode()]
         return Answered(rest[0].decode() or None, rest[1].decode())
 
     async def delete(self, session_id: str) -> Intent:
         """Write the intent to delete the session. Raises SessionUnknown."""
-        return _intent(await self._delete(session_keys(session_id)))
+        return _intent(await self._delete(session_id))
 
     async def session(self, session_id: str) -> SessionState:
         """Read the session. Raises SessionUnknown."""
@@ -226,12 +226,13 @@ class Sessions:
 
     async def history(self, session_id: str) -> list[Message]:
         """Read the conversation of the jobs that have ended."""
-        stored = await self._redis.lrange(session_keys(session_id).messages, 0, -1)
+        redis = self._connections.connection_for(session_id).redis
+        stored = await redis.lrange(session_keys(session_id).messages, 0, -1)
         return [orjson.loads(message) for message in stored]
 
-    async def _read(self, reading: Script, session_id: str, *arguments: str | int) -> list[Any]:
+    async def _read(self, reading: SessionScript, session_id: str, *arguments: str | int) -> list[Any]:
         """Run a script that reads. Raises SessionUnknown, JobUnknown."""
-        reply: list[Any] = await reading(session_keys(session_id), arguments)
+        reply: list[Any] = await reading(session_id, arguments)
         if reply[0] != b"ok":
             raise REFUSALS[reply[0].decode()]
         return reply[1:]

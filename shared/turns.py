@@ -18,8 +18,8 @@ from holdfast.shared.event_log import EventLog
 from holdfast.shared.events import MALFORMED, STARTED
 from holdfast.shared.ids import EventId, parse_id
 from holdfast.shared.keys import session_keys
+from holdfast.shared.log_connections import LogConnections
 from holdfast.shared.once import Once
-from holdfast.shared.redis import Redis
 
 log = structlog.get_logger()
 
@@ -33,9 +33,9 @@ LARGEST_PAGE_EVENTS = 100  # 25 MiB of the largest events, which take about 20 m
 class TurnReader:
     """Reads the turns of jobs that have not ended. Those of ended jobs are in the conversation."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._log = EventLog(redis)
+    def __init__(self, connections: LogConnections) -> None:
+        self._connections = connections
+        self._log = EventLog(connections)
         self._reported = Once()
 
     async def read(self, session_id: str, job_id: str, below: EventId | None = None) -> list[bytes]:
@@ -45,7 +45,8 @@ class TurnReader:
         of which at most the newest READ_BYTES are read; the event loop runs other tasks after each page. Raises
         RedisError when the server does not answer."""
         fields = [f"{job_id}:first", f"{job_id}:input"]
-        first, given = await self._redis.hmget(session_keys(session_id).jobs, fields)
+        redis = self._connections.connection_for(session_id).redis
+        first, given = await redis.hmget(session_keys(session_id).jobs, fields)
         if first is None or given is None:
             return []
         kept = _Kept(job_id, parse_id(first), below)

@@ -11,7 +11,6 @@ import asyncio
 import secrets
 import signal
 import socket
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -19,31 +18,30 @@ import orjson
 import structlog
 from arq import ArqRedis
 from arq.worker import Worker, func
-from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.heartbeat import BlockingHeartbeat
 from holdfast.shared.keys import QUEUE
+from holdfast.shared.leases import Leases
+from holdfast.shared.log_connections import connect_logs
 from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.open_sessions import OpenSessions
 from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry, WakeUp
 from holdfast.shared.redis import Redis, RedisError, connect
 from holdfast.shared.sessions import Sessions
+from holdfast.worker.deliveries import CANCEL_AGAIN_SECONDS, Deliveries, IntentPolls, cancel
 from holdfast.worker.delivery import Delivery, DeliveryContext
 from holdfast.worker.lease import Lease
 from holdfast.worker.outage import Outage
 from holdfast.worker.reaper import Reaper
 from holdfast.worker.recovery import Recovery
 from holdfast.worker.registry import Registry
-from holdfast.worker.settings import APPEND_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
-# Safety nets for lost wake-ups and notifications, and for intents that no append reported.
-POLL_SECONDS = 1.0
-INTENT_POLL_SECONDS = 5.0
+POLL_SECONDS = 1.0  # safety net for lost wake-ups
 OFFER_SECONDS = 10.0
-
-CANCEL_AGAIN_SECONDS = 0.1
 RELEASE_SECONDS = 5.0  # for so long a stopping worker tries to release its sessions and entries
 
 log = structlog.get_logger()
@@ -78,45 +76,43 @@ class HoldfastWorker(Worker):
             job_deserializer=orjson.loads,
         )
         # Heartbeats and wake-ups have connections of their own, so that nothing else delays them.
-        heartbeat_queue = Queue(
-            self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5)), settings
-        )
+        heartbeat_redis = self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5))
+        heartbeats = Leases(heartbeat_redis, settings)
         self._wake_up_queue = Queue(self._connect(settings.redis_url, 1), settings)
-        log_redis = self._connect(settings.log_url, 4)
-        self._pipeline = AutoPipeline(settings.log_url, deadline_s=APPEND_DEADLINE_SECONDS)
+        self._logs = connect_logs(settings.log_url, max_connections=4, deadline_s=LOG_DEADLINE_SECONDS)
+        self._offered = OfferedAgents(queue_redis)
+        self._leases = Leases(queue_redis, settings)
+        self._deliveries = Deliveries()
+        self._intents = IntentPolls(self.id, self._deliveries)
         queue_outage = Outage("queue")
         self._context = DeliveryContext(
             self.id,
             settings,
             registry,
             Queue(queue_redis, settings),
-            LogWriter(log_redis, self._pipeline, settings),
-            Sessions(log_redis, settings),
+            LogWriter(self._logs, settings),
+            Sessions(self._logs, settings),
             queue_outage,
             Outage("log"),
-            self._on_intent,
+            self._intents.notify,
             self._wake,
             set() if isolate_last_attempt else None,
         )
         lease_s = settings.lease_seconds
         self._lease = Lease(
-            heartbeat_queue,
+            heartbeats,
             queue_outage,
             self.id,
             lease_s,
-            held=self._held,
-            running=self._running,
-            on_lost=self._on_lost,
+            held=self._deliveries.held,
+            running=self._deliveries.running,
+            on_lost=self._deliveries.lose,
             on_stray=self._on_stray,
         )
         self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3).beat, lease_s)
-        open_sessions = OpenSessions(log_redis)
-        self._recovery = Recovery(heartbeat_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
-        self._reaper = Reaper(heartbeat_queue, queue_outage, self.id, lease_s)
-        self._deliveries: dict[Delivery, asyncio.Task[None]] = {}
-        self._polls: set[asyncio.Task[None]] = set()
-        self._sessions_to_poll: set[str] = set()
-        self._intent_event = asyncio.Event()
+        recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(self._logs)
+        self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
+        self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)
         self._woken = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._listening: asyncio.Task[WakeUp | None] | None = None
@@ -132,7 +128,7 @@ class HoldfastWorker(Worker):
         dispatch = asyncio.create_task(repeat("dispatch", self._dispatch, outage=outage))
         beside = (
             repeat("listen", self._listen, outage=outage),
-            repeat("intents", self._poll_intents),
+            repeat("intents", self._intents.poll),
             repeat("offer", self._offer, outage=outage),
             self._lease.run(),
             self._reaper.run(),
@@ -144,7 +140,8 @@ class HoldfastWorker(Worker):
             await dispatch
             await self._drain()
         finally:
-            await cancel([dispatch, *loops, *self._polls])
+            await cancel([dispatch, *loops])
+            await self._intents.close()
             await self._release()
         log.info("worker stopped", worker_id=self.id)
 
@@ -167,7 +164,7 @@ class HoldfastWorker(Worker):
     async def close(self) -> None:
         for connection in self._connections:
             await connection.aclose()
-        await self._pipeline.aclose()
+        await self._logs.aclose()
         self._pool = None
 
     def _connect(self, url: str, max_connections: int, timeout_s: float = 10.0) -> Redis:
@@ -182,7 +179,7 @@ class HoldfastWorker(Worker):
         stop_now = asyncio.create_task(self._stop_now.wait())
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.grace_seconds):
-                while (working := self._working()) and not stop_now.done():
+                while (working := self._deliveries.working()) and not stop_now.done():
                     running = {stop_now, *(self._deliveries[delivery] for delivery in working)}
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         await cancel([stop_now])
@@ -195,7 +192,7 @@ class HoldfastWorker(Worker):
             async with asyncio.timeout(RELEASE_SECONDS):
                 await cancel(held.values())
                 outcomes = await asyncio.gather(*(delivery.release() for delivery in held), return_exceptions=True)
-                await self._context.queue.leave(self.id)
+                await self._leases.leave(self.id)
         except (RedisError, TimeoutError) as error:
             outcomes = [error]
         for outcome in filter(None, outcomes):
@@ -241,10 +238,7 @@ class HoldfastWorker(Worker):
     def _free(self) -> int:
         """Return the number of free slots. A job that waits for a person takes none, so `max_jobs` may be exceeded for
         a while after its answer."""
-        return max(self.max_jobs - len(self._working()), 0) if self.allow_pick_jobs else 0
-
-    def _working(self) -> list[Delivery]:
-        return [delivery for delivery in self._deliveries if not delivery.waits]
+        return max(self.max_jobs - len(self._deliveries.working()), 0) if self.allow_pick_jobs else 0
 
     async def _listen(self) -> float:
         """Wait for one wake-up or notification; without a free slot for notifications only."""
@@ -271,77 +265,21 @@ class HoldfastWorker(Worker):
         if ring is None or (ring.session_id is None and self._free()):
             self._wake()
         elif ring.session_id is not None:
-            self._on_intent(ring.session_id)
+            self._intents.notify(ring.session_id)
         else:  # the last slot was taken just now: another worker needs the wake-up
             with suppress(RedisError):
                 await self._wake_up_queue.wake()
 
     # Background loops: intents, agents, lease.
 
-    async def _poll_intents(self) -> float:
-        """Poll the intents of owned sessions: of those with a notification at once, of those whose log has not reported
-        for INTENT_POLL_SECONDS too. Polls run concurrently, so that an unresponsive log delays no other session."""
-        sessions = await self._next_sessions_to_poll()
-        since = self.loop.time() - INTENT_POLL_SECONDS * 0.8  # this step runs every 0.2 of it
-        for delivery in self._deliveries:
-            if delivery.entry.session_id in sessions or delivery.intents_unknown_since(since):
-                poll = self.loop.create_task(delivery.poll_intents())
-                self._polls.add(poll)
-                poll.add_done_callback(self._polled)
-        return 0
-
-    def _polled(self, poll: asyncio.Task[None]) -> None:
-        self._polls.discard(poll)
-        if not poll.cancelled() and (error := poll.exception()) is not None:
-            log.error("intents failed", worker_id=self.id, exc_info=error)
-
-    async def _next_sessions_to_poll(self) -> set[str]:
-        """Wait for notified sessions; none after a fifth of INTENT_POLL_SECONDS."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(INTENT_POLL_SECONDS * 0.2):
-                await self._intent_event.wait()
-        self._intent_event.clear()
-        sessions, self._sessions_to_poll = self._sessions_to_poll, set()
-        return sessions
-
-    def _on_intent(self, session_id: str) -> None:
-        self._sessions_to_poll.add(session_id)
-        self._intent_event.set()
-
     async def _offer(self) -> float:
-        await self._context.queue.offer(self._registry.schemas())
+        await self._offered.offer(self._registry.schemas())
         return OFFER_SECONDS
-
-    def _held(self) -> set[str]:
-        return {delivery.entry.id for delivery in self._deliveries}
-
-    def _running(self) -> dict[str, QueueEntry]:
-        return {delivery.entry.id: delivery.entry for delivery in self._deliveries if delivery.job is not None}
-
-    def _on_lost(self, entry_id: str) -> None:
-        for delivery in self._deliveries:
-            if delivery.entry.id == entry_id:
-                delivery.lose()
 
     def _on_stray(self, entry_id: str) -> None:
         """Deliver an entry that is leased to this worker without its knowledge."""
         session_id, _, job_id = entry_id.partition("/")
         self._start(QueueEntry(session_id, job_id or None, ANY_LANE, 0, 0))
-
-
-async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks and wait until they end. Their other exceptions are discarded.
-
-    The cancellation is repeated, since wait_for of Python 3.11, which redis-py uses, sometimes swallows one."""
-    ending = set(tasks)
-    pending = {task for task in ending if not task.done()}
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
-    for task in ending:
-        if not task.cancelled():
-            task.exception()
 
 
 async def _dispatched_elsewhere(ctx: dict[Any, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +18,15 @@ import structlog
 from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
 from holdfast.shared.events import FAILED
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.log_writer import Attempt, Head, LogWriter, Refusal
-from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
+from holdfast.shared.log_replies import Attempt, Refusal
+from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.queue import Queue, QueueEntry
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
+from holdfast.worker.ending import Ending, failed
 from holdfast.worker.isolated_attempt import IsolatedAttempt, ProcessDied
-from holdfast.worker.jobs import Ending, Job, failed, job_of
+from holdfast.worker.jobs import Job, job_of
+from holdfast.worker.leased_entry import LeasedEntry
 from holdfast.worker.outage import Outage
 from holdfast.worker.registry import Registry
 from holdfast.worker.settings import WorkerSettings
@@ -67,6 +70,7 @@ class Delivery:
         self.entry = entry
         self.job: Job | IsolatedAttempt | None = None
         self._context = context
+        self._leased = LeasedEntry(entry, context.worker_id, context.queue, context.queue_outage)
 
     @property
     def waits(self) -> bool:
@@ -82,10 +86,10 @@ class Delivery:
             await self._give_up(refused)
         except SchemaNewer as error:
             log.warning("left to newer workers", **self._log_keys(), reason=str(error))
-            await self._put_back(RETRY_SECONDS, delivery=self.entry.delivery)
+            await self._leased.put_back(RETRY_SECONDS, delivery=self.entry.delivery)
         except Exception:
             log.exception("delivery failed", **self._log_keys())
-            await self._put_back(RETRY_SECONDS, delivery=self.entry.delivery + 1)
+            await self._leased.put_back(RETRY_SECONDS, delivery=self.entry.delivery + 1)
 
     def intents_unknown_since(self, since: float) -> bool:
         """Return whether this worker owns the session, and its intents up to `since` are unknown."""
@@ -134,7 +138,7 @@ class Delivery:
             return
         self._log_end(ending, int((time.monotonic() - began_s) * 1000))
         self.job = None
-        await self._close(head)
+        await self._leased.close(head)
 
     async def _lost(self, job: Job | IsolatedAttempt, attempt: int) -> None:
         """Handle the end of the ownership: another attempt has claimed the session, or it is being deleted."""
@@ -145,7 +149,7 @@ class Delivery:
             self.job = None
             log.info("job ended with its session, which was deleted", **self._log_keys(), attempt=attempt)
             await self._settled()
-            await self._drop()
+            await self._leased.drop()
             return
         log.warning("job lost", **self._log_keys(), attempt=attempt)
         await self._give_back(job)
@@ -155,7 +159,7 @@ class Delivery:
         with suppress(Fenced):
             await self._context.log_outage.retry_until_available(job.release)
         self.job = None
-        await self._put_back(HELD_SECONDS, delivery=self.entry.delivery + 1)
+        await self._leased.put_back(HELD_SECONDS, delivery=self.entry.delivery + 1)
 
     async def _died(self, job_id: str, died: ProcessDied) -> None:
         """Handle the death of the last attempt's process: another claim ends the job at once."""
@@ -181,13 +185,18 @@ class Delivery:
     def _job(self, attempt: Attempt) -> Job | IsolatedAttempt:
         context = self._context
         on_intent = partial(context.on_intent, attempt.session_id)
-        retire = self._retire
         log_writer, outage = context.log_writer, context.log_outage
         # With max_attempts=1 every attempt would need a process of its own: those run in the worker.
         if context.isolated is not None and attempt.last and context.settings.max_attempts > 1:
             isolated, on_wait_changed = context.isolated, context.on_wait_changed
             return IsolatedAttempt(
-                attempt, context.settings, log_writer, outage, isolated, on_wait_changed=on_wait_changed, retire=retire
+                attempt,
+                context.settings,
+                log_writer,
+                outage,
+                isolated,
+                on_wait_changed=on_wait_changed,
+                retire=self._leased.retire,
             )
         agent, sessions = context.registry[attempt.agent], context.sessions
         return job_of(
@@ -199,7 +208,7 @@ class Delivery:
             outage,
             on_intent=on_intent,
             on_wait_changed=context.on_wait_changed,
-            retire=retire,
+            retire=self._leased.retire,
         )
 
     async def _give_up(self, refused: RedisRefused) -> None:
@@ -210,7 +219,7 @@ class Delivery:
         well, the entry stays leased, and a later heartbeat delivers it again."""
         log.error("redis refuses a job", **self._log_keys(), reason=refused.reason)
         self.job, refused = None, refused.with_traceback(None)
-        expired = bool(self.entry.made_at) and self._age_s() > self._context.settings.queue_seconds
+        expired = bool(self.entry.made_at) and self.entry.age_s > self._context.settings.queue_seconds
         with suppress(RedisRefused):
             if self.entry.job_id is not None and (expired or self.entry.delivery >= REFUSED_DELIVERIES):
                 with suppress(RedisRefused):
@@ -218,9 +227,9 @@ class Delivery:
                     return
             if expired:
                 log.error("job given up", **self._log_keys(), reason=refused.reason)
-                await self._drop()
+                await self._leased.drop()
             else:
-                await self._put_back(REFUSED_SECONDS, delivery=self.entry.delivery + 1)
+                await self._leased.put_back(REFUSED_SECONDS, delivery=self.entry.delivery + 1)
 
     async def _close_record(self, job_id: str, refused: RedisRefused) -> None:
         """End the job in its record only, and drop its entry."""
@@ -228,80 +237,45 @@ class Delivery:
         close = partial(context.log_writer.close_record, self.entry.session_id, ending.event(job_id))
         refusal = await context.log_outage.retry_until_available(close)
         if refusal.verdict == "held":
-            await self._put_back(REFUSED_SECONDS, delivery=self.entry.delivery)
+            await self._leased.put_back(REFUSED_SECONDS, delivery=self.entry.delivery)
             return
         self._log_end(ending, 0)
-        await self._close(refusal.head)
+        await self._leased.close(refusal.head)
 
     async def _refused(self, refusal: Refusal) -> None:
         delivery = self.entry.delivery
         match refusal.verdict:
             case "wait":
-                await self._put_back(BACKLOG_SECONDS * random.uniform(0.5, 1.5), delivery=delivery)  # noqa: S311 - jitter
+                delay_s = BACKLOG_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+                await self._leased.put_back(delay_s, delivery=delivery)
             case "unoffered":
-                await self._put_back(RETRY_SECONDS, delivery=delivery)
+                await self._leased.put_back(RETRY_SECONDS, delivery=delivery)
             case "stale":
-                await self._put_back(0, delivery=refusal.delivery + 1)
+                await self._leased.put_back(0, delivery=refusal.delivery + 1)
             case "parked":
-                await self._put_back(PARKED_SECONDS, delivery=refusal.delivery + 1)
-            case "unknown" if delivery <= 1 and self._age_s() < ACCEPTING_SECONDS:
-                await self._put_back(RETRY_SECONDS, delivery=delivery)
+                await self._leased.put_back(PARKED_SECONDS, delivery=refusal.delivery + 1)
+            case "unknown" if delivery <= 1 and self.entry.age_s < ACCEPTING_SECONDS:
+                await self._leased.put_back(RETRY_SECONDS, delivery=delivery)
             case "deleted":
                 await self._settled()
-                await self._drop()
+                await self._leased.drop()
             case _:
-                await self._close(refusal.head)
+                await self._leased.close(refusal.head)
 
     async def _settle(self) -> None:
-        settled = await self._settled()
-        if settled:
-            await self._drop()
+        if await self._settled():
+            await self._leased.drop()
         else:
-            await self._put_back(HELD_SECONDS, delivery=self.entry.delivery)
+            await self._leased.put_back(HELD_SECONDS, delivery=self.entry.delivery)
 
     async def _settled(self) -> bool:
         """Carry out the intents of a session. Returns False where a lease owner must do it."""
         settled = await self._context.log_outage.retry_until_available(
-            partial(self._context.log_writer.settle, self.entry.session_id, self._retire)
+            partial(self._context.log_writer.settle, self.entry.session_id, self._leased.retire)
         )
         failpoint("after_settle_before_next_head")
-        await self._make_ready(settled.head)
+        await self._leased.make_ready(settled.head)
         return not settled.held
-
-    # The queue entry. Each of these is repeated until the queue answers.
-
-    async def _close(self, head: Head | None) -> None:
-        """Drop the entry of a job that has ended, after making the entry of the next one visible."""
-        failpoint("after_finish_before_next_head")
-        await self._make_ready(head)
-        failpoint("after_next_head_before_drop")
-        await self._drop()
-
-    async def _make_ready(self, head: Head | None) -> None:
-        if head is not None and head.job_id != self.entry.job_id:
-            await self._retry(partial(self._context.queue.make_ready, self.entry.session_id, head.job_id, head.agent))
-
-    async def _drop(self) -> None:
-        await self._retry(partial(self._context.queue.drop, self._context.worker_id, self.entry))
-
-    async def _put_back(self, delay_s: float, *, delivery: int) -> None:
-        """Put the entry back. Where the queue lost it, it is created again, so that the job keeps an entry."""
-        context, entry = self._context, self.entry
-        given = partial(context.queue.put_back, context.worker_id, entry, delivery=delivery, delay_s=delay_s)
-        if not await self._retry(given) and entry.job_id is not None and entry.agent != ANY_LANE:
-            await self._retry(partial(context.queue.make_ready, entry.session_id, entry.job_id, entry.agent))
-
-    async def _retire(self, job_ids: Sequence[str]) -> None:
-        """Drop the entries of jobs that are about to end while they wait. Where the queue refuses permanently, their
-        next delivery drops them."""
-        with suppress(RedisRefused):
-            await self._retry(partial(self._context.queue.retire, self.entry.session_id, job_ids))
-
-    async def _retry(self, call: Callable[[], Any]) -> Any:
-        return await self._context.queue_outage.retry_until_available(call)
-
-    def _age_s(self) -> float:
-        return time.time() - self.entry.made_at / 1000
 
     def _log_end(self, ending: Ending, ms: int) -> None:
         if ending.kind == FAILED:

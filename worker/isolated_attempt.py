@@ -25,10 +25,12 @@ import orjson
 import structlog
 from holdfast.shared.errors import Fenced, HoldfastError, SchemaNewer
 from holdfast.shared.ids import EventId, parse_id
-from holdfast.shared.log_writer import Attempt, Head, LogWriter, Retire
+from holdfast.shared.log_replies import Attempt, Head
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import RedisError
 from holdfast.shared.schema import SCHEMA, check_schema
-from holdfast.worker.jobs import Ending
+from holdfast.shared.session_claims import Retire
+from holdfast.worker.ending import Ending
 from holdfast.worker.outage import Outage
 from holdfast.worker.settings import WorkerSettings
 

@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any, BinaryIO
 
 import orjson
-from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.background import repeat
 from holdfast.shared.errors import Fenced, SchemaNewer
-from holdfast.shared.log_writer import Attempt, LogWriter
-from holdfast.shared.redis import connect
+from holdfast.shared.log_connections import connect_logs
+from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.settings import read_settings
@@ -30,7 +30,7 @@ from holdfast.worker.outage import Outage
 from holdfast.worker.quiet import quieten
 from holdfast.worker.redaction import keep_out_of_log_lines
 from holdfast.worker.registry import Registry
-from holdfast.worker.settings import APPEND_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.threads import install
 from holdfast.worker.watchdog import Watchdog
 
@@ -90,9 +90,8 @@ async def _attempt(
 ) -> dict[str, Any]:
     """Run the attempt. Returns the last report."""
     loop, intent_event, retired = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-    redis = connect(settings.log_url, max_connections=CONNECTIONS)
-    pipeline = AutoPipeline(settings.log_url, deadline_s=APPEND_DEADLINE_SECONDS)
-    log_writer, sessions = LogWriter(redis, pipeline, settings), Sessions(redis, settings)
+    logs = connect_logs(settings.log_url, max_connections=CONNECTIONS, deadline_s=LOG_DEADLINE_SECONDS)
+    log_writer, sessions = LogWriter(logs, settings), Sessions(logs, settings)
     agent = registry[attempt.agent]
 
     def report_waits() -> None:

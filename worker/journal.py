@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import sha256
@@ -15,14 +15,8 @@ import orjson
 from holdfast.shared.events import encode
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import EventId, parse_id
-from holdfast.shared.log_writer import Outcome, Recorded
+from holdfast.shared.log_replies import Outcome, Recorded
 from holdfast.worker.kept import EventsMissing, IdRange, KeptEvents
-
-Record = Callable[[EventId, Sequence[Outcome]], Awaitable[None]]
-Ask = Callable[[str, dict[str, Any], bytes | None], Awaitable[Any]]
-Note = Callable[[str, bytes], None]
-Confirm = Callable[[], Awaitable[None]]
-Truncate = Callable[[], None]
 
 MARK_VERSION = 1
 
@@ -74,6 +68,25 @@ class Follower(Protocol):
     async def reach(self, step: Step, expected: str | None) -> bool: ...
     async def number(self, agent: str | None, kind: str, name: str) -> Any: ...
     async def caught_up(self) -> None: ...
+
+
+class JournalLog(Protocol):
+    """The log of the job's session, as the attempt writes to it."""
+
+    async def record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
+        """Record results of steps. A takeover keeps the job's events below `resume`."""
+
+    async def ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
+        """Ask a person, unless the answer is known. Returns the answer."""
+
+    async def confirm(self) -> None:
+        """Raise Fenced where another attempt has claimed the session."""
+
+    def note(self, kind: str, body: bytes) -> None:
+        """Account for an event of an earlier attempt that is written again."""
+
+    def truncate(self) -> None:
+        """Mark the conversation as incomplete: retained events of earlier attempts are missing."""
 
 
 class Step:
@@ -171,9 +184,7 @@ def current_step() -> Step | None:
 class Journal:
     """One attempt's view of the journal.
 
-    `recorded`: what earlier attempts recorded. `kept`: their events. `note` is called with each of these that is
-    written again, `truncate` where some are missing. `confirm` raises Fenced where another attempt has claimed the
-    session.
+    `recorded`: what earlier attempts recorded. `kept`: their events.
 
     A step is identified by its name, arguments, agent, enclosing steps, and its ordinal among equal ones; a question by
     its prompt, schema and ordinal. The lock `recording` is held while events and their record are written."""
@@ -182,22 +193,14 @@ class Journal:
         self,
         job_id: str,
         emitter: Emitter,
-        record: Record,
-        ask: Ask,
-        note: Note,
-        confirm: Confirm,
-        truncate: Truncate,
+        log: JournalLog,
         *,
         recorded: Recorded,
         kept: KeptEvents | None,
     ) -> None:
         self._job_id = job_id
         self._emitter = emitter
-        self._record = record
-        self._ask = ask
-        self.note = note
-        self.confirm = confirm
-        self.truncate = truncate
+        self._log = log
         self._recorded = recorded
         self._kept = kept
         self.marks = {key: mark_of(mark) for key, mark in recorded.marks.items()}
@@ -217,7 +220,7 @@ class Journal:
         if step.parent is None or not step.parent.is_repeated:  # else its events are among those of the enclosing step
             await self._find(step)
         if not step.done:
-            await self.confirm()  # a worker that was frozen must not repeat what its successor has done
+            await self._log.confirm()  # a worker that was frozen must not repeat what its successor has done
         return step
 
     async def record(self, step: Step, result: Any) -> Any:
@@ -235,7 +238,7 @@ class Journal:
         await self._emitter.flush()
         at = self._emitter.id_of(count)
         failpoint("before_step_record")
-        await self._record(at.next(), [self._outcome(step, at) for step in steps])
+        await self._log.record(at.next(), [self._outcome(step, at) for step in steps])
         failpoint("after_step_record")
 
     def _outcome(self, step: Step, at: EventId) -> Outcome:
@@ -247,7 +250,7 @@ class Journal:
         question_id = self._key(self._seen, "q", [event["prompt"], event["schema"]])
         async with self._asking:
             asked = {**event, "question_id": question_id}
-            return question_id, await self._ask(question_id, asked, self._recorded.answers.get(question_id))
+            return question_id, await self._log.ask(question_id, asked, self._recorded.answers.get(question_id))
 
     async def kept_number(self, agent: str | None, kind: str, name: str) -> Any:
         """Return the number of the section or tool call that the agent starts, if an earlier attempt has started it."""
@@ -279,10 +282,10 @@ class Journal:
     async def _write_again(self, step: Step, kept: KeptEvents) -> None:
         try:
             async for entry in kept.between(step.lost):
-                self.note(entry.kind, entry.body)
+                self._log.note(entry.kind, entry.body)
                 await self._emitter.put(entry.kind, entry.body, step)
         except EventsMissing:
-            self.truncate()
+            self._log.truncate()
 
     def _next(self, name: str, arguments: Any, agent: str | None, parent: Step | None) -> Step:
         scope: Scope = (agent, () if parent is None else (*parent.position.within, parent.key))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from holdfast.shared.background import repeat
-from holdfast.shared.queue import Queue, QueueEntry
+from holdfast.shared.leases import Leases
+from holdfast.shared.queue import QueueEntry
 from holdfast.worker.outage import Outage
 
 LONGEST_PAUSE_S = 0.25  # between failed heartbeats
@@ -20,7 +21,7 @@ class Lease:
 
     def __init__(
         self,
-        queue: Queue,
+        leases: Leases,
         outage: Outage,
         worker_id: str,
         lease_s: float,
@@ -30,7 +31,7 @@ class Lease:
         on_lost: Callable[[str], None],
         on_stray: Callable[[str], None],
     ) -> None:
-        self._queue = queue
+        self._leases = leases
         self._outage = outage
         self._worker_id = worker_id
         self._beat_s = lease_s / 3
@@ -47,7 +48,7 @@ class Lease:
 
         Returns the seconds until the next heartbeat."""
         before, running = frozenset(self._held()), frozenset(self._running())
-        leased = await self._queue.beat(self._worker_id)
+        leased = await self._leases.beat(self._worker_id)
         held = self._held()
         await self._retake(running - leased)
         # A take may be in flight: an entry is stray only if two heartbeats in a row found it.
@@ -63,5 +64,5 @@ class Lease:
         running = self._running()
         entries = [running[entry_id] for entry_id in entry_ids if entry_id in running]
         if entries:
-            for entry_id in await self._queue.retake(self._worker_id, entries):
+            for entry_id in await self._leases.retake(self._worker_id, entries):
                 self._on_lost(entry_id)

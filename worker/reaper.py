@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 from holdfast.shared.background import repeat
-from holdfast.shared.queue import Queue
+from holdfast.shared.leases import Leases
 from holdfast.worker.outage import Outage
 
 log = structlog.get_logger()
@@ -56,8 +56,8 @@ class FailureDetector:
 class Reaper:
     """Observes the other workers while this one runs."""
 
-    def __init__(self, queue: Queue, outage: Outage, worker_id: str, lease_s: float) -> None:
-        self._queue = queue
+    def __init__(self, leases: Leases, outage: Outage, worker_id: str, lease_s: float) -> None:
+        self._leases = leases
         self._outage = outage
         self._worker_id = worker_id
         self._lease_s = lease_s
@@ -76,7 +76,7 @@ class Reaper:
             await self._observe()
             now_s = asyncio.get_running_loop().time()
             if now_s - self._swept_s >= self._lease_s:
-                await self._queue.sweep()
+                await self._leases.sweep()
                 self._swept_s = now_s
         except Exception:
             self._detector.restart()
@@ -84,9 +84,9 @@ class Reaper:
         return self._every_s
 
     async def _observe(self) -> None:
-        counts = await self._queue.workers()
+        counts = await self._leases.workers()
         counts.pop(self._worker_id, None)
         for worker, count in self._detector.observe(counts, asyncio.get_running_loop().time()).items():
-            jobs = await self._queue.take_over(worker, count)
+            jobs = await self._leases.take_over(worker, count)
             if jobs is not None:
                 log.warning("worker is dead", worker_id=worker, jobs=jobs)

@@ -7,16 +7,15 @@ import asyncio
 import copy
 import inspect
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from holdfast.shared.errors import EventInvalid, HoldfastError
 from holdfast.shared.events import encode, encode_event, missing_field
 from holdfast.shared.json_schema import check_schema
 from holdfast.worker.journal import Journal, Step, current_step
 from holdfast.worker.numbers import Numbers
-from holdfast.worker.spans import Section, Span, ToolCall
+from holdfast.worker.spans import Section, ToolCall
 
 # A larger tool result is truncated in the log only.
 MAX_TOOL_RESULT_BYTES = 64 * 1024
@@ -25,9 +24,6 @@ _NEVER_EMPTY = {"text.delta": "text", "reasoning.delta": "text", "tool.arguments
 _OURS = frozenset({"id", "prev", "from"})
 _ASKING = frozenset({"question.asked", "question.answered"})
 _DATED = ("tool.started", "tool.called", "tool.result", "tool.failed", "status")
-
-
-SpanType = TypeVar("SpanType", bound=Span)
 
 
 class AgentError(HoldfastError):
@@ -69,6 +65,8 @@ class RunState:
 
 class Run:
     """One attempt at a job, as its agent sees it.
+
+    It has more than 20 methods, since it is the whole interface of an agent: one method for each kind of event.
 
     `input` is a text or an object; `history` is the conversation before this job, as messages
     `{"role": "user" | "assistant" | "tool", "content": str, …}`.
@@ -285,71 +283,16 @@ class Run:
         return whole
 
 
-class ThreadRun:
-    """The Run of a synchronous agent: the same methods, each of which blocks the agent's thread until it completes."""
-
-    def __init__(self, run: Run, loop: asyncio.AbstractEventLoop) -> None:
-        self._run = run
-        self._loop = loop
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._run, name)
-        return self._blocking(value) if inspect.iscoroutinefunction(value) else value
-
-    def agent(self, name: str) -> ThreadRun:
-        return ThreadRun(self._run.agent(name), self._loop)
-
-    def section(self, title: str, *, checkpoint: bool = False) -> AbstractContextManager[Section]:
-        return self._within(self._run.section(title, checkpoint=checkpoint))
-
-    def tool(self, name: str, arguments: Any = None, *, checkpoint: bool = False) -> AbstractContextManager[ToolCall]:
-        return self._within(self._run.tool(name, arguments, checkpoint=checkpoint))
-
-    def step(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run.step for synchronous agents. The function runs in the agent's thread, where it cannot time out."""
-        step = self._wait(self._run.open_step(name, arguments))
-        if step.done:
-            return step.result
-        named = {"idempotency_key": step.idempotency_key} if _takes_key(function) else {}
-        with step.entered():
-            result = function(*arguments, **named)
-        return self._wait(self._run.record_step(step, result))
-
-    def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *arguments, **named: self._wait(method(*arguments, **named))
-
-    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    @contextmanager
-    def _within(self, span: SpanType) -> Iterator[SpanType]:
-        """Enter the span in the event loop, and its step in the agent's thread too, since threads do not share
-        contexts."""
-        self._wait(span.__aenter__())
-        if span.step is not None:
-            span.step.enter()
-        try:
-            yield span
-        except BaseException as error:
-            self._wait(span.__aexit__(type(error), error, error.__traceback__))
-            raise
-        else:
-            self._wait(span.__aexit__(None, None, None))
-        finally:
-            if span.step is not None:
-                span.step.leave()
-
-
 async def _called(function: Callable[..., Any], arguments: tuple[Any, ...], idempotency_key: str) -> Any:
     """Call a step's function; a synchronous one runs in a thread."""
-    named = {"idempotency_key": idempotency_key} if _takes_key(function) else {}
+    named = {"idempotency_key": idempotency_key} if takes_key(function) else {}
     if inspect.iscoroutinefunction(function):
         return await function(*arguments, **named)
     result = await asyncio.to_thread(function, *arguments, **named)
     return await result if inspect.isawaitable(result) else result
 
 
-def _takes_key(function: Callable[..., Any]) -> bool:
+def takes_key(function: Callable[..., Any]) -> bool:
     try:
         return "idempotency_key" in inspect.signature(function).parameters
     except ValueError:  # a builtin without a signature

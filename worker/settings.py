@@ -8,7 +8,7 @@ from holdfast.shared.settings import CommonSettings
 from holdfast.worker.agents.models import known_models
 from pydantic import Field, field_validator
 
-APPEND_DEADLINE_SECONDS = 10.0  # close the connection of the appends after so long without a reply
+LOG_DEADLINE_SECONDS = 10.0  # close a connection to a log server after so long without a reply
 
 
 class WorkerSettings(CommonSettings):

@@ -17,7 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.worker.run import AgentError, Run, ThreadRun
+from holdfast.worker.run import AgentError, Run
+from holdfast.worker.thread_run import ThreadRun
 from holdfast.worker.validation import faults
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from holdfast.shared.conversation import Fold
 from holdfast.shared.events import encode
-from holdfast.shared.log_writer import Event
+from holdfast.shared.log_replies import Event
 
 MAX_TOKENS = 2**53 - 1  # what every JSON reader keeps exactly
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.entries import name_of
 from holdfast.shared.keys import log_key
-from holdfast.shared.log_writer import Attempt, LogWriter
-from holdfast.shared.redis import connect
+from holdfast.shared.log_connections import connect_logs
+from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.sessions import JobRequest, Sessions
 from holdfast.shared.settings import CommonSettings
 
@@ -39,13 +39,12 @@ def start_raw(stage: Stage) -> Target:
 
 async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
     """Sessions bench-0, bench-1, … with a running job each, claimed as a worker claims them."""
-    redis = connect(redis_url, max_connections=32)
-    settings = CommonSettings(redis_url=redis_url)
-    intake, log_writer = Sessions(redis, settings), LogWriter(redis, AutoPipeline(redis_url, deadline_s=10), settings)
+    logs, settings = connect_logs(redis_url, max_connections=32, deadline_s=10), CommonSettings(redis_url=redis_url)
+    intake, log_writer = Sessions(logs, settings), LogWriter(logs, settings)
     try:
         return [await _claimed(intake, log_writer, f"bench-{number}") for number in range(sessions)]
     finally:
-        await redis.aclose()
+        await logs.aclose()
 
 
 async def _claimed(intake: Sessions, log_writer: LogWriter, session_id: str) -> Attempt:

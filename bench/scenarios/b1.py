@@ -9,9 +9,8 @@ import time
 from collections.abc import Iterator
 
 import orjson
-from holdfast.shared.queue import Queue
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.redis import connect
-from holdfast.shared.settings import CommonSettings
 
 from bench.hostile import SCHEMAS
 from bench.ledger import InvalidRun
@@ -79,7 +78,7 @@ async def _offer(target: Target) -> None:
     assert target.redis is not None
     redis = connect(target.redis.url, max_connections=1)
     try:
-        await Queue(redis, CommonSettings()).offer(SCHEMAS)
+        await OfferedAgents(redis).offer(SCHEMAS)
     finally:
         await redis.aclose()
 

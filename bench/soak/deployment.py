@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from holdfast.shared.event_log import EventLog
-from holdfast.shared.redis import connect
+from holdfast.shared.log_connections import connect_logs
 
 from bench.client import get
 from bench.soak.vitals import Vitals, vitals
@@ -79,9 +79,10 @@ class Deployment:
 
     async def _start(self) -> None:
         self._server.start()
-        self.redis = connect(self._server.url, max_connections=4)
-        self._stack.push_async_callback(self.redis.aclose)
-        self.log = EventLog(self.redis)
+        logs = connect_logs(self._server.url, max_connections=4, deadline_s=10)
+        self._stack.push_async_callback(logs.aclose)
+        self.redis = logs.servers[0].redis
+        self.log = EventLog(logs)
         self._gateway = self._processes.gateway(self._server.url, port=free_port(), **SETTINGS)
         self._worker = self._processes.worker(self._server.url, **SETTINGS)
         self.url = self._gateway.url

@@ -13,5 +13,5 @@ router = APIRouter(tags=["agents"])
 @router.get("/v1/agents", response_model=AgentsAnswer, responses=problems(503))
 async def list_agents(state: GatewayState) -> Response:
     """List the agents that workers offer, with the JSON schema of their input. An agent stays listed for 7 days."""
-    schemas = await state["queue"].agents()
+    schemas = await state["agent_catalog"].schemas()
     return json_response({"agents": [{"name": name, "input_schema": schema} for name, schema in schemas.items()]})

@@ -32,6 +32,8 @@ LOG_INTERVAL_S = 10
 class CatchUp:
     """A queue of viewers that are ready for a page, served by at most CONCURRENT_READS tasks.
 
+    It has more than 20 methods, one for each step from the queue to a page that is sent.
+
     Args:
         join: makes a viewer that has read everything live, unless more has been appended meanwhile.
     """

@@ -15,6 +15,7 @@ from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.viewer import StreamRequest, Viewer
 from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.event_log import EventLog, Page
+from holdfast.shared.log_connections import LogConnections
 from holdfast.shared.sessions import Sessions
 
 __all__ = ["Counters", "StreamHub", "StreamLimits"]
@@ -35,18 +36,18 @@ class StreamHub:
     """Registers viewers and drives delivery, keep-alives and limits. A viewer is removed when its transport closes."""
 
     def __init__(
-        self, log_url: str, event_log: EventLog, sessions: Sessions, limits: StreamLimits | None = None
+        self,
+        connections: LogConnections,
+        event_log: EventLog,
+        sessions: Sessions,
+        limits: StreamLimits | None = None,
     ) -> None:
         self._limits = limits or StreamLimits()
         self.counters = Counters()
         self.draining = False
         self._viewers: set[Viewer] = set()
-        self._tailer = Tailer(
-            log_url,
-            self.counters,
-            recheck_s=self._limits.recheck_s,
-            deadline_s=self._limits.redis_deadline_s,
-        )
+        self._connections = connections
+        self.tailers = {server: self._new_tailer(server.url) for server in connections.servers}
         self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
         self._keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
         self._tasks: list[asyncio.Task[None]] = []
@@ -60,12 +61,13 @@ class StreamHub:
 
     @property
     def connected(self) -> bool:
-        """Whether the connection that tails the logs is up."""
-        return self._tailer.connected
+        """Whether the connections that tail the logs are up."""
+        return all(tailer.connected for tailer in self.tailers.values())
 
     def start(self) -> None:
         """Start the background tasks in the running loop. Redis may be unavailable."""
-        self._tasks = [asyncio.create_task(part.run()) for part in (self._tailer, self._keep_alive)]
+        runs = [self._keep_alive.run(), *(tailer.run() for tailer in self.tailers.values())]
+        self._tasks = [asyncio.create_task(run) for run in runs]
 
     async def close(self) -> None:
         """Drop all streams and stop the background tasks."""
@@ -101,7 +103,7 @@ class StreamHub:
         Args:
             first: the page after the viewer's cursor, if it has been read already.
         """
-        viewer = Viewer(self, request, transport, self._tailer.watch(request.session_id))
+        viewer = Viewer(self, request, transport, self._tailer_of(request).watch(request.session_id))
         transport.on_gone = partial(self._detach, viewer)
         transport.on_shutdown = self.end_all
         self._viewers.add(viewer)
@@ -124,14 +126,14 @@ class StreamHub:
         """Remove a viewer whose connection has closed or whose response is complete."""
         self._viewers.discard(viewer)
         self._keep_alive.remove(viewer)
-        self._tailer.unwatch(viewer.channel, viewer)
+        self._tailer_of(viewer.request).unwatch(viewer.channel, viewer)
         self.counters.viewers -= 1
         if not self._viewers:
             self._empty.set()
 
     def fell_behind(self, viewer: Viewer) -> None:
         self.counters.catch_ups += 1
-        self._tailer.leave(viewer.channel, viewer)
+        self._tailer_of(viewer.request).leave(viewer.channel, viewer)
 
     def catch_up(self, viewer: Viewer) -> None:
         self._catch_up.add(viewer)
@@ -140,7 +142,14 @@ class StreamHub:
         self._keep_alive.watch(viewer)
 
     def _join(self, viewer: Viewer) -> None:
-        viewer.go_live(partial(self._tailer.join, viewer.channel, viewer))
+        viewer.go_live(partial(self._tailer_of(viewer.request).join, viewer.channel, viewer))
+
+    def _new_tailer(self, url: str) -> Tailer:
+        limits = self._limits
+        return Tailer(url, self.counters, recheck_s=limits.recheck_s, deadline_s=limits.redis_deadline_s)
+
+    def _tailer_of(self, request: StreamRequest) -> Tailer:
+        return self.tailers[self._connections.connection_for(request.session_id)]
 
 
 def _end_early(viewer: Viewer) -> None:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from holdfast.gateway.stream.replay import FIRST_PAGE_EVENTS
 from holdfast.gateway.stream.viewer import StreamRequest
-from holdfast.shared.auto_pipeline import AutoPipeline, PipelinedConnection
+from holdfast.shared.auto_pipeline import PipelinedConnection
 from holdfast.shared.event_log import Page, Presence, page_behind, page_question, presence, question
 from holdfast.shared.ids import ORIGIN
+from holdfast.shared.log_connections import LogConnections
 from holdfast.shared.redis import RedisError, RedisTimeoutError
 
 CHECK_DEADLINE_S = 5.0  # including the wait in line
@@ -28,8 +29,8 @@ class Subscriber:
 
     Of several concurrent viewers of one session only the first reads its page here; the others use the page cache."""
 
-    def __init__(self, pipeline: AutoPipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, connections: LogConnections) -> None:
+        self._connections = connections
         self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
         self._reading: set[str] = set()
 
@@ -45,7 +46,7 @@ class Subscriber:
 
     async def _subscribe(self, request: StreamRequest) -> Subscription:
         async with self._checks:
-            connection = await self._pipeline.connection()
+            connection = await self._connections.connection_for(request.session_id).pipeline.connection()
             if request.from_now or request.session_id in self._reading:
                 return Subscription(await _presence(connection, request), None)
             self._reading.add(request.session_id)

@@ -1,4 +1,4 @@
-"""Tails the logs of all sessions with viewers, over one connection per process.
+"""Tails the logs of all sessions with viewers, over one connection per log server.
 
 Redis sends one invalidation when a tracked key changes; reading the key tracks it again (Redis client-side caching).
 Where a read does not continue the chain of ids, viewers read the log from their own cursors, which reports the gap.
@@ -95,7 +95,9 @@ class Channel:
 
 
 class Tailer:
-    """All channels of a process. All methods except `run` return immediately and are called from the event loop."""
+    """All channels of one log server. All methods except `run` return immediately and are called from the event loop.
+
+    There are more than 20, since a channel's position, its changes and the one read in flight change together."""
 
     def __init__(self, url: str, counters: Counters, *, recheck_s: float, deadline_s: float) -> None:
         self._url = url
@@ -120,8 +122,7 @@ class Tailer:
         """Return the session's channel and count one more viewer, which is behind until it joins."""
         channel = self._channels.get(log_key(session_id).encode())
         if channel is None:
-            channel = Channel(session_id)
-            self._channels[channel.key] = channel
+            channel = self._channels[log_key(session_id).encode()] = Channel(session_id)
         channel.behind += 1
         return channel
 
@@ -219,8 +220,7 @@ class Tailer:
             self._counters.reconnects += 1
             self._in_outage = False
             logger.info("log server available again")
-        self._connection = connection
-        self._in_flight = 0
+        self._connection, self._in_flight = connection, 0
         for channel in self._channels.values():
             channel.reading = None
             channel.changed = True

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
+from holdfast.shared.keys import session_keys
+from holdfast.shared.log_connections import LogConnections
 from holdfast.shared.redis import NoScriptError, Redis, ResponseError
 from holdfast.shared.schema import refused
 
@@ -27,28 +30,40 @@ def source(name: str, prelude: str | None = None) -> str:
 class Script:
     """A script that is called by its digest, and by its text only where the server does not know it."""
 
-    def __init__(self, redis: Redis, text: str) -> None:
-        self._redis = redis
+    def __init__(self, text: str) -> None:
         self._text = text
         self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(self, keys: Sequence[Any], arguments: Sequence[Any] = ()) -> Any:
-        """Run the script. Raises RedisError, and SchemaNewer for a session with a newer schema version."""
+    async def on(self, redis: Redis, keys: Sequence[Any], arguments: Sequence[Any] = ()) -> Any:
+        """Run the script on this server. Raises RedisError, and SchemaNewer for a session with a newer schema
+        version."""
         try:
-            return await self._run(keys, arguments)
+            return await self._run(redis, keys, arguments)
         except ResponseError as error:
             raise refused(error) from None
 
-    async def _run(self, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
+    async def _run(self, redis: Redis, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         try:
-            return await self._redis.call("EVALSHA", self._digest, len(keys), *keys, *arguments)
+            return await redis.call("EVALSHA", self._digest, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await self._redis.call("EVAL", self._text, len(keys), *keys, *arguments)
+            return await redis.call("EVAL", self._text, len(keys), *keys, *arguments)
 
 
-def script(redis: Redis, name: str, prelude: str, *, when_full: bool = False) -> Script:
-    """Load a script of this folder. `when_full`: let it run at maxmemory although its flags do not."""
-    text = source(name, prelude)
-    if when_full:
-        text = text.replace(SHEBANG, f"{SHEBANG} flags=allow-oom", 1)
-    return Script(redis, text)
+class SessionScript:
+    """A script on the keys of one session, which runs on the server that holds them. `when_full`: also at maxmemory,
+    although its flags do not allow that."""
+
+    def __init__(self, connections: LogConnections, name: str, *, when_full: bool = False) -> None:
+        text = source(name, "session")
+        self._script = Script(text.replace(SHEBANG, f"{SHEBANG} flags=allow-oom", 1) if when_full else text)
+        self._connections = connections
+
+    async def __call__(self, session_id: str, arguments: Sequence[Any] = ()) -> Any:
+        """Run the script. Raises RedisError, SchemaNewer."""
+        redis = self._connections.connection_for(session_id).redis
+        return await self._script.on(redis, session_keys(session_id), arguments)
+
+
+def queue_script(redis: Redis, name: str) -> Callable[..., Awaitable[Any]]:
+    """Load a script of the queue."""
+    return partial(Script(source(f"queue_{name}", "queue")).on, redis)

@@ -125,7 +125,7 @@ async def test_the_entry_of_a_job_that_ends_while_it_waits_is_dropped_with_it(
 async def test_a_waiting_job_starts_when_the_worker_dies_that_ended_the_one_before_it_as_cancelled(
     redis_url: str, client: Client, processes: Processes
 ) -> None:
-    await client.queue.offer({"scripted": {}})
+    await client.offered_agents.offer({"scripted": {}})
     for job in ("j1", "j2"):
         await client.post(job=job, options=SHORT)
         await client.redis.zrem(READY + "scripted", f"s/{job}")
@@ -148,7 +148,7 @@ async def tight(redis_url: str) -> AsyncIterator[Client]:
 
 async def waiting(client: Client, count: int) -> None:
     """Submit so many jobs whose entries are not delivered within the hour."""
-    await client.queue.offer({"scripted": {}})
+    await client.offered_agents.offer({"scripted": {}})
     for number in range(count):
         await client.post(job=f"j{number}", options=SHORT)
         await client.redis.zrem(READY + "scripted", f"s/j{number}")

@@ -103,7 +103,7 @@ async def _wake(stage: Stage) -> None:
     workers = 2
 
     async def back() -> bool:
-        return len(await stage.client.queue.workers()) == workers
+        return len(await stage.client.leases.workers()) == workers
 
     await until(back)
     await stage.client.post("t", "j1", options={"tokens": 1})
@@ -148,7 +148,7 @@ async def test_f13_a_job_whose_agent_is_gone_from_the_code_after_its_first_attem
 
 
 async def test_f13_an_unreadable_entry_ends_its_job_after_the_wait(redis_url: str, client: Client) -> None:
-    await client.queue.offer({"scripted": {}})
+    await client.offered_agents.offer({"scripted": {}})
     await client.post("s", "j1")
     await client.redis.hset(ENTRIES, "s/j1", b"\x80 no payload")
     await client.redis.zadd(READY + "*", {"s/j1": 0})

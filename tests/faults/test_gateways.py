@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx2
 import pytest
 import redis as blocking_redis
-from holdfast.shared.event_log import EventLog
 from holdfast.shared.failpoints import EXIT_CODE
 
 from tests.support.patience import patient
@@ -243,7 +242,7 @@ async def test_f61_a_gateway_that_dies_between_any_two_steps_of_a_post_leaves_a_
                 await post(gateway.url, point)
             assert await gateway.wait() == EXIT_CODE
         for point, accepted in POINTS.items():
-            assert await EventLog(play.client.log_redis).exists(point) == accepted
+            assert await play.client.log.exists(point) == accepted
             if accepted:
                 (job_id,) = (await play.client.sessions.session(point)).jobs
                 assert (await play.client.end(point, job_id))["type"] == "job.completed"

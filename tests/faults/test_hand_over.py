@@ -96,7 +96,7 @@ async def test_f48_a_first_event_that_comes_between_two_reads_of_an_empty_log_is
     """A reader found no entry, then the first claim came, then it read from the state that there had been events: it
     told the viewer that they had expired."""
     await session.submit()
-    log = EventLog(session.redis)
+    log = EventLog(session.logs)
     original = log._newest_upto
 
     async def claim_in_between(session_id: str, cursor: EventId) -> EventId:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import ORIGIN
+from holdfast.shared.log_connections import connect_logs
 from holdfast.shared.redis import RedisConnectionError, RedisError, connect
 from holdfast.shared.scripts import source
 
@@ -155,8 +156,8 @@ async def test_f24_calls_cancelled_in_the_middle_bring_nobody_anothers_bytes(red
         attempt = await session.started()
         await session.append(attempt, 1, *([f"of {session.id}"] * 20))
     proxy.delay_s = 0.002
-    client = connect(proxy.url, max_connections=16, socket_timeout_s=5)
-    log, chance, counts = EventLog(client), random.Random(24), {"cancelled": 0, "read": 0}
+    logs = connect_logs(proxy.url, max_connections=16, deadline_s=5)
+    log, chance, counts = EventLog(logs), random.Random(24), {"cancelled": 0, "read": 0}
 
     async def read(session_id: str) -> None:
         page = await log.read(session_id, ORIGIN)
@@ -178,7 +179,7 @@ async def test_f24_calls_cancelled_in_the_middle_bring_nobody_anothers_bytes(red
     await asyncio.gather(*(read(f"s{number % 10}") for number in range(100)))
     assert counts["cancelled"] > 500
     assert counts["read"] > 500
-    await client.aclose()
+    await logs.aclose()
     for session in sessions:
         await session.aclose()
 

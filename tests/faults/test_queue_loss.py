@@ -86,7 +86,7 @@ async def test_f70_jobs_run_on_and_waiting_ones_are_found_when_the_queue_is_empt
 async def test_f70_a_job_whose_worker_died_with_the_queue_is_taken_over_after_a_lease(
     redis_url: str, log_url: str, client: Client
 ) -> None:
-    await client.queue.offer({"scripted": {}})
+    await client.offered_agents.offer({"scripted": {}})
     await client.post(options={"tokens": 3, "interval_ms": 0})
     await client.log_writer.claim("s", "j1", delivery=1, claim_id="t", worker_id="dead", offered=True)
     await lose_jobs(client)
@@ -170,7 +170,7 @@ async def test_an_entry_that_the_queue_lost_is_made_anew_by_a_later_round(
 @pytest.fixture
 def recovery(client: Client) -> Recovery:
     """The search of a worker that does nothing else."""
-    return Recovery(client.queue, OpenSessions(client.log_redis), Outage("queue"), Outage("log"), LEASE_SECONDS)
+    return Recovery(client.queue, OpenSessions(client.logs), Outage("queue"), Outage("log"), LEASE_SECONDS)
 
 
 async def test_the_entry_of_a_job_that_ends_during_the_search_is_not_lost(
@@ -184,7 +184,7 @@ async def test_the_entry_of_a_job_that_ends_during_the_search_is_not_lost(
         return await lost(queue, entries)
 
     monkeypatch.setattr(Queue, "lost", late)
-    await client.queue.offer({"scripted": {}})
+    await client.offered_agents.offer({"scripted": {}})
     await client.post()
     with capture_logs() as lines:
         await recovery._step()
@@ -193,7 +193,7 @@ async def test_the_entry_of_a_job_that_ends_during_the_search_is_not_lost(
 
 
 async def test_foreign_keys_and_values_hide_no_lost_entry_of_their_page(client: Client, recovery: Recovery) -> None:
-    await client.queue.offer({"scripted": {}})
+    await client.offered_agents.offer({"scripted": {}})
     for session in ("lost", "line", "record"):
         await client.post(session)
     await client.log_redis.lset(session_keys("line").backlog, 0, b"\xff\xfe")

@@ -120,7 +120,7 @@ async def test_f19_a_server_that_forgot_everything_is_told_as_expired_and_work_g
         await until(lambda: bool(viewer.transcript.gaps()))
         assert {gap.reason for gap in viewer.transcript.gaps()} == {"expired"}
         await until(lambda: not worker._deliveries)
-        await play.client.queue.offer({"scripted": {}})
+        await play.client.offered_agents.offer({"scripted": {}})
         await play.client.post("s", "j2", options={"tokens": 3})
         assert (await play.client.end("s", "j2"))["type"] == "job.completed"
         await play.client.empty()
@@ -265,7 +265,7 @@ async def test_f31_at_maxmemory_jobs_wait_a_cancelled_one_ends_and_with_room_the
         await play.client.sessions.cancel("s", "j1")
         assert (await play.client.end("s"))["type"] == "job.cancelled"
         assert (await play.client.job("t")).status == "running"
-        workers = await play.client.queue.workers()
+        workers = await play.client.leases.workers()
         await until(lambda: _beats(play, workers))
         await admin.config_set("maxmemory", 0)
         await play.verdict()
@@ -282,5 +282,5 @@ async def _stands_still(play: Scene) -> bool:
 
 async def _beats(play: Scene, before: dict[str, int]) -> bool:
     """Whether each worker's heart has beaten some times since."""
-    now = await play.client.queue.workers()
+    now = await play.client.leases.workers()
     return all(now[worker] > count + 3 for worker, count in before.items())

@@ -147,7 +147,7 @@ async def test_f62_a_job_waits_for_a_worker_that_has_its_agent_and_expires_when_
     async def special(run: Any) -> None:
         await run.text("mine")
 
-    await client.queue.offer({"special": {}})
+    await client.offered_agents.offer({"special": {}})
     await client.post("s", "j1", agent="special")
     async with worker_on(redis_url):
         await client.offered("scripted")

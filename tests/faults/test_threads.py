@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from holdfast.worker import Run
-from holdfast.worker.run import ThreadRun
+from holdfast.worker.thread_run import ThreadRun
 from holdfast.worker.threads import thread_counts
 from holdfast.worker.tools import find_tools, tool
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.worker.registry import CHAT_INPUT
 from jsonschema_rs import Draft202012Validator
@@ -24,7 +25,7 @@ SCHEMA = {
 
 
 async def post(gateway: Served, given: Any) -> tuple[int, dict[str, Any]]:
-    await Queue(gateway.redis, gateway.settings).offer({"planner": SCHEMA})
+    await OfferedAgents(gateway.redis).offer({"planner": SCHEMA})
     answer = await gateway.client.post("/v1/sessions/s/jobs", json={"agent": "planner", "input": given})
     return answer.status_code, answer.json()
 
@@ -69,7 +70,7 @@ async def test_every_content_that_the_description_allows_is_accepted_for_an_agen
 ) -> None:
     given = {"messages": [{"role": "user", "content": content}]}
     async with served(redis_url) as gateway:
-        await Queue(gateway.redis, gateway.settings).offer({"demo": CHAT_INPUT})
+        await OfferedAgents(gateway.redis).offer({"demo": CHAT_INPUT})
         openapi = (await gateway.client.get("/openapi.json")).json()
         described = openapi["components"]["schemas"]["JobBody"]["properties"]["input"]
         assert Draft202012Validator(described).is_valid(given)
@@ -81,7 +82,7 @@ async def test_a_part_that_the_agent_does_not_allow_is_named(redis_url: str) -> 
     part = {"type": "image_url", "image_url": "…"}
     given = {"messages": [{"role": "user", "content": [{"type": "text", "text": "tea"}, part]}]}
     async with served(redis_url) as gateway:
-        await Queue(gateway.redis, gateway.settings).offer({"demo": CHAT_INPUT})
+        await OfferedAgents(gateway.redis).offer({"demo": CHAT_INPUT})
         answer = await gateway.client.post("/v1/jobs", json={"agent": "demo", "input": given})
         assert (answer.status_code, answer.json()["field"]) == (422, "input.messages.0.content.1")
 
@@ -90,6 +91,6 @@ async def test_a_schema_that_changed_counts_soon(redis_url: str, monkeypatch: py
     monkeypatch.setattr("holdfast.gateway.agent_catalog.CACHE_S", 0)
     async with served(redis_url) as gateway:
         assert (await post(gateway, {"city": "Rome", "days": 2}))[0] == 202
-        await Queue(gateway.redis, gateway.settings).offer({"planner": {"type": "string"}})
+        await OfferedAgents(gateway.redis).offer({"planner": {"type": "string"}})
         answer = await gateway.client.post("/v1/sessions/s/jobs", json={"agent": "planner", "input": "Rome"})
         assert answer.status_code == 202

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from holdfast.shared import keys
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import RedisTimeoutError
 from holdfast.shared.sessions import Sessions
@@ -207,7 +208,7 @@ async def withdraw(gateway: Served) -> None:
 
 
 async def offer_other_input(gateway: Served) -> None:
-    await Queue(gateway.redis, gateway.settings).offer({"scripted": {"type": "integer"}})
+    await OfferedAgents(gateway.redis).offer({"scripted": {"type": "integer"}})
 
 
 async def nothing(gateway: Served) -> None: ...

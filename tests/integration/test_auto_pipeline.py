@@ -164,9 +164,9 @@ async def test_gathered_commands_of_a_lost_connection_are_never_sent(pipeline: A
 
 
 async def test_a_script_is_sent_as_text_once_for_each_server(pipeline: AutoPipeline) -> None:
-    script = PipelineScript(pipeline, "return {KEYS[1], ARGV[1]}")
-    assert await script(["k"], ["a"]) == [b"k", b"a"]
+    script = PipelineScript("return {KEYS[1], ARGV[1]}")
+    assert await script.on(await pipeline.connection(), ["k"], ["a"]) == [b"k", b"a"]
     await pipeline.call("SCRIPT", "FLUSH")
-    assert await script(["k"], ["b"]) == [b"k", b"b"]
+    assert await script.on(await pipeline.connection(), ["k"], ["b"]) == [b"k", b"b"]
     with pytest.raises(NoScriptError):
         await pipeline.call("EVALSHA", "0" * 40, 0)

@@ -10,6 +10,8 @@ import pytest
 from holdfast.gateway.stream.hub import StreamLimits
 from holdfast.gateway.stream.keep_alive import KeepAlive
 from holdfast.gateway.stream.tailer import Tailer
+from holdfast.shared.leases import Leases
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.worker.delivery import Delivery
 from holdfast.worker.reaper import Reaper
@@ -40,7 +42,8 @@ class Broken:
         patch.setattr(owner, name, broken)
 
 
-WORKER: list[tuple[type, str]] = [(Queue, name) for name in ("take", "wait", "beat", "workers", "offer")]
+WORKER: list[tuple[type, str]] = [(Queue, "take"), (Queue, "wait"), (Leases, "beat"), (Leases, "workers")]
+WORKER += [(OfferedAgents, "offer")]
 WORKER += [(Reaper, "_observe"), (Recovery, "_step"), (Watchdog, "_tick")]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from holdfast.shared import keys, log_writer
+from holdfast.shared import keys, session_claims
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import AppendOutcome
+from holdfast.shared.log_replies import AppendOutcome
 from holdfast.shared.queue import entry_id
 from holdfast.shared.turns import TurnReader
 
@@ -21,7 +21,7 @@ from tests.support.workers import Client, worker_on
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease owner that does not answer counts as dead at once."""
-    monkeypatch.setattr(log_writer, "CANCEL_PATIENCE_MS", 0)
+    monkeypatch.setattr(session_claims, "CANCEL_PATIENCE_MS", 0)
 
 
 @pytest.fixture

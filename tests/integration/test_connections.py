@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import redis.asyncio
-from holdfast.shared.log_writer import Attempt
+from holdfast.shared.log_replies import Attempt
 
 from tests.support.log import delta
 from tests.support.process import Gateway, Processes, until
@@ -29,7 +29,7 @@ async def test_500_viewers_of_500_sessions_take_at_most_8_redis_connections(
 ) -> None:
     client = Client(redis_url)
     looker = redis.asyncio.Redis.from_url(redis_url)
-    await client.queue.offer({"scripted": {}})
+    await client.offered_agents.offer({"scripted": {}})
     for number in range(VIEWERS):
         await client.post(f"s{number}")
     mine = {one["id"] for one in await looker.client_list()}

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
-from holdfast.shared import log_writer
-from holdfast.shared.log_writer import Attempt
+from holdfast.shared import session_claims
+from holdfast.shared.log_replies import Attempt
 from structlog.testing import capture_logs
 
 from tests.support.log import Session
@@ -259,7 +259,7 @@ class TestMalformed:
     async def test_a_cancelled_job_is_settled(
         self, session: Session, monkeypatch: pytest.MonkeyPatch, kind: str, body: str
     ) -> None:
-        monkeypatch.setattr(log_writer, "CANCEL_PATIENCE_MS", 0)
+        monkeypatch.setattr(session_claims, "CANCEL_PATIENCE_MS", 0)
         await self.add(session, kind, body)
         await session.sessions.cancel("s", "j1")
         assert (await session.log_writer.settle("s")).ended == ["j1"]

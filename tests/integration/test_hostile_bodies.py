@@ -17,10 +17,9 @@ from pathlib import Path
 import httpx2
 import orjson
 import pytest
-from holdfast.shared.log_writer import Event
-from holdfast.shared.queue import Queue
+from holdfast.shared.log_replies import Event
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.redis import connect
-from holdfast.shared.settings import CommonSettings
 
 from bench.hostile import ALLOWED, HOSTILE, SCHEMAS, filled, job
 from tests.support.log import Session
@@ -67,7 +66,7 @@ def pauses() -> Iterator[Pauses]:
 @pytest.fixture
 async def gateway(redis_url: str) -> AsyncIterator[Served]:
     async with served(redis_url) as gateway:
-        await Queue(gateway.redis, gateway.settings).offer(SCHEMAS)
+        await OfferedAgents(gateway.redis).offer(SCHEMAS)
         yield gateway
 
 
@@ -130,7 +129,7 @@ async def test_no_body_takes_more_than_ten_times_its_size_of_memory_or_10_mb(
     gateway = processes.gateway(redis_url)
     await gateway.until_ready()
     redis = connect(redis_url, max_connections=1)
-    await Queue(redis, CommonSettings()).offer(SCHEMAS)
+    await OfferedAgents(redis).offer(SCHEMAS)
     await redis.aclose()
     async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
         for body in (job(agent, b'{"messages":0}') for agent in SCHEMAS):  # everything that is made once is made

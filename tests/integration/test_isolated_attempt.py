@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from holdfast.shared.keys import DEFERRED
-from holdfast.shared.log_writer import Attempt
+from holdfast.shared.log_replies import Attempt
 
 from tests.support.log import said
 from tests.support.process import Process, Processes, until
@@ -85,7 +85,7 @@ def start(processes: Processes, redis_url: str, tmp_path: Path) -> Start:
 
 async def struck(client: Client, agent: str, session: str = "s", **rest: Any) -> None:
     """Queue a job that has lost a worker already."""
-    await client.queue.offer({agent: {}})
+    await client.offered_agents.offer({agent: {}})
     await client.post(session, agent=agent, **rest)
     claimed = await client.log_writer.claim(session, "j1", delivery=1, claim_id="dead", worker_id="dead", offered=True)
     assert isinstance(claimed, Attempt)

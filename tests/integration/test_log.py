@@ -20,7 +20,7 @@ from holdfast.shared.errors import (
 )
 from holdfast.shared.event_log import Gap
 from holdfast.shared.ids import ORIGIN, EventId
-from holdfast.shared.log_writer import Attempt, Event, LogBehind, Refusal
+from holdfast.shared.log_replies import Attempt, Event, LogBehind, Refusal
 
 from tests.support.log import Session, delta, said
 from tests.support.process import until

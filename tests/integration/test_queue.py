@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import AgentUnknown, QueueFull
+from holdfast.shared.leases import Leases
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue, QueueEntry, WakeUp
 from holdfast.shared.redis import Redis, connect
 from holdfast.shared.settings import CommonSettings
@@ -26,8 +28,13 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def queue(redis: Redis) -> Queue:
     queue = Queue(redis, CommonSettings(queue_limit=1000))
-    await queue.offer({agent: {"type": "string"} for agent in AGENTS})
+    await OfferedAgents(redis).offer({agent: {"type": "string"} for agent in AGENTS})
     return queue
+
+
+@pytest.fixture
+def leases(redis: Redis) -> Leases:
+    return Leases(redis, CommonSettings())
 
 
 async def one(queue: Queue, worker_id: str = "w1") -> QueueEntry:
@@ -61,18 +68,18 @@ async def test_an_agent_that_nobody_offers_is_refused(queue: Queue) -> None:
 
 
 async def test_an_agent_is_remembered_for_seven_days(queue: Queue, redis: Redis) -> None:
-    assert await queue.agents() == {"a": {"type": "string"}, "b": {"type": "string"}}
+    assert await OfferedAgents(redis).schemas() == {"a": {"type": "string"}, "b": {"type": "string"}}
     await redis.zincrby(keys.AGENTS_SEEN, -7 * 86_400 * 1_000_000 - 1, "a")
-    assert list(await queue.agents()) == ["b"]
+    assert list(await OfferedAgents(redis).schemas()) == ["b"]
     with pytest.raises(AgentUnknown):
         await queue.reserve("s", "j", "a")
-    await queue.offer({"b": {"type": "string"}})
+    await OfferedAgents(redis).offer({"b": {"type": "string"}})
     assert await redis.zrange(keys.AGENTS_SEEN, 0, -1) == await redis.hkeys(keys.AGENTS) == [b"b"]
 
 
 async def test_a_full_queue_refuses(redis: Redis) -> None:
     queue = Queue(redis, CommonSettings(queue_limit=1))
-    await queue.offer({"a": {}})
+    await OfferedAgents(redis).offer({"a": {}})
     await queue.reserve("s", "j1", "a")
     with pytest.raises(QueueFull):
         await queue.reserve("s", "j2", "a")
@@ -139,37 +146,41 @@ async def test_the_earlier_of_two_nudges_counts(queue: Queue) -> None:
     assert (await one(queue)).session_id == "s"
 
 
-async def test_a_takeover_makes_what_the_dead_worker_leased_ready_as_the_next_delivery(queue: Queue) -> None:
+async def test_a_takeover_makes_what_the_dead_worker_leased_ready_as_the_next_delivery(
+    queue: Queue, leases: Leases
+) -> None:
     await queue.make_ready("s", "j", "a")
     await one(queue, "dead")
-    count = (await queue.workers())["dead"]
-    assert await queue.take_over("dead", count) == 1
+    count = (await leases.workers())["dead"]
+    assert await leases.take_over("dead", count) == 1
     assert (await one(queue, "alive")).delivery == 2
-    assert "dead" not in await queue.workers()
+    assert "dead" not in await leases.workers()
 
 
-async def test_a_takeover_spares_a_worker_whose_heart_has_beaten_since(queue: Queue) -> None:
+async def test_a_takeover_spares_a_worker_whose_heart_has_beaten_since(queue: Queue, leases: Leases) -> None:
     await queue.make_ready("s", "j", "a")
     await one(queue, "slow")
-    count = (await queue.workers())["slow"]
-    assert await queue.beat("slow") == {"s/j"}
-    assert await queue.take_over("slow", count) is None
+    count = (await leases.workers())["slow"]
+    assert await leases.beat("slow") == {"s/j"}
+    assert await leases.take_over("slow", count) is None
     assert await queue.take("w2", AGENTS, 1) == []
 
 
-async def test_only_one_of_several_reapers_takes_over(queue: Queue) -> None:
+async def test_only_one_of_several_reapers_takes_over(queue: Queue, leases: Leases) -> None:
     await queue.make_ready("s", "j", "a")
     await one(queue, "dead")
-    count = (await queue.workers())["dead"]
-    moved = await asyncio.gather(*(queue.take_over("dead", count) for _ in range(10)))
+    count = (await leases.workers())["dead"]
+    moved = await asyncio.gather(*(leases.take_over("dead", count) for _ in range(10)))
     assert sorted(moved, key=lambda n: n or 0) == [None] * 9 + [1]
 
 
-async def test_a_worker_whose_entries_were_taken_over_learns_it_from_its_next_heartbeat(queue: Queue) -> None:
+async def test_a_worker_whose_entries_were_taken_over_learns_it_from_its_next_heartbeat(
+    queue: Queue, leases: Leases
+) -> None:
     await queue.make_ready("s", "j", "a")
     await one(queue, "zombie")
-    await queue.take_over("zombie", (await queue.workers())["zombie"])
-    assert await queue.beat("zombie") == set()
+    await leases.take_over("zombie", (await leases.workers())["zombie"])
+    assert await leases.beat("zombie") == set()
 
 
 async def test_a_busy_worker_takes_no_wake_up_from_an_idle_one(queue: Queue) -> None:
@@ -209,7 +220,7 @@ async def test_a_payload_that_nobody_can_read_still_stands_for_its_job_and_keeps
 
 
 async def test_what_waited_too_long_can_be_taken_by_any_worker(redis: Redis, queue: Queue) -> None:
-    impatient = Queue(redis, CommonSettings(queue_seconds=1))
+    impatient = Leases(redis, CommonSettings(queue_seconds=1))
     await queue.make_ready("s", "j", "a")
     await redis.zincrby(keys.READY + "a", -2_000_000, "s/j")
     await impatient.sweep()
@@ -218,7 +229,7 @@ async def test_what_waited_too_long_can_be_taken_by_any_worker(redis: Redis, que
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_through_random_operations_every_entry_is_in_just_one_place(  # noqa: C901 - a case an operation
-    queue: Queue, redis: Redis, seed: int
+    queue: Queue, leases: Leases, redis: Redis, seed: int
 ) -> None:
     draw = random.Random(seed)
     workers, leased = ["w1", "w2", "w3"], dict[str, tuple[str, QueueEntry]]()
@@ -242,8 +253,8 @@ async def test_through_random_operations_every_entry_is_in_just_one_place(  # no
                 else:
                     assert await queue.drop(owner, entry)
             case 6 if draw.random() < 0.2:
-                count = (await queue.workers()).get(worker, -1)
-                await queue.take_over(worker, count)
+                count = (await leases.workers()).get(worker, -1)
+                await leases.take_over(worker, count)
                 leased = {name: held for name, held in leased.items() if held[0] != worker}
     places = [name.decode() for name in await redis.zrange(keys.DEFERRED, 0, -1)]
     for lane in [*AGENTS, "*"]:
@@ -253,12 +264,12 @@ async def test_through_random_operations_every_entry_is_in_just_one_place(  # no
     assert sorted(places) == sorted(name.decode() for name in await redis.hkeys(keys.ENTRIES))
 
 
-async def test_at_maxmemory_heartbeats_and_entries_work(queue: Queue, redis: Redis) -> None:
+async def test_at_maxmemory_heartbeats_and_entries_work(queue: Queue, leases: Leases, redis: Redis) -> None:
     await queue.make_ready("s", "j", "a")
     await redis.config_set("maxmemory", 1)
     try:
         entry = await one(queue)
-        assert await queue.beat("w1") == {entry.id}
+        assert await leases.beat("w1") == {entry.id}
         assert await queue.put_back("w1", entry, delivery=2)
         assert await queue.drop("w1", await one(queue))
     finally:
@@ -273,33 +284,39 @@ class TestRetaking:
         await queue.make_ready("s", "j", "a")
         return await one(queue)
 
-    async def test_an_entry_that_the_queue_forgot_is_leased_again(self, queue: Queue, redis: Redis) -> None:
+    async def test_an_entry_that_the_queue_forgot_is_leased_again(
+        self, queue: Queue, leases: Leases, redis: Redis
+    ) -> None:
         entry = await self.held(queue)
         await redis.delete(keys.ENTRIES, f"{keys.LEASED}w1")
-        assert await queue.retake("w1", [entry]) == set()
-        assert await queue.beat("w1") == {"s/j"}
+        assert await leases.retake("w1", [entry]) == set()
+        assert await leases.beat("w1") == {"s/j"}
         assert await queue.take("w2", AGENTS, 5) == []
         assert await queue.drop("w1", entry)
         assert await queue.depth() == 0
 
-    async def test_an_entry_that_was_taken_from_a_worker_for_dead_is_leased_again(self, queue: Queue) -> None:
+    async def test_an_entry_that_was_taken_from_a_worker_for_dead_is_leased_again(
+        self, queue: Queue, leases: Leases
+    ) -> None:
         entry = await self.held(queue)
-        assert await queue.take_over("w1", (await queue.workers())["w1"]) == 1
-        assert await queue.retake("w1", [entry]) == set()
-        assert await queue.beat("w1") == {"s/j"}
+        assert await leases.take_over("w1", (await leases.workers())["w1"]) == 1
+        assert await leases.retake("w1", [entry]) == set()
+        assert await leases.beat("w1") == {"s/j"}
         assert await queue.take("w2", AGENTS, 5) == []
 
-    async def test_an_entry_that_becomes_visible_later_is_leased_again(self, queue: Queue, redis: Redis) -> None:
+    async def test_an_entry_that_becomes_visible_later_is_leased_again(
+        self, queue: Queue, leases: Leases, redis: Redis
+    ) -> None:
         entry = await self.held(queue)
         assert await queue.put_back("w1", entry, delivery=2, delay_s=60)
-        assert await queue.retake("w1", [entry]) == set()
-        assert await queue.beat("w1") == {"s/j"}
+        assert await leases.retake("w1", [entry]) == set()
+        assert await leases.beat("w1") == {"s/j"}
         assert await redis.zcard(keys.DEFERRED) == 0
 
-    async def test_an_entry_that_another_worker_leases_is_lost(self, queue: Queue) -> None:
+    async def test_an_entry_that_another_worker_leases_is_lost(self, queue: Queue, leases: Leases) -> None:
         entry = await self.held(queue)
-        await queue.take_over("w1", (await queue.workers())["w1"])
+        await leases.take_over("w1", (await leases.workers())["w1"])
         await one(queue, "w2")
-        assert await queue.retake("w1", [entry]) == {"s/j"}
-        assert await queue.beat("w1") == set()
-        assert await queue.beat("w2") == {"s/j"}
+        assert await leases.retake("w1", [entry]) == {"s/j"}
+        assert await leases.beat("w1") == set()
+        assert await leases.beat("w2") == {"s/j"}

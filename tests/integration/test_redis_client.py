@@ -154,9 +154,9 @@ async def _blocked(client: Redis, count: int) -> bool:
 
 
 async def test_a_script_that_the_server_forgot_is_sent_as_text(client: Redis) -> None:
-    script = Script(client, "return {KEYS[1], ARGV[1]}")
+    script = Script("return {KEYS[1], ARGV[1]}")
     for value in (b"a", b"b"):
-        assert await script(["k"], [value]) == [b"k", value]
+        assert await script.on(client, ["k"], [value]) == [b"k", value]
         await client.script_flush()
 
 

@@ -10,7 +10,7 @@ import click
 import pytest
 from holdfast.shared.events import MAX_EVENT_BYTES
 from holdfast.worker import Run
-from holdfast.worker.run import ThreadRun
+from holdfast.worker.thread_run import ThreadRun
 
 from holdfast.cli.client import Event
 from holdfast.cli.show import TerminalShow

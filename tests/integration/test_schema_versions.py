@@ -12,7 +12,7 @@ import orjson
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import SchemaNewer
-from holdfast.shared.log_writer import Attempt, Event
+from holdfast.shared.log_replies import Attempt, Event
 from holdfast.shared.schema import SCHEMA
 from holdfast.worker import Run
 from holdfast.worker.isolated_attempt import attempt_of
@@ -249,7 +249,7 @@ class TestNewer:
     async def test_a_worker_leaves_a_newer_session_to_others(
         self, redis_url: str, client: Client, session: Session, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        await client.queue.offer({"scripted": {}})
+        await client.offered_agents.offer({"scripted": {}})
         await client.post("s", "j1", options={"tokens": 1})
         await session.redis.call("HSET", session.keys.state, "schema", NEWER)
         async with worker_on(redis_url):
@@ -264,7 +264,7 @@ class TestNewer:
     async def test_a_worker_puts_a_newer_queue_entry_back_as_it_was(
         self, redis_url: str, client: Client, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        await client.queue.offer({"scripted": {}})
+        await client.offered_agents.offer({"scripted": {}})
         await client.post("s", "j1", options={"tokens": 1})
         payload = await client.redis.hget(keys.ENTRIES, "s/j1")
         assert orjson.loads(payload)["k"] == {"v": SCHEMA}
@@ -323,7 +323,7 @@ class TestIsolatedAttempt:
         self, redis_url: str, client: Client, processes: Processes, tmp_path: Path, version: int
     ) -> None:
         (tmp_path / "sitecustomize.py").write_text(OTHER_VERSION.format(version=version))
-        await client.queue.offer({"scripted": {}})
+        await client.offered_agents.offer({"scripted": {}})
         await client.post()
         claimed = await client.log_writer.claim("s", "j1", delivery=1, claim_id="dead", worker_id="dead", offered=True)
         assert isinstance(claimed, Attempt)

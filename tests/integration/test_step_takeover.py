@@ -17,7 +17,7 @@ from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log_writer import LogWriter
 from holdfast.worker import Run
-from holdfast.worker.run import ThreadRun
+from holdfast.worker.thread_run import ThreadRun
 
 from tests.support.workers import Client, worker_on
 

@@ -15,7 +15,7 @@ import pytest
 from holdfast.gateway.stream import viewer as viewer_module
 from holdfast.gateway.stream.hub import StreamLimits
 from holdfast.gateway.transports.http import HttpTransport
-from holdfast.shared.log_writer import Attempt, Event
+from holdfast.shared.log_replies import Attempt, Event
 
 from tests.support.chunks import unchunked
 from tests.support.log import Session
@@ -157,7 +157,7 @@ class TestVanishing:
             for stream in opened:
                 stream.cut()
         await until(lambda: served.hub.counters.viewers == 0)
-        assert served.hub._tailer._channels == {}
+        assert served.tailer._channels == {}
         assert served.hub._viewers == set()
         assert not any(served.hub._keep_alive._buckets)
         assert server_errors == []

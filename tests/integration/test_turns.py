@@ -14,7 +14,7 @@ from holdfast.shared import turns
 from holdfast.shared.conversation import Fold
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import Event
+from holdfast.shared.log_replies import Event
 
 from tests.support.log import Session, said
 from tests.support.served import served

@@ -13,7 +13,8 @@ from arq import ArqRedis
 from arq.worker import Worker, func
 from holdfast.shared.queue import WakeUp
 from holdfast.worker import Run
-from holdfast.worker.arq_worker import HoldfastWorker, cancel
+from holdfast.worker.arq_worker import HoldfastWorker
+from holdfast.worker.deliveries import cancel
 from redis.asyncio import BlockingConnectionPool
 
 from tests.support.process import until
@@ -144,7 +145,7 @@ async def test_a_slot_that_becomes_free_takes_what_waits(redis_url: str, client:
 
 async def test_a_worker_takes_only_jobs_of_agents_that_it_offers(redis_url: str, client: Client) -> None:
     async with worker_on(redis_url):
-        await client.queue.offer({"hold": {}})
+        await client.offered_agents.offer({"hold": {}})
         await client.offered("scripted")
         await client.post("other", agent="hold")
         await client.post("own", options=SHORT)
@@ -156,7 +157,7 @@ async def test_a_worker_takes_only_jobs_of_agents_that_it_offers(redis_url: str,
 
 
 async def test_a_job_that_waits_too_long_for_its_agent_is_ended_by_any_worker(redis_url: str, client: Client) -> None:
-    await client.queue.offer({"hold": {}})
+    await client.offered_agents.offer({"hold": {}})
     await client.post(agent="hold")
     async with worker_on(redis_url, queue_seconds=1, lease_seconds=0.5):
         assert (await client.end())["error"]["code"] == "expired"
@@ -182,11 +183,11 @@ async def test_a_worker_stops_cleanly_with_nothing_to_do(redis_url: str, client:
     async with worker_on(redis_url) as worker:
         await client.offered("scripted")
         await until(lambda: _counted(client, worker.id))
-    assert await client.queue.workers() == {}
+    assert await client.leases.workers() == {}
 
 
 async def _counted(client: Client, worker_id: str) -> bool:
-    return worker_id in await client.queue.workers()
+    return worker_id in await client.leases.workers()
 
 
 async def _blocked(client: Client, count: int) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.log_writer import Attempt, Event, Intents, LogWriter
+from holdfast.shared.log_replies import Attempt, Event, Intents
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker import Run
 from structlog.testing import capture_logs
@@ -132,7 +133,7 @@ class TestLine:
 
 class TestCancel:
     async def test_before_its_start(self, redis_url: str, client: Client) -> None:
-        await client.queue.offer({"scripted": {}})
+        await client.offered_agents.offer({"scripted": {}})
         await client.post(options=SHORT)
         await client.cancel()
         async with worker_on(redis_url):
@@ -190,7 +191,7 @@ class TestCancel:
     async def test_while_it_is_silent_and_the_message_is_lost(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("holdfast.worker.arq_worker.INTENT_POLL_SECONDS", 0.1)
+        monkeypatch.setattr("holdfast.worker.deliveries.INTENT_POLL_SECONDS", 0.1)
         async with worker_on(redis_url, [silent]):
             await client.offered("silent")
             await client.post(agent="silent")

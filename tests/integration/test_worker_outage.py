@@ -207,7 +207,7 @@ async def test_a_silent_job_is_stopped_once_another_worker_leases_its_queue_entr
         await client.offered("silent")
         await client.post(agent="silent")
         await client.spoke()
-        [worker_id] = await client.queue.workers()
+        [worker_id] = await client.leases.workers()
         entry = QueueEntry("s", "j1", "silent", delivery=1, made_at=0)
         await client.redis.smove(keys.LEASED + worker_id, keys.LEASED + "another", entry.id)
         await client.until("s", "j1", lambda job: job.status == "queued")
@@ -231,7 +231,7 @@ async def test_a_line_whose_head_the_queue_forgot_goes_on_with_the_next_job(redi
     """The queue forgets a job that no worker holds; whoever waits behind it sees that it has an entry again."""
     queue_server, log_server = redis_server(), redis_server()
     client = Client(queue_server.url, log_server.url)
-    await client.queue.offer({"scripted": {}})
+    await client.offered_agents.offer({"scripted": {}})
     await client.post(job="one", options={"tokens": 1})
     await client.redis.flushall()
     async with worker_on(queue_server.url, log_redis_url=log_server.url):

@@ -13,7 +13,7 @@ from holdfast.shared import keys
 from holdfast.shared.errors import QuestionAnswered
 from holdfast.shared.log_writer import LogWriter
 from holdfast.worker import AgentError, Run
-from holdfast.worker.run import ThreadRun
+from holdfast.worker.thread_run import ThreadRun
 
 from tests.support.fault_proxy import FaultProxy, port_of
 from tests.support.log import said

@@ -162,7 +162,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_it_can(client: Client
     assert (await client.end())["type"] == "job.completed"
     await told_honestly(client, attempts=1)
     assert (await client.job("t")).status == "queued"
-    assert await client.queue.workers() == {}
+    assert await client.leases.workers() == {}
 
 
 @pytest.mark.parametrize("hurry", [False, True], ids=["its grace over", "told twice"])

@@ -18,7 +18,7 @@ from holdfast.gateway.stream.replay import Replay
 from holdfast.shared.errors import Fenced, LogGone
 from holdfast.shared.event_log import Entry
 from holdfast.shared.ids import ORIGIN, EventId
-from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Attempt, Event, LogBehind
+from holdfast.shared.log_replies import Appended, AppendOutcome, AppendPermit, Attempt, Event, LogBehind
 from holdfast.shared.redis import ConnectionLost
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st

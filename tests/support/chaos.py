@@ -28,6 +28,7 @@ from holdfast.shared.event_log import EventLog
 from holdfast.shared.events import TERMINAL
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.keys import ENTRIES, LEASED
+from holdfast.shared.log_connections import connect_logs
 from holdfast.shared.redis import RedisError, connect
 
 from tests.support.fault_agents import RUNS, climbed
@@ -357,12 +358,13 @@ class Judge:
         self._history = history
         self._deployment = deployment
         self._queue = connect(deployment.queue_url, max_connections=2)
-        self._redis = connect(deployment.log_url, max_connections=4)
-        self._log = EventLog(self._redis)
+        self._logs = connect_logs(deployment.log_url, max_connections=4, deadline_s=10)
+        self._redis = self._logs.servers[0].redis
+        self._log = EventLog(self._logs)
 
     async def close(self) -> None:
-        for redis in (self._queue, self._redis):
-            await redis.aclose()
+        await self._queue.aclose()
+        await self._logs.aclose()
 
     async def all_ended(self) -> None:
         """Wait until no entry is left."""

@@ -7,23 +7,22 @@ import secrets
 from typing import Any
 
 import orjson
-from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.conversation import Message
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import EventId
 from holdfast.shared.keys import SessionKeys, session_keys
-from holdfast.shared.log_writer import (
+from holdfast.shared.log_connections import LogConnections, connect_logs
+from holdfast.shared.log_replies import (
     Appended,
     AppendOutcome,
     AppendPermit,
     Attempt,
     Event,
     Finished,
-    LogWriter,
     Outcome,
     Refusal,
 )
-from holdfast.shared.redis import connect
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.sessions import JobRequest, Sessions, Submitted
 from holdfast.shared.settings import CommonSettings
 
@@ -58,14 +57,15 @@ async def said(sessions: Sessions, session_id: str = "s") -> list[Message]:
 class Session:
     """One session `s` on a server of its own. `redis` is for looking and for breaking things."""
 
-    def __init__(self, redis_url: str, session_id: str = "s", **settings: Any) -> None:
+    def __init__(self, logs: str | LogConnections, session_id: str = "s", **settings: Any) -> None:
         self.id = session_id
-        self.redis = connect(redis_url, max_connections=8)
+        self.logs = connect_logs(logs, max_connections=8, deadline_s=10) if isinstance(logs, str) else logs
+        server = self.logs.connection_for(session_id)
+        self.redis, self.pipeline = server.redis, server.pipeline
         common = CommonSettings(**settings)
-        self.sessions = Sessions(self.redis, common)
-        self.pipeline = AutoPipeline(redis_url, deadline_s=10)
-        self.log_writer = LogWriter(self.redis, self.pipeline, common)
-        self.log = EventLog(self.redis)
+        self.sessions = Sessions(self.logs, common)
+        self.log_writer = LogWriter(self.logs, common)
+        self.log = EventLog(self.logs)
 
     @property
     def keys(self) -> SessionKeys:
@@ -119,8 +119,7 @@ class Session:
         )
 
     async def aclose(self) -> None:
-        await self.pipeline.aclose()
-        await self.redis.aclose()
+        await self.logs.aclose()
 
     async def texts(self) -> list[str]:
         """The texts of all deltas in the log."""

@@ -12,7 +12,7 @@ import httpx2
 from holdfast.gateway.__main__ import GatewayServer, build_server
 from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.shared.queue import Queue
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.redis import Redis, connect
 
 from tests.support.contract import Contract, contract
@@ -38,7 +38,7 @@ class Served:
 
     async def offer(self, *agents: str) -> None:
         """Announce agents as a worker would."""
-        await Queue(self.redis, self.settings).offer({agent: {"type": "string"} for agent in agents})
+        await OfferedAgents(self.redis).offer({agent: {"type": "string"} for agent in agents})
 
 
 @contextlib.asynccontextmanager

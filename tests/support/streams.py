@@ -13,12 +13,13 @@ from holdfast.gateway.__main__ import GatewayServer
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.response import EventStream
+from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.gateway.transports.request_head import ConnectionLimits
 from holdfast.gateway.transports.uvicorn import HttpServer
 from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import parse_cursor
-from holdfast.shared.redis import connect
+from holdfast.shared.log_connections import LogConnections, connect_logs
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.settings import CommonSettings
 from starlette.applications import Starlette
@@ -46,16 +47,22 @@ class Streams:
         path = "/".join(part for part in (session_id, job_id) if part)
         return f"http://127.0.0.1:{self.port}/{path}?" + "&".join(f"{name}={value}" for name, value in query.items())
 
+    @property
+    def tailer(self) -> Tailer:
+        (tailer,) = self.hub.tailers.values()
+        return tailer
+
     def open(self, session_id: str = "s", job_id: str = "", cursor: str | None = None, **query: str) -> SseStream:
         return SseStream(self.url(session_id, job_id, **query), last_event_id=cursor)
 
 
 @contextlib.asynccontextmanager
-async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIterator[Streams]:
-    """Serve streams until the block ends."""
-    redis = connect(redis_url, max_connections=16, socket_timeout_s=2)
-    sessions = Sessions(redis, CommonSettings())
-    hub = StreamHub(redis_url, EventLog(redis), sessions, limits)
+async def streams(logs: str | LogConnections, limits: StreamLimits | None = None) -> AsyncIterator[Streams]:
+    """Serve streams of these log servers, or of the one at this address, until the block ends."""
+    if isinstance(logs, str):
+        logs = connect_logs(logs, max_connections=16, deadline_s=2)
+    sessions = Sessions(logs, CommonSettings())
+    hub = StreamHub(logs, EventLog(logs), sessions, limits)
 
     async def answer(request: Request) -> EventStream:
         session_id, job_id = request.path_params["session_id"], request.path_params.get("job_id")
@@ -99,7 +106,7 @@ async def streams(redis_url: str, limits: StreamLimits | None = None) -> AsyncIt
         server.should_exit = True
         await serving
         await hub.close()
-        await redis.aclose()
+        await logs.aclose()
 
 
 async def ids_until(stream: SseStream, last: str) -> list[str]:

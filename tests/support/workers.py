@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-from holdfast.shared.auto_pipeline import AutoPipeline
 from holdfast.shared.event_log import Entry, EventLog
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.job_record import JobState
+from holdfast.shared.leases import Leases
+from holdfast.shared.log_connections import connect_logs
 from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis import connect
 from holdfast.shared.sessions import Sessions
@@ -34,12 +36,14 @@ class Client:
     def __init__(self, redis_url: str, log_redis_url: str | None = None, **settings: Any) -> None:
         common = CommonSettings(redis_url=redis_url, log_redis_url=log_redis_url, **settings)
         self.redis = connect(redis_url, max_connections=16)
-        self.log_redis = connect(common.log_url, max_connections=16)
+        self.logs = connect_logs(common.log_url, max_connections=16, deadline_s=10)
+        self.log_redis = self.logs.servers[0].redis
         self.queue = Queue(self.redis, common)
-        self.sessions = Sessions(self.log_redis, common)
-        self.pipeline = AutoPipeline(common.log_url, deadline_s=10)
-        self.log_writer = LogWriter(self.log_redis, self.pipeline, common)
-        self.log = EventLog(self.log_redis)
+        self.leases = Leases(self.redis, common)
+        self.offered_agents = OfferedAgents(self.redis)
+        self.sessions = Sessions(self.logs, common)
+        self.log_writer = LogWriter(self.logs, common)
+        self.log = EventLog(self.logs)
 
     async def post(
         self, session: str = "s", job: str = "j1", agent: str = "scripted", *, input: Any = "hi", **rest: Any
@@ -137,14 +141,13 @@ class Client:
         """Wait until the agents are on offer."""
 
         async def look() -> bool:
-            return set(agents) <= set(await self.queue.agents())
+            return set(agents) <= set(await self.offered_agents.schemas())
 
         await until(look, WAIT_SECONDS, lambda: f"{agents} to be on offer")
 
     async def close(self) -> None:
         await self.redis.aclose()
-        await self.pipeline.aclose()
-        await self.log_redis.aclose()
+        await self.logs.aclose()
 
 
 @asynccontextmanager

@@ -14,13 +14,16 @@ import orjson
 import pytest
 from holdfast.shared.errors import EventInvalid, Fenced, LogGone
 from holdfast.shared.events import TERMINAL
-from holdfast.shared.log_writer import Appended, Attempt, Event, Finished, Head, Intents, LogWriter, Refusal
+from holdfast.shared.log_replies import Appended, Attempt, Event, Finished, Head, Intents, Refusal
+from holdfast.shared.log_writer import LogWriter
 from holdfast.shared.redis import RedisConnectionError
 from holdfast.worker import AgentError, Run
+from holdfast.worker.ending import cancelled
 from holdfast.worker.jobs import Job
 from holdfast.worker.outage import Outage
 from holdfast.worker.registry import Agent
-from holdfast.worker.run import RunEnded, ThreadRun
+from holdfast.worker.run import RunEnded
+from holdfast.worker.thread_run import ThreadRun
 
 NEXT = Head("next", "agent")
 
@@ -207,7 +210,7 @@ class TestHowAnAgentEnds:
 class TestWhenItLooks:
     async def test_one_look_is_owed_whatever_the_log_tells(self, log_writer: StandInLogWriter) -> None:
         attempt = job(log_writer, lambda run: None)
-        attempt._writer.intents_read_at = 100
+        attempt.context.intents_read_at = 100
         assert attempt.intents_unknown_since(since=-1e9)
         await attempt.poll_intents()
         assert not attempt.intents_unknown_since(since=99)
@@ -217,7 +220,7 @@ class TestWhenItLooks:
         await attempt.poll_intents()
         assert not attempt.intents_unknown_since(since=now)
         assert attempt.intents_unknown_since(since=now + 3600)
-        attempt._writer.intents_read_at = now + 3600
+        attempt.context.intents_read_at = now + 3600
         assert not attempt.intents_unknown_since(since=now + 3600)
 
     async def test_a_look_that_failed_is_owed(self, log_writer: StandInLogWriter) -> None:
@@ -225,7 +228,7 @@ class TestWhenItLooks:
         await attempt.poll_intents()
         log_writer.error = RedisConnectionError()
         await attempt.poll_intents()
-        attempt._writer.intents_read_at = 1e9
+        attempt.context.intents_read_at = 1e9
         assert attempt.intents_unknown_since(since=-1e9)
 
 
@@ -383,7 +386,7 @@ class TestHowOthersEndIt:
         task = asyncio.create_task(running.run())
         await self._said(log_writer)
         for number in range(times):
-            running.cancel("user" if number == 0 else "somebody else")
+            running.context.stop(cancelled("user" if number == 0 else "somebody else"))
         await task
         assert log_writer.end == {"type": "job.cancelled", "job_id": "j", "by": "user"}
         assert log_writer.messages[-1]["content"].startswith("partial")

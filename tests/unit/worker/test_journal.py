@@ -10,7 +10,7 @@ import orjson
 import pytest
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import Outcome, Recorded
+from holdfast.shared.log_replies import Outcome, Recorded
 from holdfast.worker.journal import Journal, Mark, Position, Step, current_step, mark_of
 from holdfast.worker.kept import IdRange
 
@@ -52,13 +52,16 @@ class Records:
         if self.fenced:
             raise Fenced
 
-    async def write(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
+    async def record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         self.resumes.append(resume)
         self.outcomes += outcomes
 
+    async def ask(self, question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
+        raise AssertionError("no question is asked here")
 
-async def never(question_id: str, event: dict[str, Any], known: bytes | None) -> Any:
-    raise AssertionError("no question is asked here")
+    def note(self, kind: str, body: bytes) -> None: ...
+
+    def truncate(self) -> None: ...
 
 
 @pytest.fixture
@@ -78,8 +81,7 @@ def journal(emitter: StandInEmitter, records: Records) -> Journal:
 
 def journal_of(emitter: StandInEmitter, records: Records, **steps: bytes) -> Journal:
     recorded = Recorded(steps, {}, {})
-    calls = records.write, never, lambda kind, body: None, records.confirm, lambda: None
-    return Journal("j", emitter, *calls, recorded=recorded, kept=None)
+    return Journal("j", emitter, records, recorded=recorded, kept=None)
 
 
 def at(seq: int) -> EventId:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-from holdfast.shared.queue import Queue, QueueEntry
+from holdfast.shared.leases import Leases
+from holdfast.shared.queue import QueueEntry
 from holdfast.worker.lease import Lease
 from holdfast.worker.outage import Outage
 
@@ -33,13 +34,13 @@ class Beats:
 
 
 class Hand:
-    def __init__(self, queue: Beats) -> None:
+    def __init__(self, leases: Beats) -> None:
         self.held: set[str] = set()
         self.runs = {"s/a", "s/b"}
         self.lost: list[str] = []
         self.stray: list[str] = []
         self.lease = Lease(
-            cast("Queue", queue),
+            cast("Leases", leases),
             Outage("queue"),
             "w",
             10,

@@ -4,7 +4,7 @@ import io
 import logging
 
 import pytest
-from holdfast.worker.jobs import failed
+from holdfast.worker.ending import failed
 from holdfast.worker.redaction import keep_out_of_log_lines, secrets, without_keys
 from holdfast.worker.run import AgentError
 

@@ -26,7 +26,7 @@ class Kept:
 
 
 class Recorded:
-    """A journal without steps. Notes which tasks ask whether the attempt still has its session."""
+    """A journal without steps, and its log. Notes which tasks ask whether the attempt still has its session."""
 
     def __init__(self, confirm: Callable[[], None]) -> None:
         self.marks: dict[str, Any] = {}
@@ -41,9 +41,7 @@ class Recorded:
 
 def replay_with(journal: Recorded) -> Replay:
     unused = cast("Any", None)
-    return Replay(
-        unused, cast("Any", Kept()), cast("Journal", journal), rewind=unused, keep=unused, over=unused, log_keys={}
-    )
+    return Replay(unused, cast("Any", Kept()), cast("Journal", journal), cast("Any", journal), log_keys={})
 
 
 @pytest.fixture(autouse=True)

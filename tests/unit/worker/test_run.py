@@ -9,7 +9,8 @@ import orjson
 import pytest
 from holdfast.shared.errors import EventInvalid
 from holdfast.worker.journal import Step
-from holdfast.worker.run import MAX_TOOL_RESULT_BYTES, Run, RunEnded, ThreadRun
+from holdfast.worker.run import MAX_TOOL_RESULT_BYTES, Run, RunEnded
+from holdfast.worker.thread_run import ThreadRun
 
 
 class Record:

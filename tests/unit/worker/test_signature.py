@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.worker import AgentError, Run, agent
-from holdfast.worker.jobs import call
+from holdfast.worker.agent_call import call
 from holdfast.worker.journal import Step
 from holdfast.worker.registry import CHAT_INPUT, Agent
 from pydantic import BaseModel, Field, field_validator

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from holdfast.shared.conversation import Fold
-from holdfast.shared.log_writer import Event
+from holdfast.shared.log_replies import Event
 from holdfast.worker.transcript import Transcript
 
 

@@ -10,10 +10,11 @@ from typing import Any, cast
 import pytest
 from holdfast.shared.errors import Fenced, LogFull, LogGone
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_writer import Appended, AppendOutcome, AppendPermit, Event, Finished, Head, LogBehind
+from holdfast.shared.log_replies import Appended, AppendOutcome, AppendPermit, Event, Finished, Head, LogBehind
 from holdfast.shared.redis import RedisConnectionError
+from holdfast.worker.event_buffer import Bounds
 from holdfast.worker.outage import Outage
-from holdfast.worker.writer import Bounds, Writer
+from holdfast.worker.writer import Writer
 
 from tests.support.process import until
 
@@ -125,23 +126,29 @@ class Harness:
     def __init__(self, log: StandInLog, window_s: float, bounds: Bounds) -> None:
         self.log = log
         self.intents = 0
+        self.intents_read_at = 0.0
         self.lost: list[Exception] = []
         self.written: list[bytes] = []
         self.writer = Writer(
             log,
             Outage("log"),
+            self,
             session_id="s",
             job_id="j",
             epoch=EPOCH,
             window_s=window_s,
-            on_intent=self._on_intent,
-            on_lost=self.lost.append,
-            on_written=lambda events: self.written.extend(event.body for event in events),
             bounds=bounds,
         )
 
-    def _on_intent(self) -> None:
-        self.intents += 1
+    def on_written(self, events: Sequence[Event]) -> None:
+        self.written += [event.body for event in events]
+
+    def on_intents_read(self, at: float, *, pending: bool) -> None:
+        self.intents_read_at = at
+        self.intents += pending
+
+    def on_lost(self, error: Exception) -> None:
+        self.lost.append(error)
 
     async def delta(self, *bodies: bytes) -> None:
         for body in bodies:
@@ -433,7 +440,7 @@ class TestRenewal:
         permit.valid = False
         await renewing.delta(b"d")
         assert log.plain[-1] == [b"d"]
-        assert renewing.writer.intents_read_at == 7.0
+        assert renewing.intents_read_at == 7.0
         assert renewing.intents == 0
 
     async def test_what_is_young_is_left_alone(self, log: StandInLog, permitted: Harness) -> None:
@@ -608,6 +615,7 @@ class TestEnd:
         await harness.writer.flush()
         assert harness.intents == 0
         log.attention = True
+        log.permit = cast("AppendPermit", StandInPermit())
         await harness.delta(b"b")
         await harness.writer.flush()
         assert harness.intents == 1

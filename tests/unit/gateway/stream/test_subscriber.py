@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream import subscriber
 from holdfast.gateway.stream.subscriber import CONCURRENT_CHECKS, Subscriber
 from holdfast.gateway.stream.viewer import StreamRequest
+from holdfast.shared.auto_pipeline import AutoPipeline
+from holdfast.shared.log_connections import LogConnection, LogConnections
 from holdfast.shared.redis import RedisTimeoutError, ResponseError
 
 
@@ -31,9 +34,13 @@ class Server:
         return await self.asked[-1]
 
 
+def logs(server: Server) -> LogConnections:
+    return LogConnections(LogConnection("", redis=None, pipeline=cast("AutoPipeline", server)))
+
+
 async def test_concurrent_existence_checks_are_limited() -> None:
     server = Server()
-    subscribing = Subscriber(server)  # type: ignore[arg-type]
+    subscribing = Subscriber(logs(server))
     asking = [
         asyncio.create_task(subscribing.subscribe(StreamRequest(f"s{number}", SSE)))
         for number in range(3 * CONCURRENT_CHECKS)
@@ -50,7 +57,7 @@ async def test_concurrent_existence_checks_are_limited() -> None:
 
 async def test_waiting_for_a_check_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriber, "CHECK_DEADLINE_S", 0.01)
-    subscribing = Subscriber(Server())  # type: ignore[arg-type]
+    subscribing = Subscriber(logs(Server()))
     before = [
         asyncio.create_task(subscribing.subscribe(StreamRequest(f"s{number}", SSE)))
         for number in range(CONCURRENT_CHECKS)
@@ -65,7 +72,7 @@ async def test_waiting_for_a_check_has_a_deadline(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("found", [ResponseError("WRONGTYPE"), [(b"1795247093801-1", [b"none", b"of ours"])], []])
 async def test_an_unreadable_first_page_does_not_refuse_the_viewer(found: object) -> None:
     server = Server(found)
-    asking = asyncio.create_task(Subscriber(server).subscribe(StreamRequest("s", SSE)))  # type: ignore[arg-type]
+    asking = asyncio.create_task(Subscriber(logs(server)).subscribe(StreamRequest("s", SSE)))
     await asyncio.sleep(0)
     server.asked[0].set_result([b"1", None, None])
     assert await asking == ("there", None)
@@ -73,7 +80,7 @@ async def test_an_unreadable_first_page_does_not_refuse_the_viewer(found: object
 
 async def test_one_of_many_subscribers_of_a_session_reads_its_first_page() -> None:
     server = Server()
-    subscribing = Subscriber(server)  # type: ignore[arg-type]
+    subscribing = Subscriber(logs(server))
     asking = [asyncio.create_task(subscribing.subscribe(StreamRequest("s", SSE))) for _ in range(CONCURRENT_CHECKS)]
     await asyncio.sleep(0)
     for asked in server.asked:
@@ -84,7 +91,7 @@ async def test_one_of_many_subscribers_of_a_session_reads_its_first_page() -> No
 
 async def test_a_viewer_from_now_reads_no_page() -> None:
     server = Server()
-    asking = asyncio.create_task(Subscriber(server).subscribe(StreamRequest("s", SSE, from_now=True)))  # type: ignore[arg-type]
+    asking = asyncio.create_task(Subscriber(logs(server)).subscribe(StreamRequest("s", SSE, from_now=True)))
     await asyncio.sleep(0)
     server.asked[0].set_result([b"1", None, None])
     assert (await asking, server.reads) == (("there", None), 0)
@@ -93,7 +100,7 @@ async def test_a_viewer_from_now_reads_no_page() -> None:
 async def test_waiting_in_line_counts_towards_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriber, "CHECK_DEADLINE_S", 0.05)
     server = Server()
-    subscribing = Subscriber(server)  # type: ignore[arg-type]
+    subscribing = Subscriber(logs(server))
     before = [
         asyncio.create_task(subscribing.subscribe(StreamRequest(f"s{number}", SSE)))
         for number in range(CONCURRENT_CHECKS)

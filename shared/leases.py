@@ -1,0 +1,53 @@
+"""The leases of workers on queue entries, and the heartbeats that keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from holdfast.shared import keys
+from holdfast.shared.queue import PLACES, QueueEntry, payload_of
+from holdfast.shared.redis import Redis
+from holdfast.shared.scripts import queue_script
+from holdfast.shared.settings import CommonSettings
+
+
+class Leases:
+    """The leases of all workers. Every call raises RedisError when the queue server does not answer, and may then be
+    repeated."""
+
+    def __init__(self, redis: Redis, settings: CommonSettings) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._beat = queue_script(redis, "beat")
+        self._retake = queue_script(redis, "retake")
+        self._take_over = queue_script(redis, "take_over")
+        self._sweep = queue_script(redis, "sweep")
+
+    async def beat(self, worker_id: str) -> set[str]:
+        """Increment the worker's heartbeat counter. Returns the ids of the entries that it leases."""
+        return {name.decode() for name in await self._beat(PLACES, (worker_id,))}
+
+    async def retake(self, worker_id: str, entries: Sequence[QueueEntry]) -> set[str]:
+        """Lease entries again whose lease the queue lost. Returns the ids of those that another worker leases."""
+        flat = [part for entry in entries for part in (entry.id, payload_of(entry))]
+        return {name.decode() for name in await self._retake(PLACES, (worker_id, *flat))}
+
+    async def workers(self) -> dict[str, int]:
+        """Return the heartbeat counter of each worker."""
+        counts = await self._redis.hgetall(keys.WORKERS)
+        return {name.decode(): int(count) for name, count in counts.items()}
+
+    async def take_over(self, worker_id: str, count: int) -> int | None:
+        """Make the entries of a dead worker ready again. Returns how many; None where its counter has moved."""
+        moved = int(await self._take_over(PLACES, (worker_id, count)))
+        return None if moved < 0 else moved
+
+    async def sweep(self) -> None:
+        """Let any worker end the jobs that waited too long, even if no worker offers their agent."""
+        await self._sweep(PLACES, (self._settings.queue_seconds * 1_000_000,))
+
+    async def leave(self, worker_id: str) -> None:
+        """Unregister a worker. Entries that it still leases become ready again."""
+        counts = await self.workers()
+        if worker_id in counts:
+            await self.take_over(worker_id, counts[worker_id])

@@ -1,0 +1,58 @@
+"""The agents that workers offer, with their input schemas, on the queue server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from holdfast.shared import keys
+from holdfast.shared.errors import AgentUnknown, NoAgents
+from holdfast.shared.redis import Redis
+
+MEMORY_US = 7 * 86_400 * 1_000_000
+
+
+class OfferedAgents:
+    """The agents that were offered within 7 days. Every call raises RedisError when the queue server does not
+    answer."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def schemas(self) -> dict[str, dict[str, Any]]:
+        """Return the JSON schema of each agent's input."""
+        oldest = await self._now_us() - MEMORY_US
+        names = await self._redis.zrangebyscore(keys.AGENTS_SEEN, oldest, "+inf")
+        if not names:
+            return {}
+        schemas = await self._redis.hmget(keys.AGENTS, names)
+        offers = sorted(zip(names, schemas, strict=True))
+        return {name.decode(): orjson.loads(schema) for name, schema in offers if schema is not None}
+
+    async def schema(self, agent: str) -> bytes:
+        """Return the JSON schema of an agent's input. Raises AgentUnknown, and NoAgents when no agent at all is
+        offered."""
+        schema: bytes | None = await self._redis.hget(keys.AGENTS, agent)
+        if schema is None:
+            raise unknown(agent) if await self._redis.exists(keys.AGENTS) else NoAgents
+        return schema
+
+    async def offer(self, agents: dict[str, dict[str, Any]]) -> None:
+        """Announce the agents of a worker, and forget those that no worker has offered for 7 days."""
+        now = await self._now_us()
+        forgotten = await self._redis.zrangebyscore(keys.AGENTS_SEEN, "-inf", now - MEMORY_US)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            if forgotten:
+                pipeline.zrem(keys.AGENTS_SEEN, *forgotten)
+                pipeline.hdel(keys.AGENTS, *forgotten)
+            pipeline.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
+            pipeline.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
+            await pipeline.execute()
+
+    async def _now_us(self) -> int:
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1_000_000 + int(micros)
+
+
+def unknown(agent: str) -> AgentUnknown:
+    return AgentUnknown(f"agent: no worker offers {agent!r}; GET /v1/agents lists those on offer")
