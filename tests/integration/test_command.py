@@ -264,7 +264,7 @@ async def test_an_edited_agent_is_run_as_it_is_now(processes: Processes, tmp_pat
     await shop.until_said("greet", "hello")
     shop.write("words.py", "HELLO = 'good morning'\n")
     await shop.until_said("greet", "good morning")
-    assert "worker starts again: words.py has changed" in dev.output()
+    assert "worker is restarted: words.py has changed" in dev.output()
     shop.write("more/agents.py", GREET.replace("greet", "other").replace("hello", "good evening"))
     await shop.until_said("other", "good evening")
     assert "starting it again" not in dev.output()
@@ -295,7 +295,7 @@ async def test_a_module_that_is_not_there_yet_is_waited_for(processes: Processes
     shop = Workshop(processes, tmp_path, "more.agents")
     shop.write("more/others.py", "")
     dev = await shop.start()
-    await dev.until_output("worker waits until that is mended")
+    await dev.until_output("worker will be started when its files change")
     assert dev.output().count("holdfast worker: HOLDFAST_AGENTS: more.agents cannot be imported") == 1
     shop.write("more/agents.py", GREET)
     await shop.until_said("greet", "hello")
