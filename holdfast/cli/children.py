@@ -1,11 +1,10 @@
-"""Run the processes of `holdfast dev`: print their output to one terminal, and restart them when they exit."""
+"""Run the processes of `holdfast dev`, pass their output on, and restart them when they exit."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -92,7 +91,7 @@ class Child:
             await asyncio.sleep(PAUSE_SECONDS)
 
     def say_of_it(self, what: str) -> None:
-        self._say("holdfast", f"{self.name} {what}")
+        self._say("dev", f"{self.name} {what}")
 
     async def stop(self, patience_s: float) -> None:
         """Send SIGTERM, and after `patience_s` SIGKILL to it and its children."""
@@ -131,11 +130,3 @@ class Child:
                 self._say(self.name, line.decode(errors="replace"))
         if rest:
             self._say(self.name, rest.decode(errors="replace"))
-
-
-def say(who: str, line: str) -> None:
-    """Write a line of a child, or of the parent itself, to the terminal."""
-    # The terminal is gone, but the pipes of the children must still be read.
-    with suppress(OSError):
-        sys.stderr.write(f"{who:>8} | {line}\n")
-        sys.stderr.flush()
