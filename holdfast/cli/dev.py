@@ -105,8 +105,8 @@ class Dev:
         env = environment(self._port)
         if "HOLDFAST_REDIS_URL" not in env:
             env["HOLDFAST_REDIS_URL"] = await self._start_redis()
-        worker = ReloadedChild(plan("worker", env), self._console.write, self._agents, self._patience_s)
-        self._others += [Child(plan("gateway", env), self._console.write), worker]
+        worker = ReloadedChild(plan("worker", env), self._console, self._agents, self._patience_s)
+        self._others += [Child(plan("gateway", env), self._console), worker]
         for child in self._others:
             await child.start()
         url = url_of(self._host, self._port)
@@ -118,7 +118,7 @@ class Dev:
         server = prepare(self._folder)
         log = str(server.folder / "redis.log")
         start = Plan("redis", server.command, os.environ, server.folder, (server.lock,), log)
-        self._redis = Child(start, self._console.write)
+        self._redis = Child(start, self._console)
         await self._redis.start()
         await self._until(server.answers)
         return server.url

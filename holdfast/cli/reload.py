@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from watchfiles import awatch
 
-from holdfast.cli.children import Child, Plan
+from holdfast.cli.children import Child, Output, Plan
 
 # Changes of files that follow each other within this time are one change.
 SETTLE_MS = 100
@@ -74,8 +74,8 @@ class ReloadedChild(Child):
 
     _changed: asyncio.Task[Path]
 
-    def __init__(self, plan: Plan, say: Callable[[str, str], None], sources: Sources, patience_s: float) -> None:
-        super().__init__(plan, say)
+    def __init__(self, plan: Plan, output: Output, sources: Sources, patience_s: float) -> None:
+        super().__init__(plan, output)
         self._sources = sources
         self._patience_s = patience_s
 

@@ -18,8 +18,8 @@ from tests.support.process import ROOT, until
 class Said(list[tuple[str, str]]):
     """Collects what was said, as (who, line)."""
 
-    def __call__(self, who: str, line: str) -> None:
-        self.append((who, line))
+    def write(self, process: str, line: str) -> None:
+        self.append((process, line))
 
     def by(self, who: str) -> list[str]:
         return [line for speaker, line in self if speaker == who]
