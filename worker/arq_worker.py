@@ -168,7 +168,6 @@ class HoldfastWorker(Worker):
         for connection in self._connections:
             await connection.aclose()
         await self._pipeline.aclose()
-        self._pool = None
 
     def _connect(self, url: str, max_connections: int, timeout_s: float = 10.0) -> Redis:
         connection = connect(url, max_connections=max_connections, socket_timeout_s=timeout_s)
@@ -208,13 +207,13 @@ class HoldfastWorker(Worker):
         if not self.allow_pick_jobs:
             return None
         self._woken.clear()
-        await self._poll_iteration()
+        await self._take_ready_entries()
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await self._woken.wait()
         return 0
 
-    async def _poll_iteration(self) -> None:
+    async def _take_ready_entries(self) -> None:
         """Take ready entries for all free slots, and start them."""
         agents = list(self._registry)
         while free := self._free():
