@@ -29,21 +29,21 @@ class Sources:
 
     def mark(self) -> None:
         """Record the current state of the files."""
-        self._seen = self._look()
+        self._seen = self.look()
 
     @property
     def exist(self) -> bool:
-        return bool(self._look())
+        return bool(self.look())
 
     async def changed(self) -> Path:
         """Wait until a file differs from the recorded state, and until all files are completely written."""
-        before, now = self._seen, self._look()
+        before, now = self._seen, self.look()
         while now in (self._seen, {}) or now != before:
             await asyncio.sleep(LOOK_SECONDS)
-            before, now = now, self._look()
+            before, now = now, self.look()
         return min(path for path, _ in now.items() ^ self._seen.items())
 
-    def _look(self) -> Snapshot:
+    def look(self) -> Snapshot:
         """Return the modification time of each file in ns."""
         found: Snapshot = {}
         for path in {path for top in self._tops for path in _files(top, self._folder)}:

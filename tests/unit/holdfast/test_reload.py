@@ -24,7 +24,7 @@ def write(folder: Path, *names: str) -> None:
 
 
 def names(sources: Sources, folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in sources._look()}
+    return {str(path.relative_to(folder)) for path in sources.look()}
 
 
 def test_a_module_is_what_stands_beside_it_and_a_package_all_that_is_in_it(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ async def test_files_are_changed_only_once_nobody_writes_them_any_more(
     path = tmp_path / "one.py"
     looks = [{path: stamp} for stamp in (1, 1, 2, 3, 4, 4)]
     sources = Sources(["one"], tmp_path)
-    monkeypatch.setattr(sources, "_look", lambda: looks.pop(0))
+    monkeypatch.setattr(sources, "look", lambda: looks.pop(0))
     sources.mark()
     await sources.changed()
     assert looks == []

@@ -44,7 +44,7 @@ def is_internal(name: str) -> bool:
 
 def imports(tree: ast.Module) -> dict[str, str]:
     """The full names of what a module imports from third parties, by the names that they have there."""
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {name.asname or name.name: name.name for name in node.names}
