@@ -45,11 +45,11 @@ class StreamHub:
         self._limits = limits or StreamLimits()
         self.counters = Counters()
         self.draining = False
-        self._viewers: set[Viewer] = set()
+        self.viewers: set[Viewer] = set()
         self._connections = connections
         self.tailers = {server: self._new_tailer(server.url) for server in connections.servers}
         self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
-        self._keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
+        self.keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
@@ -57,7 +57,7 @@ class StreamHub:
     @property
     def full(self) -> bool:
         """Whether new streams are refused: the limit is reached or the process is stopping."""
-        return self.draining or len(self._viewers) >= self._limits.max_viewers
+        return self.draining or len(self.viewers) >= self._limits.max_viewers
 
     @property
     def connected(self) -> bool:
@@ -66,7 +66,7 @@ class StreamHub:
 
     def start(self) -> None:
         """Start the background tasks in the running loop. Redis may be unavailable."""
-        runs = [self._keep_alive.run(), *(tailer.run() for tailer in self.tailers.values())]
+        runs = [self.keep_alive.run(), *(tailer.run() for tailer in self.tailers.values())]
         self._tasks = [asyncio.create_task(run) for run in runs]
 
     async def close(self) -> None:
@@ -85,7 +85,7 @@ class StreamHub:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._empty.wait()
-        for viewer in tuple(self._viewers):
+        for viewer in tuple(self.viewers):
             if not viewer.ended or viewer.blocked:
                 viewer.transport.abort()
 
@@ -94,7 +94,7 @@ class StreamHub:
         if self.draining:
             return
         self.draining = True
-        for viewer in tuple(self._viewers):
+        for viewer in tuple(self.viewers):
             _end_early(viewer)
 
     def attach(self, request: StreamRequest, transport: Transport, first: Page | None = None) -> Viewer:
@@ -106,9 +106,9 @@ class StreamHub:
         viewer = Viewer(self, request, transport, self._tailer_of(request).watch(request.session_id))
         transport.on_gone = partial(self._detach, viewer)
         transport.on_shutdown = self.end_all
-        self._viewers.add(viewer)
+        self.viewers.add(viewer)
         self._empty.clear()
-        self._keep_alive.add(viewer)
+        self.keep_alive.add(viewer)
         self.counters.viewers += 1
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
@@ -118,17 +118,17 @@ class StreamHub:
 
     def session_deleted(self, session_id: str) -> None:
         """Send the session's viewers only `session.deleted` from now on."""
-        for viewer in tuple(self._viewers):
+        for viewer in tuple(self.viewers):
             if viewer.request.session_id == session_id:
                 viewer.end_with_deletion()
 
     def _detach(self, viewer: Viewer) -> None:
         """Remove a viewer whose connection has closed or whose response is complete."""
-        self._viewers.discard(viewer)
-        self._keep_alive.remove(viewer)
+        self.viewers.discard(viewer)
+        self.keep_alive.remove(viewer)
         self._tailer_of(viewer.request).unwatch(viewer.channel, viewer)
         self.counters.viewers -= 1
-        if not self._viewers:
+        if not self.viewers:
             self._empty.set()
 
     def fell_behind(self, viewer: Viewer) -> None:
@@ -139,7 +139,7 @@ class StreamHub:
         self._catch_up.add(viewer)
 
     def stalled(self, viewer: Viewer) -> None:
-        self._keep_alive.watch(viewer)
+        self.keep_alive.watch(viewer)
 
     def _join(self, viewer: Viewer) -> None:
         viewer.go_live(partial(self._tailer_of(viewer.request).join, viewer.channel, viewer))

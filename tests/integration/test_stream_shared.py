@@ -49,7 +49,7 @@ async def test_who_shares_a_page_shares_what_was_found_to_be_discarded(served: S
     attempt = await session.started()
     async with served.open() as stream:
         await ids_until(stream, f"{attempt.epoch}-1")
-        (viewer,) = served.hub._viewers
+        (viewer,) = served.hub.viewers
         before = await calls(session, "hmget")
         shared = CachedPage()
         found = [await served.hub._catch_up._discards(viewer, shared) for _ in range(5)]
