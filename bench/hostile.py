@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
-from holdfast.worker.registry import CHAT_INPUT
+from holdfast.worker.sdk.registry import CHAT_INPUT
 from pydantic import BaseModel, Field
 
 MIB = 1024 * 1024

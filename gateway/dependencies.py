@@ -17,8 +17,8 @@ from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
-from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import SESSION_ID_PATTERN, check_session_id
+from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.queue import Queue
 from holdfast.shared.secret import Secret
 from holdfast.shared.sessions import Sessions

@@ -17,11 +17,11 @@ from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.shared.background import repeat
-from holdfast.shared.event_log import EventLog
-from holdfast.shared.log_connections import connect_logs
+from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
-from holdfast.shared.redis import connect
+from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.secret import Secret
 from holdfast.shared.session_index import SessionIndex
 from holdfast.shared.sessions import Sessions

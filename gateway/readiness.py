@@ -8,8 +8,8 @@ from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
-from holdfast.shared.log_connections import LogConnections
-from holdfast.shared.redis import Redis, RedisError, ResponseError
+from holdfast.shared.redis.client import Redis, RedisError, ResponseError
+from holdfast.shared.redis.log_connections import LogConnections
 
 logger = structlog.get_logger()
 

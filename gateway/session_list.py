@@ -11,7 +11,7 @@ import structlog
 from holdfast.gateway.principal import Principal
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
 from holdfast.shared.once import Once
-from holdfast.shared.redis import RedisError, is_of_data
+from holdfast.shared.redis.client import RedisError, is_of_data
 from holdfast.shared.session_index import Listed, SessionIndex
 from holdfast.shared.sessions import Sessions, SessionSummary
 

@@ -174,7 +174,7 @@ def tail(session: str, job: str | None, cursor: str, only_new: bool, url: str | 
 def follow(events: Any, *, until_job_ends: bool) -> str | None:
     """Show events until the last one. Returns its type."""
     from holdfast.cli.show import show_to
-    from holdfast.shared.events import DELETED, TERMINAL
+    from holdfast.shared.log.events import DELETED, TERMINAL
 
     last = None
     show = show_to(sys.stdout)

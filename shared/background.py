@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
-from holdfast.shared.redis_errors import RedisError
+from holdfast.shared.redis.errors import RedisError
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from holdfast.shared import keys
 from holdfast.shared.queue import PLACES, QueueEntry, payload_of
-from holdfast.shared.redis import Redis
+from holdfast.shared.redis.client import Redis
 from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from holdfast.shared import keys
 from holdfast.shared.errors import AgentUnknown, NoAgents
-from holdfast.shared.redis import Redis
+from holdfast.shared.redis.client import Redis
 
 MEMORY_US = 7 * 86_400 * 1_000_000
 

@@ -19,7 +19,7 @@ from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 from holdfast.shared import keys
 from holdfast.shared.errors import NoAgents, QueueFull
 from holdfast.shared.offered_agents import MEMORY_US, unknown
-from holdfast.shared.redis import Redis
+from holdfast.shared.redis.client import Redis
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from holdfast.shared.errors import SchemaNewer
 
-SCHEMA = 1  # also in scripts/session.lua
+SCHEMA = 1  # also in scripts/session/prelude.lua
 
 # Prefix of the error with which a script refuses a session; the session's version follows.
 _REFUSAL = "HOLDFASTSCHEMA "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from holdfast.shared import keys
-from holdfast.shared.redis import Redis, RedisError
+from holdfast.shared.redis.client import Redis, RedisError
 
 SECRET_BYTES = 32
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from holdfast.shared import keys
 from holdfast.shared.queue import PLACES
-from holdfast.shared.redis import Redis
+from holdfast.shared.redis.client import Redis
 from holdfast.shared.scripts import queue_script
 
 

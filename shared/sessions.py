@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from holdfast.shared.conversation import Message
 from holdfast.shared.errors import (
     IdempotencyMismatch,
     JobUnknown,
@@ -19,10 +18,11 @@ from holdfast.shared.errors import (
 from holdfast.shared.ids import EventId, as_cursor, parse_id
 from holdfast.shared.job_record import FIELDS, HEADLINE, RECORD, SUMMARY, JobState, job_of
 from holdfast.shared.keys import session_keys
-from holdfast.shared.log_connections import LogConnections
+from holdfast.shared.log.conversation import Message
+from holdfast.shared.log.turns import TurnReader
+from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import SessionScript
 from holdfast.shared.settings import CommonSettings
-from holdfast.shared.turns import TurnReader
 
 KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000

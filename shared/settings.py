@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.shared.redis import check_url
+from holdfast.shared.redis.client import check_url
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict

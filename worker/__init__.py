@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.worker.registry import agent
-from holdfast.worker.run import AgentError, Run
+from holdfast.worker.sdk.registry import agent
+from holdfast.worker.sdk.run import AgentError, Run
 
 __all__ = ["AgentError", "Run", "agent"]

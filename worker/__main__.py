@@ -18,12 +18,12 @@ from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
 from holdfast.worker.agents.chat import chat_agents
 from holdfast.worker.agents.models import known_models
-from holdfast.worker.arq_worker import HoldfastWorker
-from holdfast.worker.metrics import metrics_served
-from holdfast.worker.quiet import quieten
-from holdfast.worker.redaction import keep_out_of_log_lines, without_keys
-from holdfast.worker.registry import Agent, ModuleBroken, OnBroken, Registry
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.arq_worker import HoldfastWorker
+from holdfast.worker.process.metrics import metrics_served
+from holdfast.worker.process.quiet import quieten
+from holdfast.worker.process.redaction import keep_out_of_log_lines, without_keys
+from holdfast.worker.process.settings import WorkerSettings
+from holdfast.worker.sdk.registry import Agent, ModuleBroken, OnBroken, Registry
 
 LEFTOVER_SECONDS = 1.0
 

@@ -11,7 +11,7 @@ import os
 from functools import partial
 from typing import Any
 
-from holdfast.shared.redis_connection import RedisConnection
+from holdfast.shared.redis.connection import RedisConnection
 from starlette.types import Receive, Scope, Send
 
 from bench.load import Target

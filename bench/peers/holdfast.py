@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from holdfast.shared.entries import name_of
 from holdfast.shared.keys import log_key
-from holdfast.shared.log_connections import connect_logs
-from holdfast.shared.log_replies import Attempt
-from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.log.entries import name_of
+from holdfast.shared.log.log_replies import Attempt
+from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.sessions import JobRequest, Sessions
 from holdfast.shared.settings import CommonSettings
 

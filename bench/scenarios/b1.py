@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import orjson
 from holdfast.shared.offered_agents import OfferedAgents
-from holdfast.shared.redis import connect
+from holdfast.shared.redis.client import connect
 
 from bench.hostile import SCHEMAS
 from bench.ledger import InvalidRun

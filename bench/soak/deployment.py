@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
-from holdfast.shared.event_log import EventLog
-from holdfast.shared.log_connections import connect_logs
+from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.redis.log_connections import connect_logs
 
 from bench.client import get
 from bench.soak.vitals import Vitals, vitals

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from holdfast.shared.events import TERMINAL
+from holdfast.shared.log.events import TERMINAL
 
 from tests.support.history import Transcript
 

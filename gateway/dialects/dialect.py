@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Protocol
 
-from holdfast.shared.entries import Entry
-from holdfast.shared.event_log import Gap
 from holdfast.shared.ids import EventId
+from holdfast.shared.log.entries import Entry
+from holdfast.shared.log.event_log import Gap
 from starlette.responses import Response
 
 State = Hashable

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from holdfast.gateway.dialects.bodies import gap_body, one_line, queued_body
 from holdfast.gateway.dialects.dialect import Frames, State, stream_headers
 from holdfast.gateway.errors import problem
-from holdfast.shared.entries import Entry
 from holdfast.shared.errors import LogUnavailable
-from holdfast.shared.event_log import Gap
 from holdfast.shared.ids import EventId, as_cursor
+from holdfast.shared.log.entries import Entry
+from holdfast.shared.log.event_log import Gap
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/x-ndjson"

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 
 from holdfast.gateway.dialects.bodies import gap_body, one_line, queued_body
 from holdfast.gateway.dialects.dialect import Frames, State, stream_headers
-from holdfast.shared.entries import Entry, EntryColumns
-from holdfast.shared.event_log import Gap
 from holdfast.shared.ids import EventId, as_cursor
+from holdfast.shared.log.entries import Entry, EntryColumns
+from holdfast.shared.log.event_log import Gap
 from starlette.responses import Response
 
 _MEDIA_RANGES = frozenset({"text/event-stream", "text/*", "application/*", "*/*"})

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from holdfast.gateway.errors import NOT_JSON, body_invalid, limit_unknown_fields
 from holdfast.shared.errors import EventInvalid, RequestInvalid
-from holdfast.shared.events import MAX_EVENT_BYTES, encode
+from holdfast.shared.log.events import MAX_EVENT_BYTES, encode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 MAX_VALUE_BYTES = MAX_EVENT_BYTES - 4096

@@ -15,11 +15,11 @@ from holdfast.gateway.stream.response import EventStream
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
-from holdfast.shared.event_log import Entry, Presence
-from holdfast.shared.events import DELETED
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.job_record import JobState
-from holdfast.shared.redis import RedisError
+from holdfast.shared.log.event_log import Entry, Presence
+from holdfast.shared.log.events import DELETED
+from holdfast.shared.redis.client import RedisError
 from starlette.responses import Response
 from starlette.types import ASGIApp
 

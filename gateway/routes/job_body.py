@@ -12,7 +12,7 @@ import orjson
 from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, limit_unknown_fields
 from holdfast.gateway.titles import title_of
 from holdfast.shared.errors import EventInvalid, RequestInvalid
-from holdfast.shared.events import encode
+from holdfast.shared.log.events import encode
 from holdfast.shared.sessions import JobRequest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from holdfast.gateway.dialects.dialect import Dialect, Frames, State
-from holdfast.shared.entries import Entry, bodies_of, kinds_of
-from holdfast.shared.events import DELETED, TERMINAL
 from holdfast.shared.ids import EventId
+from holdfast.shared.log.entries import Entry, bodies_of, kinds_of
+from holdfast.shared.log.events import DELETED, TERMINAL
 
 WRITE_BYTES = 64 * 1024
 

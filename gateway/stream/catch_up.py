@@ -12,14 +12,14 @@ from holdfast.gateway.stream.page_cache import CachedPage, PageCache
 from holdfast.gateway.stream.replay import Rendered, Replay
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import Viewer
-from holdfast.shared.discards import Discard
-from holdfast.shared.entries import kinds_of
 from holdfast.shared.errors import JobUnknown, SchemaNewer, SessionUnknown
-from holdfast.shared.event_log import PAGE_EVENTS, Entry, EventLog, Page
-from holdfast.shared.events import DELETED
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.job_record import JobState
-from holdfast.shared.redis import RedisError, ResponseError
+from holdfast.shared.log.discards import Discard
+from holdfast.shared.log.entries import kinds_of
+from holdfast.shared.log.event_log import PAGE_EVENTS, Entry, EventLog, Page
+from holdfast.shared.log.events import DELETED
+from holdfast.shared.redis.client import RedisError, ResponseError
 from holdfast.shared.sessions import Sessions
 
 logger = structlog.get_logger()

@@ -14,8 +14,8 @@ from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.viewer import StreamRequest, Viewer
 from holdfast.gateway.transports.transport import Transport
-from holdfast.shared.event_log import EventLog, Page
-from holdfast.shared.log_connections import LogConnections
+from holdfast.shared.log.event_log import EventLog, Page
+from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.sessions import Sessions
 
 __all__ = ["Counters", "StreamHub", "StreamLimits"]

@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
-from holdfast.shared.entries import bodies_of
-from holdfast.shared.event_log import EventLog, Page
 from holdfast.shared.ids import EventId
+from holdfast.shared.log.entries import bodies_of
+from holdfast.shared.log.event_log import EventLog, Page
 
 MAX_CACHE_BYTES = 8 * 1024 * 1024
 CACHE_S = 1.0

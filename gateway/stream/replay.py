@@ -10,10 +10,10 @@ from holdfast.gateway.dialects.dialect import Dialect, State
 from holdfast.gateway.stream.batch import WRITE_BYTES, concerns, ends, fitting, size_of, until_deleted
 from holdfast.gateway.stream.compaction import Compactor, Run
 from holdfast.gateway.stream.page_cache import CachedPage
-from holdfast.shared.discards import Discard, Discards
-from holdfast.shared.entries import Entry
-from holdfast.shared.event_log import PAGE_EVENTS, Page
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.log.discards import Discard, Discards
+from holdfast.shared.log.entries import Entry
+from holdfast.shared.log.event_log import PAGE_EVENTS, Page
 
 FIRST_PAGE_EVENTS = 64
 

@@ -12,8 +12,8 @@ from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.gateway.transports.encoded import coding_field, transport_for
 from holdfast.gateway.transports.uvicorn import EXTENSION, StreamProtocol
-from holdfast.shared.event_log import Page
 from holdfast.shared.ids import ORIGIN
+from holdfast.shared.log.event_log import Page
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 

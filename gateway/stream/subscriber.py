@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from holdfast.gateway.stream.replay import FIRST_PAGE_EVENTS
 from holdfast.gateway.stream.viewer import StreamRequest
-from holdfast.shared.auto_pipeline import PipelinedConnection
-from holdfast.shared.event_log import Page, Presence, page_behind, page_question, presence, question
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.log_connections import LogConnections
-from holdfast.shared.redis import RedisError, RedisTimeoutError
+from holdfast.shared.log.event_log import Page, Presence, page_behind, page_question, presence, question
+from holdfast.shared.redis.auto_pipeline import PipelinedConnection
+from holdfast.shared.redis.client import RedisError, RedisTimeoutError
+from holdfast.shared.redis.log_connections import LogConnections
 
 CHECK_DEADLINE_S = 5.0  # including the wait in line
 CONCURRENT_CHECKS = 32  # also bounds the streams that begin in one iteration of the event loop

@@ -18,11 +18,11 @@ import structlog
 from holdfast.gateway.stream.batch import Batch, batches
 from holdfast.gateway.stream.counters import Counters
 from holdfast.shared.background import repeat
-from holdfast.shared.entries import following
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keys import log_key
-from holdfast.shared.redis import ConnectionLost, RedisError
-from holdfast.shared.redis_connection import RedisConnection
+from holdfast.shared.log.entries import following
+from holdfast.shared.redis.client import ConnectionLost, RedisError
+from holdfast.shared.redis.connection import RedisConnection
 
 logger = structlog.get_logger()
 

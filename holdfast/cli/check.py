@@ -18,11 +18,11 @@ from holdfast.gateway.listen_host import check_listen_host
 from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.shared.redis import RedisError, connect
+from holdfast.shared.redis.client import RedisError, connect
 from holdfast.shared.settings import CommonSettings, check_settings, read_settings
 from holdfast.worker.__main__ import agents, modules
-from holdfast.worker.registry import Registry
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.settings import WorkerSettings
+from holdfast.worker.sdk.registry import Registry
 
 ANSWER_SECONDS = 5.0
 

@@ -21,7 +21,7 @@ from holdfast.gateway.listen_host import check_listen_host
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import HoldfastError
 from holdfast.shared.settings import check_settings, read_settings
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.settings import WorkerSettings
 
 LOOK_SECONDS = 0.05
 # In addition to the grace periods of gateway and worker.

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.settings import variables_of
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.settings import WorkerSettings
 
 PREFIX = "HOLDFAST_"
 # Read by compose, and by the failpoints of tests.

@@ -1,4 +1,4 @@
-"""The Lua scripts, one per file. `session.lua` and `queue.lua` are preludes that the scripts of their family share."""
+"""The Lua scripts, one per file, in two families: `session/` and `queue/`. Each has a `prelude.lua` that they share."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from importlib.resources import files
 from typing import Any
 
 from holdfast.shared.keys import session_keys
-from holdfast.shared.log_connections import LogConnections
-from holdfast.shared.redis import NoScriptError, Redis, ResponseError
+from holdfast.shared.redis.client import NoScriptError, Redis, ResponseError
+from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.schema import refused
 
 SHEBANG = "#!lua"
 
 
-def source(name: str, prelude: str | None = None) -> str:
+def source(family: str, name: str, *, prelude: bool = True) -> str:
     """Return the text of a script with its prelude inserted after the first line, which must hold the flags."""
-    folder = files(__name__)
-    text = folder.joinpath(f"{name}.lua").read_text("utf-8")
-    common = "" if prelude is None else folder.joinpath(f"{prelude}.lua").read_text("utf-8")
+    folder = files(__name__) / family
+    text = (folder / f"{name}.lua").read_text("utf-8")
+    common = (folder / "prelude.lua").read_text("utf-8") if prelude else ""
     first, _, rest = text.partition("\n")
     if not first.startswith(SHEBANG):
-        raise ValueError(f"{name}.lua does not begin with {SHEBANG}")
+        raise ValueError(f"{family}/{name}.lua does not begin with {SHEBANG}")
     return f"{first}\n{common}\n{rest}"
 
 
@@ -54,7 +54,7 @@ class SessionScript:
     although its flags do not allow that."""
 
     def __init__(self, connections: LogConnections, name: str, *, when_full: bool = False) -> None:
-        text = source(name, "session")
+        text = source("session", name)
         self._script = Script(text.replace(SHEBANG, f"{SHEBANG} flags=allow-oom", 1) if when_full else text)
         self._connections = connections
 
@@ -66,4 +66,4 @@ class SessionScript:
 
 def queue_script(redis: Redis, name: str) -> Callable[..., Awaitable[Any]]:
     """Load a script of the queue."""
-    return partial(Script(source(f"queue_{name}", "queue")).on, redis)
+    return partial(Script(source("queue", name)).on, redis)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from holdfast.shared.redis import Redis, connect
+from holdfast.shared.redis.client import Redis, connect
 
 from tests.support.patience import patient
 from tests.support.workers import Client

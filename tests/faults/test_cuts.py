@@ -8,7 +8,7 @@ import httpx2
 import orjson
 import pytest
 from holdfast.shared.keys import log_key
-from holdfast.shared.redis import connect
+from holdfast.shared.redis.client import connect
 
 from tests.support.process import Processes, until
 from tests.support.sse import SseStream

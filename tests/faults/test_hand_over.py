@@ -11,9 +11,9 @@ import redis as blocking_redis
 from holdfast.gateway.stream.hub import StreamLimits
 from holdfast.gateway.stream.tailer import Channel, Tailer
 from holdfast.gateway.stream.viewer import Viewer
-from holdfast.shared.event_log import EventLog, Gap, Page
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keys import session_keys
+from holdfast.shared.log.event_log import EventLog, Gap, Page
 from holdfast.shared.scripts import source
 
 from tests.support.log import Session, delta
@@ -38,7 +38,7 @@ class Intruder:
 
     def __init__(self, redis_url: str, epoch: int) -> None:
         self._client = blocking_redis.Redis.from_url(redis_url)
-        self._append = self._client.register_script(source("append"))
+        self._append = self._client.register_script(source("session", "append", prelude=False))
         self.epoch = epoch
         self.seq = 1
 

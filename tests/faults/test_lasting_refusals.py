@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 import pytest
 from holdfast.shared.keys import session_keys
-from holdfast.shared.redis import Redis
-from holdfast.worker import Run, delivery
+from holdfast.shared.redis.client import Redis
+from holdfast.worker import Run
+from holdfast.worker.process import delivery
 from structlog.testing import capture_logs
 
 from tests.support.process import until

@@ -10,10 +10,10 @@ from hashlib import sha1
 
 import orjson
 import pytest
-from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.log_connections import connect_logs
-from holdfast.shared.redis import RedisConnectionError, RedisError, connect
+from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.redis.client import RedisConnectionError, RedisError, connect
+from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.scripts import source
 
 from tests.support.fault_proxy import Command, FaultProxy, port_of
@@ -30,9 +30,9 @@ async def proxy(redis_url: str) -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
-def runs(name: str, prelude: str | None = None) -> Callable[[Command], bool]:
+def runs(family: str, name: str, *, prelude: bool = True) -> Callable[[Command], bool]:
     """Whether a command runs this script."""
-    digest = sha1(source(name, prelude).encode()).hexdigest().encode()
+    digest = sha1(source(family, name, prelude=prelude).encode()).hexdigest().encode()
     return lambda command: command[:2] == [b"EVALSHA", digest]
 
 
@@ -45,7 +45,7 @@ def half_of(wanted: Callable[[Command], bool]) -> Callable[[Command], bool]:
 async def test_f22_half_of_the_appends_lose_their_reply_and_each_event_is_there_once(
     redis_url: str, proxy: FaultProxy
 ) -> None:
-    by_script = runs("append")
+    by_script = runs("session", "append", prelude=False)
     proxy.drop_reply(half_of(lambda command: command[0] == b"XADD" or by_script(command)))
     async with worker_on(proxy.url, batch_ms=0), scene(redis_url) as play:
         await play.client.offered("scripted")
@@ -57,12 +57,12 @@ async def test_f22_half_of_the_appends_lose_their_reply_and_each_event_is_there_
     assert proxy.dropped > 5
 
 
-@pytest.mark.parametrize("name", ["claim", "finish", "queue_take", "queue_drop", "queue_ready"])
+@pytest.mark.parametrize("script", ["session/claim", "session/finish", "queue/take", "queue/drop", "queue/ready"])
 async def test_f22_f54_any_other_step_that_loses_its_reply_is_taken_once(
-    redis_url: str, proxy: FaultProxy, name: str
+    redis_url: str, proxy: FaultProxy, script: str
 ) -> None:
     """A take whose reply was lost is found by the heartbeat; all else is repeated as it was."""
-    proxy.drop_reply(half_of(runs(name, "queue" if name.startswith("queue") else "session")))
+    proxy.drop_reply(half_of(runs(*script.split("/"))))
     async with worker_on(proxy.url, lease_seconds=1), scene(redis_url) as play:
         await play.client.offered("scripted")
         for job in ("j1", "j2", "j3", "j4"):

@@ -13,8 +13,8 @@ from holdfast.shared.keys import AGENTS, AGENTS_SEEN, ENTRIES, READY, RECOVERY, 
 from holdfast.shared.open_sessions import OpenSession, OpenSessions
 from holdfast.shared.queue import JobRef, Queue
 from holdfast.worker import Run
-from holdfast.worker.outage import Outage
-from holdfast.worker.recovery import Recovery
+from holdfast.worker.process.outage import Outage
+from holdfast.worker.process.recovery import Recovery
 from structlog.testing import capture_logs
 
 from tests.support.process import until
@@ -98,7 +98,7 @@ async def test_f70_a_job_whose_worker_died_with_the_queue_is_taken_over_after_a_
 async def test_the_lost_entry_of_a_running_job_is_left_to_its_worker_for_a_lease(
     redis_url: str, log_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.worker.recovery.PAGE_SECONDS", 0.05)  # it is found before the next heartbeat
+    monkeypatch.setattr("holdfast.worker.process.recovery.PAGE_SECONDS", 0.05)  # it is found before the next heartbeat
     settings: dict[str, Any] = {"log_redis_url": log_url, "lease_seconds": 3.0}
     async with worker_on(redis_url, **settings), worker_on(redis_url, **settings):
         await client.offered("scripted")

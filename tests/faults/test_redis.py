@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from holdfast.shared.redis import Redis
+from holdfast.shared.redis.client import Redis
 from redis.exceptions import ResponseError
 
 from tests.support.history import Gap

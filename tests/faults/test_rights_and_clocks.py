@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 from holdfast.shared.errors import Fenced, LogGone
-from holdfast.shared.redis import Redis
+from holdfast.shared.redis.client import Redis
 
 from tests.support.history import Gap
 from tests.support.log import Session, delta

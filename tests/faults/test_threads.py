@@ -11,9 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 from holdfast.worker import Run
-from holdfast.worker.thread_run import ThreadRun
-from holdfast.worker.threads import thread_counts
-from holdfast.worker.tools import find_tools, tool
+from holdfast.worker.attempt.thread_run import ThreadRun
+from holdfast.worker.process.threads import thread_counts
+from holdfast.worker.sdk.tools import find_tools, tool
 
 from tests.support.ports import free_port
 from tests.support.process import Processes, until
@@ -60,7 +60,7 @@ async def trivial(run: Run) -> int:
 async def test_f68_hung_threads_of_jobs_that_timed_out_delay_no_other_job(
     redis_url: str, client: Client, released: threading.Event, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("holdfast.worker.jobs.STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr("holdfast.worker.attempt.jobs.STOPPING_SECONDS", 0.1)
     agent = hanging(released)[how]
     async with worker_on(redis_url, [agent, trivial]):
         await client.offered(how, "trivial")
@@ -78,8 +78,8 @@ async def test_f68_hung_threads_of_jobs_that_timed_out_delay_no_other_job(
 async def test_f68_an_agent_with_too_many_hung_threads_fails_clearly_and_others_go_on(
     redis_url: str, client: Client, released: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.worker.threads.MAX_ABANDONED", 2)
-    monkeypatch.setattr("holdfast.worker.jobs.STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr("holdfast.worker.process.threads.MAX_ABANDONED", 2)
+    monkeypatch.setattr("holdfast.worker.attempt.jobs.STOPPING_SECONDS", 0.1)
     async with worker_on(redis_url, [hanging(released)["step"], trivial]):
         await client.offered("step", "trivial")
         codes = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from holdfast.shared.log_replies import Attempt, Event
+from holdfast.shared.log.log_replies import Attempt, Event
 
 from tests.support.log import Session
 from tests.support.served import Served, served

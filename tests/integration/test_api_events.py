@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import orjson
 import pytest
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log.log_replies import Attempt
 
 from tests.support.log import Session
 from tests.support.redis_server import RedisServer

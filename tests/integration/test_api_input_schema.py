@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
-from holdfast.worker.registry import CHAT_INPUT
+from holdfast.worker.sdk.registry import CHAT_INPUT
 from jsonschema_rs import Draft202012Validator
 
 from tests.support.served import Served, served

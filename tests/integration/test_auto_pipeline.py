@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis
-from holdfast.shared.auto_pipeline import AutoPipeline, PipelinedConnection, PipelineScript
-from holdfast.shared.redis import ConnectionLost, NoScriptError, RedisError, ResponseError
-from holdfast.shared.redis_connection import RedisConnection
-from holdfast.worker.threads import MAX_THREADS, JobThreads, install, thread_counts
+from holdfast.shared.redis.auto_pipeline import AutoPipeline, PipelinedConnection, PipelineScript
+from holdfast.shared.redis.client import ConnectionLost, NoScriptError, RedisError, ResponseError
+from holdfast.shared.redis.connection import RedisConnection
+from holdfast.worker.process.threads import MAX_THREADS, JobThreads, install, thread_counts
 
 from tests.support.process import until
 from tests.support.redis_server import RedisServer

@@ -13,10 +13,10 @@ from holdfast.gateway.stream.tailer import Tailer
 from holdfast.shared.leases import Leases
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
-from holdfast.worker.delivery import Delivery
-from holdfast.worker.reaper import Reaper
-from holdfast.worker.recovery import Recovery
-from holdfast.worker.watchdog import Watchdog
+from holdfast.worker.process.delivery import Delivery
+from holdfast.worker.process.reaper import Reaper
+from holdfast.worker.process.recovery import Recovery
+from holdfast.worker.process.watchdog import Watchdog
 
 from tests.support.log import Session
 from tests.support.process import until

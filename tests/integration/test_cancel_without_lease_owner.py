@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from holdfast.shared import keys, session_claims
+from holdfast.shared import keys
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_replies import AppendOutcome
+from holdfast.shared.log import session_claims
+from holdfast.shared.log.log_replies import AppendOutcome
+from holdfast.shared.log.turns import TurnReader
 from holdfast.shared.queue import entry_id
-from holdfast.shared.turns import TurnReader
 
 from tests.integration.test_turns import LONGEST_PAUSE_S, longest_pause, many
 from tests.support.log import Session, delta, said

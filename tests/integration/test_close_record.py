@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 from holdfast.shared.errors import Fenced
-from holdfast.shared.log_replies import Event, Head, Refusal
+from holdfast.shared.log.log_replies import Event, Head, Refusal
 
 from tests.support.log import Session
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import redis.asyncio
-from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log.log_replies import Attempt
 
 from tests.support.log import delta
 from tests.support.process import Gateway, Processes, until

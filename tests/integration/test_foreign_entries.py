@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
-from holdfast.shared import session_claims
-from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log import session_claims
+from holdfast.shared.log.log_replies import Attempt
 from structlog.testing import capture_logs
 
 from tests.support.log import Session

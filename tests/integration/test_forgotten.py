@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from holdfast.worker.jobs import Job
+from holdfast.worker.attempt.jobs import Job
 
 from bench.soak.client import Client as Person
 from tests.support.census import bearers, census

@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx2
 import orjson
 import pytest
-from holdfast.shared.log_replies import Event
+from holdfast.shared.log.log_replies import Event
 from holdfast.shared.offered_agents import OfferedAgents
-from holdfast.shared.redis import connect
+from holdfast.shared.redis.client import connect
 
 from bench.hostile import ALLOWED, HOSTILE, SCHEMAS, filled, job
 from tests.support.log import Session

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from holdfast.shared.keys import DEFERRED
-from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log.log_replies import Attempt
 
 from tests.support.log import said
 from tests.support.process import Process, Processes, until

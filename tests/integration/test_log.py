@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import orjson
 import pytest
-from holdfast.shared.entries import chained
 from holdfast.shared.errors import (
     Fenced,
     IdempotencyMismatch,
@@ -18,9 +17,10 @@ from holdfast.shared.errors import (
     SessionBusy,
     SessionUnknown,
 )
-from holdfast.shared.event_log import Gap
 from holdfast.shared.ids import ORIGIN, EventId
-from holdfast.shared.log_replies import Attempt, Event, LogBehind, Refusal
+from holdfast.shared.log.entries import chained
+from holdfast.shared.log.event_log import Gap
+from holdfast.shared.log.log_replies import Attempt, Event, LogBehind, Refusal
 
 from tests.support.log import Session, delta, said
 from tests.support.process import until

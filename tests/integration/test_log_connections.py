@@ -11,9 +11,9 @@ from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.ids import ORIGIN, EventId
-from holdfast.shared.log_connections import LogConnection, LogConnections, connect_logs
-from holdfast.shared.log_replies import AppendOutcome
+from holdfast.shared.log.log_replies import AppendOutcome
 from holdfast.shared.open_sessions import OpenSessions
+from holdfast.shared.redis.log_connections import LogConnection, LogConnections, connect_logs
 
 from tests.support.log import Session, delta, said
 from tests.support.redis_server import RedisServer

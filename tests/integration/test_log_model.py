@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import orjson
 import pytest
 from holdfast.shared.errors import Fenced, IdempotencyMismatch, LogGone, QueueFull, SessionBusy
-from holdfast.shared.event_log import chained
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.log_replies import Attempt, Event, LogBehind
+from holdfast.shared.log.event_log import chained
+from holdfast.shared.log.log_replies import Attempt, Event, LogBehind
 
 from tests.support.log import Session, delta
 

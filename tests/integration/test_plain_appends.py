@@ -11,7 +11,7 @@ import pytest
 import redis
 from holdfast.shared.errors import Fenced, LogGone
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_replies import AppendOutcome, AppendPermit, Attempt, Event, Refusal
+from holdfast.shared.log.log_replies import AppendOutcome, AppendPermit, Attempt, Event, Refusal
 
 from tests.support.log import Session, delta, said
 from tests.support.process import until

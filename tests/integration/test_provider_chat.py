@@ -14,8 +14,8 @@ import pytest
 from holdfast.worker.agents import retries
 from holdfast.worker.agents.chat import chat_agent
 from holdfast.worker.agents.models import known_models
-from holdfast.worker.run import AgentError
-from holdfast.worker.tools import tool
+from holdfast.worker.sdk.run import AgentError
+from holdfast.worker.sdk.tools import tool
 
 from tests.support.aimock import Aimock, aimock_in, call, rounds, says
 from tests.support.ports import free_port

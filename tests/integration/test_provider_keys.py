@@ -23,7 +23,7 @@ LEAKY = """
 import asyncio, logging, os, warnings
 import structlog
 from holdfast.worker import AgentError, Run, agent
-from holdfast.worker.tools import tool
+from holdfast.worker.sdk.tools import tool
 
 TOKEN = os.environ["MY_TOKEN"]
 

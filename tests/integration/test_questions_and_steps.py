@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from holdfast.shared.errors import Fenced, JobUnknown, LogGone, QuestionAnswered, QuestionUnknown
-from holdfast.shared.log_replies import Attempt, Event, Refusal
+from holdfast.shared.log.log_replies import Attempt, Event, Refusal
 
 from tests.support.log import Session
 

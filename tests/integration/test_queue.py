@@ -12,7 +12,7 @@ from holdfast.shared.errors import AgentUnknown, QueueFull
 from holdfast.shared.leases import Leases
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue, QueueEntry, WakeUp
-from holdfast.shared.redis import Redis, connect
+from holdfast.shared.redis.client import Redis, connect
 from holdfast.shared.settings import CommonSettings
 
 AGENTS = ["a", "b"]

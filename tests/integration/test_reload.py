@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from holdfast.shared.log_replies import Attempt, Event
+from holdfast.shared.log.log_replies import Attempt, Event
 
 from tests.support.log import Session
 from tests.support.served import Served, served

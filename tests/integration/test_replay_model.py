@@ -10,7 +10,7 @@ import pytest
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream.replay import Replay
 from holdfast.shared.ids import ORIGIN, EventId
-from holdfast.shared.log_replies import Attempt, Event
+from holdfast.shared.log.log_replies import Attempt, Event
 
 from tests.support.history import Chain, History, Transcript, final_log
 from tests.support.log import Session, delta

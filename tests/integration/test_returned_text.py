@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 import pytest
-from holdfast.shared.events import MAX_EVENT_BYTES
+from holdfast.shared.log.events import MAX_EVENT_BYTES
 from holdfast.worker import Run
-from holdfast.worker.thread_run import ThreadRun
+from holdfast.worker.attempt.thread_run import ThreadRun
 
 from holdfast.cli.client import Event
 from holdfast.cli.show import TerminalShow

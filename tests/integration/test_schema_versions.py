@@ -12,10 +12,10 @@ import orjson
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import SchemaNewer
-from holdfast.shared.log_replies import Attempt, Event
+from holdfast.shared.log.log_replies import Attempt, Event
 from holdfast.shared.schema import SCHEMA
 from holdfast.worker import Run
-from holdfast.worker.isolated_attempt import attempt_of
+from holdfast.worker.attempt.isolated_attempt import attempt_of
 
 from tests.support.golden import restore
 from tests.support.job_viewer import JobViewer

@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 import pytest
 from holdfast.gateway.stream.compaction import Compactor
-from holdfast.shared.conversation import Fold
-from holdfast.shared.entries import Entry
 from holdfast.shared.errors import LogFull
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.keys import session_keys
-from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.log.conversation import Fold
+from holdfast.shared.log.entries import Entry
+from holdfast.shared.log.log_writer import LogWriter
 from holdfast.worker import Run
-from holdfast.worker.thread_run import ThreadRun
+from holdfast.worker.attempt.thread_run import ThreadRun
 
 from tests.support.workers import Client, worker_on
 
@@ -466,7 +466,7 @@ async def test_chains_of_steps_side_by_side_may_be_called_in_another_order(
 async def test_a_part_of_an_agent_that_is_slow_to_repeat_its_events_is_waited_for(
     redis_url: str, client: Client, cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.worker.replay.STALL_SECONDS", 0.1)
+    monkeypatch.setattr("holdfast.worker.attempt.replay.STALL_SECONDS", 0.1)
 
     async def panel(run: Run) -> None:
         async def fast() -> None:
@@ -596,7 +596,7 @@ async def settled(run: Run) -> None:
 @pytest.fixture
 def no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a takeover that waits for nothing wait for longer than a test."""
-    monkeypatch.setattr("holdfast.worker.replay.STALL_SECONDS", 3600.0)
+    monkeypatch.setattr("holdfast.worker.attempt.replay.STALL_SECONDS", 3600.0)
 
 
 class TestDivergence:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from holdfast.gateway.stream.hub import StreamLimits
-from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log.log_replies import Attempt
 
 from tests.support.log import Session
 from tests.support.process import until

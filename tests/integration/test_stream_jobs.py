@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from holdfast.shared.log_replies import Attempt
+from holdfast.shared.log.log_replies import Attempt
 
 from tests.support.log import Session
 from tests.support.sse import Frame, SseStream

@@ -12,9 +12,9 @@ import orjson
 import pytest
 from holdfast.gateway.stream.hub import StreamLimits
 from holdfast.gateway.stream.tailer import Tailer
-from holdfast.shared.event_log import EventLog, Page, Presence
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_replies import Event
+from holdfast.shared.log.event_log import EventLog, Page, Presence
+from holdfast.shared.log.log_replies import Event
 
 from tests.support.log import Session
 from tests.support.process import until

@@ -15,7 +15,7 @@ import pytest
 from holdfast.gateway.stream import viewer as viewer_module
 from holdfast.gateway.stream.hub import StreamLimits
 from holdfast.gateway.transports.http import HttpTransport
-from holdfast.shared.log_replies import Attempt, Event
+from holdfast.shared.log.log_replies import Attempt, Event
 
 from tests.support.chunks import unchunked
 from tests.support.log import Session

@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 import pytest
-from holdfast.shared import turns
-from holdfast.shared.conversation import Fold
-from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import EventId
-from holdfast.shared.log_replies import Event
+from holdfast.shared.log import turns
+from holdfast.shared.log.conversation import Fold
+from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.log.log_replies import Event
 
 from tests.support.log import Session, said
 from tests.support.served import served

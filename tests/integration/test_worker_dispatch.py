@@ -13,8 +13,8 @@ from arq import ArqRedis
 from arq.worker import Worker, func
 from holdfast.shared.queue import WakeUp
 from holdfast.worker import Run
-from holdfast.worker.arq_worker import HoldfastWorker
-from holdfast.worker.deliveries import cancel
+from holdfast.worker.process.arq_worker import HoldfastWorker
+from holdfast.worker.process.deliveries import cancel
 from redis.asyncio import BlockingConnectionPool
 
 from tests.support.process import until
@@ -37,7 +37,7 @@ async def hold(run: Run) -> None:
 async def test_a_waiting_job_starts_at_once_on_the_idle_worker_however_many_run(
     redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.worker.arq_worker.POLL_SECONDS", 3600)  # no net: it is the wake-up that starts a job
+    monkeypatch.setattr("holdfast.worker.process.arq_worker.POLL_SECONDS", 3600)  # only the wake-up starts a job
     async with AsyncExitStack() as stack:
         busy = [await stack.enter_async_context(worker_on(redis_url, [hold], max_jobs=10)) for _ in range(10)]
         await client.offered("hold")
@@ -58,7 +58,7 @@ async def test_a_worker_without_a_free_slot_hears_no_wake_up(
     redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Full workers would hand one wake-up round among themselves, as fast as they can, for as long as all are full."""
-    monkeypatch.setattr("holdfast.worker.arq_worker.POLL_SECONDS", 3600)
+    monkeypatch.setattr("holdfast.worker.process.arq_worker.POLL_SECONDS", 3600)
     async with worker_on(redis_url, [hold], max_jobs=1) as full:
         await client.offered("hold")
         await client.post("busy", agent="hold")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.log_replies import Attempt, Event, Intents
-from holdfast.shared.log_writer import LogWriter
-from holdfast.shared.redis import RedisConnectionError
+from holdfast.shared.log.log_replies import Attempt, Event, Intents
+from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.redis.client import RedisConnectionError
 from holdfast.worker import Run
 from structlog.testing import capture_logs
 
@@ -191,7 +191,7 @@ class TestCancel:
     async def test_while_it_is_silent_and_the_message_is_lost(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("holdfast.worker.deliveries.INTENT_POLL_SECONDS", 0.1)
+        monkeypatch.setattr("holdfast.worker.process.deliveries.INTENT_POLL_SECONDS", 0.1)
         async with worker_on(redis_url, [silent]):
             await client.offered("silent")
             await client.post(agent="silent")
@@ -256,7 +256,7 @@ class TestCancel:
     async def test_of_an_agent_that_does_not_stop(
         self, redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("holdfast.worker.jobs.STOPPING_SECONDS", 0.1)
+        monkeypatch.setattr("holdfast.worker.attempt.jobs.STOPPING_SECONDS", 0.1)
         released = asyncio.Event()
 
         async def stubborn(run: Run) -> None:

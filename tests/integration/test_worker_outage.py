@@ -11,9 +11,9 @@ import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import LogFull
 from holdfast.shared.queue import QueueEntry
-from holdfast.shared.redis import RedisError
+from holdfast.shared.redis.client import RedisError
 from holdfast.worker import Run
-from holdfast.worker.outage import Outage
+from holdfast.worker.process.outage import Outage
 
 from tests.support.fault_proxy import FaultProxy
 from tests.support.process import Processes, until

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import QuestionAnswered
-from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.log.log_writer import LogWriter
 from holdfast.worker import AgentError, Run
-from holdfast.worker.thread_run import ThreadRun
+from holdfast.worker.attempt.thread_run import ThreadRun
 
 from tests.support.fault_proxy import FaultProxy, port_of
 from tests.support.log import said

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from holdfast.shared.events import TERMINAL
+from holdfast.shared.log.events import TERMINAL
 
 from tests.support.log import said
 from tests.support.process import Process, Processes

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.shared.errors import CursorInvalid, EventInvalid
-from holdfast.shared.event_log import Entry
-from holdfast.shared.events import MAX_EVENT_BYTES
 from holdfast.shared.ids import EventId, parse_cursor
+from holdfast.shared.log.event_log import Entry
+from holdfast.shared.log.events import MAX_EVENT_BYTES
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import httpx2
 import orjson
-from holdfast.shared.entries import Entry
-from holdfast.shared.event_log import EventLog
-from holdfast.shared.events import TERMINAL
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.keys import ENTRIES, LEASED
-from holdfast.shared.log_connections import connect_logs
-from holdfast.shared.redis import RedisError, connect
+from holdfast.shared.log.entries import Entry
+from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.log.events import TERMINAL
+from holdfast.shared.redis.client import RedisError, connect
+from holdfast.shared.redis.log_connections import connect_logs
 
 from tests.support.fault_agents import RUNS, climbed
 from tests.support.history import History, Told, final_log

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import orjson
-from holdfast.shared.event_log import Entry
 from holdfast.shared.ids import EventId
+from holdfast.shared.log.event_log import Entry
 
 from tests.support.sse import Frame, SseParser
 

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from holdfast.shared.redis import Redis
+from holdfast.shared.redis.client import Redis
 from holdfast.worker import AgentError, Run
 
 from tests.support.redis_server import RedisServer

@@ -20,9 +20,9 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import orjson
-from holdfast.shared.event_log import EventLog
-from holdfast.shared.events import DELETED, TERMINAL
 from holdfast.shared.ids import ORIGIN, EventId, follows, parse_cursor, parse_id
+from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.log.events import DELETED, TERMINAL
 
 from tests.support.sse import Frame
 

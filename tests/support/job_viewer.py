@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from holdfast.shared.events import TERMINAL
 from holdfast.shared.ids import parse_id
+from holdfast.shared.log.events import TERMINAL
 
 from tests.support.sse import Frame
 from tests.support.viewer import Viewer

@@ -7,12 +7,11 @@ import secrets
 from typing import Any
 
 import orjson
-from holdfast.shared.conversation import Message
-from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import EventId
 from holdfast.shared.keys import SessionKeys, session_keys
-from holdfast.shared.log_connections import LogConnections, connect_logs
-from holdfast.shared.log_replies import (
+from holdfast.shared.log.conversation import Message
+from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.log.log_replies import (
     Appended,
     AppendOutcome,
     AppendPermit,
@@ -22,7 +21,8 @@ from holdfast.shared.log_replies import (
     Outcome,
     Refusal,
 )
-from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.redis.log_connections import LogConnections, connect_logs
 from holdfast.shared.sessions import JobRequest, Sessions, Submitted
 from holdfast.shared.settings import CommonSettings
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from holdfast.gateway.dialects.dialect import Frames, State
 from holdfast.gateway.dialects.sse import Sse
-from holdfast.shared.entries import Entry
+from holdfast.shared.log.entries import Entry
 
 
 class Numbering(Sse):

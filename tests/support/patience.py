@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from holdfast.shared.redis import Redis, RedisConnectionError, RedisTimeoutError
+from holdfast.shared.redis.client import Redis, RedisConnectionError, RedisTimeoutError
 
 EVERY_S = 0.1
 TIMES = 300

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import orjson
-from holdfast.worker.journal import Step
-from holdfast.worker.run import Run
+from holdfast.worker.attempt.journal import Step
+from holdfast.worker.sdk.run import Run
 
 
 class Record:

@@ -13,7 +13,7 @@ from holdfast.gateway.__main__ import GatewayServer, build_server
 from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.offered_agents import OfferedAgents
-from holdfast.shared.redis import Redis, connect
+from holdfast.shared.redis.client import Redis, connect
 
 from tests.support.contract import Contract, contract
 from tests.support.process import until

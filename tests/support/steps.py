@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
-from holdfast.shared.discards import Discards
-from holdfast.shared.entries import Entry
+from holdfast.shared.log.discards import Discards
+from holdfast.shared.log.entries import Entry
 
 Texts = dict[str | None, str]  # by who says them
 

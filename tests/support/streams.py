@@ -17,9 +17,9 @@ from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.gateway.transports.request_head import ConnectionLimits
 from holdfast.gateway.transports.uvicorn import HttpServer
-from holdfast.shared.event_log import EventLog
 from holdfast.shared.ids import parse_cursor
-from holdfast.shared.log_connections import LogConnections, connect_logs
+from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.redis.log_connections import LogConnections, connect_logs
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.settings import CommonSettings
 from starlette.applications import Starlette

@@ -9,20 +9,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-from holdfast.shared.event_log import Entry, EventLog
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.job_record import JobState
 from holdfast.shared.leases import Leases
-from holdfast.shared.log_connections import connect_logs
-from holdfast.shared.log_writer import LogWriter
+from holdfast.shared.log.event_log import Entry, EventLog
+from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
-from holdfast.shared.redis import connect
+from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.settings import CommonSettings
-from holdfast.worker.arq_worker import HoldfastWorker
-from holdfast.worker.registry import Agent, Registry
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.arq_worker import HoldfastWorker
+from holdfast.worker.process.settings import WorkerSettings
+from holdfast.worker.sdk.registry import Agent, Registry
 
 from tests.support.log import request
 from tests.support.process import until

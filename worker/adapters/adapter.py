@@ -7,9 +7,9 @@ from typing import Any
 
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, begin, current, plain
 from holdfast.worker.adapters.failures import provider_failure
-from holdfast.worker.registry import AgentFunction, Input
-from holdfast.worker.registry import agent as mark
-from holdfast.worker.run import AgentError, Run
+from holdfast.worker.sdk.registry import AgentFunction, Input
+from holdfast.worker.sdk.registry import agent as mark
+from holdfast.worker.sdk.run import AgentError, Run
 
 # A result must fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000

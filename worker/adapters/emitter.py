@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from holdfast.shared.errors import EventInvalid
-from holdfast.shared.events import encode
+from holdfast.shared.log.events import encode
 from holdfast.worker.agents.emitter import Pieces, whole
 from holdfast.worker.agents.tool_calls import MAX_ERROR_CHARS, ToolCall
-from holdfast.worker.redaction import without_keys
-from holdfast.worker.run import Run
+from holdfast.worker.process.redaction import without_keys
+from holdfast.worker.sdk.run import Run
 from pydantic_core import to_jsonable_python
 
 # A whole text is split into events of this length.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from holdfast.worker.agents.provider_errors import Provider
-from holdfast.worker.run import AgentError
+from holdfast.worker.sdk.run import AgentError
 
 # The root module of each SDK: the provider's name, and the variable of its key.
 _SDKS = {"openai": ("OpenAI", "OPENAI_API_KEY"), "anthropic": ("Anthropic", "ANTHROPIC_API_KEY")}

@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.worker.adapters.emitter import FrameworkEmitter
 from holdfast.worker.agents.messages import Message, conversation
-from holdfast.worker.run import Run
+from holdfast.worker.sdk.run import Run
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,

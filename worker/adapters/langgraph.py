@@ -27,8 +27,8 @@ from holdfast.worker.adapters.langchain_messages import (
     text_of,
 )
 from holdfast.worker.adapters.rehearsal import warm
-from holdfast.worker.registry import AgentFunction, Input
-from holdfast.worker.run import Run
+from holdfast.worker.sdk.registry import AgentFunction, Input
+from holdfast.worker.sdk.run import Run
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel

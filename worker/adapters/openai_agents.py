@@ -20,9 +20,9 @@ from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
 from holdfast.worker.agents.messages import Message, conversation
-from holdfast.worker.quiet import NO_TRACING
-from holdfast.worker.registry import AgentFunction, Input
-from holdfast.worker.run import Run
+from holdfast.worker.process.quiet import NO_TRACING
+from holdfast.worker.sdk.registry import AgentFunction, Input
+from holdfast.worker.sdk.run import Run
 
 __all__ = ["agent", "current_run", "nested"]
 

@@ -15,9 +15,9 @@ from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
 from holdfast.worker.agents.messages import Message, conversation
-from holdfast.worker.registry import AgentFunction, Input
-from holdfast.worker.run import Run
-from holdfast.worker.threads import JobExecutor
+from holdfast.worker.process.threads import JobExecutor
+from holdfast.worker.sdk.registry import AgentFunction, Input
+from holdfast.worker.sdk.run import Run
 from pydantic_ai import AgentRunResultEvent, RunContext
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.messages import (

@@ -17,8 +17,8 @@ from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
 from holdfast.worker.agents.messages import Message, conversation
-from holdfast.worker.registry import AgentFunction, Input
-from holdfast.worker.run import Run
+from holdfast.worker.sdk.registry import AgentFunction, Input
+from holdfast.worker.sdk.run import Run
 from semantic_kernel import Kernel
 from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.chat_completion_client_base import ChatCompletionClientBase

@@ -22,7 +22,7 @@ from anthropic import (
 from anthropic.resources.messages import AsyncMessages  # noqa: F401  # otherwise imported during the first job
 from anthropic.types import Message as WholeMessage
 from anthropic.types import MessageDeltaUsage, RawContentBlockDelta, RawMessageStreamEvent, Usage
-from holdfast.shared.events import encode
+from holdfast.shared.log.events import encode
 from holdfast.worker.agents.connection import timeouts, tls
 from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
 from holdfast.worker.agents.emitter import AnswerEmitter
@@ -32,8 +32,8 @@ from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
 from holdfast.worker.agents.retries import asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
-from holdfast.worker.run import Run
-from holdfast.worker.tools import Tool
+from holdfast.worker.sdk.run import Run
+from holdfast.worker.sdk.tools import Tool
 from pydantic import Field
 
 _FINISH = {

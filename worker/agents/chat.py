@@ -15,9 +15,9 @@ from holdfast.worker.agents.messages import conversation
 from holdfast.worker.agents.models import WITHOUT_KEY, Model
 from holdfast.worker.agents.options import chosen_tools
 from holdfast.worker.agents.tool_calls import run_side_by_side
-from holdfast.worker.registry import CHAT_INPUT, Agent, AgentFunction
-from holdfast.worker.run import Run
-from holdfast.worker.tools import Tool
+from holdfast.worker.sdk.registry import CHAT_INPUT, Agent, AgentFunction
+from holdfast.worker.sdk.run import Run
+from holdfast.worker.sdk.tools import Tool
 
 # A result must fit into the terminal event, however many bytes its characters take there.
 MAX_RESULT_CHARS = 32_000

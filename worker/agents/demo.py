@@ -7,9 +7,9 @@ import random
 import re
 from typing import Any
 
-from holdfast.shared.conversation import joined
-from holdfast.worker.registry import agent
-from holdfast.worker.run import Run
+from holdfast.shared.log.conversation import joined
+from holdfast.worker.sdk.registry import agent
+from holdfast.worker.sdk.run import Run
 
 WORDS_PER_SECOND = 24
 THINKING_SECONDS = 0.7

@@ -13,8 +13,8 @@ from holdfast.worker.agents.messages import Message
 from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.tool_calls import Answer, ToolCall
-from holdfast.worker.run import Run
-from holdfast.worker.tools import Tool
+from holdfast.worker.sdk.run import Run
+from holdfast.worker.sdk.tools import Tool
 
 # Why a model stopped, in one vocabulary for all providers.
 STOP = "stop"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from holdfast.worker.run import Run
+from holdfast.worker.sdk.run import Run
 
 Kind = Literal["text", "reasoning"]
 

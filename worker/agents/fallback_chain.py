@@ -17,8 +17,8 @@ from holdfast.worker.agents.options import NON_STREAMED, ChatOptions, common_opt
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
 from holdfast.worker.agents.retries import with_retries
 from holdfast.worker.agents.tool_calls import Answer
-from holdfast.worker.run import Run
-from holdfast.worker.tools import Tool
+from holdfast.worker.sdk.run import Run
+from holdfast.worker.sdk.tools import Tool
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from itertools import chain
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
-from holdfast.shared.conversation import joined
-from holdfast.worker.run import AgentError, Run
-from holdfast.worker.validation import faults
+from holdfast.shared.log.conversation import joined
+from holdfast.worker.sdk.run import AgentError, Run
+from holdfast.worker.sdk.validation import faults
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 SYSTEM = ("system", "developer")

@@ -20,8 +20,8 @@ from holdfast.worker.agents.options import ChatOptions
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
 from holdfast.worker.agents.retries import asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
-from holdfast.worker.run import Run
-from holdfast.worker.tools import Tool
+from holdfast.worker.sdk.run import Run
+from holdfast.worker.sdk.tools import Tool
 from openai import (
     APIConnectionError,
     APIError,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
-from holdfast.worker.run import AgentError
-from holdfast.worker.tools import Tool, ToolUnknown, find_tools
-from holdfast.worker.validation import faults
+from holdfast.worker.sdk.run import AgentError
+from holdfast.worker.sdk.tools import Tool, ToolUnknown, find_tools
+from holdfast.worker.sdk.validation import faults
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]

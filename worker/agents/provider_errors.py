@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from holdfast.worker.redaction import without_keys
-from holdfast.worker.run import AgentError
+from holdfast.worker.process.redaction import without_keys
+from holdfast.worker.sdk.run import AgentError
 
 MAX_DETAIL_CHARS = 300
 # A longer wait fails the job with a message, instead of letting users wait without one.

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.provider_errors import LONGEST_RETRY_AFTER_S, ProviderFailure
-from holdfast.worker.run import Run
+from holdfast.worker.sdk.run import Run
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0

@@ -8,8 +8,8 @@ import signal
 from typing import Any
 
 import orjson
-from holdfast.worker.registry import agent
-from holdfast.worker.run import AgentError, Run
+from holdfast.worker.sdk.registry import agent
+from holdfast.worker.sdk.run import AgentError, Run
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 

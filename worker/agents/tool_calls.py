@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from holdfast.shared.events import encode
+from holdfast.shared.log.events import encode
 from holdfast.worker.agents.emitter import AnswerEmitter, Pieces, whole
-from holdfast.worker.redaction import without_keys
-from holdfast.worker.run import Run
-from holdfast.worker.tools import Tool
+from holdfast.worker.process.redaction import without_keys
+from holdfast.worker.sdk.run import Run
+from holdfast.worker.sdk.tools import Tool
 
 MAX_ERROR_CHARS = 2000
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx2
 import orjson
 from holdfast.shared.keys import log_key
-from holdfast.shared.redis import connect
+from holdfast.shared.redis.client import connect
 
 from tests.conformance.adapter import Adapter, Job, NotOffered
 from tests.support.process import Gateway, Process, Processes, until

@@ -17,7 +17,7 @@ from agents import (
     function_tool,
 )
 from agents.tracing import get_trace_provider
-from holdfast.shared.conversation import Fold
+from holdfast.shared.log.conversation import Fold
 from holdfast.worker import Run
 from holdfast.worker.adapters import openai_agents
 from openai import AsyncOpenAI

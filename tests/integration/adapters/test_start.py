@@ -8,7 +8,7 @@ from importlib.metadata import version
 from types import ModuleType
 
 import pytest
-from holdfast.worker.registry import Registry
+from holdfast.worker.sdk.registry import Registry
 
 from tests.support.aimock import Aimock, call, rounds
 from tests.support.frameworks import FRAMEWORKS
@@ -17,9 +17,9 @@ from tests.support.process import ROOT, Processes
 PLAIN_WORKER = """
 import sys
 from holdfast.worker.__main__ import modules
-from holdfast.worker.registry import Registry
-from holdfast.worker.settings import WorkerSettings
-import holdfast.worker.arq_worker
+from holdfast.worker.sdk.registry import Registry
+from holdfast.worker.process.settings import WorkerSettings
+import holdfast.worker.process.arq_worker
 Registry.load(modules(WorkerSettings(scripted_agent=True))).warm()
 foreign = ("agents", "haystack", "langchain_core", "langgraph", "pydantic_ai", "semantic_kernel", "openai", "anthropic")
 ours = "holdfast.worker.adapters"
@@ -30,7 +30,7 @@ FIRST_JOB = """
 import asyncio, sys
 from pydantic import BaseModel
 from tests.support.record import Record, a_run
-from holdfast.worker.registry import Registry
+from holdfast.worker.sdk.registry import Registry
 
 registry = Registry.load([f"examples.{sys.argv[1]}_agent"])
 registry.warm()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "docker-compose.yml"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from holdfast.shared.settings import CommonSettings, read_settings
-from holdfast.worker.registry import GROUP
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.settings import WorkerSettings
+from holdfast.worker.sdk.registry import GROUP
 
 from holdfast.cli import check
 from holdfast.cli.check import agent_findings, gateway_finding, servers

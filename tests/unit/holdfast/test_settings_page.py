@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.settings import WorkerSettings
 from pydantic.fields import FieldInfo
 
 from holdfast.cli.variables import known_variables

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from holdfast.shared.background import repeat
-from holdfast.shared.redis_errors import ConnectionLost, RedisError
+from holdfast.shared.redis.errors import ConnectionLost, RedisError
 from structlog.testing import capture_logs
 
 

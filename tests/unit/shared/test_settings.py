@@ -6,7 +6,7 @@ import pytest
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.settings import CommonSettings, check_settings, read_settings
-from holdfast.worker.settings import WorkerSettings
+from holdfast.worker.process.settings import WorkerSettings
 
 
 def test_the_log_stands_on_the_queues_server_unless_it_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

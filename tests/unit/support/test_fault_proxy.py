@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis
-from holdfast.shared.redis import RedisError, connect
+from holdfast.shared.redis.client import RedisError, connect
 
 from tests.support.fault_proxy import FaultProxy, port_of
 

@@ -9,8 +9,8 @@ import pytest
 from holdfast.worker.agents import demo as demo_agent
 from holdfast.worker.agents.demo import demo
 from holdfast.worker.agents.scripted import scripted
-from holdfast.worker.journal import Step
-from holdfast.worker.run import AgentError, Run
+from holdfast.worker.attempt.journal import Step
+from holdfast.worker.sdk.run import AgentError, Run
 
 
 class Record:

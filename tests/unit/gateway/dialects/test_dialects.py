@@ -10,8 +10,8 @@ from holdfast.gateway.dialects.ndjson import NDJSON
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.errors import NotAcceptable
-from holdfast.shared.event_log import Gap
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.log.event_log import Gap
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 import orjson
 import pytest
 from holdfast.gateway.stream.compaction import MERGED_BYTES, Compactor
-from holdfast.shared.event_log import Entry
-from holdfast.shared.events import DELTAS
 from holdfast.shared.ids import EventId
+from holdfast.shared.log.event_log import Entry
+from holdfast.shared.log.events import DELTAS
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,9 +7,9 @@ from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream.batch import WRITE_BYTES
 from holdfast.gateway.stream.page_cache import CachedPage
 from holdfast.gateway.stream.replay import Replay
-from holdfast.shared.discards import Discard
-from holdfast.shared.event_log import PAGE_EVENTS, Entry, Gap, Page
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.log.discards import Discard
+from holdfast.shared.log.event_log import PAGE_EVENTS, Entry, Gap, Page
 
 from tests.support.sse import Frame, SseParser
 

@@ -9,9 +9,9 @@ from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream import subscriber
 from holdfast.gateway.stream.subscriber import CONCURRENT_CHECKS, Subscriber
 from holdfast.gateway.stream.viewer import StreamRequest
-from holdfast.shared.auto_pipeline import AutoPipeline
-from holdfast.shared.log_connections import LogConnection, LogConnections
-from holdfast.shared.redis import RedisTimeoutError, ResponseError
+from holdfast.shared.redis.auto_pipeline import AutoPipeline
+from holdfast.shared.redis.client import RedisTimeoutError, ResponseError
+from holdfast.shared.redis.log_connections import LogConnection, LogConnections
 
 
 class Server:

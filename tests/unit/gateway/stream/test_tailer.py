@@ -9,9 +9,9 @@ import pytest
 from holdfast.gateway.stream.batch import Batch
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
-from holdfast.shared.event_log import Entry
 from holdfast.shared.ids import ORIGIN, EventId
-from holdfast.shared.redis import ResponseError
+from holdfast.shared.log.event_log import Entry
+from holdfast.shared.redis.client import ResponseError
 
 
 class Viewer:

@@ -8,8 +8,8 @@ from unittest.mock import Mock
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.stream.tailer import Channel
 from holdfast.gateway.stream.viewer import StreamRequest, Viewer
-from holdfast.shared.event_log import Entry, Page
 from holdfast.shared.ids import EventId
+from holdfast.shared.log.event_log import Entry, Page
 
 EPOCH = 1763683200123
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.worker import Run
-from holdfast.worker.registry import Agent, Registry, agent
+from holdfast.worker.sdk.registry import Agent, Registry, agent
 from structlog.testing import capture_logs
 
 

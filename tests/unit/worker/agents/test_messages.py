@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from holdfast.worker.agents.messages import Message, conversation
-from holdfast.worker.run import AgentError
+from holdfast.worker.sdk.run import AgentError
 
 from tests.support.record import Record, a_run
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.tool_calls import ToolCall, ToolCalls, run_side_by_side
-from holdfast.worker.tools import Tool
+from holdfast.worker.sdk.tools import Tool
 
 from tests.support.record import Record, a_run
 

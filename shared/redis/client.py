@@ -1,0 +1,193 @@
+"""A client for Redis or Valkey. It never retries: only the caller knows whether a command may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from holdfast.shared.redis.auto_pipeline import AutoPipeline
+from holdfast.shared.redis.connection import Argument
+from holdfast.shared.redis.errors import (
+    ConnectionLost,
+    ExecAbortError,
+    NoScriptError,
+    PipelineFull,
+    ReadOnlyError,
+    RedisConnectionError,
+    RedisError,
+    RedisTimeoutError,
+    ResponseError,
+    is_full,
+    is_lasting,
+    is_of_data,
+)
+from redis.asyncio import Redis as StockRedis
+from redis.asyncio.connection import parse_url
+from redis.commands.core import AsyncCoreCommands
+
+__all__ = [
+    "ConnectionLost",
+    "ExecAbortError",
+    "NoScriptError",
+    "PipelineFull",
+    "ReadOnlyError",
+    "Redis",
+    "RedisConnectionError",
+    "RedisError",
+    "RedisTimeoutError",
+    "ResponseError",
+    "check_url",
+    "connect",
+    "is_full",
+    "is_lasting",
+    "is_of_data",
+]
+
+
+# redis-py 5 types every reply as `Awaitable[X] | X`, for both of its clients at once, which type checkers reject in
+# `await`.
+Redis = Any
+
+BLOCKING = frozenset({"BLPOP"})  # the server runs nothing else on the connection until it replies
+_CALLBACKS: Mapping[Any, Callable[..., Any]] = dict(StockRedis().response_callbacks)  # never connects
+
+
+class Commands(AsyncCoreCommands):
+    """redis-py's command methods on top of `execute_command`."""
+
+    connection_pool: Any = None  # required by redis-py's protocol; unused here
+
+
+class Client(Commands):
+    """Sends commands over a few pipelined connections. Replies have the types of redis-py.
+
+    Raises:
+        ConnectionLost: by every call; whether the command was executed is unknown.
+        PipelineFull: by every call; nothing was sent.
+        RedisError: by every call; the server refused the command.
+    """
+
+    def __init__(self, url: str, max_connections: int, deadline_s: float) -> None:
+        parse_url(url)  # raises ValueError for an invalid address
+        self._pipelines = [AutoPipeline(url, deadline_s=deadline_s) for _ in range(max_connections)]
+
+    async def call(self, *command: Argument) -> Any:
+        """Send a command. Returns the raw reply."""
+        return await self._least_busy().call(*command)
+
+    async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Send commands back to back. Returns their replies, each of which may be a RedisError."""
+        return await self._least_busy().call_all(commands)
+
+    async def execute_command(self, *command: Any, **options: Any) -> Any:
+        """Send a command, whose name may consist of several words."""
+        whole = _whole(command)
+        call = self._block if whole[0] in BLOCKING else self.call
+        return _read(command, options, await call(*whole))
+
+    def pipeline(self, transaction: bool = True) -> Pipeline:
+        """Collect commands to send together; with `transaction` they run atomically."""
+        return Pipeline(self, transaction)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for pipeline in self._pipelines:
+            await pipeline.aclose()
+
+    async def _block(self, *command: Argument) -> Any:
+        """Send a command that blocks on the server. Blocking commands need a separate client: cancelling the call
+        closes its connection, so that the server drops the command, and other calls on it fail with ConnectionLost."""
+        pipeline = self._least_busy()
+        pipeline.calls += 1
+        try:
+            connection = await pipeline.connection()
+            try:
+                return await connection.execute(*command)
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
+        finally:
+            pipeline.calls -= 1
+
+    def _least_busy(self) -> AutoPipeline:
+        return min(self._pipelines, key=attrgetter("calls"))
+
+
+class Pipeline(Commands):
+    """Commands that `execute` sends together."""
+
+    def __init__(self, client: Client, transaction: bool) -> None:
+        self._client = client
+        self._transaction = transaction
+        self._commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._commands.clear()
+
+    def execute_command(self, *command: Any, **options: Any) -> Self:
+        """Add a command."""
+        self._commands.append((command, options))
+        return self
+
+    async def execute(self) -> list[Any]:
+        """Send the collected commands. Raises the first error among the replies.
+
+        Then others may have run. In a transaction none ran, unless the error arose while a command ran."""
+        gathered, self._commands = self._commands, []
+        commands = [_whole(command) for command, _ in gathered]
+        if self._transaction:
+            commands = [("MULTI",), *commands, ("EXEC",)]
+        replies = await self._client.call_all(commands)
+        _raise_first(replies)
+        if self._transaction:
+            replies = replies[-1]
+            _raise_first(replies)
+        return [_read(*command, reply) for command, reply in zip(gathered, replies, strict=True)]
+
+
+def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -> Redis:
+    """Create a client with at most `max_connections`, which are opened on demand. Replies are bytes.
+
+    A connection is closed when the server sends nothing for `socket_timeout_s` while a command is in flight. Raises
+    ValueError for an invalid address."""
+    return Client(url, max_connections, socket_timeout_s)
+
+
+def check_url(url: str) -> str:
+    """Return the address. Raises ValueError, which does not quote it, when it is invalid."""
+    try:
+        options = parse_url(url)
+        database = "" if url.startswith("unix:") else urlsplit(url).path.strip("/")
+    except ValueError:
+        options, database = {}, ""
+    if options.keys().isdisjoint({"host", "path"}) or not (database or "0").isdecimal():
+        raise ValueError("should be redis://host:6379/0, rediss://host:6379/0 or unix:///path")
+    return url
+
+
+def _whole(command: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the command with each word of its name as an argument."""
+    name = command[0]
+    return (*name.split(), *command[1:]) if " " in name else command
+
+
+def _read(command: tuple[Any, ...], options: dict[str, Any], reply: Any) -> Any:
+    """Convert a reply as redis-py does."""
+    options.pop("keys", None)  # used by the cache of redis-py only
+    callback = _CALLBACKS.get(command[0])
+    return reply if callback is None else callback(reply, **options)
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply

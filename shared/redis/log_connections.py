@@ -1,0 +1,47 @@
+"""The connections of a process to the log servers. All keys of a session are on one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.shared.redis.auto_pipeline import FLUSH_INTERVAL_S, AutoPipeline
+from holdfast.shared.redis.client import Redis, connect
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LogConnection:
+    """The connections to one log server, at `url`: `redis` for single calls, `pipeline` for calls that many sessions
+    gather in one write."""
+
+    url: str
+    redis: Redis
+    pipeline: AutoPipeline
+
+    async def aclose(self) -> None:
+        await self.pipeline.aclose()
+        await self.redis.aclose()
+
+
+class LogConnections:
+    """The log servers of a deployment. Today there is one: with several, `connection_for` decides which one holds a
+    session, and nothing else changes."""
+
+    def __init__(self, *servers: LogConnection) -> None:
+        self.servers = servers
+
+    def connection_for(self, session_id: str) -> LogConnection:
+        """Return the connections to the server that holds the session's keys."""
+        return self.servers[0]
+
+    async def aclose(self) -> None:
+        for server in self.servers:
+            await server.aclose()
+
+
+def connect_logs(
+    url: str, *, max_connections: int, deadline_s: float, flush_interval_s: float = FLUSH_INTERVAL_S
+) -> LogConnections:
+    """Create the connections to one log server, as `redis.connect` and `AutoPipeline` do. They are opened on demand."""
+    redis = connect(url, max_connections=max_connections, socket_timeout_s=deadline_s)
+    pipeline = AutoPipeline(url, deadline_s=deadline_s, flush_interval_s=flush_interval_s)
+    return LogConnections(LogConnection(url, redis, pipeline))

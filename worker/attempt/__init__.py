@@ -1,0 +1,1 @@
+"""One attempt at a job: it calls the agent, writes its events, and continues where an earlier attempt ended."""

@@ -1,0 +1,104 @@
+"""Call the function of an agent, and turn what it returns or raises into the ending of its job."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import structlog
+from holdfast.shared.errors import EventInvalid, Fenced, LogGone
+from holdfast.shared.log.conversation import Message
+from holdfast.shared.log.events import MAX_EVENT_BYTES, encode
+from holdfast.worker.attempt.current_job import CurrentJob, running
+from holdfast.worker.attempt.ending import Ending, completed, failed
+from holdfast.worker.attempt.resumption import Resumption
+from holdfast.worker.attempt.thread_run import ThreadRun
+from holdfast.worker.process.threads import JobThreads, in_thread
+from holdfast.worker.sdk.registry import Agent
+from holdfast.worker.sdk.run import AgentError, Run, RunEnded
+
+# The size of the parts of a returned text that is too large for one event: a character takes up to 6 bytes in JSON.
+PIECE_CHARACTERS = 32 * 1024
+_DELTA_BYTES = 1024  # upper bound of a delta's other fields
+
+History = Callable[[], Awaitable[list[Message]]]
+
+log = structlog.get_logger()
+
+
+class AgentCall:
+    """The call of an agent in one attempt, with the threads that it uses."""
+
+    def __init__(self, agent: Agent, run: Run, resumption: Resumption, history: History) -> None:
+        self._agent = agent
+        self._run = run
+        self._resumption = resumption
+        self._history = history
+        self._threads = JobThreads(agent.name)
+
+    async def ending(self) -> Ending:
+        """Run the agent. Any exception fails this job only."""
+        self._threads.enter()
+        try:
+            with running(CurrentJob(self._agent.name, self._run.session_id, self._run.job_id)):
+                await self._resumption.begin(await self._history())
+                result = await call(self._agent.function, self._run)
+                await self._resumption.finish()
+                return await self._returned(result)
+        except (AgentError, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
+            return failed(error)
+        except BaseException as error:  # SystemExit of an agent must not end the worker
+            log.warning("agent raised", session_id=self._run.session_id, job_id=self._run.job_id, exc_info=error)
+            return failed(error)
+
+    def close(self) -> None:
+        """End the agent's threads, and refuse what it still emits."""
+        self._run.end()
+        self._threads.end()
+
+    async def _returned(self, result: Any) -> Ending:
+        """Return the ending of a job whose agent returned.
+
+        A text returned by an agent that emitted none is its answer: it is emitted as deltas, and is the result as well
+        if it fits into the terminal event."""
+        if not isinstance(result, str) or self._run.has_text:
+            return completed(result)
+        try:
+            pieces = pieces_of(result)
+        except EventInvalid:
+            return completed(result)
+        for piece in pieces:
+            await self._run.text(piece)
+        return completed(result if len(pieces) == 1 else None)
+
+
+def pieces_of(text: str) -> list[str]:
+    """Split a text into as few deltas as the limit of an event allows."""
+    if len(encode(text)) <= MAX_EVENT_BYTES - _DELTA_BYTES:
+        return [text]
+    return [text[at : at + PIECE_CHARACTERS] for at in range(0, len(text), PIECE_CHARACTERS)]
+
+
+async def call(function: Callable[..., Any], run: Run) -> Any:
+    """Call an agent of any kind. What a generator yields is emitted as text; a synchronous agent runs in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(run)
+    if inspect.isasyncgenfunction(function):
+        async with aclosing(function(run)) as pieces:
+            async for piece in pieces:
+                await run.text(piece)
+        return None
+    return await in_thread(_called, function, ThreadRun(run, asyncio.get_running_loop()))
+
+
+def _called(function: Callable[..., Any], run: ThreadRun) -> Any:
+    """Call a synchronous agent. What a generator yields is emitted as text."""
+    result = function(run)
+    if not inspect.isgenerator(result):
+        return result
+    for piece in result:
+        run.text(piece)
+    return None

@@ -1,0 +1,290 @@
+"""Handle one delivery of a queue entry: claim the session, run the job, then drop the entry or put it back.
+
+The log alone decides on a job's state. An entry that is delivered early, late or twice is therefore never an error.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import structlog
+from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
+from holdfast.shared.failpoints import failpoint
+from holdfast.shared.log.events import FAILED
+from holdfast.shared.log.log_replies import Attempt, Refusal
+from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.queue import Queue, QueueEntry
+from holdfast.shared.schema import check_schema
+from holdfast.shared.sessions import Sessions
+from holdfast.worker.attempt.ending import Ending, failed
+from holdfast.worker.attempt.isolated_attempt import IsolatedAttempt, ProcessDied
+from holdfast.worker.attempt.jobs import Job, job_of
+from holdfast.worker.process.leased_entry import LeasedEntry
+from holdfast.worker.process.outage import Outage
+from holdfast.worker.process.settings import WorkerSettings
+from holdfast.worker.sdk.registry import Registry
+
+RETRY_SECONDS = 5.0  # delay of an entry that came early, whose delivery failed, or whose agent is not offered here
+BACKLOG_SECONDS = 1800.0  # delay of a waiting job (0.5 to 1.5 of it); normally the job before it makes it visible
+PARKED_SECONDS = 60.0  # delay of a job that waits for a person; normally the answer makes it visible
+HELD_SECONDS = 1.0  # delay of a control entry while the lease owner is to carry out the intents
+REFUSED_SECONDS = 20.0  # delay of a job whose commands Redis refuses
+REFUSED_DELIVERIES = 3  # after so many refused deliveries the job ends without an event
+ACCEPTING_SECONDS = 60.0  # after so long, an entry whose job the log does not know is dropped
+EXPLAINED = frozenset({"options_invalid"})  # errors whose message names fields and limits, no content of the job
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryContext:
+    """The dependencies and state that all deliveries of a worker share.
+
+    `on_intent` is called with a session that has pending intents; `on_wait_changed` when a job starts or stops waiting
+    for a person. `isolated`: the attempts that run in processes of their own; None disables such processes."""
+
+    worker_id: str
+    settings: WorkerSettings
+    registry: Registry
+    queue: Queue
+    log_writer: LogWriter
+    sessions: Sessions
+    queue_outage: Outage
+    log_outage: Outage
+    on_intent: Callable[[str], None]
+    on_wait_changed: Callable[[], None]
+    isolated: set[IsolatedAttempt] | None
+
+
+class Delivery:
+    """The delivery of an entry that this worker leases. `job` is set while the worker owns the session."""
+
+    def __init__(self, entry: QueueEntry, context: DeliveryContext) -> None:
+        self.entry = entry
+        self.job: Job | IsolatedAttempt | None = None
+        self._context = context
+        self._leased = LeasedEntry(entry, context.worker_id, context.queue, context.queue_outage)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job waits for a person."""
+        return self.job is not None and self.job.waits
+
+    async def work(self) -> None:
+        """Handle the entry. Raises nothing: an unexpected error is logged, and the entry is delivered again."""
+        try:
+            check_schema(self.entry.schema, "The queue entry")
+            await (self._settle() if self.entry.job_id is None else self._attempt(self.entry.job_id))
+        except RedisRefused as refused:
+            await self._give_up(refused)
+        except SchemaNewer as error:
+            log.warning("left to newer workers", **self._log_keys(), reason=str(error))
+            await self._leased.put_back(RETRY_SECONDS, delivery=self.entry.delivery)
+        except Exception:
+            log.exception("delivery failed", **self._log_keys())
+            await self._leased.put_back(RETRY_SECONDS, delivery=self.entry.delivery + 1)
+
+    def intents_unknown_since(self, since: float) -> bool:
+        """Return whether this worker owns the session, and its intents up to `since` are unknown."""
+        return self.job is not None and self.job.intents_unknown_since(since)
+
+    async def poll_intents(self) -> None:
+        """Carry out the session's intents, if this worker owns it."""
+        if self.job is not None:
+            await self.job.poll_intents()
+
+    def lose(self) -> None:
+        """Stop: another worker may lease the entry."""
+        if self.job is not None:
+            self.job.lose(Fenced("the lease was lost"))
+
+    async def release(self) -> None:
+        """Release the session and put the entry back, so that another worker starts at once. Raises RedisError.
+
+        The task of `work` must have been cancelled before."""
+        delivery = self.entry.delivery
+        if self.job is not None:
+            delivery += 1
+            with suppress(Fenced):
+                await self.job.release()
+        await self._context.queue.put_back(self._context.worker_id, self.entry, delivery=delivery)
+        log.info("job released", **self._log_keys())
+
+    async def _attempt(self, job_id: str) -> None:
+        failpoint("before_claim")
+        claimed = await self._claim(job_id)
+        failpoint("after_claim")
+        if isinstance(claimed, Refusal):
+            await self._refused(claimed)
+            return
+        began_s = time.monotonic()
+        self.job = job = self._job(claimed)
+        log.info("job started", **self._log_keys(), attempt=claimed.number)
+        try:
+            ending, head = await job.run()
+        except Fenced as fenced:
+            fenced.with_traceback(None)  # the job references the error, whose frames would reference the job
+            await self._lost(job, claimed.number)
+            return
+        except ProcessDied as died:
+            await self._died(job_id, died)
+            return
+        self._log_end(ending, int((time.monotonic() - began_s) * 1000))
+        self.job = None
+        await self._leased.close(head)
+
+    async def _lost(self, job: Job | IsolatedAttempt, attempt: int) -> None:
+        """Handle the end of the ownership: another attempt has claimed the session, or it is being deleted."""
+        deleted, is_deleted = False, partial(self._context.log_writer.is_deleted, self.entry.session_id)
+        with suppress(RedisRefused):
+            deleted = await self._context.log_outage.retry_until_available(is_deleted)
+        if deleted:
+            self.job = None
+            log.info("job ended with its session, which was deleted", **self._log_keys(), attempt=attempt)
+            await self._settled()
+            await self._leased.drop()
+            return
+        log.warning("job lost", **self._log_keys(), attempt=attempt)
+        await self._give_back(job)
+
+    async def _give_back(self, job: Job | IsolatedAttempt) -> None:
+        """Release the session if no other attempt has claimed it, which avoids a strike, and put the entry back."""
+        with suppress(Fenced):
+            await self._context.log_outage.retry_until_available(job.release)
+        self.job = None
+        await self._leased.put_back(HELD_SECONDS, delivery=self.entry.delivery + 1)
+
+    async def _died(self, job_id: str, died: ProcessDied) -> None:
+        """Handle the death of the last attempt's process: another claim ends the job at once."""
+        log.warning("the process of the last attempt died", **self._log_keys(), reason=str(died))
+        self.job = None
+        self.entry = replace(self.entry, delivery=self.entry.delivery + 1)
+        await self._attempt(job_id)
+
+    async def _claim(self, job_id: str) -> Attempt | Refusal:
+        context = self._context
+        return await context.log_outage.retry_until_available(
+            partial(
+                context.log_writer.claim,
+                self.entry.session_id,
+                job_id,
+                delivery=self.entry.delivery,
+                claim_id=secrets.token_hex(8),
+                worker_id=context.worker_id,
+                offered=self.entry.agent in context.registry,
+            )
+        )
+
+    def _job(self, attempt: Attempt) -> Job | IsolatedAttempt:
+        context = self._context
+        on_intent = partial(context.on_intent, attempt.session_id)
+        log_writer, outage = context.log_writer, context.log_outage
+        # With max_attempts=1 every attempt would need a process of its own: those run in the worker.
+        if context.isolated is not None and attempt.last and context.settings.max_attempts > 1:
+            isolated, on_wait_changed = context.isolated, context.on_wait_changed
+            return IsolatedAttempt(
+                attempt,
+                context.settings,
+                log_writer,
+                outage,
+                isolated,
+                on_wait_changed=on_wait_changed,
+                retire=self._leased.retire,
+            )
+        agent, sessions = context.registry[attempt.agent], context.sessions
+        return job_of(
+            attempt,
+            agent,
+            context.settings,
+            log_writer,
+            sessions,
+            outage,
+            on_intent=on_intent,
+            on_wait_changed=context.on_wait_changed,
+            retire=self._leased.retire,
+        )
+
+    async def _give_up(self, refused: RedisRefused) -> None:
+        """Handle a permanent refusal by Redis. Other workers may have other rights, so the entry is put back; after
+        REFUSED_DELIVERIES the job ends in its record.
+
+        Where the record cannot be written either, the entry is dropped after queue_seconds. If the queue refuses as
+        well, the entry stays leased, and a later heartbeat delivers it again."""
+        log.error("redis refuses a job", **self._log_keys(), reason=refused.reason)
+        self.job, refused = None, refused.with_traceback(None)
+        expired = bool(self.entry.made_at) and self.entry.age_s > self._context.settings.queue_seconds
+        with suppress(RedisRefused):
+            if self.entry.job_id is not None and (expired or self.entry.delivery >= REFUSED_DELIVERIES):
+                with suppress(RedisRefused):
+                    await self._close_record(self.entry.job_id, refused)
+                    return
+            if expired:
+                log.error("job given up", **self._log_keys(), reason=refused.reason)
+                await self._leased.drop()
+            else:
+                await self._leased.put_back(REFUSED_SECONDS, delivery=self.entry.delivery + 1)
+
+    async def _close_record(self, job_id: str, refused: RedisRefused) -> None:
+        """End the job in its record only, and drop its entry."""
+        context, ending = self._context, failed(refused)
+        close = partial(context.log_writer.close_record, self.entry.session_id, ending.event(job_id))
+        refusal = await context.log_outage.retry_until_available(close)
+        if refusal.verdict == "held":
+            await self._leased.put_back(REFUSED_SECONDS, delivery=self.entry.delivery)
+            return
+        self._log_end(ending, 0)
+        await self._leased.close(refusal.head)
+
+    async def _refused(self, refusal: Refusal) -> None:
+        delivery = self.entry.delivery
+        match refusal.verdict:
+            case "wait":
+                delay_s = BACKLOG_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+                await self._leased.put_back(delay_s, delivery=delivery)
+            case "unoffered":
+                await self._leased.put_back(RETRY_SECONDS, delivery=delivery)
+            case "stale":
+                await self._leased.put_back(0, delivery=refusal.delivery + 1)
+            case "parked":
+                await self._leased.put_back(PARKED_SECONDS, delivery=refusal.delivery + 1)
+            case "unknown" if delivery <= 1 and self.entry.age_s < ACCEPTING_SECONDS:
+                await self._leased.put_back(RETRY_SECONDS, delivery=delivery)
+            case "deleted":
+                await self._settled()
+                await self._leased.drop()
+            case _:
+                await self._leased.close(refusal.head)
+
+    async def _settle(self) -> None:
+        if await self._settled():
+            await self._leased.drop()
+        else:
+            await self._leased.put_back(HELD_SECONDS, delivery=self.entry.delivery)
+
+    async def _settled(self) -> bool:
+        """Carry out the intents of a session. Returns False where a lease owner must do it."""
+        settled = await self._context.log_outage.retry_until_available(
+            partial(self._context.log_writer.settle, self.entry.session_id, self._leased.retire)
+        )
+        failpoint("after_settle_before_next_head")
+        await self._leased.make_ready(settled.head)
+        return not settled.held
+
+    def _log_end(self, ending: Ending, ms: int) -> None:
+        if ending.kind == FAILED:
+            error = ending.fields["error"]
+            reason = {"reason": error["message"]} if error["code"] in EXPLAINED else {}
+            log.warning(ending.kind.replace(".", " "), **self._log_keys(), code=error["code"], ms=ms, **reason)
+        else:
+            log.info(ending.kind.replace(".", " "), **self._log_keys(), ms=ms)
+
+    def _log_keys(self) -> dict[str, Any]:
+        entry = self.entry
+        return {"session_id": entry.session_id, "job_id": entry.job_id, "agent": entry.agent}

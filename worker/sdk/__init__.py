@@ -1,0 +1,1 @@
+"""What agents import, and how they are registered."""
