@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import pytest
-from holdfast.shared.redis.client import ConnectionLost, PipelineFull, Redis, ResponseError, auto_pipeline, connect
+from holdfast.shared.redis import auto_pipeline
+from holdfast.shared.redis.client import ConnectionLost, PipelineFull, Redis, ResponseError, connect
 from holdfast.shared.scripts import Script
 
 from tests.support.process import until

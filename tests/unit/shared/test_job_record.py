@@ -10,9 +10,9 @@ from holdfast.shared.ids import ORIGIN
 from holdfast.shared.job_record import FIELDS, HEADLINE, RECORD, SUMMARY, job_of
 
 SCRIPTS = {
-    file.name: file.read_text("utf-8")
-    for file in files("holdfast.shared.scripts").iterdir()
-    if file.name.endswith(".lua")
+    f"{family}/{file.name}": file.read_text("utf-8")
+    for family in ("queue", "session")
+    for file in (files("holdfast.shared.scripts") / family).iterdir()
 }
 
 
