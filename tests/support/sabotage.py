@@ -41,9 +41,9 @@ def copy_tree(to: Path) -> None:
 
 def without(guard: dict[str, Any], text: str) -> str:
     """The text of the guard's file without the guard. Raises ValueError if it is not there."""
-    begin = text.index(guard.get("after", ""))
-    place = text.index(guard["old"], begin)
-    return text[:place] + guard["new"] + text[place + len(guard["old"]) :]
+    old: str = guard["old"]
+    place = text.index(old, text.index(guard.get("after", "")))
+    return f"{text[:place]}{guard['new']}{text[place + len(old) :]}"
 
 
 def remains_green(tree: Path, test: str) -> bool:
