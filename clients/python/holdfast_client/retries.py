@@ -16,7 +16,7 @@ DOUBLINGS = 8
 class Retries:
     """The delays between the tries of one call, or between the connections of one stream.
 
-    Delays double from `first_delay_s`, or from the server's `retry:`, up to LONGEST_DELAY_S, and are then lengthened by
+    Delays double from FIRST_DELAY_S, or from the server's `retry:`, up to LONGEST_DELAY_S, and are then lengthened by
     up to a half at random, so that clients that lost the same gateway do not return together. `patience_s`: how long
     tries may go on without success."""
 
@@ -24,12 +24,11 @@ class Retries:
         self,
         patience_s: float,
         *,
-        first_delay_s: float = FIRST_DELAY_S,
         now: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.patience_s = patience_s
-        self._delay_s = first_delay_s
+        self._delay_s = FIRST_DELAY_S
         self._now = now
         self._uniform = uniform
         self._failures = 0
