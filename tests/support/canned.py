@@ -18,7 +18,7 @@ def response(status: str, body: bytes = b"", content_type: str = "application/js
 
 
 class Canned:
-    """`requests` are what came. With `silent`, each connection stays open after its bytes until the client closes it."""
+    """`requests` are what came. With `silent`, each connection stays open until the client closes it."""
 
     def __init__(self, *answers: bytes, silent: bool = False) -> None:
         self._silent = silent

@@ -33,7 +33,7 @@ def _read(path: Path) -> Golden:
 
 
 def _with_real_ids(body: dict[str, Any], given: Any) -> dict[str, Any]:
-    named = {name: _real(body[name]) for name in ("prev", "discard_from") if name in body}
+    named: dict[str, Any] = {name: _real(body[name]) for name in ("prev", "discard_from") if name in body}
     started = {"input": given} if body["type"] == "job.started" else {}
     return {"job_id": JOB, **body, **named, **started}
 

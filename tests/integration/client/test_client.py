@@ -11,6 +11,8 @@ from holdfast.client import (
     ArgumentInvalid,
     Client,
     Conversation,
+    Event,
+    EventStream,
     JobCancelled,
     JobFailed,
     Refused,
@@ -149,10 +151,16 @@ async def test_a_refusal_has_the_code_and_the_field_of_the_problem(client: Clien
     assert refused.value.field == "timeout_s"
 
 
+async def first_of(stream: EventStream) -> Event:
+    async for event in stream:
+        return event
+    raise AssertionError("the stream has no event")
+
+
 async def test_a_stream_of_a_session_that_does_not_exist_is_refused_or_waits(client: Client) -> None:
     with pytest.raises(Refused, match="session_unknown"):
         await kinds(client, "later")
-    first = asyncio.create_task(anext(aiter(client.stream("later", wait=True))))
+    first = asyncio.create_task(first_of(client.stream("later", wait=True)))
     done = await client.run("hi", session_id="later", **scripted())
     assert (await first).job_id == done.job_id
 
@@ -160,7 +168,7 @@ async def test_a_stream_of_a_session_that_does_not_exist_is_refused_or_waits(cli
 async def test_a_stream_of_new_events_begins_behind_the_old_ones(client: Client) -> None:
     first = await client.run("hi", session_id="s", **scripted())
     stream = client.stream("s", only_new=True)
-    beginning = asyncio.create_task(anext(aiter(stream)))
+    beginning = asyncio.create_task(first_of(stream))
     await until(lambda: stream.cursor is not None)
     second = await client.run("hi", session_id="s", **scripted())
     assert (await beginning).job_id == second.job_id != first.job_id
