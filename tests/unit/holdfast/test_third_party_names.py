@@ -16,9 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PRODUCT = [
-    path
-    for folder in ("clients/python", "gateway", "holdfast", "shared", "worker")
-    for path in sorted((ROOT / folder).rglob("*.py"))
+    path for folder in ("gateway", "holdfast", "shared", "worker") for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 TREES = {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in PRODUCT}
 
