@@ -32,17 +32,17 @@ class Request:
 
 def session_path(session_id: str) -> str:
     """Return the path of a session. Raises ArgumentInvalid."""
-    return f"/v1/sessions/{_checked('session', session_id)}"
+    return f"/v1/sessions/{_checked('session_id', session_id)}"
 
 
 def job_path(session_id: str, job_id: str) -> str:
     """Return the path of a job. Raises ArgumentInvalid."""
-    return f"{session_path(session_id)}/jobs/{_checked('job', job_id)}"
+    return f"{session_path(session_id)}/jobs/{_checked('job_id', job_id)}"
 
 
-def _checked(what: str, value: str) -> str:
+def _checked(name: str, value: str) -> str:
     if _ID.fullmatch(value) is None:
-        raise ArgumentInvalid(f"{value[:80]!r} is not the id of a {what}; allowed: 1 to 128 of A-Z a-z 0-9 _ -")
+        raise ArgumentInvalid(f"{name}: 1 to 128 characters of A-Z, a-z, 0-9, '_' and '-'")
     return value
 
 
@@ -115,8 +115,7 @@ class StreamOptions(TypedDict, total=False):
 
     `only_new`: begin behind the last event. `wait`: wait for a session that does not exist yet. `raw`: neither merge
     deltas nor leave out discarded events while catching up. `patience_s`: how long an outage may last once the stream
-    was answered; that of the client by default. `on_outage`: called with the reason when an outage begins; what it
-    raises ends the stream."""
+    was answered; that of the client by default. `on_outage`: called with the reason when such an outage begins."""
 
     only_new: bool
     wait: bool

@@ -31,6 +31,7 @@ class Subscription:
         self._retries = Retries(patience_s)
         self._patience_s = options.get("patience_s", patience_s)
         self._on_outage = options.get("on_outage")
+        self._answered = False
         self._outage = False
         self._parser = SseParser()
 
@@ -48,6 +49,7 @@ class Subscription:
             return False
         if not headers.get("content-type", "").startswith(MEDIA_TYPE):
             raise ProtocolError("the response is not an event stream; is this the address of a gateway?")
+        self._answered = True
         self._retries.patience_s = self._patience_s
         return True
 
@@ -105,7 +107,8 @@ class Subscription:
         self._outage = False
 
     def _announce(self, reason: str) -> None:
-        """Report the beginning of an outage."""
-        if self._on_outage is not None and not self._outage:
-            self._on_outage(reason)
-        self._outage = True
+        """Report the beginning of an outage of a stream that was answered."""
+        if self._answered and not self._outage:
+            self._outage = True
+            if self._on_outage is not None:
+                self._on_outage(reason)

@@ -133,9 +133,11 @@ def test_an_outage_of_a_stream_that_was_answered_may_last_as_long_as_its_own_pat
     assert answered.closed(LOST)
 
 
-def test_each_outage_is_reported_once_and_a_drain_is_none() -> None:
+def test_each_outage_of_an_answered_stream_is_reported_once_and_a_drain_is_none() -> None:
     reasons: list[str] = []
     stream = subscription(options={"on_outage": reasons.append})
+    stream.closed(LOST)
+    assert reasons == []
     received(stream, frame("1-1"))
     stream.closed(None)
     assert reasons == []
