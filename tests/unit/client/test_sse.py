@@ -45,6 +45,10 @@ def test_where_a_stream_is_divided_makes_no_difference(seed: int) -> None:
     assert parsed(*chunks) == WHOLE
 
 
+def test_a_stream_that_comes_byte_by_byte_is_the_same() -> None:
+    assert parsed(*(STREAM[at : at + 1] for at in range(len(STREAM)))) == WHOLE
+
+
 def test_data_is_that_of_the_tests_own_parser() -> None:
     assert [frame.data for frame in WHOLE if frame.data] == [f.data for f in Reference().feed(STREAM) if f.data]
 
