@@ -50,7 +50,7 @@ class CuttingProxy:
         assert link is not None
         self._links.add(link)
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):  # cancelled by __aexit__ only
                 await self._serve(reader, writer)
         finally:
             writer.close()
