@@ -99,7 +99,7 @@ class Client(Commands):
             await pipeline.aclose()
 
     async def _block(self, *command: Argument) -> Any:
-        """Send a command that blocks on the server. Blocking commands need a client of their own: cancelling the call
+        """Send a command that blocks on the server. Blocking commands need a separate client: cancelling the call
         closes its connection, so that the server drops the command, and other calls on it fail with ConnectionLost."""
         pipeline = self._least_busy()
         pipeline.calls += 1

@@ -88,7 +88,7 @@ class Channel:
         self.tail_bytes = 0
 
     def reaches(self, cursor: EventId) -> bool:
-        """Whether a viewer with this cursor can go live from the position or the tail."""
+        """Return whether a viewer with this cursor can go live from the position or the tail."""
         if self.position is None or cursor >= self.position:
             return True
         return bool(self.tail) and self.tail[0].prev <= cursor

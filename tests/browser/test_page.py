@@ -201,7 +201,7 @@ async def test_what_went_wrong_is_told_in_words_also_after_a_refresh(stack: Stac
     for _ in range(2):
         await page.until_jobs("failed")
         await page.until("document.querySelector('.outcome.error')?.textContent.includes('fail after 5 tokens')")
-        await page.until(f"{SHOWN} === 'w0 w1 w2 w3 w4 '")
+        await page.until(f"{SHOWN} === 'w0 w1 w2 w3 w4'")
         await page.call("reload")
 
 
