@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
 from holdfast.shared.errors import HoldfastError, SettingsInvalid
+
+if TYPE_CHECKING:
+    from holdfast.client import Event
+    from holdfast.client.requests import OnBusy
 
 DEFAULT_FOLDER = Path(".holdfast")
 MARKS = {
@@ -94,7 +97,7 @@ def send(
     agent: str,
     session: str | None,
     options: tuple[str, ...],
-    on_busy: str,
+    on_busy: OnBusy,
     timeout_s: int | None,
     key: str | None,
     wait: bool,
@@ -104,23 +107,23 @@ def send(
 
     Ctrl-C leaves the job running.
     """
-    from holdfast.cli import client
-    from holdfast.shared.ids import check_session_id
+    from holdfast.cli.connection import connected, patiently
+    from holdfast.client import JobOptions
 
-    body: dict[str, Any] = {
-        "agent": agent,
-        "input": sys.stdin.read() if text == "-" else text,
-        "options": dict(parse_option(option) for option in options),
-        "on_busy": on_busy,
-    } | ({} if timeout_s is None else {"timeout_s": timeout_s})
-    path = f"/v1/sessions/{check_session_id(session)}/jobs" if session else "/v1/jobs"
-    with client.connect(url or default_url()) as connection:
-        accepted = client.post(connection, path, body, key or secrets.token_urlsafe(16))
+    chosen: JobOptions = {"agent": agent, "options": dict(map(parse_option, options)), "on_busy": on_busy}
+    if session:
+        chosen["session_id"] = session
+    if timeout_s is not None:
+        chosen["timeout_s"] = timeout_s
+    if key:
+        chosen["idempotency_key"] = key
+    with connected(url or default_url()) as client:
+        job = client.send(sys.stdin.read() if text == "-" else text, **chosen)
         if not wait:
-            click.echo(orjson.dumps(accepted))
+            click.echo(orjson.dumps(job.accepted))
             return
-        click.echo(f"session {accepted['session_id']}, job {accepted['job_id']}", err=True)
-        last = follow(client.Tail(connection, accepted["events_url"]), until_job_ends=True)
+        click.echo(f"session {job.session_id}, job {job.job_id}", err=True)
+        last = follow(job.stream(**patiently()))
     sys.exit(last != "job.completed")
 
 
@@ -147,12 +150,10 @@ def parse_value(text: str) -> Any:
 @url_option
 def answer(session: str, value: str, job: str | None, url: str | None) -> None:
     """Answer an agent's question in a session. VALUE may be JSON."""
-    from holdfast.cli import client
-    from holdfast.shared.ids import check_session_id
+    from holdfast.cli.connection import connected
 
-    job_id = None if job is None else quote(job, safe="")
-    with client.connect(url or default_url()) as connection:
-        client.answer(connection, f"/v1/sessions/{check_session_id(session)}", job_id, parse_value(value))
+    with connected(url or default_url()) as client:
+        client.answer(session, job or client.session(session)["job_id"], parse_value(value))
 
 
 @cli.command()
@@ -163,26 +164,21 @@ def answer(session: str, value: str, job: str | None, url: str | None) -> None:
 @url_option
 def tail(session: str, job: str | None, cursor: str, only_new: bool, url: str | None) -> None:
     """Watch a session: text on a terminal, JSON lines elsewhere. Lost connections are resumed."""
-    from holdfast.cli import client
-    from holdfast.shared.ids import check_session_id
+    from holdfast.cli.connection import connected, patiently
 
-    path = f"/v1/sessions/{check_session_id(session)}" + (f"/jobs/{quote(job, safe='')}" if job else "") + "/events"
-    with client.connect(url or default_url()) as connection:
-        follow(client.Tail(connection, path, cursor, only_new=only_new), until_job_ends=job is not None)
+    with connected(url or default_url()) as client:
+        follow(client.stream(session, job, cursor or None, **patiently(only_new=only_new)))
 
 
-def follow(events: Any, *, until_job_ends: bool) -> str | None:
+def follow(events: Iterable[Event]) -> str | None:
     """Show events until the last one. Returns its type."""
     from holdfast.cli.show import show_to
-    from holdfast.shared.log.events import DELETED, TERMINAL
 
     last = None
     show = show_to(sys.stdout)
     for event in events:
         show(event)
         last = event.type
-        if last == DELETED or (until_job_ends and last in TERMINAL):
-            break
     show.end()
     return last
 

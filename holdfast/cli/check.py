@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
+import httpx
 
-from holdfast.cli.client import UrlUnusable, check_url
 from holdfast.cli.dev import url_of
 from holdfast.cli.embedded import running_url
 from holdfast.cli.variables import PREFIX, unknown_variables
+from holdfast.client import ArgumentInvalid
+from holdfast.client.transport import checked_url
 from holdfast.gateway.listen_host import check_listen_host
 from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
@@ -112,19 +113,19 @@ def servers(settings: CommonSettings, folder: Path) -> dict[str, str]:
 async def gateway_finding(url: str) -> Finding:
     """Check whether the gateway at this address is ready. A refused connection is a note, since none may run yet."""
     try:
-        check_url(url)
-        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=ANSWER_SECONDS) as client:
+        checked_url(url)
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=ANSWER_SECONDS) as client:
             response = await client.get("/readyz")
-    except UrlUnusable as error:
+    except ArgumentInvalid as error:
         return Finding(ok=False, text=f"gateway: {error}")
-    except httpx2.ConnectError:
+    except httpx.ConnectError:
         return Finding(ok=None, text=f"gateway: none answers at {url}")
-    except httpx2.TransportError as error:
+    except httpx.TransportError as error:
         return Finding(ok=False, text=f"gateway: no answer from {url}: {str(error) or type(error).__name__}")
     return readiness(url, response)
 
 
-def readiness(url: str, response: httpx2.Response) -> Finding:
+def readiness(url: str, response: httpx.Response) -> Finding:
     """Parse the response of /readyz: `{"status": "ready"}`, or a problem (RFC 9457) with its code."""
     try:
         body = response.json()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-import httpx2
+import httpx
 
 from holdfast.cli.children import Child, Plan
 from holdfast.cli.console import Console
@@ -110,7 +110,7 @@ class Dev:
         for child in self._others:
             await child.start()
         url = url_of(self._host, self._port)
-        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
             await self._until(lambda: is_up(client, with_agents=not worker.waits))
         self._console.announce(f"Holdfast is at {url}")
 
@@ -172,11 +172,11 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-async def is_up(client: httpx2.AsyncClient, *, with_agents: bool) -> bool:
+async def is_up(client: httpx.AsyncClient, *, with_agents: bool) -> bool:
     """Return whether the gateway is ready and, where there is a worker, an agent is offered."""
     try:
         if (await client.get("/readyz")).status_code != 200:
             return False
         return not with_agents or bool((await client.get("/v1/agents")).json().get("agents"))
-    except httpx2.TransportError:
+    except httpx.TransportError:
         return False

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TextIO
 import click
 import orjson
 
-from holdfast.cli.client import Event
+from holdfast.client import Event
 
 CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 import pytest
+from holdfast.client import Event
 from holdfast.shared.log.events import MAX_EVENT_BYTES
 from holdfast.worker import Run
 from holdfast.worker.attempt.thread_run import ThreadRun
 
-from holdfast.cli.client import Event
 from holdfast.cli.show import TerminalShow
 from tests.support.log import said
 from tests.support.workers import Client, worker_on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,7 +13,8 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Processes, inherited_env
 
-BUILT_FROM = {"gateway", "holdfast", "shared", "worker", "pyproject.toml", "README.md", "LICENSE"}
+CLIENT = "clients/python/holdfast_client"
+BUILT_FROM = ["clients/python", "gateway", "holdfast", "shared", "worker", "pyproject.toml", "README.md", "LICENSE"]
 INSTALLER = [str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet"]
 
 AGENT = """
@@ -27,31 +29,91 @@ async def greet(run: Run) -> None:
     await run.text(f"{GREETING} {run.input}")
 """
 
+USE = """
+import asyncio, sys
+from holdfast_client import Client, SyncClient
+
+async def main():
+    async with Client(sys.argv[1]) as client:
+        print((await client.run("hi", agent="scripted", options={"tokens": 3})).text)
+
+asyncio.run(main())
+with SyncClient(sys.argv[1]) as client:
+    print(client.run("hi", agent="scripted", options={"tokens": 3}).text)
+"""
+
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the checkout, built from a copy so that nothing is left behind in it."""
-    folder = tmp_path_factory.mktemp("wheel")
-    archive = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
-    for name in filter(None, archive.stdout.split("\0")):
-        if name.partition("/")[0] in BUILT_FROM:
-            target = folder / "source" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((ROOT / name).read_bytes())
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what wheels are built from, so that nothing is left behind in the checkout."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in tracked(*BUILT_FROM):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+def tracked(*names: str) -> list[str]:
+    listed = subprocess.run(["git", "ls-files", "-z", *names], cwd=ROOT, check=True, capture_output=True, text=True)
+    return list(filter(None, listed.stdout.split("\0")))
+
+
+def built(source: Path, into: Path) -> Path:
+    """The wheel of a folder with a pyproject.toml."""
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", str(folder), str(folder / "source")], check=True, env=inherited_env())
-    [built] = folder.glob("*.whl")
-    return built
+    subprocess.run([*build, "--wheel-dir", str(into), str(source)], check=True, env=inherited_env())
+    [wheel] = into.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(source, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def client_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(source / "clients" / "python", tmp_path_factory.mktemp("client-wheel"))
+
+
+def files(wheel: Path) -> set[str]:
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
 
 
 def test_a_wheel_holds_every_package_under_one_import_name(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    tracked = subprocess.run(
-        ["git", "ls-files", "gateway", "shared", "worker", "holdfast"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.split()  # fmt: skip
-    expected = {name if name.startswith("holdfast/") else f"holdfast/{name}" for name in tracked}
-    assert {name for name in names if ".dist-info/" not in name} == expected
+    own = tracked("gateway", "shared", "worker", "holdfast")
+    expected = {name if name.startswith("holdfast/") else f"holdfast/{name}" for name in own}
+    assert files(wheel) == expected | {name.replace(CLIENT, "holdfast/client") for name in tracked(CLIENT)}
+
+
+def test_the_wheel_of_the_client_holds_the_same_files_its_types_and_its_licence(client_wheel: Path) -> None:
+    assert files(client_wheel) == {name.removeprefix("clients/python/") for name in tracked(CLIENT)}
+    names = zipfile.ZipFile(client_wheel).namelist()
+    assert "holdfast_client/py.typed" in names
+    assert [name for name in names if name.endswith("/licenses/LICENSE")]
+    metadata = zipfile.ZipFile(client_wheel).read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    assert re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE) == ["httpx<1,>=0.27"]
+
+
+@pytest.mark.timeout(300)
+async def test_the_installed_client_runs_a_job_from_outside_the_clone(
+    client_wheel: Path, processes: Processes, redis_url: str, tmp_path: Path
+) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    pins = ["--constraint", str(ROOT / "requirements.txt")]
+    subprocess.run([*INSTALLER, "--python", str(python), *pins, str(client_wheel)], check=True)
+    gateway, worker = processes.gateway(redis_url), processes.worker(redis_url)
+    await gateway.until_ready()
+    await worker.until_output("worker started")
+    done = subprocess.run(
+        [str(python), "-c", USE, gateway.url], cwd=tmp_path, env=inherited_env(), capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == 2 * "w0 w1 w2 \n", done.stderr
+    foreign = subprocess.run([str(python), "-c", "import holdfast"], cwd=tmp_path, capture_output=True, check=False)
+    assert b"ModuleNotFoundError" in foreign.stderr
 
 
 @pytest.mark.timeout(300)

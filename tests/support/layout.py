@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PACKAGES = ("gateway", "shared", "worker")
+PACKAGES = {"client": "clients/python/holdfast_client", "gateway": "gateway", "shared": "shared", "worker": "worker"}
 
 
 def has_one_import_name(tree: Path) -> bool:
@@ -15,8 +15,9 @@ def has_one_import_name(tree: Path) -> bool:
 def lay_out(tree: Path) -> None:
     """Make the packages of a copy importable from the copy: an editable installation imports those of the checkout.
 
-    A tree of an older commit is left as it is."""
+    A tree of an older commit is left as it is, or has no client."""
     if not has_one_import_name(tree):
         return
-    for package in PACKAGES:
-        (tree / "holdfast" / package).symlink_to(tree / package)
+    for package, folder in PACKAGES.items():
+        if (tree / folder).is_dir():
+            (tree / "holdfast" / package).symlink_to(tree / folder)

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = [path for folder in ("gateway", "holdfast", "shared", "worker") for path in (ROOT / folder).rglob("*.py")]
+PRODUCT = [
+    path
+    for folder in ("clients/python", "gateway", "holdfast", "shared", "worker")
+    for path in (ROOT / folder).rglob("*.py")
+]
 TESTS = [path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts]
 
 MOST = 35  # lower it with each place that goes

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-FOLDERS = "bench|deploy|docs|examples|gateway|holdfast|scripts|shared|tests|worker"
+FOLDERS = "bench|clients|deploy|docs|examples|gateway|holdfast|scripts|shared|tests|worker"
 
 
 def anchors(page: str) -> set[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 import pytest
+from holdfast.client import Event
 
-from holdfast.cli.client import Event
 from holdfast.cli.show import JsonShow, TerminalShow
 
 TALK = [

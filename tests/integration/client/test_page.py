@@ -1,0 +1,42 @@
+"""The programs of docs/clients-python.md, as they stand there, against a real gateway and worker."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from itertools import groupby
+
+import pytest
+
+from tests.support.process import ROOT, Processes, inherited_env
+from tests.support.scene import words
+
+PAGE = (ROOT / "docs" / "clients-python.md").read_text("utf-8")
+
+
+def programs(page: str) -> list[str]:
+    """The indented blocks that import the client."""
+    blocks = groupby(page.splitlines(), lambda line: not line or line.startswith("    "))
+    texts = ["\n".join(line[4:] for line in lines).strip() for indented, lines in blocks if indented]
+    return [text for text in texts if re.search(r"^from holdfast_client import", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_a_program_of_the_page_prints_the_answer(number: int, processes: Processes, redis_url: str) -> None:
+    gateway, worker = processes.gateway(redis_url), processes.worker(redis_url)
+    await gateway.until_ready()
+    await worker.until_output("worker started")
+    program = programs(PAGE)[number].replace("http://127.0.0.1:8000", gateway.url)
+    program = program.replace("holdfast_client", "holdfast.client").replace('agent="demo"', SCRIPTED)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=inherited_env(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.rstrip("\n") == words(3), done.stderr
+
+
+SCRIPTED = 'agent="scripted", options={"tokens": 3, "interval_ms": 1}'
+
+
+def test_every_program_of_the_page_is_run() -> None:
+    assert len(programs(PAGE)) == 4
