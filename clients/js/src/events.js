@@ -64,13 +64,13 @@ export async function* readEvents(http, path, { cursor = "", raw, wait, signal, 
   let retry_ms = 1000;
   for (let failures = 0; !signal?.aborted; failures += 1) {
     // In the query, since the header would need a preflight request from a page of another origin.
-    const query = new URLSearchParams({ ...(last && { last_event_id: last }), ...(raw && { raw }), ...(wait && { wait }) });
+    const query = new URLSearchParams(Object.entries({ last_event_id: last, raw, wait }).filter(([, value]) => value));
     const watch = watchdog(signal);
-    let steady;
     const live = () => {
       failures = -1;
       onConnection?.("live");
     };
+    let steady;
     try {
       watch.expectWithin(OPEN_WITHIN_MS);
       const headers = { Accept: "text/event-stream" };
@@ -92,9 +92,9 @@ export async function* readEvents(http, path, { cursor = "", raw, wait, signal, 
         if (event.type === "session.deleted" || (job && ENDED[event.type])) return;
       }
     } catch (error) {
-      // An error response is final, a cut connection is not.
-      if (error.status && !error.transient && ![429, 500].includes(error.status)) throw error;
-      if (error instanceof SyntaxError) throw error;
+      // A cut connection and a passing refusal are followed by another attempt.
+      const { status, transient } = error;
+      if (error instanceof SyntaxError || (status && !transient && status !== 429 && status !== 500)) throw error;
     } finally {
       clearTimeout(steady);
       watch.end();

@@ -7,8 +7,8 @@ export class HoldfastError extends Error {
   name = "HoldfastError";
 
   constructor(status, problem = {}, retryAfterSeconds = 0, cause = undefined) {
-    const title = problem.title ?? (status ? `HTTP status ${status}` : "The server cannot be reached");
-    super(problem.detail && problem.detail !== title ? `${title}: ${problem.detail}` : title, { cause });
+    const { title = status ? `HTTP status ${status}` : "The server cannot be reached", detail } = problem;
+    super(detail && detail !== title ? `${title}: ${detail}` : title, { cause });
     this.status = status;
     this.code = problem.code ?? (status ? "http" : "network");
     this.errors = problem.errors ?? [];
@@ -24,7 +24,7 @@ export function backoff(failures, base_ms) {
   return pause_ms * (1 + Math.random() / 2);
 }
 
-/** Wait, but not longer than until the browser is online again or the signal aborts. */
+/** Wait, but not longer than until the browser is online again or the signal, which has not aborted yet, does. */
 export function pause(pause_ms, signal) {
   return new Promise((resolve) => {
     const end = () => {
@@ -35,8 +35,7 @@ export function pause(pause_ms, signal) {
     };
     const timer = setTimeout(end, pause_ms);
     globalThis.addEventListener?.("online", end);
-    if (signal?.aborted) end();
-    else signal?.addEventListener("abort", end);
+    signal?.addEventListener("abort", end);
   });
 }
 
@@ -46,7 +45,7 @@ export class Http {
   #retry_ms;
 
   constructor(url, { headers = {}, retryMs = 60_000 } = {}) {
-    const { href } = new URL(url, globalThis.document?.baseURI);
+    const { href } = new URL(url || ".", globalThis.document?.baseURI);
     this.#base = href.endsWith("/") ? href : `${href}/`;
     this.#headers = headers;
     this.#retry_ms = retryMs;

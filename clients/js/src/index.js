@@ -10,7 +10,7 @@ const sessionPath = (id) => `v1/sessions/${encodeURIComponent(id)}`;
 const jobPath = ({ session_id, job_id }) => `${sessionPath(session_id)}/jobs/${encodeURIComponent(job_id)}`;
 
 /** Random, also in pages without a secure context, which have no `crypto.randomUUID`. */
-const randomKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join("");
+const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 export class Client {
   #http;

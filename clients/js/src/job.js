@@ -38,7 +38,7 @@ export class Job {
   parts = [];
   steps = [];
   usage = [];
-  /** The parts that the last takeover discarded or kept: what was visible before it. */
+  /** The parts before the last takeover. */
   discarded = [];
   result = null;
   error = null;
@@ -95,10 +95,7 @@ export class Job {
     const before = new Map(this.parts.map((part) => [part.id, part]));
     this.discarded = this.parts;
     const kept = from ? this.#events.filter(({ id }) => newer(from, id)) : [];
-    this.parts = [];
-    this.steps = [];
-    this.usage = [];
-    this.content = "";
+    Object.assign(this, { parts: [], steps: [], usage: [], content: "" });
     this.#events = [];
     this.#tools.clear();
     this.#divide();
@@ -109,21 +106,13 @@ export class Job {
       const old = before.get(part.id);
       return JSON.stringify(old) === JSON.stringify(part) ? old : { ...part, id: `${part.id}~${event.id}` };
     });
-    this.attempt = event.attempt;
-    this.agent = event.agent ?? this.agent;
-    this.input = event.input ?? this.input;
-    this.started_at = event.at ?? null;
-    this.position = 0;
-    this.status = this.#waits() ? "waiting" : "running";
+    const { attempt, agent = this.agent, input = this.input, at = null } = event;
+    Object.assign(this, { attempt, agent, input, started_at: at, position: 0, status: this.#waits() ? "waiting" : "running" });
     return true;
   }
 
-  #end({ type, at, result, error }) {
-    this.status = ENDED[type];
-    this.ended_at = at ?? this.ended_at;
-    this.result = result ?? null;
-    this.error = error ?? null;
-    this.position = null;
+  #end({ type, at = this.ended_at, result = null, error = null }) {
+    Object.assign(this, { status: ENDED[type], ended_at: at, result, error, position: null });
   }
 
   #waits() {
@@ -149,10 +138,10 @@ export class Job {
   }
 
   /** Append a delta to the text of its block, unless something stands between. */
-  grow(kind, { type, job_id, part, from, checkpoint, ...fields }) {
+  grow(kind, { type, job_id, part, id, from = id, checkpoint, ...fields }) {
     const block = JSON.stringify([kind, fields.agent, part]);
     const index = this.#open.get(block);
-    if (index === undefined) this.#open.set(block, this.parts.push({ type: kind, ...fields }) - 1);
+    if (index === undefined) this.#open.set(block, this.parts.push({ type: kind, id: from, ...fields }) - 1);
     else this.#set(index, { text: this.parts[index].text + fields.text });
   }
 

@@ -100,12 +100,18 @@ export class Session {
       if (error.status !== 404) throw error;
     }
     const replayed = from === "replay" && record.replay_from;
-    const told = Map.groupBy(record.messages, ({ job_id }) => job_id);
-    const known = states.map((state) => new Job(state.job_id, state));
-    const ids = new Set(states.map(({ job_id }) => job_id));
-    const older = [...told.keys()].filter((id) => !ids.has(id)).map((id) => new Job(id, { status: "completed" }));
-    this.#jobs = new Map([...older, ...known, ...this.#sent].map((job) => [job.job_id, job]));
-    for (const [id, messages] of told) if (!replayed || id !== record.job_id) this.#jobs.get(id).load(messages);
+    // Events behind the record's cursor will tell of a job that has ended since.
+    const ahead = ({ status, cursor }) => status !== "queued" && cursor && newer(cursor, record.cursor);
+    const known = states.map((state) => {
+      const { input } = this.#jobs.get(state.job_id) ?? {}; // which a record does not have
+      return new Job(state.job_id, { ...(ahead(state) ? { status: "running" } : state), input });
+    });
+    const sent = this.#sent.filter(({ job_id }) => !states.some((state) => state.job_id === job_id));
+    this.#jobs = new Map([...known, ...sent].map((job) => [job.job_id, job]));
+    // A session has more records of jobs than messages.
+    for (const [id, messages] of Map.groupBy(record.messages, ({ job_id }) => job_id)) {
+      if (!replayed || id !== record.job_id) this.#jobs.get(id)?.load(messages);
+    }
     this.#views.clear();
     this.#note({ cursor: replayed || record.cursor });
     return this.#facts.cursor;

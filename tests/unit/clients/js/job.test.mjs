@@ -111,6 +111,11 @@ test("a job may be discarded several times, each time from another id", () => {
   assert.deepEqual(shapes(job), [["text", "d"]]);
 });
 
+test("a text that was merged has the id of its first delta", () => {
+  const job = folded(started(), text("ab", { from: `${E}-2` }, `${E}-3`));
+  assert.equal(job.parts[0].id, `${E}-2`);
+});
+
 test("a merged delta is kept or discarded by its id", () => {
   const job = folded(started(), text("ab", { from: `${E}-2` }), text("cd", { from: `${E}-4`, checkpoint: true }), started(2, { discard_from: `${E}-3` }));
   assert.equal(job.content, "ab");

@@ -67,6 +67,18 @@ test("the running job is read from its events, which say more than its messages"
   assert.equal(job.usage.length, 1);
 });
 
+test("a job that has ended since the record was read does not end before its events say so", async (t) => {
+  const { session, calls } = await opened(t, {
+    records: [record([user, said("Hel")], 9, { job_id: "j", replay_from: `${E}-1` })],
+    states: [[{ ...state("completed"), cursor: `${E}-10`, result: "Hello" }, { ...state("queued"), job_id: "k", cursor: `${E}-10`, position: 1 }]],
+    streams: [stream([started(2), text(3, "Hello"), event(10, "job.completed", { result: "Hello" })], "open")],
+  });
+  await until(() => session.state.cursor === `${E}-10`);
+  const ends = calls.flatMap(({ messages }) => messages.filter(({ status }) => status === "completed"));
+  assert.ok(ends.every(({ content }) => content === "Hello"));
+  assert.equal(session.state.job.job_id, "k");
+});
+
 test("a job whose first events are no longer stored is shown from its messages", async (t) => {
   const { session, reads } = await opened(t, {
     records: [record([user, said("Hel")], 9, { job_id: "j", replay_from: `${E}-1` })],
@@ -103,7 +115,7 @@ test("after a loss the record is read again, and what was lost is no longer show
   await until(() => session.state.cursor === `${E}-5`);
   assert.deepEqual(reads(), [`${E}-1`, `${E}-3`]);
   assert.equal(session.state.messages.at(-1).content, "abc");
-  assert.ok(seen.some(({ type, reason }) => type === "gap" && reason === "lost"));
+  await until(() => seen.some(({ type, reason }) => type === "gap" && reason === "lost"));
 });
 
 test("a merged delta that begins within what is shown makes the record be read again", async (t) => {
@@ -173,6 +185,22 @@ test("a job that was sent while the record is read stays", async (t) => {
   answer = UNKNOWN;
   await until(() => session.state.connection === "live");
   assert.deepEqual(contents(session), [["user", "hi"], ["assistant", ""]]);
+});
+
+test("a job that was sent keeps its input while it waits, also when the record is read again", async (t) => {
+  const { session, stop } = await opened(t, {
+    records: [record([], 1)],
+    states: [[], [{ ...state("queued"), job_id: "mine", position: 1 }]],
+    streams: [stream([], "open")],
+    posted: json(202, { job_id: "mine", position: 1 }),
+  });
+  await until(() => session.state.connection === "live");
+  await session.send("question", { agent: "demo" });
+  stop();
+  t.after(session.subscribe(() => {}));
+  await until(() => session.state.connection === "live");
+  assert.equal(session.state.job.position, 1);
+  assert.deepEqual(contents(session), [["user", "question"], ["assistant", ""]]);
 });
 
 test("waiting jobs move up when one ahead of them ends", async (t) => {
