@@ -52,7 +52,8 @@ class GatewayServer(uvicorn.Server):
             set_socket_options(listener)
         tune_garbage_collector()
         for listener in listeners:
-            logger.info("listening", address=listener.getsockname()[:2])
+            host, port = listener.getsockname()[:2]
+            logger.info("listening", host=host, port=port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         logger.info("stopping", connections=len(self.server_state.connections))

@@ -24,7 +24,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 
 class Metrics:
-    """The metrics of one app, in a registry of its own, so that two apps in one process do not collide."""
+    """The metrics of one app, in its own registry, so that two apps in one process do not collide."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

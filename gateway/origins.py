@@ -29,7 +29,9 @@ def _parse_origin(entry: str) -> bytes:
 
 
 def is_own(origin: bytes, host: bytes) -> bool:
-    """Whether the origin has the host and port of this Host header. The schemes may differ: a proxy may end TLS."""
+    """Return whether the origin has the host and port of this Host header.
+
+    The schemes may differ: a proxy may end TLS."""
     scheme, _, place = origin.partition(b"://")
     own = host.lower()
     return place in (own, own.removesuffix(b":443" if scheme == b"https" else b":80"))

@@ -20,7 +20,7 @@ class Principal:
     subject: str
 
     def may(self, right: Right, session_id: str) -> bool:
-        """Whether the caller has a right to this session. A session without any is shown as one that does not exist."""
+        """Return whether the caller has a right to this session. Without any right, the session looks nonexistent."""
         return True
 
 

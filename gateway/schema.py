@@ -108,7 +108,7 @@ class Rules:
         self._registry = Registry([(_URI, schema)])  # would fetch other documents; compiling has excluded them
 
     def allow(self, place: Place, value: Any) -> bool:
-        """Whether this subschema allows the value."""
+        """Return whether this subschema allows the value."""
         validator = self._compiled.get(place.pointer)
         if validator is None:
             validator = compile_schema({"$ref": f"{_URI}#{place.pointer}"}, self._registry)

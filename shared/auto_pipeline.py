@@ -21,7 +21,7 @@ class PipelinedConnection(RedisConnection):
     """A connection that can gather commands and send them in one write.
 
     The first command after an idle `flush_interval_s` is sent in the next iteration of the event loop, later ones at
-    the end of that interval. A command among many in one write costs a fraction of a write of its own, for this process
+    the end of that interval. A command among many in one write costs a fraction of a separate write, for this process
     and even more for the server."""
 
     def __init__(self, listener: Listener | None, deadline_s: float) -> None:

@@ -119,7 +119,7 @@ class Fold:
             case "tool.failed":
                 self._tool(event, f"error: {content_of(event.get('error'))}")
             case "fallback":
-                self._open.pop(event.get("agent"), None)  # the fallback answers anew, in a message of its own
+                self._open.pop(event.get("agent"), None)  # the fallback answers anew, in another message
         if self._size > self._limit_bytes:
             self._shrink()
 

@@ -25,7 +25,7 @@ from holdfast.shared.redis_errors import (
     is_lasting,
     is_of_data,
 )
-from redis._parsers.helpers import _RedisCallbacks, _RedisCallbacksRESP2
+from redis.asyncio import Redis as StockRedis
 from redis.asyncio.connection import parse_url
 from redis.commands.core import AsyncCoreCommands
 
@@ -53,7 +53,7 @@ __all__ = [
 Redis = Any
 
 BLOCKING = frozenset({"BLPOP"})  # the server runs nothing else on the connection until it replies
-_CALLBACKS: Mapping[str, Callable[..., Any]] = {**_RedisCallbacks, **_RedisCallbacksRESP2}
+_CALLBACKS: Mapping[Any, Callable[..., Any]] = dict(StockRedis().response_callbacks)  # never connects
 
 
 class Commands(AsyncCoreCommands):
@@ -99,7 +99,7 @@ class Client(Commands):
             await pipeline.aclose()
 
     async def _block(self, *command: Argument) -> Any:
-        """Send a command that blocks on the server. Blocking commands need a client of their own: cancelling the call
+        """Send a command that blocks on the server. Blocking commands need a separate client: cancelling the call
         closes its connection, so that the server drops the command, and other calls on it fail with ConnectionLost."""
         pipeline = self._least_busy()
         pipeline.calls += 1

@@ -16,8 +16,13 @@ from typing import Any, Protocol, cast
 
 import hiredis
 from holdfast.shared.redis_errors import ConnectionLost, ReadOnlyError, RedisError
-from redis._parsers import BaseParser  # the only place where it tells errors apart
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.asyncio.connection import (
+    Connection,
+    DefaultParser,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
 
 Argument = str | bytes | int
 OnReply = Callable[[Any], None]
@@ -49,7 +54,7 @@ class RedisConnection(asyncio.Protocol):
     def __init__(self, listener: Listener | None, deadline_s: float) -> None:
         self._listener = listener
         self._check_s = deadline_s / SILENCE_CHECKS
-        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE, replyError=BaseParser.parse_error)
+        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE, replyError=DefaultParser.parse_error)
         self._waiting: deque[OnReply] = deque()
         self._received = True
         self._silent_checks = 0

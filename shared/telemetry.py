@@ -3,34 +3,75 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from datetime import datetime
+from typing import Any, TextIO
 
 import structlog
+from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, plain_traceback
+from structlog.types import EventDict, Processor
+
+# Not in the text of a line with level `info`.
+_OMITTED = ("level", "job_id", "session_id", "worker_id")
+
+
+class TextRenderer:
+    """Renders an entry as `HH:MM:SS worker  parrot completed 402 ms`, followed by its other fields."""
+
+    def __init__(self, *, colors: bool) -> None:
+        styles = ConsoleRenderer.get_default_column_styles(colors)
+        levels = ConsoleRenderer.get_default_level_styles(colors)
+        dim, reset = styles.timestamp, styles.reset
+        self._console = ConsoleRenderer(
+            columns=[
+                Column("timestamp", KeyValueColumnFormatter(None, dim, reset, str)),
+                Column("process", KeyValueColumnFormatter(None, styles.logger_name, reset, str, width=len("gateway"))),
+                Column("level", lambda _, level: f"{levels[str(level)]}{level}:{reset}"),
+                Column("event", KeyValueColumnFormatter(None, "", "", str)),
+                Column("", KeyValueColumnFormatter(dim, dim, reset, _value)),
+            ],
+            exception_formatter=plain_traceback,  # the others show local variables: user content
+        )
+
+    def __call__(self, logger: Any, method: str, entry: EventDict) -> str:
+        fields = dict(entry)
+        at, event = datetime.fromisoformat(fields["timestamp"]).astimezone(), str(fields["event"])
+        if fields.get("level") == "info":
+            event = event.removeprefix(f"{fields['process']} ")
+            fields = {name: value for name, value in fields.items() if name not in _OMITTED}
+        if event.startswith("job ") and "agent" in fields:
+            event = event.replace("job", fields.pop("agent"), 1)
+        if "ms" in fields:
+            event += f" {fields.pop('ms')} ms"
+        return self._console(logger, method, {**fields, "timestamp": f"{at:%H:%M:%S}", "event": event})
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) and value.isprintable() and " " not in value else repr(value)
+
+
+def wants_colors(out: TextIO) -> bool:
+    """Return whether to color text: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    return out.isatty() and not os.environ.get("NO_COLOR")
 
 
 def configure(*, as_json: bool, process: str) -> None:
     """Configure logging of the process: structlog and the standard library write the same format to stderr."""
 
-    def add_process(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
-        line["process"] = process  # a context variable would be missing in callbacks of connections and in threads
-        return line
+    def add_process(_: object, __: str, entry: EventDict) -> EventDict:
+        entry["process"] = process  # a context variable would be missing in callbacks of connections and in threads
+        return entry
 
-    shared: list[structlog.types.Processor] = [
+    shared: list[Processor] = [
         add_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,  # the others show local variables: user content
-        )
-    )
-    if not as_json:
-        shared.pop()  # the console renderer formats exceptions itself
+    renderer = structlog.processors.JSONRenderer() if as_json else TextRenderer(colors=wants_colors(sys.stderr))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

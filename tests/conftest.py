@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: real servers and real processes. What they hand out stands in tests/support."""
+"""Fixtures that every test may use: real servers and real processes. Their classes are in tests/support."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class HoldfastWorker(Worker):
         self._woken = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._listening: asyncio.Task[WakeUp | None] | None = None
-        self._listens_idle = False
+        self.listens_idle = False
 
     # Start and stop.
 
@@ -168,7 +168,6 @@ class HoldfastWorker(Worker):
         for connection in self._connections:
             await connection.aclose()
         await self._pipeline.aclose()
-        self._pool = None
 
     def _connect(self, url: str, max_connections: int, timeout_s: float = 10.0) -> Redis:
         connection = connect(url, max_connections=max_connections, socket_timeout_s=timeout_s)
@@ -208,16 +207,16 @@ class HoldfastWorker(Worker):
         if not self.allow_pick_jobs:
             return None
         self._woken.clear()
-        await self._poll_iteration()
+        await self._take_ready_entries()
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await self._woken.wait()
         return 0
 
-    async def _poll_iteration(self) -> None:
+    async def _take_ready_entries(self) -> None:
         """Take ready entries for all free slots, and start them."""
         agents = list(self._registry)
-        while free := self._free():
+        while free := self.free_slots:
             entries = await self._context.queue.take(self.id, agents, free)
             for entry in entries:
                 self._start(entry)
@@ -238,7 +237,8 @@ class HoldfastWorker(Worker):
     def _wake(self) -> None:
         self._woken.set()
 
-    def _free(self) -> int:
+    @property
+    def free_slots(self) -> int:
         """Return the number of free slots. A job that waits for a person takes none, so `max_jobs` may be exceeded for
         a while after its answer."""
         return max(self.max_jobs - len(self._working()), 0) if self.allow_pick_jobs else 0
@@ -248,8 +248,8 @@ class HoldfastWorker(Worker):
 
     async def _listen(self) -> float:
         """Wait for one wake-up or notification; without a free slot for notifications only."""
-        self._listens_idle = bool(self._free())
-        self._listening = asyncio.create_task(self._wake_up_queue.wait(self.id, POLL_SECONDS, idle=self._listens_idle))
+        self.listens_idle = bool(self.free_slots)
+        self._listening = asyncio.create_task(self._wake_up_queue.wait(self.id, POLL_SECONDS, idle=self.listens_idle))
         try:
             await asyncio.wait({self._listening})
         except asyncio.CancelledError:
@@ -263,12 +263,12 @@ class HoldfastWorker(Worker):
         """Restart listening when the worker has become full or idle. Repeated until the cancellation succeeds, see
         `cancel`."""
         listening = self._listening
-        if listening is not None and not listening.done() and self._listens_idle != bool(self._free()):
+        if listening is not None and not listening.done() and self.listens_idle != bool(self.free_slots):
             listening.cancel()
             self.loop.call_later(CANCEL_AGAIN_SECONDS, self._listen_again_if_needed)
 
     async def _on_wake_up(self, ring: WakeUp | None) -> None:
-        if ring is None or (ring.session_id is None and self._free()):
+        if ring is None or (ring.session_id is None and self.free_slots):
             self._wake()
         elif ring.session_id is not None:
             self._on_intent(ring.session_id)

@@ -50,7 +50,7 @@ class Dialect(Protocol):
         """Return a ping that an EventSource reports as a message. Everything up to the cursor has been sent."""
 
     def gap(self, gap: Gap) -> bytes:
-        """Announce missing events. A trimmed gap has no id of its own: the next event has one."""
+        """Announce missing events. A trimmed gap has no id: the next event has one."""
 
     def queued(self, job_id: str, position: int) -> bytes:
         """Announce that a job waits at this position of its session's backlog."""

@@ -71,7 +71,7 @@ class _CompressedResponse:
 
 
 def _is_compressible(start: Message) -> bool:
-    """Whether the response may be encoded differently for other clients."""
+    """Return whether the response may be encoded differently for other clients."""
     fields = dict(start["headers"])
     return (
         start["status"] in (200, 304)

@@ -60,7 +60,7 @@ def _is_own(origin: bytes, scope: Scope) -> bool:
 
 
 def _is_link(scope: Scope) -> bool:
-    """Whether this is a navigation to the web page: no script can read its response."""
+    """Return whether this is a navigation to the web page: no script can read its response."""
     if scope["method"] not in ("GET", "HEAD") or (b"sec-fetch-mode", b"navigate") not in scope["headers"]:
         return False
     return scope["path"] in _LINKABLE or scope["path"].startswith("/web/")

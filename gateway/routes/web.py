@@ -16,7 +16,9 @@ MEDIA_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
 }
+FOLDERS = ("", "vendor/")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -44,12 +46,13 @@ class WebFile:
 
 
 def load_web_files() -> dict[str, WebFile]:
-    """Load the files of gateway/web, by name."""
+    """Load the files of gateway/web, by their path in it."""
     found = {}
-    for file in files("holdfast.gateway").joinpath("web").iterdir():
-        suffix = file.name.rpartition(".")[2]
-        if file.is_file() and suffix in MEDIA_TYPES:
-            found[file.name] = WebFile(file.read_bytes(), suffix)
+    for folder in FOLDERS:
+        for file in files("holdfast.gateway").joinpath("web", folder).iterdir():
+            suffix = file.name.rpartition(".")[2]
+            if file.is_file() and suffix in MEDIA_TYPES:
+                found[folder + file.name] = WebFile(file.read_bytes(), suffix)
     return found
 
 
@@ -58,7 +61,7 @@ async def page(request: Request) -> Response:
     return _file(request, "index.html")
 
 
-@router.api_route("/web/{name}", methods=["GET", "HEAD"])
+@router.api_route("/web/{name:path}", methods=["GET", "HEAD"])
 async def web_file(request: Request, name: str) -> Response:
     if name == "index.html":
         raise RouteUnknown

@@ -47,7 +47,7 @@ class Batch:
         return None
 
     def ends(self, job_id: str | None) -> bool:
-        """Whether this batch ends a stream of this job, or of the session."""
+        """Return whether this batch ends a stream of this job, or of the session."""
         return self.ending and ends(self.entries, job_id)
 
     def _frames(self, dialect: Dialect, state: State, job_id: str | None, start: int) -> Frames:
@@ -90,12 +90,12 @@ def size_of(entries: Sequence[Entry]) -> int:
 
 
 def concerns(entry: Entry, job_id: str) -> bool:
-    """Whether a job's stream includes this entry."""
+    """Return whether a job's stream includes this entry."""
     return entry.job_id == job_id or entry.kind == DELETED
 
 
 def ends(entries: Sequence[Entry], job_id: str | None) -> bool:
-    """Whether one of these entries ends a stream of this job, or of the session when it is None."""
+    """Return whether one of these entries ends a stream of this job, or of the session when it is None."""
     if _ENDS.isdisjoint(kinds_of(entries)):
         return False
     return any(e.kind == DELETED or (e.kind in TERMINAL and e.job_id == job_id) for e in entries)

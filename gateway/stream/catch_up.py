@@ -258,7 +258,7 @@ def _drop(viewer: Viewer, error: Exception) -> None:
 
 
 def _may_show_earlier_session(page: Page) -> bool:
-    """Whether the log may begin with the end of an earlier session: it is trimmed, or the page has that end."""
+    """Return whether the log may begin with the end of an earlier session: it is trimmed, or the page has that end."""
     return page.gap is not None or DELETED in kinds_of(page.entries)
 
 

@@ -124,7 +124,7 @@ def _around(body: bytes, delta: Delta) -> tuple[bytes, bytes]:
 
 
 def _is_text(text: bytes) -> bool:
-    """Whether this is the content of one JSON string."""
+    """Return whether this is the content of one JSON string."""
     try:
         orjson.loads(b'"%b"' % text)
     except orjson.JSONDecodeError:

@@ -40,15 +40,15 @@ class StreamHub:
         self._limits = limits or StreamLimits()
         self.counters = Counters()
         self.draining = False
-        self._viewers: set[Viewer] = set()
-        self._tailer = Tailer(
+        self.viewers: set[Viewer] = set()
+        self.tailer = Tailer(
             log_url,
             self.counters,
             recheck_s=self._limits.recheck_s,
             deadline_s=self._limits.redis_deadline_s,
         )
         self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
-        self._keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
+        self.keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
@@ -56,16 +56,16 @@ class StreamHub:
     @property
     def full(self) -> bool:
         """Whether new streams are refused: the limit is reached or the process is stopping."""
-        return self.draining or len(self._viewers) >= self._limits.max_viewers
+        return self.draining or len(self.viewers) >= self._limits.max_viewers
 
     @property
     def connected(self) -> bool:
         """Whether the connection that tails the logs is up."""
-        return self._tailer.connected
+        return self.tailer.connected
 
     def start(self) -> None:
         """Start the background tasks in the running loop. Redis may be unavailable."""
-        self._tasks = [asyncio.create_task(part.run()) for part in (self._tailer, self._keep_alive)]
+        self._tasks = [asyncio.create_task(part.run()) for part in (self.tailer, self.keep_alive)]
 
     async def close(self) -> None:
         """Drop all streams and stop the background tasks."""
@@ -83,7 +83,7 @@ class StreamHub:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._empty.wait()
-        for viewer in tuple(self._viewers):
+        for viewer in tuple(self.viewers):
             if not viewer.ended or viewer.blocked:
                 viewer.transport.abort()
 
@@ -92,7 +92,7 @@ class StreamHub:
         if self.draining:
             return
         self.draining = True
-        for viewer in tuple(self._viewers):
+        for viewer in tuple(self.viewers):
             _end_early(viewer)
 
     def attach(self, request: StreamRequest, transport: Transport, first: Page | None = None) -> Viewer:
@@ -101,12 +101,12 @@ class StreamHub:
         Args:
             first: the page after the viewer's cursor, if it has been read already.
         """
-        viewer = Viewer(self, request, transport, self._tailer.watch(request.session_id))
+        viewer = Viewer(self, request, transport, self.tailer.watch(request.session_id))
         transport.on_gone = partial(self._detach, viewer)
         transport.on_shutdown = self.end_all
-        self._viewers.add(viewer)
+        self.viewers.add(viewer)
         self._empty.clear()
-        self._keep_alive.add(viewer)
+        self.keep_alive.add(viewer)
         self.counters.viewers += 1
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
@@ -116,31 +116,31 @@ class StreamHub:
 
     def session_deleted(self, session_id: str) -> None:
         """Send the session's viewers only `session.deleted` from now on."""
-        for viewer in tuple(self._viewers):
+        for viewer in tuple(self.viewers):
             if viewer.request.session_id == session_id:
                 viewer.end_with_deletion()
 
     def _detach(self, viewer: Viewer) -> None:
         """Remove a viewer whose connection has closed or whose response is complete."""
-        self._viewers.discard(viewer)
-        self._keep_alive.remove(viewer)
-        self._tailer.unwatch(viewer.channel, viewer)
+        self.viewers.discard(viewer)
+        self.keep_alive.remove(viewer)
+        self.tailer.unwatch(viewer.channel, viewer)
         self.counters.viewers -= 1
-        if not self._viewers:
+        if not self.viewers:
             self._empty.set()
 
     def fell_behind(self, viewer: Viewer) -> None:
         self.counters.catch_ups += 1
-        self._tailer.leave(viewer.channel, viewer)
+        self.tailer.leave(viewer.channel, viewer)
 
     def catch_up(self, viewer: Viewer) -> None:
         self._catch_up.add(viewer)
 
     def stalled(self, viewer: Viewer) -> None:
-        self._keep_alive.watch(viewer)
+        self.keep_alive.watch(viewer)
 
     def _join(self, viewer: Viewer) -> None:
-        viewer.go_live(partial(self._tailer.join, viewer.channel, viewer))
+        viewer.go_live(partial(self.tailer.join, viewer.channel, viewer))
 
 
 def _end_early(viewer: Viewer) -> None:

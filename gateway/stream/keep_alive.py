@@ -18,24 +18,24 @@ class KeepAlive:
     def __init__(self, ping_s: float, send_deadline_s: float, counters: Counters) -> None:
         self._interval_s = ping_s / BUCKETS
         self._deadline_s = send_deadline_s
-        self._buckets: list[set[Viewer]] = [set() for _ in range(BUCKETS)]
+        self.buckets: list[set[Viewer]] = [set() for _ in range(BUCKETS)]
         self._next_bucket = 0
         self._current_bucket = 0
-        self._stalled: set[Viewer] = set()
+        self.stalled: set[Viewer] = set()
         self._counters = counters
 
     def add(self, viewer: Viewer) -> None:
         viewer.bucket = self._next_bucket
-        self._buckets[self._next_bucket].add(viewer)
+        self.buckets[self._next_bucket].add(viewer)
         self._next_bucket = (self._next_bucket + 1) % BUCKETS
 
     def remove(self, viewer: Viewer) -> None:
-        self._buckets[viewer.bucket].discard(viewer)
-        self._stalled.discard(viewer)
+        self.buckets[viewer.bucket].discard(viewer)
+        self.stalled.discard(viewer)
 
     def watch(self, viewer: Viewer) -> None:
         """Start the send deadline of a viewer whose write is blocked."""
-        self._stalled.add(viewer)
+        self.stalled.add(viewer)
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -43,18 +43,18 @@ class KeepAlive:
 
     async def _tick(self) -> float:
         """Ping one bucket and drop stalled viewers. Returns the seconds until the next tick."""
-        bucket, self._current_bucket = self._buckets[self._current_bucket], (self._current_bucket + 1) % BUCKETS
+        bucket, self._current_bucket = self.buckets[self._current_bucket], (self._current_bucket + 1) % BUCKETS
         for viewer in tuple(bucket):
             viewer.ping()
         self._drop_stalled(asyncio.get_running_loop().time() - self._deadline_s)
         return self._interval_s
 
     def _drop_stalled(self, latest: float) -> None:
-        for viewer in tuple(self._stalled):
+        for viewer in tuple(self.stalled):
             since = viewer.transport.blocked_since
             if since is None:
-                self._stalled.discard(viewer)
+                self.stalled.discard(viewer)
             elif since <= latest:
-                self._stalled.discard(viewer)
+                self.stalled.discard(viewer)
                 self._counters.slow_closed += 1
                 viewer.transport.abort()

@@ -45,8 +45,12 @@ class PageCache:
         self._log = log
         self._reading: dict[_Key, CachedPage] = {}
         self._cached: OrderedDict[_Key, CachedPage] = OrderedDict()
-        self._cached_bytes = 0
+        self.cached_bytes = 0
         self._sweep_due = False
+
+    def __len__(self) -> int:
+        """Return the number of pages that are kept."""
+        return len(self._cached)
 
     async def read(self, session_id: str, cursor: EventId, count: int, *, since: float, store: bool) -> CachedPage:
         """Read a page as EventLog.read does, as of some moment after `since`.
@@ -88,15 +92,15 @@ class PageCache:
     def _store(self, key: _Key, page: CachedPage) -> None:
         self._drop(key)
         self._cached[key] = page
-        self._cached_bytes += _size(page)
-        while self._cached_bytes > MAX_CACHE_BYTES:
+        self.cached_bytes += _size(page)
+        while self.cached_bytes > MAX_CACHE_BYTES:
             self._drop(next(iter(self._cached)))
         self._sweep_later()
 
     def _drop(self, key: _Key) -> None:
         page = self._cached.pop(key, None)
         if page is not None:
-            self._cached_bytes -= _size(page)
+            self.cached_bytes -= _size(page)
 
     def _sweep_later(self) -> None:
         if self._cached and not self._sweep_due:

@@ -144,7 +144,7 @@ class Replay:
         return self._drain()
 
     def _has_private_state(self, page: Page) -> bool:
-        """Whether this viewer has frames or discards of its own, so that its rendering cannot be shared."""
+        """Return whether this viewer has its own frames or discards, so that its rendering cannot be shared."""
         return bool(self._ready or self._held_gaps or self._discards or page.gap is not None)
 
     def _cache_key(self) -> Hashable:

@@ -88,7 +88,7 @@ class Channel:
         self.tail_bytes = 0
 
     def reaches(self, cursor: EventId) -> bool:
-        """Whether a viewer with this cursor can go live from the position or the tail."""
+        """Return whether a viewer with this cursor can go live from the position or the tail."""
         if self.position is None or cursor >= self.position:
             return True
         return bool(self.tail) and self.tail[0].prev <= cursor
@@ -102,7 +102,7 @@ class Tailer:
         self._counters = counters
         self._recheck_s = recheck_s / RECHECK_SLICES
         self._deadline_s = deadline_s
-        self._channels: dict[bytes, Channel] = {}
+        self.channels: dict[bytes, Channel] = {}
         self._dirty: dict[Channel, None] = {}
         self._connection: RedisConnection | None = None
         self._in_flight = 0
@@ -118,10 +118,10 @@ class Tailer:
 
     def watch(self, session_id: str) -> Channel:
         """Return the session's channel and count one more viewer, which is behind until it joins."""
-        channel = self._channels.get(log_key(session_id).encode())
+        channel = self.channels.get(log_key(session_id).encode())
         if channel is None:
             channel = Channel(session_id)
-            self._channels[channel.key] = channel
+            self.channels[channel.key] = channel
         channel.behind += 1
         return channel
 
@@ -157,7 +157,7 @@ class Tailer:
         if not channel.behind:
             channel.drop_tail()
         if not channel.live and not channel.behind:
-            self._channels.pop(channel.key, None)
+            self.channels.pop(channel.key, None)
 
     async def run(self) -> None:
         """Stay connected, until cancelled."""
@@ -169,8 +169,8 @@ class Tailer:
 
     def invalidated(self, keys: list[bytes] | None) -> None:
         """Mark the channels of these keys, or all channels, as changed."""
-        for key in self._channels if keys is None else keys:
-            channel = self._channels.get(key)
+        for key in self.channels if keys is None else keys:
+            channel = self.channels.get(key)
             if channel is not None:
                 channel.changed = True
                 # Invalidations and replies are ordered: the pending read covers one that precedes its reply.
@@ -221,7 +221,7 @@ class Tailer:
             logger.info("log server available again")
         self._connection = connection
         self._in_flight = 0
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             channel.reading = None
             channel.changed = True
             self._schedule_read(channel)
@@ -235,10 +235,10 @@ class Tailer:
         return self._recheck_s
 
     def _slice(self) -> Sequence[Channel]:
-        size = len(self._channels) // RECHECK_SLICES + 1
+        size = len(self.channels) // RECHECK_SLICES + 1
         taken = list(islice(self._unchecked, size))
         if not taken:
-            self._unchecked = iter(list(self._channels.values()))
+            self._unchecked = iter(list(self.channels.values()))
         return taken
 
     def _pause_if_unused(self, channel: Channel) -> None:

@@ -65,7 +65,7 @@ class Viewer:
     `replay` is set while the viewer catches up and None while it is live."""
 
     __slots__ = (
-        *("_closing", "_callbacks", "_pending_end", "_pending", "_pending_bytes", "_state", "_written"),
+        *("_closing", "_callbacks", "_pending_end", "_pending", "pending_bytes", "_state", "_written"),
         *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "transport", "replay"),
         *("scheduled", "request"),
     )
@@ -92,7 +92,7 @@ class Viewer:
         self.scheduled = False
         self._written: tuple[EventId, State] | None = None
         self._pending: list[bytes] = []
-        self._pending_bytes = 0
+        self.pending_bytes = 0
         self._pending_end = False
         self._closing: bytes | None = None
 
@@ -191,18 +191,18 @@ class Viewer:
 
     def _buffer(self, frames: Frames, cursor: EventId, *, over: bool) -> None:
         data, state = frames
-        if self._pending_bytes + len(data) > PENDING_BYTES:
+        if self.pending_bytes + len(data) > PENDING_BYTES:
             self.fall_behind()
             return
         if self._written is None:
             self._written = self.cursor, self._state
         self._pending.append(data)
-        self._pending_bytes += len(data)
+        self.pending_bytes += len(data)
         self.cursor, self._state = cursor, state
         self._pending_end = self._pending_end or over
 
     def _drop_pending(self) -> None:
-        self._written, self._pending, self._pending_bytes, self._pending_end = None, [], 0, False
+        self._written, self._pending, self.pending_bytes, self._pending_end = None, [], 0, False
 
     def _writable(self) -> None:
         if self._closing is not None:

@@ -52,7 +52,7 @@ class RequestHead:
         self._received_bytes = 0
 
     def is_too_large(self, fields: HeaderFields = ()) -> bool:
-        """Whether an incomplete head exceeds the limits already."""
+        """Return whether an incomplete head exceeds the limits already."""
         return self._received_bytes > self._max_bytes or len(fields) > MAX_HEADER_FIELDS
 
     def refusal(self, url: bytes, fields: HeaderFields, http_version: str) -> HoldfastError | None:
@@ -77,7 +77,7 @@ class RequestHead:
 
 
 def _names_one_host(fields: HeaderFields, http_version: str) -> bool:
-    """Whether there is one Host field, or none in HTTP/1.0 (RFC 9112, section 3.2)."""
+    """Return whether there is one Host field, or none in HTTP/1.0 (RFC 9112, section 3.2)."""
     by_name = dict(fields)
     if b"host" not in by_name:
         return http_version != "1.1"

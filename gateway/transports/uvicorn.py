@@ -273,9 +273,6 @@ class StreamProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
-    def _should_upgrade(self) -> bool:
-        return False
-
     def _forget(self) -> None:
         """Break reference cycles, so that the connection is freed without the garbage collector."""
         self._server.idle.stop(self)

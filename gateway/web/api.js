@@ -68,10 +68,8 @@ export const eventsUrl = (sessionId) => `${sessionPath(sessionId)}/events`;
 
 export const agents = async () => (await call("v1/agents")).agents;
 
-export const messages = (sessionId) => call(`${sessionPath(sessionId)}/messages`);
-
 /** Read the records of all jobs of a session, oldest first. */
-export async function jobs(sessionId) {
+async function jobs(sessionId) {
   const found = [];
   for (let cursor = ""; cursor !== null; ) {
     const page = await call(`${sessionPath(sessionId)}/jobs?limit=100&cursor=${encodeURIComponent(cursor)}`);
@@ -79,6 +77,21 @@ export async function jobs(sessionId) {
     cursor = page.next;
   }
   return found.reverse();
+}
+
+/**
+ * Read a session's messages, the states of its jobs, and the cursor `start` from which its events continue them. The
+ * messages are read before the states: a job that ends in between has an event after the messages' cursor. A running
+ * job is read from `replay_from`, to get what messages do not contain.
+ */
+export async function record(sessionId) {
+  const { messages, cursor, job_id: running, replay_from: replayFrom } = await call(`${sessionPath(sessionId)}/messages`);
+  const states = await jobs(sessionId);
+  if (!replayFrom) return { messages, states, start: cursor };
+  const others = messages.filter((message) => message.job_id !== running || message.role === "user");
+  // If the job has ended meanwhile, its state already has the usage that its events will add again.
+  const current = states.map((state) => (state.job_id === running ? { ...state, usage: null } : state));
+  return { messages: others, states: current, start: replayFrom };
 }
 
 export const cancel = (sessionId, jobId) => call(`${jobPath(sessionId, jobId)}/cancel`, { method: "POST" });

@@ -2,7 +2,7 @@
 // lost response, a refresh or a double click.
 
 import { persist, submit } from "./api.js";
-import { inputText } from "./conversation.js";
+import { inputText } from "./job.js";
 import { element, setText } from "./dom.js";
 import { keep, randomName, recall } from "./memory.js";
 

@@ -2,9 +2,11 @@
 
 import * as api from "./api.js";
 import { Composer } from "./composer.js";
-import { Conversation, inputText } from "./conversation.js";
+import { showConnection, showProblem } from "./connection.js";
+import { Conversation } from "./conversation.js";
 import { element, setText } from "./dom.js";
 import { Feed } from "./feed.js";
+import { inputText } from "./job.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
 import { Turns } from "./turns.js";
@@ -12,17 +14,8 @@ import { Turns } from "./turns.js";
 const DETAILED_JOBS = 10;
 const DETAIL_TIMEOUT_MS = 15000;
 const AT_END_PX = 48;
-const BACK_SHOWN_MS = 2500;
 const REST_AFTER_MS = 30000;
 const IDEAS = ["What is a holdfast?", "Why does an answer need one?", "Tell me something long"];
-const CONNECTION = {
-  connecting: "Connecting",
-  live: "Connected",
-  lost: "Disconnected",
-  resting: "Resting",
-  gone: "Session ended",
-  closed: "Ready",
-};
 const GAPS = {
   trimmed: "Part of this conversation is no longer stored.",
   expired: "Earlier messages are no longer stored.",
@@ -37,7 +30,6 @@ let conversation = new Conversation();
 let generation = 0;
 let stopping = null;
 let atEnd = true;
-let wasLost = false;
 let frame = 0;
 const dirty = new Set();
 
@@ -83,7 +75,7 @@ async function load() {
   const mine = ++generation;
   feed.close();
   try {
-    const record = await api.persist(() => read(sessionId), { waiting: () => showConnection("lost") });
+    const record = await api.persist(() => api.record(sessionId), { waiting: () => showConnection("lost") });
     if (mine !== generation) return;
     begin(record.messages, record.states);
     feed.open(api.eventsUrl(sessionId), record.start);
@@ -93,20 +85,6 @@ async function load() {
     rest();
     if (problem.status !== 404) showProblem(problem.message);
   }
-}
-
-/**
- * Read the messages first and the states after: a job that ends in between has an event after the messages' cursor. A
- * running job is read from `replay_from`, to get what messages do not contain.
- */
-async function read(id) {
-  const { messages, cursor, job_id: running, replay_from: replayFrom } = await api.messages(id);
-  const states = await api.jobs(id);
-  if (!replayFrom) return { messages, states, start: cursor };
-  const others = messages.filter((message) => message.job_id !== running || message.role === "user");
-  // If the job has ended meanwhile, its state already has the usage that its events will add again.
-  const current = states.map((state) => (state.job_id === running ? { ...state, usage: null } : state));
-  return { messages: others, states: current, start: replayFrom };
 }
 
 /** Read the latest answers again from their logs while those exist: messages have no reasoning, steps or sections. */
@@ -263,31 +241,6 @@ function drawTitle() {
   const title = words ? `${words} · Holdfast` : "Holdfast";
   const { current } = conversation;
   document.title = current ? `${current.status === "waiting" ? "?" : "●"} ${title}` : title;
-}
-
-function showConnection(state) {
-  find("connection").dataset.state = state;
-  setText(find("connection-text"), CONNECTION[state]);
-  const banner = find("banner");
-  if (state === "lost") {
-    wasLost = true;
-    banner.dataset.kind = "lost";
-    setText(banner, "Connection lost. Output is stored meanwhile. Reconnecting…");
-    banner.hidden = false;
-  } else if (state === "live" && wasLost) {
-    wasLost = false;
-    banner.dataset.kind = "back";
-    setText(banner, "Connected again.");
-    setTimeout(() => (banner.hidden ||= !wasLost), BACK_SHOWN_MS);
-  } else if (state === "gone" || state === "closed") {
-    wasLost = false;
-    banner.hidden = true;
-  }
-}
-
-function showProblem(words) {
-  setText(find("problem"), words);
-  find("problem").hidden = false;
 }
 
 // ---------------------------------------------------------------------------------------------- wiring

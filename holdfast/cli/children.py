@@ -1,16 +1,16 @@
-"""Run the processes of `holdfast dev`: print their output to one terminal, and restart them when they exit."""
+"""Run the processes of `holdfast dev`, pass their output on, and restart them when they exit."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from holdfast.cli.tether import tethered
 
@@ -32,16 +32,22 @@ class Plan:
     reasons: str = "its lines above"
 
 
-class Child:
-    """A process of a plan. `say` is called with each line of its output, and with changes of its state."""
+class Output(Protocol):
+    """Takes the lines that processes write. The lines about their state are those of the process `dev`."""
 
-    def __init__(self, plan: Plan, say: Callable[[str, str], None]) -> None:
+    def write(self, process: str, line: str) -> None: ...
+
+
+class Child:
+    """A process of a plan, whose output and changes of state are passed on."""
+
+    def __init__(self, plan: Plan, output: Output) -> None:
         self.name = plan.name
         self.reasons = plan.reasons
         self._plan = plan
-        self._say = say
+        self._output = output
         self._process: asyncio.subprocess.Process | None = None
-        self._output: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._started_at = 0.0
 
     async def start(self) -> None:
@@ -58,7 +64,7 @@ class Child:
             # Only the parent gets Ctrl-C from the terminal; it stops its children in order.
             start_new_session=True,
         )
-        self._output = asyncio.create_task(self._pass_output_on(self._process))
+        self._reader = asyncio.create_task(self._pass_output_on(self._process))
 
     @property
     def exit_code(self) -> int | None:
@@ -92,7 +98,7 @@ class Child:
             await asyncio.sleep(PAUSE_SECONDS)
 
     def say_of_it(self, what: str) -> None:
-        self._say("holdfast", f"{self.name} {what}")
+        self._output.write("dev", f"{self.name} {what}")
 
     async def stop(self, patience_s: float) -> None:
         """Send SIGTERM, and after `patience_s` SIGKILL to it and its children."""
@@ -116,11 +122,11 @@ class Child:
     async def wait(self) -> None:
         """Wait until it has exited and all its output was printed."""
         assert self._process is not None
-        assert self._output is not None
+        assert self._reader is not None
         await self._process.wait()
         with suppress(TimeoutError):
             # A grandchild may keep the pipe open.
-            await asyncio.wait_for(asyncio.shield(self._output), 1)
+            await asyncio.wait_for(asyncio.shield(self._reader), 1)
 
     async def _pass_output_on(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -128,14 +134,6 @@ class Child:
         while chunk := await process.stdout.read(65_536):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                self._say(self.name, line.decode(errors="replace"))
+                self._output.write(self.name, line.decode(errors="replace"))
         if rest:
-            self._say(self.name, rest.decode(errors="replace"))
-
-
-def say(who: str, line: str) -> None:
-    """Write a line of a child, or of the parent itself, to the terminal."""
-    # The terminal is gone, but the pipes of the children must still be read.
-    with suppress(OSError):
-        sys.stderr.write(f"{who:>8} | {line}\n")
-        sys.stderr.flush()
+            self._output.write(self.name, rest.decode(errors="replace"))

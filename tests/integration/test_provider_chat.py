@@ -80,7 +80,7 @@ def record() -> Record:
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two tries there is a wait, which tests need not."""
-    monkeypatch.setattr(retries, "_wait_s", lambda *_: 0)
+    monkeypatch.setattr(retries, "next_wait_s", lambda *_: 0)
 
 
 class TestSpeaking:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from holdfast.worker.agents.chat import chat_agent
 from holdfast.worker.agents.models import known_models
-from holdfast.worker.agents.openai import OpenAIOptions, _client, _request
+from holdfast.worker.agents.openai import OpenAIOptions, new_client, request_options
 
 from tests.support.aimock import Aimock, aimock_in, call, rounds, says
 from tests.support.process import Processes
@@ -149,8 +149,8 @@ class TestOpenAI:
     ) -> None:
         monkeypatch.setenv("OPENAI_BASE_URL", f"https://{host}/v1")
         options = OpenAIOptions(max_tokens=5)
-        async with _client(MODELS["openai"], "not-a-key", options) as client:
-            assert _request(client, MODELS["openai"], options, {})[limit] == 5
+        async with new_client(MODELS["openai"], "not-a-key", options) as client:
+            assert request_options(client, MODELS["openai"], options, {})[limit] == 5
 
 
 FIRST_JOB = """

@@ -1,4 +1,4 @@
-"""At `maxmemory` Redis refuses writes, and whatever stands in a transaction. What can be read is read all the same."""
+"""At `maxmemory` Redis refuses writes and all commands in a transaction. Reads work nevertheless."""
 
 from __future__ import annotations
 

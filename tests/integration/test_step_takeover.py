@@ -253,7 +253,7 @@ async def test_usage_is_counted_once(redis_url: str, client: Client, cut: Cut) -
 async def test_a_malformed_event_in_the_log_is_passed_over(
     redis_url: str, client: Client, cut: Cut, kind: str, body: str
 ) -> None:
-    """Something other than a worker wrote it: the agent cannot repeat it. It stands in the place of a status."""
+    """No worker wrote the event, so the agent cannot repeat it. It replaces a status that the agent sent."""
 
     async def climbs(run: Run) -> None:
         await run.text("one ")
@@ -275,7 +275,7 @@ async def test_a_malformed_event_in_the_log_is_passed_over(
 
 
 async def replace(client: Client, kind: str, by_kind: str, body: str) -> None:
-    """Put another event in the place of the log's events of a kind."""
+    """Replace the log's events of one type by another event."""
     log_key = session_keys("s").log
     async with client.log_redis.pipeline(transaction=True) as pipe:
         found = await client.log_redis.xrange(log_key)

@@ -123,7 +123,7 @@ class TestLive:
         attempt = await session.started()
         async with served.open("broken", raw="true"), served.open(raw="true") as healthy:
             await ids_until(healthy, f"{attempt.epoch}-1")
-            await until(lambda: served.hub._tailer._channels[b"holdfast:{broken}:log"].position is not None)
+            await until(lambda: served.hub.tailer.channels[b"holdfast:{broken}:log"].position is not None)
             async with session.redis.pipeline(transaction=True) as pipe:  # both change at once, and are read together
                 pipe.set("holdfast:{broken}:log", "no stream")
                 pipe.xadd(session.keys.log, {"j1 status": "{}"}, id=f"{attempt.epoch}-2")
@@ -148,7 +148,7 @@ class TestConnections:
             assert len(tracking) == 1
             assert served.hub.counters.viewers == 200
         await until(lambda: served.hub.counters.viewers == 0)
-        assert served.hub._tailer._channels == {}
+        assert served.hub.tailer.channels == {}
 
 
 class Pausing:

@@ -49,7 +49,7 @@ async def test_who_shares_a_page_shares_what_was_found_to_be_discarded(served: S
     attempt = await session.started()
     async with served.open() as stream:
         await ids_until(stream, f"{attempt.epoch}-1")
-        (viewer,) = served.hub._viewers
+        (viewer,) = served.hub.viewers
         before = await calls(session, "hmget")
         shared = CachedPage()
         found = [await served.hub._catch_up._discards(viewer, shared) for _ in range(5)]
@@ -61,7 +61,7 @@ async def test_who_shares_a_page_shares_what_was_found_to_be_discarded(served: S
 async def last(served: Streams, session: Session, monkeypatch: pytest.MonkeyPatch) -> str:
     """The last id of a log whose pages one viewer has read, and which are held from then on."""
     monkeypatch.setattr("holdfast.gateway.stream.page_cache.CACHE_S", 60)
-    served.hub._tailer.watch(session.id)  # somebody else who may want them
+    served.hub.tailer.watch(session.id)  # somebody else who may want them
     attempt = await session.started()
     await session.append(attempt, 1, *("w" * 600))
     last = f"{attempt.epoch}-601"

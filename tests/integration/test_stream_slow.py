@@ -88,7 +88,7 @@ class TestSlow:
         await write_megabytes(session, attempt, 1, 120)
         async with streams(redis_url, IMPATIENT) as served:
             slow = Deaf(served.url(raw="true"))
-            await until(lambda: bool(served.hub._keep_alive._stalled))
+            await until(lambda: bool(served.hub.keep_alive.stalled))
             for _ in range(60):
                 await slow.read(16_384)
                 await asyncio.sleep(0.05)
@@ -103,14 +103,14 @@ class TestSlow:
         await until(lambda: served.hub.counters.events == 1)
         last = await write_megabytes(session, attempt, 1, 80)
         await until(lambda: served.hub.counters.catch_ups == 1)
-        (viewer,) = served.hub._viewers
+        (viewer,) = served.hub.viewers
         gc.collect()
         tracemalloc.start()
         await write_megabytes(session, attempt, last, 100)
         gc.collect()
         grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert viewer._pending_bytes <= viewer_module.PENDING_BYTES
+        assert viewer.pending_bytes <= viewer_module.PENDING_BYTES
         assert grown < 2_000_000  # of the 6.5 MB that were written
         deaf.close()
 
@@ -122,13 +122,13 @@ class TestSlow:
         for seq in range(1, 9):
             await session.append(attempt, seq, "x" * EVENT_BYTES)
         deaf = Deaf(served.url(raw=query))
-        await until(lambda: any(viewer.blocked for viewer in served.hub._viewers))
+        await until(lambda: any(viewer.blocked for viewer in served.hub.viewers))
         for seq in range(9, 17):
             await session.append(attempt, seq, "x" * EVENT_BYTES)
-        (viewer,) = served.hub._viewers
+        (viewer,) = served.hub.viewers
         assert isinstance(viewer.transport, HttpTransport)
         transport = viewer.transport._connection.transport
-        held = transport.get_write_buffer_size() + viewer._pending_bytes
+        held = transport.get_write_buffer_size() + viewer.pending_bytes
         assert held <= viewer_module.PENDING_BYTES + WRITE_BUFFER_BYTES + EVENT_BYTES + 1024
         deaf.close()
 
@@ -157,9 +157,9 @@ class TestVanishing:
             for stream in opened:
                 stream.cut()
         await until(lambda: served.hub.counters.viewers == 0)
-        assert served.hub._tailer._channels == {}
-        assert served.hub._viewers == set()
-        assert not any(served.hub._keep_alive._buckets)
+        assert served.hub.tailer.channels == {}
+        assert served.hub.viewers == set()
+        assert not any(served.hub.keep_alive.buckets)
         assert server_errors == []
 
     async def test_the_kernel_is_told_to_drop_a_connection_that_acknowledges_nothing(self, served: Streams) -> None:
@@ -242,7 +242,7 @@ class TestFullAndStopping:
             await until(lambda: served.hub.counters.events == 1)
             await write_megabytes(session, attempt, 1, 100)
             await until(lambda: served.hub.counters.catch_ups == 1)
-            (viewer,) = served.hub._viewers
+            (viewer,) = served.hub.viewers
             await served.hub.drain(grace_s=0.1)
             assert viewer.transport.closed  # at once: the kernel, too, would drop it after half a minute
             await until(lambda: served.hub.counters.viewers == 0)

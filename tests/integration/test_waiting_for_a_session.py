@@ -69,7 +69,7 @@ async def until_end(stream: SseStream, chunks: AsyncIterator[bytes]) -> AsyncIte
 
 async def test_the_first_event_arrives_by_a_notice_and_not_by_the_slow_check(redis_url: str, session: Session) -> None:
     async with streams(redis_url, StreamLimits(recheck_s=3600)) as served, served.open("s") as stream:
-        await until(lambda: any(channel.position == ORIGIN for channel in served.hub._tailer._channels.values()))
+        await until(lambda: any(channel.position == ORIGIN for channel in served.hub.tailer.channels.values()))
         attempt = await session.started()
         assert await ids_until(stream, f"{attempt.epoch}-1") == [f"{attempt.epoch}-1"]
 

@@ -34,15 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     archive = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     for name in filter(None, archive.stdout.split("\0")):
-        if name.partition("/")[0] in {
-            "gateway",
-            "holdfast",
-            "shared",
-            "worker",
-            "pyproject.toml",
-            "README.md",
-            "LICENSE",
-        }:
+        if name.partition("/")[0] in BUILT_FROM:
             target = folder / "source" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((ROOT / name).read_bytes())

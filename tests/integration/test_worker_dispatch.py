@@ -42,15 +42,15 @@ async def test_a_waiting_job_starts_at_once_on_the_idle_worker_however_many_run(
         await client.offered("hold")
         for number in range(100):
             await client.post(f"busy{number}", agent="hold")
-        await until(lambda: all(worker._free() == 0 for worker in busy))
+        await until(lambda: all(worker.free_slots == 0 for worker in busy))
         idle = await stack.enter_async_context(worker_on(redis_url, [hold], max_jobs=100))
-        await until(lambda: not any(worker._listens_idle for worker in busy))
+        await until(lambda: not any(worker.listens_idle for worker in busy))
         await until(lambda: _blocked(client, 11))
         for number in range(20):  # one after the other: each needs a wake-up of its own
             await client.post(f"waiting{number}", options=SHORT)
             await client.end(f"waiting{number}")
             assert (await client.job(f"waiting{number}")).worker == idle.id
-        assert all(worker._free() == 0 for worker in busy)
+        assert all(worker.free_slots == 0 for worker in busy)
 
 
 async def test_a_worker_without_a_free_slot_hears_no_wake_up(
@@ -61,7 +61,7 @@ async def test_a_worker_without_a_free_slot_hears_no_wake_up(
     async with worker_on(redis_url, [hold], max_jobs=1) as full:
         await client.offered("hold")
         await client.post("busy", agent="hold")
-        await until(lambda: full._free() == 0 and not full._listens_idle)
+        await until(lambda: full.free_slots == 0 and not full.listens_idle)
         await until(lambda: _blocked(client, 1))
         wake_ups = _wake_ups(full, monkeypatch)
         await client.post("waiting", options=SHORT)
@@ -136,7 +136,7 @@ async def test_a_slot_that_becomes_free_takes_what_waits(redis_url: str, client:
             await client.post(f"s{number}", options={"tokens": 2, "interval_ms": 1})
         most = 0
         for number in range(30):
-            most = max(most, 2 - worker._free())
+            most = max(most, 2 - worker.free_slots)
             await client.end(f"s{number}")
         assert most <= 2
         await client.empty()

@@ -307,7 +307,7 @@ class TestDelete:
                 ]
 
             await until(deleted)
-            await until(lambda: worker._free() == worker.max_jobs)
+            await until(lambda: worker.free_slots == worker.max_jobs)
             left = [key async for key in client.redis.scan_iter("holdfast:{s}:*")]
             assert left == [b"holdfast:{s}:log"]
             assert await client.redis.ttl("holdfast:{s}:log") > 0

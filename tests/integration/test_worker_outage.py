@@ -252,7 +252,7 @@ async def test_two_servers_work_as_one_does(redis_server: Server) -> None:
             await client.post(job=job, options={"tokens": 3, "interval_ms": 0})
         assert (await client.end(job="two"))["type"] == "job.completed"
         await client.empty()
-        await until(lambda: worker._free() == worker.max_jobs)
+        await until(lambda: worker.free_slots == worker.max_jobs)
         assert not [key async for key in client.log_redis.scan_iter("holdfast:queue:*")]
         assert not [key async for key in client.redis.scan_iter("holdfast:{*")]
     await client.close()

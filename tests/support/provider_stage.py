@@ -109,7 +109,7 @@ class Stage:
             self.assert_unseen(scene)
 
     def assert_unseen(self, scene: Scene, *keys: str) -> None:
-        """No key stands in Redis, in any process's output, in any event or answer."""
+        """Check that no key is in Redis, in the output of a process, in an event or in an answer."""
         told = "\n".join([*scene.viewer.frames, *scene.answers, self.worker.output(), self.gateway.output()])
         kept = kept_in(self._server.url)
         for key in keys or KEYS.values():

@@ -12,7 +12,7 @@ from holdfast.worker.agents.dialect import STOP, dialect
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.fallback_chain import FallbackChain, candidates_of
 from holdfast.worker.agents.messages import conversation
-from holdfast.worker.agents.models import Model
+from holdfast.worker.agents.models import WITHOUT_KEY, Model
 from holdfast.worker.agents.options import chosen_tools
 from holdfast.worker.agents.tool_calls import run_side_by_side
 from holdfast.worker.registry import CHAT_INPUT, Agent, AgentFunction
@@ -28,10 +28,12 @@ log = structlog.get_logger()
 
 def chat_agents(models: Mapping[str, Model]) -> Iterator[Agent]:
     """Return an agent for each model whose key is set."""
+    without_key = [model for model in models.values() if model.key(os.environ) is None]
+    if without_key:
+        unset = dict.fromkeys(model.key_variable for model in without_key)
+        log.info(WITHOUT_KEY, agents=[model.name for model in without_key], unset=[*unset])
     for model in models.values():
-        if model.key(os.environ) is None:
-            log.info("agent not offered", agent=model.name, why=f"{model.key_variable} is not set")
-        else:
+        if model not in without_key:
             dialect(model.provider)  # now, since an import during a job would delay all others
             yield Agent(model.name, chat_agent(model, models), CHAT_INPUT)
 

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 # The key for a self-hosted server without a configured one. A provider's key is sent to that provider only.
 NO_KEY = "no-key"
+# Logged once by a worker at its start.
+WITHOUT_KEY = "agents without a key are not offered"
 
 _DEFAULTS = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-5"}
 _TITLES = {"openai": "OpenAI", "anthropic": "Anthropic"}

@@ -57,11 +57,11 @@ class OpenAIOptions(ChatOptions):
 async def _converse(
     run: Run, emitter: AnswerEmitter, model: Model, key: str, options: OpenAIOptions, tools: dict[str, Tool]
 ) -> AsyncIterator[Conversation]:
-    async with _client(model, key, options) as client:
+    async with new_client(model, key, options) as client:
         yield _Completions(run, emitter, client, model, options, tools)
 
 
-def _client(model: Model, key: str, options: OpenAIOptions) -> AsyncOpenAI:
+def new_client(model: Model, key: str, options: OpenAIOptions) -> AsyncOpenAI:
     """Open a client for one job, so that a cancelled job closes its connection."""
     http_client = DefaultAsyncHttpxClient(verify=tls())
     timeout = timeouts(options.idle_timeout_s)
@@ -85,7 +85,7 @@ class _Completions:
         self._client = client
         self._options = options
         self._provider = Provider(model.title, [client.api_key])
-        self._request = _request(client, model, options, tools)
+        self._request = request_options(client, model, options, tools)
         self._messages: list[Json] = []
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
@@ -190,7 +190,7 @@ class _Answer:
         return _assistant(self.text, calls) | ({name: reasoning} if reasoning else {})
 
 
-def _request(client: AsyncOpenAI, model: Model, options: OpenAIOptions, tools: dict[str, Tool]) -> Json:
+def request_options(client: AsyncOpenAI, model: Model, options: OpenAIOptions, tools: dict[str, Tool]) -> Json:
     """Build the requests of a job without their messages."""
     newer = client.base_url.host.endswith(_NEWER_LIMIT_HOSTS)
     wanted = {

@@ -31,9 +31,9 @@ async def with_retries(
         try:
             return await request()
         except ProviderFailure as failure:
-            if emitter.has_emitted or tried == retries or not _may_pass(failure):
+            if emitter.has_emitted or tried == retries or not may_pass(failure):
                 raise
-            wait_s = _wait_s(failure, tried)
+            wait_s = next_wait_s(failure, tried)
             await run.status(f"{failure.message}. Try {tried + 2} of {retries + 1} follows in {wait_s:.1f} s")
         await asyncio.sleep(wait_s)
     raise AssertionError
@@ -54,11 +54,11 @@ def asked_to_wait_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _may_pass(failure: ProviderFailure) -> bool:
+def may_pass(failure: ProviderFailure) -> bool:
     return failure.retryable and (failure.retry_after_s or 0) <= LONGEST_RETRY_AFTER_S
 
 
-def _wait_s(failure: ProviderFailure, tried: int) -> float:
+def next_wait_s(failure: ProviderFailure, tried: int) -> float:
     """Return the provider's demanded wait, else an exponential backoff; with jitter, so that clients do not retry
     together."""
     if failure.retry_after_s is not None:

@@ -1,4 +1,4 @@
-"""docker-compose.yml and what stands in deploy/, read as files."""
+"""docker-compose.yml and deploy/, read as files."""
 
 from __future__ import annotations
 

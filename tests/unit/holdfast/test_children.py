@@ -18,8 +18,8 @@ from tests.support.process import ROOT, until
 class Said(list[tuple[str, str]]):
     """Collects what was said, as (who, line)."""
 
-    def __call__(self, who: str, line: str) -> None:
-        self.append((who, line))
+    def write(self, process: str, line: str) -> None:
+        self.append((process, line))
 
     def by(self, who: str) -> list[str]:
         return [line for speaker, line in self if speaker == who]
@@ -49,7 +49,7 @@ async def test_one_that_ended_is_started_again_with_a_line_that_says_how_it_ende
     keeping = asyncio.create_task(child.keep_up())
     os.kill(int(said.by("child")[0]), signal.SIGKILL)
     await until(lambda: len(said.by("child")) == 2)
-    assert said.by("holdfast") == ["child was ended by SIGKILL; starting it again"]
+    assert said.by("dev") == ["child was ended by SIGKILL; starting it again"]
     keeping.cancel()
     await child.stop(5)
     assert child.ended == "was ended by SIGTERM"
@@ -63,7 +63,7 @@ async def test_one_that_does_not_obey_sigterm_is_killed_when_patience_ends() -> 
     await until(lambda: said.by("child") == ["up"])
     await child.stop(0.05)
     assert child.ended == "was ended by SIGKILL"
-    assert said.by("holdfast") == ["child still runs after 0.05 s; killing it"]
+    assert said.by("dev") == ["child still runs after 0.05 s; killing it"]
 
 
 async def test_stopping_one_that_ended_already_returns_at_once() -> None:

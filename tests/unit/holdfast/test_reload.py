@@ -1,20 +1,14 @@
-"""Which files `holdfast dev` looks at, and when it takes them for changed."""
+"""Which folders `holdfast dev` watches, and when it takes their files for changed."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from holdfast.cli import reload
 from holdfast.cli.reload import Sources
-
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reload, "LOOK_SECONDS", 0.001)
 
 
 def write(folder: Path, *names: str) -> None:
@@ -23,46 +17,57 @@ def write(folder: Path, *names: str) -> None:
         (folder / name).write_text("")
 
 
-def names(sources: Sources, folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in sources._look()}
+def watched(folder: Path, *modules: str) -> set[str]:
+    return {str(found.relative_to(folder)) for found in Sources(modules, folder).folders}
 
 
 def test_a_module_is_what_stands_beside_it_and_a_package_all_that_is_in_it(tmp_path: Path) -> None:
-    write(tmp_path, "one.py", "beside.py", "note.txt", "package/__init__.py", "package/deep/er.py", "folder/loose.py")
+    write(tmp_path, "one.py", "note.txt", "package/__init__.py", "package/deep/er.py", "folder/loose.py")
     write(tmp_path, "named/a.py", "named/b/c.py")
-    own = {"one.py", "beside.py", "package/__init__.py", "package/deep/er.py"}
-    assert names(Sources(["one"], tmp_path), tmp_path) == own
-    assert names(Sources(["package.deep"], tmp_path), tmp_path) == {"package/__init__.py", "package/deep/er.py"}
-    assert names(Sources(["named.a", "one"], tmp_path), tmp_path) == own | {"named/a.py", "named/b/c.py"}
+    own = {".", "package", "package/deep"}
+    assert watched(tmp_path, "one") == own
+    assert watched(tmp_path, "package.deep") == {"package", "package/deep"}
+    assert watched(tmp_path, "named.a", "one") == own | {"named", "named/b"}
 
 
 def test_a_module_that_is_nowhere_has_no_files(tmp_path: Path) -> None:
-    assert not Sources(["no_such_module"], tmp_path).exist
+    assert not watched(tmp_path, "no_such_module")
     assert "no_such_module" not in sys.modules
+
+
+async def change_after(folder: Path, change: Callable[[], object]) -> str:
+    """The name of the file that is found changed once a task has begun to watch."""
+    changed = asyncio.create_task(Sources(["one"], folder).changed())
+    await asyncio.sleep(0)
+    change()
+    return (await changed).name
 
 
 async def test_a_file_that_is_edited_made_or_removed_is_a_change(tmp_path: Path) -> None:
     write(tmp_path, "one.py")
-    sources = Sources(["one"], tmp_path)
-    sources.mark()
-    changed = asyncio.create_task(sources.changed())
-    (tmp_path / "one.py").write_text("1")
-    assert (await changed).name == "one.py"
-    sources.mark()
-    write(tmp_path, "two.py")
-    assert (await sources.changed()).name == "two.py"
-    sources.mark()
-    (tmp_path / "two.py").unlink()
-    assert (await sources.changed()).name == "two.py"
+    assert await change_after(tmp_path, lambda: (tmp_path / "one.py").write_text("1")) == "one.py"
+    assert await change_after(tmp_path, lambda: write(tmp_path, "two.py")) == "two.py"
+    assert await change_after(tmp_path, (tmp_path / "two.py").unlink) == "two.py"
+    write(tmp_path, "saved.tmp")
+    assert await change_after(tmp_path, lambda: (tmp_path / "saved.tmp").replace(tmp_path / "one.py")) == "one.py"
 
 
-async def test_files_are_changed_only_once_nobody_writes_them_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "one.py"
-    looks = [{path: stamp} for stamp in (1, 1, 2, 3, 4, 4)]
-    sources = Sources(["one"], tmp_path)
-    monkeypatch.setattr(sources, "_look", lambda: looks.pop(0))
-    sources.mark()
-    await sources.changed()
-    assert looks == []
+async def test_only_python_files_of_these_folders_are_looked_at(tmp_path: Path) -> None:
+    write(tmp_path, "one.py", "loose/two.py")
+
+    def elsewhere() -> None:
+        write(tmp_path, "note.txt", "__pycache__/one.pyc", "loose/two.py")
+        (tmp_path / "one.py").touch()
+
+    assert await change_after(tmp_path, elsewhere) == "one.py"
+
+
+async def test_files_that_are_all_replaced_are_a_change_once_they_are_there_again(tmp_path: Path) -> None:
+    write(tmp_path, "one/agents.py")
+    changed = asyncio.create_task(Sources(["one.agents"], tmp_path).changed())
+    await asyncio.sleep(0)
+    shutil.rmtree(tmp_path / "one")
+    await asyncio.sleep(0.3)
+    assert not changed.done()
+    write(tmp_path, "one/agents.py")
+    assert (await changed).name == "agents.py"

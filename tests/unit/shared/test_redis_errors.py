@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from holdfast.shared.redis_errors import ConnectionLost, PipelineFull, RedisError, RedisTimeoutError, is_lasting
-from redis._parsers import BaseParser
+from redis.asyncio.connection import DefaultParser
 
 PASSING = [
     "LOADING Redis is loading the dataset in memory",
@@ -43,7 +43,7 @@ LASTING = [
 
 
 def parsed(text: str) -> RedisError:
-    error: RedisError = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]
+    error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
     return error
 
 

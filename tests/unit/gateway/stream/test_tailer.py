@@ -109,7 +109,7 @@ class TestWhatOneReadMayBring:
             connection.replies.pop(0)(None)
             tailer._read_dirty()
         keys = [key for command in connection.asked for key in command[4 : 4 + (len(command) - 4) // 2]]
-        assert sorted(keys) == sorted(tailer._channels)
+        assert sorted(keys) == sorted(tailer.channels)
 
     async def test_the_estimate_rises_immediately_and_decays_slowly(self) -> None:
         channel = Channel("s")
@@ -124,14 +124,14 @@ class TestWhatOneReadMayBring:
 
 async def test_a_refused_read_is_repeated_for_each_log_with_live_viewers() -> None:
     tailer, connection = reading(3, 100)
-    left = next(iter(tailer._channels.values()))
+    left = next(iter(tailer.channels.values()))
     tailer.unwatch(left, next(iter(left.live)))
     connection.replies.pop()(ResponseError("WRONGTYPE"))
-    assert [command[4] for command in connection.asked[1:]] == list(tailer._channels)
-    assert len(tailer._channels) == 2
+    assert [command[4] for command in connection.asked[1:]] == list(tailer.channels)
+    assert len(tailer.channels) == 2
     for _ in range(2):
         connection.replies.pop()(None)
-    _, changed = tailer._channels
+    _, changed = tailer.channels
     tailer.invalidated([changed])
     tailer.drained()
     assert connection.asked[3][4] == changed

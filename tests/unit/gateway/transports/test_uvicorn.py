@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import Server, ServerState
 
 HINT = "Read gateway/transports/uvicorn.py against the new version before you widen the pin in pyproject.toml."
-OVERRIDDEN = ("_should_upgrade", "on_body", "on_headers_complete", "on_message_begin", "on_message_complete")
+OVERRIDDEN = ("on_body", "on_headers_complete", "on_message_begin", "on_message_complete")
 USED = {
     HttpToolsProtocol: (*OVERRIDDEN, "_start_asgi_task", "on_response_complete", "connection_lost", "data_received"),
     FlowControl: ("pause_reading", "resume_reading", "pause_writing", "resume_writing", "drain"),

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 from holdfast.worker.agents.provider_errors import ProviderFailure
-from holdfast.worker.agents.retries import LONGEST_WAIT_S, _may_pass, _wait_s, asked_to_wait_s
+from holdfast.worker.agents.retries import LONGEST_WAIT_S, asked_to_wait_s, may_pass, next_wait_s
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_a_date_to_come_is_so_many_seconds_away() -> None:
     [(True, None, True), (True, 60, True), (True, 61, False), (True, float("inf"), False), (False, None, False)],
 )
 def test_only_what_may_pass_soon_is_tried_again(retryable: bool, retry_after_s: float | None, passes: bool) -> None:
-    assert _may_pass(ProviderFailure("x", "x", retryable=retryable, retry_after_s=retry_after_s)) is passes
+    assert may_pass(ProviderFailure("x", "x", retryable=retryable, retry_after_s=retry_after_s)) is passes
 
 
 def test_the_waits_grow_up_to_a_bound() -> None:
-    waits = [_wait_s(ProviderFailure("x", "x"), tried) for tried in range(10)]
+    waits = [next_wait_s(ProviderFailure("x", "x"), tried) for tried in range(10)]
 
     assert waits[0] <= 0.5 < waits[2] <= 2
     assert 0.75 * LONGEST_WAIT_S <= waits[9] <= LONGEST_WAIT_S

@@ -1,0 +1,44 @@
+// Shows the state of the connection, and problems.
+
+import { setText } from "./dom.js";
+
+const BACK_SHOWN_MS = 2500;
+const CONNECTION = {
+  connecting: "Connecting",
+  live: "Connected",
+  lost: "Disconnected",
+  resting: "Resting",
+  gone: "Session ended",
+  closed: "Ready",
+};
+
+const find = (id) => document.getElementById(id);
+
+let wasLost = false;
+
+/** Show a state of the feed. */
+export function showConnection(state) {
+  find("connection").dataset.state = state;
+  setText(find("connection-text"), CONNECTION[state]);
+  const banner = find("banner");
+  if (state === "lost") {
+    wasLost = true;
+    banner.dataset.kind = "lost";
+    setText(banner, "Connection lost. Output is stored meanwhile. Reconnecting…");
+    banner.hidden = false;
+  } else if (state === "live" && wasLost) {
+    wasLost = false;
+    banner.dataset.kind = "back";
+    setText(banner, "Connected again.");
+    setTimeout(() => (banner.hidden ||= !wasLost), BACK_SHOWN_MS);
+  } else if (state === "gone" || state === "closed") {
+    wasLost = false;
+    banner.hidden = true;
+  }
+}
+
+/** Show what went wrong. */
+export function showProblem(words) {
+  setText(find("problem"), words);
+  find("problem").hidden = false;
+}

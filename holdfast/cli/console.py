@@ -1,0 +1,57 @@
+"""Write the output of all processes of `holdfast dev` in one format: text on a terminal, JSON lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from holdfast.shared.telemetry import TextRenderer, wants_colors
+from holdfast.worker.agents.models import WITHOUT_KEY
+
+
+class Console:
+    """Writes lines to stderr. Text omits a notice that a restarted worker repeats."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._render = TextRenderer(colors=wants_colors(sys.stderr))
+        self._noticed = False
+
+    def write(self, process: str, line: str) -> None:
+        """Write a line of a process: an entry of its log, or any other output."""
+        logged = _log_entry(line)
+        if self._as_json:
+            text = line if logged else _as_json(process, line)
+        else:
+            text = self._render(None, "", logged or _entry(process, line))
+            if logged and logged["event"] == WITHOUT_KEY:
+                text, self._noticed = "" if self._noticed else text, True
+        # The terminal may be gone, but the pipes of the processes must still be read.
+        with suppress(OSError):
+            sys.stderr.write(f"{text}\n" if text else "")
+            sys.stderr.flush()
+
+    def announce(self, line: str) -> None:
+        """Write a line to stdout."""
+        print(_as_json("dev", line) if self._as_json else line, flush=True)
+
+
+def _log_entry(line: str) -> dict[str, Any] | None:
+    """Parse a line of a process's log. Returns None for other output."""
+    try:
+        entry: dict[str, Any] = orjson.loads(line) if line.startswith("{") else {}
+    except orjson.JSONDecodeError:
+        return None
+    return entry if {"event", "level", "process", "timestamp"} <= entry.keys() else None
+
+
+def _entry(process: str, line: str) -> dict[str, Any]:
+    return {"event": line, "process": process, "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
+
+
+def _as_json(process: str, line: str) -> str:
+    return orjson.dumps(_entry(process, line) | {"level": "info"}).decode()

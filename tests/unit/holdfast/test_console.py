@@ -1,0 +1,53 @@
+"""What `holdfast dev` writes of the lines of its processes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from holdfast.worker.agents.models import WITHOUT_KEY
+
+from holdfast.cli.console import Console
+
+
+def logged(event: str, **fields: object) -> str:
+    entry = {"event": event, "process": "worker", "level": "info", "timestamp": "2026-11-22T18:14:17.668027Z"}
+    return json.dumps(entry | fields)
+
+
+LINES = [logged("worker started"), "printed by an agent", '{"event": "of an agent"}', "{broken", ""]
+
+
+def test_as_json_each_line_is_an_entry_and_a_log_line_is_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(as_json=True)
+    for line in LINES:
+        console.write("worker", line)
+    console.announce("Holdfast is at http://127.0.0.1:8000")
+    out, err = capsys.readouterr()
+    assert err.splitlines()[0] == LINES[0]
+    entries = [json.loads(line) for line in err.splitlines() + out.splitlines()]
+    assert [entry["event"] for entry in entries[1:]] == [*LINES[1:], "Holdfast is at http://127.0.0.1:8000"]
+    assert [entry["process"] for entry in entries] == ["worker"] * 5 + ["dev"]
+    assert all(entry.keys() >= {"level", "timestamp"} for entry in entries)
+
+
+def test_as_text_each_line_has_its_time_and_process(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(as_json=False)
+    for line in [*LINES, "worker and more"]:
+        console.write("worker", line)
+    console.announce("Holdfast is at http://127.0.0.1:8000")
+    out, err = capsys.readouterr()
+    assert [line[len("HH:MM:SS ") :] for line in err.splitlines()] == [
+        "worker  started",
+        *(f"worker  {line}".rstrip() for line in LINES[1:]),
+        "worker  worker and more",
+    ]
+    assert out == "Holdfast is at http://127.0.0.1:8000\n"
+
+
+def test_a_restarted_worker_does_not_repeat_the_notice_about_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(as_json=False)
+    for _ in range(2):
+        console.write("worker", logged(WITHOUT_KEY, agents=["openai"], unset=["OPENAI_API_KEY"]))
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"worker  {WITHOUT_KEY} agents=openai unset=OPENAI_API_KEY")
