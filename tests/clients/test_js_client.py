@@ -121,11 +121,13 @@ async def test_a_gateway_that_is_replaced_in_the_middle_loses_nothing(stack: Sta
 
 async def test_a_question_is_answered_and_the_job_goes_on(stack: Stack) -> None:
     source = """
+        const stop = session.subscribe(() => {});
         await session.send("count", { agent: "scripted", options: { tokens: 1, ask: "Sure?" } });
         const { question, job } = await until(session, ({ question }) => question);
         await session.answer("yes");
         const { messages } = await until(session, ({ messages }) => messages.at(-1)?.status === "completed");
         say([question.prompt, job.status, messages.at(-1).parts[0]]);
+        stop();
     """
     async with Program(SEND + source, url=stack.url) as program:
         prompt, status, part = await program.read()

@@ -12,7 +12,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Processes, inherited_env
 
-BUILT_FROM = {"gateway", "holdfast", "shared", "worker", "pyproject.toml", "README.md", "LICENSE"}
+BUILT_FROM = {"clients", "gateway", "holdfast", "shared", "worker", "pyproject.toml", "README.md", "LICENSE"}
 INSTALLER = [str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet"]
 
 AGENT = """
@@ -47,10 +47,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_wheel_holds_every_package_under_one_import_name(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(
-        ["git", "ls-files", "gateway", "shared", "worker", "holdfast"],
+        ["git", "ls-files", "gateway", "shared", "worker", "holdfast", "clients/js/__init__.py", "clients/js/src/*.js"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split()  # fmt: skip
-    expected = {name if name.startswith("holdfast/") else f"holdfast/{name}" for name in tracked}
+    served = [name.replace("clients/js/", "gateway/client_js/") for name in tracked]
+    expected = {name if name.startswith("holdfast/") else f"holdfast/{name}" for name in served}
     assert {name for name in names if ".dist-info/" not in name} == expected
 
 

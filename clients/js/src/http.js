@@ -40,25 +40,23 @@ export function pause(pause_ms, signal) {
 }
 
 export class Http {
-  #base;
-  #headers;
   #retry_ms;
 
   constructor(url, { headers = {}, retryMs = 60_000 } = {}) {
     const { href } = new URL(url || ".", globalThis.document?.baseURI);
-    this.#base = href.endsWith("/") ? href : `${href}/`;
-    this.#headers = headers;
+    this.base = href.endsWith("/") ? href : `${href}/`;
+    this.headers = headers;
     this.#retry_ms = retryMs;
   }
 
   /** One request. After a 401 it is sent once more with refreshed headers. */
   async fetch(path, { headers, signal, ...init }) {
-    const dynamic = typeof this.#headers === "function";
+    const dynamic = typeof this.headers === "function";
     for (let refresh = false; ; refresh = true) {
       let response;
       try {
-        const own = dynamic ? await this.#headers({ refresh }) : this.#headers;
-        response = await fetch(this.#base + path, { ...init, headers: { ...headers, ...own }, signal, cache: "no-store" });
+        const own = dynamic ? await this.headers({ refresh }) : this.headers;
+        response = await fetch(this.base + path, { ...init, headers: { ...headers, ...own }, signal, cache: "no-store" });
       } catch (error) {
         throw new HoldfastError(0, {}, 0, error);
       }

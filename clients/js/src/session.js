@@ -99,6 +99,7 @@ export class Session {
     } catch (error) {
       if (error.status !== 404) throw error;
     }
+    signal.throwIfAborted();
     const replayed = from === "replay" && record.replay_from;
     // Events behind the record's cursor will tell of a job that has ended since.
     const ahead = ({ status, cursor }) => status !== "queued" && cursor && newer(cursor, record.cursor);
@@ -121,6 +122,7 @@ export class Session {
   async #follow(cursor, signal) {
     const onConnection = (connection) => this.#note({ connection });
     for await (const event of this.#client.events(this.id, { cursor, wait: true, signal, onConnection })) {
+      if (signal.aborted) return null;
       const { type, id, from, reason, job_id } = event;
       this.#events.push(event);
       if (type === "gap" && reason !== "lost") this.#note({ gap: reason });
