@@ -49,17 +49,18 @@ def test_a_typescript_program_checks_against_the_types_and_wrong_ones_do_not(tmp
             "module": "nodenext",
             "lib": ["es2024", "dom", "dom.iterable"],
             "types": [],
-            "skipLibCheck": False,
+            "jsx": "react-jsx",
         },
-        "files": ["types.ts"],
+        "files": ["types.ts", "types-react.tsx"],
     }
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "tsconfig.json").write_text(json.dumps(config))
-    (tmp_path / "types.ts").write_text((Path(__file__).parent / "js" / "types.ts").read_text())
+    for name in ("types.ts", "types-react.tsx"):
+        (tmp_path / name).write_text((Path(__file__).parent / "js" / name).read_text())
     modules = tmp_path / "node_modules"
     (modules / "@types").mkdir(parents=True)
     (modules / "holdfast-client").symlink_to(PACKAGE)
-    for name in ("react", "@types/react", "csstype"):
+    for name in ("@types/react", "csstype"):
         (modules / name).symlink_to(MODULES / name)
     run(NODE, MODULES / "typescript" / "bin" / "tsc", "--preserveSymlinks", "-p", ".", cwd=tmp_path)
 
