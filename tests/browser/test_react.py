@@ -50,7 +50,9 @@ async def chat(stack: Stack, application: str, **options: Any) -> Page:
 async def until_viewers(stack: Stack, count: int) -> None:
     async def held() -> bool:
         async with stack.client() as client:
-            return re.findall(r"^holdfast_viewers (\d+)", (await client.get("/metrics")).text, re.M) == [str(count)]
+            return re.findall(r"^holdfast_viewers (\d+)", (await client.get("/metrics")).text, re.MULTILINE) == [
+                str(count)
+            ]
 
     await until(held)
 

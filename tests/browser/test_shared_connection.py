@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 TOKENS = 200
 WHOLE = "".join(f"w{number} " for number in range(TOKENS))
 FOLLOW = """(async () => {
-    const [{ Client }, { shared }] = await Promise.all([import("/web/client/index.js"), import("/web/client/shared.js")]);
+    const { Client } = await import("/web/client/index.js");
+    const { shared } = await import("/web/client/shared.js");
     window.client = new Client("", { connect: shared(%s), ...%s });
     window.session = window.client.session(%s);
     window.ids = [];

@@ -35,7 +35,7 @@ class Stack:
         """The entries of a session's log."""
         with redis.Redis.from_url(self.redis_url) as client:
             found = client.xrange(log_key(session_id))
-        return [(name.decode(), orjson.loads(next(iter(values.values())))) for name, values in found]  # type: ignore[union-attr]
+        return [(name.decode(), orjson.loads(next(iter(values.values())))) for name, values in found]
 
 
 @pytest.fixture
@@ -157,9 +157,8 @@ async def test_a_deleted_session_ends_for_its_viewers_and_its_id_can_be_used_aga
         const { connection } = await deleted;
         const other = new Client(given.url).session("s");
         const done = until(other, ({ messages }) => messages.at(-1)?.status === "completed");
-        for (let posted = null; !posted; ) {
-            posted = await other.send("again", { agent: "scripted", options: { tokens: 2, interval_ms: 0 } }).catch(() => null);
-        }
+        const two = { agent: "scripted", options: { tokens: 2, interval_ms: 0 } };
+        while (!(await other.send("again", two).catch(() => null)));
         say([connection, (await done).messages.map(({ content }) => content)]);
     """
     async with Program(SEND + source, url=stack.url, count=COUNT) as program:
