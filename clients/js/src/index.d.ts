@@ -251,6 +251,11 @@ export class Client {
    * Throws HoldfastError for a lasting refusal, such as 404.
    */
   events(target: string | JobName, options?: EventOptions): AsyncGenerator<HoldfastEvent, void, undefined>;
+  /**
+   * Read a job to its end, as the message with which its agent answered. `gap` says why its beginning is incomplete, or
+   * is `null`. Throws HoldfastError like `events`.
+   */
+  read(job: JobName, options?: EventOptions): Promise<JobMessage & { gap: string | null }>;
   /** The state of a session, which need not exist yet. */
   session(id: string): Session;
   /** The available agents with their input schemas. */

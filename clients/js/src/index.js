@@ -2,6 +2,7 @@
 
 import { readEvents } from "./events.js";
 import { Http } from "./http.js";
+import { Job } from "./job.js";
 import { Session } from "./session.js";
 
 export { HoldfastError } from "./http.js";
@@ -32,6 +33,17 @@ export class Client {
   events(target, options = {}) {
     const job = typeof target !== "string";
     return this.#connect(this.#http, `${job ? jobPath(target) : sessionPath(target)}/events`, { ...options, job });
+  }
+
+  /** A job as the message with which its agent answered, once it has ended. */
+  async read(job, options) {
+    const folded = new Job(job.job_id);
+    let gap = null;
+    for await (const event of this.events(job, options)) {
+      if (event.type === "gap") gap = event.reason;
+      else folded.apply(event);
+    }
+    return { ...folded.messages().at(-1), gap };
   }
 
   /** The state of a session, kept up to date while somebody subscribes to it. */

@@ -70,14 +70,12 @@ export class Job {
       else if (content) this.apply({ ...event, type: "text.delta", text: content, part: index });
       for (const call of tool_calls) this.apply({ ...event, ...call, type: "tool.called", id: `m${index}-${call.call_id}` });
     }
-    this.#events = null; // without ids, a takeover cannot discard them
   }
 
-  /** Apply an event. Returns false if the job must be read again. */
   apply(event) {
     const { type } = event;
     if (type === "job.queued" && this.status === "queued") this.position = event.position;
-    if (type === "job.started") return this.#start(event);
+    if (type === "job.started") this.#start(event);
     if (ENDED[type]) this.#end(event);
     if (FOLD[type]) {
       this.#remember(event);
@@ -86,12 +84,10 @@ export class Job {
       this.#run = null;
     }
     if (type.startsWith("question.") && !this.ended) this.status = this.#waits() ? "waiting" : "running";
-    return true;
   }
 
   #start(event) {
     const from = event.discard_from;
-    if (from && !this.#events) return false;
     const before = new Map(this.parts.map((part) => [part.id, part]));
     this.discarded = this.parts;
     const kept = from ? this.#events.filter(({ id }) => newer(from, id)) : [];
@@ -108,7 +104,6 @@ export class Job {
     });
     const { attempt, agent = this.agent, input = this.input, at = null } = event;
     Object.assign(this, { attempt, agent, input, started_at: at, position: 0, status: this.#waits() ? "waiting" : "running" });
-    return true;
   }
 
   #end({ type, at = this.ended_at, result = null, error = null }) {
@@ -123,7 +118,7 @@ export class Job {
     const same = ["type", "agent", "part", "call_id"].every((name) => this.#run?.[name] === event[name]);
     const field = GROWING[event.type];
     if (field && same && !event.checkpoint) this.#run[field] += event[field];
-    else this.#events?.push((this.#run = { ...event }));
+    else this.#events.push((this.#run = { ...event }));
   }
 
   #divide() {

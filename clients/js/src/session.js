@@ -74,7 +74,7 @@ export class Session {
     let end = { connection: "deleted" };
     this.#note({ connection: "connecting", gap: null, error: null });
     try {
-      for (let from = "replay"; from; ) from = await this.#follow(await this.#load(from, signal), signal);
+      while (await this.#follow(await this.#load(signal), signal));
     } catch (error) {
       end = { connection: "failed", error };
     }
@@ -83,11 +83,8 @@ export class Session {
     this.#note(end);
   }
 
-  /**
-   * Read the record. Returns the cursor from which events continue it. `from`: with "replay" the running job is read
-   * from its events, which have more than its messages; "record" takes its messages, which are there when events are not.
-   */
-  async #load(from, signal) {
+  /** Read the record. Returns the cursor from which events continue it: those of a running job have more than it. */
+  async #load(signal) {
     const options = { signal, retryMs: Infinity, onRetry: () => this.#note({ connection: "lost" }) };
     this.#sent = [];
     let record = { messages: [], cursor: "" };
@@ -100,40 +97,41 @@ export class Session {
       if (error.status !== 404) throw error;
     }
     signal.throwIfAborted();
-    const replayed = from === "replay" && record.replay_from;
-    // Events behind the record's cursor will tell of a job that has ended since.
-    const ahead = ({ status, cursor }) => status !== "queued" && cursor && newer(cursor, record.cursor);
+    const { replay_from, job_id: running } = record;
     const known = states.map((state) => {
-      const { input } = this.#jobs.get(state.job_id) ?? {}; // which a record does not have
-      return new Job(state.job_id, { ...(ahead(state) ? { status: "running" } : state), input });
+      const { job_id, status, cursor } = state;
+      const { input } = this.#jobs.get(job_id) ?? {}; // which a record does not have
+      // Events behind the cursor will tell the rest of these jobs, and all of their usage.
+      const told = job_id === running || (status !== "queued" && cursor && newer(cursor, record.cursor));
+      return new Job(job_id, { ...state, input, ...(told && { status: "running", usage: null }) });
     });
     const sent = this.#sent.filter(({ job_id }) => !states.some((state) => state.job_id === job_id));
     this.#jobs = new Map([...known, ...sent].map((job) => [job.job_id, job]));
     // A session has more records of jobs than messages.
     for (const [id, messages] of Map.groupBy(record.messages, ({ job_id }) => job_id)) {
-      if (!replayed || id !== record.job_id) this.#jobs.get(id)?.load(messages);
+      this.#jobs.get(id)?.load(id === running ? messages.filter(({ role }) => role === "user") : messages);
     }
     this.#views.clear();
-    this.#note({ cursor: replayed || record.cursor });
+    this.#note({ cursor: replay_from ?? record.cursor });
     return this.#facts.cursor;
   }
 
-  /** Apply events until they end. Returns from what to read the record again, if that is necessary. */
+  /** Apply events until they end. Returns whether the record must be read again. */
   async #follow(cursor, signal) {
     const onConnection = (connection) => this.#note({ connection });
     for await (const event of this.#client.events(this.id, { cursor, wait: true, signal, onConnection })) {
-      if (signal.aborted) return null;
+      if (signal.aborted) return false;
       const { type, id, from, reason, job_id } = event;
       this.#events.push(event);
-      if (type === "gap" && reason !== "lost") this.#note({ gap: reason });
-      if (type === "gap" && reason !== "expired") return reason === "lost" ? "replay" : "record";
+      if (reason === "lost" && type === "gap") return true;
       // A merged delta that begins within what is known cannot be split.
-      if (from && this.#facts.cursor && !newer(from, this.#facts.cursor)) return "replay";
+      if (from && this.#facts.cursor && !newer(from, this.#facts.cursor)) return true;
+      if (type === "gap") this.#note({ gap: reason });
       if (id) this.#facts.cursor = id;
-      if (job_id && !this.#apply(event)) return "record";
+      if (job_id) this.#apply(event);
       this.#changed(job_id);
     }
-    return null;
+    return false;
   }
 
   #apply(event) {
@@ -141,16 +139,14 @@ export class Session {
     if (!this.#jobs.has(job_id)) this.#jobs.set(job_id, new Job(job_id));
     const job = this.#jobs.get(job_id);
     const { ended, position } = job;
-    const applied = job.apply(event);
+    job.apply(event);
+    if (ended || !job.ended) return;
     // No event reports that a job ahead of a waiting one has ended.
-    if (job.ended && !ended) {
-      for (const other of this.#jobs.values()) {
-        if (other.status !== "queued" || other.position <= (position ?? 0)) continue;
-        other.position -= 1;
-        this.#changed(other.job_id);
-      }
+    for (const other of this.#jobs.values()) {
+      if (other.status !== "queued" || other.position <= (position ?? 0)) continue;
+      other.position -= 1;
+      this.#changed(other.job_id);
     }
-    return applied;
   }
 
   #note(facts) {

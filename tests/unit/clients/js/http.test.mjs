@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { backoff } from "../../../../clients/js/src/http.js";
 import { Client, HoldfastError } from "../../../../clients/js/src/index.js";
-import { json, serve } from "./server.mjs";
+import { frame, json, serve, stream } from "./server.mjs";
 
 const ACCEPTED = json(202, { job_id: "j", session_id: "s" });
 const UNAVAILABLE = json(503, { title: "Log unavailable", code: "log_unavailable", job_id: "j" });
@@ -129,6 +129,17 @@ test("the records of jobs are read page by page, oldest first", async (t) => {
   const pages = { "": { jobs: [3, 2], next: "p&2" }, "p&2": { jobs: [1], next: null } };
   const { url } = await serve(t, [({ query }) => json(200, pages[query.cursor])]);
   assert.deepEqual(await new Client(url).jobs("s"), [1, 2, 3]);
+});
+
+test("a job is read to its end as one message", async (t) => {
+  const events = [
+    { type: "gap", reason: "trimmed" },
+    { type: "text.delta", job_id: "j", text: "lo", part: 0 },
+    { type: "job.completed", job_id: "j", result: "Hello" },
+  ];
+  const { url } = await serve(t, [stream(events.map((event, n) => frame(n && `1763683200123-${n}`, event)))]);
+  const { content, status, result, gap } = await new Client(url).read({ session_id: "s", job_id: "j" });
+  assert.deepEqual([content, status, result, gap], ["lo", "completed", "Hello", "trimmed"]);
 });
 
 test("pauses double, to 15 seconds or the least pause, with up to half as much jitter", (t) => {

@@ -161,14 +161,6 @@ test("the record's messages of a job are its input and its parts", () => {
   assert.equal(job.parts[2].truncated, true);
 });
 
-test("a job that was read as messages cannot be discarded in part and says so", () => {
-  const job = new Job("j", { status: "running" });
-  job.load([{ role: "user", content: "hi" }, { role: "assistant", content: "a" }]);
-  assert.equal(job.apply({ type: "text.delta", text: "b", id: `${E}-5` }), true);
-  assert.equal(job.apply({ type: "job.started", attempt: 2, discard_from: `${E}-3`, id: `${E}-6` }), false);
-  assert.equal(job.content, "ab");
-});
-
 test("text parts of an input are joined, and other content is left as it is", () => {
   const parts = [{ type: "text", text: "a" }, { type: "text", text: "b" }];
   const image = [{ type: "image", url: "u" }];

@@ -79,37 +79,23 @@ test("a job that has ended since the record was read does not end before its eve
   assert.equal(session.state.job.job_id, "k");
 });
 
-test("a job whose first events are no longer stored is shown from its messages", async (t) => {
-  const { session, reads } = await opened(t, {
+test("a job whose first events are no longer stored is shown from those that are, and its input from the record", async (t) => {
+  const usage = { input_tokens: 3 };
+  const { session } = await opened(t, {
     records: [record([user, said("Hel")], 9, { job_id: "j", replay_from: `${E}-1` })],
-    states: [[state("running")]],
-    streams: [stream([event(0, "gap", { reason: "trimmed" })], "open"), stream([text(10, "lo")], "open")],
+    states: [[{ ...state("running"), cursor: `${E}-9`, usage }]],
+    streams: [stream([event(0, "gap", { reason: "trimmed" }), text(4, "lo"), event(5, "usage", usage)], "open")],
   });
-  await until(() => session.state.cursor === `${E}-10`);
-  assert.deepEqual(reads(), [`${E}-1`, `${E}-9`]);
-  assert.deepEqual([session.state.gap, session.state.job.content], ["trimmed", "Hello"]);
-});
-
-test("a takeover of a job that is shown from its messages reads them again", async (t) => {
-  const running = { job_id: "j", replay_from: `${E}-1` };
-  const { session, reads } = await opened(t, {
-    records: [record([user, said("a")], 9, running), record([user, said("a")], 9, running), record([user, said("b")], 12, running)],
-    states: [[state("running")]],
-    streams: [
-      stream([event(0, "gap", { reason: "trimmed" })], "open"),
-      stream([started(11, 2, { discard_from: `${E}-2` })], "open"),
-      stream([text(13, "c")], "open"),
-    ],
-  });
-  await until(() => session.state.cursor === `${E}-13`);
-  assert.deepEqual(reads(), [`${E}-1`, `${E}-9`, `${E}-12`]);
-  assert.equal(session.state.job.content, "bc");
+  await until(() => session.state.cursor === `${E}-5`);
+  assert.deepEqual(contents(session), [["user", "hi"], ["assistant", "lo"]]);
+  const { gap, job } = session.state;
+  assert.deepEqual([gap, job.agent, job.usage.length], ["trimmed", "demo", 1]);
 });
 
 test("after a loss the record is read again, and what was lost is no longer shown", async (t) => {
   const { session, reads, seen } = await opened(t, {
     records: [record([], 1), record([user, said("ab")], 3)],
-    states: [[], [state("running")]],
+    states: [[], [state("completed")]],
     streams: [stream([started(2), text(6, "abcd", { from: `${E}-3` }), frame(`${E}-4`, { type: "gap", reason: "lost" }), text(5, "X")], "open"), stream([text(5, "c")], "open")],
   });
   await until(() => session.state.cursor === `${E}-5`);
@@ -121,7 +107,7 @@ test("after a loss the record is read again, and what was lost is no longer show
 test("a merged delta that begins within what is shown makes the record be read again", async (t) => {
   const { session, reads } = await opened(t, {
     records: [record([user, said("ab")], 3), record([user, said("abcd")], 6)],
-    states: [[state("running")]],
+    states: [[state("completed")]],
     streams: [stream([text(6, "bcd", { from: `${E}-3` })], "open"), stream([text(7, "e")], "open")],
   });
   await until(() => session.state.cursor === `${E}-7`);
