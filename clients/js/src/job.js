@@ -94,9 +94,10 @@ export class Job {
     Object.assign(this, { parts: [], steps: [], usage: [], content: "" });
     this.#events = [];
     this.#tools.clear();
-    this.#divide();
+    this.#open.clear();
+    this.#run = null;
     for (const each of kept) this.apply(each);
-    this.#divide();
+    this.#run = null;
     // A part of which something was discarded becomes another one, so that no view keeps what it has drawn of it.
     this.parts = this.parts.map((part) => {
       const old = before.get(part.id);
@@ -119,11 +120,6 @@ export class Job {
     const field = GROWING[event.type];
     if (field && same && !event.checkpoint) this.#run[field] += event[field];
     else this.#events.push((this.#run = { ...event }));
-  }
-
-  #divide() {
-    this.#open.clear();
-    this.#run = null;
   }
 
   /** Add a part with the fields of its event. */

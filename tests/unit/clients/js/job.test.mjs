@@ -92,7 +92,7 @@ test("a new attempt keeps the events before discard_from and undoes the effects 
     started(2, { discard_from: `${E}-6` }),
     text("B"),
   );
-  assert.deepEqual(shapes(job), [["text", "kept "], ["tool", "called"], ["question", "waiting"], ["text", "a"], ["text", "B"]]);
+  assert.deepEqual(shapes(job), [["text", "kept "], ["tool", "called"], ["question", "waiting"], ["text", "aB"]]);
   assert.equal(job.status, "waiting");
   assert.equal(job.content, "kept aB");
 });
