@@ -53,7 +53,7 @@ class CuttingProxy:
         self._links.add(link)
         self.connections += 1
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await self._serve(reader, writer)
         finally:
             self._links.discard(link)

@@ -106,6 +106,22 @@ test("a part that a takeover left as it was is the same object, and one that it 
   assert.equal(job.parts[2].text, "a");
 });
 
+test("a text can be cut at any event between its deltas", () => {
+  const between = [
+    ["tool.arguments.delta", { call_id: "c", delta: "{", checkpoint: true }],
+    ["tool.arguments.delta", { call_id: "c", delta: "{" }],
+    ["usage", { input_tokens: 1 }],
+    ["an.event.of.a.later.version"],
+    text("of B", { agent: "B" }),
+  ];
+  for (const event of between) {
+    const job = folded(started(), ["tool.started", { call_id: "c", name: "t" }], text("aaa"), event, text("bbb"), started(2, { discard_from: `${E}-4` }));
+    assert.equal(job.content, "aaa");
+    job.apply({ type: "text.delta", job_id: "j", text: "bbb", part: 0, id: `${E + 1}-2` });
+    assert.equal(job.content, "aaabbb");
+  }
+});
+
 test("a job may be discarded several times, each time from another id", () => {
   const job = folded(started(), text("a"), text("b", { checkpoint: true }), started(2, { discard_from: `${E}-3` }), text("c"), started(2, { discard_from: `${E}-2` }), text("d"));
   assert.deepEqual(shapes(job), [["text", "d"]]);
