@@ -10,7 +10,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 # A conversation with one job that has started. Events are applied with `take`, and `start` and `text` for short.
-JOB = """Promise.all([import("/web/client/job.js"), import("/web/conversation.js")]).then(([{ Job }, { Conversation }]) => {
+JOB = """(async () => {
+    const { Job } = await import("/web/client/job.js");
+    const { Conversation } = await import("/web/conversation.js");
     const conversation = new Conversation();
     const job = new Job("j");
     const take = (at, type, event = {}) => {
@@ -23,7 +25,7 @@ JOB = """Promise.all([import("/web/client/job.js"), import("/web/conversation.js
     start("123-1", 1);
     const turn = conversation.job("j");
     %s
-})"""
+})()"""
 
 
 async def test_an_answer_that_its_own_log_has_told_is_not_replaced_by_what_the_session_has_of_it(blank: Page) -> None:
