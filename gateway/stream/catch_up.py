@@ -45,7 +45,7 @@ class CatchUp:
     ) -> None:
         self._sessions = sessions
         self._log = log
-        self._page_cache = PageCache(log)
+        self.page_cache = PageCache(log)
         self._join = join
         self._counters = counters
         self._queue: deque[Viewer] = deque()
@@ -186,7 +186,7 @@ class CatchUp:
 
     async def _read(self, viewer: Viewer, replay: Replay, count: int) -> CachedPage:
         session_id, store = viewer.request.session_id, viewer.channel.behind > 1
-        return await self._page_cache.read(session_id, viewer.cursor, count, since=replay.since, store=store)
+        return await self.page_cache.read(session_id, viewer.cursor, count, since=replay.since, store=store)
 
     async def _session_start(self, viewer: Viewer, replay: Replay) -> EventId:
         """Return the id before the session's first event: the end of an earlier session while the log still has it."""

@@ -193,7 +193,7 @@ class TestHandOver:
 
         catch_up = served.hub._catch_up
         plain = session.log
-        catch_up._page_cache._log = Pausing(plain, write)  # type: ignore[assignment]
+        catch_up.page_cache._log = Pausing(plain, write)  # type: ignore[assignment]
         start = f"{attempt.epoch}-1"
         async with AsyncExitStack() as stack:
             viewers = [await stack.enter_async_context(served.open(cursor=start, raw="true"))]
@@ -201,7 +201,7 @@ class TestHandOver:
             if dice.random() < 0.5:
                 viewers.append(await stack.enter_async_context(served.open(cursor=start, raw="true")))
                 await write()
-            catch_up._page_cache._log = plain
+            catch_up.page_cache._log = plain
             async with writing:
                 await session.append(attempt, written, "last")
                 written, sealed = written + 1, True
@@ -221,7 +221,7 @@ class TestHandOver:
                 await session.append(attempt, 1, "a")
                 await ids_until(first, f"{attempt.epoch}-2")
 
-            pages = served.hub._catch_up._page_cache
+            pages = served.hub._catch_up.page_cache
             pages._log = Pausing(pages._log, get_ahead)  # type: ignore[assignment]
             async with served.open(raw="true") as late:
                 await ids_until(late, f"{attempt.epoch}-1")
