@@ -20,3 +20,5 @@ def lay_out(tree: Path) -> None:
         return
     for package in PACKAGES:
         (tree / "holdfast" / package).symlink_to(tree / package)
+    if (tree / "clients" / "js").is_dir():
+        (tree / "gateway" / "client_js").symlink_to(tree / "clients" / "js")
