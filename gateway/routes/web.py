@@ -18,7 +18,12 @@ MEDIA_TYPES = {
     "svg": "image/svg+xml",
     "txt": "text/plain; charset=utf-8",
 }
-FOLDERS = ("", "vendor/")
+# The folders below /web/, and where their files are: a package and a path in it.
+FOLDERS = {
+    "": ("holdfast.gateway", "web"),
+    "vendor/": ("holdfast.gateway", "web/vendor"),
+    "client/": ("holdfast.gateway.client_js", "src"),
+}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -46,10 +51,10 @@ class WebFile:
 
 
 def load_web_files() -> dict[str, WebFile]:
-    """Load the files of gateway/web, by their path in it."""
+    """Load the files of the page and of the JavaScript client, by their path below /web/."""
     found = {}
-    for folder in FOLDERS:
-        for file in files("holdfast.gateway").joinpath("web", folder).iterdir():
+    for folder, (package, path) in FOLDERS.items():
+        for file in files(package).joinpath(path).iterdir():
             suffix = file.name.rpartition(".")[2]
             if file.is_file() and suffix in MEDIA_TYPES:
                 found[folder + file.name] = WebFile(file.read_bytes(), suffix)

@@ -1,6 +1,6 @@
 // The form for a new message: text, agent and options.
 
-import { agents } from "./api.js";
+import { client } from "./client.js";
 import { element } from "./dom.js";
 import { exampleOf, takesText } from "./form.js";
 import { keep, recall } from "./memory.js";
@@ -67,7 +67,7 @@ export class Composer {
   }
 
   async lookForAgents() {
-    const offered = await agents().catch(() => null);
+    const offered = await client.agents({ retryMs: 0 }).catch(() => null);
     if (offered?.length) this.#offer(offered);
     else if (offered) this.#agent.replaceChildren(element("option", { value: "" }, "No agents available"));
     if (!offered?.length) setTimeout(() => this.lookForAgents(), LOOK_AGAIN_MS);

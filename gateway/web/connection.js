@@ -7,7 +7,6 @@ const CONNECTION = {
   connecting: "Connecting",
   live: "Connected",
   lost: "Disconnected",
-  resting: "Resting",
   gone: "Session ended",
   closed: "Ready",
 };
@@ -16,7 +15,7 @@ const find = (id) => document.getElementById(id);
 
 let wasLost = false;
 
-/** Show a state of the feed. */
+/** Show the state of the connection. */
 export function showConnection(state) {
   find("connection").dataset.state = state;
   setText(find("connection-text"), CONNECTION[state]);

@@ -1,4 +1,4 @@
-// Draws the items of a job's answer: texts, reasoning, tools, sections, data, notes.
+// Draws the parts of a job's answer: texts, reasoning, tools, sections, data, notes.
 
 import { element, growText, setText } from "./dom.js";
 import { Markdown } from "./markdown.js";
@@ -6,41 +6,41 @@ import { QuestionView } from "./question.js";
 import { textOf, valueNode } from "./values.js";
 
 class TextView {
-  constructor(item) {
-    this.item = item;
+  constructor(part) {
+    this.part = part;
     const body = element("div", { class: "markdown" });
-    this.root = element("div", {}, item.agent && element("p", { class: "speaker" }, item.agent), body);
+    this.root = element("div", {}, part.agent && element("p", { class: "speaker" }, part.agent), body);
     this.markdown = new Markdown(body);
   }
 
   render() {
-    if (this.drawn === this.item.text.length) return;
-    this.drawn = this.item.text.length;
-    this.markdown.update(this.item.text);
+    if (this.drawn === this.part.text.length) return;
+    this.drawn = this.part.text.length;
+    this.markdown.update(this.part.text);
   }
 }
 
 class ReasoningView {
-  constructor(item) {
-    this.item = item;
+  constructor(part) {
+    this.part = part;
     this.summary = element("summary");
     this.body = element("p");
     this.root = element("details", { class: "reasoning" }, this.summary, this.body);
   }
 
-  render(job, last) {
-    const going = last && !job.ended;
+  render(turn, last) {
+    const going = last && !turn.ended;
     setText(this.summary, going ? "Thinking…" : "Thoughts");
     this.root.classList.toggle("going", going);
-    growText(this.body, this.item.text);
+    growText(this.body, this.part.text);
   }
 }
 
 const TOOL_STATES = { writing: "preparing", called: "running", done: "done", failed: "failed" };
 
 class ToolView {
-  constructor(item) {
-    this.item = item;
+  constructor(part) {
+    this.part = part;
     this.name = element("strong");
     this.preview = element("code", { class: "preview" });
     this.state = element("span", { class: "state" });
@@ -56,9 +56,9 @@ class ToolView {
     );
   }
 
-  render(job) {
-    const { name, state, written, arguments: given, result, truncated } = this.item;
-    const shown = job.ended && (state === "writing" || state === "called") ? "not finished" : TOOL_STATES[state];
+  render(turn) {
+    const { name, state, written, arguments: given, error, result = error, truncated } = this.part;
+    const shown = turn.ended && (state === "writing" || state === "called") ? "not finished" : TOOL_STATES[state];
     this.root.dataset.state = shown;
     setText(this.name, name);
     setText(this.state, shown);
@@ -71,58 +71,61 @@ class ToolView {
 }
 
 class SectionView {
-  constructor(item) {
-    this.item = item;
-    this.root = element("h3", { class: "section" }, item.title);
+  constructor(part) {
+    this.part = part;
+    this.root = element("h3", { class: "section" }, part.title);
   }
 
-  render(job) {
-    this.root.classList.toggle("going", this.item.open && !job.ended);
+  render(turn) {
+    this.root.classList.toggle("going", this.part.open && !turn.ended);
   }
 }
 
 class DataView {
-  constructor(item) {
-    this.item = item;
-    this.title = element("summary", {}, titleOf(item.name));
+  constructor(part) {
+    this.part = part;
+    this.title = element("summary", {}, titleOf(part.name));
     this.body = element("div", { class: "body" });
-    this.root = element("details", { class: "data", open: item.name === "outline" }, this.title, this.body);
+    this.root = element("details", { class: "data", open: part.name === "outline" }, this.title, this.body);
   }
 
-  render(job) {
-    if (this.shown !== this.item.value) this.body.replaceChildren(valueNode(this.item.value));
-    this.shown = this.item.value;
-    if (this.item.name === "outline") markOutline(this.body, job);
+  render(turn) {
+    if (this.shown !== this.part.value) this.body.replaceChildren(valueNode(this.part.value));
+    this.shown = this.part.value;
+    if (this.part.name === "outline") markOutline(this.body, turn);
   }
 }
 
-class NoteView {
-  constructor(item) {
-    this.item = item;
-    this.root = element("p", { class: "notice" }, item.text);
+class FallbackView {
+  constructor(part) {
+    this.part = part;
+    this.root = element("p", { class: "notice" }, `Stream failed (${part.reason}). Continuing with ${part.to}.`);
   }
 
   render() {}
 }
 
-/** The view of each kind of item: `new VIEWS[item.kind](item, answer)` has `root` and `render(job, last)`. */
+/**
+ * The view of each type of part: `new VIEWS[part.type](part, answer)` has `root`, `part`, the newest state of the part,
+ * and `render(turn, last)`.
+ */
 export const VIEWS = {
   text: TextView,
   reasoning: ReasoningView,
   tool: ToolView,
   section: SectionView,
   data: DataView,
-  note: NoteView,
+  fallback: FallbackView,
   question: QuestionView,
 };
 
 /** Mark the finished entries of an outline and the current one. */
-function markOutline(body, job) {
+function markOutline(body, turn) {
   const entries = body.querySelectorAll(":scope > ol > li");
-  const sections = job.items.filter((item) => item.kind === "section");
+  const sections = turn.parts.filter((part) => part.type === "section");
   entries.forEach((entry, index) => {
     const section = sections.find((each) => each.title === entry.textContent) ?? sections[index];
-    entry.dataset.state = !section ? "ahead" : section.open && !job.ended ? "going" : "done";
+    entry.dataset.state = !section ? "ahead" : section.open && !turn.ended ? "going" : "done";
   });
 }
 

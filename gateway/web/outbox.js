@@ -1,14 +1,16 @@
 // Messages that are being sent. Each keeps one Idempotency-Key, so it is queued once however often it is sent: after a
 // lost response, a refresh or a double click.
 
-import { persist, submit } from "./api.js";
-import { inputText } from "./job.js";
 import { element, setText } from "./dom.js";
 import { keep, randomName, recall } from "./memory.js";
+import { inputText } from "./turn.js";
 
 const STORED = "holdfast.outbox";
 
-/** Sends messages, drawn in `parent`. Calls `on.sent(entry, answer)` or `on.refused(entry, problem)` for each. */
+/**
+ * Sends messages, drawn in `parent`. `on.submit(entry, how)` sends one; `on.sent(entry, answer)` or
+ * `on.refused(entry, problem)` is called for each.
+ */
 export class Outbox {
   #parent;
   #on;
@@ -33,15 +35,20 @@ export class Outbox {
     for (const entry of this.#entries) entry.node.hidden = entry.sessionId !== sessionId || Boolean(entry.seenAs);
   }
 
+  /** Whether a message to this session is shown. */
+  holds(sessionId) {
+    return this.#entries.some((entry) => entry.sessionId === sessionId && !entry.seenAs);
+  }
+
   /** Hide a message whose job has appeared in the events before its 202 arrived. */
-  adopt(sessionId, job) {
-    const asked = job.input === null ? null : inputText(job.input);
+  adopt(sessionId, turn) {
+    const asked = turn.input === null ? null : inputText(turn.input);
     const entry = this.#entries.find(
       (each) => each.sessionId === sessionId && !each.seenAs && (asked === null || asked === inputText(each.job.input)),
     );
     if (!entry) return;
-    entry.seenAs = job.id;
-    job.input ??= entry.job.input;
+    entry.seenAs = turn.id;
+    turn.input ??= entry.job.input;
     this.show(sessionId);
   }
 
@@ -54,10 +61,10 @@ export class Outbox {
 
   async #start(entry) {
     this.#add(entry);
-    const { key, sessionId, job, stop, line } = entry;
+    const { key, stop, line } = entry;
     try {
-      const waiting = (problem) => setText(line, `Not sent yet. ${problem.message} Trying again…`);
-      const answer = await persist(() => submit(sessionId, key, job, stop.signal), { signal: stop.signal, waiting });
+      const onRetry = ({ message }) => setText(line, `Not sent yet. ${message}. Trying again…`);
+      const answer = await this.#on.submit(entry, { idempotencyKey: key, signal: stop.signal, onRetry });
       this.#remove(entry);
       this.#on.sent(entry, answer);
     } catch (problem) {

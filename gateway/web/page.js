@@ -1,20 +1,19 @@
 // The page: one session and its conversation, and the connection of events to views.
 
-import * as api from "./api.js";
+import { client } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { element, setText } from "./dom.js";
-import { Feed } from "./feed.js";
-import { inputText } from "./job.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
+import { inputText } from "./turn.js";
 import { Turns } from "./turns.js";
 
 const DETAILED_JOBS = 10;
 const DETAIL_TIMEOUT_MS = 15000;
 const AT_END_PX = 48;
-const REST_AFTER_MS = 30000;
+const REMEMBERED_IDS = 20000;
 const IDEAS = ["What is a holdfast?", "Why does an answer need one?", "Tell me something long"];
 const GAPS = {
   trimmed: "Part of this conversation is no longer stored.",
@@ -24,118 +23,98 @@ const GAPS = {
 const find = (id) => document.getElementById(id);
 const log = find("log");
 
-let sessionId = "";
-let untold = ""; // a session id generated here and not yet posted to
+let session = null;
+let leave = () => {};
 let conversation = new Conversation();
-let generation = 0;
+let detailed = false;
+let accepted = [];
 let stopping = null;
 let atEnd = true;
 let frame = 0;
 const dirty = new Set();
 
-const feed = new Feed({ event: take, state: showConnection, rewind: load, exists: () => api.exists(sessionId) });
 const turns = new Turns(find("turns"), { cancel, answer });
-const outbox = new Outbox(find("outbox"), { sent, refused });
+const outbox = new Outbox(find("outbox"), { submit, sent, refused });
 const composer = new Composer({ send });
-const otherTabs = new BroadcastChannel("holdfast");
 
 // ---------------------------------------------------------------------------------------------- the session
 
 /** Show the session in the URL, or a new one. */
 function enter() {
   const named = /^#([A-Za-z0-9_-]{1,128})$/.exec(location.hash)?.[1];
-  sessionId = named ?? (untold = randomName());
-  if (!named) history.replaceState(null, "", `#${sessionId}`);
-  begin([], []);
-  outbox.show(sessionId);
-  if (sessionId === untold) rest();
-  else load();
+  const id = named ?? randomName();
+  if (!named) history.replaceState(null, "", `#${id}`);
+  leave();
+  session = client.session(id);
+  conversation = new Conversation();
+  detailed = false;
+  accepted = [];
+  dirty.clear();
+  turns.clear();
+  leave = session.subscribe(take);
+  outbox.show(id);
+  showConnection("connecting");
+  changed();
   composer.focus();
 }
 
-/** Show an empty session, to which nothing has been posted. */
-function rest() {
-  generation += 1;
-  feed.close();
-  showConnection("closed");
-  find("empty").hidden = false;
-}
-
-function begin(messages, states) {
-  conversation = new Conversation(changed);
-  dirty.clear();
-  turns.clear();
-  conversation.load(messages, states);
-  for (const job of conversation.jobs) job.input ??= rememberedInput(job.id);
-  draw();
-}
-
-/** Read the session's record, then its events from that cursor on. */
-async function load() {
-  const mine = ++generation;
-  feed.close();
-  try {
-    const record = await api.persist(() => api.record(sessionId), { waiting: () => showConnection("lost") });
-    if (mine !== generation) return;
-    begin(record.messages, record.states);
-    feed.open(api.eventsUrl(sessionId), record.start);
-    await detail(mine);
-  } catch (problem) {
-    if (mine !== generation) return;
-    rest();
-    if (problem.status !== 404) showProblem(problem.message);
-  }
-}
-
 /** Read the latest answers again from their logs while those exist: messages have no reasoning, steps or sections. */
-async function detail(mine) {
-  const ended = conversation.jobs
-    .filter((job) => job.ended)
+async function detail(shown) {
+  const ended = shown.jobs
+    .filter((turn) => turn.ended)
     .slice(-DETAILED_JOBS)
     .reverse();
-  for (const { id } of ended) {
-    const events = [];
-    try {
-      for await (const event of api.jobEvents(sessionId, id, DETAIL_TIMEOUT_MS)) events.push(event);
-    } catch {
-      continue;
-    }
-    if (mine !== generation) return;
-    conversation.detail(id, events);
+  for (const turn of ended) {
+    const target = { session_id: session.id, job_id: turn.id };
+    const signal = AbortSignal.timeout(DETAIL_TIMEOUT_MS);
+    const whole = await client.read(target, { signal }).catch(() => null);
+    if (shown !== conversation) return;
+    if (!whole || whole.gap || whole.status !== turn.state.status) continue;
+    turn.takeWhole(whole);
+    changed(turn);
   }
 }
 
 // ---------------------------------------------------------------------------------------------- events
 
-function take(event, id) {
-  if (event.type === "gap") conversation.notice(GAPS[event.reason] ?? GAPS.trimmed);
-  if (event.type === "session.deleted") {
-    feed.close();
-    showConnection("gone");
-    conversation.notice("This conversation was deleted.");
+function take({ messages, connection, error }, events) {
+  for (const { type, reason } of events) if (type === "gap" && GAPS[reason]) conversation.notice(GAPS[reason]);
+  const { added, changed: others } = conversation.update(messages);
+  for (const turn of added) introduce(turn);
+  for (const turn of others) changed(turn);
+  for (const event of events) announce(event, added);
+  accepted.push(...events.map(({ id }) => id).filter(Boolean));
+  if (accepted.length > REMEMBERED_IDS) accepted = accepted.slice(-REMEMBERED_IDS / 2);
+  showConnection({ deleted: "gone", failed: "closed" }[connection] ?? connection);
+  if (error) showProblem(error.message);
+  if (!detailed && connection === "live") {
+    detailed = true;
+    detail(conversation);
   }
-  const known = conversation.job(event.job_id);
-  conversation.apply(event, id);
-  const job = conversation.job(event.job_id);
-  if (job && !known) introduce(job);
-  if (event.type === "job.started") forgetInput(event.job_id);
-  if (job?.ended && known && event.type.startsWith("job.")) announceEnd(job);
-  if (event.type === "question.asked") setText(find("announcer"), `A question for you: ${event.prompt}`);
-  changed(job);
+  changed();
 }
 
-function introduce(job) {
-  outbox.adopt(sessionId, job);
-  job.input ??= rememberedInput(job.id);
+function introduce(turn) {
+  outbox.adopt(session.id, turn);
+  turn.input ??= rememberedInput(turn.id);
 }
 
-function announceEnd(job) {
+/** Tell a screen reader what happened, except in jobs that have just appeared. */
+function announce({ type, job_id: id, prompt }, added) {
+  if (type === "session.deleted") conversation.notice("This conversation was deleted.");
+  if (type === "job.started") forgetInput(id);
+  if (type === "question.asked") setText(find("announcer"), `A question for you: ${prompt}`);
+  const turn = conversation.job(id);
+  if (turn?.ended && !added.includes(turn) && type.startsWith("job.")) announceEnd(turn);
+}
+
+function announceEnd(turn) {
   const words = {
     completed: "The answer is complete.",
     failed: "The answer failed.",
     cancelled: "The answer was stopped.",
   };
-  setText(find("announcer"), words[job.status]);
+  setText(find("announcer"), words[turn.state.status]);
 }
 
 // ---------------------------------------------------------------------------------------------- sending and stopping
@@ -143,53 +122,51 @@ function announceEnd(job) {
 function send(job) {
   atEnd = true;
   find("problem").hidden = true;
-  find("empty").hidden = true;
-  outbox.send(sessionId, job);
-  outbox.show(sessionId);
+  outbox.send(session.id, job);
+  outbox.show(session.id);
   changed();
 }
 
-function sent(entry, answer) {
-  rememberInput(answer.job_id, entry.job.input);
-  otherTabs.postMessage(entry.sessionId);
-  if (untold === entry.sessionId) untold = "";
-  if (entry.sessionId !== sessionId) return;
-  const job = conversation.ensure(answer.job_id);
-  if (job.status === "queued") Object.assign(job, { agent: entry.job.agent, position: answer.position });
-  job.input ??= entry.job.input;
-  changed(job);
-  if (feed.state === "closed" || feed.state === "gone") load();
+function submit({ sessionId, job: { input, agent, options } }, how) {
+  const target = sessionId === session.id ? session : client.session(sessionId);
+  return target.send(input, { agent, options, ...how });
+}
+
+function sent(entry, { job_id: id }) {
+  rememberInput(id, entry.job.input);
+  changed();
 }
 
 function refused(entry, problem) {
-  if (entry.sessionId === sessionId) composer.restore(inputText(entry.job.input));
+  if (entry.sessionId === session.id) composer.restore(inputText(entry.job.input));
   if (problem) showProblem(problem.message);
   changed();
 }
 
-async function cancel(job) {
-  stopping = job.id;
-  changed(job);
+const onRetry = ({ message }) => showProblem(message);
+
+async function cancel(turn) {
+  stopping = turn.id;
+  changed(turn);
   try {
-    await api.persist(() => api.cancel(sessionId, job.id), { waiting: (problem) => showProblem(problem.message) });
+    await session.cancel(turn.id, { onRetry });
     find("problem").hidden = true;
   } catch (problem) {
     stopping = null;
     showProblem(problem.message);
-    changed(job);
+    changed(turn);
   }
 }
 
-/** Answer a question. Errors that the person cannot correct become the question's state, in every tab. */
-async function answer(job, question, value) {
+/** Answer a question. Errors that the person cannot correct become the question's state. */
+async function answer(turn, { question_id: questionId }, value) {
   const become = (state) => {
-    if (question.state !== "answered") question.state = state;
-    changed(job);
+    turn.answers.set(questionId, state);
+    changed(turn);
   };
   become("sending");
   try {
-    const attempt = () => api.answer(sessionId, job.id, question.questionId, value);
-    await api.persist(attempt, { waiting: (problem) => showProblem(problem.message) });
+    await client.answer({ session_id: session.id, job_id: turn.id }, value, { questionId, onRetry });
     find("problem").hidden = true;
     become("sent");
   } catch (problem) {
@@ -203,16 +180,16 @@ async function answer(job, question, value) {
 }
 
 function stop() {
-  if (outbox.abort(sessionId)) return;
-  const job = conversation.current;
-  if (job && stopping !== job.id) cancel(job);
+  if (outbox.abort(session.id)) return;
+  const turn = conversation.current;
+  if (turn && stopping !== turn.id) cancel(turn);
 }
 
 // ---------------------------------------------------------------------------------------------- drawing
 
-/** Mark a job as changed. The page is drawn at most once per frame. */
-function changed(job) {
-  if (job) dirty.add(job);
+/** Mark a turn as changed. The page is drawn at most once per frame. */
+function changed(turn) {
+  if (turn) dirty.add(turn);
   frame ||= requestAnimationFrame(draw);
 }
 
@@ -221,17 +198,17 @@ function draw() {
   frame = 0;
   turns.render(conversation.turns, dirty);
   dirty.clear();
-  if (conversation.turns.length) find("empty").hidden = true;
+  find("empty").hidden = conversation.turns.length > 0 || outbox.holds(session.id);
   drawStop();
   drawTitle();
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
 function drawStop() {
-  const job = conversation.current;
+  const turn = conversation.current;
   const button = find("stop");
-  button.hidden = !job;
-  button.disabled = Boolean(job) && stopping === job.id;
+  button.hidden = !turn;
+  button.disabled = Boolean(turn) && stopping === turn.id;
   setText(button.firstChild, button.disabled ? "Stopping… " : "Stop ");
 }
 
@@ -240,7 +217,7 @@ function drawTitle() {
   const words = inputText(first?.input ?? null).slice(0, 60);
   const title = words ? `${words} · Holdfast` : "Holdfast";
   const { current } = conversation;
-  document.title = current ? `${current.status === "waiting" ? "?" : "●"} ${title}` : title;
+  document.title = current ? `${current.state.status === "waiting" ? "?" : "●"} ${title}` : title;
 }
 
 // ---------------------------------------------------------------------------------------------- wiring
@@ -251,8 +228,7 @@ for (const idea of IDEAS) {
 }
 
 find("new").addEventListener("click", () => {
-  untold = randomName();
-  location.hash = untold;
+  location.hash = randomName();
 });
 
 find("stop").addEventListener("click", () => {
@@ -280,38 +256,12 @@ document.addEventListener("keydown", (event) => {
 });
 
 window.addEventListener("hashchange", enter);
-window.addEventListener("offline", () => feed.lose());
-window.addEventListener("online", () => feed.reopen());
-window.addEventListener("pageshow", (event) => {
-  if (event.persisted) feed.reopen();
-});
-
-// A browser limits the connections per host: hidden tabs close theirs while no job is open.
-let restTimer = 0;
-let hiddenSince = 0;
-document.addEventListener("visibilitychange", () => {
-  clearTimeout(restTimer);
-  if (document.hidden) {
-    hiddenSince = Date.now();
-    restTimer = setTimeout(() => conversation.current || feed.rest(), REST_AFTER_MS);
-  } else if (Date.now() - hiddenSince > REST_AFTER_MS) {
-    feed.reopen(); // it may have been lost while the computer slept
-  }
-});
-
-otherTabs.addEventListener("message", ({ data }) => {
-  if (data !== sessionId) return;
-  if (feed.state === "closed") load();
-  else if (feed.state === "resting") feed.reopen();
-});
+window.addEventListener("offline", () => showConnection("lost"));
 
 Object.defineProperty(window, "holdfast", {
   value: Object.freeze({
-    get lastId() {
-      return feed.lastId;
-    },
     get accepted() {
-      return [...feed.accepted];
+      return [...accepted];
     },
     text: (jobId) => conversation.job(jobId)?.text ?? null,
   }),
@@ -319,4 +269,4 @@ Object.defineProperty(window, "holdfast", {
 
 enter();
 outbox.resume();
-outbox.show(sessionId);
+outbox.show(session.id);

@@ -13,22 +13,23 @@ const OUTCOMES = {
 
 /** Draws one question. `answer(value)` resolves when the answer was accepted, or rejects with a Problem. */
 export class QuestionView {
-  constructor(item, answer) {
-    this.item = item;
+  constructor(part, answer) {
+    this.part = part;
     this.answer = answer;
-    this.prompt = element("p", { class: "prompt" }, item.prompt);
+    this.prompt = element("p", { class: "prompt" }, part.prompt);
     this.outcome = element("p", { class: "outcome", role: "status" });
     this.problem = element("p", { class: "problem", role: "alert", hidden: true });
     this.given = element("div", { class: "given", hidden: true });
     this.form = this.makeForm();
-    const speaker = item.agent && element("p", { class: "speaker" }, item.agent);
+    const speaker = part.agent && element("p", { class: "speaker" }, part.agent);
     this.root = element("section", { class: "question", "aria-label": "Question" }, speaker, this.prompt);
     this.root.append(this.form, this.problem, this.outcome, this.given);
   }
 
-  render(job) {
-    const { state } = this.item;
-    const shown = job.ended && state !== "answered" ? "over" : state;
+  render(turn) {
+    const { state, question_id: id } = this.part;
+    this.state = state === "answered" ? state : turn.ended ? "over" : (turn.answers.get(id) ?? state);
+    const shown = this.state;
     this.root.dataset.state = shown;
     this.form.hidden = shown !== "waiting";
     setText(this.outcome, OUTCOMES[shown] ?? "");
@@ -36,11 +37,11 @@ export class QuestionView {
     if (shown !== "answered" || !this.given.hidden) return;
     this.problem.hidden = true;
     this.given.hidden = false;
-    this.given.append(...givenNodes(this.item.value));
+    this.given.append(...givenNodes(this.part.value));
   }
 
   makeForm() {
-    const { schema, prompt } = this.item;
+    const { schema, prompt } = this.part;
     const choices = choicesOf(schema);
     this.fields = choices.length ? null : formOf(schema, prompt);
     const buttons = choices.length
@@ -69,7 +70,7 @@ export class QuestionView {
   }
 
   async submit(valueOf) {
-    if (this.item.state !== "waiting") return;
+    if (this.state !== "waiting") return;
     this.show("");
     try {
       await this.answer(valueOf());

@@ -3,12 +3,12 @@
 import { Notice } from "./conversation.js";
 import { element, setText } from "./dom.js";
 import { VIEWS } from "./items.js";
-import { inputText } from "./job.js";
+import { inputText } from "./turn.js";
 import { valueNode } from "./values.js";
 
 /**
- * The turns of a conversation inside `parent`. Calls `on.cancel(job)` when a waiting job is cancelled, and
- * `on.answer(job, question, value)` when a person answers.
+ * The turns of a conversation inside `parent`. Calls `on.cancel(turn)` when a waiting job is cancelled, and
+ * `on.answer(turn, question, value)` when a person answers.
  */
 export class Turns {
   #parent;
@@ -25,8 +25,13 @@ export class Turns {
     this.#parent.replaceChildren();
   }
 
-  /** Draw the turns of `dirty`, a set of changed jobs, and new turns. */
+  /** Draw the turns of `dirty`, a set of changed ones, and new turns, and remove those that are gone. */
   render(turns, dirty) {
+    for (const [turn, view] of this.#views) {
+      if (turns.includes(turn)) continue;
+      view.root.remove();
+      this.#views.delete(turn);
+    }
     for (const turn of turns) {
       let view = this.#views.get(turn);
       if (!view) {
@@ -50,9 +55,9 @@ class NoticeView {
 }
 
 class JobView {
-  #job;
+  #turn;
   #on;
-  #items = [];
+  #parts = [];
   #said = element("div", { class: "said" });
   #waiting;
   #place = element("span");
@@ -60,50 +65,51 @@ class JobView {
   #steps = element("details", { class: "steps", hidden: true }, element("summary"), element("ol"));
   #flow = element("div", { class: "flow" });
   #discarded = element("p", { class: "discarded", "aria-hidden": "true", hidden: true });
-  #discardedItems = element("div", { class: "flow discarded-items", inert: true });
+  #discardedParts = element("div", { class: "flow discarded-items", inert: true });
   #drawnDiscarded;
   #live = element("p", { class: "live", hidden: true }, element("span", { class: "pulse" }), element("span"));
   #end = element("div", { class: "end", hidden: true });
 
-  constructor(job, on) {
-    this.#job = job;
+  constructor(turn, on) {
+    this.#turn = turn;
     this.#on = on;
-    const back = element("button", { type: "button", class: "quiet", click: () => on.cancel(job) }, "Take back");
+    const back = element("button", { type: "button", class: "quiet", click: () => on.cancel(turn) }, "Take back");
     this.#waiting = element("p", { class: "waiting", hidden: true }, this.#place, back);
-    const parts = [this.#taken, this.#steps, this.#flow, this.#discardedItems, this.#discarded, this.#live, this.#end];
+    const parts = [this.#taken, this.#steps, this.#flow, this.#discardedParts, this.#discarded, this.#live, this.#end];
     const answer = element("div", { class: "answer" }, ...parts);
-    this.root = element("article", { class: "turn", "data-job": job.id }, this.#said, this.#waiting, answer);
+    this.root = element("article", { class: "turn", "data-job": turn.id }, this.#said, this.#waiting, answer);
   }
 
   render() {
-    const job = this.#job;
-    this.root.dataset.status = job.status;
+    const turn = this.#turn;
+    const { status, attempt } = turn.state;
+    this.root.dataset.status = status;
     // A screen reader announces the complete answer, not each token.
-    this.root.setAttribute("aria-busy", String(!job.ended));
-    setText(this.#said, inputText(job.input));
+    this.root.setAttribute("aria-busy", String(!turn.ended));
+    setText(this.#said, inputText(turn.input));
     this.#said.hidden = !this.#said.textContent;
     this.#renderPlace();
-    this.#taken.hidden = job.attempt < 2;
-    const how = job.kept ? "continued after the last finished step" : "began again";
-    setText(this.#taken, `Another worker took over and ${how} (attempt ${job.attempt}).`);
+    this.#taken.hidden = attempt < 2;
+    const how = turn.kept ? "continued after the last finished step" : "began again";
+    setText(this.#taken, `Another worker took over and ${how} (attempt ${attempt}).`);
     this.#renderSteps();
-    this.#renderItems();
-    this.#renderDiscardedItems();
-    setText(this.#discarded, job.toBeWritten);
-    this.#discarded.hidden = !job.toBeWritten;
+    this.#renderParts();
+    this.#renderDiscardedParts();
+    setText(this.#discarded, turn.toBeWritten);
+    this.#discarded.hidden = !turn.toBeWritten;
     this.#renderLive();
     this.#renderEnd();
   }
 
   #renderPlace() {
-    const { status, position } = this.#job;
+    const { status, position } = this.#turn.state;
     this.#waiting.hidden = status !== "queued";
     const place = { 0: "Waiting for a worker", 1: "Next in line" }[position ?? 0] ?? `In line, ${position} ahead`;
     setText(this.#place, place);
   }
 
   #renderSteps() {
-    const { steps } = this.#job;
+    const { steps } = this.#turn.state;
     const [summary, list] = this.#steps.children;
     this.#steps.hidden = !steps.length;
     if (list.childElementCount > steps.length) list.replaceChildren();
@@ -111,75 +117,76 @@ class JobView {
     for (const step of steps.slice(list.childElementCount)) list.append(element("li", {}, step.message));
   }
 
-  #renderItems() {
-    const { items } = this.#job;
-    const same = this.#items.findIndex((view, index) => view.item !== items[index]);
-    if (same >= 0) for (const view of this.#items.splice(same)) view.root.remove();
-    for (const [index, item] of items.entries()) {
-      if (!this.#items[index]) {
-        this.#items[index] = new VIEWS[item.kind](item, (value) => this.#on.answer(this.#job, item, value));
-        this.#flow.append(this.#items[index].root);
+  #renderParts() {
+    const { parts } = this.#turn;
+    const same = this.#parts.findIndex((view, index) => view.part.id !== parts[index]?.id);
+    if (same >= 0) for (const view of this.#parts.splice(same)) view.root.remove();
+    for (const [index, part] of parts.entries()) {
+      if (!this.#parts[index]) {
+        this.#parts[index] = new VIEWS[part.type](part, (value) => this.#on.answer(this.#turn, part, value));
+        this.#flow.append(this.#parts[index].root);
       }
-      this.#items[index].render(this.#job, index === items.length - 1);
+      this.#parts[index].part = part;
+      this.#parts[index].render(this.#turn, index === parts.length - 1);
     }
   }
 
-  /** Draw discarded items once, and remove them from the front as the new attempt adds items. */
-  #renderDiscardedItems() {
-    const job = this.#job;
-    const left = job.itemsToBeMade;
-    const box = this.#discardedItems;
-    if (this.#drawnDiscarded !== job.discardedItems) {
-      this.#drawnDiscarded = job.discardedItems;
-      const views = left.map((item) => new VIEWS[item.kind](item));
-      for (const view of views) view.render(job, false);
+  /** Draw discarded parts once, and remove them from the front as the new attempt adds parts. */
+  #renderDiscardedParts() {
+    const turn = this.#turn;
+    const left = turn.partsToBeMade;
+    const box = this.#discardedParts;
+    if (this.#drawnDiscarded !== turn.discardedParts) {
+      this.#drawnDiscarded = turn.discardedParts;
+      const views = left.map((part) => new VIEWS[part.type](part));
+      for (const view of views) view.render(turn, false);
       box.replaceChildren(...views.map((view) => view.root));
     }
     while (box.childElementCount > left.length) box.firstChild.remove();
   }
 
   #renderLive() {
-    const job = this.#job;
-    this.#live.hidden = job.ended || job.status === "queued";
-    setText(this.#live.lastChild, doingOf(job));
+    const turn = this.#turn;
+    this.#live.hidden = turn.ended || turn.state.status === "queued";
+    setText(this.#live.lastChild, doingOf(turn));
   }
 
   #renderEnd() {
-    const job = this.#job;
-    this.#end.hidden = !job.ended;
-    if (!job.ended) return;
-    const facts = element("p", { class: "facts" }, factsOf(job).join(" · "));
-    if (job.text) facts.append(copyButton(() => job.text));
-    this.#end.replaceChildren(...[outcomeOf(job), facts].filter(Boolean));
+    const turn = this.#turn;
+    this.#end.hidden = !turn.ended;
+    if (!turn.ended) return;
+    const facts = element("p", { class: "facts" }, factsOf(turn.state).join(" · "));
+    if (turn.text) facts.append(copyButton(() => turn.text));
+    this.#end.replaceChildren(...[outcomeOf(turn.state), facts].filter(Boolean));
   }
 }
 
 /** The status line of a job: its own status text if it has one. */
-function doingOf(job) {
-  if (job.status === "waiting") return "Waiting for your answer";
+function doingOf({ state, parts }) {
+  if (state.status === "waiting") return "Waiting for your answer";
   return (
-    job.steps.at(-1)?.message ?? { text: "Writing…", reasoning: "Thinking…" }[job.items.at(-1)?.kind] ?? "Working…"
+    state.steps.at(-1)?.message ?? { text: "Writing…", reasoning: "Thinking…" }[parts.at(-1)?.type] ?? "Working…"
   );
 }
 
-function outcomeOf(job) {
-  if (job.status === "cancelled") return element("p", { class: "outcome" }, "Stopped.");
-  if (job.status === "failed") {
-    const { code = "", message = "It failed." } = job.error ?? {};
+function outcomeOf({ status, error, result, parts }) {
+  if (status === "cancelled") return element("p", { class: "outcome" }, "Stopped.");
+  if (status === "failed") {
+    const { code = "", message = "It failed." } = error ?? {};
     const words = [element("strong", {}, "The job failed. "), message, element("code", {}, code)];
     return element("p", { class: "outcome error", role: "alert" }, ...words);
   }
-  if (!job.items.length && job.result != null) return valueNode(job.result);
-  return job.items.length ? null : element("p", { class: "outcome" }, "There is no answer to show.");
+  if (!parts.length && result != null) return valueNode(result);
+  return parts.length ? null : element("p", { class: "outcome" }, "There is no answer to show.");
 }
 
-function factsOf(job) {
-  const sum = (field) => job.usage.reduce((total, usage) => total + (usage[field] ?? 0), 0);
-  const models = [...new Set(job.usage.map((usage) => usage.model).filter(Boolean))];
-  const facts = [job.agent, ...models.filter((model) => model !== job.agent)];
-  if (job.endedAt - job.startedAt >= 100) facts.push(durationOf(job.endedAt - job.startedAt));
+function factsOf({ agent, usage, started_at: startedAt, ended_at: endedAt }) {
+  const sum = (field) => usage.reduce((total, each) => total + (each[field] ?? 0), 0);
+  const models = [...new Set(usage.map(({ model }) => model).filter(Boolean))];
+  const facts = [agent, ...models.filter((model) => model !== agent)];
+  if (endedAt - startedAt >= 100) facts.push(durationOf(endedAt - startedAt));
   const [taken, given] = [sum("input_tokens"), sum("output_tokens")];
-  if (job.usage.length) facts.push(`${taken.toLocaleString()} tokens in, ${given.toLocaleString()} out`);
+  if (usage.length) facts.push(`${taken.toLocaleString()} tokens in, ${given.toLocaleString()} out`);
   return facts.filter(Boolean);
 }
 

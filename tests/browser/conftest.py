@@ -110,6 +110,11 @@ async def page(stack: Stack) -> Page:
 class QuietHandler(SimpleHTTPRequestHandler):
     extensions_map = {".js": "text/javascript", "": "text/plain"}  # noqa: RUF012 - as the base class has it
 
+    def translate_path(self, path: str) -> str:
+        """The file at a path: the client's files stand elsewhere than those of the page."""
+        found = super().translate_path(path)
+        return found.replace(str(ROOT / "gateway" / "web" / "client"), str(ROOT / "clients" / "js" / "src"))
+
     def log_message(self, *args: object) -> None:
         pass
 

@@ -14,7 +14,7 @@ from tests.support.browser import Page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LONG: dict[str, Any] = {"tokens": 200, "interval_ms": 20}
+LONG: dict[str, Any] = {"tokens": 400, "interval_ms": 20}
 SHORT: dict[str, Any] = {"tokens": 20, "interval_ms": 20}
 SHOWN = "document.querySelector('[data-job] .markdown').textContent"
 
@@ -50,6 +50,16 @@ async def test_a_second_tab_that_joins_late_shows_the_same(stack: Stack, page: P
     await assert_shows_the_log(stack, page)
     await assert_shows_the_log(stack, late)
     await late.until_shown(".said", "count")
+
+
+async def test_eight_tabs_load_and_follow_an_answer_over_one_connection(stack: Stack, page: Page) -> None:
+    """A browser opens six connections per host."""
+    tabs = [page, *[await stack.page() for _ in range(7)]]
+    await tabs[-1].ask("count", **LONG)
+    for tab in tabs:
+        await assert_shows_the_log(stack, tab)
+    async with stack.client() as client:
+        assert "\nholdfast_viewers 1" in (await client.get("/metrics")).text
 
 
 async def test_a_tab_that_was_open_first_hears_of_the_first_message_in_another(stack: Stack, page: Page) -> None:
@@ -173,7 +183,7 @@ async def test_messages_wait_in_line_and_one_can_be_taken_back(stack: Stack, pag
 
 
 async def test_tool_calls_thoughts_and_results_are_there_again_after_a_refresh(stack: Stack, page: Page) -> None:
-    await page.ask("look", tools=2, tokens=80)
+    await page.ask("look", tools=2, tokens=300)
     await page.until_written(50)
     await page.call("reload")
     for status in ("running", "completed"):

@@ -19,17 +19,11 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 TOKENS = 400
 WHOLE = "".join(f"w{number} " for number in range(TOKENS))
 FOLLOW = """(async () => {
-    const { Feed } = await import("/web/feed.js");
-    const { Conversation } = await import("/web/conversation.js");
+    const { Client } = await import("/web/client/index.js");
     window.states = [];
-    window.followed = new Conversation();
-    const on = {
-        event: (event, id) => window.followed.apply(event, id),
-        state: (state) => window.states.push(state),
-        rewind: () => { throw new Error("the stream was not consistent"); },
-        exists: async () => true,
-    };
-    new Feed(on).open("/v1/sessions/later/events?wait=true", "0-0");
+    window.followed = new Client().session("later");
+    window.followed.subscribe(({ connection }) => window.states.push(connection));
+    window.answer = () => window.followed.state.messages.at(-1);
 })()"""
 
 
@@ -67,7 +61,7 @@ async def test_a_stream_opened_before_the_first_post_survives_silence_and_two_de
     job = {"agent": "scripted", "input": "count", "options": {"tokens": TOKENS, "interval_ms": 20}}
     async with stack.client() as client:
         job_id = (await client.post("/v1/sessions/later/jobs", json=job)).json()["job_id"]
-        text = f"window.followed.job({job_id!r})?.text"
+        text = "window.answer()?.content"
         await distant.until(f"{text}?.length > 200")
         proxy.black_hole = True
         for attempt in (2, 3):
@@ -79,5 +73,5 @@ async def test_a_stream_opened_before_the_first_post_survives_silence_and_two_de
             await until(taken_over)
     await distant.until("window.states.at(-1) === 'lost'")
     proxy.black_hole = False
-    await distant.until(f"window.followed.job({job_id!r})?.status === 'completed'")
+    await distant.until("window.answer()?.status === 'completed'")
     assert await distant.evaluate(text) == WHOLE

@@ -14,7 +14,7 @@ from tests.support.ports import free_port
 from tests.support.process import ROOT, Processes, inherited_env
 
 CLIENT = "clients/python/holdfast_client"
-BUILT_FROM = ["clients/python", "gateway", "holdfast", "shared", "worker", "pyproject.toml", "README.md", "LICENSE"]
+BUILT_FROM = ["clients", "gateway", "holdfast", "shared", "worker", "pyproject.toml", "README.md", "LICENSE"]
 INSTALLER = [str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet"]
 
 AGENT = """
@@ -84,7 +84,10 @@ def files(wheel: Path) -> set[str]:
 def test_a_wheel_holds_every_package_under_one_import_name(wheel: Path) -> None:
     own = tracked("gateway", "shared", "worker", "holdfast")
     expected = {name if name.startswith("holdfast/") else f"holdfast/{name}" for name in own}
-    assert files(wheel) == expected | {name.replace(CLIENT, "holdfast/client") for name in tracked(CLIENT)}
+    expected |= {name.replace(CLIENT, "holdfast/client") for name in tracked(CLIENT)}
+    served = tracked("clients/js/__init__.py", "clients/js/src/*.js")
+    expected |= {name.replace("clients/js", "holdfast/gateway/client_js") for name in served}
+    assert files(wheel) == expected
 
 
 def test_the_wheel_of_the_client_holds_the_same_files_its_types_and_its_licence(client_wheel: Path) -> None:

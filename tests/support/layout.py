@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PACKAGES = {"client": "clients/python/holdfast_client", "gateway": "gateway", "shared": "shared", "worker": "worker"}
+# Where a package is imported from, and where its folder is.
+PLACES = {
+    "holdfast/client": "clients/python/holdfast_client",
+    "holdfast/gateway": "gateway",
+    "holdfast/shared": "shared",
+    "holdfast/worker": "worker",
+    "gateway/client_js": "clients/js",
+}
 
 
 def has_one_import_name(tree: Path) -> bool:
@@ -18,6 +25,6 @@ def lay_out(tree: Path) -> None:
     A tree of an older commit is left as it is, or has no client."""
     if not has_one_import_name(tree):
         return
-    for package, folder in PACKAGES.items():
+    for package, folder in PLACES.items():
         if (tree / folder).is_dir():
-            (tree / "holdfast" / package).symlink_to(tree / folder)
+            (tree / package).symlink_to(tree / folder)

@@ -1,0 +1,178 @@
+// The state of one session: its messages, folded from its record and then from its events.
+
+import { newer } from "./events.js";
+import { Job } from "./job.js";
+
+const NOTIFY_AFTER_MS = 16;
+
+export class Session {
+  #client;
+  #listeners = new Set();
+  #jobs = new Map();
+  #sent = []; // jobs that may be missing in a record that is being read
+  #views = new Map(); // the messages of each job, until it changes
+  #facts = { connection: "closed", gap: null, error: null, cursor: "" };
+  #state = null;
+  #events = []; // since the last notification
+  #timer = null;
+  #stop = null;
+
+  constructor(client, id) {
+    this.#client = client;
+    this.id = id;
+  }
+
+  /** A snapshot that never changes. What is the same in the next one is the same object. */
+  get state() {
+    return (this.#state ??= this.#snapshot());
+  }
+
+  /** Call `listener(state, events)` after changes. The session is connected while it has listeners. */
+  subscribe(listener) {
+    this.#listeners.add(listener);
+    if (!this.#stop) this.#start();
+    return () => {
+      if (!this.#listeners.delete(listener) || this.#listeners.size) return;
+      this.#stop?.abort();
+      this.#stop = null;
+      this.#note({ connection: "closed" });
+    };
+  }
+
+  async send(input, options = {}) {
+    const answer = await this.#client.send(input, { ...options, session: this.id });
+    const { job_id, position } = answer;
+    if (!this.#jobs.has(job_id)) {
+      const job = new Job(job_id, { agent: options.agent, input, position });
+      this.#sent.push(job);
+      this.#jobs.set(job_id, job);
+      this.#changed(job_id);
+    }
+    if (!this.#stop && this.#listeners.size) this.#start();
+    return answer;
+  }
+
+  /** Cancel a job, by default the one that runs or is next. */
+  async cancel(job_id = this.state.job?.job_id, options) {
+    if (job_id) await this.#client.cancel({ session_id: this.id, job_id }, options);
+  }
+
+  /** Answer the open question. */
+  async answer(value, options) {
+    const { job, question } = this.state;
+    if (!question) throw new Error("No question is open");
+    const questionId = question.question_id;
+    await this.#client.answer({ session_id: this.id, job_id: job.job_id }, value, { questionId, ...options });
+  }
+
+  async delete(options) {
+    await this.#client.delete(this.id, options);
+  }
+
+  async #start() {
+    const { signal } = (this.#stop = new AbortController());
+    let end = { connection: "deleted" };
+    this.#note({ connection: "connecting", gap: null, error: null });
+    try {
+      while (await this.#follow(await this.#load(signal), signal));
+    } catch (error) {
+      end = { connection: "failed", error };
+    }
+    if (signal.aborted) return;
+    this.#stop = null;
+    this.#note(end);
+  }
+
+  /** Read the record. Returns the cursor from which events continue it: those of a running job have more than it. */
+  async #load(signal) {
+    const options = { signal, retryMs: Infinity, onRetry: () => this.#note({ connection: "lost" }) };
+    this.#sent = [];
+    let record = { messages: [], cursor: "" };
+    let states = [];
+    try {
+      // The messages first: a job that ends in between has an event behind their cursor.
+      record = await this.#client.messages(this.id, options);
+      states = await this.#client.jobs(this.id, options);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    }
+    signal.throwIfAborted();
+    const { replay_from, job_id: running } = record;
+    const known = states.map((state) => {
+      const { job_id, status, cursor } = state;
+      const { input } = this.#jobs.get(job_id) ?? {}; // which a record does not have
+      // Events behind the cursor will tell the rest of these jobs, and all of their usage.
+      const told = job_id === running || (status !== "queued" && cursor && newer(cursor, record.cursor));
+      return new Job(job_id, { ...state, input, ...(told && { status: "running", usage: null }) });
+    });
+    const sent = this.#sent.filter(({ job_id }) => !states.some((state) => state.job_id === job_id));
+    this.#jobs = new Map([...known, ...sent].map((job) => [job.job_id, job]));
+    // A session has more records of jobs than messages.
+    for (const [id, messages] of Map.groupBy(record.messages, ({ job_id }) => job_id)) {
+      this.#jobs.get(id)?.load(id === running ? messages.filter(({ role }) => role === "user") : messages);
+    }
+    this.#views.clear();
+    this.#note({ cursor: replay_from ?? record.cursor });
+    return this.#facts.cursor;
+  }
+
+  /** Apply events until they end. Returns whether the record must be read again. */
+  async #follow(cursor, signal) {
+    const onConnection = (connection) => this.#note({ connection });
+    for await (const event of this.#client.events(this.id, { cursor, wait: true, signal, onConnection })) {
+      if (signal.aborted) return false;
+      const { type, id, from, reason, job_id } = event;
+      this.#events.push(event);
+      if (reason === "lost" && type === "gap") return true;
+      // A merged delta that begins within what is known cannot be split.
+      if (from && this.#facts.cursor && !newer(from, this.#facts.cursor)) return true;
+      if (type === "gap") this.#note({ gap: reason });
+      if (id) this.#facts.cursor = id;
+      if (job_id) this.#apply(event);
+      this.#changed(job_id);
+    }
+    return false;
+  }
+
+  #apply(event) {
+    const { job_id } = event;
+    if (!this.#jobs.has(job_id)) this.#jobs.set(job_id, new Job(job_id));
+    const job = this.#jobs.get(job_id);
+    const { ended, position } = job;
+    job.apply(event);
+    if (ended || !job.ended) return;
+    // No event reports that a job ahead of a waiting one has ended.
+    for (const other of this.#jobs.values()) {
+      if (other.status !== "queued" || other.position <= (position ?? 0)) continue;
+      other.position -= 1;
+      this.#changed(other.job_id);
+    }
+  }
+
+  #note(facts) {
+    if (Object.entries(facts).every(([name, value]) => this.#facts[name] === value)) return;
+    Object.assign(this.#facts, facts);
+    this.#changed();
+  }
+
+  #changed(job_id) {
+    this.#views.delete(job_id);
+    this.#state = null;
+    this.#timer ??= setTimeout(() => {
+      const events = this.#events;
+      this.#timer = null;
+      this.#events = [];
+      for (const listener of this.#listeners) listener(this.state, events);
+    }, NOTIFY_AFTER_MS);
+  }
+
+  #snapshot() {
+    const jobs = [...this.#jobs.values()];
+    for (const job of jobs) if (!this.#views.has(job.job_id)) this.#views.set(job.job_id, job.messages());
+    const open = jobs.filter(({ ended }) => !ended);
+    const current = open.find(({ status }) => status !== "queued") ?? open[0];
+    const job = this.#views.get(current?.job_id)?.at(-1) ?? null;
+    const question = job?.parts.findLast(({ state }) => state === "waiting") ?? null;
+    return { messages: jobs.flatMap(({ job_id }) => this.#views.get(job_id)), job, question, ...this.#facts };
+  }
+}
