@@ -1,4 +1,4 @@
-"""The Python client when connections are cut, gateways stop, workers die, and a network falls silent."""
+"""The Python client when gateways stop, workers die, and a network falls silent. tests/clients has cut connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from holdfast.client import Client, Event, JobResult
 
-from tests.support.client_cuts import cut_clients
 from tests.support.fault_proxy import FaultProxy
 from tests.support.ports import free_port
 from tests.support.process import Gateway, Process, Processes, until
@@ -74,14 +73,6 @@ def deltas(events: list[Event]) -> Callable[[], bool]:
 
 def texts(events: list[Event]) -> str:
     return "".join(event.body["text"] for event in events if event.type == "text.delta")
-
-
-async def test_connections_that_are_cut_at_random_bytes_lose_and_double_nothing(
-    deployment: Deployment, redis_url: str
-) -> None:
-    report = await cut_clients(deployment.gateway.url, redis_url, cuts=40, seed=1, viewers=4)
-    assert report.clean, report.lines()
-    assert report.cuts >= 40
 
 
 async def test_a_gateway_that_is_drained_hands_its_streams_to_the_next(deployment: Deployment, client: Client) -> None:

@@ -1,8 +1,8 @@
-// Sends jobs and follows them with the JavaScript client, many at a time: `follow.mjs '{"url": …, "viewers": 9, …}'`.
+// Submits jobs and reads them with the JavaScript client: `cut_viewers.mjs '{"url": …, "sessionIds": […], …}'`.
 // Prints what each viewer saw, one line of JSON each. A third reads every event, a third merged ones, a third the state.
 import { Client } from "../../clients/js/src/index.js";
 
-const { url, viewers, tokens, interval_ms } = JSON.parse(process.argv[2]);
+const { url, sessionIds, options } = JSON.parse(process.argv[2]);
 const client = new Client(url, { retryMs: Infinity });
 
 async function read(job, raw) {
@@ -28,13 +28,13 @@ function watch(session, { job_id }) {
   });
 }
 
-async function follow(number) {
+async function follow(session_id, number) {
   const mode = ["raw", "merged", "state"][number % 3];
-  const session = client.session(`viewer-${number}`);
-  const job = await session.send("count", { agent: "scripted", options: { tokens, interval_ms } });
+  const session = client.session(session_id);
+  const job = await session.send("count", { agent: "scripted", options });
   const seen = mode === "state" ? await watch(session, job) : await read(job, mode === "raw");
-  console.log(JSON.stringify({ session: session.id, mode, ...seen }));
+  console.log(JSON.stringify({ session_id, mode, ...seen }));
 }
 
-await Promise.all(Array.from({ length: viewers }, (_, number) => follow(number)));
+await Promise.all(sessionIds.map(follow));
 process.exit(); // connections of the pool would keep it alive for some seconds
