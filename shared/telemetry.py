@@ -27,7 +27,7 @@ class TextRenderer:
             columns=[
                 Column("timestamp", KeyValueColumnFormatter(None, dim, reset, str)),
                 Column("process", KeyValueColumnFormatter(None, styles.logger_name, reset, str, width=len("gateway"))),
-                Column("level", lambda _, level: f"{levels[str(level)]}{level}:{reset}"),
+                Column("level", lambda _, level: f"{levels.get(str(level), reset)}{level}:{reset}"),
                 Column("event", KeyValueColumnFormatter(None, "", "", str)),
                 Column("", KeyValueColumnFormatter(dim, dim, reset, _value)),
             ],

@@ -41,12 +41,13 @@ class Console:
 
 
 def _log_entry(line: str) -> dict[str, Any] | None:
-    """Parse a line of a process's log. Returns None for other output."""
+    """Parse a line of a process's log. Returns None for other output, such as the JSON of an agent's own logger."""
     try:
         entry: dict[str, Any] = orjson.loads(line) if line.startswith("{") else {}
-    except orjson.JSONDecodeError:
+        datetime.fromisoformat(entry["timestamp"])
+    except (KeyError, TypeError, ValueError):
         return None
-    return entry if {"event", "level", "process", "timestamp"} <= entry.keys() else None
+    return entry if {"event", "level", "process"} <= entry.keys() else None
 
 
 def _entry(process: str, line: str) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Intents(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The result of a step as JSON, and the JSON of its `Mark`, see worker.journal."""
+    """The result of a step as JSON, and the JSON of its `Mark`, see worker.attempt.journal."""
 
     key: str
     value: bytes

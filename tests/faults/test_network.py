@@ -81,8 +81,8 @@ async def test_f10_posts_whose_steps_lose_their_replies_make_one_job_under_one_k
     body = {"agent": "scripted", "input": "go", "options": {"tokens": 3}}
     async with worker_on(redis_url), scene(redis_url) as play, served(proxy.url) as gateway:
         await play.client.offered("scripted")
-        for name, prelude in (("queue_reserve", "queue"), ("submit", "session"), ("queue_ready", "queue")):
-            proxy.drop_reply(runs(name, prelude))
+        for family, name in (("queue", "reserve"), ("session", "submit"), ("queue", "ready")):
+            proxy.drop_reply(runs(family, name))
             headers = {"Idempotency-Key": name}
             path = f"/v1/sessions/{name}/jobs"
             posts = [gateway.client.post(path, json=body, headers=headers) for _ in range(10)]

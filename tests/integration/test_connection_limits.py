@@ -322,7 +322,7 @@ async def small_server() -> AsyncIterator[tuple[int, GatewayServer, asyncio.Even
         ]
     )
     http = HttpServer(ConnectionLimits())
-    server = GatewayServer(uvicorn.Config(app, port=0, http=http, log_config=None, lifespan="off"))  # type: ignore[arg-type]
+    server = GatewayServer(uvicorn.Config(app, port=0, http=http, log_config=None, lifespan="off", ws="none"))  # type: ignore[arg-type]
     serving = asyncio.create_task(server._serve())
     await until(lambda: server.started)
     try:

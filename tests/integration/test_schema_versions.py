@@ -42,7 +42,7 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
 
 
 def test_the_scripts_know_the_same_version() -> None:
-    assert f"local SCHEMA = {SCHEMA} " in (ROOT / "shared" / "scripts" / "session.lua").read_text()
+    assert f"local SCHEMA = {SCHEMA} " in (ROOT / "shared" / "scripts" / "session" / "prelude.lua").read_text()
 
 
 class TestOlder:

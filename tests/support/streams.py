@@ -94,6 +94,7 @@ async def streams(logs: str | LogConnections, limits: StreamLimits | None = None
         http=http,  # type: ignore[arg-type]
         log_config=None,
         lifespan="off",
+        ws="none",
         timeout_graceful_shutdown=10,
     )
     server = GatewayServer(config)

@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class Log(Protocol):
-    """The methods of shared.log_writer.LogWriter that a writer uses."""
+    """The methods of shared.log.log_writer.LogWriter that a writer uses."""
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
     def append_plain(

@@ -1,4 +1,4 @@
--- Prelude of the queue scripts, loaded before each of them. All but queue_reserve run at maxmemory too: accepted jobs go
+-- Prelude of the queue scripts, loaded before each of them. All but reserve.lua run at maxmemory too: accepted jobs go
 -- on, and a full server must not make live workers look dead.
 -- There is one entry for every job that has not ended. It is in exactly one place: deferred (visible later), ready in the
 -- lane of its agent, or leased by a worker.

@@ -51,3 +51,20 @@ def test_a_restarted_worker_does_not_repeat_the_notice_about_keys(capsys: pytest
         console.write("worker", logged(WITHOUT_KEY, agents=["openai"], unset=["OPENAI_API_KEY"]))
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith(f"worker  {WITHOUT_KEY} agents=openai unset=OPENAI_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (logged("chosen", level="notice"), "worker  notice:chosen"),
+        (logged("counted", timestamp=1763683200.1), None),
+        (logged("counted", timestamp="soon"), None),
+    ],
+    ids=["an unknown level", "a time in seconds", "a time in words"],
+)
+def test_a_log_line_of_an_agents_own_logger_is_written(
+    line: str, shown: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Console(as_json=False).write("worker", line)
+    written = capsys.readouterr().err.rstrip("\n")[len("HH:MM:SS ") :]
+    assert written.replace(" ", "") == (shown or f"worker  {line}").replace(" ", "")
