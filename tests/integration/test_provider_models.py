@@ -118,7 +118,7 @@ async def test_an_agent_without_its_key_is_not_offered_and_the_log_says_why(stag
 
         assert names == OFFERED | {"demo", "scripted"}
         assert (refused.status_code, refused.json()["code"]) == (404, "agent_unknown")
-        assert "NOT_SET_ANYWHERE is not set" in stage.worker.output()
+        assert '"agents": ["keyless"], "unset": ["NOT_SET_ANYWHERE"]' in stage.worker.output()
 
 
 async def test_a_model_without_its_key_fails_a_job_before_anything_is_said(stage: Stage) -> None:
