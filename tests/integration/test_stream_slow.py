@@ -58,9 +58,9 @@ class TestSlow:
         async with streams(redis_url, IMPATIENT) as served, served.open(raw="true") as healthy:
             deaf = Deaf(served.url(raw="true"))
             await until(lambda: served.hub.counters.viewers == 2)
+            reading = asyncio.create_task(ids_until(healthy, f"{attempt.epoch}-121"))
             last = await write_megabytes(session, attempt, 1, 120)
-            seen = await ids_until(healthy, f"{attempt.epoch}-{last}")
-            assert seen == [f"{attempt.epoch}-{seq}" for seq in range(1, last + 1)]
+            assert await reading == [f"{attempt.epoch}-{seq}" for seq in range(1, last + 1)]
             await until(lambda: served.hub.counters.viewers == 1, 15)  # the kernel's own deadline is 30 s
             assert served.hub.counters.slow_closed == 1
             deaf.close()
