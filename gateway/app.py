@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from holdfast.gateway.dialects.mounts import MOUNTS, ErrorForms, Mount
 from holdfast.gateway.errors import UnexpectedErrors, add_handlers
 from holdfast.gateway.layers.authentication import Authentication
 from holdfast.gateway.layers.body_limit import BodyLimit
@@ -33,13 +34,17 @@ ROUTERS = (jobs.router, sessions.router, agents.router, health.router, web.route
 
 
 def create_app(
-    settings: GatewaySettings, refusals: Mapping[str, int] | None = None, authenticate: Authenticate = anonymous
+    settings: GatewaySettings,
+    refusals: Mapping[str, int] | None = None,
+    authenticate: Authenticate = anonymous,
+    mounts: Sequence[Mount] = MOUNTS,
 ) -> ASGIApp:
     """Create the app of one gateway. It connects to Redis when its lifespan starts.
 
     Args:
         refusals: counts of requests that the server refused before the app, by error code.
         authenticate: tells who sends a request.
+        mounts: the dialects that have routes of their own.
     """
     metrics = Metrics()
     metrics.watch_refusals({} if refusals is None else refusals)
@@ -56,7 +61,7 @@ def create_app(
     )
     app.state.web_files = web.load_web_files()
     app.router.routes.extend(events.router.routes)  # include_router would look for the route twice
-    for router in ROUTERS:
+    for router in (*ROUTERS, *(mount.router for mount in mounts)):
         app.include_router(router)
     add_handlers(app)
     if settings.compress != "off":
@@ -64,15 +69,18 @@ def create_app(
     app.add_middleware(UnexpectedErrors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     stack: ASGIApp = FastPath(app, events.router.routes)
-    for layer in reversed(_layers(settings, metrics, authenticate)):
+    for layer in reversed(_layers(settings, metrics, authenticate, mounts)):
         stack = layer(stack)
     return stack
 
 
-def _layers(settings: GatewaySettings, metrics: Metrics, authenticate: Authenticate) -> Sequence[Layer]:
+def _layers(
+    settings: GatewaySettings, metrics: Metrics, authenticate: Authenticate, mounts: Sequence[Mount]
+) -> Sequence[Layer]:
     """List the layers that every request passes before a route, streams included. The first one runs first."""
     return (
         partial(CountRequests, metrics=metrics),
+        *([partial(ErrorForms, mounts=mounts)] if mounts else []),
         UnexpectedErrors,
         *([partial(Cors, origins=settings.origins)] if settings.origins else []),
         partial(HostCheck, allowed=settings.hosts),

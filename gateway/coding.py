@@ -73,6 +73,14 @@ def accepted(headers: Iterable[tuple[bytes, bytes]]) -> Accepted:
     return _choose(field) if 0 < len(field) <= MAX_FIELD_BYTES else _ANYTHING
 
 
+def stream_coding(headers: Iterable[tuple[bytes, bytes]], policy: str, *, ends: bool) -> Coding | None:
+    """Choose the coding of a stream. By the policy `ended` only streams that end soon have one: an encoder takes more
+    memory than a viewer."""
+    if policy == "off" or (policy == "ended" and not ends):
+        return None
+    return accepted(headers).coding
+
+
 _ANYTHING = Accepted(None, identity=True)
 
 

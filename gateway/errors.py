@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -99,6 +99,12 @@ class HeadTimeout(HoldfastError):
     title = "The request line and header fields did not arrive in time"
 
 
+class EventsTrimmed(HoldfastError):
+    code = "events_trimmed"
+    status = 410
+    title = "The log no longer has the beginning of this job"
+
+
 class MediaTypeUnsupported(HoldfastError):
     code = "unsupported_media_type"
     status = 415
@@ -157,6 +163,18 @@ def problem(error: HoldfastError) -> Response:
     return Response(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
+ErrorResponse = Callable[[HoldfastError], Response]
+"""How a dialect presents an error."""
+
+ERROR_RESPONSE = "holdfast.error_response"  # the key in the scope of a request to a dialect that has its own
+
+
+def respond(scope: Scope, error: HoldfastError) -> Response:
+    """Return the response to an error in the form that the clients of this path expect."""
+    error_response: ErrorResponse = scope.get(ERROR_RESPONSE, problem)
+    return error_response(error)
+
+
 def limit_unknown_fields(model: type[BaseModel], value: Any) -> Any:
     """Drop the unknown fields of a value beyond the first MAX_PROBLEMS: pydantic would build a report for each."""
     if not isinstance(value, dict):
@@ -204,36 +222,37 @@ async def _holdfast_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HoldfastError)
     if error.status == 500:
         return _unexpected(request.scope, error)
-    return problem(error)
+    return respond(request.scope, error)
 
 
 async def _redis_error(request: Request, error: Exception) -> Response:
     logger.warning("redis unavailable; request answered with 503", path=request.url.path, error=repr(error))
-    return problem(LogUnavailable())
+    return respond(request.scope, LogUnavailable())
 
 
 async def _parameters_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem(body_invalid([{**one, "loc": one["loc"][1:]} for one in error.errors()[:MAX_PROBLEMS]], "request"))
+    problems = [{**one, "loc": one["loc"][1:]} for one in error.errors()[:MAX_PROBLEMS]]
+    return respond(request.scope, body_invalid(problems, "request"))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return problem(RouteUnknown())
+        return respond(request.scope, RouteUnknown())
     if error.status_code == 405:
-        return problem(MethodNotAllowed(allowed_methods(request)))
+        return respond(request.scope, MethodNotAllowed(allowed_methods(request)))
     other = HoldfastError(HTTPStatus(error.status_code).phrase)
     other.status = error.status_code
     other.code = HTTPStatus(error.status_code).name.lower()
     other.title = other.detail
-    return problem(other)
+    return respond(request.scope, other)
 
 
 def _unexpected(scope: Scope, error: Exception) -> Response:
     """Log the error with its traceback, and return a response without details."""
     logger.error("unexpected error", method=scope.get("method"), path=scope.get("path"), exc_info=error)
-    return problem(HoldfastError())
+    return respond(scope, HoldfastError())
 
 
 class UnexpectedErrors:

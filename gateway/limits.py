@@ -24,8 +24,11 @@ class Body(NamedTuple):
     size: int
 
 
-async def read_json(request: Request, cpu_slot: CpuSlot) -> Body:
+async def read_json(request: Request, cpu_slot: CpuSlot, *, any_type: bool = False) -> Body:
     """Read and parse a JSON body.
+
+    Args:
+        any_type: accept any Content-Type, for clients that send JSON without naming it.
 
     Raises:
         MediaTypeUnsupported: it is not application/json in UTF-8.
@@ -34,7 +37,8 @@ async def read_json(request: Request, cpu_slot: CpuSlot) -> Body:
         BodyTimeout: it took longer than BODY_DEADLINE_S.
         RequestInvalid: it is not strict JSON, or has too many values.
     """
-    _check_media_type(request)
+    if not any_type:
+        _check_media_type(request)
     _check_coding(request)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):

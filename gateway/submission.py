@@ -10,6 +10,7 @@ import structlog
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal
+from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
 from holdfast.gateway.schema import check
 from holdfast.shared.errors import (
     AgentUnknown,
@@ -44,6 +45,16 @@ def derived_session_id(secret: bytes, idempotency_key: str) -> str:
     """Derive a session id from an idempotency key. It cannot be guessed from the key without the secret."""
     mac = hmac.digest(secret, b"session\0" + idempotency_key.encode(), "sha256")
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+
+
+async def submit(state: State, caller: Principal, session_id: str, body: Body, key: str | None) -> Submitted:
+    """Check the body of a job (JobBody) and accept it. Raises BodyInvalid, and the errors of `accept`."""
+    cpu_slot, size = state["cpu_slot"], body.size
+    parsed = await cpu_slot.run(size, parse_job_body, body.value)
+    request = await cpu_slot.run(size, job_request, parsed)
+    if key is not None:
+        request = await cpu_slot.run(size, with_key, request, parsed, key)
+    return await accept(state, caller, session_id, request, Body(parsed.input, size))
 
 
 async def accept(state: State, caller: Principal, session_id: str, request: JobRequest, given: Body) -> Submitted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.entries import Entry
@@ -12,6 +12,10 @@ from starlette.responses import Response
 
 State = Hashable
 """What a dialect remembers of the events that a viewer has received. None for a dialect that remembers nothing."""
+
+
+CUT: Final[State] = "cut"
+"""The state after which the connection is cut, since a clean end would tell the client that the stream is complete."""
 
 
 Frames = tuple[bytes, State]
@@ -49,7 +53,7 @@ class Dialect(Protocol):
     def ping_event(self, cursor: EventId) -> bytes:
         """Return a ping that an EventSource reports as a message. Everything up to the cursor has been sent."""
 
-    def gap(self, gap: Gap) -> bytes:
+    def gap(self, state: State, gap: Gap) -> Frames:
         """Announce missing events. A trimmed gap has no id: the next event has one."""
 
     def queued(self, job_id: str, position: int) -> bytes:
@@ -58,8 +62,10 @@ class Dialect(Protocol):
     def cursor_only(self, cursor: EventId) -> bytes:
         """Move the client's cursor without an event."""
 
-    def closing(self, retry_ms: int) -> bytes:
-        """Return the last bytes of a stream that the gateway ends early, with the time after which to reconnect."""
+    def closing(self, retry_ms: int) -> bytes | None:
+        """Return the last bytes of a stream that the gateway ends early, with the time after which to reconnect.
+
+        None: the connection is cut instead."""
 
     def refusal(self, retry_ms: int) -> Response:
         """Refuse a stream temporarily: reconnect after `retry_ms`."""

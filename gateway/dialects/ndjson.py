@@ -31,10 +31,10 @@ class Ndjson:
     def event(self, entry: Entry) -> bytes:
         return _with_id(entry.id, one_line(entry.body))
 
-    def gap(self, gap: Gap) -> bytes:
+    def gap(self, state: State, gap: Gap) -> Frames:
         position = as_cursor(gap.position)
         body = gap_body(gap.reason, position)
-        return body + b"\n" if gap.reason == "trimmed" else _with_id(position, body)
+        return (body + b"\n" if gap.reason == "trimmed" else _with_id(position, body)), state
 
     def queued(self, job_id: str, position: int) -> bytes:
         return queued_body(job_id, position) + b"\n"

@@ -42,10 +42,10 @@ class Sse:
             return frames
         return b"".join([self.event(entry) for entry in entries])
 
-    def gap(self, gap: Gap) -> bytes:
+    def gap(self, state: State, gap: Gap) -> Frames:
         position = as_cursor(gap.position)
         frame = b"data: %b\n\n" % gap_body(gap.reason, position)
-        return frame if gap.reason == "trimmed" else b"id: %d-%d\n%b" % (*position, frame)
+        return (frame if gap.reason == "trimmed" else b"id: %d-%d\n%b" % (*position, frame)), state
 
     def queued(self, job_id: str, position: int) -> bytes:
         return b"data: %b\n\n" % queued_body(job_id, position)

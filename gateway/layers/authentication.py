@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.gateway.errors import problem
+from holdfast.gateway.errors import respond
 from holdfast.gateway.principal import Authenticate
 from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +20,6 @@ class Authentication:
             try:
                 scope["principal"] = await self._authenticate(scope)
             except HoldfastError as error:
-                await problem(error)(scope, receive, send)
+                await respond(scope, error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from holdfast.gateway.errors import problem
+from holdfast.gateway.errors import respond
 from holdfast.gateway.hosts import AllowedHosts, parse_host
 from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,7 +37,7 @@ class HostCheck:
         if scope["type"] == "http":
             for name, value in scope["headers"]:
                 if name == b"host" and (len(value) > MAX_HOST_BYTES or not self._allows(value)):
-                    await problem(HostNotAllowed())(scope, receive, send)
+                    await respond(scope, HostNotAllowed())(scope, receive, send)
                     return
         await self.app(scope, receive, send)
 

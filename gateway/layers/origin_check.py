@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from holdfast.gateway.errors import problem
+from holdfast.gateway.errors import respond
 from holdfast.gateway.origins import is_own
 from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -38,7 +38,7 @@ class OriginCheck:
         if scope["type"] == "http":
             fields = [field for field in scope["headers"] if field[0] in _FIELDS]
             if fields and not self._allows(scope, fields):
-                await problem(OriginNotAllowed())(scope, receive, send)
+                await respond(scope, OriginNotAllowed())(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from fastapi import APIRouter, Request
-from holdfast.gateway.coding import Coding, accepted
+from holdfast.gateway.coding import stream_coding
 from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
 from holdfast.gateway.routes.schemas import problems
 from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
@@ -62,7 +62,12 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
             return await _without_session(state, stream_request, presence)
     except (RedisError, SchemaNewer):
         return stream_request.dialect.refusal(retry_ms())
-    return EventStream(state["hub"], stream_request, first, _coding(request, state, ends=False))
+    return EventStream(
+        state["hub"],
+        stream_request,
+        first,
+        stream_coding(request.scope["headers"], state["settings"].compress, ends=False),
+    )
 
 
 async def _without_session(state: State, stream_request: StreamRequest, presence: Presence) -> ASGIApp:
@@ -109,7 +114,9 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
     except (RedisError, SchemaNewer):
         return stream_request.dialect.refusal(retry_ms())
     return EventStream(
-        state["hub"], replace(stream_request, job=job), coding=_coding(request, state, ends=job.end is not None)
+        state["hub"],
+        replace(stream_request, job=job),
+        coding=stream_coding(request.scope["headers"], state["settings"].compress, ends=job.end is not None),
     )
 
 
@@ -119,12 +126,3 @@ async def _job(state: State, stream_request: StreamRequest, job_id: str) -> JobS
         return await state["sessions"].job(stream_request.session_id, job_id)
     except SessionUnknown:
         return None
-
-
-def _coding(request: Request, state: State, *, ends: bool) -> Coding | None:
-    """Choose the content coding of a stream. By default only streams of ended jobs have one: an encoder takes more
-    memory than a viewer."""
-    policy = state["settings"].compress
-    if policy == "off" or (policy == "ended" and not ends):
-        return None
-    return accepted(request.scope["headers"]).coding

@@ -20,7 +20,6 @@ from holdfast.gateway.dependencies import (
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal
 from holdfast.gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
-from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
 from holdfast.gateway.routes.paging import JobCursor, PageLimit
 from holdfast.gateway.routes.schemas import (
     AcceptedAnswer,
@@ -33,7 +32,7 @@ from holdfast.gateway.routes.schemas import (
     problems,
 )
 from holdfast.gateway.schema import check
-from holdfast.gateway.submission import accept, best_effort, notify_owner, session_id_for
+from holdfast.gateway.submission import best_effort, notify_owner, session_id_for, submit
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
@@ -75,12 +74,7 @@ async def post_session_job(
 
 
 async def _accept(state: State, caller: Principal, session_id: str, body: Body, key: str | None) -> Response:
-    cpu_slot, size = state["cpu_slot"], body.size
-    parsed = await cpu_slot.run(size, parse_job_body, body.value)
-    request = await cpu_slot.run(size, job_request, parsed)
-    if key is not None:
-        request = await cpu_slot.run(size, with_key, request, parsed, key)
-    submitted = await accept(state, caller, session_id, request, Body(parsed.input, size))
+    submitted = await submit(state, caller, session_id, body, key)
     content = accepted_json(session_id, submitted)
     headers = {"Location": content["events_url"]}
     if submitted.replayed:

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable
 
 import structlog
+from holdfast.gateway.dialects.dialect import CUT
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.page_cache import CachedPage, PageCache
 from holdfast.gateway.stream.replay import Rendered, Replay
-from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import Viewer
 from holdfast.shared.errors import JobUnknown, SchemaNewer, SessionUnknown
 from holdfast.shared.ids import ORIGIN, EventId
@@ -104,10 +104,10 @@ class CatchUp:
         try:
             await self._advance(viewer)
         except (SessionUnknown, JobUnknown):
-            viewer.close_with(b"")
+            viewer.end_early()
         except SchemaNewer as error:  # the client may reach a newer gateway
             self._log_error(viewer, error)
-            viewer.close_with(viewer.request.dialect.closing(retry_ms()))
+            viewer.end_early()
         except ResponseError as error:
             self._log_error(viewer, error)
             return RETRY_S
@@ -199,6 +199,9 @@ class CatchUp:
     def _deliver(self, viewer: Viewer, replay: Replay, page: Page, rendered: Rendered) -> None:
         self._counters.events += rendered.events
         self._counters.gaps += page.gap is not None
+        if rendered.state is CUT:
+            viewer.cut(rendered.data)
+            return
         end = None if rendered.over else _recorded_end(viewer.job, rendered.cursor, at_end=rendered.at_end)
         if end is not None:
             viewer.push(rendered.data + replay.finish(end), end.id, over=True)

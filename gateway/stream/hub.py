@@ -10,7 +10,6 @@ from functools import partial
 from holdfast.gateway.stream.catch_up import CatchUp
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.keep_alive import KeepAlive
-from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.viewer import StreamRequest, Viewer
 from holdfast.gateway.transports.transport import Transport
@@ -95,7 +94,7 @@ class StreamHub:
             return
         self.draining = True
         for viewer in tuple(self.viewers):
-            _end_early(viewer)
+            viewer.end_early()
 
     def attach(self, request: StreamRequest, transport: Transport, first: Page | None = None) -> Viewer:
         """Register a viewer: watch its session first, then start catching up.
@@ -113,7 +112,7 @@ class StreamHub:
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
         if self.draining:
-            _end_early(viewer)
+            viewer.end_early()
         return viewer
 
     def session_deleted(self, session_id: str) -> None:
@@ -150,7 +149,3 @@ class StreamHub:
 
     def _tailer_of(self, request: StreamRequest) -> Tailer:
         return self.tailers[self._connections.connection_for(request.session_id)]
-
-
-def _end_early(viewer: Viewer) -> None:
-    viewer.close_with(viewer.request.dialect.closing(retry_ms()))

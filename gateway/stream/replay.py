@@ -6,7 +6,7 @@ import time
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from holdfast.gateway.dialects.dialect import Dialect, State
+from holdfast.gateway.dialects.dialect import CUT, Dialect, State
 from holdfast.gateway.stream.batch import WRITE_BYTES, concerns, ends, fitting, size_of, until_deleted
 from holdfast.gateway.stream.compaction import Compactor, Run
 from holdfast.gateway.stream.page_cache import CachedPage
@@ -129,6 +129,8 @@ class Replay:
         elif page.gap is not None:
             cursor = page.gap.resume
         data = self._frames(events)
+        if self.state is CUT:
+            data += self.remaining()
         sent = self._sent_with(events, cursor)
         self.sent = sent or self.sent
         return Rendered(data, cursor, len(events), over, at_end, sent, self.state)
@@ -164,10 +166,11 @@ class Replay:
         self._expired_sent = gap.reason == "expired"
         if self._compactor is not None:
             self._put_events(self._compactor.flush())
+        frame, self.state = self._dialect.gap(self.state, gap)
         if gap.reason == "trimmed":
-            self._held_gaps.append(self._dialect.gap(gap))
+            self._held_gaps.append(frame)
         else:
-            self._put(self._dialect.gap(gap))
+            self._put(frame)
         return False
 
     def _events(self, entries: Sequence[Entry]) -> Sequence[Entry]:

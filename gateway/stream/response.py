@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 from holdfast.gateway.coding import Coding
 from holdfast.gateway.dialects.dialect import Dialect
-from holdfast.gateway.errors import RequestBehindStream, problem
+from holdfast.gateway.errors import RequestBehindStream, respond
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.viewer import StreamRequest
@@ -61,12 +61,12 @@ class EventStream:
 
 async def _not_the_last(scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse a stream with a pipelined request after it, which would wait unread for as long as the stream lasts."""
-    response = problem(RequestBehindStream())
+    response = respond(scope, RequestBehindStream())
     response.headers["Connection"] = "close"
     await response(scope, receive, send)
 
 
-@cache  # encoded once instead of for each viewer
+@lru_cache(maxsize=256)  # encoded once instead of for each viewer
 def _fields(dialect: Dialect) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in dialect.headers.items()).encode()
 

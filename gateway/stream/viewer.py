@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from holdfast.gateway.dialects.dialect import Dialect, Frames, State
+from holdfast.gateway.dialects.dialect import CUT, Dialect, Frames, State
 from holdfast.gateway.stream.batch import NO_JOB, Batch
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.replay import Replay
+from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Channel
 from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.ids import ORIGIN, EventId
@@ -139,7 +140,9 @@ class Viewer:
     def push(self, data: bytes, cursor: EventId, *, over: bool) -> None:
         """Write the bytes that advance the viewer to this cursor. Must not be called while blocked."""
         self.cursor = cursor
-        if over:
+        if self._state is CUT:
+            self.cut(data)
+        elif over:
             self.finish(data)
         elif data:
             self._write(data)
@@ -178,9 +181,18 @@ class Viewer:
             self.ended = True
             self._write(data, more=False)
 
-    def close_with(self, data: bytes) -> None:
-        """End the stream with these bytes, as soon as the client is no longer blocked."""
-        if self.blocked:
+    def cut(self, data: bytes) -> None:
+        """Write the last bytes and drop the connection, so that the client does not take the stream for complete."""
+        if not self.gone:
+            self._write(data)
+            self.transport.abort()
+
+    def end_early(self) -> None:
+        """End the stream before its end, in the way of its dialect, as soon as the client is no longer blocked."""
+        data = self.request.dialect.closing(retry_ms())
+        if data is None:
+            self.transport.abort()
+        elif self.blocked:
             self._closing = data
         else:
             self.finish(data)

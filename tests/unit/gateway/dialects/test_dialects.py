@@ -43,16 +43,16 @@ class TestSse:
         assert [(frame.id, frame.event) for frame in frames] == [(f"{EPOCH}-2", "message"), (f"{EPOCH}-3", "message")]
 
     def test_a_lost_gap_moves_the_cursor_to_the_position(self) -> None:
-        wire = SSE.gap(Gap("lost", EventId(EPOCH, 7)))
+        wire, _ = SSE.gap(None, Gap("lost", EventId(EPOCH, 7)))
         position = b"1763683200123-7"
         data = b'{"type":"gap","reason":"lost","position":"' + position + b'"}'
         assert wire == b"id: " + position + b"\ndata: " + data + b"\n\n"
 
     def test_an_expired_gap_moves_the_cursor_to_the_beginning(self) -> None:
-        assert SSE.gap(Gap("expired", ORIGIN)).startswith(b"id: 0-0\ndata: ")
+        assert SSE.gap(None, Gap("expired", ORIGIN))[0].startswith(b"id: 0-0\ndata: ")
 
     def test_a_trimmed_gap_has_no_id_of_its_own(self) -> None:
-        assert SSE.gap(Gap("trimmed", EventId(EPOCH, 7))).startswith(b"data: ")
+        assert SSE.gap(None, Gap("trimmed", EventId(EPOCH, 7)))[0].startswith(b"data: ")
 
     def test_a_waiting_job_is_told_without_an_id(self) -> None:
         assert SSE.queued("j1", 2) == b'data: {"type":"job.queued","job_id":"j1","position":2}\n\n'
@@ -91,9 +91,9 @@ class TestNdjson:
         assert json.loads(wire) == {"id": f"{EPOCH}-2", **json.loads(body)}
 
     def test_a_lost_gap_has_the_position_as_its_id_and_a_trimmed_one_none(self) -> None:
-        lost = json.loads(NDJSON.gap(Gap("lost", EventId(EPOCH, 7))))
+        lost = json.loads(NDJSON.gap(None, Gap("lost", EventId(EPOCH, 7)))[0])
         assert lost == {"id": f"{EPOCH}-7", "type": "gap", "reason": "lost", "position": f"{EPOCH}-7"}
-        assert "id" not in json.loads(NDJSON.gap(Gap("trimmed", EventId(EPOCH, 7))))
+        assert "id" not in json.loads(NDJSON.gap(None, Gap("trimmed", EventId(EPOCH, 7)))[0])
 
     def test_a_ping_is_an_empty_line(self) -> None:
         assert NDJSON.ping == b"\n"

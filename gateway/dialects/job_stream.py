@@ -1,0 +1,32 @@
+"""Streams of one job in a translation, for the routes of mounted dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from fastapi import Request
+from holdfast.gateway.coding import stream_coding
+from holdfast.gateway.dependencies import State
+from holdfast.gateway.dialects.translation import Numbered, Translation
+from holdfast.gateway.errors import EventsTrimmed
+from holdfast.gateway.stream.response import EventStream
+from holdfast.gateway.stream.viewer import StreamRequest
+from holdfast.shared.job_record import JobState
+
+
+async def stream_job(
+    request: Request, state: State, job: JobState, translation: Translation, cursor: Hashable = None
+) -> EventStream:
+    """Stream a job from its first event on, without the events up to the client's cursor.
+
+    Raises EventsTrimmed if the log no longer has the job's beginning, and RedisError."""
+    if job.before is not None:
+        page = await state["log"].read(job.session_id, job.before, 1)
+        if page.gap is not None and page.gap.foreign is None:
+            raise EventsTrimmed
+    viewer = StreamRequest(job.session_id, Numbered(translation, cursor), raw=True, job=job)
+    return EventStream(
+        state["hub"],
+        viewer,
+        coding=stream_coding(request.scope["headers"], state["settings"].compress, ends=job.end is not None),
+    )

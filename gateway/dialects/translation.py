@@ -1,0 +1,169 @@
+"""Dialects of another protocol: they translate the events of one job, and number their own events from its first one.
+
+The number of an event is a cursor in such a protocol. So it depends on nothing but the log: the job is always read from
+its first event, deltas are not merged, and a changed translation is a change of the protocol.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from holdfast.gateway.dialects.dialect import CUT, Frames, State, stream_headers
+from holdfast.gateway.errors import problem
+from holdfast.shared.errors import LogUnavailable
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.log.entries import Entry
+from holdfast.shared.log.event_log import Gap
+from starlette.responses import Response
+
+Event = Any
+"""An event of the other protocol, in the form that `Translation.frame` encodes."""
+
+Translated = tuple[Sequence[Event], Hashable]
+"""The events that one entry of the log becomes, and the translation's state after them. CUT as the state cuts."""
+
+
+class Place(NamedTuple):
+    """Where an event of the other protocol stands. `number`: counted from the job's first event, which is 0. `part`:
+    counted among the events that the entry with this `id` became. The opening events have the id ORIGIN."""
+
+    number: int
+    id: EventId
+    part: int
+
+
+class Translation(ABC):
+    """Translates the log of one job. Pure and hashable: equal translations of equal logs have equal bytes."""
+
+    media_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+    ping: ClassVar[bytes] = b": ping\n\n"
+    initial: ClassVar[Hashable] = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields of a stream, in lower case."""
+        return stream_headers(self.media_type)
+
+    @property
+    def opening(self) -> Sequence[Event]:
+        """The events before the first of the log, which a viewer of a waiting job receives too."""
+        return ()
+
+    @abstractmethod
+    def translate(self, state: Hashable, entry: Entry) -> Translated:
+        """Translate the next entry of the job, or `session.deleted`. Unknown kinds become no events."""
+
+    @abstractmethod
+    def lost(self, state: Hashable) -> Sequence[Event]:
+        """Return the events that say that a part of the job is missing in the log. They are followed by a cut."""
+
+    @abstractmethod
+    def frame(self, event: Event, place: Place) -> bytes: ...
+
+    @abstractmethod
+    def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
+        """Return whether a client with this cursor has received the event."""
+
+    def closing(self, retry_ms: int) -> bytes | None:
+        """As Dialect.closing."""
+        return None
+
+    def refusal(self, retry_ms: int) -> Response:
+        """As Dialect.refusal."""
+        return problem(LogUnavailable())
+
+
+class _Progress(NamedTuple):
+    """How far a viewer is. `next`: the number of the next event. `cursor`: what the client had received when it
+    connected; None once it has received more."""
+
+    state: Hashable
+    next: int
+    cursor: Hashable
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """The Dialect of a translation, for a client that has received the events up to `cursor`; None: no events.
+
+    Viewers of one job that have passed their cursors are in the same state, and share their frames."""
+
+    translation: Translation
+    cursor: Hashable = field(default=None, compare=False)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.translation.headers
+
+    @property
+    def initial_state(self) -> State:
+        return self._opened()[1]
+
+    @property
+    def opening(self) -> bytes:
+        return self._opened()[0] or self.ping
+
+    @property
+    def ping(self) -> bytes:
+        return self.translation.ping
+
+    def accepts(self, media_ranges: Collection[str]) -> bool:
+        """Not chosen by media ranges: the routes of the protocol name it."""
+        return False
+
+    def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
+        frames: list[bytes] = []
+        for entry in entries:
+            if state is CUT:
+                break
+            assert isinstance(state, _Progress)
+            events, after = self.translation.translate(state.state, entry)
+            data, progress = self._framed(events, entry.id, state)
+            frames.append(data)
+            state = CUT if after is CUT else progress._replace(state=after)
+        return b"".join(frames), state
+
+    def gap(self, state: State, gap: Gap) -> Frames:
+        """Tell that events are missing, since no client could know what the later events belong to."""
+        if state is CUT or gap.foreign is not None:  # a foreign entry is no event of the job
+            return b"", state
+        assert isinstance(state, _Progress)
+        events = self.translation.lost(state.state)
+        return b"".join(self.translation.frame(event, place) for event, place in _placed(events, ORIGIN, state)), CUT
+
+    def queued(self, job_id: str, position: int) -> bytes:
+        return b""
+
+    def cursor_only(self, cursor: EventId) -> bytes:
+        return b""
+
+    def ping_event(self, cursor: EventId) -> bytes:
+        return self.ping
+
+    def closing(self, retry_ms: int) -> bytes | None:
+        return self.translation.closing(retry_ms)
+
+    def refusal(self, retry_ms: int) -> Response:
+        return self.translation.refusal(retry_ms)
+
+    def _opened(self) -> Frames:
+        translation = self.translation
+        return self._framed(translation.opening, ORIGIN, _Progress(translation.initial, 0, self.cursor))
+
+    def _framed(self, events: Sequence[Event], event_id: EventId, progress: _Progress) -> tuple[bytes, _Progress]:
+        translation, cursor = self.translation, progress.cursor
+        frames = []
+        for event, place in _placed(events, event_id, progress):
+            if cursor is not None:
+                if translation.received(event, place, cursor):
+                    continue
+                cursor = None
+            frames.append(translation.frame(event, place))
+        return b"".join(frames), progress._replace(next=progress.next + len(events), cursor=cursor)
+
+
+def _placed(events: Sequence[Event], event_id: EventId, progress: _Progress) -> list[tuple[Event, Place]]:
+    return [(event, Place(progress.next + part, event_id, part)) for part, event in enumerate(events)]

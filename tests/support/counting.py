@@ -1,0 +1,39 @@
+"""A translation as small as they come: it counts a job's texts, and knows takeovers, ends and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import orjson
+from holdfast.gateway.dialects.dialect import CUT
+from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
+from holdfast.shared.log.entries import Entry
+
+
+class Counting(Translation):
+    """Each event is a line `<number> <words>`. The cursor is the count of received events. A takeover is a cut."""
+
+    initial = 0
+
+    @property
+    def opening(self) -> Sequence[Event]:
+        return ("hello",)
+
+    def translate(self, state: Hashable, entry: Entry) -> Translated:
+        assert isinstance(state, int)
+        event = orjson.loads(entry.body)
+        if entry.kind == "text.delta":
+            return (f"{event['text']} after {state}", "comma"), state + 1
+        if "discard_from" in event:
+            return (), CUT
+        return (entry.kind,), state
+
+    def lost(self, state: Hashable) -> Sequence[Event]:
+        return (f"lost after {state}",)
+
+    def frame(self, event: Event, place: Place) -> bytes:
+        return f"{place.number} {event}\n".encode()
+
+    def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
+        assert isinstance(cursor, int)
+        return place.number < cursor
