@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -32,7 +33,11 @@ class Sources:
     @property
     def folders(self) -> set[Path]:
         """The folders of the files."""
-        return {path.parent for top in self._tops for path in _files(top, self._folder)}
+        return {path.parent for path in self._files()}
+
+    def _files(self) -> Iterator[Path]:
+        for top in self._tops:
+            yield from _files(top, self._folder)
 
     async def changed(self) -> Path:
         """Wait until a file is written, created or deleted, also in a new folder. Watches from the first step of its
@@ -55,7 +60,7 @@ class Sources:
             force_polling=force_polling,
         ):
             changed = [Path(path) for _, path in changes if path.endswith(".py")]
-            changed += [path for folder in self.folders - watched for path in folder.glob("*.py")]
+            changed += [path for path in self._files() if path.parent not in watched]
             if changed:
                 while not self.folders:  # noqa: ASYNC110 - all are being replaced; a deleted folder sends no changes
                     await asyncio.sleep(LOOK_SECONDS)
@@ -69,12 +74,18 @@ def _files(top: str, folder: Path) -> Iterator[Path]:
         return
     if spec.submodule_search_locations:
         for place in spec.submodule_search_locations:
-            yield from Path(place).rglob("*.py")
+            yield from _below(Path(place))
     elif spec.origin:
         beside = Path(spec.origin).parent
         yield from beside.glob("*.py")
         for package in beside.glob("*/__init__.py"):
-            yield from package.parent.rglob("*.py")
+            yield from _below(package.parent)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Iterate over the Python files of a folder tree. Unlike `Path.rglob`, it takes folders that vanish meanwhile."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names if name.endswith(".py"))
 
 
 def _spec(top: str, folder: Path) -> ModuleSpec | None:

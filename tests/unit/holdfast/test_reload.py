@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watchfiles import awatch
+
 from holdfast.cli import reload
 from holdfast.cli.reload import Sources
-from watchfiles import awatch
 
 
 def write(folder: Path, *names: str) -> None:
