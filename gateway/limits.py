@@ -1,4 +1,4 @@
-"""Reading request bodies: limits of size and time, and strict JSON."""
+"""Read request bodies: strict JSON, with limits of time and of values. layers/body_limit.py limits their size."""
 
 from __future__ import annotations
 

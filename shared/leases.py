@@ -38,7 +38,7 @@ class Leases:
         return {name.decode(): int(count) for name, count in counts.items()}
 
     async def take_over(self, worker_id: str, count: int) -> int | None:
-        """Make the entries of a dead worker ready again. Returns how many; None where its counter has moved."""
+        """Make the entries of a dead worker visible again. Returns how many; None where its counter has moved."""
         moved = int(await self._take_over(PLACES, (worker_id, count)))
         return None if moved < 0 else moved
 
@@ -47,7 +47,7 @@ class Leases:
         await self._sweep(PLACES, (self._settings.queue_seconds * 1_000_000,))
 
     async def leave(self, worker_id: str) -> None:
-        """Unregister a worker. Entries that it still leases become ready again."""
+        """Unregister a worker. Entries that it still leases become visible again."""
         counts = await self.workers()
         if worker_id in counts:
             await self.take_over(worker_id, counts[worker_id])

@@ -92,7 +92,7 @@ class Page(NamedTuple):
 
 
 class WakeUp(NamedTuple):
-    """A message to a worker: an entry is ready, or there are intents for the lease owner of `session_id`."""
+    """A message to a worker: an entry is visible, or there are intents for the lease owner of `session_id`."""
 
     session_id: str | None
 
@@ -174,7 +174,7 @@ class Queue:
         await self._redis.lpush(keys.WAKE, "1")
 
     async def take(self, worker_id: str, agents: list[str], count: int) -> list[QueueEntry]:
-        """Lease up to `count` of the oldest ready entries of these agents."""
+        """Lease up to `count` of the oldest visible entries of these agents."""
         flat = await self._take(PLACES, (worker_id, count, ANY_LANE, *agents))
         return [_entry(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
 

@@ -1,4 +1,4 @@
-"""Response models for OpenAPI, and the functions that build the JSON of the responses."""
+"""The JSON of responses: pydantic models that OpenAPI describes, and functions that build it."""
 
 from __future__ import annotations
 

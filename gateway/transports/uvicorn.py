@@ -2,7 +2,7 @@
 
 A stream inside ASGI would keep a task, its stack frames and its request alive, and need a coroutine call per write. So
 the route only begins the response. Then uvicorn's request ends, and a HttpTransport writes directly to the socket.
-Only this file depends on uvicorn's internals, which is why uvicorn is pinned.
+Only this file and uvicorn_server.py depend on uvicorn's internals, which is why uvicorn is pinned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The Lua scripts, one per file, in two families: `session/` and `queue/`. Each has a `prelude.lua` that they share."""
+"""The Lua scripts, one per file, in two families: `session/` and `queue/`. Each has a `prelude.lua` that they share.
+
+Scripts that many sessions call at once are a PipelineScript (redis/auto_pipeline.py) of `source()` instead: appends and
+polls of intents.
+"""
 
 from __future__ import annotations
 

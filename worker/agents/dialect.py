@@ -1,4 +1,4 @@
-"""The interface of the chat agents to the API of a provider."""
+"""The interface of the chat agents to the API of a model provider, in openai.py and anthropic.py."""
 
 from __future__ import annotations
 

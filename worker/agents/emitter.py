@@ -1,4 +1,4 @@
-"""Emit a model's streamed text, reasoning and tool calls as events: numbered blocks of whole characters."""
+"""Emit the answers of the built-in chat agents' models as events: numbered blocks of whole characters."""
 
 from __future__ import annotations
 

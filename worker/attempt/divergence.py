@@ -33,7 +33,7 @@ class ReplayLog(JournalLog, Protocol):
 
 
 class Conclusion:
-    """Discards the retained events that were not matched, and appends again what must follow them."""
+    """Discards the kept events that were not matched, and appends again what must follow them."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Conclusion:
         log.warning("replay diverged", **self._log_keys, discard_from=str(boundary), reason=divergence)
         try:
             return boundary, await self._log.rewind(boundary)
-        except LogFull:  # the job ends without waiting for memory: all retained events count
+        except LogFull:  # the job ends without waiting for memory: all kept events count
             return until, None
 
     async def _keep_below(self, boundary: EventId) -> None:
@@ -113,7 +113,7 @@ class Conclusion:
             await self._journal.write(moved)
 
     async def _behind(self, boundary: EventId) -> AsyncIterator[Entry]:
-        """Iterate over retained events from an id on; where the oldest are missing, over those of the steps called so
+        """Iterate over kept events from an id on; where the oldest are missing, over those of the steps called so
         far."""
         reached = [ids for ids, key in self._owners.ranges if key in self._owners.reached]
         kept = self._kept

@@ -1,4 +1,4 @@
-"""Read the retained events of a job's earlier attempts from the log."""
+"""Read the kept events of a job's earlier attempts, which are not discarded, from the log."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class KeptEvents:
         return self.first < self.until
 
     def discard(self, first: EventId, started: EventId) -> None:
-        """Record that this attempt discarded the retained events from an id on."""
+        """Record that this attempt discarded the kept events from an id on."""
         self._discards.add(self._job_id, first, started)
 
     def counts(self, event_id: EventId) -> bool:

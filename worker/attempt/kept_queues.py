@@ -1,4 +1,4 @@
-"""The retained events of earlier attempts that the agent has not emitted again yet."""
+"""Queue the kept events for each sub-agent, until the agent emits them again. kept.py reads them from the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PENDING_BYTES = 16 * 1024 * 1024  # of text, read ahead for sub-agents that lag 
 
 
 class Kept:
-    """A retained event. `taken`: how many characters of a delta's text are matched."""
+    """A kept event. `taken`: how many characters of a delta's text are matched."""
 
     __slots__ = ("digest", "fields", "id", "kind", "taken", "text")
 
@@ -52,7 +52,7 @@ class Kept:
 
 
 class Owners:
-    """Maps each retained event to the recorded step in which it was emitted, the outermost of nested ones.
+    """Maps each kept event to the recorded step in which it was emitted, the outermost of nested ones.
 
     `reached`: the recorded steps that the agent has called again."""
 
@@ -76,7 +76,7 @@ class Owners:
 
 
 class KeptQueues:
-    """Reads retained events ahead, without those of recorded steps, and queues them for each sub-agent.
+    """Reads kept events ahead, without those of recorded steps, and queues them for each sub-agent.
 
     `missing`: the log no longer holds the oldest ones. `inside`: the steps in which events were emitted again."""
 
@@ -91,7 +91,7 @@ class KeptQueues:
 
     @property
     def is_read(self) -> bool:
-        """Whether all retained events are read."""
+        """Whether all kept events are read."""
         return self._reader.over
 
     def head(self, agent: str | None) -> Kept | None:

@@ -1,10 +1,9 @@
-"""Match the events of a repeated agent run with the retained events of earlier attempts, so that none is appended
-twice.
+"""Replay after a takeover: match the events of the new run with the kept events, so that none is appended twice.
 
-Each event of the agent is compared with the next retained one of the same sub-agent. Texts are compared instead of
-deltas, which may be split differently. A recorded step covers all events emitted in it. After the last retained event
+Each event of the agent is compared with the next kept one of the same sub-agent. Texts are compared instead of
+deltas, which may be split differently. A recorded step covers all events emitted in it. After the last kept event
 was matched, events go to the writer; until then new events wait. Where the agent diverges, another start of the attempt
-discards all retained events that were not matched.
+discards all kept events that were not matched.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from holdfast.worker.attempt.kept import KeptEvents
 from holdfast.worker.attempt.kept_queues import Kept, KeptQueues, Owners, digest_of, text_of
 from holdfast.worker.sdk.numbers import NUMBERED
 
-# A new event waits until all retained events are matched. Without progress for so long the comparison ends; later while
+# A new event waits until all kept events are matched. Without progress for so long the comparison ends; later while
 # other tasks of the agent run, such as one that waits for a model.
 STALL_SECONDS = 30.0
 BUSY_STALL_SECONDS = 120.0
@@ -33,7 +32,7 @@ log = structlog.get_logger()
 
 
 class Replay:
-    """Replaces the writer until all retained events are matched. `log_keys` are those of the log lines."""
+    """Replaces the writer until all kept events are matched. `log_keys` are those of the log lines."""
 
     def __init__(
         self,
@@ -93,7 +92,7 @@ class Replay:
     async def reach(self, step: Step, expected: str | None) -> bool:
         """Compare a step that the agent calls with the one recorded at its position.
 
-        Returns whether it is recorded and its events are among the retained ones."""
+        Returns whether it is recorded and its events are among the kept ones."""
         async with self._lock:
             if not self._matching:
                 return False
@@ -109,7 +108,7 @@ class Replay:
             return True
 
     async def caught_up(self) -> None:
-        """Wait until all retained events are matched or discarded. Raises Fenced, LogGone."""
+        """Wait until all kept events are matched or discarded. Raises Fenced, LogGone."""
         task = asyncio.current_task()
         self._waiting.add(task)
         if self._watch is None and self._matching:
@@ -154,7 +153,7 @@ class Replay:
         await self.caught_up()
 
     async def leave(self, error: Exception) -> None:
-        """End the comparison since the job ends. All retained events are kept; waiting calls of `put` raise the
+        """End the comparison since the job ends. All kept events count; waiting calls of `put` raise the
         error."""
         self._left = error
         async with self._lock:
@@ -170,7 +169,7 @@ class Replay:
         self._settle(error)
 
     async def _match(self, kind: str, body: bytes, step: Step | None) -> bytes | None:
-        """Compare an event with the retained ones. Returns the part of it to write, if any."""
+        """Compare an event with the kept ones. Returns the part of it to write, if any."""
         event = orjson.loads(body)
         agent, text, digest = event.get("agent"), text_of(kind, event), digest_of(kind, event)
         while (head := await self._head(agent)) is not None:
@@ -195,7 +194,7 @@ class Replay:
             self._end(None)
 
     async def _head(self, agent: str | None) -> Kept | None:
-        """Return the next retained event of an agent."""
+        """Return the next kept event of an agent."""
         queues = self._queues
         while self._matching and queues.head(agent) is None and not queues.is_read:
             reason = await queues.read()

@@ -116,7 +116,7 @@ class Resumption:
         self._run.emit_to(self._writer)
 
     async def _kept(self) -> KeptEvents | None:
-        """Return the retained events of earlier attempts; None in the first attempt."""
+        """Return the kept events of earlier attempts; None in the first attempt."""
         context, attempt = self._context, self._context.attempt
         if attempt.first is None or attempt.discard_from is None:
             return None

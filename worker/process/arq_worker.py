@@ -1,8 +1,8 @@
 """The worker process: arq's Worker with its own dispatch.
 
-arq provides the process, its signals and the payload format. Three things differ from arq: a ready entry wakes an idle
-worker instead of being found by polling, entries of running jobs are leased instead of blocking those behind them, and
-outages of Redis are waited out.
+arq provides the process, its signals and the payload format. Three things differ from arq: a visible entry wakes an
+idle worker instead of being found by polling, entries of running jobs are leased instead of blocking those behind them,
+and outages of Redis are waited out.
 """
 
 from __future__ import annotations
@@ -197,10 +197,10 @@ class HoldfastWorker(Worker):
         for outcome in filter(None, outcomes):
             log.warning("could not release everything", worker_id=self.id, error=f"{type(outcome).__name__}: {outcome}")
 
-    # Dispatch: from a ready entry to a task.
+    # Dispatch: from a visible entry to a task.
 
     async def _dispatch(self) -> float | None:
-        """Take ready entries, then wait for a wake-up or the next poll. Returns None once the worker stops."""
+        """Take visible entries, then wait for a wake-up or the next poll. Returns None once the worker stops."""
         if not self.allow_pick_jobs:
             return None
         self._woken.clear()
@@ -211,7 +211,7 @@ class HoldfastWorker(Worker):
         return 0
 
     async def _take_ready_entries(self) -> None:
-        """Take ready entries for all free slots, and start them."""
+        """Take visible entries for all free slots, and start them."""
         agents = list(self._registry)
         while free := self.free_slots:
             entries = await self._context.queue.take(self.id, agents, free)

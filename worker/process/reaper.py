@@ -1,4 +1,4 @@
-"""Detect dead workers and make their queue entries ready again, without comparing clocks of different machines.
+"""Detect dead workers and make their queue entries visible again, without comparing clocks of different machines.
 
 A worker is dead when its heartbeat counter has not moved through an unbroken series of observations that spans the
 lease on this process's monotonic clock. A failed or late observation restarts the series: while Redis was unavailable,
