@@ -9,6 +9,7 @@ from holdfast.shared.queue import PLACES, QueueEntry, payload_of
 from holdfast.shared.redis.client import Redis
 from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
+from redis import Redis as BlockingRedis
 
 
 class Leases:
@@ -51,3 +52,20 @@ class Leases:
         counts = await self.workers()
         if worker_id in counts:
             await self.take_over(worker_id, counts[worker_id])
+
+
+class BlockingHeartbeat:
+    """Increments the heartbeat counter of a worker, from a thread while its event loop is blocked.
+
+    Connects anew each time, since it is rarely needed."""
+
+    def __init__(self, url: str, worker_id: str, timeout_s: float) -> None:
+        self._url = url
+        self._worker_id = worker_id
+        self._timeout_s = timeout_s
+
+    def beat(self) -> None:
+        """Increment the counter and wait for the reply. Raises OSError or redis.RedisError."""
+        timeouts = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
+        with BlockingRedis.from_url(self._url, **timeouts) as client:
+            client.hincrby(keys.WORKERS, self._worker_id, 1)

@@ -19,7 +19,7 @@ from holdfast.shared.log.discards import Discard
 from holdfast.shared.log.entries import kinds_of
 from holdfast.shared.log.event_log import PAGE_EVENTS, Entry, EventLog, Page
 from holdfast.shared.log.events import DELETED
-from holdfast.shared.redis.client import RedisError, ResponseError
+from holdfast.shared.redis.errors import RedisError, ResponseError
 from holdfast.shared.sessions import Sessions
 
 logger = structlog.get_logger()

@@ -20,7 +20,7 @@ from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
 from holdfast.worker.agents.messages import Message, conversation
-from holdfast.worker.process.quiet import NO_TRACING
+from holdfast.worker.process.settings import NO_TRACING
 from holdfast.worker.sdk.registry import AgentFunction, Input
 from holdfast.worker.sdk.run import Run
 

@@ -13,7 +13,7 @@ import structlog
 from holdfast.shared.background import repeat
 from holdfast.shared.open_sessions import OpenSession, OpenSessions
 from holdfast.shared.queue import Queue
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from holdfast.worker.process.outage import Outage
 
 PAGE_SECONDS = 1.0

@@ -14,8 +14,7 @@ from holdfast.shared.errors import EventInvalid, HoldfastError
 from holdfast.shared.json_schema import check_schema
 from holdfast.shared.log.events import encode, encode_event, missing_field
 from holdfast.worker.attempt.journal import Journal, Step, current_step
-from holdfast.worker.sdk.numbers import Numbers
-from holdfast.worker.sdk.spans import Section, ToolCall
+from holdfast.worker.sdk.spans import Numbers, Section, ToolCall
 
 # A larger tool result is truncated in the log only.
 MAX_TOOL_RESULT_BYTES = 64 * 1024

@@ -52,7 +52,6 @@ elseif strikes >= max_attempts then doom = 'exhausted'
 elseif (tonumber(attempt) == 0 or offered == '0') and now - tonumber(record[7]) > queue_ms then doom = 'expired' end
 if doom == 'parked' then -- the attempt that waited for the answer is gone; fence it
     fence()
-    redis.call('HDEL', STATE, 'job', 'worker', 'token')
     redis.call('HDEL', JOBS, job .. ':open', job .. ':worker')
     job_set(job, 'delivery', int(delivery))
     return {'parked', int(delivery)}

@@ -30,11 +30,11 @@ if deleted then
     end
 else
     doomed = cancelled(-1)
-end
-for _, entry in ipairs(doomed) do
-    if not deleted and entry[1] == holds and now - tonumber(job_get(holds, 'cancel_at')[1]) >= patience_ms then
-        holds = nil
-        break
+    for _, entry in ipairs(doomed) do
+        if entry[1] == holds and now - tonumber(job_get(holds, 'cancel_at')[1]) >= patience_ms then
+            holds = nil
+            break
+        end
     end
 end
 local more = #doomed > PIECE
@@ -54,7 +54,6 @@ end
 for _, entry in ipairs(doomed) do
     if not deleted and entry[1] ~= turn_job and job_get(entry[1], 'first')[1] then
         fence()
-        redis.call('HDEL', STATE, 'job', 'worker', 'token')
         return {'turn', '0', entry[1]}
     end
 end
