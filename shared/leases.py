@@ -54,18 +54,9 @@ class Leases:
             await self.take_over(worker_id, counts[worker_id])
 
 
-class BlockingHeartbeat:
-    """Increments the heartbeat counter of a worker, from a thread while its event loop is blocked.
+def beat_blocking(url: str, worker_id: str, timeout_s: float) -> None:
+    """Increment a worker's heartbeat counter, from a thread while its event loop is blocked, and wait for the reply.
 
-    Connects anew each time, since it is rarely needed."""
-
-    def __init__(self, url: str, worker_id: str, timeout_s: float) -> None:
-        self._url = url
-        self._worker_id = worker_id
-        self._timeout_s = timeout_s
-
-    def beat(self) -> None:
-        """Increment the counter and wait for the reply. Raises OSError or redis.RedisError."""
-        timeouts = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
-        with BlockingRedis.from_url(self._url, **timeouts) as client:
-            client.hincrby(keys.WORKERS, self._worker_id, 1)
+    Connects anew each time, since it is rarely needed. Raises OSError or redis.RedisError."""
+    with BlockingRedis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+        client.hincrby(keys.WORKERS, worker_id, 1)

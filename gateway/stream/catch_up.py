@@ -194,7 +194,8 @@ class CatchUp:
         """Return the id before the session's first event: the end of an earlier session while the log still has it."""
         shared = await self._read(viewer, replay, PAGE_EVENTS)
         ends = [entry.id for entry in shared.page.entries if entry.kind == DELETED]
-        return ends[-1] if ends and await self._log.exists(viewer.request.session_id) else ORIGIN
+        there = bool(ends) and await self._log.presence(viewer.request.session_id) == "there"
+        return ends[-1] if there else ORIGIN
 
     def _deliver(self, viewer: Viewer, replay: Replay, page: Page, rendered: Rendered) -> None:
         self._counters.events += rendered.events

@@ -107,10 +107,6 @@ class EventLog:
         found = await self._call(session_id, "XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
         return parse_id(found[0][0]) if found else ORIGIN
 
-    async def exists(self, session_id: str) -> bool:
-        """Return whether the session exists and no deletion of it is pending."""
-        return await self.presence(session_id) == "there"
-
     async def presence(self, session_id: str) -> Presence:
         """Return whether the session exists, or is being deleted."""
         return presence(*await self._call(session_id, *question(session_id)))

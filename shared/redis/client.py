@@ -48,9 +48,12 @@ class Client(AsyncCoreCommands):
 
     async def execute_command(self, *command: Any, **options: Any) -> Any:
         """Send a command, whose name may consist of several words."""
-        whole = _whole(command)
-        call = self._block if whole[0] in BLOCKING else self.call
-        return _read(command, options, await call(*whole))
+        name, *arguments = command
+        call = self._block if name in BLOCKING else self.call
+        reply = await call(*name.split(), *arguments)
+        options.pop("keys", None)  # used by the cache of redis-py only
+        callback = _CALLBACKS.get(name)
+        return reply if callback is None else callback(reply, **options)
 
     async def transaction(self, *commands: Sequence[Argument]) -> list[Any]:
         """Run commands atomically. Returns their raw replies.
@@ -104,16 +107,3 @@ def check_url(url: str) -> str:
     if options.keys().isdisjoint({"host", "path"}) or not (database or "0").isdecimal():
         raise ValueError("should be redis://host:6379/0, rediss://host:6379/0 or unix:///path")
     return url
-
-
-def _whole(command: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the command with each word of its name as an argument."""
-    name = command[0]
-    return (*name.split(), *command[1:]) if " " in name else command
-
-
-def _read(command: tuple[Any, ...], options: dict[str, Any], reply: Any) -> Any:
-    """Convert a reply as redis-py does."""
-    options.pop("keys", None)  # used by the cache of redis-py only
-    callback = _CALLBACKS.get(command[0])
-    return reply if callback is None else callback(reply, **options)

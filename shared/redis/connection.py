@@ -169,7 +169,7 @@ class RedisConnection(asyncio.Protocol):
             return
         self._received = False
         if not self._waiting:
-            self.call(_ignore, "PING")
+            self.call(lambda _: None, "PING")
         self._timer = asyncio.get_running_loop().call_later(self._check_s, self._check)
 
     async def _handshake(self, address: dict[str, Any]) -> None:
@@ -221,7 +221,3 @@ def send_all(
 
     for command in commands:
         send(on_reply, *command)
-
-
-def _ignore(_reply: Any) -> None:
-    pass

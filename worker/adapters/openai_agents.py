@@ -52,7 +52,7 @@ def agent(
     `await context.context.status("…")`."""
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
-        given = to_input(run) if to_input else _given(run)
+        given = to_input(run) if to_input else [item for message in conversation(run) for item in _items(message)]
         context = to_context(run) if to_context else run
         result = Runner.run_streamed(first, given, context=context, run_config=run_config, max_turns=max_turns)
         translator = _Translator(emitter, None, first)
@@ -84,10 +84,6 @@ async def _stop(result: RunResultStreaming) -> None:
         with suppress(Exception):
             async for _ in result.stream_events():
                 pass
-
-
-def _given(run: Run) -> list[Any]:
-    return [item for message in conversation(run) for item in _items(message)]
 
 
 def _items(message: Message) -> list[Json]:

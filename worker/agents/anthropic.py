@@ -234,12 +234,13 @@ def _with_arguments(block: Json, arguments: dict[str, Json]) -> Json:
 def _request(model: Model, options: AnthropicOptions, tools: dict[str, Tool], before: list[Message]) -> Json:
     """Build a request without its messages."""
     system = [options.system or "", *(message.content for message in before if message.role in SYSTEM)]
+    described = [{"name": t.name, "description": t.description, "input_schema": t.schema} for t in tools.values()]
     wanted = {
         "system": "\n\n".join(filter(None, system)) or None,
         # The SDK dropped the argument, since newer models accept none.
         "extra_body": None if options.temperature is None else {"temperature": options.temperature},
         "thinking": _thinking(options.thinking),
-        "tools": [_described(tool) for tool in tools.values()] or None,
+        "tools": described or None,
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
     return {"model": model.model, "max_tokens": options.max_tokens, **asked}
@@ -254,10 +255,6 @@ def _thinking(wanted: int | str | None) -> Json | None:
         case str():
             return {"type": wanted}
     return None
-
-
-def _described(tool: Tool) -> Json:
-    return {"name": tool.name, "description": tool.description, "input_schema": tool.schema}
 
 
 def _conversation(messages: list[Message]) -> list[Json]:

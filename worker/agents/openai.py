@@ -76,7 +76,8 @@ class _Completions(Conversation):
         self._emitter.begin()
         answer = _Answer(self._emitter)
         asked = request_options(self._client, self._model, self._options, self._tools)
-        asked["messages"] = [*_system(self._options.system), *map(_message, before), *self._messages]
+        system = [{"role": "system", "content": self._options.system}] if self._options.system else []
+        asked["messages"] = [*system, *map(_message, before), *self._messages]
         async with aclosing(self._chunks(asked) if streamed else self._whole(asked)) as chunks:
             async for chunk in chunks:
                 await self._take(answer, chunk)
@@ -191,10 +192,6 @@ def request_options(client: AsyncOpenAI, model: Model, options: OpenAIOptions, t
 def _described(tool: Tool) -> Json:
     function = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
     return {"type": "function", "function": function}
-
-
-def _system(text: str | None) -> list[Json]:
-    return [{"role": "system", "content": text}] if text else []
 
 
 def _message(message: Message) -> Json:

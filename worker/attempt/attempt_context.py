@@ -30,20 +30,17 @@ class Transcript(Fold):
 
     def add(self, kind: str, body: bytes) -> bool:
         if kind == "usage":
-            self._add_usage(orjson.loads(body))
+            event, used = orjson.loads(body), self._used or {"input_tokens": 0, "output_tokens": 0}
+            self._used = {
+                "input_tokens": min(used["input_tokens"] + event["input_tokens"], MAX_TOKENS),
+                "output_tokens": min(used["output_tokens"] + event["output_tokens"], MAX_TOKENS),
+                "model": event["model"],
+            }
         return super().add(kind, body)
 
     def usage(self) -> bytes:
         """Return the sum of all usage so far as JSON; empty where there is none."""
         return b"" if self._used is None else encode(self._used)
-
-    def _add_usage(self, event: dict[str, Any]) -> None:
-        used = self._used or {"input_tokens": 0, "output_tokens": 0}
-        self._used = {
-            "input_tokens": min(used["input_tokens"] + event["input_tokens"], MAX_TOKENS),
-            "output_tokens": min(used["output_tokens"] + event["output_tokens"], MAX_TOKENS),
-            "model": event["model"],
-        }
 
 
 class AttemptContext:

@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,7 +21,7 @@ from arq import ArqRedis
 from arq.worker import Worker, func
 from holdfast.shared.background import repeat
 from holdfast.shared.keys import QUEUE
-from holdfast.shared.leases import BlockingHeartbeat, Leases
+from holdfast.shared.leases import Leases, beat_blocking
 from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.open_sessions import OpenSessions
@@ -100,7 +101,7 @@ class HoldfastWorker(Worker):
         )
         lease_s = settings.lease_seconds
         self._lease = Lease(heartbeats, queue_outage, self.id, lease_s, self._deliveries, self._on_stray)
-        self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3).beat, lease_s)
+        self._watchdog = Watchdog(partial(beat_blocking, settings.redis_url, self.id, lease_s / 3), lease_s)
         recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(self._logs)
         self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
         self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)

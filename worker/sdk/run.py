@@ -115,7 +115,10 @@ class Run:
 
         The wait takes no slot of the worker and outlives it: the agent then runs again, gets the answer here, and skips
         recorded steps. `schema`: a JSON schema that the answer must satisfy. Raises EventInvalid when it is invalid."""
-        _check_question(schema or {})
+        try:
+            check_schema(schema or {})
+        except ValueError as error:
+            raise EventInvalid(f"question.asked needs a JSON schema: {error}") from None
         question = self._whole({"type": "question.asked", "prompt": prompt, "schema": schema or {}})
         question_id, value = await self._journal().ask(question)
         await self._put({"type": "question.answered", "question_id": question_id, "value": value})
@@ -322,13 +325,6 @@ def _check(event: dict[str, Any]) -> str:
     if missing is not None:
         raise EventInvalid(f"{kind} needs {missing}")
     return kind
-
-
-def _check_question(schema: dict[str, Any]) -> None:
-    try:
-        check_schema(schema)
-    except ValueError as error:
-        raise EventInvalid(f"question.asked needs a JSON schema: {error}") from None
 
 
 def _bounded(name: str, value: Any) -> dict[str, Any]:

@@ -81,19 +81,18 @@ def tool(function: ToolFunction | None = None, *, name: str | None = None) -> An
 
 def find_tools(names: Iterable[str]) -> dict[str, Tool]:
     """Return the tools of these names. Raises ToolUnknown, which lists the known ones."""
-    return {name: _find(name) for name in names}
+    found = {}
+    for name in names:
+        if name not in _tools:
+            raise ToolUnknown(f"there is no tool {name!r}; there are: {', '.join(sorted(_tools))}")
+        found[name] = _tools[name]
+    return found
 
 
 def tools_of(module: str) -> list[str]:
     """Return the names of the tools marked in a module, or in modules of that package."""
     homes = {name: known.function.__module__ for name, known in _tools.items()}
     return [name for name, home in homes.items() if f"{home}.".startswith(f"{module}.")]
-
-
-def _find(name: str) -> Tool:
-    if name not in _tools:
-        raise ToolUnknown(f"there is no tool {name!r}; there are: {', '.join(sorted(_tools))}")
-    return _tools[name]
 
 
 def faults(error: ValidationError) -> str:

@@ -182,8 +182,10 @@ local function remember(messages, from, messages_limit)
     redis.call('HSET', STATE, 'messages_bytes', int(size))
 end
 
--- Record the end of a job, remove it from the backlog, and let the session expire when no job is left.
-local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
+-- Record the end of a job, remove it from the backlog, and let the session expire when no job is left. `top`: the event
+-- before that of its end.
+local function end_job(job, top, id, kind, body, usage, ttl_s, messages_limit, messages, from)
+    if not job_get(job, 'first')[1] then job_set(job, 'before', top, 'first', id) end
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
     if usage ~= '' then job_set(job, 'usage', usage) end
     redis.call('HDEL', JOBS, job .. ':open')

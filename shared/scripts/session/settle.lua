@@ -83,8 +83,7 @@ if not more then redis.call('HDEL', STATE, 'attention') end
 for _, entry in ipairs(doomed) do
     local id, body = add('job.cancelled', entry[1], ',"by":' .. cjson.encode(entry[2]))
     redis.call('HSET', STATE, 'top', id)
-    if not job_get(entry[1], 'first')[1] then job_set(entry[1], 'before', top, 'first', id) end
-    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == turn_job and ARGV or {}, turn_at + 1)
+    end_job(entry[1], top, id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == turn_job and ARGV or {}, turn_at + 1)
 end
 
 if not deleted then
