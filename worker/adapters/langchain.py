@@ -62,7 +62,7 @@ def _input_schema(runnable: Runnable[Any, Any]) -> dict[str, Any]:
         schema = runnable.get_input_jsonschema()
     except PydanticUserError:
         return {}
-    return schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema  # type: ignore[no-any-return]
+    return schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
 def _given(messages: list[BaseMessage], schema: dict[str, Any]) -> Any:

@@ -52,7 +52,7 @@ def agent(
     `await context.context.status("…")`."""
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
-        given = to_input(run) if to_input else [item for message in conversation(run) for item in _items(message)]
+        given: Any = to_input(run) if to_input else [item for said in conversation(run) for item in _items(said)]
         context = to_context(run) if to_context else run
         result = Runner.run_streamed(first, given, context=context, run_config=run_config, max_turns=max_turns)
         translator = _Translator(emitter, None, first)

@@ -235,7 +235,7 @@ class PlainAppends:
         self._renewing: AppendPermit | None = None  # the permit whose renewal is in flight
 
     def send(self, batch: list[Event], on_reply: Callable[[AppendOutcome], None]) -> None:
-        """Append a batch after the tail. `on_reply` must call `end`."""
+        """Append a batch after the tail. `on_reply` must clear `sending`."""
         assert self._permit is not None
         self.sending = batch
         first = EventId(self._epoch, self._tail.seq + 1)
