@@ -8,7 +8,8 @@ from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
-from holdfast.shared.redis.client import Redis, RedisError, ResponseError
+from holdfast.shared.redis.client import Redis
+from holdfast.shared.redis.errors import RedisError, ResponseError
 from holdfast.shared.redis.log_connections import LogConnections
 
 logger = structlog.get_logger()

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import structlog
 from holdfast.gateway.principal import Principal
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
-from holdfast.shared.once import Once
-from holdfast.shared.redis.client import RedisError, is_of_data
+from holdfast.shared.redis.errors import RedisError, is_of_data
 from holdfast.shared.session_index import Listed, SessionIndex
 from holdfast.shared.sessions import Sessions, SessionSummary
+from holdfast.shared.telemetry import Once
 
 logger = structlog.get_logger()
 

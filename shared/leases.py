@@ -9,6 +9,7 @@ from holdfast.shared.queue import PLACES, QueueEntry, payload_of
 from holdfast.shared.redis.client import Redis
 from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
+from redis import Redis as BlockingRedis
 
 
 class Leases:
@@ -51,3 +52,11 @@ class Leases:
         counts = await self.workers()
         if worker_id in counts:
             await self.take_over(worker_id, counts[worker_id])
+
+
+def beat_blocking(url: str, worker_id: str, timeout_s: float) -> None:
+    """Increment a worker's heartbeat counter, from a thread while its event loop is blocked, and wait for the reply.
+
+    Connects anew each time, since it is rarely needed. Raises OSError or redis.RedisError."""
+    with BlockingRedis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+        client.hincrby(keys.WORKERS, worker_id, 1)

@@ -83,14 +83,6 @@ class JobRef(NamedTuple):
         return entry_id(self.session_id, self.job_id)
 
 
-class Page(NamedTuple):
-    """The next page of log server keys to search for jobs without an entry. `rounds`: the number of completed
-    rounds."""
-
-    cursor: int
-    rounds: int
-
-
 class WakeUp(NamedTuple):
     """A message to a worker: an entry is visible, or there are intents for the lease owner of `session_id`."""
 
@@ -190,13 +182,14 @@ class Queue:
         """Drop the entries of jobs that ended while they waited."""
         await self._retire(PLACES, [entry_id(session_id, job_id) for job_id in job_ids])
 
-    async def recovery_page(self, page_s: float, first_round_page_s: float) -> Page | None:
-        """Return the page to search now; None where a worker took one less than `page_s` ago.
+    async def recovery_page(self, page_s: float, first_round_page_s: float) -> tuple[int, int] | None:
+        """Return the page of log server keys to search now for jobs without an entry: its cursor, and the number of
+        completed rounds. None where a worker took one less than `page_s` ago.
 
         On an emptied queue the first round starts, with pages `first_round_page_s` apart."""
         limits = int(page_s * 1000), int(first_round_page_s * 1000)
         answer = await self._recovery_turn(PLACES, limits)
-        return Page(int(answer[0]), int(answer[1])) if answer else None
+        return (int(answer[0]), int(answer[1])) if answer else None
 
     async def page_searched(self, cursor: int) -> None:
         """Record that a page was searched. `cursor`: that of the next page, 0 at the end of a round."""

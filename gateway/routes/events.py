@@ -19,7 +19,7 @@ from holdfast.shared.ids import ORIGIN
 from holdfast.shared.job_record import JobState
 from holdfast.shared.log.event_log import Entry, Presence
 from holdfast.shared.log.events import DELETED
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 from starlette.types import ASGIApp
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from holdfast.gateway.dependencies import GatewayState
 from holdfast.gateway.errors import NotReady
 from holdfast.gateway.routes.schemas import json_response, problems
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 

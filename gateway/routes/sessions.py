@@ -19,7 +19,7 @@ from holdfast.gateway.routes.schemas import (
     sessions_json,
 )
 from holdfast.gateway.submission import best_effort
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 
 router = APIRouter(tags=["sessions"])

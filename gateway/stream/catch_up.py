@@ -19,7 +19,7 @@ from holdfast.shared.log.discards import Discard
 from holdfast.shared.log.entries import kinds_of
 from holdfast.shared.log.event_log import PAGE_EVENTS, Entry, EventLog, Page
 from holdfast.shared.log.events import DELETED
-from holdfast.shared.redis.client import RedisError, ResponseError
+from holdfast.shared.redis.errors import RedisError, ResponseError
 from holdfast.shared.sessions import Sessions
 
 logger = structlog.get_logger()
@@ -194,7 +194,8 @@ class CatchUp:
         """Return the id before the session's first event: the end of an earlier session while the log still has it."""
         shared = await self._read(viewer, replay, PAGE_EVENTS)
         ends = [entry.id for entry in shared.page.entries if entry.kind == DELETED]
-        return ends[-1] if ends and await self._log.exists(viewer.request.session_id) else ORIGIN
+        there = bool(ends) and await self._log.presence(viewer.request.session_id) == "there"
+        return ends[-1] if there else ORIGIN
 
     def _deliver(self, viewer: Viewer, replay: Replay, page: Page, rendered: Rendered) -> None:
         self._counters.events += rendered.events

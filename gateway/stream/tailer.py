@@ -21,8 +21,8 @@ from holdfast.shared.background import repeat
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keys import log_key
 from holdfast.shared.log.entries import following
-from holdfast.shared.redis.client import ConnectionLost, RedisError
 from holdfast.shared.redis.connection import RedisConnection
+from holdfast.shared.redis.errors import ConnectionLost, RedisError
 
 logger = structlog.get_logger()
 

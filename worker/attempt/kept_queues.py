@@ -13,8 +13,8 @@ from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.events import DELTAS
 from holdfast.worker.attempt.journal import Mark, Step
-from holdfast.worker.attempt.kept import EventsMissing, IdRange, KeptEvents
-from holdfast.worker.sdk.numbers import NUMBERED
+from holdfast.worker.attempt.kept import EventsMissing, IdRange, KeptEvents, KeptReader
+from holdfast.worker.sdk.spans import NUMBERED
 
 PENDING_BYTES = 16 * 1024 * 1024  # of text, read ahead for sub-agents that lag behind others
 
@@ -68,7 +68,7 @@ class Owners:
         return self._keys <= self.reached.keys()
 
     def of(self, event_id: EventId) -> str | None:
-        at = bisect_right(self.ranges, event_id, key=_first) - 1
+        at = bisect_right(self.ranges, event_id, key=lambda found: found[0].first) - 1
         if at < 0:
             return None
         ids, key = self.ranges[at]
@@ -84,7 +84,7 @@ class KeptQueues:
         self.missing = False
         self.inside: dict[EventId, Step] = {}
         self._owners = owners
-        self._reader = kept.reader()
+        self._reader = KeptReader(kept)
         self._pending: defaultdict[str | None, deque[Kept]] = defaultdict(deque)
         self._bytes = 0
         self._taken_upto: dict[str | None, EventId] = {}
@@ -140,10 +140,6 @@ class KeptQueues:
             return None
         field = DELTAS[entry.kind][0]
         return orjson.dumps(event | {field: event[field][: head.taken]})
-
-
-def _first(found: tuple[IdRange, str]) -> EventId:
-    return found[0].first
 
 
 def text_of(kind: str, fields: dict[str, Any]) -> str | None:

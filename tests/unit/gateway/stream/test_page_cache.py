@@ -11,7 +11,7 @@ from holdfast.gateway.stream import page_cache as page_cache_module
 from holdfast.gateway.stream.page_cache import CachedPage, PageCache
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log.event_log import Entry, Gap, Page, Presence
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 
 PAGE = Page([Entry(EventId(1763683200123, 1), "status", "j1", b"{}", ORIGIN)])
 

@@ -11,7 +11,7 @@ from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log.event_log import Entry
-from holdfast.shared.redis.client import ResponseError
+from holdfast.shared.redis.errors import ResponseError
 
 
 class Viewer:
