@@ -19,9 +19,8 @@ from holdfast.gateway.lifespan import lifespan_of
 from holdfast.gateway.metrics import CountRequests, Metrics
 from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.routes import agents, events, health, jobs, sessions, web
-from holdfast.gateway.routes.answer_body import AnswerBody
 from holdfast.gateway.routes.fast_path import FastPath
-from holdfast.gateway.routes.job_body import JobBody
+from holdfast.gateway.routes.job_body import AnswerBody, JobBody
 from holdfast.gateway.routes.schemas import OF_EVERY_CALL, Problem, problems
 from holdfast.gateway.settings import GatewaySettings
 from pydantic.json_schema import models_json_schema

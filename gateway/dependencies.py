@@ -7,8 +7,7 @@ from typing import Annotated, Any, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Request
 from holdfast.gateway.agent_catalog import AgentCatalog
-from holdfast.gateway.cpu_slot import CpuSlot
-from holdfast.gateway.limits import Body, read_json
+from holdfast.gateway.limits import Body, CpuSlot, read_json
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.principal import Principal, Right, principal_of
 from holdfast.gateway.readiness import Readiness

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 from fastapi import FastAPI
 from holdfast.gateway.agent_catalog import AgentCatalog
-from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.dependencies import State
+from holdfast.gateway.limits import CpuSlot
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList

@@ -19,8 +19,14 @@ from holdfast.gateway.dependencies import (
 )
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal
-from holdfast.gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
-from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
+from holdfast.gateway.routes.job_body import (
+    AnswerBody,
+    encoded_value,
+    job_request,
+    parse_answer_body,
+    parse_job_body,
+    with_key,
+)
 from holdfast.gateway.routes.paging import JobCursor, PageLimit
 from holdfast.gateway.routes.schemas import (
     AcceptedAnswer,
