@@ -13,11 +13,11 @@ from types import FrameType
 import structlog
 import uvicorn
 from holdfast.gateway.app import create_app
-from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.hosts import check_listen_host
 from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.transports.connection import set_socket_options
 from holdfast.gateway.transports.request_head import ConnectionLimits
-from holdfast.gateway.transports.socket_options import set_socket_options
 from holdfast.gateway.transports.uvicorn import HttpServer
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.settings import read_settings

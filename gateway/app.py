@@ -91,32 +91,23 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(extra["$defs"])
-        _drop_own_validation(schema)
-        _drop_empty_defaults(schema)
-        _add_common_problems(schema)
+        _correct(schema)
         app.openapi_schema = schema
     return app.openapi_schema
 
 
-def _drop_own_validation(schema: dict[str, Any]) -> None:
-    """Remove the 422 that FastAPI adds to each route with parameters: the routes declare their own."""
+def _correct(schema: dict[str, Any]) -> None:
+    """Correct FastAPI's description of the operations.
+
+    It has a 422 of its own wherever there are parameters, while the routes declare theirs; the default of an omitted
+    header, which its pattern would not allow; and not the errors that every route can return."""
+    common = {str(status): problem for status, problem in problems(*OF_EVERY_CALL).items()}
     for unused in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(unused, None)
     for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         if "HTTPValidationError" in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
-
-
-def _drop_empty_defaults(schema: dict[str, Any]) -> None:
-    """Remove empty defaults: an omitted header is not an empty one, which its pattern would not allow."""
-    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         for parameter in operation.get("parameters", []):
             if parameter["schema"].get("default") == "":
                 del parameter["schema"]["default"]
-
-
-def _add_common_problems(schema: dict[str, Any]) -> None:
-    """Add the errors that every route can return."""
-    common = {str(status): problem for status, problem in problems(*OF_EVERY_CALL).items()}
-    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         operation["responses"] = common | operation["responses"]

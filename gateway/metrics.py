@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 
 from holdfast.gateway.errors import METHODS
-from holdfast.gateway.stream.counters import MEANINGS, Counters
+from holdfast.gateway.stream.counters import Counters
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -63,8 +64,8 @@ class _StreamCollector(Collector):
         self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
-        for name, meaning in MEANINGS.items():
-            value = getattr(self._counters, name)
+        for field in fields(self._counters):
+            name, meaning, value = field.name, field.metadata["meaning"], getattr(self._counters, field.name)
             if name == "viewers":
                 yield GaugeMetricFamily("holdfast_viewers", meaning, value)
             else:

@@ -55,16 +55,13 @@ def _reason(error: Exception) -> str:
 
 
 class Readiness:
-    """Checks the queue server and the log servers. With `stopping` set, the gateway is never ready again."""
+    """Checks the queue server and the log servers."""
 
     def __init__(self, queue_redis: Redis, logs: LogConnections) -> None:
         self._servers = [("queue", queue_redis), *(("log", server.redis) for server in logs.servers)]
-        self.stopping = False
 
     async def reasons(self) -> list[str]:
         """Return why the gateway is not ready; empty if it is. Takes at most PROBE_DEADLINE_S."""
-        if self.stopping:
-            return ["the gateway is stopping"]
         probes = await asyncio.gather(*(self._probe(redis) for _, redis in self._servers))
         return [
             f"{name} redis: {reason}"

@@ -11,8 +11,10 @@ from holdfast.gateway.dependencies import (
     ChosenSession,
     GatewayState,
     IdempotencyKey,
+    JobCursor,
     JsonBody,
     KnownJob,
+    PageLimit,
     ReadableSession,
     State,
     StoppableSession,
@@ -27,7 +29,6 @@ from holdfast.gateway.routes.job_body import (
     parse_job_body,
     with_key,
 )
-from holdfast.gateway.routes.paging import JobCursor, PageLimit
 from holdfast.gateway.routes.schemas import (
     AcceptedAnswer,
     AnsweredAnswer,

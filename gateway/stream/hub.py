@@ -59,11 +59,6 @@ class StreamHub:
         """Whether new streams are refused: the limit is reached or the process is stopping."""
         return self.draining or len(self.viewers) >= self._limits.max_viewers
 
-    @property
-    def connected(self) -> bool:
-        """Whether the connections that tail the logs are up."""
-        return all(tailer.connected for tailer in self.tailers.values())
-
     def start(self) -> None:
         """Start the background tasks in the running loop. Redis may be unavailable."""
         runs = [self.keep_alive.run(), *(tailer.run() for tailer in self.tailers.values())]

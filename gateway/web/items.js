@@ -76,9 +76,7 @@ class SectionView {
     this.root = element("h3", { class: "section" }, part.title);
   }
 
-  render(turn) {
-    this.root.classList.toggle("going", this.part.open && !turn.ended);
-  }
+  render() {}
 }
 
 class DataView {
