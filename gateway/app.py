@@ -19,9 +19,9 @@ from holdfast.gateway.lifespan import lifespan_of
 from holdfast.gateway.metrics import CountRequests, Metrics
 from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.routes import agents, events, health, jobs, sessions, web
-from holdfast.gateway.routes.fast_path import FastPath
 from holdfast.gateway.routes.job_body import AnswerBody, JobBody
 from holdfast.gateway.routes.schemas import OF_EVERY_CALL, Problem, problems
+from holdfast.gateway.routes.stream_route import FastPath
 from holdfast.gateway.settings import GatewaySettings
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
@@ -40,8 +40,7 @@ def create_app(
         refusals: counts of requests that the server refused before the app, by error code.
         authenticate: tells who sends a request.
     """
-    metrics = Metrics()
-    metrics.watch_refusals({} if refusals is None else refusals)
+    metrics = Metrics({} if refusals is None else refusals)
     app = FastAPI(
         title="Holdfast",
         version="1",

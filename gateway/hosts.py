@@ -46,8 +46,7 @@ def parse_host(value: str) -> Host | None:
     name, port = found[1], found[2] or ""
     if not name.startswith("["):
         return Host(name, port)
-    address = _ipv6(name[1:-1])
-    return None if address is None else Host(address, port)
+    return _ipv6(name[1:-1], port)
 
 
 def parse_allowed_hosts(text: str) -> tuple[Host, ...]:
@@ -63,7 +62,7 @@ def _parse_entry(entry: str) -> Host:
     if entry == "*":
         return Host("*")
     subdomains = entry.startswith("*.")
-    host = parse_host(entry.removeprefix("*.")) or _bare_ipv6(entry)
+    host = parse_host(entry.removeprefix("*.")) or _ipv6(entry)
     if host is None or (subdomains and host.address is not None):
         raise ValueError(
             f"{entry!r} is not a host; allowed are names (chat.example.com), all subdomains of one (*.example.com) and "
@@ -72,14 +71,9 @@ def _parse_entry(entry: str) -> Host:
     return Host(f"*.{host.name}", host.port) if subdomains else host
 
 
-def _bare_ipv6(text: str) -> Host | None:
-    address = _ipv6(text)
-    return None if address is None else Host(address)
-
-
-def _ipv6(text: str) -> str | None:
+def _ipv6(text: str, port: str = "") -> Host | None:
     try:
-        return str(IPv6Address(text))
+        return Host(str(IPv6Address(text)), port)
     except ValueError:
         return None
 
@@ -96,7 +90,7 @@ class AllowedHosts:
     """
 
     def __init__(self, listen: str, entries: Iterable[Host] = ()) -> None:
-        own = _bare_ipv6(listen) or Host(listen.lower())
+        own = _ipv6(listen) or Host(listen.lower())
         self._entries = (own, *entries)
         self._any_address = not own.is_loopback
 

@@ -25,9 +25,11 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 
 class Metrics:
-    """The metrics of one app, in its own registry, so that two apps in one process do not collide."""
+    """The metrics of one app, in its own registry, so that two apps in one process do not collide.
 
-    def __init__(self) -> None:
+    `refusals`: the number of requests refused before the app, by code."""
+
+    def __init__(self, refusals: Mapping[str, int]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "holdfast_http_requests", "HTTP responses", ["method", "route", "status"], registry=self.registry
@@ -43,14 +45,11 @@ class Metrics:
         )
         self.queue_depth = Gauge("holdfast_queue_depth", "Open jobs", registry=self.registry)
         self.queue_up = Gauge("holdfast_queue_up", "1 if the queue server is available, else 0", registry=self.registry)
+        self.registry.register(_RefusalCollector(refusals))
 
     def watch(self, counters: Counters) -> None:
         """Expose the stream counters of this process."""
         self.registry.register(_StreamCollector(counters))
-
-    def watch_refusals(self, refusals: Mapping[str, int]) -> None:
-        """Expose the number of requests refused before the app, by code."""
-        self.registry.register(_RefusalCollector(refusals))
 
     def render(self) -> bytes:
         """Return all metrics in the Prometheus text format."""

@@ -13,8 +13,7 @@ from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
 from holdfast.gateway.routes.schemas import problems
 from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
 from holdfast.gateway.stream.response import EventStream
-from holdfast.gateway.stream.retry import retry_ms
-from holdfast.gateway.stream.viewer import StreamRequest
+from holdfast.gateway.stream.viewer import StreamRequest, retry_ms
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.job_record import JobState

@@ -22,6 +22,7 @@ MAX_VALUE_BYTES = MAX_EVENT_BYTES - 4096
 MAX_TITLE_CHARACTERS = 80
 ROLES = ("user", "assistant", "system", "tool")
 
+_STRICT = ConfigDict(extra="forbid", strict=True)
 _LOOKED_AT = 1000  # characters of an input, for the title, before whitespace is collapsed
 _TEXT_PART = {
     "type": "object",
@@ -61,9 +62,7 @@ class JobBody(BaseModel):
     """A job: one run of an agent."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"agent": "demo", "input": "Compare three kinds of tea"}]},
+        **_STRICT, json_schema_extra={"examples": [{"agent": "demo", "input": "Compare three kinds of tea"}]}
     )
 
     agent: Annotated[str, Field(min_length=1, max_length=128, description="One of GET /v1/agents")]
@@ -86,11 +85,7 @@ class JobBody(BaseModel):
 class AnswerBody(BaseModel):
     """A person's answer."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"question_id": "q1", "value": "Green"}]},
-    )
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"examples": [{"question_id": "q1", "value": "Green"}]})
 
     question_id: Annotated[
         str | None,

@@ -103,15 +103,13 @@ class MessagesAnswer(BaseModel):
     question: _Question
 
 
-class CancelAnswer(BaseModel):
-    session_id: str
-    job_id: str
-    status: Annotated[Status, Field(description="At the time of the cancel; the end of the job follows as an event")]
-
-
 class AnsweredAnswer(BaseModel):
     session_id: str
     job_id: str
+
+
+class CancelAnswer(AnsweredAnswer):
+    status: Annotated[Status, Field(description="At the time of the cancel; the end of the job follows as an event")]
 
 
 class DeletedAnswer(BaseModel):

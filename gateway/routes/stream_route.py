@@ -1,4 +1,4 @@
-"""The route class of event streams, without FastAPI's resolution of parameters.
+"""The routes of event streams, without FastAPI's routing and resolution of parameters.
 
 Resolving parameters takes longer than all other work for a new viewer, which counts in a reconnect storm. So endpoints
 read the request themselves, and the parameters are described here for OpenAPI.
@@ -6,6 +6,7 @@ read the request themselves, and the parameters are described here for OpenAPI.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from fastapi import Request
@@ -19,7 +20,8 @@ from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import CursorInvalid
 from holdfast.shared.ids import EventId, parse_cursor
 from pydantic import BaseModel, Field, ValidationError
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_CURSOR_BYTES = 64
 
@@ -37,6 +39,26 @@ class StreamRoute(APIRoute):
         except Exception as error:  # noqa: BLE001 - raised again unless it maps to a response
             response = await refused(request, error)
         await response(scope, receive, send)
+
+
+class FastPath:
+    """ASGI layer: pass requests for these routes directly to them, and all others to the app.
+
+    FastAPI's routing would dominate the cost of a reconnect storm."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
+        self.app = app
+        self.routes = [route for route in routes if isinstance(route, Route)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/events"):
+            for route in self.routes:
+                found = route.path_regex.match(scope["path"])
+                if found is not None and scope["method"] in (route.methods or ()):
+                    scope.update(route=route, path_params=found.groupdict())
+                    await route.handle(scope, receive, send)
+                    return
+        await self.app(scope, receive, send)
 
 
 class _Query(BaseModel):

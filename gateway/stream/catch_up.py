@@ -10,8 +10,7 @@ import structlog
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.page_cache import CachedPage, PageCache
 from holdfast.gateway.stream.replay import Rendered, Replay
-from holdfast.gateway.stream.retry import retry_ms
-from holdfast.gateway.stream.viewer import Viewer
+from holdfast.gateway.stream.viewer import Viewer, retry_ms
 from holdfast.shared.errors import JobUnknown, SchemaNewer, SessionUnknown
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.job_record import JobState

@@ -10,9 +10,8 @@ from functools import partial
 from holdfast.gateway.stream.catch_up import CatchUp
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.keep_alive import KeepAlive
-from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Tailer
-from holdfast.gateway.stream.viewer import StreamRequest, Viewer
+from holdfast.gateway.stream.viewer import StreamRequest, Viewer, retry_ms
 from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.log.event_log import EventLog, Page
 from holdfast.shared.redis.log_connections import LogConnections

@@ -1,6 +1,6 @@
 // A form for a value with a JSON schema. Values without a simple field type are entered as JSON.
 
-import { element, setText } from "./dom.js";
+import { element, showText } from "./dom.js";
 
 const FEW = 6;
 
@@ -148,8 +148,7 @@ class Field {
   }
 
   blame(name, words) {
-    setText(this.problem, words);
-    this.problem.hidden = !words;
+    showText(this.problem, words);
     this.input.setAttribute("aria-invalid", String(Boolean(words)));
     return true;
   }

@@ -3,11 +3,10 @@
 import { client } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
-import { Conversation } from "./conversation.js";
-import { element, setText } from "./dom.js";
+import { Conversation, inputText } from "./conversation.js";
+import { element, find, setText } from "./dom.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
-import { inputText } from "./turn.js";
 import { Turns } from "./turns.js";
 
 const DETAILED_JOBS = 10;
@@ -20,7 +19,6 @@ const GAPS = {
   expired: "Earlier messages are no longer stored.",
 };
 
-const find = (id) => document.getElementById(id);
 const log = find("log");
 
 let session = null;
@@ -121,7 +119,7 @@ function announceEnd(turn) {
 
 function send(job) {
   atEnd = true;
-  find("problem").hidden = true;
+  showProblem("");
   outbox.send(session.id, job);
   outbox.show(session.id);
   changed();
@@ -150,7 +148,7 @@ async function cancel(turn) {
   changed(turn);
   try {
     await session.cancel(turn.id, { onRetry });
-    find("problem").hidden = true;
+    showProblem("");
   } catch (problem) {
     stopping = null;
     showProblem(problem.message);
@@ -167,7 +165,7 @@ async function answer(turn, { question_id: questionId }, value) {
   become("sending");
   try {
     await client.answer({ session_id: session.id, job_id: turn.id }, value, { questionId, onRetry });
-    find("problem").hidden = true;
+    showProblem("");
     become("sent");
   } catch (problem) {
     if (problem.status === 409) become("elsewhere");

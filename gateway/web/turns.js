@@ -1,10 +1,8 @@
 // Draws a conversation. Each view keeps its nodes and changes only what differs from the previous frame.
 
-import { Notice } from "./conversation.js";
-import { element, setText } from "./dom.js";
-import { VIEWS } from "./items.js";
-import { inputText } from "./turn.js";
-import { valueNode } from "./values.js";
+import { inputText, Notice } from "./conversation.js";
+import { element, setText, showText } from "./dom.js";
+import { valueNode, VIEWS } from "./items.js";
 
 /**
  * The turns of a conversation inside `parent`. Calls `on.cancel(turn)` when a waiting job is cancelled, and
@@ -86,8 +84,7 @@ class JobView {
     this.root.dataset.status = status;
     // A screen reader announces the complete answer, not each token.
     this.root.setAttribute("aria-busy", String(!turn.ended));
-    setText(this.#said, inputText(turn.input));
-    this.#said.hidden = !this.#said.textContent;
+    showText(this.#said, inputText(turn.input));
     this.#renderPlace();
     this.#taken.hidden = attempt < 2;
     const how = turn.kept ? "continued after the last finished step" : "began again";
@@ -95,8 +92,7 @@ class JobView {
     this.#renderSteps();
     this.#renderParts();
     this.#renderDiscardedParts();
-    setText(this.#discarded, turn.toBeWritten);
-    this.#discarded.hidden = !turn.toBeWritten;
+    showText(this.#discarded, turn.toBeWritten);
     this.#renderLive();
     this.#renderEnd();
   }
