@@ -15,7 +15,6 @@ from prometheus_client import (
     Gauge,
     Histogram,
     disable_created_metrics,
-    generate_latest,
 )
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -50,10 +49,6 @@ class Metrics:
     def watch(self, counters: Counters) -> None:
         """Expose the stream counters of this process."""
         self.registry.register(_StreamCollector(counters))
-
-    def render(self) -> bytes:
-        """Return all metrics in the Prometheus text format."""
-        return generate_latest(self.registry)
 
 
 class _StreamCollector(Collector):

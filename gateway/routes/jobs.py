@@ -41,12 +41,11 @@ from holdfast.gateway.routes.schemas import (
 )
 from holdfast.gateway.schema import check
 from holdfast.gateway.submission import accept, best_effort, notify_owner, session_id_for
+from holdfast.shared.log.events import TERMINAL
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
 router = APIRouter(tags=["jobs"])
-
-ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 def _body(model: str) -> dict[str, Any]:
@@ -132,7 +131,7 @@ async def get_job(state: GatewayState, session_id: ReadableSession, job_id: Know
 async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: KnownJob) -> Response:
     """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
-    if intent.status not in ENDED:
+    if f"job.{intent.status}" not in TERMINAL:
         await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
 

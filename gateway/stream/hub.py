@@ -17,8 +17,6 @@ from holdfast.shared.log.event_log import EventLog, Page
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.sessions import Sessions
 
-__all__ = ["Counters", "StreamHub", "StreamLimits"]
-
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:

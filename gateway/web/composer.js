@@ -41,7 +41,6 @@ export class Composer {
       this.#toggle.focus();
     });
     this.#options.value = recall("sessionStorage", OPTIONS, "");
-    this.#markOptions();
     this.lookForAgents();
   }
 
@@ -147,11 +146,6 @@ export class Composer {
     const usable = options !== null && typeof options === "object" && !Array.isArray(options);
     showText(this.#problem, usable ? "" : 'Options are one JSON object, such as {"tokens": 200}.');
     this.#options.setAttribute("aria-invalid", String(!usable));
-    this.#markOptions();
     return usable ? options : null;
-  }
-
-  #markOptions() {
-    this.#toggle.classList.toggle("set", this.#options.value.trim() !== "");
   }
 }

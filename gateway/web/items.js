@@ -69,8 +69,8 @@ class ToolView {
   }
 }
 
-/** The view of parts that never change. */
-const still = (draw) =>
+/** The view of what never changes, such as a heading. */
+export const still = (draw) =>
   class {
     constructor(part) {
       this.part = part;

@@ -18,6 +18,11 @@ const GAPS = {
   trimmed: "Part of this conversation is no longer stored.",
   expired: "Earlier messages are no longer stored.",
 };
+const ENDS = {
+  completed: "The answer is complete.",
+  failed: "The answer failed.",
+  cancelled: "The answer was stopped.",
+};
 
 const log = find("log");
 
@@ -103,16 +108,7 @@ function announce({ type, job_id: id, prompt }, added) {
   if (type === "job.started") forgetInput(id);
   if (type === "question.asked") setText(find("announcer"), `A question for you: ${prompt}`);
   const turn = conversation.job(id);
-  if (turn?.ended && !added.includes(turn) && type.startsWith("job.")) announceEnd(turn);
-}
-
-function announceEnd(turn) {
-  const words = {
-    completed: "The answer is complete.",
-    failed: "The answer failed.",
-    cancelled: "The answer was stopped.",
-  };
-  setText(find("announcer"), words[turn.state.status]);
+  if (turn?.ended && !added.includes(turn) && type.startsWith("job.")) setText(find("announcer"), ENDS[turn.state.status]);
 }
 
 // ---------------------------------------------------------------------------------------------- sending and stopping

@@ -2,7 +2,7 @@
 
 import { inputText, Notice } from "./conversation.js";
 import { element, setText, showText } from "./dom.js";
-import { valueNode, VIEWS } from "./items.js";
+import { still, valueNode, VIEWS } from "./items.js";
 
 /**
  * The turns of a conversation inside `parent`. Calls `on.cancel(turn)` when a waiting job is cancelled, and
@@ -44,13 +44,7 @@ export class Turns {
   }
 }
 
-class NoticeView {
-  constructor(notice) {
-    this.root = element("p", { class: "notice" }, notice.text);
-  }
-
-  render() {}
-}
+const NoticeView = still(({ text }) => element("p", { class: "notice" }, text));
 
 class JobView {
   #turn;
@@ -93,7 +87,8 @@ class JobView {
     this.#renderParts();
     this.#renderDiscardedParts();
     showText(this.#discarded, turn.toBeWritten);
-    this.#renderLive();
+    this.#live.hidden = turn.ended || status === "queued";
+    setText(this.#live.lastChild, doingOf(turn));
     this.#renderEnd();
   }
 
@@ -139,12 +134,6 @@ class JobView {
       box.replaceChildren(...views.map((view) => view.root));
     }
     while (box.childElementCount > left.length) box.firstChild.remove();
-  }
-
-  #renderLive() {
-    const turn = this.#turn;
-    this.#live.hidden = turn.ended || turn.state.status === "queued";
-    setText(this.#live.lastChild, doingOf(turn));
   }
 
   #renderEnd() {
