@@ -98,8 +98,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 def _correct(schema: dict[str, Any]) -> None:
     """Correct FastAPI's description of the operations.
 
-    It has a 422 of its own wherever there are parameters, while the routes declare theirs; the default of an omitted
-    header, which its pattern would not allow; and not the errors that every route can return."""
+    Removes the 422 that it adds to each route with parameters, since the routes declare their own, and the empty
+    default of an omitted header, which its pattern would not allow. Adds the errors that every route can return."""
     common = {str(status): problem for status, problem in problems(*OF_EVERY_CALL).items()}
     for unused in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(unused, None)
