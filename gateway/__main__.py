@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import uvicorn
 from holdfast.gateway.app import create_app
-from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.hosts import check_listen_host
 from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.transports.request_head import ConnectionLimits

@@ -5,8 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 
 from fastapi import APIRouter
-from holdfast.gateway.dependencies import Caller, DeletableSession, GatewayState, ReadableSession
-from holdfast.gateway.routes.paging import PageLimit, SessionCursor
+from holdfast.gateway.dependencies import (
+    Caller,
+    DeletableSession,
+    GatewayState,
+    PageLimit,
+    ReadableSession,
+    SessionCursor,
+)
 from holdfast.gateway.routes.schemas import (
     DeletedAnswer,
     MessagesAnswer,

@@ -10,8 +10,7 @@ import structlog
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.page_cache import CachedPage, PageCache
 from holdfast.gateway.stream.replay import Rendered, Replay
-from holdfast.gateway.stream.retry import retry_ms
-from holdfast.gateway.stream.viewer import Viewer
+from holdfast.gateway.stream.viewer import Viewer, retry_ms
 from holdfast.shared.errors import JobUnknown, SchemaNewer, SessionUnknown
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.job_record import JobState
@@ -142,7 +141,9 @@ class CatchUp:
         if replay is None:
             return
         if not viewer.begun:
-            await self._begin(viewer, replay)
+            cursor = await self._start_cursor(viewer, replay)
+            if viewer.replay is replay:
+                viewer.cursor, viewer.begun = cursor, True
         elif replay.job_stale and viewer.job is not None:
             viewer.job = await self._job(viewer.job, replay)
             replay.job_stale = False
@@ -154,7 +155,7 @@ class CatchUp:
 
     def _begin_with_page(self, viewer: Viewer, replay: Replay, first: Page) -> None:
         viewer.begun = True
-        replay.prepend(viewer.request.dialect.opening)
+        replay.put(viewer.request.dialect.opening)
         try:
             self._deliver(viewer, replay, first, replay.render(viewer.cursor, first))
         except Exception as error:  # noqa: BLE001 - logged there
@@ -210,14 +211,8 @@ class CatchUp:
         if going_live:
             self._join(viewer)
 
-    async def _begin(self, viewer: Viewer, replay: Replay) -> None:
-        """Determine the viewer's first cursor."""
-        cursor = await self._start_cursor(viewer, replay)
-        if viewer.replay is replay:
-            viewer.cursor = cursor
-            viewer.begun = True
-
     async def _start_cursor(self, viewer: Viewer, replay: Replay) -> EventId:
+        """Determine the viewer's first cursor."""
         request, cursor = viewer.request, viewer.cursor
         if viewer.deleted:
             return await self._before_deletion(request.session_id)
@@ -225,7 +220,7 @@ class CatchUp:
             cursor = await self._job_start(viewer, viewer.job, replay)
         if request.from_now:
             cursor = await self._log.top(request.session_id)
-            replay.prepend(request.dialect.cursor_only(cursor))
+            replay.put(request.dialect.cursor_only(cursor))
         return cursor
 
     async def _before_deletion(self, session_id: str) -> EventId:
@@ -244,7 +239,7 @@ class CatchUp:
             job = viewer.job = await self._job(job, replay)
             if job.before is None:
                 if job.position is not None:
-                    replay.prepend(viewer.request.dialect.queued(job.job_id, job.position))
+                    replay.put(viewer.request.dialect.queued(job.job_id, job.position))
                 return top
         return max(viewer.cursor, job.before)
 

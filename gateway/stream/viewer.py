@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -41,6 +42,11 @@ class StreamRequest:
     wait: bool = False
     ping_events: bool = False
     deleted: bool = False
+
+
+def retry_ms() -> int:
+    """Return a jittered time in ms after which a client reconnects, so that not all do so at once."""
+    return random.randint(1000, 5000)  # noqa: S311 - jitter, not a secret
 
 
 class ViewerCallbacks(Protocol):

@@ -9,7 +9,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
-from holdfast.gateway.transports.socket_options import set_socket_options
+from holdfast.gateway.transports.connection import set_socket_options
 
 GC_THRESHOLDS = (50_000, 20, 100)
 

@@ -15,7 +15,7 @@ from holdfast.cli.embedded import running_url
 from holdfast.cli.variables import PREFIX, unknown_variables
 from holdfast.client import ArgumentInvalid
 from holdfast.client.transport import checked_url
-from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.hosts import check_listen_host
 from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import SettingsInvalid

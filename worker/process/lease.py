@@ -1,7 +1,7 @@
 """Keep this worker's lease, and detect the death of others.
 
 A worker sends heartbeats, and compares the entries that it leases with those that it works on. It makes the entries of
-dead workers ready again, without comparing clocks of different machines: a worker is dead when its heartbeat counter
+dead workers visible again, without comparing clocks of different machines: a worker is dead when its heartbeat counter
 has not moved through an unbroken series of observations that spans the lease on this process's monotonic clock. A
 failed or late observation restarts the series: while Redis was unavailable, no worker could send heartbeats.
 """
