@@ -42,7 +42,8 @@ async def worker() -> str | None:
     """Whether the heartbeat of this container's worker moves in Redis; a worker beats three times in a lease."""
     # Only here: the gateway's check runs every few seconds, too, and needs nothing of this.
     from holdfast.shared.leases import Leases  # noqa: PLC0415
-    from holdfast.shared.redis.client import RedisError, connect  # noqa: PLC0415
+    from holdfast.shared.redis.client import connect  # noqa: PLC0415
+    from holdfast.shared.redis.errors import RedisError  # noqa: PLC0415
     from holdfast.shared.settings import CommonSettings, read_settings  # noqa: PLC0415
 
     settings = read_settings(CommonSettings)

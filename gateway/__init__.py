@@ -1,0 +1,1 @@
+"""The gateway: HTTP requests and event streams. Stateless; everything that lasts is in Redis."""

@@ -20,10 +20,9 @@ from holdfast.gateway.lifespan import lifespan_of
 from holdfast.gateway.metrics import CountRequests, Metrics
 from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.routes import agents, events, health, jobs, sessions, web
-from holdfast.gateway.routes.answer_body import AnswerBody
-from holdfast.gateway.routes.fast_path import FastPath
-from holdfast.gateway.routes.job_body import JobBody
+from holdfast.gateway.routes.job_body import AnswerBody, JobBody
 from holdfast.gateway.routes.schemas import OF_EVERY_CALL, Problem, problems
+from holdfast.gateway.routes.stream_route import FastPath
 from holdfast.gateway.settings import GatewaySettings
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
@@ -46,8 +45,7 @@ def create_app(
         authenticate: tells who sends a request.
         mounts: the dialects that have routes of their own.
     """
-    metrics = Metrics()
-    metrics.watch_refusals({} if refusals is None else refusals)
+    metrics = Metrics({} if refusals is None else refusals)
     app = FastAPI(
         title="Holdfast",
         version="1",
@@ -100,32 +98,23 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(extra["$defs"])
-        _drop_own_validation(schema)
-        _drop_empty_defaults(schema)
-        _add_common_problems(schema)
+        _correct(schema)
         app.openapi_schema = schema
     return app.openapi_schema
 
 
-def _drop_own_validation(schema: dict[str, Any]) -> None:
-    """Remove the 422 that FastAPI adds to each route with parameters: the routes declare their own."""
+def _correct(schema: dict[str, Any]) -> None:
+    """Correct FastAPI's description of the operations.
+
+    Removes the 422 that it adds to each route with parameters, since the routes declare their own, and the empty
+    default of an omitted header, which its pattern would not allow. Adds the errors that every route can return."""
+    common = {str(status): problem for status, problem in problems(*OF_EVERY_CALL).items()}
     for unused in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(unused, None)
     for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         if "HTTPValidationError" in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
-
-
-def _drop_empty_defaults(schema: dict[str, Any]) -> None:
-    """Remove empty defaults: an omitted header is not an empty one, which its pattern would not allow."""
-    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         for parameter in operation.get("parameters", []):
             if parameter["schema"].get("default") == "":
                 del parameter["schema"]["default"]
-
-
-def _add_common_problems(schema: dict[str, Any]) -> None:
-    """Add the errors that every route can return."""
-    common = {str(status): problem for status, problem in problems(*OF_EVERY_CALL).items()}
-    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
         operation["responses"] = common | operation["responses"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypedDict, cast
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Query, Request
 from holdfast.gateway.agent_catalog import AgentCatalog
-from holdfast.gateway.cpu_slot import CpuSlot
-from holdfast.gateway.limits import Body, read_json
+from holdfast.gateway.limits import Body, CpuSlot, read_json
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.principal import Principal, Right, principal_of
 from holdfast.gateway.readiness import Readiness
@@ -25,6 +24,7 @@ from holdfast.shared.sessions import Sessions
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_ACTIVITY = re.compile(r"[1-9][0-9]{0,15}")
 
 
 class State(TypedDict):
@@ -107,6 +107,30 @@ async def _known_job(job_id: JobPath) -> str:
 
 
 KnownJob = Annotated[str, Depends(_known_job)]
+
+
+PageLimit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items")]
+_Cursor = Annotated[str, Query(description="`next` of the previous page; empty for the first page")]
+_CURSOR_ALLOWED = "must be the `next` of another page, unchanged, or be left out for the first page"
+
+
+async def _job_cursor(cursor: _Cursor = "") -> str | None:
+    try:
+        return known_job(cursor) if cursor else None
+    except JobUnknown:
+        raise RequestInvalid("cursor", _CURSOR_ALLOWED) from None
+
+
+JobCursor = Annotated[str | None, Depends(_job_cursor)]
+
+
+async def _session_cursor(cursor: _Cursor = "") -> int | None:
+    if cursor and _ACTIVITY.fullmatch(cursor) is None:
+        raise RequestInvalid("cursor", _CURSOR_ALLOWED)
+    return int(cursor) if cursor else None
+
+
+SessionCursor = Annotated[int | None, Depends(_session_cursor)]
 
 
 async def _idempotency_key(

@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from holdfast.shared.errors import HoldfastError, LogUnavailable, RequestInvalid
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect

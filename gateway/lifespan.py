@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 from fastapi import FastAPI
 from holdfast.gateway.agent_catalog import AgentCatalog
-from holdfast.gateway.cpu_slot import CpuSlot
 from holdfast.gateway.dependencies import State
+from holdfast.gateway.limits import CpuSlot
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList
@@ -32,14 +32,6 @@ SUBSCRIBER_FLUSH_S = 0.001
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
 
-def _stream_limits(settings: GatewaySettings) -> StreamLimits:
-    return StreamLimits(
-        max_viewers=settings.max_viewers,
-        ping_s=settings.ping_seconds,
-        send_deadline_s=settings.send_deadline_seconds,
-    )
-
-
 def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
     """Create the lifespan of an app with these settings. It yields the state that routes read."""
 
@@ -55,7 +47,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
         )
         queue = Queue(queue_redis, settings)
         sessions, log = Sessions(logs, settings), EventLog(logs, pipelined=True)
-        hub = StreamHub(logs, log, sessions, _stream_limits(settings))
+        limits = StreamLimits(settings.max_viewers, settings.send_deadline_seconds, settings.ping_seconds)
+        hub = StreamHub(logs, log, sessions, limits)
         readiness = Readiness(queue_redis, logs)
         metrics.watch(hub.counters)
         hub.start()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 
 from holdfast.gateway.errors import METHODS
-from holdfast.gateway.stream.counters import MEANINGS, Counters
+from holdfast.gateway.stream.counters import Counters
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
     disable_created_metrics,
-    generate_latest,
 )
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -24,9 +24,11 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 
 class Metrics:
-    """The metrics of one app, in its own registry, so that two apps in one process do not collide."""
+    """The metrics of one app, in its own registry, so that two apps in one process do not collide.
 
-    def __init__(self) -> None:
+    `refusals`: the number of requests refused before the app, by code."""
+
+    def __init__(self, refusals: Mapping[str, int]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "holdfast_http_requests", "HTTP responses", ["method", "route", "status"], registry=self.registry
@@ -42,18 +44,11 @@ class Metrics:
         )
         self.queue_depth = Gauge("holdfast_queue_depth", "Open jobs", registry=self.registry)
         self.queue_up = Gauge("holdfast_queue_up", "1 if the queue server is available, else 0", registry=self.registry)
+        self.registry.register(_RefusalCollector(refusals))
 
     def watch(self, counters: Counters) -> None:
         """Expose the stream counters of this process."""
         self.registry.register(_StreamCollector(counters))
-
-    def watch_refusals(self, refusals: Mapping[str, int]) -> None:
-        """Expose the number of requests refused before the app, by code."""
-        self.registry.register(_RefusalCollector(refusals))
-
-    def render(self) -> bytes:
-        """Return all metrics in the Prometheus text format."""
-        return generate_latest(self.registry)
 
 
 class _StreamCollector(Collector):
@@ -63,8 +58,8 @@ class _StreamCollector(Collector):
         self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
-        for name, meaning in MEANINGS.items():
-            value = getattr(self._counters, name)
+        for field in fields(self._counters):
+            name, meaning, value = field.name, field.metadata["meaning"], getattr(self._counters, field.name)
             if name == "viewers":
                 yield GaugeMetricFamily("holdfast_viewers", meaning, value)
             else:

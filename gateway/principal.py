@@ -1,4 +1,4 @@
-"""Who is calling. Authentication returns a Principal, and every access to a session asks it."""
+"""Who is calling: authentication returns a Principal, whose rights every access to a session needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Principal:
 ANONYMOUS = Principal("anonymous")
 
 Authenticate = Callable[[Scope], Awaitable[Principal]]
-"""Return the caller of a request. Raises HoldfastError to refuse it."""
+"""Return the caller of a request, by the ASGI scope of the request (`headers`, `path`, `client`); the body is not read
+yet. Raises HoldfastError to refuse it, with the status and code of the error."""
 
 
 async def anonymous(scope: Scope) -> Principal:

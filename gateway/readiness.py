@@ -8,7 +8,8 @@ from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
-from holdfast.shared.redis.client import Redis, RedisError, ResponseError
+from holdfast.shared.redis.client import Redis
+from holdfast.shared.redis.errors import RedisError, ResponseError
 from holdfast.shared.redis.log_connections import LogConnections
 
 logger = structlog.get_logger()
@@ -55,29 +56,23 @@ def _reason(error: Exception) -> str:
 
 
 class Readiness:
-    """Checks the queue server and the log servers. With `stopping` set, the gateway is never ready again."""
+    """Checks the queue server and the log servers."""
 
     def __init__(self, queue_redis: Redis, logs: LogConnections) -> None:
         self._servers = [("queue", queue_redis), *(("log", server.redis) for server in logs.servers)]
-        self.stopping = False
 
     async def reasons(self) -> list[str]:
         """Return why the gateway is not ready; empty if it is. Takes at most PROBE_DEADLINE_S."""
-        if self.stopping:
-            return ["the gateway is stopping"]
-        probes = await asyncio.gather(*(self._probe(redis) for _, redis in self._servers))
-        return [
-            f"{name} redis: {reason}"
-            for (name, _), found in zip(self._servers, probes, strict=True)
-            for reason in found
-        ]
+        probes = await asyncio.gather(*(self._probe(name, redis) for name, redis in self._servers))
+        return [reason for found in probes for reason in found]
 
-    async def _probe(self, redis: Redis) -> list[str]:
+    async def _probe(self, name: str, redis: Redis) -> list[str]:
         try:
             async with asyncio.timeout(PROBE_DEADLINE_S):
-                return reasons_not_ready(await redis.info())
+                reasons = reasons_not_ready(await redis.info())
         except (RedisError, TimeoutError) as error:
-            return [f"does not answer ({_reason(error)})"]
+            reasons = [f"does not answer ({_reason(error)})"]
+        return [f"{name} redis: {reason}" for reason in reasons]
 
     async def watch(self) -> None:
         """Log the reasons when they change and when the gateway becomes ready; then end."""

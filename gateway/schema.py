@@ -1,4 +1,4 @@
-"""Validation of job inputs and answers against JSON schemas, with readable errors."""
+"""Validate job inputs and answers against the JSON schemas of agents and questions, with readable errors."""
 
 from __future__ import annotations
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from enum import Enum, auto
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import structlog
 from holdfast.gateway.principal import Principal
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
-from holdfast.shared.once import Once
-from holdfast.shared.redis.client import RedisError, is_of_data
+from holdfast.shared.redis.errors import RedisError, is_of_data
 from holdfast.shared.session_index import Listed, SessionIndex
 from holdfast.shared.sessions import Sessions, SessionSummary
+from holdfast.shared.telemetry import Once
 
 logger = structlog.get_logger()
 
@@ -21,6 +20,8 @@ ACCEPTING_US = 60_000_000  # an indexed session may not be in the log yet while 
 CLEAN_SECONDS = 60.0
 CLEAN_PAUSE_SECONDS = 0.05
 CLEAN_SESSIONS = 100
+
+Missing = Literal["gone", "unreadable"]
 
 
 class ListedSession(NamedTuple):
@@ -35,13 +36,6 @@ class SessionsPage(NamedTuple):
 
     sessions: list[ListedSession]
     more: int | None
-
-
-class Missing(Enum):
-    """Why a session is left out of the list."""
-
-    GONE = auto()
-    UNREADABLE = auto()
 
 
 class SessionList:
@@ -66,9 +60,7 @@ class SessionList:
         """Return the existing sessions among the next `count` of the index that the caller may read."""
         listed = await self._index.newest(behind_us, count + 1)
         page = listed[:count]
-        summaries = await asyncio.gather(*(self._summary(one.session_id) for one in page))
-        found = list(zip(page, summaries, strict=True))
-        await self._forget([one for one, summary in found if summary is Missing.GONE])
+        found = await self._summaries(page)
         return SessionsPage(
             [
                 ListedSession(summary, one.active_us // 1000)
@@ -93,27 +85,31 @@ class SessionList:
     async def _clean(self) -> float:
         before_us = await self._index.now_us() - self._retention_us
         listed = await self._index.oldest(self._cleaned_us, before_us, CLEAN_SESSIONS)
-        summaries = await asyncio.gather(*(self._summary(one.session_id) for one in listed))
-        await self._forget([one for one, summary in zip(listed, summaries, strict=True) if summary is Missing.GONE])
+        await self._summaries(listed)
         if len(listed) < CLEAN_SESSIONS:
             self._cleaned_us = 0
             return CLEAN_SECONDS
         self._cleaned_us = listed[-1].active_us  # sessions with an open job remain: continue after them
         return CLEAN_PAUSE_SECONDS
 
+    async def _summaries(self, listed: Sequence[Listed]) -> list[tuple[Listed, SessionSummary | Missing]]:
+        """Read sessions, and remove those that are gone from the index."""
+        summaries = await asyncio.gather(*(self._summary(one.session_id) for one in listed))
+        found = list(zip(listed, summaries, strict=True))
+        gone = [one for one, summary in found if summary == "gone"]
+        if gone:
+            settled_us = await self._index.now_us() - ACCEPTING_US
+            await self._index.forget([one for one in gone if one.active_us < settled_us])
+        return found
+
     async def _summary(self, session_id: str) -> SessionSummary | Missing:
         try:
             return await self._sessions.summary(session_id)
         except SessionUnknown:
-            return Missing.GONE
+            return "gone"
         except (SchemaNewer, ValueError, RedisError) as error:
             if isinstance(error, RedisError) and not is_of_data(error):
                 raise
             if self._reported.add(session_id):
                 logger.warning("session cannot be read; left out of the list", session_id=session_id, error=repr(error))
-            return Missing.UNREADABLE
-
-    async def _forget(self, gone: Sequence[Listed]) -> None:
-        if gone:
-            settled_us = await self._index.now_us() - ACCEPTING_US
-            await self._index.forget([one for one in gone if one.active_us < settled_us])
+            return "unreadable"

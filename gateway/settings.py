@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from holdfast.gateway.hosts import AllowedHosts, parse_allowed_hosts
-from holdfast.gateway.origins import parse_origins
+from holdfast.gateway.hosts import AllowedHosts, parse_allowed_hosts, parse_origins
 from holdfast.shared.settings import CommonSettings
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 
 class GatewaySettings(CommonSettings):
@@ -30,16 +29,11 @@ class GatewaySettings(CommonSettings):
     ping_seconds: float = Field(10, ge=0.05, le=20)  # clients close a stream after 25 s of silence
     send_deadline_seconds: float = Field(20, ge=0.1, le=3600)
 
-    @field_validator("allowed_hosts")
+    @field_validator("allowed_hosts", "cors_origins")
     @classmethod
-    def _hosts(cls, text: str) -> str:
-        parse_allowed_hosts(text)
-        return text
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _origins(cls, text: str) -> str:
-        parse_origins(text)
+    def _check_list(cls, text: str, info: ValidationInfo) -> str:
+        parse = parse_origins if info.field_name == "cors_origins" else parse_allowed_hosts
+        parse(text)
         return text
 
     @property

@@ -24,7 +24,7 @@ from holdfast.shared.errors import (
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import new_job_id, new_session_id
 from holdfast.shared.queue import Queue
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import JobRequest, Submitted
 
 logger = structlog.get_logger()

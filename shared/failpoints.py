@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import NamedTuple
 
 from holdfast.shared.errors import HoldfastError
 
@@ -19,17 +18,13 @@ class FailpointReached(HoldfastError):
     """Raised by the action `raise`."""
 
 
-class _Armed(NamedTuple):
-    act: str
-    at: int
-
-
-def _read(text: str) -> dict[str, _Armed]:
+def _read(text: str) -> dict[str, tuple[str, int]]:
+    """Return the action at each point, and the pass at which it happens."""
     points = {}
     for part in filter(None, text.split(",")):
         name, _, action = part.partition("=")
         act, _, at = action.partition("@")
-        points[name] = _Armed(act, int(at or 1))
+        points[name] = act, int(at or 1)
     return points
 
 
@@ -40,14 +35,14 @@ _passed: dict[str, int] = {}
 def failpoint(name: str) -> None:
     """Run the action that a test has set for this point."""
     if _ARMED and name in _ARMED:
-        _reach(name, _ARMED[name])
+        _reach(name, *_ARMED[name])
 
 
-def _reach(name: str, armed: _Armed) -> None:
+def _reach(name: str, act: str, at: int) -> None:
     _passed[name] = _passed.get(name, 0) + 1
-    if _passed[name] != armed.at:
+    if _passed[name] != at:
         return
-    match armed.act:
+    match act:
         case "exit":
             os._exit(EXIT_CODE)
         case "stop":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from holdfast.shared.ids import EventId, parse_id
@@ -27,6 +27,9 @@ SUMMARY = (
     *("usage", "before", "first", "started", "end", "end_body", "question", "prompt", "schema"),
 )
 RECORD = (*SUMMARY, "metadata")
+
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,43 +71,32 @@ def job_of(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
     job_id, position, *found = record
     values = dict(zip_longest(RECORD, found))
 
-    def text(name: str) -> str | None:
+    def read(name: str, parse: Callable[[bytes], Value]) -> Value | None:
         value = values[name]
-        return None if value is None else value.decode()
-
-    def number(name: str) -> int | None:
-        value = values[name]
-        return None if value is None else int(value)
-
-    def event_id(name: str) -> EventId | None:
-        value = values[name]
-        return None if value is None else parse_id(value)
-
-    def json(name: str) -> Any:
-        value = values[name]
-        return None if value is None else orjson.loads(value)
+        return None if value is None else parse(value)
 
     question = None
     if values["question"] is not None:
-        question = {"question_id": text("question"), "prompt": json("prompt"), "schema": json("schema")}
+        prompt, schema = read("prompt", orjson.loads), read("schema", orjson.loads)
+        question = {"question_id": read("question", bytes.decode), "prompt": prompt, "schema": schema}
     return JobState(
         session_id=session_id,
         job_id=job_id.decode(),
-        agent=text("agent") or "",
-        status=text("status") or "",
-        attempt=number("attempt") or 0,
-        worker=text("worker"),
+        agent=read("agent", bytes.decode) or "",
+        status=read("status", bytes.decode) or "",
+        attempt=read("attempt", int) or 0,
+        worker=read("worker", bytes.decode),
         position=position,
-        created_at=number("created_at") or 0,
-        started_at=number("started_at"),
-        ended_at=number("ended_at"),
-        metadata=json("metadata"),
-        usage=json("usage"),
-        cursor=event_id("end") or top,
-        before=event_id("before"),
-        first=event_id("first"),
-        started=event_id("started"),
-        end=event_id("end"),
+        created_at=read("created_at", int) or 0,
+        started_at=read("started_at", int),
+        ended_at=read("ended_at", int),
+        metadata=read("metadata", orjson.loads),
+        usage=read("usage", orjson.loads),
+        cursor=read("end", parse_id) or top,
+        before=read("before", parse_id),
+        first=read("first", parse_id),
+        started=read("started", parse_id),
+        end=read("end", parse_id),
         end_body=values["end_body"],
         question=question,
     )

@@ -9,6 +9,7 @@ from holdfast.shared.queue import PLACES, QueueEntry, payload_of
 from holdfast.shared.redis.client import Redis
 from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
+from redis import Redis as BlockingRedis
 
 
 class Leases:
@@ -38,7 +39,7 @@ class Leases:
         return {name.decode(): int(count) for name, count in counts.items()}
 
     async def take_over(self, worker_id: str, count: int) -> int | None:
-        """Make the entries of a dead worker ready again. Returns how many; None where its counter has moved."""
+        """Make the entries of a dead worker visible again. Returns how many; None where its counter has moved."""
         moved = int(await self._take_over(PLACES, (worker_id, count)))
         return None if moved < 0 else moved
 
@@ -47,7 +48,15 @@ class Leases:
         await self._sweep(PLACES, (self._settings.queue_seconds * 1_000_000,))
 
     async def leave(self, worker_id: str) -> None:
-        """Unregister a worker. Entries that it still leases become ready again."""
+        """Unregister a worker. Entries that it still leases become visible again."""
         counts = await self.workers()
         if worker_id in counts:
             await self.take_over(worker_id, counts[worker_id])
+
+
+def beat_blocking(url: str, worker_id: str, timeout_s: float) -> None:
+    """Increment a worker's heartbeat counter, from a thread while its event loop is blocked, and wait for the reply.
+
+    Connects anew each time, since it is rarely needed. Raises OSError or redis.RedisError."""
+    with BlockingRedis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+        client.hincrby(keys.WORKERS, worker_id, 1)

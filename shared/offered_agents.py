@@ -41,13 +41,11 @@ class OfferedAgents:
         """Announce the agents of a worker, and forget those that no worker has offered for 7 days."""
         now = await self._now_us()
         forgotten = await self._redis.zrangebyscore(keys.AGENTS_SEEN, "-inf", now - MEMORY_US)
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            if forgotten:
-                pipeline.zrem(keys.AGENTS_SEEN, *forgotten)
-                pipeline.hdel(keys.AGENTS, *forgotten)
-            pipeline.zadd(keys.AGENTS_SEEN, dict.fromkeys(agents, now))
-            pipeline.hset(keys.AGENTS, mapping={name: orjson.dumps(schema) for name, schema in agents.items()})
-            await pipeline.execute()
+        forgetting = [("ZREM", keys.AGENTS_SEEN, *forgotten), ("HDEL", keys.AGENTS, *forgotten)] if forgotten else []
+        seen = [part for name in agents for part in (now, name)]
+        schemas = [part for name, schema in agents.items() for part in (name, orjson.dumps(schema))]
+        offering = ("ZADD", keys.AGENTS_SEEN, *seen), ("HSET", keys.AGENTS, *schemas)
+        await self._redis.transaction(*forgetting, *offering)
 
     async def _now_us(self) -> int:
         seconds, micros = await self._redis.time()

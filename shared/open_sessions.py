@@ -11,7 +11,7 @@ from holdfast.shared.errors import RequestInvalid
 from holdfast.shared.ids import check_session_id
 from holdfast.shared.keys import STATES, session_keys, session_of
 from holdfast.shared.queue import JobRef
-from holdfast.shared.redis.client import RedisError, is_lasting
+from holdfast.shared.redis.errors import RedisError, is_lasting
 from holdfast.shared.redis.log_connections import LogConnection, LogConnections
 
 PAGE_KEYS = 1000  # keys per SCAN: well below a millisecond of the server's time

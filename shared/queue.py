@@ -83,16 +83,8 @@ class JobRef(NamedTuple):
         return entry_id(self.session_id, self.job_id)
 
 
-class Page(NamedTuple):
-    """The next page of log server keys to search for jobs without an entry. `rounds`: the number of completed
-    rounds."""
-
-    cursor: int
-    rounds: int
-
-
 class WakeUp(NamedTuple):
-    """A message to a worker: an entry is ready, or there are intents for the lease owner of `session_id`."""
+    """A message to a worker: an entry is visible, or there are intents for the lease owner of `session_id`."""
 
     session_id: str | None
 
@@ -174,7 +166,7 @@ class Queue:
         await self._redis.lpush(keys.WAKE, "1")
 
     async def take(self, worker_id: str, agents: list[str], count: int) -> list[QueueEntry]:
-        """Lease up to `count` of the oldest ready entries of these agents."""
+        """Lease up to `count` of the oldest visible entries of these agents."""
         flat = await self._take(PLACES, (worker_id, count, ANY_LANE, *agents))
         return [_entry(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
 
@@ -190,13 +182,14 @@ class Queue:
         """Drop the entries of jobs that ended while they waited."""
         await self._retire(PLACES, [entry_id(session_id, job_id) for job_id in job_ids])
 
-    async def recovery_page(self, page_s: float, first_round_page_s: float) -> Page | None:
-        """Return the page to search now; None where a worker took one less than `page_s` ago.
+    async def recovery_page(self, page_s: float, first_round_page_s: float) -> tuple[int, int] | None:
+        """Return the page of log server keys to search now for jobs without an entry: its cursor, and the number of
+        completed rounds. None where a worker took one less than `page_s` ago.
 
         On an emptied queue the first round starts, with pages `first_round_page_s` apart."""
         limits = int(page_s * 1000), int(first_round_page_s * 1000)
         answer = await self._recovery_turn(PLACES, limits)
-        return Page(int(answer[0]), int(answer[1])) if answer else None
+        return (int(answer[0]), int(answer[1])) if answer else None
 
     async def page_searched(self, cursor: int) -> None:
         """Record that a page was searched. `cursor`: that of the next page, 0 at the end of a round."""

@@ -1,4 +1,4 @@
-"""The schema version of the data that processes exchange.
+"""The version number of the data that processes write for each other (no JSON Schema: json_schema.py has that).
 
 It covers log entries, session state, queue entries, job journals, and the messages between a worker and an isolated
 attempt. Versions:

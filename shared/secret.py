@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 
 from holdfast.shared import keys
-from holdfast.shared.redis.client import Redis, RedisError
+from holdfast.shared.redis.client import Redis
+from holdfast.shared.redis.errors import RedisError
 
 SECRET_BYTES = 32
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Hashable
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -14,6 +15,8 @@ from structlog.types import EventDict, Processor
 
 # Not in the text of a line with level `info`.
 _OMITTED = ("level", "job_id", "session_id", "worker_id")
+
+REMEMBERED = 1000  # keys of repeated conditions
 
 
 class TextRenderer:
@@ -88,3 +91,20 @@ def configure(*, as_json: bool, process: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for noisy in ("arq", "httpx", "httpx2", "openai", "anthropic", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class Once:
+    """Detects repetitions, so that a condition is logged only once. Holds the REMEMBERED keys that were added last."""
+
+    def __init__(self) -> None:
+        self._keys: dict[Hashable, None] = {}
+
+    def add(self, *keys: Hashable) -> bool:
+        """Add keys. Returns whether the first of them is new."""
+        new = keys[0] not in self._keys
+        for key in keys:
+            self._keys.pop(key, None)
+            self._keys[key] = None
+        while len(self._keys) > REMEMBERED:
+            del self._keys[next(iter(self._keys))]
+        return new

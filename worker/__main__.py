@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.util
 import logging
 import os
 import sys
@@ -13,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
+import uvloop
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
@@ -20,9 +20,8 @@ from holdfast.worker.agents.chat import chat_agents
 from holdfast.worker.agents.models import known_models
 from holdfast.worker.process.arq_worker import HoldfastWorker
 from holdfast.worker.process.metrics import metrics_served
-from holdfast.worker.process.quiet import quieten
 from holdfast.worker.process.redaction import keep_out_of_log_lines, without_keys
-from holdfast.worker.process.settings import WorkerSettings
+from holdfast.worker.process.settings import WorkerSettings, quieten
 from holdfast.worker.sdk.registry import Agent, ModuleBroken, OnBroken, Registry
 
 LEFTOVER_SECONDS = 1.0
@@ -34,10 +33,7 @@ def main() -> None:
     """Run a worker configured by the environment. Exits 0 after SIGTERM, 2 when it cannot start."""
     with ExitStack() as serving:
         try:
-            settings = read_settings(WorkerSettings)
-            configure(as_json=settings.log_as_json, process="worker")
-            keep_out_of_log_lines()
-            quieten()
+            settings = configured()
             registry = Registry(agents(settings))
             serving.enter_context(metrics_served(settings))
         except SettingsInvalid as error:
@@ -48,6 +44,15 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # exempt long-lived objects from collection: shorter pauses for jobs
         _run(settings, registry)
+
+
+def configured() -> WorkerSettings:
+    """Read the settings, and set up the process: log lines, and no telemetry of frameworks. Raises SettingsInvalid."""
+    settings = read_settings(WorkerSettings)
+    configure(as_json=settings.log_as_json, process="worker")
+    keep_out_of_log_lines()
+    quieten()
+    return settings
 
 
 def modules(settings: WorkerSettings) -> list[str]:
@@ -72,7 +77,7 @@ def agents(settings: WorkerSettings, on_broken: OnBroken = _log_broken) -> Itera
 
 
 def _run(settings: WorkerSettings, registry: Registry) -> None:
-    loop = new_loop()
+    loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(serve(settings, registry))
@@ -101,14 +106,6 @@ async def _leftovers() -> int:
         return 0
     _, stuck = await asyncio.wait(tasks, timeout=LEFTOVER_SECONDS)
     return len(stuck)
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    if importlib.util.find_spec("uvloop") is None:
-        return asyncio.new_event_loop()
-    import uvloop  # noqa: PLC0415 - it has no build for Windows
-
-    return uvloop.new_event_loop()
 
 
 if __name__ == "__main__":

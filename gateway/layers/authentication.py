@@ -9,7 +9,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Authentication:
-    """ASGI layer: put the caller's Principal into the scope, or answer with the error that refuses the request."""
+    """ASGI layer: put the caller's Principal into the scope, or answer with the error that refuses the request.
+
+    Args:
+        authenticate: called once for each HTTP request, see Authenticate.
+    """
 
     def __init__(self, app: ASGIApp, authenticate: Authenticate) -> None:
         self.app = app

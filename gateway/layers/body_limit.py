@@ -14,29 +14,21 @@ class BodyLimit:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            receive = _LimitedBody(receive, self._max_bytes, _declared(scope)).receive
-        await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared, received = _declared(scope), 0
 
+        async def limited() -> Message:
+            nonlocal received
+            if declared <= self._max_bytes:
+                message = await receive()
+                received += len(message.get("body", b""))
+                if received <= self._max_bytes:
+                    return message
+            raise BodyTooLarge(f"The body must have at most {self._max_bytes} bytes")
 
-class _LimitedBody:
-    def __init__(self, receive: Receive, max_bytes: int, declared: int) -> None:
-        self._receive = receive
-        self._max_bytes = max_bytes
-        self._declared = declared
-        self._received = 0
-
-    async def receive(self) -> Message:
-        if self._declared > self._max_bytes:
-            raise self._too_large()
-        message = await self._receive()
-        self._received += len(message.get("body", b""))
-        if self._received > self._max_bytes:
-            raise self._too_large()
-        return message
-
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"The body must have at most {self._max_bytes} bytes")
+        await self.app(scope, limited, send)
 
 
 def _declared(scope: Scope) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from holdfast.gateway.errors import respond
-from holdfast.gateway.origins import is_own
 from holdfast.shared.errors import HoldfastError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -55,8 +54,12 @@ class OriginCheck:
 
 
 def _is_own(origin: bytes, scope: Scope) -> bool:
-    hosts = [value for name, value in scope["headers"] if name == b"host"]
-    return len(hosts) == 1 and is_own(origin, hosts[0])
+    """Return whether the origin has the host and port of the Host header.
+
+    The schemes may differ: a proxy may end TLS."""
+    scheme, _, place = origin.partition(b"://")
+    hosts = [value.lower() for name, value in scope["headers"] if name == b"host"]
+    return len(hosts) == 1 and place in (hosts[0], hosts[0].removesuffix(b":443" if scheme == b"https" else b":80"))
 
 
 def _is_link(scope: Scope) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -12,14 +13,13 @@ from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
 from holdfast.gateway.routes.schemas import problems
 from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
 from holdfast.gateway.stream.response import EventStream
-from holdfast.gateway.stream.retry import retry_ms
-from holdfast.gateway.stream.viewer import StreamRequest
+from holdfast.gateway.stream.viewer import StreamRequest, retry_ms
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.job_record import JobState
 from holdfast.shared.log.event_log import Entry, Presence
 from holdfast.shared.log.events import DELETED
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -42,16 +42,16 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-_PARAMETERS = {"parameters": PARAMETERS}
-
-
-@router.get(
-    "/v1/sessions/{session_id}/events",
+_stream = partial(
+    router.get,
     responses=_EVENTS,
-    openapi_extra=_PARAMETERS,
+    openapi_extra={"parameters": PARAMETERS},
     response_class=Response,
     response_model=None,
 )
+
+
+@_stream("/v1/sessions/{session_id}/events")
 async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
     """Stream the events of a session, across its jobs, until the client disconnects."""
     stream_request = read_stream_request(request, session_id)
@@ -95,13 +95,7 @@ def _waiting(state: State, stream_request: StreamRequest, presence: Presence, la
     return EventStream(state["hub"], replace(stream_request, cursor=None if last is None else last.id, from_now=False))
 
 
-@router.get(
-    "/v1/sessions/{session_id}/jobs/{job_id}/events",
-    responses=_EVENTS,
-    openapi_extra=_PARAMETERS,
-    response_class=Response,
-    response_model=None,
-)
+@_stream("/v1/sessions/{session_id}/jobs/{job_id}/events")
 async def job_events(request: Request, session_id: SessionPath, job_id: JobPath) -> ASGIApp:
     """Stream the events of a job. The stream ends after its terminal event."""
     stream_request = read_stream_request(request, session_id)

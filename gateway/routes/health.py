@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from holdfast.gateway.dependencies import GatewayState
 from holdfast.gateway.errors import NotReady
 from holdfast.gateway.routes.schemas import json_response, problems
-from holdfast.shared.redis.client import RedisError
-from prometheus_client import CONTENT_TYPE_LATEST
+from holdfast.shared.redis.errors import RedisError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
 router = APIRouter(tags=["health"])
@@ -52,4 +52,4 @@ async def metrics(state: GatewayState) -> Response:
         gauges.queue_up.set(1)
     except (RedisError, TimeoutError):
         gauges.queue_up.set(0)
-    return Response(gauges.render(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(gauges.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""The request body of a job: its validation and its conversion to a JobRequest."""
+"""The request bodies of a job and of an answer: their validation and conversion."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, limit_unknown_fields
-from holdfast.gateway.titles import title_of
 from holdfast.shared.errors import EventInvalid, RequestInvalid
-from holdfast.shared.log.events import encode
+from holdfast.shared.log.events import MAX_EVENT_BYTES, encode
 from holdfast.shared.sessions import JobRequest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 MAX_TIMEOUT_S = 86_400
 MAX_METADATA_BYTES = 16 * 1024
 MAX_OPTIONS_BYTES = 256 * 1024
+MAX_VALUE_BYTES = MAX_EVENT_BYTES - 4096
+MAX_TITLE_CHARACTERS = 80
 ROLES = ("user", "assistant", "system", "tool")
 
-_BOUNDS = {"metadata": MAX_METADATA_BYTES, "options": MAX_OPTIONS_BYTES}
+_STRICT = ConfigDict(extra="forbid", strict=True)
+_LOOKED_AT = 1000  # characters of an input, for the title, before whitespace is collapsed
 _TEXT_PART = {
     "type": "object",
     "required": ["type", "text"],
@@ -53,13 +55,14 @@ _INPUT_SCHEMA = {
 }
 
 
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
 class JobBody(BaseModel):
     """A job: one run of an agent."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"agent": "demo", "input": "Compare three kinds of tea"}]},
+        **_STRICT, json_schema_extra={"examples": [{"agent": "demo", "input": "Compare three kinds of tea"}]}
     )
 
     agent: Annotated[str, Field(min_length=1, max_length=128, description="One of GET /v1/agents")]
@@ -79,15 +82,44 @@ class JobBody(BaseModel):
     ] = "queue"
 
 
+class AnswerBody(BaseModel):
+    """A person's answer."""
+
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"examples": [{"question_id": "q1", "value": "Green"}]})
+
+    question_id: Annotated[
+        str | None,
+        Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$", description="Default: the pending question"),
+    ] = None
+    value: Annotated[Any, WithJsonSchema({})]
+
+
+def parse_answer_body(value: Any) -> AnswerBody:
+    """Check the JSON value of a body. Raises BodyInvalid, which names the invalid fields."""
+    return _parsed(AnswerBody, value)
+
+
+def encoded_value(answer: AnswerBody) -> bytes:
+    """Encode the value as JSON. Raises RequestInvalid if it cannot be encoded or does not fit in an event."""
+    value = _encoded("value", answer.value)
+    if len(value) > MAX_VALUE_BYTES:
+        raise RequestInvalid("value", f"must have at most {MAX_VALUE_BYTES} bytes of JSON")
+    return value
+
+
 def parse_job_body(value: Any) -> JobBody:
     """Check the JSON value of a body. Raises BodyInvalid, which names the invalid fields."""
+    body = _parsed(JobBody, value)
+    _check_input(body.input)
+    return body
+
+
+def _parsed(model: type[Parsed], value: Any) -> Parsed:
     try:
-        body = JobBody.model_validate(limit_unknown_fields(JobBody, value))
+        return model.model_validate(limit_unknown_fields(model, value))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise body_invalid([{**one, "loc": one["loc"][:1]} for one in problems], "body") from None
-    _check_input(body.input)
-    return body
 
 
 def _check_input(value: Any) -> None:
@@ -126,8 +158,8 @@ def job_request(body: JobBody) -> JobRequest:
     return JobRequest(
         agent=body.agent,
         input=given,
-        options=_encoded("options", body.options),
-        metadata=_encoded("metadata", body.metadata),
+        options=_encoded("options", body.options, MAX_OPTIONS_BYTES),
+        metadata=_encoded("metadata", body.metadata, MAX_METADATA_BYTES),
         timeout_s=body.timeout_s,
         on_busy=body.on_busy,
         idempotency_key=None,
@@ -142,11 +174,39 @@ def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobReq
     return replace(request, idempotency_key=idempotency_key, digest=digest)
 
 
-def _encoded(field: str, value: Any) -> bytes:
+def _encoded(field: str, value: Any, most: int | None = None) -> bytes:
     try:
         encoded = encode(value)
     except EventInvalid:
         raise RequestInvalid(field, NOT_JSON) from None
-    if len(encoded) > _BOUNDS.get(field, len(encoded)):
-        raise RequestInvalid(field, f"must have at most {_BOUNDS[field]} bytes of JSON, has {len(encoded)}")
+    if most is not None and len(encoded) > most:
+        raise RequestInvalid(field, f"must have at most {most} bytes of JSON, has {len(encoded)}")
     return encoded
+
+
+def title_of(given: Any, encoded: bytes) -> str:
+    """Return a title of at most MAX_TITLE_CHARACTERS: the text, the first user message, or else the JSON of the input.
+
+    Args:
+        encoded: the same input as JSON.
+    """
+    words = " ".join(_text(given, encoded)[:_LOOKED_AT].split())
+    return words if len(words) <= MAX_TITLE_CHARACTERS else words[: MAX_TITLE_CHARACTERS - 1].rstrip() + "…"
+
+
+def _text(given: Any, encoded: bytes) -> str:
+    if isinstance(given, str):
+        return given
+    messages = given.get("messages") if isinstance(given, dict) else None
+    for message in messages if isinstance(messages, list) else []:
+        if isinstance(message, dict) and message.get("role") == "user":
+            return _content(message.get("content"))
+    return encoded[: 4 * _LOOKED_AT].decode(errors="ignore")  # UTF-8: up to 4 bytes per character
+
+
+def _content(content: Any) -> str:
+    """Return the text of a message's content: a string, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return " ".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))

@@ -11,16 +11,21 @@ from holdfast.gateway.dependencies import (
     ChosenSession,
     GatewayState,
     IdempotencyKey,
+    JobCursor,
     JsonBody,
     KnownJob,
+    PageLimit,
     ReadableSession,
     State,
     StoppableSession,
 )
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal
-from holdfast.gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
-from holdfast.gateway.routes.paging import JobCursor, PageLimit
+from holdfast.gateway.routes.job_body import (
+    AnswerBody,
+    encoded_value,
+    parse_answer_body,
+)
 from holdfast.gateway.routes.schemas import (
     AcceptedAnswer,
     AnsweredAnswer,
@@ -33,12 +38,11 @@ from holdfast.gateway.routes.schemas import (
 )
 from holdfast.gateway.schema import check
 from holdfast.gateway.submission import best_effort, notify_owner, session_id_for, submit
+from holdfast.shared.log.events import TERMINAL
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
 router = APIRouter(tags=["jobs"])
-
-ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 def _body(model: str) -> dict[str, Any]:
@@ -119,7 +123,7 @@ async def get_job(state: GatewayState, session_id: ReadableSession, job_id: Know
 async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: KnownJob) -> Response:
     """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
     intent = await state["sessions"].cancel(session_id, job_id)
-    if intent.status not in ENDED:
+    if f"job.{intent.status}" not in TERMINAL:
         await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
 

@@ -1,4 +1,4 @@
-"""Response models for OpenAPI, and the functions that build the JSON of the responses."""
+"""The JSON of responses: pydantic models that OpenAPI describes, and functions that build it."""
 
 from __future__ import annotations
 
@@ -36,24 +36,32 @@ class QuestionAnswer(BaseModel):
 
 
 _Question = Annotated[QuestionAnswer | None, Field(description="The pending question of the job")]
+_CurrentStatus = Annotated[Status, Field(description="Of the running or next job, else of the last one")]
+_SessionCreated = Annotated[Milliseconds, Field(description="Of the session")]
 
 
-class JobAnswer(BaseModel):
+class _Headline(BaseModel):
     session_id: str
     job_id: str
     agent: str
     status: Status
-    attempt: int
-    worker: str | None
-    position: int | None
     created_at: Milliseconds
     started_at: Milliseconds | None
     ended_at: Milliseconds | None
     cursor: Cursor
+
+
+class _State(_Headline):
+    attempt: int
+    worker: str | None
     usage: JsonValue
     result: JsonValue
     error: JsonValue
     question: _Question
+
+
+class JobAnswer(_State):
+    position: int | None
     metadata: JsonValue
 
 
@@ -62,36 +70,18 @@ class JobsAnswer(BaseModel):
     next: Annotated[str | None, Field(description="The `cursor` of the next page; null on the last one")]
 
 
-class SessionAnswer(BaseModel):
-    session_id: str
-    status: Annotated[Status, Field(description="Of the running or next job, else of the last one")]
-    job_id: str
-    agent: str
-    attempt: int
-    worker: str | None
-    created_at: Annotated[Milliseconds, Field(description="Of the session")]
-    started_at: Milliseconds | None
-    ended_at: Milliseconds | None
-    cursor: Cursor
-    usage: JsonValue
-    result: JsonValue
-    error: JsonValue
-    question: _Question
+class SessionAnswer(_State):
+    status: _CurrentStatus
+    created_at: _SessionCreated
     jobs: Annotated[list[str], Field(description="Job ids, oldest first")]
     line: Annotated[list[str], Field(description="Ids of the jobs that have not ended, in their order")]
 
 
-class SessionSummaryAnswer(BaseModel):
-    session_id: str
+class SessionSummaryAnswer(_Headline):
     title: Annotated[str, Field(description="The beginning of the first input")]
-    status: Annotated[Status, Field(description="Of the running or next job, else of the last one")]
-    job_id: str
-    agent: str
-    created_at: Annotated[Milliseconds, Field(description="Of the session")]
+    status: _CurrentStatus
+    created_at: _SessionCreated
     updated_at: Annotated[Milliseconds, Field(description="When a job was last posted or ended")]
-    started_at: Milliseconds | None
-    ended_at: Milliseconds | None
-    cursor: Cursor
 
 
 class SessionsAnswer(BaseModel):
@@ -113,15 +103,13 @@ class MessagesAnswer(BaseModel):
     question: _Question
 
 
-class CancelAnswer(BaseModel):
-    session_id: str
-    job_id: str
-    status: Annotated[Status, Field(description="At the time of the cancel; the end of the job follows as an event")]
-
-
 class AnsweredAnswer(BaseModel):
     session_id: str
     job_id: str
+
+
+class CancelAnswer(AnsweredAnswer):
+    status: Annotated[Status, Field(description="At the time of the cancel; the end of the job follows as an event")]
 
 
 class DeletedAnswer(BaseModel):
@@ -163,37 +151,13 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
 
 def job_json(job: JobState) -> dict[str, Any]:
     ending = job.ending
-    return {
-        "session_id": job.session_id,
-        "job_id": job.job_id,
-        "agent": job.agent,
-        "status": job.status,
-        "attempt": job.attempt,
-        "worker": job.worker,
-        "position": job.position,
-        "created_at": job.created_at,
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-        "cursor": str(job.cursor),
-        "usage": job.usage,
-        "result": ending.get("result"),
-        "error": ending.get("error"),
-        "question": job.question,
-        "metadata": job.metadata,
-    }
-
-
-_OF_CURRENT = (
-    *("job_id", "agent", "status", "attempt", "worker", "started_at", "ended_at"),
-    *("usage", "result", "error", "question"),
-)
+    own = {"cursor": str(job.cursor), "result": ending.get("result"), "error": ending.get("error")}
+    return {name: own[name] if name in own else getattr(job, name) for name in JobAnswer.model_fields}
 
 
 def session_json(session: SessionState) -> dict[str, Any]:
     current = job_json(session.current)
-    return {
-        "session_id": session.session_id,
-        **{name: current[name] for name in _OF_CURRENT},
+    return {name: current[name] for name in SessionAnswer.model_fields if name in current} | {
         "created_at": session.created_at,
         "cursor": str(session.cursor),
         "jobs": session.jobs,
@@ -209,18 +173,10 @@ def sessions_json(page: SessionsPage) -> dict[str, Any]:
 
 
 def _summary_json(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
-    current = summary.current
+    own = {"title": summary.title, "created_at": summary.created_at, "updated_at": updated_at}
+    own["cursor"] = str(summary.cursor)
     return {
-        "session_id": summary.session_id,
-        "title": summary.title,
-        "status": current.status,
-        "job_id": current.job_id,
-        "agent": current.agent,
-        "created_at": summary.created_at,
-        "updated_at": updated_at,
-        "started_at": current.started_at,
-        "ended_at": current.ended_at,
-        "cursor": str(summary.cursor),
+        name: own[name] if name in own else getattr(summary.current, name) for name in SessionSummaryAnswer.model_fields
     }
 
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 
 from fastapi import APIRouter
-from holdfast.gateway.dependencies import Caller, DeletableSession, GatewayState, ReadableSession
-from holdfast.gateway.routes.paging import PageLimit, SessionCursor
+from holdfast.gateway.dependencies import (
+    Caller,
+    DeletableSession,
+    GatewayState,
+    PageLimit,
+    ReadableSession,
+    SessionCursor,
+)
 from holdfast.gateway.routes.schemas import (
     DeletedAnswer,
     MessagesAnswer,
@@ -19,7 +25,7 @@ from holdfast.gateway.routes.schemas import (
     sessions_json,
 )
 from holdfast.gateway.submission import best_effort
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 
 router = APIRouter(tags=["sessions"])

@@ -1,4 +1,4 @@
-"""The route class of event streams, without FastAPI's resolution of parameters.
+"""The routes of event streams, without FastAPI's routing and resolution of parameters.
 
 Resolving parameters takes longer than all other work for a new viewer, which counts in a reconnect storm. So endpoints
 read the request themselves, and the parameters are described here for OpenAPI.
@@ -6,7 +6,8 @@ read the request themselves, and the parameters are described here for OpenAPI.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -18,8 +19,9 @@ from holdfast.gateway.principal import principal_of
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.errors import CursorInvalid
 from holdfast.shared.ids import EventId, parse_cursor
-from pydantic import BaseModel, Field, ValidationError
-from starlette.types import Receive, Scope, Send
+from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_CURSOR_BYTES = 64
 
@@ -39,11 +41,40 @@ class StreamRoute(APIRoute):
         await response(scope, receive, send)
 
 
+class FastPath:
+    """ASGI layer: pass requests for these routes directly to them, and all others to the app.
+
+    FastAPI's routing would dominate the cost of a reconnect storm."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
+        self.app = app
+        self.routes = [route for route in routes if isinstance(route, Route)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/events"):
+            for route in self.routes:
+                found = route.path_regex.match(scope["path"])
+                if found is not None and scope["method"] in (route.methods or ()):
+                    scope.update(route=route, path_params=found.groupdict())
+                    await route.handle(scope, receive, send)
+                    return
+        await self.app(scope, receive, send)
+
+
 class _Query(BaseModel):
-    start: Literal["now"] | None = Field(None, alias="from")
-    raw: bool = False
-    wait: bool = False
-    ping: Literal["comment", "event"] = "comment"
+    start: Annotated[Literal["now"] | None, WithJsonSchema({"type": "string", "enum": ["now"]})] = Field(
+        None, alias="from", description="Only events from now on. Ignored if there is a cursor"
+    )
+    raw: bool = Field(False, description="Do not merge deltas while catching up")
+    ping: Literal["comment", "event"] = Field(
+        "comment",
+        description='`event`: send pings as events `{"type":"ping","cursor":"<id>"}` without an id, which an '
+        "EventSource also reports. Everything up to `cursor` has been sent",
+    )
+    wait: bool = Field(
+        False,
+        description="Wait for a session that does not exist yet, instead of 404. No effect on the stream of a job",
+    )
 
 
 _PLAIN = _Query()
@@ -97,33 +128,15 @@ def _dialect(request: Request) -> Dialect:
 
 
 def _parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": place,
-        "required": False,
-        "description": description,
-        "schema": schema,
-    }
+    return {"name": name, "in": place, "required": False, "description": description, "schema": schema}
 
 
 PARAMETERS = [
-    _parameter("from", "query", "Only events from now on. Ignored if there is a cursor", type="string", enum=["now"]),
-    _parameter("raw", "query", "Do not merge deltas while catching up", type="boolean", default=False),
-    _parameter(
-        "ping",
-        "query",
-        '`event`: send pings as events `{"type":"ping","cursor":"<id>"}` without an id, which an EventSource also '
-        "reports. Everything up to `cursor` has been sent",
-        type="string",
-        enum=["comment", "event"],
-        default="comment",
-    ),
-    _parameter(
-        "wait",
-        "query",
-        "Wait for a session that does not exist yet, instead of 404. No effect on the stream of a job",
-        type="boolean",
-        default=False,
+    *(
+        _parameter(
+            name, "query", **{key: value for key, value in schema.items() if key != "title" and value is not None}
+        )
+        for name, schema in _Query.model_json_schema()["properties"].items()
     ),
     _parameter(
         "last_event_id",
@@ -133,9 +146,6 @@ PARAMETERS = [
         example="1763683200123-2",
     ),
     _parameter(
-        "Last-Event-ID",
-        "header",
-        "The id of the last event processed. Wins over `last_event_id`",
-        type="string",
+        "Last-Event-ID", "header", "The id of the last event processed. Wins over `last_event_id`", type="string"
     ),
 ]

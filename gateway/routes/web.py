@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from importlib.resources import files
+from typing import NamedTuple
 
 from fastapi import APIRouter, Request
 from holdfast.gateway.errors import RouteUnknown
@@ -28,26 +29,17 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
-class WebFile:
-    """A file of the web page: its content and response headers."""
-
-    def __init__(self, content: bytes, suffix: str) -> None:
-        self.content = content
-        self.headers = {
-            "Content-Type": MEDIA_TYPES[suffix],
-            "Cache-Control": "no-cache",
-            "ETag": f'"{sha256(content).hexdigest()[:32]}"',
-            "Content-Security-Policy": POLICY,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-        }
-
-    def response(self, request: Request) -> Response:
-        if self.headers["ETag"] in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=self.headers)
-        return Response(self.content, headers=self.headers)
+class WebFile(NamedTuple):
+    content: bytes
+    headers: dict[str, str]
 
 
 def load_web_files() -> dict[str, WebFile]:
@@ -57,7 +49,9 @@ def load_web_files() -> dict[str, WebFile]:
         for file in files(package).joinpath(path).iterdir():
             suffix = file.name.rpartition(".")[2]
             if file.is_file() and suffix in MEDIA_TYPES:
-                found[folder + file.name] = WebFile(file.read_bytes(), suffix)
+                content = file.read_bytes()
+                own = {"Content-Type": MEDIA_TYPES[suffix], "ETag": f'"{sha256(content).hexdigest()[:32]}"'}
+                found[folder + file.name] = WebFile(content, own | HEADERS)
     return found
 
 
@@ -77,4 +71,6 @@ def _file(request: Request, name: str) -> Response:
     found: WebFile | None = request.app.state.web_files.get(name)
     if found is None:
         raise RouteUnknown
-    return found.response(request)
+    if found.headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=found.headers)
+    return Response(found.content, headers=found.headers)

@@ -19,7 +19,7 @@ from holdfast.shared.log.discards import Discard
 from holdfast.shared.log.entries import kinds_of
 from holdfast.shared.log.event_log import PAGE_EVENTS, Entry, EventLog, Page
 from holdfast.shared.log.events import DELETED
-from holdfast.shared.redis.client import RedisError, ResponseError
+from holdfast.shared.redis.errors import RedisError, ResponseError
 from holdfast.shared.sessions import Sessions
 
 logger = structlog.get_logger()
@@ -142,7 +142,9 @@ class CatchUp:
         if replay is None:
             return
         if not viewer.begun:
-            await self._begin(viewer, replay)
+            cursor = await self._start_cursor(viewer, replay)
+            if viewer.replay is replay:
+                viewer.cursor, viewer.begun = cursor, True
         elif replay.job_stale and viewer.job is not None:
             viewer.job = await self._job(viewer.job, replay)
             replay.job_stale = False
@@ -154,7 +156,7 @@ class CatchUp:
 
     def _begin_with_page(self, viewer: Viewer, replay: Replay, first: Page) -> None:
         viewer.begun = True
-        replay.prepend(viewer.request.dialect.opening)
+        replay.put(viewer.request.dialect.opening)
         try:
             self._deliver(viewer, replay, first, replay.render(viewer.cursor, first))
         except Exception as error:  # noqa: BLE001 - logged there
@@ -194,7 +196,8 @@ class CatchUp:
         """Return the id before the session's first event: the end of an earlier session while the log still has it."""
         shared = await self._read(viewer, replay, PAGE_EVENTS)
         ends = [entry.id for entry in shared.page.entries if entry.kind == DELETED]
-        return ends[-1] if ends and await self._log.exists(viewer.request.session_id) else ORIGIN
+        there = bool(ends) and await self._log.presence(viewer.request.session_id) == "there"
+        return ends[-1] if there else ORIGIN
 
     def _deliver(self, viewer: Viewer, replay: Replay, page: Page, rendered: Rendered) -> None:
         self._counters.events += rendered.events
@@ -212,14 +215,8 @@ class CatchUp:
         if going_live:
             self._join(viewer)
 
-    async def _begin(self, viewer: Viewer, replay: Replay) -> None:
-        """Determine the viewer's first cursor."""
-        cursor = await self._start_cursor(viewer, replay)
-        if viewer.replay is replay:
-            viewer.cursor = cursor
-            viewer.begun = True
-
     async def _start_cursor(self, viewer: Viewer, replay: Replay) -> EventId:
+        """Determine the viewer's first cursor."""
         request, cursor = viewer.request, viewer.cursor
         if viewer.deleted:
             return await self._before_deletion(request.session_id)
@@ -227,7 +224,7 @@ class CatchUp:
             cursor = await self._job_start(viewer, viewer.job, replay)
         if request.from_now:
             cursor = await self._log.top(request.session_id)
-            replay.prepend(request.dialect.cursor_only(cursor))
+            replay.put(request.dialect.cursor_only(cursor))
         return cursor
 
     async def _before_deletion(self, session_id: str) -> EventId:
@@ -246,7 +243,7 @@ class CatchUp:
             job = viewer.job = await self._job(job, replay)
             if job.before is None:
                 if job.position is not None:
-                    replay.prepend(viewer.request.dialect.queued(job.job_id, job.position))
+                    replay.put(viewer.request.dialect.queued(job.job_id, job.position))
                 return top
         return max(viewer.cursor, job.before)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import orjson
-from holdfast.shared.log.deltas import Delta, delta_of
-from holdfast.shared.log.entries import Entry, bodies_of
+from holdfast.shared.log.entries import Delta, Entry, bodies_of, delta_of
 
 MERGED_BYTES = 64 * 1024
 _FROM_BYTES = 64  # `,"from":"<id>"`, which is added to a merged delta

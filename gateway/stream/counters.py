@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-MEANINGS = {
-    "viewers": "Connected viewers",
-    "streams": "Event streams started",
-    "events": "Events delivered, counted once per viewer",
-    "bytes": "Bytes of stream bodies before compression",
-    "catch_ups": "Times a live viewer fell behind and caught up from the log",
-    "gaps": "Gaps announced to viewers",
-    "slow_closed": "Viewers dropped because a write was blocked for longer than the send deadline",
-    "refused": "Event streams refused because the process was full or stopping",
-    "reconnects": "Times the connection that tails the logs was lost and re-established",
-}
+
+def _counting(meaning: str) -> Any:
+    return field(default=0, metadata={"meaning": meaning})
 
 
 @dataclass(slots=True)
 class Counters:
-    """`viewers` is a gauge; all others only increase. MEANINGS describes each."""
+    """`viewers` is a gauge; all others only increase. Each has its meaning, for people, in its metadata."""
 
-    viewers: int = 0
-    streams: int = 0
-    events: int = 0
-    bytes: int = 0
-    catch_ups: int = 0
-    gaps: int = 0
-    slow_closed: int = 0
-    refused: int = 0
-    reconnects: int = 0
+    viewers: int = _counting("Connected viewers")
+    streams: int = _counting("Event streams started")
+    events: int = _counting("Events delivered, counted once per viewer")
+    bytes: int = _counting("Bytes of stream bodies before compression")
+    catch_ups: int = _counting("Times a live viewer fell behind and caught up from the log")
+    gaps: int = _counting("Gaps announced to viewers")
+    slow_closed: int = _counting("Viewers dropped because a write was blocked for longer than the send deadline")
+    refused: int = _counting("Event streams refused because the process was full or stopping")
+    reconnects: int = _counting("Times the connection that tails the logs was lost and re-established")

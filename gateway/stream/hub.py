@@ -17,8 +17,6 @@ from holdfast.shared.log.event_log import EventLog, Page
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.sessions import Sessions
 
-__all__ = ["Counters", "StreamHub", "StreamLimits"]
-
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
@@ -57,11 +55,6 @@ class StreamHub:
     def full(self) -> bool:
         """Whether new streams are refused: the limit is reached or the process is stopping."""
         return self.draining or len(self.viewers) >= self._limits.max_viewers
-
-    @property
-    def connected(self) -> bool:
-        """Whether the connections that tail the logs are up."""
-        return all(tailer.connected for tailer in self.tailers.values())
 
     def start(self) -> None:
         """Start the background tasks in the running loop. Redis may be unavailable."""

@@ -48,10 +48,6 @@ class PageCache:
         self.cached_bytes = 0
         self._sweep_due = False
 
-    def __len__(self) -> int:
-        """Return the number of pages that are kept."""
-        return len(self._cached)
-
     async def read(self, session_id: str, cursor: EventId, count: int, *, since: float, store: bool) -> CachedPage:
         """Read a page as EventLog.read does, as of some moment after `since`.
 

@@ -80,9 +80,12 @@ class Replay:
         self.job_stale = False
         self.since = time.monotonic()
 
-    def prepend(self, frame: bytes) -> None:
-        """Put a frame in front of the next rendered page."""
-        self._put(frame)
+    def put(self, frame: bytes) -> None:
+        """Append a frame that may move the client's cursor, with the held gaps in front of it.
+
+        A trimmed gap has no id: a client that got the next id without the gap would never learn of the hole."""
+        self._release_gaps()
+        self._ready.append(frame)
 
     def add_discards(self, discards: Iterable[Discard]) -> None:
         """Add discards from the jobs' records, of starts that are further ahead in the log."""
@@ -170,7 +173,7 @@ class Replay:
         if gap.reason == "trimmed":
             self._held_gaps.append(frame)
         else:
-            self._put(frame)
+            self.put(frame)
         return False
 
     def _events(self, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -194,14 +197,7 @@ class Replay:
     def _put_events(self, events: Sequence[Entry]) -> None:
         if events:
             frames, self.state = self._dialect.frames(self.state, events)
-            self._put(frames)
-
-    def _put(self, frame: bytes) -> None:
-        """Append a frame that may move the client's cursor, with the held gaps in front of it.
-
-        A trimmed gap has no id: a client that got the next id without the gap would never learn of the hole."""
-        self._release_gaps()
-        self._ready.append(frame)
+            self.put(frames)
 
     def _release_gaps(self) -> None:
         self._ready += self._held_gaps

@@ -8,9 +8,8 @@ from holdfast.gateway.coding import Coding
 from holdfast.gateway.dialects.dialect import Dialect
 from holdfast.gateway.errors import RequestBehindStream, respond
 from holdfast.gateway.stream.hub import StreamHub
-from holdfast.gateway.stream.retry import retry_ms
-from holdfast.gateway.stream.viewer import StreamRequest
-from holdfast.gateway.transports.encoded import coding_field, transport_for
+from holdfast.gateway.stream.viewer import StreamRequest, retry_ms
+from holdfast.gateway.transports.http import coding_field, transport_for
 from holdfast.gateway.transports.uvicorn import EXTENSION, StreamProtocol
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.log.event_log import Page

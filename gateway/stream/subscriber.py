@@ -10,7 +10,7 @@ from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.log.event_log import Page, Presence, page_behind, page_question, presence, question
 from holdfast.shared.redis.auto_pipeline import PipelinedConnection
-from holdfast.shared.redis.client import RedisError, RedisTimeoutError
+from holdfast.shared.redis.errors import RedisError, RedisTimeoutError
 from holdfast.shared.redis.log_connections import LogConnections
 
 CHECK_DEADLINE_S = 5.0  # including the wait in line

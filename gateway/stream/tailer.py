@@ -21,8 +21,8 @@ from holdfast.shared.background import repeat
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keys import log_key
 from holdfast.shared.log.entries import following
-from holdfast.shared.redis.client import ConnectionLost, RedisError
 from holdfast.shared.redis.connection import RedisConnection
+from holdfast.shared.redis.errors import ConnectionLost, RedisError
 
 logger = structlog.get_logger()
 
@@ -178,10 +178,6 @@ class Tailer:
                 if channel.reading is None and channel.position is not None:
                     self._dirty[channel] = None  # `drained` follows and reads it
 
-    def drained(self) -> None:
-        """Read the changed channels: everything received so far has been processed."""
-        self._read_dirty()
-
     def lost(self) -> None:
         """Note the loss of the connection."""
         self._connection = None
@@ -254,10 +250,10 @@ class Tailer:
         self._dirty[channel] = None
         if not self._read_due:
             self._read_due = True
-            asyncio.get_running_loop().call_soon(self._read_dirty)
+            asyncio.get_running_loop().call_soon(self.drained)
 
-    def _read_dirty(self) -> None:
-        """Read the changed channels, unless a read is in flight: `drained` calls this again after its reply."""
+    def drained(self) -> None:
+        """Read the changed channels, unless a read is in flight: this is called again after its reply."""
         self._read_due = False
         if self._connection is None or self._in_flight or not self._dirty:
             return

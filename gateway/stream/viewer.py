@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +11,6 @@ from holdfast.gateway.dialects.dialect import CUT, Dialect, Frames, State
 from holdfast.gateway.stream.batch import NO_JOB, Batch
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.replay import Replay
-from holdfast.gateway.stream.retry import retry_ms
 from holdfast.gateway.stream.tailer import Channel
 from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.ids import ORIGIN, EventId
@@ -42,6 +42,11 @@ class StreamRequest:
     wait: bool = False
     ping_events: bool = False
     deleted: bool = False
+
+
+def retry_ms() -> int:
+    """Return a jittered time in ms after which a client reconnects, so that not all do so at once."""
+    return random.randint(1000, 5000)  # noqa: S311 - jitter, not a secret
 
 
 class ViewerCallbacks(Protocol):

@@ -1,11 +1,15 @@
-"""One TCP connection: the asyncio protocol that forwards to exchangeable handlers."""
+"""One TCP connection: its options, and the asyncio protocol that forwards to exchangeable handlers."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Protocol
 
 from holdfast.gateway.transports.deadline import Deadline
+
+UNANSWERED_MS = 30_000
+UNSENT_BYTES = 16 * 1024
 
 
 class Handler(Protocol):
@@ -94,18 +98,24 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
 
-class _Discard:
+class _Discard(asyncio.Protocol):
     """The handler of a connection that is about to be closed."""
-
-    def data_received(self, data: bytes) -> None: ...
-
-    def connection_lost(self, exc: Exception | None) -> None: ...
-
-    def pause_writing(self) -> None: ...
-
-    def resume_writing(self) -> None: ...
 
     def shutdown(self) -> None: ...
 
 
 _DISCARD = _Discard()
+
+
+def set_socket_options(listener: socket.socket) -> None:
+    """Set TCP options of a listening socket, which its accepted connections inherit.
+
+    TCP_USER_TIMEOUT drops a connection whose peer acknowledges nothing (a pulled cable sends no FIN).
+    TCP_NOTSENT_LOWAT keeps the unsent data in the kernel small; by default it buffers megabytes and reports the socket
+    writable only when a third has been sent."""
+    if listener.family == socket.AF_UNIX:
+        return
+    for name, value in (("TCP_USER_TIMEOUT", UNANSWERED_MS), ("TCP_NOTSENT_LOWAT", UNSENT_BYTES)):
+        option = getattr(socket, name, None)  # neither exists on every system
+        if option is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -2,7 +2,7 @@
 
 A stream inside ASGI would keep a task, its stack frames and its request alive, and need a coroutine call per write. So
 the route only begins the response. Then uvicorn's request ends, and a HttpTransport writes directly to the socket.
-Only this file depends on uvicorn's internals, which is why uvicorn is pinned.
+Only this file and uvicorn_server.py depend on uvicorn's internals, which is why uvicorn is pinned.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class HttpServer:
         self.max_head_bytes = limits.max_head_bytes
         self.stopping = False
         self.refusals: Counter[str] = Counter()  # by error code, of requests refused before the app
-        self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, _close)
-        self.heads: Deadline[StreamProtocol] = Deadline(limits.head_seconds, _time_out)
-        self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, _abort)
+        self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, lambda protocol: protocol.transport.close())
+        self.heads: Deadline[StreamProtocol] = Deadline(limits.head_seconds, StreamProtocol.time_out)
+        self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, lambda connection: connection.transport.abort())
         self._protocol: type[StreamProtocol] | None = None
 
     def __call__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **_: Any) -> Connection:
@@ -327,15 +327,3 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
 
 def _reason(error: httptools.HttpParserError) -> str:
     return "the request target cannot be read" if isinstance(error, httptools.HttpParserCallbackError) else str(error)
-
-
-def _time_out(protocol: StreamProtocol) -> None:
-    protocol.time_out()
-
-
-def _close(protocol: StreamProtocol) -> None:
-    protocol.transport.close()
-
-
-def _abort(connection: Connection) -> None:
-    connection.transport.abort()

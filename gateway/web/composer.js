@@ -1,15 +1,13 @@
 // The form for a new message: text, agent and options.
 
 import { client } from "./client.js";
-import { element } from "./dom.js";
+import { element, find, showText } from "./dom.js";
 import { exampleOf, takesText } from "./form.js";
 import { keep, recall } from "./memory.js";
 
 const AGENT = "holdfast.agent";
 const OPTIONS = "holdfast.options";
 const LOOK_AGAIN_MS = 2000;
-
-const find = (id) => document.getElementById(id);
 
 /** Calls `on.send({agent, input, options})` after clearing the form. */
 export class Composer {
@@ -43,7 +41,6 @@ export class Composer {
       this.#toggle.focus();
     });
     this.#options.value = recall("sessionStorage", OPTIONS, "");
-    this.#markOptions();
     this.lookForAgents();
   }
 
@@ -147,14 +144,8 @@ export class Composer {
       // shown below
     }
     const usable = options !== null && typeof options === "object" && !Array.isArray(options);
-    this.#problem.hidden = usable;
-    this.#problem.textContent = usable ? "" : 'Options are one JSON object, such as {"tokens": 200}.';
+    showText(this.#problem, usable ? "" : 'Options are one JSON object, such as {"tokens": 200}.');
     this.#options.setAttribute("aria-invalid", String(!usable));
-    this.#markOptions();
     return usable ? options : null;
-  }
-
-  #markOptions() {
-    this.#toggle.classList.toggle("set", this.#options.value.trim() !== "");
   }
 }

@@ -1,6 +1,6 @@
 // Shows the state of the connection, and problems.
 
-import { setText } from "./dom.js";
+import { find, setText, showText } from "./dom.js";
 
 const BACK_SHOWN_MS = 2500;
 const CONNECTION = {
@@ -10,8 +10,6 @@ const CONNECTION = {
   gone: "Session ended",
   closed: "Ready",
 };
-
-const find = (id) => document.getElementById(id);
 
 let wasLost = false;
 
@@ -23,8 +21,7 @@ export function showConnection(state) {
   if (state === "lost") {
     wasLost = true;
     banner.dataset.kind = "lost";
-    setText(banner, "Connection lost. Output is stored meanwhile. Reconnecting…");
-    banner.hidden = false;
+    showText(banner, "Connection lost. Output is stored meanwhile. Reconnecting…");
   } else if (state === "live" && wasLost) {
     wasLost = false;
     banner.dataset.kind = "back";
@@ -36,8 +33,5 @@ export function showConnection(state) {
   }
 }
 
-/** Show what went wrong. */
-export function showProblem(words) {
-  setText(find("problem"), words);
-  find("problem").hidden = false;
-}
+/** Show what went wrong, or that nothing did. */
+export const showProblem = (words) => showText(find("problem"), words);

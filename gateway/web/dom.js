@@ -1,5 +1,7 @@
 // Builds DOM nodes. Text always becomes a text node; markup is never parsed.
 
+export const find = (id) => document.getElementById(id);
+
 /** Create an element. Attributes that are false or null are left out; `class`, `data-…`, `aria-…` are plain names. */
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -15,6 +17,12 @@ export function element(tag, attributes = {}, ...children) {
 /** Set a node's text if it differs. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
+}
+
+/** Set a node's text, and hide it while that is empty. */
+export function showText(node, text) {
+  setText(node, text);
+  node.hidden = !text;
 }
 
 /** Extend a node's only text node: append what is new. */

@@ -1,6 +1,6 @@
 // A form for a value with a JSON schema. Values without a simple field type are entered as JSON.
 
-import { element, setText } from "./dom.js";
+import { element, showText } from "./dom.js";
 
 const FEW = 6;
 
@@ -14,7 +14,7 @@ export class Unfit extends Error {
 
 /**
  * The fields for a value, inside `root`. `read()` returns the value, undefined if it was left out, or throws Unfit;
- * `focus()` focuses the first field; `blame(name, words)` shows an error at a field and returns whether it exists.
+ * `blame(name, words)` shows an error at a field and returns whether it exists.
  */
 export function formOf(schema, label) {
   const plain = plainOf(schema, schema);
@@ -95,10 +95,6 @@ class ObjectForm {
     return Object.fromEntries(entries);
   }
 
-  focus() {
-    this.fields[0].focus();
-  }
-
   blame(name, words) {
     for (const field of this.fields) field.blame(field.name, "");
     return this.fields.some((field) => name.split(".")[0] === field.name && field.blame(name, words));
@@ -143,13 +139,8 @@ class Field {
     return READ[this.kind](written, this);
   }
 
-  focus() {
-    this.input.focus();
-  }
-
   blame(name, words) {
-    setText(this.problem, words);
-    this.problem.hidden = !words;
+    showText(this.problem, words);
     this.input.setAttribute("aria-invalid", String(Boolean(words)));
     return true;
   }

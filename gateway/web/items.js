@@ -1,9 +1,8 @@
-// Draws the parts of a job's answer: texts, reasoning, tools, sections, data, notes.
+// Draws the parts of a job's answer: texts, reasoning, tools, sections, data, notes, and JSON values.
 
 import { element, growText, setText } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { QuestionView } from "./question.js";
-import { textOf, valueNode } from "./values.js";
 
 class TextView {
   constructor(part) {
@@ -70,16 +69,16 @@ class ToolView {
   }
 }
 
-class SectionView {
-  constructor(part) {
-    this.part = part;
-    this.root = element("h3", { class: "section" }, part.title);
-  }
+/** The view of what never changes, such as a heading. */
+export const still = (draw) =>
+  class {
+    constructor(part) {
+      this.part = part;
+      this.root = draw(part);
+    }
 
-  render(turn) {
-    this.root.classList.toggle("going", this.part.open && !turn.ended);
-  }
-}
+    render() {}
+  };
 
 class DataView {
   constructor(part) {
@@ -96,15 +95,6 @@ class DataView {
   }
 }
 
-class FallbackView {
-  constructor(part) {
-    this.part = part;
-    this.root = element("p", { class: "notice" }, `Stream failed (${part.reason}). Continuing with ${part.to}.`);
-  }
-
-  render() {}
-}
-
 /**
  * The view of each type of part: `new VIEWS[part.type](part, answer)` has `root`, `part`, the newest state of the part,
  * and `render(turn, last)`.
@@ -113,9 +103,11 @@ export const VIEWS = {
   text: TextView,
   reasoning: ReasoningView,
   tool: ToolView,
-  section: SectionView,
+  section: still(({ title }) => element("h3", { class: "section" }, title)),
   data: DataView,
-  fallback: FallbackView,
+  fallback: still(({ reason, to }) =>
+    element("p", { class: "notice" }, `Stream failed (${reason}). Continuing with ${to}.`),
+  ),
   question: QuestionView,
 };
 
@@ -132,4 +124,42 @@ function markOutline(body, turn) {
 function titleOf(name) {
   const words = String(name).replaceAll(/[_-]+/g, " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** Strings as a list, rows as a table, the rest as JSON. */
+export function valueNode(value) {
+  const entries = Array.isArray(value) ? value : (value?.sections ?? value?.items);
+  if (Array.isArray(entries) && entries.length) {
+    const words = entries.map((entry) => (typeof entry === "string" ? entry : entry?.title));
+    if (words.every((word) => typeof word === "string")) return listNode(words);
+    if (entries.every(isFlat)) return tableNode(entries);
+  }
+  return element("pre", { tabindex: "0" }, textOf(value));
+}
+
+function listNode(words) {
+  return element("ol", {}, ...words.map((word) => element("li", {}, word)));
+}
+
+function isFlat(row) {
+  const flat = (cell) => cell === null || typeof cell !== "object";
+  return !flat(row) && Object.values(row).every(flat);
+}
+
+function tableNode(rows) {
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const line = (cells, tag) => element("tr", {}, ...cells.map((cell) => element(tag, {}, cell)));
+  const body = rows.map((row) =>
+    line(
+      columns.map((column) => String(row[column] ?? "")),
+      "td",
+    ),
+  );
+  const table = element("table", {}, element("thead", {}, line(columns, "th")), element("tbody", {}, ...body));
+  return element("div", { class: "table", tabindex: "0" }, table);
+}
+
+/** A string as it is, other values as JSON. */
+function textOf(value) {
+  return typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "");
 }

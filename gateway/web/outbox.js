@@ -1,9 +1,9 @@
 // Messages that are being sent. Each keeps one Idempotency-Key, so it is queued once however often it is sent: after a
 // lost response, a refresh or a double click.
 
+import { inputText } from "./conversation.js";
 import { element, setText } from "./dom.js";
 import { keep, randomName, recall } from "./memory.js";
-import { inputText } from "./turn.js";
 
 const STORED = "holdfast.outbox";
 

@@ -3,11 +3,10 @@
 import { client } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
-import { Conversation } from "./conversation.js";
-import { element, setText } from "./dom.js";
+import { Conversation, inputText } from "./conversation.js";
+import { element, find, setText } from "./dom.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
-import { inputText } from "./turn.js";
 import { Turns } from "./turns.js";
 
 const DETAILED_JOBS = 10;
@@ -19,8 +18,12 @@ const GAPS = {
   trimmed: "Part of this conversation is no longer stored.",
   expired: "Earlier messages are no longer stored.",
 };
+const ENDS = {
+  completed: "The answer is complete.",
+  failed: "The answer failed.",
+  cancelled: "The answer was stopped.",
+};
 
-const find = (id) => document.getElementById(id);
 const log = find("log");
 
 let session = null;
@@ -105,23 +108,14 @@ function announce({ type, job_id: id, prompt }, added) {
   if (type === "job.started") forgetInput(id);
   if (type === "question.asked") setText(find("announcer"), `A question for you: ${prompt}`);
   const turn = conversation.job(id);
-  if (turn?.ended && !added.includes(turn) && type.startsWith("job.")) announceEnd(turn);
-}
-
-function announceEnd(turn) {
-  const words = {
-    completed: "The answer is complete.",
-    failed: "The answer failed.",
-    cancelled: "The answer was stopped.",
-  };
-  setText(find("announcer"), words[turn.state.status]);
+  if (turn?.ended && !added.includes(turn) && type.startsWith("job.")) setText(find("announcer"), ENDS[turn.state.status]);
 }
 
 // ---------------------------------------------------------------------------------------------- sending and stopping
 
 function send(job) {
   atEnd = true;
-  find("problem").hidden = true;
+  showProblem("");
   outbox.send(session.id, job);
   outbox.show(session.id);
   changed();
@@ -150,7 +144,7 @@ async function cancel(turn) {
   changed(turn);
   try {
     await session.cancel(turn.id, { onRetry });
-    find("problem").hidden = true;
+    showProblem("");
   } catch (problem) {
     stopping = null;
     showProblem(problem.message);
@@ -167,7 +161,7 @@ async function answer(turn, { question_id: questionId }, value) {
   become("sending");
   try {
     await client.answer({ session_id: session.id, job_id: turn.id }, value, { questionId, onRetry });
-    find("problem").hidden = true;
+    showProblem("");
     become("sent");
   } catch (problem) {
     if (problem.status === 409) become("elsewhere");

@@ -1,6 +1,6 @@
 // An agent's question to a person: its form and its outcome.
 
-import { element, setText } from "./dom.js";
+import { element, showText } from "./dom.js";
 import { choicesOf, formOf, Unfit, wordsOf } from "./form.js";
 
 const OUTCOMES = {
@@ -32,8 +32,7 @@ export class QuestionView {
     const shown = this.state;
     this.root.dataset.state = shown;
     this.form.hidden = shown !== "waiting";
-    setText(this.outcome, OUTCOMES[shown] ?? "");
-    this.outcome.hidden = !this.outcome.textContent;
+    showText(this.outcome, OUTCOMES[shown] ?? "");
     if (shown !== "answered" || !this.given.hidden) return;
     this.problem.hidden = true;
     this.given.hidden = false;
@@ -71,7 +70,7 @@ export class QuestionView {
 
   async submit(valueOf) {
     if (this.state !== "waiting") return;
-    this.show("");
+    showText(this.problem, "");
     try {
       await this.answer(valueOf());
     } catch (problem) {
@@ -85,12 +84,8 @@ export class QuestionView {
       const name = field.replace(/^value\.?/, "");
       return !this.fields?.blame(name, sentence(detail ?? message));
     });
-    if (!found.length || unplaced.length) this.show(unplaced.map(({ detail }) => detail).join("; ") || problem.message);
-  }
-
-  show(words) {
-    setText(this.problem, words);
-    this.problem.hidden = !words;
+    const words = unplaced.map(({ detail }) => detail).join("; ") || problem.message;
+    if (!found.length || unplaced.length) showText(this.problem, words);
   }
 }
 

@@ -1,10 +1,8 @@
 // Draws a conversation. Each view keeps its nodes and changes only what differs from the previous frame.
 
-import { Notice } from "./conversation.js";
-import { element, setText } from "./dom.js";
-import { VIEWS } from "./items.js";
-import { inputText } from "./turn.js";
-import { valueNode } from "./values.js";
+import { inputText, Notice } from "./conversation.js";
+import { element, setText, showText } from "./dom.js";
+import { still, valueNode, VIEWS } from "./items.js";
 
 /**
  * The turns of a conversation inside `parent`. Calls `on.cancel(turn)` when a waiting job is cancelled, and
@@ -46,13 +44,7 @@ export class Turns {
   }
 }
 
-class NoticeView {
-  constructor(notice) {
-    this.root = element("p", { class: "notice" }, notice.text);
-  }
-
-  render() {}
-}
+const NoticeView = still(({ text }) => element("p", { class: "notice" }, text));
 
 class JobView {
   #turn;
@@ -86,8 +78,7 @@ class JobView {
     this.root.dataset.status = status;
     // A screen reader announces the complete answer, not each token.
     this.root.setAttribute("aria-busy", String(!turn.ended));
-    setText(this.#said, inputText(turn.input));
-    this.#said.hidden = !this.#said.textContent;
+    showText(this.#said, inputText(turn.input));
     this.#renderPlace();
     this.#taken.hidden = attempt < 2;
     const how = turn.kept ? "continued after the last finished step" : "began again";
@@ -95,9 +86,9 @@ class JobView {
     this.#renderSteps();
     this.#renderParts();
     this.#renderDiscardedParts();
-    setText(this.#discarded, turn.toBeWritten);
-    this.#discarded.hidden = !turn.toBeWritten;
-    this.#renderLive();
+    showText(this.#discarded, turn.toBeWritten);
+    this.#live.hidden = turn.ended || status === "queued";
+    setText(this.#live.lastChild, doingOf(turn));
     this.#renderEnd();
   }
 
@@ -143,12 +134,6 @@ class JobView {
       box.replaceChildren(...views.map((view) => view.root));
     }
     while (box.childElementCount > left.length) box.firstChild.remove();
-  }
-
-  #renderLive() {
-    const turn = this.#turn;
-    this.#live.hidden = turn.ended || turn.state.status === "queued";
-    setText(this.#live.lastChild, doingOf(turn));
   }
 
   #renderEnd() {

@@ -15,11 +15,12 @@ from holdfast.cli.embedded import running_url
 from holdfast.cli.variables import PREFIX, unknown_variables
 from holdfast.client import ArgumentInvalid
 from holdfast.client.transport import checked_url
-from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.hosts import check_listen_host
 from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.shared.redis.client import RedisError, connect
+from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.settings import CommonSettings, check_settings, read_settings
 from holdfast.worker.__main__ import agents, modules
 from holdfast.worker.process.settings import WorkerSettings

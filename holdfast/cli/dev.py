@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +16,7 @@ from holdfast.cli.children import Child, Plan
 from holdfast.cli.console import Console
 from holdfast.cli.embedded import prepare
 from holdfast.cli.reload import ReloadedChild, Sources
-from holdfast.gateway.listen_host import check_listen_host
+from holdfast.gateway.hosts import check_listen_host, probe
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import HoldfastError
 from holdfast.shared.settings import check_settings, read_settings
@@ -155,13 +154,7 @@ def environment(port: int) -> dict[str, str]:
 def take_port(host: str, port: int) -> int:
     """Return the port to listen on, a free one for 0. Raises PortTaken when the gateway could not listen on it."""
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As the gateway does: lingering connections of a predecessor do not matter.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            taken: int = probe.getsockname()[1]
-            return taken
+        return probe(host, port)
     except OSError as error:
         raise PortTaken(f"Cannot listen on {host}:{port} ({error.strerror}): set HOLDFAST_PORT to another") from None
 

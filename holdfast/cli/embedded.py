@@ -7,12 +7,12 @@ import fcntl
 import os
 import secrets
 import shutil
-import socket
 import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+from holdfast.gateway.hosts import probe
 from holdfast.shared.errors import HoldfastError
 
 # The server of a killed predecessor exits shortly after it; only then is the folder unlocked.
@@ -83,7 +83,7 @@ def prepare(folder: Path) -> EmbeddedRedis:
     """Lock the folder and write the server's configuration to it. Raises FolderInUse."""
     folder = folder.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    server = EmbeddedRedis(folder, _free_port(), secrets.token_urlsafe(24), _lock(folder))
+    server = EmbeddedRedis(folder, probe("127.0.0.1"), secrets.token_urlsafe(24), _lock(folder))
     configuration = os.open(folder / "redis.conf", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(configuration, "w") as file:  # noqa: PTH123 - created with its mode
         file.write(CONFIGURATION.format(port=server.port, password=server.password))
@@ -134,13 +134,6 @@ def _lock(folder: Path) -> int:
             time.sleep(LOOK_SECONDS)
         else:
             return lock
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def server_binary() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -15,6 +16,8 @@ from holdfast.cli.children import Child, Output, Plan
 # Changes of files that follow each other within this time are one change.
 SETTLE_MS = 100
 LOOK_SECONDS = 0.3
+# How often folders are searched for new ones, in which no file is watched yet.
+NEW_FOLDERS_MS = 1000
 # The exit code of a worker with unusable settings, which include the user's agents.
 CANNOT_START = 2
 
@@ -30,20 +33,39 @@ class Sources:
     @property
     def folders(self) -> set[Path]:
         """The folders of the files."""
-        return {path.parent for top in self._tops for path in _files(top, self._folder)}
+        return {path.parent for path in self._files()}
+
+    def _files(self) -> Iterator[Path]:
+        for top in self._tops:
+            yield from _files(top, self._folder)
 
     async def changed(self) -> Path:
-        """Wait until a file is written, created or deleted. Watches from the first step of its task on."""
+        """Wait until a file is written, created or deleted, also in a new folder. Watches from the first step of its
+        task on."""
+        try:
+            return await self._changed()
+        except (OSError, RuntimeError):  # a limit of inotify: of watches, or of instances
+            return await self._changed(force_polling=True)
+
+    async def _changed(self, *, force_polling: bool | None = None) -> Path:
+        watched = self.folders
         # Not recursive: a clone with its .venv takes 0.7 s to watch, in which nothing else runs.
-        async for changes in awatch(*self.folders, watch_filter=_is_source, step=SETTLE_MS, recursive=False):
-            while not self.folders:  # noqa: ASYNC110 - all are being replaced; a deleted folder sends no changes
-                await asyncio.sleep(LOOK_SECONDS)
-            return Path(min(path for _, path in changes))
+        async for changes in awatch(
+            *watched,
+            watch_filter=None,
+            step=SETTLE_MS,
+            recursive=False,
+            rust_timeout=NEW_FOLDERS_MS,
+            yield_on_timeout=True,
+            force_polling=force_polling,
+        ):
+            changed = [Path(path) for _, path in changes if path.endswith(".py")]
+            changed += [path for path in self._files() if path.parent not in watched]
+            if changed:
+                while not self.folders:  # noqa: ASYNC110 - all are being replaced; a deleted folder sends no changes
+                    await asyncio.sleep(LOOK_SECONDS)
+                return min(changed)
         raise AssertionError
-
-
-def _is_source(_change: object, path: str) -> bool:
-    return path.endswith(".py")
 
 
 def _files(top: str, folder: Path) -> Iterator[Path]:
@@ -52,12 +74,18 @@ def _files(top: str, folder: Path) -> Iterator[Path]:
         return
     if spec.submodule_search_locations:
         for place in spec.submodule_search_locations:
-            yield from Path(place).rglob("*.py")
+            yield from _below(Path(place))
     elif spec.origin:
         beside = Path(spec.origin).parent
         yield from beside.glob("*.py")
         for package in beside.glob("*/__init__.py"):
-            yield from package.parent.rglob("*.py")
+            yield from _below(package.parent)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Iterate over the Python files of a folder tree. Unlike `Path.rglob`, it takes folders that vanish meanwhile."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names if name.endswith(".py"))
 
 
 def _spec(top: str, folder: Path) -> ModuleSpec | None:

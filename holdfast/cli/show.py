@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 import click
 import orjson
@@ -13,16 +13,8 @@ from holdfast.client import Event
 CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
 
-class Show(Protocol):
-    """Shows events in order. `end` is called after the last one."""
-
-    def __call__(self, event: Event) -> None: ...
-
-    def end(self) -> None: ...
-
-
-def show_to(out: TextIO) -> Show:
-    """Return the format for the stream."""
+def show_to(out: TextIO) -> TerminalShow | JsonShow:
+    """Return what shows events in order on this stream; its `end` is called after the last one."""
     return TerminalShow(out) if out.isatty() else JsonShow(out)
 
 

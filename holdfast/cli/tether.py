@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import cache
 
 _PR_SET_PDEATHSIG = 1
 _LINUX = sys.platform == "linux"
-_lifeline: tuple[int, int] | None = None
 
 
 def tethered(command: Sequence[str], *, by_pipe: bool = not _LINUX) -> tuple[list[str], tuple[int, ...]]:
@@ -26,17 +26,15 @@ def tethered(command: Sequence[str], *, by_pipe: bool = not _LINUX) -> tuple[lis
     """
     shim = [sys.executable, "-I", "-S", __file__]
     if by_pipe:
-        lifeline = _read_end()
+        lifeline, _ = _lifeline()
         return [*shim, str(os.getpid()), str(lifeline), *command], (lifeline,)
     return [*shim, str(os.getpid()), "-", *command], ()
 
 
-def _read_end() -> int:
-    """Return the read end of a pipe whose write end this process keeps open while it runs."""
-    global _lifeline  # noqa: PLW0603 - one pipe serves every child of the process
-    if _lifeline is None:
-        _lifeline = os.pipe()
-    return _lifeline[0]
+@cache
+def _lifeline() -> tuple[int, int]:
+    """Open the one pipe for all children. This process keeps its write end open while it runs."""
+    return os.pipe()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import itemgetter
 from typing import NamedTuple
 
 import orjson
@@ -61,7 +62,7 @@ class Discards:
         ranges = self._ranges.get(job_id)
         if ranges is None:
             return False
-        before = bisect_right(ranges, event_id, key=_begin)
+        before = bisect_right(ranges, event_id, key=itemgetter(0))
         return before > 0 and event_id < ranges[before - 1][1]
 
     def parts(self, job_id: str, first: EventId, last: EventId) -> list[tuple[EventId, EventId]]:
@@ -73,10 +74,6 @@ class Discards:
         begins = sorted(edges)
         ends = [EventId(begin.epoch, begin.seq - 1) for begin in begins[1:]]
         return list(zip(begins, [*ends, last], strict=True))
-
-
-def _begin(found: tuple[EventId, EventId]) -> EventId:
-    return found[0]
 
 
 def ranges_of(text: str) -> list[tuple[EventId, EventId]]:

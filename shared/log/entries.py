@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, cast, overload
 import orjson
 from holdfast.shared.errors import SchemaNewer
 from holdfast.shared.ids import EventId, follows, is_event_id, new_id, parse_id
+from holdfast.shared.log.events import DELTAS
 from holdfast.shared.schema import check_schema
 
 _PLAIN = 2  # the name and the event
@@ -264,3 +265,32 @@ def _ids(raw_ids: Sequence[bytes]) -> Iterator[EventId]:
     if not _contiguous(first, last, raw_ids):
         return map(parse_id, raw_ids)
     return map(new_id, zip(repeat(first.epoch), range(first.seq, last.seq + 1)))
+
+
+class Delta(NamedTuple):
+    """A delta with known fields only, so that merging loses nothing. `text`: its text in JSON encoding, without quotes.
+    `rest`: its other fields."""
+
+    name: str
+    text: bytes
+    rest: dict[str, Any]
+
+    def continues(self, other: Delta) -> bool:
+        """Return whether the two are equal but for their texts."""
+        return self.name == other.name and self.rest == other.rest
+
+
+def delta_of(entry: Entry) -> Delta | None:
+    """Return the entry as a mergeable delta. None for other kinds, or with a further field such as `checkpoint`."""
+    fields = DELTAS.get(entry.kind)
+    if fields is None:
+        return None
+    name, run = fields
+    try:
+        rest = orjson.loads(entry.body)
+    except orjson.JSONDecodeError:
+        return None
+    text = rest.pop(name, None) if isinstance(rest, dict) else None
+    if not isinstance(text, str) or not rest.keys() <= {"type", "job_id", "agent", run}:
+        return None
+    return Delta(name, orjson.dumps(text)[1:-1], rest)

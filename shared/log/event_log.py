@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import structlog
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.keys import log_key, session_keys, state_key
 from holdfast.shared.log.discards import Discard, ranges_of
 from holdfast.shared.log.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
-from holdfast.shared.once import Once
 from holdfast.shared.redis.auto_pipeline import AutoPipeline
-from holdfast.shared.redis.client import Redis, RedisError
+from holdfast.shared.redis.client import Redis
 from holdfast.shared.redis.connection import Argument
+from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.schema import check_schema
+from holdfast.shared.telemetry import Once
 
 __all__ = ["PAGE_EVENTS", "Entry", "EventLog", "Gap", "Page", "chained", "entry_of"]
 
@@ -26,6 +27,7 @@ PAGE_EVENTS = 1000
 LAST_ENTRIES = 10
 
 Reply = Sequence[Sequence[Any]]
+Part = tuple[Sequence[Entry], EventId | None]
 Presence = Literal["there", "deleting", "absent"]
 
 
@@ -56,20 +58,6 @@ class Page:
     more: bool = False
 
 
-class Older(NamedTuple):
-    """A page of a backward read, its entries oldest first. `below`: where the next page ends; None on the last one."""
-
-    entries: Sequence[Entry]
-    below: EventId | None
-
-
-class Newer(NamedTuple):
-    """A page of a range, its entries oldest first. `first`: where the next page begins; None on the last one."""
-
-    entries: Sequence[Entry]
-    first: EventId | None
-
-
 class EventLog:
     """Reads the logs of all sessions. `pipelined`: over the pipeline of their server."""
 
@@ -96,12 +84,12 @@ class EventLog:
         found_as = presence(*fields)
         return await self._page(session_id, cursor, count, anchored), found_as
 
-    async def backwards(self, session_id: str, first: EventId, below: EventId | None, count: int) -> Older:
+    async def backwards(self, session_id: str, first: EventId, below: EventId | None, count: int) -> Part:
         """Read the newest entries from `first` on and below `below`, or up to the end. Skips holes and foreign
-        entries."""
+        entries. Returns them, oldest first, and the `below` of the next page; None on the last one."""
         end = "+" if below is None else f"({below}"
         found = await self._call(session_id, "XREVRANGE", log_key(session_id), end, str(first), "COUNT", count)
-        return Older(own_entries(found[::-1]), parse_id(found[-1][0]) if len(found) == count else None)
+        return own_entries(found[::-1]), parse_id(found[-1][0]) if len(found) == count else None
 
     async def last(self, session_id: str) -> Entry | None:
         """Return the newest entry that is not foreign."""
@@ -119,10 +107,6 @@ class EventLog:
         found = await self._call(session_id, "XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
         return parse_id(found[0][0]) if found else ORIGIN
 
-    async def exists(self, session_id: str) -> bool:
-        """Return whether the session exists and no deletion of it is pending."""
-        return await self.presence(session_id) == "there"
-
     async def presence(self, session_id: str) -> Presence:
         """Return whether the session exists, or is being deleted."""
         return presence(*await self._call(session_id, *question(session_id)))
@@ -139,10 +123,11 @@ class EventLog:
         records = zip(jobs, values[::3], values[1::3], values[2::3], strict=True)
         return [discard for record in records for discard in _discards_of(*record)]
 
-    async def between(self, session_id: str, first: EventId, last: EventId, count: int) -> Newer:
-        """Read the oldest entries from `first` to `last`, both included. Skips holes and foreign entries."""
+    async def between(self, session_id: str, first: EventId, last: EventId, count: int) -> Part:
+        """Read the oldest entries from `first` to `last`, both included. Skips holes and foreign entries. Returns them,
+        and the `first` of the next page; None on the last one."""
         found = await self._call(session_id, "XRANGE", log_key(session_id), str(first), str(last), "COUNT", count)
-        return Newer(own_entries(found), parse_id(found[-1][0]).next() if len(found) == count else None)
+        return own_entries(found), parse_id(found[-1][0]).next() if len(found) == count else None
 
     def _call(self, session_id: str, *command: Argument) -> Awaitable[Any]:
         return self._server(session_id).call(*command)

@@ -11,7 +11,7 @@ from holdfast.shared.errors import Fenced, HoldfastError, LogFull, LogGone
 from holdfast.shared.ids import EventId, parse_id
 from holdfast.shared.log.entries import name_of
 from holdfast.shared.redis.auto_pipeline import PipelinedConnection
-from holdfast.shared.redis.client import ResponseError, is_full
+from holdfast.shared.redis.errors import ResponseError, is_full
 
 PERMIT_SECONDS = 1.0
 RENEWAL_SECONDS = 0.8  # renew a permit of this age, so that it is still valid for the next event of a stream

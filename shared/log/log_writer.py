@@ -2,30 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import orjson
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
-from holdfast.shared.keys import session_keys
+from holdfast.shared.keys import log_key, session_keys
 from holdfast.shared.log.event_log import EventLog
-from holdfast.shared.log.log_appends import LogAppends
-from holdfast.shared.log.log_replies import Outcome, Recorded, raise_for, unless_full
-from holdfast.shared.log.session_claims import SessionClaims
+from holdfast.shared.log.events import encode
+from holdfast.shared.log.log_replies import (
+    Appended,
+    AppendOutcome,
+    AppendPermit,
+    Event,
+    Finished,
+    Outcome,
+    Recorded,
+    head_of,
+    raise_for,
+    unless_full,
+)
+from holdfast.shared.log.session_claims import MESSAGES_LIMIT, SessionClaims
+from holdfast.shared.redis.errors import ExecAbortError, RedisError, ResponseError, is_full
 from holdfast.shared.redis.log_connections import LogConnections
-from holdfast.shared.scripts import SessionScript
+from holdfast.shared.scripts import Script, SessionScript, source
 from holdfast.shared.settings import CommonSettings
 
 
-class LogWriter(SessionClaims, LogAppends):
-    """Claims sessions, appends to their logs and keeps their journals, on behalf of a worker's attempts.
+class LogWriter(SessionClaims):
+    """Claims sessions, appends to their logs and keeps their journals, on behalf of a worker's attempts. The appends of
+    all sessions of a server share a connection.
 
     Every call raises RedisError when its outcome is unknown, and may then be repeated with the same arguments."""
 
     def __init__(self, connections: LogConnections, settings: CommonSettings) -> None:
-        SessionClaims.__init__(self, connections, settings)
-        LogAppends.__init__(self, connections, settings)
+        super().__init__(connections, settings)
         self.log = EventLog(connections)
+        self._append = Script(source("session", "append", prelude=False))
+        self._finish = SessionScript(connections, "finish")
+        self._ask = SessionScript(connections, "ask")
+        self._rewind = SessionScript(connections, "rewind")
         self._journal = SessionScript(connections, "journal")
+
+    async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended:
+        """Append a batch after `after_seq`, all of it or nothing. Raises Fenced, LogBehind, LogGone, LogFull."""
+        keys = session_keys(session_id)
+        flat = [part for event in events for part in event.field()]
+        connection = await self._connections.connection_for(session_id).pipeline.connection()
+        now = asyncio.get_running_loop().time()
+        fixed = (epoch, after_seq, self._settings.retention_events)
+        reply = await unless_full(self._append.run(connection.execute_soon, (keys.log, keys.state), (*fixed, *flat)))
+        raise_for(reply)
+        return Appended(int(reply[1]), bool(reply[2]), AppendPermit(connection, now, now))
+
+    def append_plain(
+        self,
+        permit: AppendPermit,
+        session_id: str,
+        first: EventId,
+        events: Sequence[Event],
+        on_reply: Callable[[AppendOutcome], None],
+    ) -> None:
+        """Append events without the script, all of them or nothing, while `permit` is valid.
+
+        `first` is the id of the first one, directly after the attempt's newest event. Where the outcome is not ADDED,
+        the caller must use `append`.
+
+        The id is the fence: a takeover puts a higher id into the log first. A transaction for which the server has no
+        memory is refused as a whole. Single events do not trim the log, since the script soon does."""
+        ids = [b"%d-%d" % (first.epoch, first.seq + number) for number in range(len(events))]
+        commands = [_xadd(session_id, *entry) for entry in zip(ids, events, strict=True)]
+        if len(events) == 1:
+            permit.connection.call_soon(lambda reply: on_reply(_outcome_of(reply, ids[0])), *commands[0])
+            return
+        commands[-1] = _xadd(session_id, ids[-1], events[-1], "MAXLEN", "~", self._settings.retention_events)
+        transaction = (("MULTI",), *commands, ("EXEC",))
+        permit.connection.call_together(lambda replies: on_reply(_outcome_of(replies[-1], ids)), *transaction)
+
+    def renew_permit(
+        self, permit: AppendPermit, session_id: str, last: EventId, on_reply: Callable[[Appended | None], None]
+    ) -> None:
+        """Check that the log still ends with `last`, this attempt's newest event, and read whether intents are pending.
+
+        `on_reply` is called with the renewed permit, or with None where the caller must use `append`."""
+        keys = session_keys(session_id)
+        renewed = permit._replace(at=asyncio.get_running_loop().time())
+        permit.connection.call_together(
+            lambda replies: on_reply(_renewed(replies, last, renewed)),
+            ("XREVRANGE", keys.log, "+", "-", "COUNT", 1),
+            ("HMGET", keys.state, "epoch", "job", "attention"),
+        )
+
+    async def finish(
+        self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
+    ) -> Finished:
+        """Append a job's terminal event after `after_seq` and close its record. `usage` is JSON, or empty.
+
+        Raises Fenced, LogBehind, LogGone."""
+        fixed = (epoch, after_seq, event.job_id, event.kind, event.body, usage)
+        reply = await self._finish(session_id, (*fixed, self._settings.retention_seconds, MESSAGES_LIMIT, *messages))
+        raise_for(reply)
+        if reply[0] == b"ended":
+            return Finished(None, head_of(reply[1:]))
+        return Finished(int(reply[1]), head_of(reply[2:]))
+
+    async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int:
+        """Append a question after `after_seq` and mark its job as waiting. Returns the newest seq.
+
+        Until then the job's record has the prompt and the schema. Raises Fenced, LogBehind, LogGone, LogFull."""
+        asked = orjson.loads(event.body)
+        schema, prompt = encode(asked.get("schema", {})), encode(asked.get("prompt"))
+        fixed = (epoch, after_seq, event.job_id, question_id, event.body, schema, prompt)
+        call = self._ask(session_id, fixed)
+        reply = await unless_full(call)
+        raise_for(reply)
+        return int(reply[1])
+
+    async def rewind(self, session_id: str, epoch: int, after_seq: int, event: Event, discard_from: EventId) -> int:
+        """Append another start of the attempt after `after_seq`. It discards the job's events from an id on.
+
+        Returns the newest seq. Raises Fenced, LogBehind, LogGone, LogFull."""
+        fixed = (epoch, after_seq, event.job_id, event.body, str(discard_from))
+        reply = await unless_full(self._rewind(session_id, fixed))
+        raise_for(reply)
+        return int(reply[1])
 
     async def record(self, session_id: str, epoch: int, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         """Record results of steps in the journal of the running job. A takeover keeps the job's events below `resume`.
@@ -56,3 +158,25 @@ class LogWriter(SessionClaims, LogAppends):
             session_keys(session_id).journal, f"question:{question_id}"
         )
         return answer
+
+
+def _xadd(session_id: str, entry_id: bytes, event: Event, *options: str | int) -> tuple[str | bytes | int, ...]:
+    return "XADD", log_key(session_id), "NOMKSTREAM", *options, entry_id, *event.field()
+
+
+def _outcome_of(reply: Any, expected_ids: bytes | list[bytes]) -> AppendOutcome:
+    """Only the expected ids mean ADDED. A server without memory, or one that discards a transaction, added nothing."""
+    if reply == expected_ids:
+        return AppendOutcome.ADDED
+    refused = isinstance(reply, ExecAbortError) or (isinstance(reply, ResponseError) and is_full(reply))
+    return AppendOutcome.REFUSED if refused else AppendOutcome.UNKNOWN
+
+
+def _renewed(replies: list[Any], last: EventId, permit: AppendPermit) -> Appended | None:
+    entries, state = replies
+    if any(isinstance(reply, RedisError) for reply in replies) or not entries:
+        return None
+    epoch, job, attention = state
+    if entries[0][0] != str(last).encode() or epoch != b"%d" % last.epoch or job is None:
+        return None
+    return Appended(last.seq, bool(attention), permit)

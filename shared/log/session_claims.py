@@ -11,15 +11,14 @@ from holdfast.shared.ids import parse_id
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log.entries import name_of
 from holdfast.shared.log.events import CANCELLED, DELETED, FAILED, encode
-from holdfast.shared.log.log_appends import MESSAGES_LIMIT
 from holdfast.shared.log.log_replies import Attempt, Event, Intents, Refusal, Settled, head_of, raise_for, unless_full
 from holdfast.shared.log.turns import TurnReader
-from holdfast.shared.redis.auto_pipeline import PipelineScript
 from holdfast.shared.redis.client import Redis
 from holdfast.shared.redis.log_connections import LogConnections
-from holdfast.shared.scripts import SessionScript, source
+from holdfast.shared.scripts import Script, SessionScript, source
 from holdfast.shared.settings import CommonSettings
 
+MESSAGES_LIMIT = 1000
 CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
 
@@ -36,7 +35,7 @@ class SessionClaims:
         self._turns = TurnReader(connections)
         self._claim = SessionScript(connections, "claim")
         self._claim_end = SessionScript(connections, "claim", when_full=True)
-        self._intents = PipelineScript(source("session", "intents"))
+        self._intents = Script(source("session", "intents"))
         self._release = SessionScript(connections, "release")
         self._settle = SessionScript(connections, "settle")
         self._close_record = SessionScript(connections, "close_record")
@@ -95,7 +94,7 @@ class SessionClaims:
     async def intents(self, session_id: str, epoch: int) -> Intents:
         """Read the pending intents of the session. Raises Fenced."""
         connection = await self._connections.connection_for(session_id).pipeline.connection()
-        reply = await self._intents.on(connection, session_keys(session_id), (epoch,))
+        reply = await self._intents.run(connection.execute_soon, session_keys(session_id), (epoch,))
         raise_for(reply)
         texts = [part.decode() for part in reply[2:]]
         return Intents(dict(zip(texts[::2], texts[1::2], strict=True)), bool(reply[1]))

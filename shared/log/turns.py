@@ -18,8 +18,8 @@ from holdfast.shared.log.conversation import FOLDED, Fold
 from holdfast.shared.log.entries import Entry, bodies_of
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.log.events import MALFORMED, STARTED
-from holdfast.shared.once import Once
 from holdfast.shared.redis.log_connections import LogConnections
+from holdfast.shared.telemetry import Once
 
 log = structlog.get_logger()
 

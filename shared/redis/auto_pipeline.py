@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any, cast
 
 import hiredis
-from holdfast.shared.redis.connection import Argument, Listener, OnReply, RedisConnection, reply_to
-from holdfast.shared.redis.errors import ConnectionLost, NoScriptError, PipelineFull
+from holdfast.shared.redis.connection import Argument, Listener, OnReply, RedisConnection, reply_to, send_all
+from holdfast.shared.redis.errors import ConnectionLost, PipelineFull
 
 FLUSH_INTERVAL_S = 0.004
 MAX_CALLS = 4096  # pending on one connection
@@ -39,15 +38,7 @@ class PipelinedConnection(RedisConnection):
 
     def call_together(self, on_replies: Callable[[list[Any]], None], *commands: Sequence[Argument]) -> None:
         """Send commands back to back with the next write. `on_replies` gets all replies."""
-        replies: list[Any] = []
-
-        def on_reply(reply: Any) -> None:
-            replies.append(reply)
-            if len(replies) == len(commands):
-                on_replies(replies)
-
-        for command in commands:
-            self.call_soon(on_reply, *command)
+        send_all(self.call_soon, commands, on_replies)
 
     async def execute_soon(self, *command: Argument) -> Any:
         """Send a command with the next write and wait for its reply. Raises RedisError."""
@@ -147,18 +138,3 @@ class AutoPipeline:
             self._connection = opening.result()
             if self._closed:  # it opened before `aclose` could cancel it
                 self._connection.abort()
-
-
-class PipelineScript:
-    """A Lua script, run with EVALSHA; its text is sent only to a server that does not have it."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    async def on(self, connection: PipelinedConnection, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """Run the script on this connection. Raises RedisError."""
-        try:
-            return await connection.execute_soon("EVALSHA", self._digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await connection.execute_soon("EVAL", self._text, len(keys), *keys, *arguments)

@@ -5,48 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from holdfast.shared.redis.auto_pipeline import AutoPipeline
 from holdfast.shared.redis.connection import Argument
-from holdfast.shared.redis.errors import (
-    ConnectionLost,
-    ExecAbortError,
-    NoScriptError,
-    PipelineFull,
-    ReadOnlyError,
-    RedisConnectionError,
-    RedisError,
-    RedisTimeoutError,
-    ResponseError,
-    is_full,
-    is_lasting,
-    is_of_data,
-)
+from holdfast.shared.redis.errors import RedisError
 from redis.asyncio import Redis as StockRedis
 from redis.asyncio.connection import parse_url
 from redis.commands.core import AsyncCoreCommands
-
-__all__ = [
-    "ConnectionLost",
-    "ExecAbortError",
-    "NoScriptError",
-    "PipelineFull",
-    "ReadOnlyError",
-    "Redis",
-    "RedisConnectionError",
-    "RedisError",
-    "RedisTimeoutError",
-    "ResponseError",
-    "check_url",
-    "connect",
-    "is_full",
-    "is_lasting",
-    "is_of_data",
-]
-
 
 # redis-py 5 types every reply as `Awaitable[X] | X`, for both of its clients at once, which type checkers reject in
 # `await`.
@@ -56,20 +23,16 @@ BLOCKING = frozenset({"BLPOP"})  # the server runs nothing else on the connectio
 _CALLBACKS: Mapping[Any, Callable[..., Any]] = dict(StockRedis().response_callbacks)  # never connects
 
 
-class Commands(AsyncCoreCommands):
-    """redis-py's command methods on top of `execute_command`."""
-
-    connection_pool: Any = None  # required by redis-py's protocol; unused here
-
-
-class Client(Commands):
-    """Sends commands over a few pipelined connections. Replies have the types of redis-py.
+class Client(AsyncCoreCommands):
+    """Sends commands over a few pipelined connections. Has redis-py's command methods, and its types of replies.
 
     Raises:
         ConnectionLost: by every call; whether the command was executed is unknown.
         PipelineFull: by every call; nothing was sent.
         RedisError: by every call; the server refused the command.
     """
+
+    connection_pool: Any = None  # required by redis-py's protocol; unused here
 
     def __init__(self, url: str, max_connections: int, deadline_s: float) -> None:
         parse_url(url)  # raises ValueError for an invalid address
@@ -85,13 +48,22 @@ class Client(Commands):
 
     async def execute_command(self, *command: Any, **options: Any) -> Any:
         """Send a command, whose name may consist of several words."""
-        whole = _whole(command)
-        call = self._block if whole[0] in BLOCKING else self.call
-        return _read(command, options, await call(*whole))
+        name, *arguments = command
+        call = self._block if name in BLOCKING else self.call
+        reply = await call(*name.split(), *arguments)
+        options.pop("keys", None)  # used by the cache of redis-py only
+        callback = _CALLBACKS.get(name)
+        return reply if callback is None else callback(reply, **options)
 
-    def pipeline(self, transaction: bool = True) -> Pipeline:
-        """Collect commands to send together; with `transaction` they run atomically."""
-        return Pipeline(self, transaction)
+    async def transaction(self, *commands: Sequence[Argument]) -> list[Any]:
+        """Run commands atomically. Returns their raw replies.
+
+        Raises the first error among them. Then none ran, unless the error arose while a command ran."""
+        replies = await self.call_all([("MULTI",), *commands, ("EXEC",)])
+        for reply in (*replies, *(replies[-1] if isinstance(replies[-1], list) else ())):
+            if isinstance(reply, RedisError):
+                raise reply
+        return list(replies[-1])
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -117,43 +89,6 @@ class Client(Commands):
         return min(self._pipelines, key=attrgetter("calls"))
 
 
-class Pipeline(Commands):
-    """Commands that `execute` sends together."""
-
-    def __init__(self, client: Client, transaction: bool) -> None:
-        self._client = client
-        self._transaction = transaction
-        self._commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._commands.clear()
-
-    def execute_command(self, *command: Any, **options: Any) -> Self:
-        """Add a command."""
-        self._commands.append((command, options))
-        return self
-
-    async def execute(self) -> list[Any]:
-        """Send the collected commands. Raises the first error among the replies.
-
-        Then others may have run. In a transaction none ran, unless the error arose while a command ran."""
-        gathered, self._commands = self._commands, []
-        commands = [_whole(command) for command, _ in gathered]
-        if self._transaction:
-            commands = [("MULTI",), *commands, ("EXEC",)]
-        replies = await self._client.call_all(commands)
-        _raise_first(replies)
-        if self._transaction:
-            replies = replies[-1]
-            _raise_first(replies)
-        return [_read(*command, reply) for command, reply in zip(gathered, replies, strict=True)]
-
-
 def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -> Redis:
     """Create a client with at most `max_connections`, which are opened on demand. Replies are bytes.
 
@@ -172,22 +107,3 @@ def check_url(url: str) -> str:
     if options.keys().isdisjoint({"host", "path"}) or not (database or "0").isdecimal():
         raise ValueError("should be redis://host:6379/0, rediss://host:6379/0 or unix:///path")
     return url
-
-
-def _whole(command: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the command with each word of its name as an argument."""
-    name = command[0]
-    return (*name.split(), *command[1:]) if " " in name else command
-
-
-def _read(command: tuple[Any, ...], options: dict[str, Any], reply: Any) -> Any:
-    """Convert a reply as redis-py does."""
-    options.pop("keys", None)  # used by the cache of redis-py only
-    callback = _CALLBACKS.get(command[0])
-    return reply if callback is None else callback(reply, **options)
-
-
-def _raise_first(replies: Sequence[Any]) -> None:
-    for reply in replies:
-        if isinstance(reply, RedisError):
-            raise reply

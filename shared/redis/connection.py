@@ -116,18 +116,9 @@ class RedisConnection(asyncio.Protocol):
         """Send commands back to back and wait for all replies, each of which may be a RedisError."""
         if not commands:
             return []
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        replies: list[Any] = []
-
-        def on_reply(reply: Any) -> None:
-            replies.append(reply)
-            if len(replies) == len(commands) and not done.done():
-                done.set_result(None)
-
-        for command in commands:
-            self.call(on_reply, *command)
-        await done
-        return replies
+        done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        send_all(self.call, commands, lambda replies: None if done.done() else done.set_result(replies))
+        return await done
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -178,7 +169,7 @@ class RedisConnection(asyncio.Protocol):
             return
         self._received = False
         if not self._waiting:
-            self.call(_ignore, "PING")
+            self.call(lambda _: None, "PING")
         self._timer = asyncio.get_running_loop().call_later(self._check_s, self._check)
 
     async def _handshake(self, address: dict[str, Any]) -> None:
@@ -217,5 +208,16 @@ async def reply_to(send: Callable[..., None], command: Sequence[Argument]) -> An
     return reply
 
 
-def _ignore(_reply: Any) -> None:
-    pass
+def send_all(
+    send: Callable[..., None], commands: Sequence[Sequence[Argument]], on_replies: Callable[[list[Any]], None]
+) -> None:
+    """Send commands back to back with `call` or `call_soon`. `on_replies` gets all replies."""
+    replies: list[Any] = []
+
+    def on_reply(reply: Any) -> None:
+        replies.append(reply)
+        if len(replies) == len(commands):
+            on_replies(replies)
+
+    for command in commands:
+        send(on_reply, *command)

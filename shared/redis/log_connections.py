@@ -23,8 +23,8 @@ class LogConnection:
 
 
 class LogConnections:
-    """The log servers of a deployment. Today there is one: with several, `connection_for` decides which one holds a
-    session, and nothing else changes."""
+    """The log servers of a deployment. Today there is one. Callers name the session, so several servers need addresses
+    in the settings, a LogConnection each, and a rule in `connection_for`."""
 
     def __init__(self, *servers: LogConnection) -> None:
         self.servers = servers

@@ -1,4 +1,8 @@
-"""The Lua scripts, one per file, in two families: `session/` and `queue/`. Each has a `prelude.lua` that they share."""
+"""The Lua scripts, one per file, in two families: `session/` and `queue/`. Each has a `prelude.lua` that they share.
+
+Scripts that many sessions call at once are a PipelineScript (redis/auto_pipeline.py) of `source()` instead: appends and
+polls of intents.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,14 @@ from importlib.resources import files
 from typing import Any
 
 from holdfast.shared.keys import session_keys
-from holdfast.shared.redis.client import NoScriptError, Redis, ResponseError
+from holdfast.shared.redis.client import Redis
+from holdfast.shared.redis.errors import NoScriptError, ResponseError
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.schema import refused
 
 SHEBANG = "#!lua"
+
+Send = Callable[..., Awaitable[Any]]
 
 
 def source(family: str, name: str, *, prelude: bool = True) -> str:
@@ -34,19 +41,16 @@ class Script:
         self._text = text
         self._digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    async def on(self, redis: Redis, keys: Sequence[Any], arguments: Sequence[Any] = ()) -> Any:
-        """Run the script on this server. Raises RedisError, and SchemaNewer for a session with a newer schema
-        version."""
+    async def run(self, send: Send, keys: Sequence[Any], arguments: Sequence[Any] = ()) -> Any:
+        """Run the script by `send`, which sends a command. Raises RedisError, and SchemaNewer for a session of a newer
+        schema version."""
         try:
-            return await self._run(redis, keys, arguments)
+            try:
+                return await send("EVALSHA", self._digest, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await send("EVAL", self._text, len(keys), *keys, *arguments)
         except ResponseError as error:
             raise refused(error) from None
-
-    async def _run(self, redis: Redis, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
-        try:
-            return await redis.call("EVALSHA", self._digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await redis.call("EVAL", self._text, len(keys), *keys, *arguments)
 
 
 class SessionScript:
@@ -61,9 +65,9 @@ class SessionScript:
     async def __call__(self, session_id: str, arguments: Sequence[Any] = ()) -> Any:
         """Run the script. Raises RedisError, SchemaNewer."""
         redis = self._connections.connection_for(session_id).redis
-        return await self._script.on(redis, session_keys(session_id), arguments)
+        return await self._script.run(redis.call, session_keys(session_id), arguments)
 
 
 def queue_script(redis: Redis, name: str) -> Callable[..., Awaitable[Any]]:
     """Load a script of the queue."""
-    return partial(Script(source("queue", name)).on, redis)
+    return partial(Script(source("queue", name)).run, redis.call)

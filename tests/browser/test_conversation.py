@@ -155,7 +155,7 @@ async def test_discarded_tools_sections_thoughts_and_data_are_dimmed_until_the_n
 
 
 async def test_content_that_is_no_list_of_text_parts_is_shown_as_json(blank: Page) -> None:
-    script = """return import("/web/turn.js").then(({ inputText }) => [
+    script = """return import("/web/conversation.js").then(({ inputText }) => [
         [null], [{ type: "text", text: "a" }, { type: "text", text: "b" }], [{ type: "image" }], [1],
     ].map((content) => inputText({ messages: [{ role: "user", content }] }).replaceAll(/[ \\n]/g, "")));"""
     assert await blank.evaluate(JOB % script) == ["[null]", "ab", '[{"type":"image"}]', "[1]"]

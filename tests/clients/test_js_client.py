@@ -169,12 +169,12 @@ async def test_a_job_that_was_lost_with_its_log_is_an_error_and_not_an_end(stack
     source = """
         const client = new Client(given.url);
         const job = await client.send("count", { agent: "scripted", options: given.count });
-        const types = [];
+        let count = 0;
         try {
-            for await (const { type } of client.events(job)) if (types.push(type) === 5) say("reading");
+            for await (const _ of client.events(job)) if (++count === 5) say("reading");
             say("ended");
         } catch (error) {
-            say([error instanceof HoldfastError, error.code, types.at(-1)]);
+            say([error instanceof HoldfastError, error.code]);
         }
     """
     async with Program(source, url=stack.url, count=COUNT) as program:
@@ -184,4 +184,4 @@ async def test_a_job_that_was_lost_with_its_log_is_an_error_and_not_an_end(stack
             client.flushall()
         stack.gateway.kill()
         stack.gateway = stack.processes.gateway(stack.redis_url, port=int(stack.url.rpartition(":")[2]))
-        assert await program.read() == [True, "session_unknown", "gap"]
+        assert await program.read() == [True, "session_unknown"]

@@ -242,7 +242,7 @@ async def test_f61_a_gateway_that_dies_between_any_two_steps_of_a_post_leaves_a_
                 await post(gateway.url, point)
             assert await gateway.wait() == EXIT_CODE
         for point, accepted in POINTS.items():
-            assert await play.client.log.exists(point) == accepted
+            assert (await play.client.log.presence(point) == "there") == accepted
             if accepted:
                 (job_id,) = (await play.client.sessions.session(point)).jobs
                 assert (await play.client.end(point, job_id))["type"] == "job.completed"

@@ -52,10 +52,7 @@ async def stepping(run: Run) -> None:
 
 async def ruin(redis: Redis, key: str) -> None:
     """Put a value of another type in a key's place, as only somebody else can."""
-    async with redis.pipeline(transaction=True) as both:
-        both.delete(key)
-        both.set(key, "foreign")
-        await both.execute()
+    await redis.transaction(("DEL", key), ("SET", key, "foreign"))
 
 
 @pytest.mark.parametrize("key", [KEYS.log, KEYS.messages])

@@ -12,7 +12,8 @@ import orjson
 import pytest
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.log.event_log import EventLog
-from holdfast.shared.redis.client import RedisConnectionError, RedisError, connect
+from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.errors import RedisConnectionError, RedisError
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.scripts import source
 

@@ -156,10 +156,7 @@ class Trouble:
 
     async def loading(self) -> None:
         """Restarts, and takes a while to load what it has. It answers only now and then."""
-        async with self.admin.pipeline(transaction=False) as pipe:
-            for number in range(4000):
-                pipe.set(f"load {number}", 1)
-            await pipe.execute()
+        await self.admin.call_all([("SET", f"load {number}", 1) for number in range(4000)])
         self.server._options |= {"key-load-delay": 400}
         self.server.kill()
         self.server.start(loaded=False)

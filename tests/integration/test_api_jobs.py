@@ -11,7 +11,7 @@ import pytest
 from holdfast.shared import keys
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
-from holdfast.shared.redis.client import RedisTimeoutError
+from holdfast.shared.redis.errors import RedisTimeoutError
 from holdfast.shared.sessions import Sessions
 
 from tests.support.served import Served, served

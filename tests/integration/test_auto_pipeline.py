@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis
-from holdfast.shared.redis.auto_pipeline import AutoPipeline, PipelinedConnection, PipelineScript
-from holdfast.shared.redis.client import ConnectionLost, NoScriptError, RedisError, ResponseError
+from holdfast.shared.redis.auto_pipeline import AutoPipeline, PipelinedConnection
 from holdfast.shared.redis.connection import RedisConnection
+from holdfast.shared.redis.errors import ConnectionLost, NoScriptError, RedisError, ResponseError
+from holdfast.shared.scripts import Script
 from holdfast.worker.process.threads import MAX_THREADS, JobThreads, install, thread_counts
 
 from tests.support.process import until
@@ -164,9 +165,9 @@ async def test_gathered_commands_of_a_lost_connection_are_never_sent(pipeline: A
 
 
 async def test_a_script_is_sent_as_text_once_for_each_server(pipeline: AutoPipeline) -> None:
-    script = PipelineScript("return {KEYS[1], ARGV[1]}")
-    assert await script.on(await pipeline.connection(), ["k"], ["a"]) == [b"k", b"a"]
+    script = Script("return {KEYS[1], ARGV[1]}")
+    assert await script.run((await pipeline.connection()).execute_soon, ["k"], ["a"]) == [b"k", b"a"]
     await pipeline.call("SCRIPT", "FLUSH")
-    assert await script.on(await pipeline.connection(), ["k"], ["b"]) == [b"k", b"b"]
+    assert await script.run((await pipeline.connection()).execute_soon, ["k"], ["b"]) == [b"k", b"b"]
     with pytest.raises(NoScriptError):
         await pipeline.call("EVALSHA", "0" * 40, 0)

@@ -14,7 +14,7 @@ from holdfast.shared.leases import Leases
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.worker.process.delivery import Delivery
-from holdfast.worker.process.reaper import Reaper
+from holdfast.worker.process.lease import Reaper
 from holdfast.worker.process.recovery import Recovery
 from holdfast.worker.process.watchdog import Watchdog
 

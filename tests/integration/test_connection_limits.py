@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 import uvicorn
-from holdfast.gateway.__main__ import GatewayServer
 from holdfast.gateway.transports.request_head import MAX_HEADER_FIELDS, ConnectionLimits
 from holdfast.gateway.transports.uvicorn import MAX_PIPELINED, HttpServer
+from holdfast.gateway.transports.uvicorn_server import GatewayServer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse

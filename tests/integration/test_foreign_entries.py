@@ -152,10 +152,8 @@ class TestReading:
 
     async def test_thousands_of_them_are_passed_over(self, gateway: Served, session: Session) -> None:
         first = await session.started()
-        async with session.redis.pipeline() as pipe:
-            for number in range(2500):
-                pipe.xadd(session.keys.log, {"foo": "bar"}, id=f"{first.epoch + 5000}-{number}")
-            await pipe.execute()
+        ids = [f"{first.epoch + 5000}-{number}" for number in range(2500)]
+        await session.redis.transaction(*(("XADD", session.keys.log, entry_id, "foo", "bar") for entry_id in ids))
         second = await go_on(session, 2)
         async with come(gateway) as stream:
             with capture_logs() as lines:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from holdfast.worker.agents import retries
+from holdfast.worker.agents import provider_errors
 from holdfast.worker.agents.chat import chat_agent
 from holdfast.worker.agents.models import known_models
 from holdfast.worker.sdk.run import AgentError
@@ -80,7 +80,7 @@ def record() -> Record:
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two tries there is a wait, which tests need not."""
-    monkeypatch.setattr(retries, "next_wait_s", lambda *_: 0)
+    monkeypatch.setattr(provider_errors, "next_wait_s", lambda *_: 0)
 
 
 class TestSpeaking:

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import pytest
 from holdfast.shared.redis import auto_pipeline
-from holdfast.shared.redis.client import ConnectionLost, PipelineFull, Redis, ResponseError, connect
+from holdfast.shared.redis.client import Redis, connect
+from holdfast.shared.redis.errors import ConnectionLost, PipelineFull, ResponseError
 from holdfast.shared.scripts import Script
 
 from tests.support.process import until
@@ -58,34 +59,20 @@ async def test_replies_are_those_of_redis_py(client: Redis) -> None:
     assert await client.config_set("busy-reply-threshold", 5000) is True
 
 
-async def test_commands_of_a_pipeline_are_sent_together_and_answered_in_order(client: Redis) -> None:
-    async with client.pipeline(transaction=False) as gathered:
-        gathered.incr("n").hgetall("h")
-        gathered.client_id()
-        assert (await gathered.execute())[:2] == [1, {}]
-
-
-@pytest.mark.parametrize("transaction", [True, False])
-async def test_a_pipeline_without_commands_answers_nothing(client: Redis, transaction: bool) -> None:
-    async with asyncio.timeout(20), client.pipeline(transaction=transaction) as gathered:
-        assert await gathered.execute() == []
+async def test_commands_are_sent_together_and_answered_in_order(client: Redis) -> None:
+    assert (await client.call_all([("INCR", "n"), ("HGETALL", "h"), ("CLIENT", "ID")]))[:2] == [1, []]
+    async with asyncio.timeout(20):
+        assert await client.call_all([]) == []
 
 
 async def test_a_transaction_is_carried_out_as_a_whole(client: Redis) -> None:
-    async with client.pipeline(transaction=True) as gathered:
-        gathered.incr("n")
-        gathered.hgetall("h")
-        assert await gathered.execute() == [1, {}]
+    assert await client.transaction(("INCR", "n"), ("HGETALL", "h")) == [1, []]
 
 
-@pytest.mark.parametrize("transaction", [True, False])
-async def test_an_error_among_the_replies_is_raised(client: Redis, transaction: bool) -> None:
+async def test_an_error_among_the_replies_of_a_transaction_is_raised(client: Redis) -> None:
     await client.set("text", "a")
-    async with client.pipeline(transaction=transaction) as gathered:
-        gathered.incr("n")
-        gathered.incr("text")
-        with pytest.raises(ResponseError, match="not an integer"):
-            await gathered.execute()
+    with pytest.raises(ResponseError, match="not an integer"):
+        await client.transaction(("INCR", "n"), ("INCR", "text"))
     assert await client.get("n") == b"1"
 
 
@@ -94,10 +81,8 @@ async def test_a_transaction_for_which_there_is_no_room_changes_nothing(
 ) -> None:
     client = connect(redis_server().url, max_connections=1)
     await client.config_set("maxmemory", 1)
-    async with client.pipeline(transaction=True) as gathered:
-        gathered.set("a", 1)
-        with pytest.raises(ResponseError, match="maxmemory"):
-            await gathered.execute()
+    with pytest.raises(ResponseError, match="maxmemory"):
+        await client.transaction(("SET", "a", 1))
     assert await client.get("a") is None
     await client.aclose()
 
@@ -156,7 +141,7 @@ async def _blocked(client: Redis, count: int) -> bool:
 async def test_a_script_that_the_server_forgot_is_sent_as_text(client: Redis) -> None:
     script = Script("return {KEYS[1], ARGV[1]}")
     for value in (b"a", b"b"):
-        assert await script.on(client, ["k"], [value]) == [b"k", value]
+        assert await script.run(client.call, ["k"], [value]) == [b"k", value]
         await client.script_flush()
 
 

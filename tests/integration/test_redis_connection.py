@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import redis
-from holdfast.shared.redis.client import ConnectionLost, RedisError
 from holdfast.shared.redis.connection import SILENCE_CHECKS, RedisConnection
+from holdfast.shared.redis.errors import ConnectionLost, RedisError
 
 from tests.support.process import until
 from tests.support.redis_server import RedisServer

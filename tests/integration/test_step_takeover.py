@@ -277,13 +277,11 @@ async def test_a_malformed_event_in_the_log_is_passed_over(
 async def replace(client: Client, kind: str, by_kind: str, body: str) -> None:
     """Replace the log's events of one type by another event."""
     log_key = session_keys("s").log
-    async with client.log_redis.pipeline(transaction=True) as pipe:
-        found = await client.log_redis.xrange(log_key)
-        pipe.delete(log_key)
-        for entry_id, fields in found:
-            replaced = f"j1 {kind}".encode() in fields
-            pipe.xadd(log_key, {f"j1 {by_kind}": body} if replaced else fields, id=entry_id)
-        await pipe.execute()
+    commands: list[tuple[Any, ...]] = [("DEL", log_key)]
+    for entry_id, fields in await client.log_redis.xrange(log_key):
+        written = {f"j1 {by_kind}": body} if f"j1 {kind}".encode() in fields else fields
+        commands.append(("XADD", log_key, entry_id, *(part for field in written.items() for part in field)))
+    await client.log_redis.transaction(*commands)
 
 
 async def test_a_text_that_is_split_otherwise_is_the_same_text(redis_url: str, client: Client, cut: Cut) -> None:
@@ -853,7 +851,7 @@ class TestDivergence:
         async with worker_on(redis_url, [shop]):
             await client.end()
         found = await client.log.between("s", ORIGIN, EventId(2**53, 0), 1000)
-        events = [orjson.loads(entry.body) for entry in found.entries]
+        events = [orjson.loads(entry.body) for entry in found[0]]
         assert [event.get("discard_from") for event in events if event["type"] == "job.started"][-1] == str(
             (await client.job()).first
         )

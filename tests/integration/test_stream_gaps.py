@@ -170,7 +170,7 @@ class TestRedisAway:
         async with streams(server.url, QUICK) as served, served.open(raw="true") as stream:
             await live(stream, attempt, 1)
             server.stop()
-            await until(lambda: not served.hub.connected)
+            await until(lambda: not all(tailer.connected for tailer in served.hub.tailers.values()))
             chunks, pings = stream.chunks(), b""
             while pings.count(b": ping") < 4:
                 pings += await anext(chunks)

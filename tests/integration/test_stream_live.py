@@ -124,10 +124,8 @@ class TestLive:
         async with served.open("broken", raw="true"), served.open(raw="true") as healthy:
             await ids_until(healthy, f"{attempt.epoch}-1")
             await until(lambda: served.tailer.channels[b"holdfast:{broken}:log"].position is not None)
-            async with session.redis.pipeline(transaction=True) as pipe:  # both change at once, and are read together
-                pipe.set("holdfast:{broken}:log", "no stream")
-                pipe.xadd(session.keys.log, {"j1 status": "{}"}, id=f"{attempt.epoch}-2")
-                await pipe.execute()
+            event = ("XADD", session.keys.log, f"{attempt.epoch}-2", "j1 status", "{}")
+            await session.redis.transaction(("SET", "holdfast:{broken}:log", "no stream"), event)  # read together
             assert await ids_until(healthy, f"{attempt.epoch}-2") == ids(attempt.epoch, 2)
 
 

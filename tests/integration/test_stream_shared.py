@@ -67,7 +67,7 @@ async def last(served: Streams, session: Session, monkeypatch: pytest.MonkeyPatc
     last = f"{attempt.epoch}-601"
     async with served.open(raw="true") as first:
         await ids_until(first, last)
-    assert len(served.hub._catch_up.page_cache) > 0
+    assert served.hub._catch_up.page_cache.cached_bytes > 0
     return last
 
 

@@ -31,11 +31,12 @@ end
 
 async def write(session: Session, epoch: int, *events: dict[str, Any], first: int = 1) -> None:
     """Append events of `j1` as they are, from a seq on."""
-    async with session.redis.pipeline(transaction=False) as pipe:
-        for seq, event in enumerate(events, first):
-            body = orjson.dumps({"job_id": "j1", **event})
-            pipe.xadd(session.keys.log, {f"j1 {event['type']}": body}, id=f"{epoch}-{seq}")
-        await pipe.execute()
+    bodies = [(f"{epoch}-{seq}", f"j1 {event['type']}", event) for seq, event in enumerate(events, first)]
+    commands = [
+        ("XADD", session.keys.log, entry_id, name, orjson.dumps({"job_id": "j1", **event}))
+        for entry_id, name, event in bodies
+    ]
+    await session.redis.transaction(*commands)
 
 
 def text(*words: str) -> list[dict[str, Any]]:
@@ -124,7 +125,7 @@ async def test_of_large_events_few_are_folded_and_read_without_a_pause(
 
     async def reading(*args: Any) -> Any:
         found = await backwards(*args)
-        read.append(sum(len(entry.body) for entry in found.entries))
+        read.append(sum(len(entry.body) for entry in found[0]))
         return found
 
     attempt = await session.started()
@@ -145,7 +146,7 @@ async def test_twice_the_events_are_twice_the_reads(session: Session, monkeypatc
     backwards = EventLog.backwards
 
     async def counted(*args: Any) -> Any:
-        reads.append(len((found := await backwards(*args)).entries))
+        reads.append(len((found := await backwards(*args))[0]))
         return found
 
     monkeypatch.setattr(EventLog, "backwards", counted)
@@ -182,7 +183,7 @@ async def test_pages_are_smaller_where_events_are_large(session: Session, monkey
 
     async def measured(*args: Any) -> Any:
         found = await backwards(*args)
-        sizes.append(sum(len(entry.body) for entry in found.entries))
+        sizes.append(sum(len(entry.body) for entry in found[0]))
         return found
 
     monkeypatch.setattr(EventLog, "backwards", measured)

@@ -10,7 +10,7 @@ import pytest
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.log.log_replies import Attempt, Event, Intents
 from holdfast.shared.log.log_writer import LogWriter
-from holdfast.shared.redis.client import RedisConnectionError
+from holdfast.shared.redis.errors import RedisConnectionError
 from holdfast.worker import Run
 from structlog.testing import capture_logs
 

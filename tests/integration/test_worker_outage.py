@@ -11,7 +11,7 @@ import pytest
 from holdfast.shared import keys
 from holdfast.shared.errors import LogFull
 from holdfast.shared.queue import QueueEntry
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from holdfast.worker import Run
 from holdfast.worker.process.outage import Outage
 

@@ -19,7 +19,7 @@ from holdfast.shared.errors import Fenced, LogGone
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log.event_log import Entry
 from holdfast.shared.log.log_replies import Appended, AppendOutcome, AppendPermit, Attempt, Event, LogBehind
-from holdfast.shared.redis.client import ConnectionLost
+from holdfast.shared.redis.errors import ConnectionLost
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test

@@ -28,7 +28,8 @@ from holdfast.shared.keys import ENTRIES, LEASED
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.log.events import TERMINAL
-from holdfast.shared.redis.client import RedisError, connect
+from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import connect_logs
 
 from tests.support.fault_agents import RUNS, climbed
@@ -384,7 +385,7 @@ class Judge:
 
     async def entries(self, session_id: str) -> Sequence[Entry]:
         """The whole log of a session."""
-        return (await self._log.backwards(session_id, ORIGIN, None, 1_000_000)).entries
+        return (await self._log.backwards(session_id, ORIGIN, None, 1_000_000))[0]
 
     async def runs(self, job_id: str) -> list[str]:
         """How often the steps of a job were run, see tests.support.fault_agents."""

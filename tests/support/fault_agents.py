@@ -11,7 +11,8 @@ import secrets
 from typing import Any
 
 from holdfast.shared.keys import session_keys
-from holdfast.shared.redis.client import RedisError, connect
+from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.errors import RedisError
 from holdfast.worker import Run, agent
 
 RUNS = "test:runs:"  # prefix of a set for each job: the runs of its steps

@@ -93,7 +93,7 @@ def told(event_id: EventId, body: bytes) -> Told:
 
 async def final_log(log: EventLog, session_id: str) -> list[Told]:
     """The log as it stands, holes and all."""
-    return [told(entry.id, entry.body) for entry in (await log.backwards(session_id, ORIGIN, None, 1_000_000)).entries]
+    return [told(entry.id, entry.body) for entry in (await log.backwards(session_id, ORIGIN, None, 1_000_000))[0]]
 
 
 @dataclass

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from holdfast.shared.redis.client import Redis, RedisConnectionError, RedisTimeoutError
+from holdfast.shared.redis.client import Redis
+from holdfast.shared.redis.errors import RedisConnectionError, RedisTimeoutError
 
 EVERY_S = 0.1
 TIMES = 300

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-from holdfast.gateway.__main__ import GatewayServer, build_server
+from holdfast.gateway.__main__ import build_server
 from holdfast.gateway.principal import Authenticate, anonymous
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.transports.uvicorn_server import GatewayServer
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.redis.client import Redis, connect
 

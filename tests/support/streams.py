@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import uvicorn
-from holdfast.gateway.__main__ import GatewayServer
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.response import EventStream
@@ -17,6 +16,7 @@ from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.gateway.transports.request_head import ConnectionLimits
 from holdfast.gateway.transports.uvicorn import HttpServer
+from holdfast.gateway.transports.uvicorn_server import GatewayServer
 from holdfast.shared.ids import parse_cursor
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.redis.log_connections import LogConnections, connect_logs

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from holdfast.worker.process.quiet import quieten
+from holdfast.worker.process.settings import quieten
 
 quieten()

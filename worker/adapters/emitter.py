@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from holdfast.shared.errors import EventInvalid
 from holdfast.shared.log.events import encode
-from holdfast.worker.agents.emitter import Pieces, whole
+from holdfast.worker.agents.emitter import Kind, Pieces, cut, whole
 from holdfast.worker.agents.tool_calls import MAX_ERROR_CHARS, ToolCall
 from holdfast.worker.process.redaction import without_keys
 from holdfast.worker.sdk.run import Run
 from pydantic_core import to_jsonable_python
 
-# A whole text is split into events of this length.
-MAX_PIECE_CHARS = 16_000
 MAX_DATA_BYTES = 64 * 1024
-
-Kind = Literal["text", "reasoning"]
 
 
 @dataclass(slots=True)
@@ -83,13 +79,13 @@ class FrameworkEmitter:
     async def whole_text(self, message: Hashable, text: str) -> None:
         """Emit a message's whole text, unless any of it was emitted."""
         if not self.has_emitted("text", message):
-            for start in range(0, len(text), MAX_PIECE_CHARS):
-                await self.text(message, text[start : start + MAX_PIECE_CHARS])
+            for piece in cut(text):
+                await self.text(message, piece)
 
     async def whole_reasoning(self, message: Hashable, text: str) -> None:
         if not self.has_emitted("reasoning", message):
-            for start in range(0, len(text), MAX_PIECE_CHARS):
-                await self.reasoning(message, text[start : start + MAX_PIECE_CHARS])
+            for piece in cut(text):
+                await self.reasoning(message, piece)
 
     def has_emitted(self, kind: Kind, message: Hashable) -> bool:
         return any(known[:2] == (kind, message) for known in self._emitted.blocks)

@@ -59,9 +59,10 @@ def agent(
 def _input_schema(runnable: Runnable[Any, Any]) -> dict[str, Any]:
     """Return the Runnable's input schema; empty where it has no types, or unresolvable ones."""
     try:
-        return _resolved(runnable.get_input_jsonschema())
+        schema = runnable.get_input_jsonschema()
     except PydanticUserError:
         return {}
+    return schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
 def _given(messages: list[BaseMessage], schema: dict[str, Any]) -> Any:
@@ -71,10 +72,6 @@ def _given(messages: list[BaseMessage], schema: dict[str, Any]) -> Any:
         return messages[-1].text
     wanted = {*schema.get("required", ()), "messages"} & properties.keys()
     return _filled({name: properties[name] for name in wanted}, messages) if wanted else messages
-
-
-def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    return schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
 def _filled(fields: dict[str, Any], messages: list[BaseMessage]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
 from holdfast.worker.agents.messages import Message, conversation
-from holdfast.worker.process.quiet import NO_TRACING
+from holdfast.worker.process.settings import NO_TRACING
 from holdfast.worker.sdk.registry import AgentFunction, Input
 from holdfast.worker.sdk.run import Run
 
@@ -52,7 +52,7 @@ def agent(
     `await context.context.status("…")`."""
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
-        given = to_input(run) if to_input else _given(run)
+        given: Any = to_input(run) if to_input else [item for said in conversation(run) for item in _items(said)]
         context = to_context(run) if to_context else run
         result = Runner.run_streamed(first, given, context=context, run_config=run_config, max_turns=max_turns)
         translator = _Translator(emitter, None, first)
@@ -84,10 +84,6 @@ async def _stop(result: RunResultStreaming) -> None:
         with suppress(Exception):
             async for _ in result.stream_events():
                 pass
-
-
-def _given(run: Run) -> list[Any]:
-    return [item for message in conversation(run) for item in _items(message)]
 
 
 def _items(message: Message) -> list[Json]:

@@ -61,7 +61,8 @@ def agent(
     """
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
-        arguments = {"deps": run, **(to_input(run) if to_input else {"message_history": _given(run)})}
+        given = to_input(run) if to_input else {"message_history": [*map(_message, conversation(run))]}
+        arguments = {"deps": run, **given}
         translator = _Translator(emitter)
         with target.using_thread_executor(JobExecutor()):
             async with target.run_stream_events(**arguments) as events:
@@ -84,10 +85,6 @@ def nested(name: str) -> Handler:
             await translator.take(event)
 
     return handler
-
-
-def _given(run: Run) -> list[ModelMessage]:
-    return [_message(message) for message in conversation(run)]
 
 
 def _message(message: Message) -> ModelMessage:

@@ -57,39 +57,26 @@ async def _rehearse() -> None:
 async def _openai(url: str) -> None:
     from openai import AsyncOpenAI  # noqa: PLC0415  # only where it is there already
 
-    async with AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=_client()) as client:
-        for ask in (_ask_chat, _ask_responses):
-            await _hear(ask(client))
+    sdk: Any = AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=_client())
+    async with sdk:
+        tools: list[Json] = [{"type": "function", "function": _TOOL}]
+        await _hear(sdk.chat.completions.create(model="none", messages=_ASKED, tools=tools, stream=True))
+        tools = [{"type": "function", **_TOOL}]
+        await _hear(sdk.responses.create(model="none", input=_ASKED, tools=tools, stream=True))
 
 
 async def _anthropic(url: str) -> None:
     from anthropic import AsyncAnthropic  # noqa: PLC0415  # only where it is there already
 
-    async with AsyncAnthropic(api_key="none", base_url=url, max_retries=0, http_client=_client()) as client:
-        for ask in (_ask_messages, _ask_beta_messages):
-            await _hear(ask(client))
+    sdk: Any = AsyncAnthropic(api_key="none", base_url=url, max_retries=0, http_client=_client())
+    async with sdk:
+        for messages in (sdk.messages, sdk.beta.messages):
+            await _hear(messages.create(model="none", max_tokens=1, messages=_ASKED, stream=True))
 
 
 def _client() -> httpx2.AsyncClient:
     """Create a client that ignores proxy settings of the environment."""
     return httpx2.AsyncClient(trust_env=False)
-
-
-def _ask_chat(client: Any) -> Awaitable[AsyncIterator[Any]]:
-    tools = [{"type": "function", "function": _TOOL}]
-    return client.chat.completions.create(model="none", messages=_ASKED, tools=tools, stream=True)  # type: ignore[no-any-return]
-
-
-def _ask_responses(client: Any) -> Awaitable[AsyncIterator[Any]]:
-    return client.responses.create(model="none", input=_ASKED, tools=[{"type": "function", **_TOOL}], stream=True)  # type: ignore[no-any-return]
-
-
-def _ask_messages(client: Any) -> Awaitable[AsyncIterator[Any]]:
-    return client.messages.create(model="none", max_tokens=1, messages=_ASKED, stream=True)  # type: ignore[no-any-return]
-
-
-def _ask_beta_messages(client: Any) -> Awaitable[AsyncIterator[Any]]:
-    return client.beta.messages.create(model="none", max_tokens=1, messages=_ASKED, stream=True)  # type: ignore[no-any-return]
 
 
 async def _hear(answer: Awaitable[AsyncIterator[Any]]) -> None:

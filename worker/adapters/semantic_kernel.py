@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
@@ -125,28 +124,22 @@ def _contents(message: Message) -> list[ChatMessageContent]:
     return [ChatMessageContent(role=_ROLES[message.role], items=some) for some in items if some]
 
 
-@dataclass(frozen=True)
-class _Round:
-    """One model answer, which is one message for the emitter."""
-
-    emitter: FrameworkEmitter
-    number: int | None
-
-
 class _Translator:
-    """Translates the stream of a chat service, round by round. `text`: that of the last round."""
+    """Translates the stream of a chat service, round by round. A round is one model answer, one message of the emitter.
+
+    `text`: that of the last round."""
 
     def __init__(self, emitter: FrameworkEmitter) -> None:
         self._emitter = emitter
-        self._round = _Round(emitter, -1)
+        self._round: tuple[FrameworkEmitter, int | None] = emitter, -1
         self.text = ""
 
     async def take(self, message: StreamingChatMessageContent) -> None:
         number = message.function_invoke_attempt
         if message.role == AuthorRole.TOOL:
             await self._emitter.ended(self._round)
-        elif number != self._round.number:
-            self._round, self.text = _Round(self._emitter, number), ""
+        elif number != self._round[1]:
+            self._round, self.text = (self._emitter, number), ""
         for item in message.items:
             await self._item(item)
         used = message.metadata.get("usage")

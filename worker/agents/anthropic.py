@@ -6,8 +6,8 @@ Reads the raw events of `create(stream=True)`: `messages.stream()` adds derived 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Annotated, Any, Literal
 
 import httpx2
@@ -23,16 +23,22 @@ from anthropic.resources.messages import AsyncMessages  # noqa: F401  # otherwis
 from anthropic.types import Message as WholeMessage
 from anthropic.types import MessageDeltaUsage, RawContentBlockDelta, RawMessageStreamEvent, Usage
 from holdfast.shared.log.events import encode
-from holdfast.worker.agents.connection import timeouts, tls
-from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from holdfast.worker.agents.dialect import (
+    LENGTH,
+    REFUSAL,
+    STOP,
+    ChatOptions,
+    Conversation,
+    Dialect,
+    Turn,
+    timeouts,
+    tls,
+)
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import SYSTEM, Message
 from holdfast.worker.agents.models import Model
-from holdfast.worker.agents.options import ChatOptions
-from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
-from holdfast.worker.agents.retries import asked_to_wait_s
+from holdfast.worker.agents.provider_errors import ProviderFailure, asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
-from holdfast.worker.sdk.run import Run
 from holdfast.worker.sdk.tools import Tool
 from pydantic import Field
 
@@ -57,14 +63,6 @@ class AnthropicOptions(ChatOptions):
     thinking: Annotated[int, Field(ge=1024)] | Literal["adaptive", "disabled"] | None = None
 
 
-@asynccontextmanager
-async def _converse(
-    run: Run, emitter: AnswerEmitter, model: Model, key: str, options: AnthropicOptions, tools: dict[str, Tool]
-) -> AsyncIterator[Conversation]:
-    async with _client(model, key, options) as client:
-        yield _Messages(run, emitter, client, model, options, tools)
-
-
 def _client(model: Model, key: str, options: AnthropicOptions) -> AsyncAnthropic:
     """Open a client for one job, so that a cancelled job closes its connection."""
     http_client = DefaultAsyncHttpxClient(verify=tls())
@@ -72,26 +70,11 @@ def _client(model: Model, key: str, options: AnthropicOptions) -> AsyncAnthropic
     return AsyncAnthropic(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
-class _Messages:
-    """A chat over the Messages API. Stores the messages since `before` in the form of requests."""
+class _Messages(Conversation):
+    """A chat over the Messages API."""
 
-    def __init__(
-        self,
-        run: Run,
-        emitter: AnswerEmitter,
-        client: AsyncAnthropic,
-        model: Model,
-        options: AnthropicOptions,
-        tools: dict[str, Tool],
-    ) -> None:
-        self._run = run
-        self._emitter = emitter
-        self._client = client
-        self._options = options
-        self._model = model
-        self._tools = tools
-        self._provider = Provider(model.title, [client.api_key])
-        self._messages: list[Json] = []
+    _client: AsyncAnthropic
+    _options: AnthropicOptions
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
         self._emitter.begin()
@@ -251,19 +234,16 @@ def _with_arguments(block: Json, arguments: dict[str, Json]) -> Json:
 def _request(model: Model, options: AnthropicOptions, tools: dict[str, Tool], before: list[Message]) -> Json:
     """Build a request without its messages."""
     system = [options.system or "", *(message.content for message in before if message.role in SYSTEM)]
+    described = [{"name": t.name, "description": t.description, "input_schema": t.schema} for t in tools.values()]
     wanted = {
         "system": "\n\n".join(filter(None, system)) or None,
-        "extra_body": _sampling(options.temperature),
+        # The SDK dropped the argument, since newer models accept none.
+        "extra_body": None if options.temperature is None else {"temperature": options.temperature},
         "thinking": _thinking(options.thinking),
-        "tools": [_described(tool) for tool in tools.values()] or None,
+        "tools": described or None,
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
     return {"model": model.model, "max_tokens": options.max_tokens, **asked}
-
-
-def _sampling(temperature: float | None) -> Json | None:
-    """Return sampling options for older models. The SDK dropped their arguments, since newer models accept none."""
-    return None if temperature is None else {"temperature": temperature}
 
 
 def _thinking(wanted: int | str | None) -> Json | None:
@@ -275,10 +255,6 @@ def _thinking(wanted: int | str | None) -> Json | None:
         case str():
             return {"type": wanted}
     return None
-
-
-def _described(tool: Tool) -> Json:
-    return {"name": tool.name, "description": tool.description, "input_schema": tool.schema}
 
 
 def _conversation(messages: list[Message]) -> list[Json]:
@@ -316,4 +292,4 @@ def _allowed(call_id: str) -> str:
     return _NOT_IN_A_CALL_ID.sub("_", call_id)
 
 
-DIALECT = Dialect(AnthropicOptions, _converse)
+DIALECT = Dialect(AnthropicOptions, _client, _Messages)

@@ -8,12 +8,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
-from holdfast.worker.agents.dialect import STOP, dialect
+from holdfast.worker.agents.dialect import STOP, chosen_tools, dialect
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.fallback_chain import FallbackChain, candidates_of
 from holdfast.worker.agents.messages import conversation
 from holdfast.worker.agents.models import WITHOUT_KEY, Model
-from holdfast.worker.agents.options import chosen_tools
 from holdfast.worker.agents.tool_calls import run_side_by_side
 from holdfast.worker.sdk.registry import CHAT_INPUT, Agent, AgentFunction
 from holdfast.worker.sdk.run import Run

@@ -1,4 +1,4 @@
-"""Emit a model's streamed text, reasoning and tool calls as events: numbered blocks of whole characters."""
+"""Emit the answers of the built-in chat agents' models as events: numbered blocks of whole characters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdfast.worker.sdk.run import Run
 
 Kind = Literal["text", "reasoning"]
 
-# Splits non-streamed answers, since the size of an event is limited.
+# Length of the pieces of a whole text, since the size of an event is limited.
 MAX_PIECE_CHARS = 16_000
 
 
@@ -45,14 +45,14 @@ class AnswerEmitter:
     async def text(self, piece: str) -> str:
         """Emit the next piece of the answer. Returns the whole characters that were emitted."""
         whole = self._next("text", piece)
-        for part in _cut(whole):
+        for part in cut(whole):
             await self._run.text(part, self._parts["text"])
         return whole
 
     async def reasoning(self, piece: str) -> str:
         """Emit the next piece of reasoning. Returns the whole characters that were emitted."""
         whole = self._next("reasoning", piece)
-        for part in _cut(whole):
+        for part in cut(whole):
             await self._run.reasoning(part, self._parts["reasoning"])
         return whole
 
@@ -64,7 +64,7 @@ class AnswerEmitter:
 
     async def arguments(self, call_id: str, piece: str) -> None:
         """Emit the next piece of a call's arguments."""
-        for part in _cut(piece):
+        for part in cut(piece):
             await self._run.tool_arguments(call_id, part)
 
     def _next(self, kind: Kind, piece: str) -> str:
@@ -93,7 +93,8 @@ class Pieces:
         return whole(joined[:-1] if self._half else joined)
 
 
-def _cut(text: str) -> Iterator[str]:
+def cut(text: str) -> Iterator[str]:
+    """Split a whole text into pieces that each fit into an event."""
     return (text[start : start + MAX_PIECE_CHARS] for start in range(0, len(text), MAX_PIECE_CHARS))
 
 

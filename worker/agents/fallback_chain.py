@@ -8,14 +8,20 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.worker.agents.context import fitting, tokens
-from holdfast.worker.agents.dialect import Conversation, Dialect, Turn, dialect
+from holdfast.worker.agents.dialect import (
+    NON_STREAMED,
+    ChatOptions,
+    Conversation,
+    Dialect,
+    Turn,
+    common_options,
+    dialect,
+    parse_options,
+)
 from holdfast.worker.agents.emitter import AnswerEmitter
-from holdfast.worker.agents.messages import Message, ToolUse
+from holdfast.worker.agents.messages import Message, ToolUse, fitting, tokens
 from holdfast.worker.agents.models import Model, resolve
-from holdfast.worker.agents.options import NON_STREAMED, ChatOptions, common_options, parse_options
-from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
-from holdfast.worker.agents.retries import with_retries
+from holdfast.worker.agents.provider_errors import Provider, ProviderFailure, with_retries
 from holdfast.worker.agents.tool_calls import Answer
 from holdfast.worker.sdk.run import Run
 from holdfast.worker.sdk.tools import Tool
@@ -104,8 +110,9 @@ class FallbackChain:
     async def _request_turn(self) -> Turn:
         if self._conversation is None:
             now = self._now
-            conversing = now.dialect.converse(self._run, self._emitter, now.model, now.key, now.options, self._tools)
-            self._conversation = await self._stack.enter_async_context(conversing)
+            client = await self._stack.enter_async_context(now.dialect.client(now.model, now.key, now.options))
+            given = (client, now.model, now.options, self._tools)
+            self._conversation = now.dialect.conversation(self._run, self._emitter, *given)
         return await self._conversation.turn(await self._fitting(), streamed=self._streamed)
 
     async def _fitting(self) -> list[Message]:

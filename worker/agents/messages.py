@@ -1,4 +1,5 @@
-"""Build the conversation for a provider: the session's history, then the job's input. Free of I/O."""
+"""Build the conversation for a provider: the session's history, then the job's input, as far as they fit into the
+model's context. Free of I/O."""
 
 from __future__ import annotations
 
@@ -7,12 +8,17 @@ from itertools import chain
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
+import orjson
 from holdfast.shared.log.conversation import joined
 from holdfast.worker.sdk.run import AgentError, Run
-from holdfast.worker.sdk.validation import faults
+from holdfast.worker.sdk.tools import faults
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 SYSTEM = ("system", "developer")
+
+# An estimate between English, with four and more bytes per token, and scripts with two.
+BYTES_PER_TOKEN = 3
+TOKENS_PER_MESSAGE = 8
 
 
 class ToolUse(BaseModel):
@@ -104,6 +110,38 @@ def _input_messages(given: str | dict[str, Any]) -> list[Message]:
     if not any(message.content for message in found):
         raise AgentError("input_invalid", "The job's input says nothing")
     return found
+
+
+def fitting(messages: list[Message], budget: int) -> list[Message]:
+    """Drop the oldest turns, as few as necessary to fit the rest into the budget of tokens.
+
+    A turn is a user message and all that follows it, so that a tool's answer stays with its call. System messages and
+    the last turn always stay, even if they exceed the budget."""
+    before, *turns = _turns(messages)  # messages before the first user message belong to its turn
+    turns = [before + turns[0], *turns[1:]] if turns else [before]
+    excess = estimated(messages) - budget
+    kept: list[Message] = []
+    for number, turn in enumerate(turns):
+        if excess > 0 and number < len(turns) - 1:
+            kept += [message for message in turn if message.role in SYSTEM]
+            excess -= estimated(message for message in turn if message.role not in SYSTEM)
+        else:
+            kept += turn
+    return kept
+
+
+def estimated(messages: Iterable[Message]) -> int:
+    """Estimate the tokens of messages."""
+    return sum(TOKENS_PER_MESSAGE + tokens(message.content) + _call_tokens(message) for message in messages)
+
+
+def tokens(text: str) -> int:
+    """Estimate the tokens of a text: one per three bytes."""
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+
+
+def _call_tokens(message: Message) -> int:
+    return sum(tokens(call.name) + tokens(orjson.dumps(call.arguments).decode()) for call in message.tool_calls)
 
 
 _INPUT: TypeAdapter[str | _Input] = TypeAdapter(str | _Input)

@@ -6,21 +6,27 @@ anyway. The drawback: OpenAI's models return their reasoning over Responses only
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, Literal
 
 import orjson
-from holdfast.worker.agents.connection import timeouts, tls
-from holdfast.worker.agents.dialect import LENGTH, REFUSAL, STOP, Conversation, Dialect, Turn
+from holdfast.worker.agents.dialect import (
+    LENGTH,
+    REFUSAL,
+    STOP,
+    ChatOptions,
+    Conversation,
+    Dialect,
+    Turn,
+    timeouts,
+    tls,
+)
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message
 from holdfast.worker.agents.models import Model
-from holdfast.worker.agents.options import ChatOptions
-from holdfast.worker.agents.provider_errors import Provider, ProviderFailure
-from holdfast.worker.agents.retries import asked_to_wait_s
+from holdfast.worker.agents.provider_errors import ProviderFailure, asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
-from holdfast.worker.sdk.run import Run
 from holdfast.worker.sdk.tools import Tool
 from openai import (
     APIConnectionError,
@@ -53,14 +59,6 @@ class OpenAIOptions(ChatOptions):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
 
-@asynccontextmanager
-async def _converse(
-    run: Run, emitter: AnswerEmitter, model: Model, key: str, options: OpenAIOptions, tools: dict[str, Tool]
-) -> AsyncIterator[Conversation]:
-    async with new_client(model, key, options) as client:
-        yield _Completions(run, emitter, client, model, options, tools)
-
-
 def new_client(model: Model, key: str, options: OpenAIOptions) -> AsyncOpenAI:
     """Open a client for one job, so that a cancelled job closes its connection."""
     http_client = DefaultAsyncHttpxClient(verify=tls())
@@ -68,37 +66,25 @@ def new_client(model: Model, key: str, options: OpenAIOptions) -> AsyncOpenAI:
     return AsyncOpenAI(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
-class _Completions:
-    """A chat over Chat Completions. Stores the messages since `before` in the form of requests."""
+class _Completions(Conversation):
+    """A chat over Chat Completions."""
 
-    def __init__(
-        self,
-        run: Run,
-        emitter: AnswerEmitter,
-        client: AsyncOpenAI,
-        model: Model,
-        options: OpenAIOptions,
-        tools: dict[str, Tool],
-    ) -> None:
-        self._run = run
-        self._emitter = emitter
-        self._client = client
-        self._options = options
-        self._provider = Provider(model.title, [client.api_key])
-        self._request = request_options(client, model, options, tools)
-        self._messages: list[Json] = []
+    _client: AsyncOpenAI
+    _options: OpenAIOptions
 
     async def turn(self, before: list[Message], *, streamed: bool) -> Turn:
         self._emitter.begin()
         answer = _Answer(self._emitter)
-        asked = {"messages": [*_system(self._options.system), *map(_message, before), *self._messages], **self._request}
+        asked = request_options(self._client, self._model, self._options, self._tools)
+        system = [{"role": "system", "content": self._options.system}] if self._options.system else []
+        asked["messages"] = [*system, *map(_message, before), *self._messages]
         async with aclosing(self._chunks(asked) if streamed else self._whole(asked)) as chunks:
             async for chunk in chunks:
                 await self._take(answer, chunk)
         if answer.finish is None:
             raise self._provider.cut()
         if answer.usage is not None:
-            await self._run.usage(*answer.usage, answer.model or self._request["model"])
+            await self._run.usage(*answer.usage, answer.model or self._model.model)
         self._messages.append(answer.message())
         return Turn(answer.text, answer.calls.calls, answer.finish)
 
@@ -208,10 +194,6 @@ def _described(tool: Tool) -> Json:
     return {"type": "function", "function": function}
 
 
-def _system(text: str | None) -> list[Json]:
-    return [{"role": "system", "content": text}] if text else []
-
-
 def _message(message: Message) -> Json:
     match message.role:
         case "assistant":
@@ -238,4 +220,4 @@ def _tool_message(call_id: str, content: str) -> Json:
     return {"role": "tool", "tool_call_id": call_id, "content": content}
 
 
-DIALECT = Dialect(OpenAIOptions, _converse)
+DIALECT = Dialect(OpenAIOptions, new_client, _Completions)

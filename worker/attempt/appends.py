@@ -1,43 +1,117 @@
-"""The two ways in which an attempt appends to its session's log: by scripts, and without them while a permit is
-valid."""
+"""The two ways in which an attempt appends to its session's log: by scripts, and without them while a permit is valid.
+
+Also the events on both sides of an append: those that wait for it, and the newest ones behind it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import orjson
+from holdfast.shared.errors import LogGone
 from holdfast.shared.ids import EventId, parse_id
-from holdfast.shared.log.events import ASKED, TERMINAL
+from holdfast.shared.log.events import ASKED, STARTED, TERMINAL
 from holdfast.shared.log.log_replies import Appended, AppendOutcome, AppendPermit, Event, Finished, LogBehind
-from holdfast.worker.attempt.event_buffer import BY_SCRIPT, Bounds, Tail
+from holdfast.shared.log.log_writer import LogWriter
 from holdfast.worker.process.outage import Outage
+
+BY_SCRIPT = frozenset({ASKED, STARTED})  # each changes its job's record, by a script of its own
+UNBATCHED = TERMINAL | BY_SCRIPT
 
 Answer = TypeVar("Answer")
 
 
-class Log(Protocol):
-    """The methods of shared.log.log_writer.LogWriter that a writer uses."""
+class Bounds(NamedTuple):
+    """Limits of a writer: of one append, of its buffer (beyond which `put` waits), and of the retained events."""
 
-    async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended: ...
-    def append_plain(
-        self,
-        permit: AppendPermit,
-        session_id: str,
-        first: EventId,
-        events: Sequence[Event],
-        on_reply: Callable[[AppendOutcome], None],
-    ) -> None: ...
-    def renew_permit(
-        self, permit: AppendPermit, session_id: str, last: EventId, on_reply: Callable[[Appended | None], None]
-    ) -> None: ...
-    async def ask(self, session_id: str, epoch: int, after_seq: int, event: Event, question_id: str) -> int: ...
-    async def rewind(self, session_id: str, epoch: int, after_seq: int, event: Event, discard_from: EventId) -> int: ...
-    async def finish(
-        self, session_id: str, epoch: int, after_seq: int, event: Event, *, messages: Sequence[bytes], usage: bytes
-    ) -> Finished: ...
+    batch_events: int = 256
+    batch_bytes: int = 512 * 1024
+    waiting_events: int = 1000
+    waiting_bytes: int = 1024 * 1024
+    kept_events: int = 1000
+    kept_bytes: int = 256 * 1024
+
+
+class Buffer:
+    """The events that wait for an append. `put` and `done`: how many were added so far, and how many were removed."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.put = 0
+        self.done = 0
+        self.events: deque[Event] = deque()
+        self._bytes = 0
+        self._bounds = bounds
+
+    def add(self, event: Event) -> None:
+        self.events.append(event)
+        self._bytes += len(event.body)
+        self.put += 1
+
+    def is_full(self) -> bool:
+        return len(self.events) >= self._bounds.waiting_events or self._bytes >= self._bounds.waiting_bytes
+
+    def next_batch(self) -> list[Event]:
+        """Return the oldest events, as many as one append takes. They stay in the buffer until they are removed."""
+        batch: list[Event] = []
+        size = 0
+        for event in self.events:
+            size += len(event.body)
+            if batch and (len(batch) >= self._bounds.batch_events or size > self._bounds.batch_bytes):
+                break
+            if batch and (event.kind in BY_SCRIPT or batch[0].kind in BY_SCRIPT):
+                break
+            batch.append(event)
+        return batch
+
+    def remove(self, batch: Sequence[Event]) -> None:
+        for event in batch:
+            self.events.popleft()
+            self._bytes -= len(event.body)
+        self.done += len(batch)
+
+    def clear(self) -> None:
+        self.done += len(self.events)
+        self.events.clear()
+        self._bytes = 0
+
+
+class Tail:
+    """The newest acknowledged events. `seq`: that of the last one."""
+
+    def __init__(self, seq: int, bounds: Bounds) -> None:
+        self.seq = seq
+        self._bounds = bounds
+        self._events: deque[Event] = deque()
+        self._bytes = 0
+
+    def extend(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._events.append(event)
+            self._bytes += len(event.body)
+            self.seq += 1
+        while len(self._events) > self._bounds.kept_events or self._bytes > self._bounds.kept_bytes:
+            self._bytes -= len(self._events.popleft().body)
+
+    def batches_after(self, seq: int) -> Iterator[list[Event]]:
+        """Split the events above the seq into batches. One that changes its job's record is a batch of its own.
+
+        Raises LogGone when not all of them are retained."""
+        missing = self.seq - seq
+        if missing > len(self._events):
+            raise LogGone(f"the log lost {missing} events, {len(self._events)} are retained")
+        batch: list[Event] = []
+        for event in list(self._events)[len(self._events) - missing :]:
+            full = len(batch) == self._bounds.batch_events
+            if batch and (full or event.kind in UNBATCHED or batch[0].kind in UNBATCHED):
+                yield batch
+                batch = []
+            batch.append(event)
+        if batch:
+            yield batch
 
 
 class WriterListener(Protocol):
@@ -80,7 +154,7 @@ class ScriptAppends:
     """Appends by scripts until the log accepts it, and first restores the tail of a log that lost it."""
 
     def __init__(
-        self, log: Log, outage: Outage, progress: Progress, session_id: str, epoch: int, bounds: Bounds
+        self, log: LogWriter, outage: Outage, progress: Progress, session_id: str, epoch: int, bounds: Bounds
     ) -> None:
         self.tail = Tail(1, bounds)
         self._log = log
@@ -149,7 +223,7 @@ class PlainAppends:
 
     `sending`: the batch in flight. `unsure`: the outcome of the last append is unknown."""
 
-    def __init__(self, log: Log, listener: WriterListener, tail: Tail, session_id: str, epoch: int) -> None:
+    def __init__(self, log: LogWriter, listener: WriterListener, tail: Tail, session_id: str, epoch: int) -> None:
         self.sending: list[Event] = []
         self.unsure = False
         self._log = log
@@ -161,7 +235,7 @@ class PlainAppends:
         self._renewing: AppendPermit | None = None  # the permit whose renewal is in flight
 
     def send(self, batch: list[Event], on_reply: Callable[[AppendOutcome], None]) -> None:
-        """Append a batch after the tail. `on_reply` must call `end`."""
+        """Append a batch after the tail. `on_reply` must clear `sending`."""
         assert self._permit is not None
         self.sending = batch
         first = EventId(self._epoch, self._tail.seq + 1)

@@ -1,4 +1,4 @@
-"""What the parts of one attempt share."""
+"""What the parts of one attempt share, and the messages and the usage that its events amount to."""
 
 from __future__ import annotations
 
@@ -7,13 +7,40 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import orjson
+from holdfast.shared.log.conversation import Fold
+from holdfast.shared.log.events import encode
 from holdfast.shared.log.log_replies import Attempt, Event
 from holdfast.shared.log.log_writer import LogWriter
-from holdfast.worker.attempt.ending import Ending
-from holdfast.worker.attempt.transcript import Transcript
+from holdfast.worker.attempt.ending import Ending, timed_out
 from holdfast.worker.process.outage import Outage
 
 Answer = TypeVar("Answer")
+
+
+MAX_TOKENS = 2**53 - 1  # what every JSON reader keeps exactly
+
+
+class Transcript(Fold):
+    """Folds the events of a job that count into messages for its session's conversation, and sums up its usage."""
+
+    def __init__(self, job_id: str, given: Any) -> None:
+        super().__init__(job_id, given)
+        self._used: dict[str, Any] | None = None
+
+    def add(self, kind: str, body: bytes) -> bool:
+        if kind == "usage":
+            event, used = orjson.loads(body), self._used or {"input_tokens": 0, "output_tokens": 0}
+            self._used = {
+                "input_tokens": min(used["input_tokens"] + event["input_tokens"], MAX_TOKENS),
+                "output_tokens": min(used["output_tokens"] + event["output_tokens"], MAX_TOKENS),
+                "model": event["model"],
+            }
+        return super().add(kind, body)
+
+    def usage(self) -> bytes:
+        """Return the sum of all usage so far as JSON; empty where there is none."""
+        return b"" if self._used is None else encode(self._used)
 
 
 class AttemptContext:
@@ -46,10 +73,14 @@ class AttemptContext:
         if not self.stopped.done():
             self.stopped.set_result(reason)
 
+    def time_out(self) -> None:
+        self.stop(timed_out(self.attempt.timeout_s))
+
     # The attempt as the writer's listener.
 
     def on_written(self, events: Sequence[Event]) -> None:
-        self.transcript.add(events)
+        for event in events:
+            self.transcript.add(event.kind, event.body)
 
     def on_intents_read(self, at: float, *, pending: bool) -> None:
         self.intents_read_at = at

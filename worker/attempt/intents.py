@@ -1,20 +1,94 @@
-"""Carry out what gateways ask of the lease owner of a session: cancel jobs, delete the session, pass on answers."""
+"""Carry out what gateways ask of the lease owner of a session: cancel jobs, delete the session, pass on the answers to
+questions, for which the agent waits here."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from holdfast.shared.errors import Fenced, LogGone
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.log.session_claims import Retire
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.log.session_claims import ENDINGS, Retire
+from holdfast.shared.redis.errors import RedisError
 from holdfast.worker.attempt.attempt_context import AttemptContext
 from holdfast.worker.attempt.ending import cancelled
-from holdfast.worker.attempt.questions import Questions
 from holdfast.worker.attempt.writer import Writer
+from holdfast.worker.sdk.run import AgentError
 
 log = structlog.get_logger()
+
+
+class Allowance:
+    """The run time limit of an agent: a countdown of `seconds` that is paused while the job waits. Calls `spent` at the
+    end."""
+
+    def __init__(self, seconds: float, spent: Callable[[], None]) -> None:
+        self._left_s = seconds
+        self._spent = spent
+        self._timer: asyncio.TimerHandle | None = None
+
+    def run(self) -> None:
+        """Start or resume the countdown."""
+        self._timer = asyncio.get_running_loop().call_later(self._left_s, self._spent)
+
+    def pause(self) -> None:
+        """Pause the countdown."""
+        if self._timer is not None:
+            self._left_s = max(self._timer.when() - asyncio.get_running_loop().time(), 0)
+            self._timer.cancel()
+            self._timer = None
+
+
+class Questions:
+    """Waits for the answer to a job's question, one at a time, while the agent's time limit is paused.
+
+    `on_wait_changed` is called when a wait begins or ends; it ends after `seconds` at the latest."""
+
+    def __init__(
+        self, context: AttemptContext, allowance: Allowance, seconds: float, on_wait_changed: Callable[[], None]
+    ) -> None:
+        self._context = context
+        self._allowance = allowance
+        self._seconds = seconds
+        self._on_wait_changed = on_wait_changed
+        self._pending: tuple[str, asyncio.Future[bytes]] | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self._pending is not None
+
+    async def answer(self, question_id: str) -> bytes:
+        """Wait for the answer. Raises AgentError `unanswered`."""
+        given: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pending = question_id, given
+        self._allowance.pause()
+        self._on_wait_changed()
+        self._context.on_intent()  # the answer may have arrived before this wait began
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await given
+        except TimeoutError:
+            unanswered = ENDINGS["unanswered"]
+            raise AgentError("unanswered", str(unanswered["message"]), retryable=True) from None
+        finally:
+            self._pending = None
+            self._allowance.run()
+            self._on_wait_changed()
+
+    async def look_for_answer(self) -> None:
+        """Read the answer to the pending question, if there is one."""
+        if self._pending is None:
+            return
+        question_id, given = self._pending
+        answer = await self._context.log_writer.answer_to(self._context.attempt.session_id, question_id)
+        if answer is not None and not given.done():
+            given.set_result(answer)
+
+    def close(self) -> None:
+        """Cancel the wait of a thread, which cannot be cancelled itself."""
+        if self._pending is not None:
+            self._pending[1].cancel()
 
 
 class IntentPoller:

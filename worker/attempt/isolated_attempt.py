@@ -28,7 +28,7 @@ from holdfast.shared.ids import EventId, parse_id
 from holdfast.shared.log.log_replies import Attempt, Head
 from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.log.session_claims import Retire
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.schema import SCHEMA, check_schema
 from holdfast.worker.attempt.ending import Ending
 from holdfast.worker.process.outage import Outage

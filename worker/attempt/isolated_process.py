@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 import orjson
+import uvloop
 from holdfast.shared.background import repeat
 from holdfast.shared.errors import Fenced, SchemaNewer
 from holdfast.shared.log.log_replies import Attempt
@@ -21,14 +22,10 @@ from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.sessions import Sessions
-from holdfast.shared.settings import read_settings
-from holdfast.shared.telemetry import configure
-from holdfast.worker.__main__ import agents, new_loop
+from holdfast.worker.__main__ import agents, configured
 from holdfast.worker.attempt.isolated_attempt import attempt_of
-from holdfast.worker.attempt.jobs import Job, job_of
+from holdfast.worker.attempt.jobs import Job
 from holdfast.worker.process.outage import Outage
-from holdfast.worker.process.quiet import quieten
-from holdfast.worker.process.redaction import keep_out_of_log_lines
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.process.threads import install
 from holdfast.worker.process.watchdog import Watchdog
@@ -46,10 +43,7 @@ def main() -> None:
     lines, reports = _pipes()
     for number in (signal.SIGTERM, signal.SIGINT):  # the worker decides; child processes of the agent still get them
         signal.signal(number, lambda *_: None)
-    settings = read_settings(WorkerSettings)
-    configure(as_json=settings.log_as_json, process="worker")
-    keep_out_of_log_lines()
-    quieten()
+    settings = configured()
     line = lines.readline()
     if not line.endswith(b"\n"):  # the worker is gone
         sys.exit(1)
@@ -66,7 +60,7 @@ def main() -> None:
         report({"refused": str(error)})
         sys.exit(1)
     registry = Registry(agents(settings))
-    loop = new_loop()
+    loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     install(loop)
     last_report = loop.run_until_complete(_attempt(attempt, settings, registry, lines, report))
@@ -105,7 +99,7 @@ async def _attempt(
                 await retired.wait()
 
     outage = Outage("log")
-    job = job_of(
+    job = Job(
         attempt,
         agent,
         settings,

@@ -16,12 +16,10 @@ from holdfast.shared.log.log_replies import Attempt, Finished, Head
 from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.log.session_claims import Retire
 from holdfast.shared.sessions import Sessions
-from holdfast.worker.attempt.agent_call import AgentCall, History
-from holdfast.worker.attempt.allowance import Allowance
+from holdfast.worker.attempt.agent_call import AgentCall
 from holdfast.worker.attempt.attempt_context import AttemptContext
-from holdfast.worker.attempt.ending import Ending, failed, timed_out
-from holdfast.worker.attempt.intents import IntentPoller
-from holdfast.worker.attempt.questions import Questions
+from holdfast.worker.attempt.ending import Ending, failed
+from holdfast.worker.attempt.intents import Allowance, IntentPoller, Questions
 from holdfast.worker.attempt.resumption import Resumption
 from holdfast.worker.attempt.writer import Writer
 from holdfast.worker.process.outage import Outage
@@ -42,12 +40,11 @@ class Job:
         self,
         attempt: Attempt,
         agent: Agent,
+        settings: WorkerSettings,
         log_writer: LogWriter,
+        sessions: Sessions,
         outage: Outage,
         *,
-        history: History,
-        window_s: float,
-        ask_s: float,
         on_intent: Callable[[], None],
         on_wait_changed: Callable[[], None],
         retire: Retire,
@@ -61,7 +58,7 @@ class Job:
             session_id=attempt.session_id,
             job_id=attempt.job_id,
             epoch=attempt.epoch,
-            window_s=window_s,
+            window_s=settings.batch_ms / 1000,
         )
         self._run = Run(
             self._writer,
@@ -74,10 +71,11 @@ class Job:
             history=[],
         )
         # Without a reference to the job, which is thus freed at once and not by a later garbage collection.
-        self._allowance = Allowance(attempt.timeout_s, partial(_time_out, context))
-        self._questions = Questions(context, self._allowance, ask_s, on_wait_changed)
+        self._allowance = Allowance(attempt.timeout_s, context.time_out)
+        self._questions = Questions(context, self._allowance, settings.ask_seconds, on_wait_changed)
         self._intents = IntentPoller(context, self._writer, self._questions, retire)
         self._resumption = Resumption(context, self._writer, self._run, self._questions)
+        history = partial(context.retry, sessions.history, attempt.session_id)
         self._call = AgentCall(agent, self._run, self._resumption, history)
 
     @property
@@ -177,34 +175,3 @@ class Job:
         if refusal.verdict != "ended":
             raise Fenced
         return ending, refusal.head
-
-
-def job_of(
-    attempt: Attempt,
-    agent: Agent,
-    settings: WorkerSettings,
-    log_writer: LogWriter,
-    sessions: Sessions,
-    outage: Outage,
-    *,
-    on_intent: Callable[[], None],
-    on_wait_changed: Callable[[], None],
-    retire: Retire,
-) -> Job:
-    """Create the attempt's Job, which reads its conversation from the log."""
-    return Job(
-        attempt,
-        agent,
-        log_writer,
-        outage,
-        history=lambda: outage.retry_until_available(partial(sessions.history, attempt.session_id)),
-        window_s=settings.batch_ms / 1000,
-        ask_s=settings.ask_seconds,
-        on_intent=on_intent,
-        on_wait_changed=on_wait_changed,
-        retire=retire,
-    )
-
-
-def _time_out(context: AttemptContext) -> None:
-    context.stop(timed_out(context.attempt.timeout_s))

@@ -86,7 +86,7 @@ class JournalLog(Protocol):
         """Account for an event of an earlier attempt that is written again."""
 
     def truncate(self) -> None:
-        """Mark the conversation as incomplete: retained events of earlier attempts are missing."""
+        """Mark the conversation as incomplete: kept events of earlier attempts are missing."""
 
 
 class Step:

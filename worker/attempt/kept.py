@@ -1,4 +1,4 @@
-"""Read the retained events of a job's earlier attempts from the log."""
+"""Read the kept events of a job's earlier attempts, which are not discarded, from the log."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from holdfast.shared.errors import HoldfastError
 from holdfast.shared.ids import EventId
-from holdfast.shared.log.deltas import delta_of
 from holdfast.shared.log.discards import Discard, Discards
-from holdfast.shared.log.entries import Entry
+from holdfast.shared.log.entries import Entry, delta_of
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.log.events import parse_event
 from holdfast.worker.process.outage import Outage
@@ -61,7 +60,7 @@ class KeptEvents:
         return self.first < self.until
 
     def discard(self, first: EventId, started: EventId) -> None:
-        """Record that this attempt discarded the retained events from an id on."""
+        """Record that this attempt discarded the kept events from an id on."""
         self._discards.add(self._job_id, first, started)
 
     def counts(self, event_id: EventId) -> bool:
@@ -76,9 +75,6 @@ class KeptEvents:
             for part in self._discards.parts(self._job_id, *ids):
                 (kept if self.counts(part[0]) else lost).append(IdRange(*part))
         return kept, lost
-
-    def reader(self) -> KeptReader:
-        return KeptReader(self)
 
     async def walk(self, start: EventId, end: EventId) -> AsyncIterator[Entry]:
         """Iterate over the events that count from `start` on and below `end`."""

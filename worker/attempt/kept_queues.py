@@ -1,4 +1,4 @@
-"""The retained events of earlier attempts that the agent has not emitted again yet."""
+"""Queue the kept events for each sub-agent, until the agent emits them again. kept.py reads them from the log."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.events import DELTAS
 from holdfast.worker.attempt.journal import Mark, Step
-from holdfast.worker.attempt.kept import EventsMissing, IdRange, KeptEvents
-from holdfast.worker.sdk.numbers import NUMBERED
+from holdfast.worker.attempt.kept import EventsMissing, IdRange, KeptEvents, KeptReader
+from holdfast.worker.sdk.spans import NUMBERED
 
 PENDING_BYTES = 16 * 1024 * 1024  # of text, read ahead for sub-agents that lag behind others
 
 
 class Kept:
-    """A retained event. `taken`: how many characters of a delta's text are matched."""
+    """A kept event. `taken`: how many characters of a delta's text are matched."""
 
     __slots__ = ("digest", "fields", "id", "kind", "taken", "text")
 
@@ -52,7 +52,7 @@ class Kept:
 
 
 class Owners:
-    """Maps each retained event to the recorded step in which it was emitted, the outermost of nested ones.
+    """Maps each kept event to the recorded step in which it was emitted, the outermost of nested ones.
 
     `reached`: the recorded steps that the agent has called again."""
 
@@ -68,7 +68,7 @@ class Owners:
         return self._keys <= self.reached.keys()
 
     def of(self, event_id: EventId) -> str | None:
-        at = bisect_right(self.ranges, event_id, key=_first) - 1
+        at = bisect_right(self.ranges, event_id, key=lambda found: found[0].first) - 1
         if at < 0:
             return None
         ids, key = self.ranges[at]
@@ -76,7 +76,7 @@ class Owners:
 
 
 class KeptQueues:
-    """Reads retained events ahead, without those of recorded steps, and queues them for each sub-agent.
+    """Reads kept events ahead, without those of recorded steps, and queues them for each sub-agent.
 
     `missing`: the log no longer holds the oldest ones. `inside`: the steps in which events were emitted again."""
 
@@ -84,14 +84,14 @@ class KeptQueues:
         self.missing = False
         self.inside: dict[EventId, Step] = {}
         self._owners = owners
-        self._reader = kept.reader()
+        self._reader = KeptReader(kept)
         self._pending: defaultdict[str | None, deque[Kept]] = defaultdict(deque)
         self._bytes = 0
         self._taken_upto: dict[str | None, EventId] = {}
 
     @property
     def is_read(self) -> bool:
-        """Whether all retained events are read."""
+        """Whether all kept events are read."""
         return self._reader.over
 
     def head(self, agent: str | None) -> Kept | None:
@@ -140,10 +140,6 @@ class KeptQueues:
             return None
         field = DELTAS[entry.kind][0]
         return orjson.dumps(event | {field: event[field][: head.taken]})
-
-
-def _first(found: tuple[IdRange, str]) -> EventId:
-    return found[0].first
 
 
 def text_of(kind: str, fields: dict[str, Any]) -> str | None:

@@ -1,29 +1,32 @@
-"""Match the events of a repeated agent run with the retained events of earlier attempts, so that none is appended
-twice.
+"""Replay after a takeover: match the events of the new run with the kept events, so that none is appended twice.
 
-Each event of the agent is compared with the next retained one of the same sub-agent. Texts are compared instead of
-deltas, which may be split differently. A recorded step covers all events emitted in it. After the last retained event
+Each event of the agent is compared with the next kept one of the same sub-agent. Texts are compared instead of
+deltas, which may be split differently. A recorded step covers all events emitted in it. After the last kept event
 was matched, events go to the writer; until then new events wait. Where the agent diverges, another start of the attempt
-discards all retained events that were not matched.
+discards all kept events that were not matched.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import structlog
+from holdfast.shared.errors import LogFull, LogGone
+from holdfast.shared.ids import EventId
+from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.events import DELTAS
 from holdfast.worker.attempt.current_job import tasks_beside
-from holdfast.worker.attempt.divergence import Conclusion, ReplayLog
-from holdfast.worker.attempt.journal import Emitter, Journal, Step
-from holdfast.worker.attempt.kept import KeptEvents
+from holdfast.worker.attempt.journal import Emitter, Journal, JournalLog, Step
+from holdfast.worker.attempt.kept import EventsMissing, KeptEvents
 from holdfast.worker.attempt.kept_queues import Kept, KeptQueues, Owners, digest_of, text_of
-from holdfast.worker.sdk.numbers import NUMBERED
+from holdfast.worker.sdk.spans import NUMBERED
 
-# A new event waits until all retained events are matched. Without progress for so long the comparison ends; later while
+# A new event waits until all kept events are matched. Without progress for so long the comparison ends; later while
 # other tasks of the agent run, such as one that waits for a model.
 STALL_SECONDS = 30.0
 BUSY_STALL_SECONDS = 120.0
@@ -32,8 +35,115 @@ CHECKS = 30  # checks for progress per STALL_SECONDS
 log = structlog.get_logger()
 
 
+class ReplayLog(JournalLog, Protocol):
+    """The log of the job's session, as a replay needs it."""
+
+    async def rewind(self, discard_from: EventId) -> EventId:
+        """Write another start of the attempt, which discards the job's events from an id on. Returns its id.
+
+        Raises LogFull where the job is to end and a full Redis refuses the start."""
+
+    def keep(self, kind: str, body: bytes) -> None:
+        """Handle an event that counts, in the log's order and before any other is written."""
+
+    def on_caught_up(self) -> None:
+        """Let events go directly to the writer."""
+
+
+class Conclusion:
+    """Discards the kept events that were not matched, and appends again what must follow them."""
+
+    def __init__(
+        self,
+        writer: Emitter,
+        kept: KeptEvents,
+        journal: Journal,
+        log: ReplayLog,
+        log_keys: dict[str, Any],
+    ) -> None:
+        self._writer = writer
+        self._kept = kept
+        self._journal = journal
+        self._log = log
+        self.owners = Owners(journal.marks, kept)
+        self.queues = KeptQueues(kept, self.owners)
+        self._log_keys = log_keys
+
+    async def conclude(self, divergence: str | None) -> None:
+        """Handle the end of the comparison. The caller holds `recording` of the journal."""
+        boundary, started = await self._discard(divergence)
+        await self._keep_below(boundary)
+        if started is not None:
+            with suppress(LogFull):  # the job ends, see _discard
+                await self._write_again(boundary)
+            self._kept.discard(boundary, started)
+
+    async def _discard(self, divergence: str | None) -> tuple[EventId, EventId | None]:
+        """Discard unmatched events. Returns the end of what counts, and the id of the start that discards."""
+        until = self._kept.until
+        boundary = until if divergence is None else await self._first_left()
+        if boundary == until:
+            return until, None
+        log.warning("replay diverged", **self._log_keys, discard_from=str(boundary), reason=divergence)
+        try:
+            return boundary, await self._log.rewind(boundary)
+        except LogFull:  # the job ends without waiting for memory: all kept events count
+            return until, None
+
+    async def _keep_below(self, boundary: EventId) -> None:
+        """Report the events that count, as far as the log has them."""
+        if boundary == self._kept.first:
+            return
+        try:
+            async for entry in self._kept.walk(self._kept.first, boundary):
+                self._log.keep(entry.kind, entry.body)
+        except EventsMissing:
+            self._log.truncate()
+
+    async def _first_left(self) -> EventId:
+        """Return the first unmatched event, or the first of those that may have been merged with it for a viewer."""
+        while not (self.queues.missing or self.queues.is_read or self.queues.heads()):
+            await self.queues.read()
+        if self.queues.missing:
+            return self._kept.first
+        heads = [head.id for head in self.queues.heads()]
+        steps = [ids.first for ids, key in self.owners.ranges if key not in self.owners.reached]
+        return await self._kept.run_start(min([*heads, *steps])) if heads or steps else self._kept.until
+
+    async def _write_again(self, boundary: EventId) -> None:
+        """Append matched events again that follow an unmatched one, since the order of sub-agents may differ."""
+        found = (*self.owners.reached.values(), *self.queues.inside.values())
+        known = dict.fromkeys(step for inner in found for step in inner.enclosing())
+        completed = [step for step in known if step.value is not None]  # in this attempt or an earlier one
+        moved = [step for step in completed if any(ids.last >= boundary for ids in step.kept)]
+        for step in known:
+            step.discard(boundary)
+        async for entry in self._behind(boundary):
+            owner = self.owners.of(entry.id)
+            emitter = self.queues.inside.get(entry.id) if owner is None else self.owners.reached.get(owner)
+            body = self.queues.emitted_again(entry) if owner is None else entry.body
+            if body is not None and (owner is None or emitter is not None):
+                self._log.note(entry.kind, body)
+                await self._writer.put(entry.kind, body, emitter)
+        if moved:
+            await self._journal.write(moved)
+
+    async def _behind(self, boundary: EventId) -> AsyncIterator[Entry]:
+        """Iterate over kept events from an id on; where the oldest are missing, over those of the steps called so
+        far."""
+        reached = [ids for ids, key in self.owners.ranges if key in self.owners.reached]
+        kept = self._kept
+        try:
+            async for entry in kept.between(reached) if self.queues.missing else kept.walk(boundary, kept.until):
+                yield entry
+        except EventsMissing:
+            if not self.queues.missing:
+                raise LogGone("events that the job emitted before are missing") from None
+            self._log.truncate()
+
+
 class Replay:
-    """Replaces the writer until all retained events are matched. `log_keys` are those of the log lines."""
+    """Replaces the writer until all kept events are matched. `log_keys` are those of the log lines."""
 
     def __init__(
         self,
@@ -47,9 +157,8 @@ class Replay:
         self._writer = writer
         self._journal = journal
         self._log = log
-        self._owners = Owners(journal.marks, kept)
-        self._queues = KeptQueues(kept, self._owners)
-        self._conclusion = Conclusion(writer, kept, journal, log, self._owners, self._queues, log_keys)
+        self._conclusion = Conclusion(writer, kept, journal, log, log_keys)
+        self._owners, self._queues = self._conclusion.owners, self._conclusion.queues
         self._lock = asyncio.Lock()
         self._matching = True
         self._left: Exception | None = None
@@ -93,7 +202,7 @@ class Replay:
     async def reach(self, step: Step, expected: str | None) -> bool:
         """Compare a step that the agent calls with the one recorded at its position.
 
-        Returns whether it is recorded and its events are among the retained ones."""
+        Returns whether it is recorded and its events are among the kept ones."""
         async with self._lock:
             if not self._matching:
                 return False
@@ -109,7 +218,7 @@ class Replay:
             return True
 
     async def caught_up(self) -> None:
-        """Wait until all retained events are matched or discarded. Raises Fenced, LogGone."""
+        """Wait until all kept events are matched or discarded. Raises Fenced, LogGone."""
         task = asyncio.current_task()
         self._waiting.add(task)
         if self._watch is None and self._matching:
@@ -154,7 +263,7 @@ class Replay:
         await self.caught_up()
 
     async def leave(self, error: Exception) -> None:
-        """End the comparison since the job ends. All retained events are kept; waiting calls of `put` raise the
+        """End the comparison since the job ends. All kept events count; waiting calls of `put` raise the
         error."""
         self._left = error
         async with self._lock:
@@ -170,7 +279,7 @@ class Replay:
         self._settle(error)
 
     async def _match(self, kind: str, body: bytes, step: Step | None) -> bytes | None:
-        """Compare an event with the retained ones. Returns the part of it to write, if any."""
+        """Compare an event with the kept ones. Returns the part of it to write, if any."""
         event = orjson.loads(body)
         agent, text, digest = event.get("agent"), text_of(kind, event), digest_of(kind, event)
         while (head := await self._head(agent)) is not None:
@@ -195,7 +304,7 @@ class Replay:
             self._end(None)
 
     async def _head(self, agent: str | None) -> Kept | None:
-        """Return the next retained event of an agent."""
+        """Return the next kept event of an agent."""
         queues = self._queues
         while self._matching and queues.head(agent) is None and not queues.is_read:
             reason = await queues.read()

@@ -12,11 +12,11 @@ import structlog
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.conversation import Message
 from holdfast.shared.log.events import ASKED, STARTED, encode, encode_event
-from holdfast.shared.log.log_replies import Event, Outcome, Recorded
+from holdfast.shared.log.log_replies import Outcome, Recorded
 from holdfast.worker.attempt.attempt_context import AttemptContext
+from holdfast.worker.attempt.intents import Questions
 from holdfast.worker.attempt.journal import Journal, current_step
 from holdfast.worker.attempt.kept import KeptEvents
-from holdfast.worker.attempt.questions import Questions
 from holdfast.worker.attempt.replay import Replay
 from holdfast.worker.attempt.writer import Writer
 from holdfast.worker.sdk.run import Run, RunEnded
@@ -109,14 +109,14 @@ class Resumption:
         return self._writer.id_of(1)  # the replay writes nothing before its comparison is complete
 
     def keep(self, kind: str, body: bytes) -> None:
-        self._context.transcript.add([Event(kind, self._context.attempt.job_id, body)])
+        self._context.transcript.add(kind, body)
         self._run.note(kind, body)
 
     def on_caught_up(self) -> None:
         self._run.emit_to(self._writer)
 
     async def _kept(self) -> KeptEvents | None:
-        """Return the retained events of earlier attempts; None in the first attempt."""
+        """Return the kept events of earlier attempts; None in the first attempt."""
         context, attempt = self._context, self._context.attempt
         if attempt.first is None or attempt.discard_from is None:
             return None

@@ -17,8 +17,16 @@ from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.events import DELTAS
 from holdfast.shared.log.log_replies import AppendOutcome, Event, Finished
-from holdfast.worker.attempt.appends import Log, PlainAppends, Progress, ScriptAppends, WriterListener
-from holdfast.worker.attempt.event_buffer import BY_SCRIPT, Bounds, Buffer
+from holdfast.shared.log.log_writer import LogWriter
+from holdfast.worker.attempt.appends import (
+    BY_SCRIPT,
+    Bounds,
+    Buffer,
+    PlainAppends,
+    Progress,
+    ScriptAppends,
+    WriterListener,
+)
 from holdfast.worker.attempt.journal import Step
 from holdfast.worker.process.outage import Outage
 
@@ -67,7 +75,7 @@ class Writer:
 
     def __init__(
         self,
-        log: Log,
+        log: LogWriter,
         outage: Outage,
         listener: WriterListener,
         *,

@@ -1,8 +1,8 @@
 """The worker process: arq's Worker with its own dispatch.
 
-arq provides the process, its signals and the payload format. Three things differ from arq: a ready entry wakes an idle
-worker instead of being found by polling, entries of running jobs are leased instead of blocking those behind them, and
-outages of Redis are waited out.
+arq provides the process, its signals and the payload format. Three things differ from arq: a visible entry wakes an
+idle worker instead of being found by polling, entries of running jobs are leased instead of blocking those behind them,
+and outages of Redis are waited out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,21 +20,20 @@ import structlog
 from arq import ArqRedis
 from arq.worker import Worker, func
 from holdfast.shared.background import repeat
-from holdfast.shared.heartbeat import BlockingHeartbeat
 from holdfast.shared.keys import QUEUE
-from holdfast.shared.leases import Leases
+from holdfast.shared.leases import Leases, beat_blocking
 from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.open_sessions import OpenSessions
 from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry, WakeUp
-from holdfast.shared.redis.client import Redis, RedisError, connect
+from holdfast.shared.redis.client import Redis, connect
+from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.process.deliveries import CANCEL_AGAIN_SECONDS, Deliveries, IntentPolls, cancel
 from holdfast.worker.process.delivery import Delivery, DeliveryContext
-from holdfast.worker.process.lease import Lease
+from holdfast.worker.process.lease import Lease, Reaper
 from holdfast.worker.process.outage import Outage
-from holdfast.worker.process.reaper import Reaper
 from holdfast.worker.process.recovery import Recovery
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.process.threads import install
@@ -84,6 +84,7 @@ class HoldfastWorker(Worker):
         self._leases = Leases(queue_redis, settings)
         self._deliveries = Deliveries()
         self._intents = IntentPolls(self.id, self._deliveries)
+        self._woken = asyncio.Event()
         queue_outage = Outage("queue")
         self._context = DeliveryContext(
             self.id,
@@ -95,25 +96,15 @@ class HoldfastWorker(Worker):
             queue_outage,
             Outage("log"),
             self._intents.notify,
-            self._wake,
+            self._woken.set,
             set() if isolate_last_attempt else None,
         )
         lease_s = settings.lease_seconds
-        self._lease = Lease(
-            heartbeats,
-            queue_outage,
-            self.id,
-            lease_s,
-            held=self._deliveries.held,
-            running=self._deliveries.running,
-            on_lost=self._deliveries.lose,
-            on_stray=self._on_stray,
-        )
-        self._watchdog = Watchdog(BlockingHeartbeat(settings.redis_url, self.id, lease_s / 3).beat, lease_s)
+        self._lease = Lease(heartbeats, queue_outage, self.id, lease_s, self._deliveries, self._on_stray)
+        self._watchdog = Watchdog(partial(beat_blocking, settings.redis_url, self.id, lease_s / 3), lease_s)
         recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(self._logs)
         self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
         self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)
-        self._woken = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._listening: asyncio.Task[WakeUp | None] | None = None
         self.listens_idle = False
@@ -150,9 +141,6 @@ class HoldfastWorker(Worker):
         period."""
         if not self.allow_pick_jobs:
             self._stop_now.set()
-        self._take_no_more()
-
-    def _take_no_more(self) -> None:
         self.allow_pick_jobs = False
         self._woken.set()
         self._listen_again_if_needed()
@@ -197,10 +185,10 @@ class HoldfastWorker(Worker):
         for outcome in filter(None, outcomes):
             log.warning("could not release everything", worker_id=self.id, error=f"{type(outcome).__name__}: {outcome}")
 
-    # Dispatch: from a ready entry to a task.
+    # Dispatch: from a visible entry to a task.
 
     async def _dispatch(self) -> float | None:
-        """Take ready entries, then wait for a wake-up or the next poll. Returns None once the worker stops."""
+        """Take visible entries, then wait for a wake-up or the next poll. Returns None once the worker stops."""
         if not self.allow_pick_jobs:
             return None
         self._woken.clear()
@@ -211,7 +199,7 @@ class HoldfastWorker(Worker):
         return 0
 
     async def _take_ready_entries(self) -> None:
-        """Take ready entries for all free slots, and start them."""
+        """Take visible entries for all free slots, and start them."""
         agents = list(self._registry)
         while free := self.free_slots:
             entries = await self._context.queue.take(self.id, agents, free)
@@ -229,9 +217,6 @@ class HoldfastWorker(Worker):
 
     def _ended(self, delivery: Delivery) -> None:
         del self._deliveries[delivery]
-        self._woken.set()
-
-    def _wake(self) -> None:
         self._woken.set()
 
     @property
@@ -263,7 +248,7 @@ class HoldfastWorker(Worker):
 
     async def _on_wake_up(self, ring: WakeUp | None) -> None:
         if ring is None or (ring.session_id is None and self.free_slots):
-            self._wake()
+            self._woken.set()
         elif ring.session_id is not None:
             self._intents.notify(ring.session_id)
         else:  # the last slot was taken just now: another worker needs the wake-up

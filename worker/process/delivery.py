@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,15 +18,14 @@ import structlog
 from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.log.events import FAILED
-from holdfast.shared.log.log_replies import Attempt, Refusal
+from holdfast.shared.log.log_replies import Attempt, Head, Refusal
 from holdfast.shared.log.log_writer import LogWriter
-from holdfast.shared.queue import Queue, QueueEntry
+from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.attempt.ending import Ending, failed
 from holdfast.worker.attempt.isolated_attempt import IsolatedAttempt, ProcessDied
-from holdfast.worker.attempt.jobs import Job, job_of
-from holdfast.worker.process.leased_entry import LeasedEntry
+from holdfast.worker.attempt.jobs import Job
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.settings import WorkerSettings
 from holdfast.worker.sdk.registry import Registry
@@ -63,14 +62,57 @@ class DeliveryContext:
     isolated: set[IsolatedAttempt] | None
 
 
+class LeasedEntry:
+    """An entry that this worker leases. Each call is repeated until the queue answers.
+
+    Raises RedisRefused where it refuses permanently."""
+
+    def __init__(self, entry: QueueEntry, worker_id: str, queue: Queue, outage: Outage) -> None:
+        self.entry = entry
+        self._worker_id = worker_id
+        self._queue = queue
+        self._retry = outage.retry_until_available
+
+    async def close(self, head: Head | None) -> None:
+        """Drop the entry of a job that has ended, after making the entry of the next one visible."""
+        failpoint("after_finish_before_next_head")
+        await self.make_ready(head)
+        failpoint("after_next_head_before_drop")
+        await self.drop()
+
+    async def make_ready(self, head: Head | None) -> None:
+        """Make the entry of the next job of the backlog visible."""
+        if head is not None and head.job_id != self.entry.job_id:
+            await self._retry(partial(self._queue.make_ready, self.entry.session_id, head.job_id, head.agent))
+
+    async def drop(self) -> None:
+        await self._retry(partial(self._queue.drop, self._worker_id, self.entry))
+
+    async def put_back(self, delay_s: float, *, delivery: int) -> None:
+        """Put the entry back. Where the queue lost it, it is created again, so that the job keeps an entry."""
+        entry = self.entry
+        given = partial(self._queue.put_back, self._worker_id, entry, delivery=delivery, delay_s=delay_s)
+        if not await self._retry(given) and entry.job_id is not None and entry.agent != ANY_LANE:
+            await self._retry(partial(self._queue.make_ready, entry.session_id, entry.job_id, entry.agent))
+
+    async def retire(self, job_ids: Sequence[str]) -> None:
+        """Drop the entries of jobs that are about to end while they wait. Where the queue refuses permanently, their
+        next delivery drops them."""
+        with suppress(RedisRefused):
+            await self._retry(partial(self._queue.retire, self.entry.session_id, job_ids))
+
+
 class Delivery:
     """The delivery of an entry that this worker leases. `job` is set while the worker owns the session."""
 
     def __init__(self, entry: QueueEntry, context: DeliveryContext) -> None:
-        self.entry = entry
         self.job: Job | IsolatedAttempt | None = None
         self._context = context
         self._leased = LeasedEntry(entry, context.worker_id, context.queue, context.queue_outage)
+
+    @property
+    def entry(self) -> QueueEntry:
+        return self._leased.entry
 
     @property
     def waits(self) -> bool:
@@ -165,7 +207,7 @@ class Delivery:
         """Handle the death of the last attempt's process: another claim ends the job at once."""
         log.warning("the process of the last attempt died", **self._log_keys(), reason=str(died))
         self.job = None
-        self.entry = replace(self.entry, delivery=self.entry.delivery + 1)
+        self._leased.entry = replace(self.entry, delivery=self.entry.delivery + 1)
         await self._attempt(job_id)
 
     async def _claim(self, job_id: str) -> Attempt | Refusal:
@@ -183,32 +225,24 @@ class Delivery:
         )
 
     def _job(self, attempt: Attempt) -> Job | IsolatedAttempt:
-        context = self._context
-        on_intent = partial(context.on_intent, attempt.session_id)
-        log_writer, outage = context.log_writer, context.log_outage
+        context, retire = self._context, self._leased.retire
+        settings, log_writer, outage = context.settings, context.log_writer, context.log_outage
         # With max_attempts=1 every attempt would need a process of its own: those run in the worker.
-        if context.isolated is not None and attempt.last and context.settings.max_attempts > 1:
-            isolated, on_wait_changed = context.isolated, context.on_wait_changed
+        if context.isolated is not None and attempt.last and settings.max_attempts > 1:
+            changed, isolated = context.on_wait_changed, context.isolated
             return IsolatedAttempt(
-                attempt,
-                context.settings,
-                log_writer,
-                outage,
-                isolated,
-                on_wait_changed=on_wait_changed,
-                retire=self._leased.retire,
+                attempt, settings, log_writer, outage, isolated, on_wait_changed=changed, retire=retire
             )
-        agent, sessions = context.registry[attempt.agent], context.sessions
-        return job_of(
+        return Job(
             attempt,
-            agent,
-            context.settings,
+            context.registry[attempt.agent],
+            settings,
             log_writer,
-            sessions,
+            context.sessions,
             outage,
-            on_intent=on_intent,
+            on_intent=partial(context.on_intent, attempt.session_id),
             on_wait_changed=context.on_wait_changed,
-            retire=self._leased.retire,
+            retire=retire,
         )
 
     async def _give_up(self, refused: RedisRefused) -> None:

@@ -1,23 +1,32 @@
-"""Send this worker's heartbeats, and compare the entries that it leases with those that it works on."""
+"""Keep this worker's lease, and detect the death of others.
+
+A worker sends heartbeats, and compares the entries that it leases with those that it works on. It makes the entries of
+dead workers visible again, without comparing clocks of different machines: a worker is dead when its heartbeat counter
+has not moved through an unbroken series of observations that spans the lease on this process's monotonic clock. A
+failed or late observation restarts the series: while Redis was unavailable, no worker could send heartbeats.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
+import structlog
 from holdfast.shared.background import repeat
 from holdfast.shared.leases import Leases
-from holdfast.shared.queue import QueueEntry
+from holdfast.worker.process.deliveries import Deliveries
 from holdfast.worker.process.outage import Outage
 
 LONGEST_PAUSE_S = 0.25  # between failed heartbeats
+
+log = structlog.get_logger()
 
 
 class Lease:
     """Keeps this worker's queue entries leased.
 
-    `held` returns the ids of the entries that this worker works on, `running` those whose session it owns. `on_lost` is
-    called with each entry that another worker leases by now; `on_stray` with each one that is leased to this worker
-    without its knowledge, because the reply to a take was lost."""
+    `deliveries` are those of the entries that this worker works on. `on_stray` is called with each entry that is leased
+    to this worker without its knowledge, because the reply to a take was lost."""
 
     def __init__(
         self,
@@ -25,17 +34,15 @@ class Lease:
         outage: Outage,
         worker_id: str,
         lease_s: float,
-        *,
-        held: Callable[[], set[str]],
-        running: Callable[[], dict[str, QueueEntry]],
-        on_lost: Callable[[str], None],
+        deliveries: Deliveries,
         on_stray: Callable[[str], None],
     ) -> None:
         self._leases = leases
         self._outage = outage
         self._worker_id = worker_id
         self._beat_s = lease_s / 3
-        self._held, self._running, self._on_lost, self._on_stray = held, running, on_lost, on_stray
+        self._deliveries = deliveries
+        self._on_stray = on_stray
         self._unheard_of: set[str] = set()
 
     async def run(self) -> None:
@@ -47,9 +54,9 @@ class Lease:
         """Send one heartbeat. Entries of running jobs that are no longer leased are leased again, or reported as lost.
 
         Returns the seconds until the next heartbeat."""
-        before, running = frozenset(self._held()), frozenset(self._running())
+        before, running = frozenset(self._deliveries.held()), frozenset(self._deliveries.running())
         leased = await self._leases.beat(self._worker_id)
-        held = self._held()
+        held = self._deliveries.held()
         await self._retake(running - leased)
         # A take may be in flight: an entry is stray only if two heartbeats in a row found it.
         unheard_of = leased - before - held
@@ -61,8 +68,75 @@ class Lease:
     async def _retake(self, entry_ids: frozenset[str]) -> None:
         """Lease entries again that the queue lost, or made visible because this worker was considered dead. Until
         another attempt claims the session, the attempt here owns it, so the job goes on."""
-        running = self._running()
+        running = self._deliveries.running()
         entries = [running[entry_id] for entry_id in entry_ids if entry_id in running]
         if entries:
             for entry_id in await self._leases.retake(self._worker_id, entries):
-                self._on_lost(entry_id)
+                self._deliveries.lose(entry_id)
+
+
+class FailureDetector:
+    """Decides from a series of observed heartbeat counters which workers are dead. Free of I/O: the caller passes the
+    time.
+
+    `_seen`: each worker's counter, and when this series first observed that value, in seconds of the monotonic
+    clock."""
+
+    def __init__(self, lease_s: float, late_s: float) -> None:
+        self._lease_s = lease_s
+        self._late_s = late_s
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._observed_s = float("-inf")
+
+    def observe(self, counts: dict[str, int], now_s: float) -> dict[str, int]:
+        """Add an observation of all counters. Returns the dead workers, each with its counter."""
+        if now_s - self._observed_s > self._late_s:
+            self.restart()
+        self._observed_s = now_s
+        known = self._seen
+        moved = {worker: (count, now_s) for worker, count in counts.items() if known.get(worker, (None,))[0] != count}
+        self._seen = {worker: moved.get(worker) or known[worker] for worker in counts}
+        return {worker: count for worker, (count, since_s) in self._seen.items() if now_s - since_s >= self._lease_s}
+
+    def restart(self) -> None:
+        """Restart the series after a failed observation."""
+        self._seen.clear()
+
+
+class Reaper:
+    """Observes the other workers while this one runs."""
+
+    def __init__(self, leases: Leases, outage: Outage, worker_id: str, lease_s: float) -> None:
+        self._leases = leases
+        self._outage = outage
+        self._worker_id = worker_id
+        self._lease_s = lease_s
+        self._every_s = min(max(lease_s / 25, 0.05), 0.4)
+        self._detector = FailureDetector(lease_s, late_s=lease_s / 4)
+        self._swept_s = 0.0
+
+    async def run(self) -> None:
+        """Observe until cancelled."""
+        self._swept_s = asyncio.get_running_loop().time()
+        await repeat("reaper", self._step, outage=self._outage, longest_pause_s=self._every_s)
+
+    async def _step(self) -> float:
+        """Observe once, and sweep once per lease. Returns the seconds until the next observation."""
+        try:
+            await self._observe()
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._swept_s >= self._lease_s:
+                await self._leases.sweep()
+                self._swept_s = now_s
+        except Exception:
+            self._detector.restart()
+            raise
+        return self._every_s
+
+    async def _observe(self) -> None:
+        counts = await self._leases.workers()
+        counts.pop(self._worker_id, None)
+        for worker, count in self._detector.observe(counts, asyncio.get_running_loop().time()).items():
+            jobs = await self._leases.take_over(worker, count)
+            if jobs is not None:
+                log.warning("worker is dead", worker_id=worker, jobs=jobs)

@@ -46,9 +46,7 @@ class _Collector(Collector):
         blocked = CounterMetricFamily("holdfast_event_loop_blocks", _BLOCKED, labels=["agent"])
         for agent, times in blocked_loops().items():
             blocked.add_metric([agent], times)
-        yield running
-        yield abandoned
-        yield blocked
+        yield from (running, abandoned, blocked)
 
 
 _RUNNING = "Threads in which steps, tools and synchronous agents of jobs run"

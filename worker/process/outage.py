@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 from holdfast.shared.background import Pause
 from holdfast.shared.errors import LogFull, RedisRefused
-from holdfast.shared.redis.client import RedisError, is_lasting
+from holdfast.shared.redis.errors import RedisError, is_lasting
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")

@@ -13,7 +13,7 @@ import structlog
 from holdfast.shared.background import repeat
 from holdfast.shared.open_sessions import OpenSession, OpenSessions
 from holdfast.shared.queue import Queue
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from holdfast.worker.process.outage import Outage
 
 PAGE_SECONDS = 1.0
@@ -44,7 +44,8 @@ class Recovery:
         page = await self._queue.recovery_page(PAGE_SECONDS, FIRST_ROUND_PAGE_SECONDS)
         if page is None:
             return PAGE_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - jitter
-        cursor, session_ids = await self._log_outage.retry_until_available(partial(self._sessions.page, page.cursor))
+        position, rounds = page
+        cursor, session_ids = await self._log_outage.retry_until_available(partial(self._sessions.page, position))
         try:
             await self._search(session_ids)
         except RedisError:
@@ -52,7 +53,7 @@ class Recovery:
         except Exception:  # the same page would fail again and block the next ones
             log.exception("page skipped in the search for lost queue entries", sessions=len(session_ids))
         await self._queue.page_searched(cursor)
-        return PAGE_SECONDS if page.rounds else FIRST_ROUND_PAGE_SECONDS
+        return PAGE_SECONDS if rounds else FIRST_ROUND_PAGE_SECONDS
 
     async def _search(self, session_ids: list[str]) -> None:
         """Create the lost entries of these sessions again.

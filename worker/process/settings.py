@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from holdfast.shared.settings import CommonSettings
@@ -9,6 +10,8 @@ from holdfast.worker.agents.models import known_models
 from pydantic import Field, field_validator
 
 LOG_DEADLINE_SECONDS = 10.0  # close a connection to a log server after so long without a reply
+NO_TRACING = "OPENAI_AGENTS_DISABLE_TRACING"
+_OFF = {"HAYSTACK_TELEMETRY_ENABLED": "false", NO_TRACING: "true"}
 
 
 class WorkerSettings(CommonSettings):
@@ -60,3 +63,10 @@ def _module_of(file: Path) -> str:
     """Return the name by which a file is imported from the working directory."""
     parts = file.with_suffix("").parts
     return ".".join(parts) if all(part.isidentifier() for part in parts) else file.stem
+
+
+def quieten() -> None:
+    """Disable the usage telemetry of frameworks by their environment variables, unless these are set. Must run before
+    the frameworks are imported."""
+    for name, value in _OFF.items():
+        os.environ.setdefault(name, value)

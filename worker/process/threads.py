@@ -80,9 +80,11 @@ class Pool:
         """Mark the job as ended. Returns a pool for calls that outlive it, with those that have not started."""
         self.ended = True
         pool = Pool(self._agent, ended=True)
-        while (waiting := self._take()) is not None:
-            if not waiting[0].cancelled():
-                pool._start(waiting)
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            if not call[0].cancelled():
+                pool._start(call)
         return pool
 
     def _start(self, call: Call) -> None:
@@ -123,10 +125,6 @@ class Pool:
                 return self._waiting.popleft()
             self._threads -= 1
             return None
-
-    def _take(self) -> Call | None:
-        with self._lock:
-            return self._waiting.popleft() if self._waiting else None
 
 
 class JobThreads:

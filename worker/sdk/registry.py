@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import entry_points
@@ -128,13 +128,16 @@ def _schema(input: Input | None) -> Schema:
     return schema
 
 
-class Registry(Mapping[str, Agent]):
+class Registry(dict[str, Agent]):
     """The agents of this worker by name."""
 
     def __init__(self, agents: Iterable[Agent] = ()) -> None:
-        self._agents: dict[str, Agent] = {}
+        super().__init__()
         for found in agents:
-            self._add(found)
+            known = self.setdefault(found.name, found)
+            if known.function is not found.function:
+                places = f"{known.function.__module__} and {found.function.__module__}"
+                raise SettingsInvalid(f"HOLDFAST_AGENTS: two agents are named {found.name!r}, in {places}")
 
     @classmethod
     def load(cls, modules: Iterable[str], on_broken: OnBroken | None = None) -> Registry:
@@ -153,7 +156,7 @@ class Registry(Mapping[str, Agent]):
 
     def warm(self) -> None:
         """Call the `warm` functions of the agents. A failure only makes the first job slower."""
-        for found in self._agents.values():
+        for found in self.values():
             try:
                 if found.warm is not None:
                     found.warm()
@@ -161,22 +164,7 @@ class Registry(Mapping[str, Agent]):
                 log.warning("agent could not be warmed", agent=found.name, exc_info=error)
 
     def schemas(self) -> dict[str, Schema]:
-        return {name: found.schema for name, found in self._agents.items()}
-
-    def __getitem__(self, name: str) -> Agent:
-        return self._agents[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._agents)
-
-    def __len__(self) -> int:
-        return len(self._agents)
-
-    def _add(self, found: Agent) -> None:
-        known = self._agents.setdefault(found.name, found)
-        if known.function is not found.function:
-            places = f"{known.function.__module__} and {found.function.__module__}"
-            raise SettingsInvalid(f"HOLDFAST_AGENTS: two agents are named {found.name!r}, in {places}")
+        return {name: found.schema for name, found in self.items()}
 
 
 def _usable(sources: Iterable[Callable[[], list[Agent]]], on_broken: OnBroken | None) -> Iterator[Agent]:

@@ -14,8 +14,7 @@ from holdfast.shared.errors import EventInvalid, HoldfastError
 from holdfast.shared.json_schema import check_schema
 from holdfast.shared.log.events import encode, encode_event, missing_field
 from holdfast.worker.attempt.journal import Journal, Step, current_step
-from holdfast.worker.sdk.numbers import Numbers
-from holdfast.worker.sdk.spans import Section, ToolCall
+from holdfast.worker.sdk.spans import Numbers, Section, ToolCall
 
 # A larger tool result is truncated in the log only.
 MAX_TOOL_RESULT_BYTES = 64 * 1024
@@ -116,7 +115,10 @@ class Run:
 
         The wait takes no slot of the worker and outlives it: the agent then runs again, gets the answer here, and skips
         recorded steps. `schema`: a JSON schema that the answer must satisfy. Raises EventInvalid when it is invalid."""
-        _check_question(schema or {})
+        try:
+            check_schema(schema or {})
+        except ValueError as error:
+            raise EventInvalid(f"question.asked needs a JSON schema: {error}") from None
         question = self._whole({"type": "question.asked", "prompt": prompt, "schema": schema or {}})
         question_id, value = await self._journal().ask(question)
         await self._put({"type": "question.answered", "question_id": question_id, "value": value})
@@ -323,13 +325,6 @@ def _check(event: dict[str, Any]) -> str:
     if missing is not None:
         raise EventInvalid(f"{kind} needs {missing}")
     return kind
-
-
-def _check_question(schema: dict[str, Any]) -> None:
-    try:
-        check_schema(schema)
-    except ValueError as error:
-        raise EventInvalid(f"question.asked needs a JSON schema: {error}") from None
 
 
 def _bounded(name: str, value: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.worker.attempt.thread_run import ThreadRun
 from holdfast.worker.sdk.run import AgentError, Run
-from holdfast.worker.sdk.validation import faults
+from holdfast.worker.sdk.tools import faults
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 

@@ -1,16 +1,26 @@
-"""Sections and tool calls: spans that an agent enters with `async with`."""
+"""Sections and tool calls: spans that an agent enters with `async with`, and their numbers."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import orjson
 from holdfast.worker.attempt.journal import Step
 from holdfast.worker.process.redaction import without_keys
-from holdfast.worker.sdk.numbers import SECTION, TOOL
 
 if TYPE_CHECKING:
     from holdfast.worker.sdk.run import Run
+
+SECTION = "section.started"
+TOOL = "tool.started"
+
+# The events that start a numbered item: the field with its name, and the field with its number.
+NUMBERED = {SECTION: ("title", "index"), TOOL: ("name", "call_id")}
+
+_FORMS: dict[str, Callable[[int], Any]] = {SECTION: int, TOOL: "call-{}".format}
 
 
 class Span:
@@ -101,3 +111,29 @@ class ToolCall(Span):
 
     def _outcome(self) -> Any:
         return self.result
+
+
+class Numbers:
+    """Assigns each section and tool call the lowest free number."""
+
+    def __init__(self) -> None:
+        self._taken: defaultdict[str, set[Any]] = defaultdict(set)
+        self._next: defaultdict[str, int] = defaultdict(int)
+
+    def take(self, kind: str) -> Any:
+        """Assign a number to the item that an event of this kind starts."""
+        number = self.first(kind)
+        self._taken[kind].add(number)
+        return number
+
+    def first(self, kind: str) -> Any:
+        """Return the number that `take` would assign."""
+        form, taken = _FORMS[kind], self._taken[kind]
+        while form(self._next[kind]) in taken:
+            self._next[kind] += 1
+        return form(self._next[kind])
+
+    def keep(self, kind: str, body: bytes) -> None:
+        """Reserve the number of an event of an earlier attempt, if it has one."""
+        if kind in NUMBERED:
+            self._taken[kind].add(orjson.loads(body).get(NUMBERED[kind][1]))

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, overload
 from zoneinfo import ZoneInfo
 
-from holdfast.worker.sdk.validation import faults
 from pydantic import Field, TypeAdapter, ValidationError, validate_call
 from pydantic_core import to_jsonable_python
 
@@ -25,6 +24,7 @@ MAX_EXPRESSION_CHARS = 200
 MAX_EXPRESSION_DEPTH = 32
 MAX_INTEGER_BITS = 1024
 MAX_ROUND_DIGITS = 20
+MAX_FAULTS = 20
 # Above this JavaScript represents JSON numbers inexactly.
 _EXACT_INTEGER = 2**53
 
@@ -81,7 +81,12 @@ def tool(function: ToolFunction | None = None, *, name: str | None = None) -> An
 
 def find_tools(names: Iterable[str]) -> dict[str, Tool]:
     """Return the tools of these names. Raises ToolUnknown, which lists the known ones."""
-    return {name: _find(name) for name in names}
+    found = {}
+    for name in names:
+        if name not in _tools:
+            raise ToolUnknown(f"there is no tool {name!r}; there are: {', '.join(sorted(_tools))}")
+        found[name] = _tools[name]
+    return found
 
 
 def tools_of(module: str) -> list[str]:
@@ -90,10 +95,16 @@ def tools_of(module: str) -> list[str]:
     return [name for name, home in homes.items() if f"{home}.".startswith(f"{module}.")]
 
 
-def _find(name: str) -> Tool:
-    if name not in _tools:
-        raise ToolUnknown(f"there is no tool {name!r}; there are: {', '.join(sorted(_tools))}")
-    return _tools[name]
+def faults(error: ValidationError) -> str:
+    """Describe the first errors for users, each with its location: `temperature: Input should be less than or equal to
+    2; …`. The rejected values, which may be keys, are left out."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    described = [f"{_place(fault['loc'])}{fault['msg']}" for fault in found[:MAX_FAULTS]]
+    return "; ".join(described if len(found) <= MAX_FAULTS else [*described, f"and {len(found) - MAX_FAULTS} more"])
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, location))}: " if location else ""
 
 
 def _schema(function: ToolFunction) -> Schema:

@@ -52,7 +52,6 @@ elseif strikes >= max_attempts then doom = 'exhausted'
 elseif (tonumber(attempt) == 0 or offered == '0') and now - tonumber(record[7]) > queue_ms then doom = 'expired' end
 if doom == 'parked' then -- the attempt that waited for the answer is gone; fence it
     fence()
-    redis.call('HDEL', STATE, 'job', 'worker', 'token')
     redis.call('HDEL', JOBS, job .. ':open', job .. ':worker')
     job_set(job, 'delivery', int(delivery))
     return {'parked', int(delivery)}
@@ -71,9 +70,8 @@ if doom ~= '' then
     local body = '{"type":"' .. kind .. '"' .. common .. ',' .. detail .. '}'
     redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top, 'v', SCHEMA)
     redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'top', id, 'schema', SCHEMA)
-    if not first then job_set(job, 'before', top, 'first', id) end
     redis.call('HDEL', STATE, 'job', 'worker')
-    end_job(job, id, kind, body, '', ttl_s, messages_limit, ARGV, 15)
+    end_job(job, top, id, kind, body, '', ttl_s, messages_limit, ARGV, 15)
     return {'ended', unpack(head())}
 end
 

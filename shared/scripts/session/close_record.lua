@@ -7,7 +7,7 @@ local job, epoch, random, kind, body, ttl_s = ARGV[1], ARGV[2], tonumber(ARGV[3]
 local refusal = epoch == '' and newer()
 if refusal then return refusal end
 local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
-local record = job_get(job, 'status', 'end', 'first')
+local record = job_get(job, 'status', 'end')
 if not record[1] then return {'unknown'} end
 if record[2] then return {'ended', unpack(head())} end
 if epoch ~= '' and state[1] ~= epoch then return {'fenced'} end
@@ -16,6 +16,5 @@ local top = state[2] or '0-0'
 local id = next_epoch(state[1], top, random) .. '-1'
 redis.call('HSET', STATE, 'epoch', (parts(id)), 'top', id)
 redis.call('HDEL', STATE, 'token')
-if not record[3] then job_set(job, 'before', top, 'first', id) end
-end_job(job, id, kind, body, '', ttl_s, 0, {}, 1)
+end_job(job, top, id, kind, body, '', ttl_s, 0, {}, 1)
 return {'ended', unpack(head())}

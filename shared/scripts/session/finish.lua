@@ -15,6 +15,5 @@ if seq < after then return behind(epoch, after, top) end
 local id = epoch .. '-' .. int(seq + 1) -- also after events that this attempt wrote and gave up before they were acknowledged
 if not redis.call('XADD', LOG, 'NOMKSTREAM', id, job .. ' ' .. kind, body) then return {'gone'} end
 redis.call('HSET', STATE, 'top', id)
-if not job_get(job, 'first')[1] then job_set(job, 'before', top, 'first', id) end
-end_job(job, id, kind, body, usage, ARGV[7], tonumber(ARGV[8]), ARGV, 9)
+end_job(job, top, id, kind, body, usage, ARGV[7], tonumber(ARGV[8]), ARGV, 9)
 return {'ok', int(seq + 1), unpack(head())}

@@ -11,6 +11,16 @@ local function newer()
     if schema and tonumber(schema) > SCHEMA then return redis.error_reply('HOLDFASTSCHEMA ' .. schema) end
 end
 
+-- Read the fields created, deleted and these of a session's state. Returns nil and the refusal where the session does not
+-- exist or is being deleted.
+local function session(...)
+    local refusal = newer()
+    if refusal then return nil, refusal end
+    local state = redis.call('HMGET', STATE, 'created', 'deleted', ...)
+    if not state[1] or state[2] then return nil, {'unknown_session'} end
+    return state
+end
+
 local function int(number)
     return string.format('%.0f', number)
 end
@@ -82,10 +92,28 @@ local function behind(epoch, after, top)
     return {'gone'}
 end
 
--- Advance the epoch without an entry, and the log's last id with it, which refuses appends without a script as well.
+-- Free the session of its lease owner. Advance the epoch without an entry, and the log's last id with it, which refuses
+-- appends without a script as well.
 local function fence()
     local epoch = redis.call('HINCRBY', STATE, 'epoch', 1)
     redis.pcall('XSETID', LOG, int(epoch) .. '-0') -- an error where there is no log
+    redis.call('HDEL', STATE, 'job', 'worker', 'token')
+end
+
+-- Append the running attempt's event after a seq, unless it is there. Returns its id if it was appended, and a refusal if
+-- there is one.
+local function append_once(epoch, after, name, body)
+    local state = redis.call('HMGET', STATE, 'epoch', 'top', 'job')
+    if not state[1] then return nil, {'gone'} end
+    if state[1] ~= epoch or not state[3] then return nil, {'fenced'} end -- an attempt writes nothing after the end of its job
+    local seq, top = written(epoch, state[2])
+    if not seq then return nil, {'fenced'} end
+    if seq < after then return nil, behind(epoch, after, top) end
+    if seq > after then return end
+    local id = epoch .. '-' .. int(after + 1)
+    if not redis.call('XADD', LOG, 'NOMKSTREAM', id, name, body) then return nil, {'gone'} end
+    redis.call('HSET', STATE, 'top', id)
+    return id
 end
 
 -- The next epoch: later than all before, and with high probability unlike that of another server.
@@ -154,8 +182,10 @@ local function remember(messages, from, messages_limit)
     redis.call('HSET', STATE, 'messages_bytes', int(size))
 end
 
--- Record the end of a job, remove it from the backlog, and let the session expire when no job is left.
-local function end_job(job, id, kind, body, usage, ttl_s, messages_limit, messages, from)
+-- Record the end of a job, remove it from the backlog, and let the session expire when no job is left. `top`: the event
+-- before that of its end.
+local function end_job(job, top, id, kind, body, usage, ttl_s, messages_limit, messages, from)
+    if not job_get(job, 'first')[1] then job_set(job, 'before', top, 'first', id) end
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
     if usage ~= '' then job_set(job, 'usage', usage) end
     redis.call('HDEL', JOBS, job .. ':open')

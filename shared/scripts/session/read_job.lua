@@ -1,10 +1,8 @@
 #!lua flags=no-writes
 -- Read a job's record. A script and no transaction, see read_messages.lua.
 -- ARGV: job, field... Returns {'ok', top, {job, position or nil, value...}}, {'unknown_session'} or {'unknown_job'}.
-local refusal = newer()
+local state, refusal = session('top')
 if refusal then return refusal end
-local state = redis.call('HMGET', STATE, 'created', 'top', 'deleted')
-if not state[1] or state[3] then return {'unknown_session'} end
 local record = job_record(ARGV[1], 2)
 if not record then return {'unknown_job'} end
-return {'ok', newest(state[2]), record}
+return {'ok', newest(state[3]), record}

@@ -4,7 +4,6 @@
 local state = redis.call('HMGET', STATE, 'epoch', 'job')
 if state[1] ~= ARGV[1] then return {'fenced'} end
 fence()
-redis.call('HDEL', STATE, 'job', 'worker', 'token')
 if state[2] then
     redis.call('HDEL', JOBS, state[2] .. ':open', state[2] .. ':worker')
     job_set(state[2], 'status', job_get(state[2], 'question')[1] and 'waiting' or 'queued')

@@ -30,11 +30,11 @@ if deleted then
     end
 else
     doomed = cancelled(-1)
-end
-for _, entry in ipairs(doomed) do
-    if not deleted and entry[1] == holds and now - tonumber(job_get(holds, 'cancel_at')[1]) >= patience_ms then
-        holds = nil
-        break
+    for _, entry in ipairs(doomed) do
+        if entry[1] == holds and now - tonumber(job_get(holds, 'cancel_at')[1]) >= patience_ms then
+            holds = nil
+            break
+        end
     end
 end
 local more = #doomed > PIECE
@@ -54,7 +54,6 @@ end
 for _, entry in ipairs(doomed) do
     if not deleted and entry[1] ~= turn_job and job_get(entry[1], 'first')[1] then
         fence()
-        redis.call('HDEL', STATE, 'job', 'worker', 'token')
         return {'turn', '0', entry[1]}
     end
 end
@@ -84,8 +83,7 @@ if not more then redis.call('HDEL', STATE, 'attention') end
 for _, entry in ipairs(doomed) do
     local id, body = add('job.cancelled', entry[1], ',"by":' .. cjson.encode(entry[2]))
     redis.call('HSET', STATE, 'top', id)
-    if not job_get(entry[1], 'first')[1] then job_set(entry[1], 'before', top, 'first', id) end
-    end_job(entry[1], id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == turn_job and ARGV or {}, turn_at + 1)
+    end_job(entry[1], top, id, 'job.cancelled', body, '', ttl_s, messages_limit, entry[1] == turn_job and ARGV or {}, turn_at + 1)
 end
 
 if not deleted then

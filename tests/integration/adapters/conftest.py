@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
-from holdfast.worker.process.quiet import quieten
+from holdfast.worker.process.settings import quieten
 
 from tests.support.aimock import Aimock, aimock_in
 from tests.support.record import Record

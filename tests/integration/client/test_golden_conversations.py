@@ -12,9 +12,7 @@ from tests.support.log import Session, said
 @pytest.mark.parametrize("log", golden(), ids=lambda log: log.name)
 async def test_a_gateway_makes_the_messages_of_a_golden_log(session: Session, log: Golden) -> None:
     await session.submit(JOB, input=orjson.dumps(log.events[0][1]["input"]))
-    async with session.redis.pipeline(transaction=False) as pipe:
-        for event_id, body in log.events:
-            pipe.xadd(session.keys.log, {f"{JOB} {body['type']}": orjson.dumps(body)}, id=event_id)
-        pipe.hset(session.keys.jobs, f"{JOB}:first", log.events[0][0])
-        await pipe.execute()
+    fields = [(event_id, f"{JOB} {body['type']}", orjson.dumps(body)) for event_id, body in log.events]
+    commands = [("XADD", session.keys.log, *field) for field in fields]
+    await session.redis.transaction(*commands, ("HSET", session.keys.jobs, f"{JOB}:first", log.events[0][0]))
     assert await said(session.sessions) == log.messages

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 from holdfast.gateway.errors import BodyInvalid
-from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
+from holdfast.gateway.routes.job_body import job_request, parse_job_body, title_of, with_key
 from holdfast.shared.errors import RequestInvalid
 
 GOOD = {"agent": "demo", "input": "tea"}
@@ -142,3 +142,24 @@ def test_of_many_wrong_messages_the_first_ones_are_named() -> None:
     with pytest.raises(BodyInvalid) as refused:
         parse_job_body(GOOD | {"input": {"messages": [1] * 1000}})
     assert len(refused.value.problems) == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [
+        ("Where is Rome?", "Where is Rome?"),
+        ("  two\n lines\t", "two lines"),
+        ("", ""),
+        ("x" * 80, "x" * 80),
+        ("word " * 100, "word " * 15 + "word…"),
+        ("y" * 10**6, "y" * 79 + "…"),
+        ({"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]}, "hi"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"text": "b"}, {}]}]}, "a b"),
+        ({"messages": [{"role": "user", "content": None}]}, ""),
+        ({"messages": "x"}, '{"messages":"x"}'),
+        ({"city": "Rome"}, '{"city":"Rome"}'),
+        (7, "7"),
+    ],
+)
+def test_a_title_is_the_beginning_of_the_first_input(given: Any, title: str) -> None:
+    assert title_of(given, orjson.dumps(given)) == title

@@ -9,6 +9,7 @@ from holdfast.gateway.metrics import CountRequests
 from holdfast.gateway.principal import Authenticate, Principal, anonymous
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import HoldfastError
+from prometheus_client import generate_latest
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Scope
@@ -83,6 +84,6 @@ def test_every_request_is_counted() -> None:
     for call in CALLS:
         answer(refusing, call)
     assert isinstance(refusing, CountRequests)
-    lines = refusing.metrics.render().decode().splitlines()
+    lines = generate_latest(refusing.metrics.registry).decode().splitlines()
     counted = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("holdfast_http_requests_total")]
     assert sum(counted) == len(CALLS)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+from watchfiles import awatch
+
+from holdfast.cli import reload
 from holdfast.cli.reload import Sources
 
 
@@ -71,3 +77,31 @@ async def test_files_that_are_all_replaced_are_a_change_once_they_are_there_agai
     assert not changed.done()
     write(tmp_path, "one/agents.py")
     assert (await changed).name == "agents.py"
+
+
+async def test_a_file_in_a_new_folder_is_a_change(tmp_path: Path) -> None:
+    write(tmp_path, "one/agents.py")
+    changed = asyncio.create_task(Sources(["one.agents"], tmp_path).changed())
+    await asyncio.sleep(0)
+    (tmp_path / "one" / "tools").mkdir()
+    await asyncio.sleep(0.3)
+    assert not changed.done()
+    write(tmp_path, "one/tools/search.py")
+    async with asyncio.timeout(10):
+        assert (await changed).name == "search.py"
+
+
+@pytest.mark.parametrize("error", [OSError("OS file watch limit reached"), RuntimeError("Too many open files")])
+async def test_files_are_polled_where_the_system_watches_no_more_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def limited(*paths: Path, force_polling: bool | None = None, **options: Any) -> AsyncIterator[Any]:
+        if not force_polling:
+            raise error
+        return awatch(*paths, force_polling=True, **options)
+
+    monkeypatch.setattr(reload, "awatch", limited)
+    write(tmp_path, "one.py")
+    os.utime(tmp_path / "one.py", (0, 0))  # times are compared in seconds
+    async with asyncio.timeout(10):
+        assert await change_after(tmp_path, lambda: (tmp_path / "one.py").write_text("1")) == "one.py"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from fakeredis import FakeAsyncRedis
 from holdfast.shared import keys
-from holdfast.shared.redis.client import RedisError
+from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.secret import Secret
 
 

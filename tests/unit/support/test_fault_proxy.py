@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis
-from holdfast.shared.redis.client import RedisError, connect
+from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.errors import RedisError
 
 from tests.support.fault_proxy import FaultProxy, port_of
 

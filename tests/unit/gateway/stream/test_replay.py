@@ -206,7 +206,7 @@ class TestShared:
     def test_prepended_frames_are_sent_to_one_viewer_only(self) -> None:
         page = shared(Page([delta(2)]))
         told, other = Replay(SSE, None, raw=True), Replay(SSE, None, raw=True)
-        told.prepend(SSE.cursor_only(at(1)))
+        told.put(SSE.cursor_only(at(1)))
         assert [
             replay.render_cached(at(1), page).data.startswith(SSE.cursor_only(at(1))) for replay in (told, other)
         ] == [

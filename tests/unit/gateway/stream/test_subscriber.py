@@ -10,7 +10,7 @@ from holdfast.gateway.stream import subscriber
 from holdfast.gateway.stream.subscriber import CONCURRENT_CHECKS, Subscriber
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.redis.auto_pipeline import AutoPipeline
-from holdfast.shared.redis.client import RedisTimeoutError, ResponseError
+from holdfast.shared.redis.errors import RedisTimeoutError, ResponseError
 from holdfast.shared.redis.log_connections import LogConnection, LogConnections
 
 

@@ -11,7 +11,7 @@ from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log.event_log import Entry
-from holdfast.shared.redis.client import ResponseError
+from holdfast.shared.redis.errors import ResponseError
 
 
 class Viewer:
@@ -91,7 +91,7 @@ def reading(sessions: int, event_bytes: int) -> tuple[Tailer, Connection]:
         tailer.join(channel, Viewer())
         channel.event_bytes = event_bytes
     tailer._connection = connection  # type: ignore[assignment]
-    tailer._read_dirty()
+    tailer.drained()
     return tailer, connection
 
 
@@ -107,7 +107,7 @@ class TestWhatOneReadMayBring:
         tailer, connection = reading(10, READ_BYTES // 4)
         while len(tailer._dirty):
             connection.replies.pop(0)(None)
-            tailer._read_dirty()
+            tailer.drained()
         keys = [key for command in connection.asked for key in command[4 : 4 + (len(command) - 4) // 2]]
         assert sorted(keys) == sorted(tailer.channels)
 

@@ -1,4 +1,4 @@
-"""The internals of uvicorn that gateway/transports/uvicorn.py depends on."""
+"""The internals of uvicorn that gateway/transports/uvicorn.py and uvicorn_server.py depend on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
-HINT = "Read gateway/transports/uvicorn.py against the new version before you widen the pin in pyproject.toml."
+HINT = "Read gateway/transports/uvicorn*.py against the new version before you widen the pin in pyproject.toml."
 OVERRIDDEN = ("on_body", "on_headers_complete", "on_message_begin", "on_message_complete")
 USED = {
     HttpToolsProtocol: (*OVERRIDDEN, "_start_asgi_task", "on_response_complete", "connection_lost", "data_received"),

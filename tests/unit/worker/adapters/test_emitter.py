@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from holdfast.worker.adapters.adapter import current_run, outcome
-from holdfast.worker.adapters.emitter import MAX_DATA_BYTES, MAX_PIECE_CHARS, FrameworkEmitter, begin, plain
+from holdfast.worker.adapters.emitter import MAX_DATA_BYTES, FrameworkEmitter, begin, plain
+from holdfast.worker.agents.emitter import MAX_PIECE_CHARS
 
 from tests.support.record import Record, a_run
 

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
-from holdfast.worker.agents.context import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, estimated, fitting, tokens
-from holdfast.worker.agents.messages import Message, ToolUse
+from holdfast.worker.agents.messages import (
+    BYTES_PER_TOKEN,
+    TOKENS_PER_MESSAGE,
+    Message,
+    ToolUse,
+    estimated,
+    fitting,
+    tokens,
+)
 from hypothesis import given
 from hypothesis import strategies as some
 

@@ -4,8 +4,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from holdfast.worker.agents.provider_errors import ProviderFailure
-from holdfast.worker.agents.retries import LONGEST_WAIT_S, asked_to_wait_s, may_pass, next_wait_s
+from holdfast.worker.agents.provider_errors import (
+    LONGEST_WAIT_S,
+    ProviderFailure,
+    asked_to_wait_s,
+    may_pass,
+    next_wait_s,
+)
 
 
 @pytest.mark.parametrize(

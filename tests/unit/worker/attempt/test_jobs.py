@@ -16,12 +16,13 @@ from holdfast.shared.errors import EventInvalid, Fenced, LogGone
 from holdfast.shared.log.events import TERMINAL
 from holdfast.shared.log.log_replies import Appended, Attempt, Event, Finished, Head, Intents, Refusal
 from holdfast.shared.log.log_writer import LogWriter
-from holdfast.shared.redis.client import RedisConnectionError
+from holdfast.shared.redis.errors import RedisConnectionError
 from holdfast.worker import AgentError, Run
 from holdfast.worker.attempt.ending import cancelled
 from holdfast.worker.attempt.jobs import Job
 from holdfast.worker.attempt.thread_run import ThreadRun
 from holdfast.worker.process.outage import Outage
+from holdfast.worker.process.settings import WorkerSettings
 from holdfast.worker.sdk.registry import Agent
 from holdfast.worker.sdk.run import RunEnded
 
@@ -103,17 +104,15 @@ def job(log_writer: StandInLogWriter, function: Callable[..., Any], *, timeout_s
         last=False,
     )
 
-    async def history() -> list[dict[str, Any]]:
-        return [{"role": "user", "content": "before", "job_id": "earlier"}]
-
+    sessions = AsyncMock()
+    sessions.history.return_value = [{"role": "user", "content": "before", "job_id": "earlier"}]
     return Job(
         attempt,
         Agent("a", function, {}),
+        WorkerSettings(batch_ms=0, ask_seconds=60),
         cast("LogWriter", log_writer),
+        sessions,
         Outage("log"),
-        history=history,
-        window_s=0,
-        ask_s=60,
         on_intent=lambda: None,
         on_wait_changed=lambda: None,
         retire=AsyncMock(),

@@ -19,10 +19,7 @@ from tests.support.process import until
 class Kept:
     """Events of which none has been read yet."""
 
-    until = EventId(2, 1)
-
-    def reader(self) -> Any:
-        return None
+    first, until = EventId(1, 1), EventId(2, 1)
 
 
 class Recorded:

@@ -11,8 +11,9 @@ import pytest
 from holdfast.shared.errors import Fenced, LogFull, LogGone
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.log_replies import Appended, AppendOutcome, AppendPermit, Event, Finished, Head, LogBehind
-from holdfast.shared.redis.client import RedisConnectionError
-from holdfast.worker.attempt.event_buffer import Bounds
+from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.redis.errors import RedisConnectionError
+from holdfast.worker.attempt.appends import Bounds
 from holdfast.worker.attempt.writer import Writer
 from holdfast.worker.process.outage import Outage
 
@@ -130,7 +131,7 @@ class Harness:
         self.lost: list[Exception] = []
         self.written: list[bytes] = []
         self.writer = Writer(
-            log,
+            cast("LogWriter", log),
             Outage("log"),
             self,
             session_id="s",

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from holdfast.shared.leases import Leases
 from holdfast.shared.queue import QueueEntry
+from holdfast.worker.process.deliveries import Deliveries
 from holdfast.worker.process.lease import Lease
 from holdfast.worker.process.outage import Outage
 
@@ -35,20 +36,21 @@ class Beats:
 
 class Hand:
     def __init__(self, leases: Beats) -> None:
-        self.held: set[str] = set()
+        self.here: set[str] = set()
         self.runs = {"s/a", "s/b"}
         self.lost: list[str] = []
         self.stray: list[str] = []
-        self.lease = Lease(
-            cast("Leases", leases),
-            Outage("queue"),
-            "w",
-            10,
-            held=lambda: self.held,
-            running=lambda: {name: QueueEntry("s", name[2:], "agent", 1, 0) for name in self.held & self.runs},
-            on_lost=self.lost.append,
-            on_stray=self.stray.append,
-        )
+        outage, deliveries = Outage("queue"), cast("Deliveries", self)
+        self.lease = Lease(cast("Leases", leases), outage, "w", 10, deliveries, self.stray.append)
+
+    def held(self) -> set[str]:
+        return self.here
+
+    def running(self) -> dict[str, QueueEntry]:
+        return {name: QueueEntry("s", name[2:], "agent", 1, 0) for name in self.here & self.runs}
+
+    def lose(self, entry_id: str) -> None:
+        self.lost.append(entry_id)
 
 
 @pytest.fixture
@@ -62,27 +64,27 @@ def hand(queue: Beats) -> Hand:
 
 
 async def test_an_entry_that_is_leased_no_more_is_leased_again(queue: Beats, hand: Hand) -> None:
-    hand.held = {"s/a", "s/b", "s/looked_at"}
+    hand.here = {"s/a", "s/b", "s/looked_at"}
     queue.leased = {"s/b"}
     await hand.lease.beat()
     assert (queue.retaken, hand.lost) == (["s/a"], [])
 
 
 async def test_an_entry_that_another_worker_leases_is_lost(queue: Beats, hand: Hand) -> None:
-    hand.held = queue.taken = {"s/a"}
+    hand.here = queue.taken = {"s/a"}
     await hand.lease.beat()
     assert (queue.retaken, hand.lost) == ([], ["s/a"])
 
 
 async def test_an_entry_taken_while_the_reply_was_in_flight_is_not_lost(queue: Beats, hand: Hand) -> None:
-    queue.during = lambda: hand.held.add("s/a")
+    queue.during = lambda: hand.here.add("s/a")
     await hand.lease.beat()
     assert (queue.retaken, hand.lost) == ([], [])
 
 
 async def test_an_entry_dropped_while_the_reply_was_in_flight_is_not_lost(queue: Beats, hand: Hand) -> None:
-    hand.held = {"s/a"}
-    queue.during = hand.held.clear
+    hand.here = {"s/a"}
+    queue.during = hand.here.clear
     await hand.lease.beat()
     assert (queue.retaken, hand.lost) == ([], [])
 
@@ -100,6 +102,6 @@ async def test_an_entry_whose_taking_was_never_answered_is_found_at_the_second_h
 async def test_an_entry_whose_taking_is_answered_between_two_heartbeats_is_no_stray(queue: Beats, hand: Hand) -> None:
     queue.leased = {"a"}
     await hand.lease.beat()
-    hand.held = {"a"}
+    hand.here = {"a"}
     await hand.lease.beat()
     assert hand.stray == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.worker.process.reaper import FailureDetector
+from holdfast.worker.process.lease import FailureDetector
 
 LEASE_S = 10.0
 
