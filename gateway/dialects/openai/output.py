@@ -1,0 +1,85 @@
+"""The output of a response while it grows. Values that are never changed, so that viewers can share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+from holdfast.gateway.dialects.openai.items import Item
+from holdfast.gateway.dialects.openai.usage import Usage, usage_before
+from holdfast.shared.ids import ORIGIN, EventId
+
+Status = Literal["queued", "in_progress", "completed", "failed", "incomplete", "cancelled"]
+Place = tuple[str, str | None]
+"""Where events of an item are recognised: ("message", agent), ("reasoning", agent) or ("mcp_call", call_id)."""
+
+
+class Done(NamedTuple):
+    """A finished item and those before it, as a linked list."""
+
+    before: Done | None
+    place: Place
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the events of a job up to `at` have become.
+
+    Two outputs are equal if they are at the same event of the same log: they are made from the same events.
+
+    Args:
+        status: of the response.
+        count: the items that were ever begun, and so the index of the next one.
+        open: the items that are not finished.
+        done: the finished items that count.
+        ending: the terminal event.
+        waiting: the job waits for the answer to a question.
+    """
+
+    at: EventId = ORIGIN
+    status: Status = "queued"
+    count: int = field(default=0, compare=False)
+    open: Mapping[Place, Item] = field(default_factory=dict, compare=False)
+    done: Done | None = field(default=None, compare=False)
+    usage: Usage | None = field(default=None, compare=False)
+    ending: Mapping[str, Any] | None = field(default=None, compare=False)
+    waiting: bool = field(default=False, compare=False)
+
+    @property
+    def ended(self) -> bool:
+        return self.status not in ("queued", "in_progress")
+
+    def items(self) -> list[Item]:
+        """Return the items that count, in the order of their indexes."""
+        return sorted([*self.open.values(), *(done.item for done in self._finished())], key=lambda item: item.index)
+
+    def with_open(self, place: Place, item: Item) -> Output:
+        """Return the output with an item that was begun or has grown."""
+        return replace(self, open={**self.open, place: item}, count=max(self.count, item.index + 1))
+
+    def with_done(self, place: Place, item: Item) -> Output:
+        """Return the output with an item that is finished now."""
+        others = {other: open_ for other, open_ in self.open.items() if other != place}
+        count = max(self.count, item.index + 1)
+        return replace(self, open=others, done=Done(self.done, place, item), count=count)
+
+    def finished_after(self, event_id: EventId) -> list[Done]:
+        """Return the finished items with events from this one on, oldest first."""
+        return [done for done in self._finished() if done.item.last >= event_id][::-1]
+
+    def without(self, event_id: EventId, items: Iterable[Item]) -> Output:
+        """Return the output without these items and without usage from this event on."""
+        left = {item.index for item in items}
+        kept: Done | None = None
+        for done in [done for done in self._finished() if done.item.index not in left][::-1]:
+            kept = Done(kept, done.place, done.item)
+        still_open = {place: item for place, item in self.open.items() if item.index not in left}
+        return replace(self, open=still_open, done=kept, usage=usage_before(self.usage, event_id), waiting=False)
+
+    def _finished(self) -> Iterator[Done]:
+        done = self.done
+        while done is not None:
+            yield done
+            done = done.before

@@ -1,0 +1,212 @@
+"""The translation of a job's log into the event stream of the Responses API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from holdfast.gateway.dialects.openai.changes import Changes
+from holdfast.gateway.dialects.openai.errors import error_response
+from holdfast.gateway.dialects.openai.items import Json
+from holdfast.gateway.dialects.openai.output import Output, Status
+from holdfast.gateway.dialects.openai.output import Place as ItemPlace
+from holdfast.gateway.dialects.openai.response_object import ResponseHead
+from holdfast.gateway.dialects.openai.usage import Usage
+from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
+from holdfast.shared.conversation import content_of
+from holdfast.shared.entries import Entry
+from holdfast.shared.errors import LogUnavailable
+from holdfast.shared.events import ASKED, CANCELLED, COMPLETED, DELETED, FAILED, MALFORMED, STARTED
+from holdfast.shared.ids import EventId, parse_id
+from starlette.responses import Response
+
+QUESTION = "question"  # the function that a client calls to answer a question of the agent
+DONE = b"data: [DONE]\n\n"
+
+_ENDS: Mapping[str, tuple[str, Status]] = {
+    COMPLETED: ("response.completed", "completed"),
+    FAILED: ("response.failed", "failed"),
+    CANCELLED: ("response.incomplete", "cancelled"),
+    DELETED: ("response.incomplete", "cancelled"),
+}
+_TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete"})
+_LOST = {"error": {"code": "log_lost", "message": "Events of this response are missing in the log: read it again"}}
+
+
+@dataclass(frozen=True)
+class ResponseTranslation(Translation):
+    """Numbers its events by `sequence_number`. The cursor is the last one that a client has received."""
+
+    head: ResponseHead
+    initial = Output()
+
+    @property
+    def opening(self) -> Sequence[Event]:
+        """A response is always created first, and every job is queued before it starts."""
+        return [self._lifecycle(f"response.{kind}", Output()) for kind in ("created", "queued")]
+
+    def translate(self, state: Hashable, entry: Entry) -> Translated:
+        assert isinstance(state, Output)
+        if state.ended or entry.kind not in _KNOWN:
+            return (), state
+        changes = Changes(state, entry.id)
+        try:
+            self._apply(changes, entry.kind, orjson.loads(entry.body))
+        except MALFORMED:  # an entry that no worker wrote
+            return (), state
+        return changes.events, changes.output
+
+    def lost(self, state: Hashable) -> Sequence[Event]:
+        assert isinstance(state, Output)
+        if state.ended:
+            return ()
+        return [self._lifecycle("response.failed", replace(state, status="failed", ending=_LOST))]
+
+    def frame(self, event: Event, place: Place) -> bytes:
+        kind = event["type"]
+        numbered = {"type": kind, "sequence_number": place.number, **event}
+        data = b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(numbered))
+        return data + DONE if kind in _TERMINAL else data
+
+    def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
+        assert isinstance(cursor, int)
+        return place.number <= cursor
+
+    def refusal(self, retry_ms: int) -> Response:
+        return error_response(LogUnavailable())
+
+    def _apply(self, changes: Changes, kind: str, event: Json) -> None:
+        if kind in _ENDS:
+            self._end(changes, kind, event)
+        elif kind == STARTED:
+            self._start(changes, event)
+        else:
+            _TOLD[kind](changes, event)
+
+    def _start(self, changes: Changes, event: Json) -> None:
+        if "discard_from" in event:
+            changes.retract(parse_id(event["discard_from"]))
+        if changes.output.status == "queued":
+            changes.output = replace(changes.output, status="in_progress")
+            changes.events.append(self._lifecycle("response.in_progress", Output(status="in_progress")))
+
+    def _end(self, changes: Changes, kind: str, event: Json) -> None:
+        name, status = _ENDS[kind]
+        changes.end(completed=kind == COMPLETED)
+        changes.output = replace(changes.output, status=status, ending=event, waiting=False)
+        changes.events.append(self._lifecycle(name, changes.output))
+
+    def _lifecycle(self, kind: str, output: Output) -> Json:
+        return {"type": kind, "response": self.head.json(output)}
+
+
+def _text(changes: Changes, event: Json) -> None:
+    _say(changes, "message", event)
+
+
+def _reasoning(changes: Changes, event: Json) -> None:
+    _say(changes, "reasoning", event)
+
+
+def _say(changes: Changes, kind: Any, event: Json) -> None:
+    place = (kind, event.get("agent"))
+    if place not in changes.output.open:
+        _close(changes, event)
+        changes.begin(place, kind)
+    changes.grow(place, event["text"])
+
+
+def _close(changes: Changes, event: Json) -> None:
+    """Finish what the agent of an event has said so far."""
+    for kind in ("message", "reasoning"):
+        place = (kind, event.get("agent"))
+        if place in changes.output.open:
+            changes.finish(place, "completed")
+
+
+def _call(event: Json) -> ItemPlace:
+    return "mcp_call", event["call_id"]
+
+
+def _tool_started(changes: Changes, event: Json) -> None:
+    if _call(event) not in changes.output.open:
+        _close(changes, event)
+        label = event.get("agent") or "holdfast"
+        fields = {"name": event["name"], "server_label": label, "output": None, "error": None}
+        changes.begin(_call(event), "mcp_call", {**fields, "approval_request_id": None})
+
+
+def _arguments(changes: Changes, event: Json) -> None:
+    if _call(event) in changes.output.open:
+        changes.grow(_call(event), event["delta"])
+
+
+def _tool_called(changes: Changes, event: Json) -> None:
+    _tool_started(changes, event)
+    if changes.output.open[_call(event)].pieces is None:
+        changes.grow(_call(event), orjson.dumps(event["arguments"]).decode())
+    changes.arguments_done(_call(event))
+
+
+def _tool_result(changes: Changes, event: Json) -> None:
+    if _call(event) in changes.output.open:
+        changes.finish(_call(event), "completed", {"output": content_of(event["result"])})
+
+
+def _tool_failed(changes: Changes, event: Json) -> None:
+    if _call(event) in changes.output.open:
+        content = [{"type": "text", "text": content_of(event["error"])}]
+        changes.finish(_call(event), "failed", {"error": {"type": "mcp_tool_execution_error", "content": content}})
+
+
+def _asked(changes: Changes, event: Json) -> None:
+    """A question is a call of a function of the client, which answers it."""
+    _close(changes, event)
+    question_id = event["question_id"]
+    place = (ASKED, question_id)
+    changes.begin(place, "function_call", {"call_id": question_id, "name": QUESTION})
+    arguments = {"prompt": event.get("prompt"), "schema": event.get("schema")}
+    changes.grow(place, orjson.dumps(arguments).decode())
+    changes.arguments_done(place)
+    changes.finish(place, "completed")
+    changes.output = replace(changes.output, waiting=True)
+
+
+def _answered(changes: Changes, event: Json) -> None:
+    question_id = event["question_id"]
+    place = ("question.answered", question_id)
+    output = content_of(event.get("value"))
+    changes.begin(place, "function_call_output", {"call_id": question_id, "output": output})
+    changes.finish(place, "completed")
+    changes.output = replace(changes.output, waiting=False)
+
+
+def _usage(changes: Changes, event: Json) -> None:
+    output = changes.output
+    usage = Usage(output.usage, output.at, int(event["input_tokens"]), int(event["output_tokens"]))
+    changes.output = replace(output, usage=usage)
+
+
+_Tell = Callable[[Changes, Json], None]
+
+_TOLD: Mapping[str, _Tell] = {
+    "text.delta": _text,
+    "reasoning.delta": _reasoning,
+    "tool.started": _tool_started,
+    "tool.arguments.delta": _arguments,
+    "tool.called": _tool_called,
+    "tool.result": _tool_result,
+    "tool.failed": _tool_failed,
+    "fallback": _close,
+    ASKED: _asked,
+    "question.answered": _answered,
+    "usage": _usage,
+}
+_KNOWN = frozenset({STARTED, *_TOLD, *_ENDS})
+
+
+def ending_of(entry_id: EventId, job_id: str, body: bytes) -> Entry:
+    """Return the terminal event that a job's record keeps as an entry of its log."""
+    return Entry(entry_id, orjson.loads(body)["type"], job_id, body, None)
