@@ -15,6 +15,7 @@ _DELTAS: dict[Kind, str] = {
     "mcp_call": "response.mcp_call_arguments",
     "function_call": "response.function_call_arguments",
 }
+_DELTA_EVENTS = {kind: f"{name}.delta" for kind, name in _DELTAS.items()}
 
 
 class Changes:
@@ -24,29 +25,28 @@ class Changes:
     reference at https://platform.openai.com/docs/api-reference/responses-streaming."""
 
     def __init__(self, output: Output, event_id: EventId) -> None:
-        self.output = replace(output, at=event_id)
+        self.output = output.at_event(event_id)
         self.events: list[Json] = []
         self._id = event_id
 
     def begin(self, place: Place, kind: Kind, fields: Json | None = None) -> Item:
         """Announce an item."""
-        item = Item(kind, self.output.count, self._id, self._id, fields=fields)
-        return self._announce(place, item)
+        return self._announce(place, Item.begin(kind, self.output.count, self._id, fields))
 
     def begin_again(self, place: Place, before: Item) -> None:
         """Announce a tool call again, as a new item with the arguments of another one."""
-        item = self._announce(place, replace(before, index=self.output.count, status="in_progress", pieces=None))
+        item = self._announce(place, before.again(self.output.count))
         text = before.text
         if text:
             item = replace(item, pieces=before.pieces, last=before.last)
             self.output = self.output.with_open(place, item)
-            self._tell(f"{_DELTAS[item.kind]}.delta", item, delta=text)
+            self.events.append(delta(item, text))
 
     def grow(self, place: Place, text: str) -> None:
         """Add a delta to an open item."""
         item = self.output.open[place].with_piece(self._id, text)
         self.output = self.output.with_open(place, item)
-        self._tell(f"{_DELTAS[item.kind]}.delta", item, **_delta(item, text))
+        self.events.append(delta(item, text))
 
     def arguments_done(self, place: Place) -> None:
         """Tell that the arguments of an open call are complete."""
@@ -110,10 +110,19 @@ class Changes:
         self.events.append({"type": kind, "item_id": item.id, "output_index": item.index, **fields})
 
 
-def _delta(item: Item, text: str) -> Json:
-    if item.kind in ("message", "reasoning"):
-        return {"content_index": 0, "delta": text, **_logprobs(item)}
-    return {"delta": text}
+def delta(item: Item, text: str) -> Json:
+    """Return the event that adds a text to an item."""
+    event: Json = {
+        "type": _DELTA_EVENTS[item.kind],
+        "item_id": item.id,
+        "output_index": item.index,
+        "delta": text,
+    }
+    if item.kind == "message":
+        event["content_index"], event["logprobs"] = 0, []
+    elif item.kind == "reasoning":
+        event["content_index"] = 0
+    return event
 
 
 def _logprobs(item: Item) -> Json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import orjson
 from holdfast.gateway.errors import BodyInvalid, MethodNotAllowed
@@ -25,6 +27,46 @@ class ParameterUnsupported(RequestInvalid):
 
     code = "unsupported_parameter"
     status = 400
+
+
+class ModelUnknown(HoldfastError):
+    code = "model_not_found"
+    status = 404
+    title = "There is no such model"
+
+
+class Overloaded(HoldfastError):
+    """Nothing was accepted."""
+
+    code = "overloaded"
+    status = 503
+    title = "The gateway has too many streams, or is stopping: try again"
+    retry_after_s = 2
+
+
+class CompletionUnfinished(HoldfastError):
+    """The job goes on. A repeated request would start another one."""
+
+    code = "timeout"
+    status = 504
+    title = "The completion is not finished yet"
+    should_retry = False
+
+    def __init__(self, completion_id: str) -> None:
+        super().__init__(f"The job of {completion_id} goes on: use a stream, or a response in the background")
+
+
+class CompletionFailed(HoldfastError):
+    """The job has failed or was cancelled. `error`: of its terminal event."""
+
+    status = 502
+    title = "The completion failed"
+
+    def __init__(self, status: str, error: Any) -> None:
+        known = error if isinstance(error, dict) else {}
+        super().__init__(str(known.get("message", f"The job was {status}")))
+        self.code = str(known.get("code", status))
+        self.should_retry = known.get("retryable") is True
 
 
 def error_response(error: HoldfastError) -> Response:
@@ -55,6 +97,22 @@ def _headers(error: HoldfastError) -> dict[str, str]:
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-    if isinstance(error, LogUnavailable) and error.job_id is not None:
-        headers["X-Should-Retry"] = "false"
+    accepted = isinstance(error, LogUnavailable) and error.job_id is not None
+    if accepted or getattr(error, "should_retry", True) is False:
+        headers["X-Should-Retry"] = "false"  # as of OpenAI's clients
     return headers
+
+
+@contextmanager
+def renamed(field: str) -> Iterator[None]:
+    """Name the input of a job, in errors within the block, as the field of the request that it was made of."""
+    try:
+        yield
+    except BodyInvalid as error:
+        raise BodyInvalid([(_renamed(name, field), allowed) for name, allowed in error.problems]) from None
+
+
+def _renamed(name: str, field: str) -> str:
+    if name == "agent":
+        return "model"
+    return field if name == "input" or name.startswith("input.") else name

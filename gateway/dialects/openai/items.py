@@ -29,17 +29,19 @@ class Piece(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: one is made for each delta, and that would double its cost
 class Item:
-    """An item of the output.
+    """An item of the output. Never changed.
 
     Args:
+        index: its place in the output, counted from 0.
         begun: the id of the event that began it.
         last: the id of the newest event that is in it.
         pieces: its text, or its arguments.
         fields: the other fields of its JSON, such as a tool call's name, output and error.
     """
 
+    id: str
     kind: Kind
     index: int
     begun: EventId
@@ -48,17 +50,22 @@ class Item:
     pieces: Piece | None = None
     fields: Mapping[str, Any] | None = None
 
-    @property
-    def id(self) -> str:
-        """The same wherever the log is read: it depends on the event that began the item, and on its index."""
-        return f"{_PREFIXES[self.kind]}_{self.begun.epoch}_{self.begun.seq}_{self.index}"
+    @classmethod
+    def begin(cls, kind: Kind, index: int, at: EventId, fields: Mapping[str, Any] | None = None) -> Self:
+        """Return a new item that the event `at` begins. Its id is the same wherever the log is read."""
+        return cls(f"{_PREFIXES[kind]}_{at.epoch}_{at.seq}_{index}", kind, index, at, at, fields=fields)
+
+    def again(self, index: int) -> Self:
+        """Return the item as a new one that has just begun."""
+        return replace(self.begin(self.kind, index, self.begun, self.fields), last=self.last)
 
     @property
     def text(self) -> str:
         return "".join(reversed([piece.text for piece in _backwards(self.pieces)]))
 
     def with_piece(self, event_id: EventId, text: str) -> Self:
-        return replace(self, last=event_id, pieces=Piece(self.pieces, event_id, text))
+        pieces = Piece(self.pieces, event_id, text)
+        return type(self)(self.id, self.kind, self.index, self.begun, event_id, self.status, pieces, self.fields)
 
     def before(self, event_id: EventId) -> Self:
         """Return the item as it was before an event, which is not its first."""

@@ -23,9 +23,9 @@ class Done(NamedTuple):
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: one is made for each delta, and that would double its cost
 class Output:
-    """What the events of a job up to `at` have become.
+    """What the events of a job up to `at` have become. Never changed.
 
     Two outputs are equal if they are at the same event of the same log: they are made from the same events.
 
@@ -40,12 +40,18 @@ class Output:
 
     at: EventId = ORIGIN
     status: Status = "queued"
-    count: int = field(default=0, compare=False)
-    open: Mapping[Place, Item] = field(default_factory=dict, compare=False)
-    done: Done | None = field(default=None, compare=False)
-    usage: Usage | None = field(default=None, compare=False)
-    ending: Mapping[str, Any] | None = field(default=None, compare=False)
-    waiting: bool = field(default=False, compare=False)
+    count: int = 0
+    open: Mapping[Place, Item] = field(default_factory=dict)
+    done: Done | None = None
+    usage: Usage | None = None
+    ending: Mapping[str, Any] | None = None
+    waiting: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Output) and self.at == other.at
+
+    def __hash__(self) -> int:
+        return hash(self.at)
 
     @property
     def ended(self) -> bool:
@@ -54,6 +60,19 @@ class Output:
     def items(self) -> list[Item]:
         """Return the items that count, in the order of their indexes."""
         return sorted([*self.open.values(), *(done.item for done in self._finished())], key=lambda item: item.index)
+
+    def text(self, kind: Literal["message", "reasoning"]) -> str:
+        """Return the text of all items of a kind."""
+        return "".join(item.text for item in self.items() if item.kind == kind)
+
+    def at_event(self, event_id: EventId) -> Output:
+        """Return the same output after an event."""
+        return replace(self, at=event_id)
+
+    def grown(self, at: EventId, place: Place, item: Item) -> Output:
+        """Return the output after an event that added to an open item."""
+        open_ = {**self.open, place: item}
+        return Output(at, self.status, self.count, open_, self.done, self.usage, self.ending, self.waiting)
 
     def with_open(self, place: Place, item: Item) -> Output:
         """Return the output with an item that was begun or has grown."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
-from holdfast.gateway.dialects.openai.changes import Changes
+from holdfast.gateway.dialects.openai.changes import Changes, delta
 from holdfast.gateway.dialects.openai.errors import error_response
-from holdfast.gateway.dialects.openai.items import Json
+from holdfast.gateway.dialects.openai.items import Json, Kind
 from holdfast.gateway.dialects.openai.output import Output, Status
 from holdfast.gateway.dialects.openai.output import Place as ItemPlace
 from holdfast.gateway.dialects.openai.response_object import ResponseHead
@@ -31,6 +31,7 @@ _ENDS: Mapping[str, tuple[str, Status]] = {
     CANCELLED: ("response.incomplete", "cancelled"),
     DELETED: ("response.incomplete", "cancelled"),
 }
+_SAID: Mapping[str, Kind] = {"text.delta": "message", "reasoning.delta": "reasoning"}
 _TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete"})
 _LOST = {"error": {"code": "log_lost", "message": "Events of this response are missing in the log: read it again"}}
 
@@ -40,7 +41,7 @@ class ResponseTranslation(Translation):
     """Numbers its events by `sequence_number`. The cursor is the last one that a client has received."""
 
     head: ResponseHead
-    initial = Output()
+    initial: ClassVar[Output] = Output()
 
     @property
     def opening(self) -> Sequence[Event]:
@@ -49,14 +50,24 @@ class ResponseTranslation(Translation):
 
     def translate(self, state: Hashable, entry: Entry) -> Translated:
         assert isinstance(state, Output)
-        if state.ended or entry.kind not in _KNOWN:
+        if entry.kind not in _KNOWN or state.ended:
             return (), state
-        changes = Changes(state, entry.id)
         try:
-            self._apply(changes, entry.kind, orjson.loads(entry.body))
+            event = orjson.loads(entry.body)
+            place = (_SAID.get(entry.kind), event.get("agent"))
+            if place in state.open:
+                return _continued(state, entry.id, place, event["text"])
+            changes = Changes(state, entry.id)
+            self._apply(changes, entry.kind, event)
         except MALFORMED:  # an entry that no worker wrote
             return (), state
         return changes.events, changes.output
+
+    def output_after(self, output: Output, entry: Entry) -> Output:
+        """Return the output with the next entry."""
+        after = self.translate(output, entry)[1]
+        assert isinstance(after, Output)
+        return after
 
     def lost(self, state: Hashable) -> Sequence[Event]:
         assert isinstance(state, Output)
@@ -102,6 +113,12 @@ class ResponseTranslation(Translation):
         return {"type": kind, "response": self.head.json(output)}
 
 
+def _continued(output: Output, at: EventId, place: Any, text: str) -> Translated:
+    """Add a delta to what is open: nearly every event is one."""
+    item = output.open[place].with_piece(at, text)
+    return (delta(item, text),), output.grown(at, place, item)
+
+
 def _text(changes: Changes, event: Json) -> None:
     _say(changes, "message", event)
 
@@ -110,11 +127,10 @@ def _reasoning(changes: Changes, event: Json) -> None:
     _say(changes, "reasoning", event)
 
 
-def _say(changes: Changes, kind: Any, event: Json) -> None:
+def _say(changes: Changes, kind: Kind, event: Json) -> None:
+    _close(changes, event)
     place = (kind, event.get("agent"))
-    if place not in changes.output.open:
-        _close(changes, event)
-        changes.begin(place, kind)
+    changes.begin(place, kind)
     changes.grow(place, event["text"])
 
 
@@ -205,8 +221,3 @@ _TOLD: Mapping[str, _Tell] = {
     "usage": _usage,
 }
 _KNOWN = frozenset({STARTED, *_TOLD, *_ENDS})
-
-
-def ending_of(entry_id: EventId, job_id: str, body: bytes) -> Entry:
-    """Return the terminal event that a job's record keeps as an entry of its log."""
-    return Entry(entry_id, orjson.loads(body)["type"], job_id, body, None)
