@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.support.fault_proxy import FaultProxy, port_of
 from tests.support.openai_node import openai_node
 from tests.support.openai_reader import ENDS, READERS, Json, Read, read_to_the_end, with_python
 from tests.support.process import Gateway, Process, Processes, until
-from tests.support.travel import told
+from tests.support.travel import THOUGHTS, told
 from tests.support.workers import Client
 
 WORDS = 200
@@ -66,10 +65,11 @@ class Stage:
         assert [event["sequence_number"] for event in events] == list(range(len(events)))
         assert events[-1]["type"] == "response.completed"
         assert text_of(events[-1]["response"]) == told("Faro", WORDS)
-        assert await self.client.said(self.session_id, self.job_id) == THOUGHT + told("Faro", WORDS)
+        assert await self.client.said(self.session_id, self.job_id) == THOUGHTS + told("Faro", WORDS)
 
 
-THOUGHT = "First the maps, then the trains. "
+def sdk_at(gateway: Gateway) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0)
 
 
 def text_of(response: Json) -> str:
@@ -78,13 +78,13 @@ def text_of(response: Json) -> str:
 
 
 @pytest.fixture
-async def stage(processes: Processes, redis_url: str, client: Client) -> AsyncIterator[Stage]:
+async def stage(processes: Processes, redis_url: str, client: Client) -> Stage:
     gateways = [processes.gateway(redis_url) for _ in range(2)]
     worker = processes.worker(redis_url, **ENV)
     for gateway in gateways:
         await gateway.until_ready()
     await client.offered("travels")
-    yield Stage(processes, redis_url, client, gateways, worker)
+    return Stage(processes, redis_url, client, gateways, worker)
 
 
 @pytest.fixture(params=READERS)
@@ -133,9 +133,9 @@ async def test_a_takeover_ends_with_the_text_that_counts(stage: Stage, read: Rea
 async def test_the_helpers_survive_a_takeover(stage: Stage, helper: str) -> None:
 
     async def python() -> str:
-        async with AsyncOpenAI(base_url=f"{stage.gateways[0].url}/openai/v1", api_key="none", max_retries=0) as sdk:
-            async with sdk.responses.stream(**BODY) as stream:  # type: ignore[arg-type]
-                return (await stream.get_final_response()).output_text
+        body: Any = BODY
+        async with sdk_at(stage.gateways[0]) as sdk, sdk.responses.stream(**body) as stream:
+            return (await stream.get_final_response()).output_text
 
     async def node() -> str:
         return str((await openai_node(stage.gateways[0].url, "response", body=BODY))[-1]["final"]["output_text"])
@@ -148,7 +148,7 @@ async def test_the_helpers_survive_a_takeover(stage: Stage, helper: str) -> None
 
 async def test_a_takeover_ends_a_completion_with_an_error(stage: Stage) -> None:
     messages: Any = [{"role": "user", "content": "ask"}]
-    async with AsyncOpenAI(base_url=f"{stage.gateways[0].url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with sdk_at(stage.gateways[0]) as sdk:
 
         async def read() -> None:
             options: Any = {"temperature": 1, "max_tokens": WORDS, "stream": True}
@@ -165,7 +165,7 @@ async def test_a_takeover_ends_a_completion_with_an_error(stage: Stage) -> None:
 
 async def test_a_stopping_gateway_cuts_a_completion(stage: Stage) -> None:
     messages: Any = [{"role": "user", "content": "ask"}]
-    async with AsyncOpenAI(base_url=f"{stage.gateways[0].url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with sdk_at(stage.gateways[0]) as sdk:
 
         async def read() -> None:
             options: Any = {"temperature": 1, "max_tokens": WORDS, "stream": True}
@@ -180,7 +180,7 @@ async def test_a_stopping_gateway_cuts_a_completion(stage: Stage) -> None:
 
 
 async def test_a_stopping_gateway_answers_a_client_that_waits_for_a_whole_response(stage: Stage) -> None:
-    async with AsyncOpenAI(base_url=f"{stage.gateways[0].url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with sdk_at(stage.gateways[0]) as sdk:
         body: Any = BODY | {"input": "go", "max_output_tokens": 2000}
         waiting = asyncio.create_task(sdk.responses.create(**body))
 
@@ -193,7 +193,7 @@ async def test_a_stopping_gateway_answers_a_client_that_waits_for_a_whole_respon
         stage.gateways[0].terminate()
         response = await waiting
     assert response.status == "in_progress"
-    async with AsyncOpenAI(base_url=f"{stage.gateways[1].url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with sdk_at(stage.gateways[1]) as sdk:
         assert (await sdk.responses.cancel(response.id)).status == "cancelled"
 
 
@@ -201,7 +201,7 @@ async def test_a_stop_in_the_middle_ends_every_stream(stage: Stage) -> None:
     first = asyncio.create_task(with_python(stage.gateways[0].url, BODY))
     await stage.spoke(20)
     second = asyncio.create_task(READERS["node"](stage.gateways[1].url, BODY, stage.response_id, 0))
-    async with AsyncOpenAI(base_url=f"{stage.gateways[1].url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with sdk_at(stage.gateways[1]) as sdk:
         assert (await sdk.responses.cancel(stage.response_id)).status == "cancelled"
     ends = [(await reading)[-1] for reading in (first, second)]
     assert [end["response"]["status"] for end in ends] == ["cancelled", "cancelled"]

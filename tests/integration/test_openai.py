@@ -18,6 +18,8 @@ from tests.support.workers import Client, worker_on
 QUICK = {"temperature": 0.0, "max_output_tokens": 5}
 TOLD = told(words=5)
 USER = [{"role": "user", "content": "go"}]
+USER_INPUT = {"model": "travels", "input": "x"}
+CHAT = {"model": "travels", "messages": USER}
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def kinds(output: Any) -> list[str]:
     return [item.type for item in output]
 
 
-async def test_the_agents_are_the_models(sdk: AsyncOpenAI) -> None:
+async def test_the_agents_are_the_models(sdk: Any) -> None:
     assert {"travels", "strands", "echoes"} <= {model.id async for model in sdk.models.list()}
     assert (await sdk.models.retrieve("travels")).id == "travels"
     with pytest.raises(openai.NotFoundError) as refused:
@@ -47,7 +49,7 @@ async def test_the_agents_are_the_models(sdk: AsyncOpenAI) -> None:
     assert refused.value.code == "model_not_found"
 
 
-async def test_a_response_has_what_the_agent_did(sdk: AsyncOpenAI) -> None:
+async def test_a_response_has_what_the_agent_did(sdk: Any) -> None:
     response = await sdk.responses.create(model="travels", input="go", metadata={"order": "7"}, **QUICK)
     assert (response.status, response.model, response.metadata) == ("completed", "travels", {"order": "7"})
     assert response.output_text == TOLD
@@ -60,7 +62,7 @@ async def test_a_response_has_what_the_agent_did(sdk: AsyncOpenAI) -> None:
     assert await sdk.responses.retrieve(response.id) == response
 
 
-async def test_a_streamed_response_ends_as_the_retrieved_one(sdk: AsyncOpenAI) -> None:
+async def test_a_streamed_response_ends_as_the_retrieved_one(sdk: Any) -> None:
     async with sdk.responses.stream(model="travels", input="go", **QUICK) as stream:
         numbers = [event.sequence_number async for event in stream]
         final = await stream.get_final_response()
@@ -71,7 +73,7 @@ async def test_a_streamed_response_ends_as_the_retrieved_one(sdk: AsyncOpenAI) -
     assert [(item.id, item.status) for item in final.output] == [(item.id, item.status) for item in retrieved.output]
 
 
-async def test_a_stream_is_resumed_after_any_event(sdk: AsyncOpenAI) -> None:
+async def test_a_stream_is_resumed_after_any_event(sdk: Any) -> None:
     stream = await sdk.responses.create(model="travels", input="go", background=True, stream=True, **QUICK)
     whole = [event async for event in stream]
     response_id = whole[0].response.id
@@ -80,31 +82,31 @@ async def test_a_stream_is_resumed_after_any_event(sdk: AsyncOpenAI) -> None:
         assert [event async for event in resumed] == whole[received + 1 :]
 
 
-async def test_the_helper_replays_a_response_from_its_beginning(sdk: AsyncOpenAI) -> None:
+async def test_the_helper_replays_a_response_from_its_beginning(sdk: Any) -> None:
     response = await sdk.responses.create(model="travels", input="go", **QUICK)
     async with sdk.responses.stream(response_id=response.id) as stream:
         assert (await stream.get_final_response()).output_text == TOLD
 
 
-async def test_a_response_in_the_background_is_queued_first_and_completed_later(sdk: AsyncOpenAI) -> None:
+async def test_a_response_in_the_background_is_queued_first_and_completed_later(sdk: Any) -> None:
     created = await sdk.responses.create(model="travels", input="go", background=True, temperature=1)
     assert (created.status in ("queued", "in_progress"), created.background) == (True, True)
 
     async def completed() -> bool:
-        return (await sdk.responses.retrieve(created.id)).status == "completed"
+        return bool((await sdk.responses.retrieve(created.id)).status == "completed")
 
     await until(completed)
     assert (await sdk.responses.retrieve(created.id)).output_text == told()
 
 
-async def test_a_response_continues_the_session_of_the_previous_one(sdk: AsyncOpenAI) -> None:
+async def test_a_response_continues_the_session_of_the_previous_one(sdk: Any) -> None:
     first = await sdk.responses.create(model="echoes", input="one")
     second = await sdk.responses.create(model="echoes", input="two", previous_response_id=first.id)
     assert second.previous_response_id == first.id
     assert second.output_text == f"[user: one][assistant: {first.output_text}]two{{}}"
 
 
-async def test_instructions_and_items_become_messages(sdk: AsyncOpenAI) -> None:
+async def test_instructions_and_items_become_messages(sdk: Any) -> None:
     items: Any = [
         {"role": "user", "content": [{"type": "input_text", "text": "Hello"}]},
         {"type": "reasoning", "id": "rs_1", "summary": []},
@@ -127,14 +129,14 @@ async def test_instructions_and_items_become_messages(sdk: AsyncOpenAI) -> None:
     assert response.output_text == f"{ {'messages': messages} }{{}}"
 
 
-async def test_a_question_is_a_function_call_that_the_next_response_answers(sdk: AsyncOpenAI) -> None:
+async def test_a_question_is_a_function_call_that_the_next_response_answers(sdk: Any) -> None:
     asked = await sdk.responses.create(model="travels", input="ask", **QUICK)
     assert asked.status == "in_progress"
     question = asked.output[-1]
     assert (question.type, question.name) == ("function_call", "question")
     answer: Any = {"type": "function_call_output", "call_id": question.call_id, "output": "Faro"}
+    wrong: Any = {**answer, "output": "Paris"}
     with pytest.raises(openai.BadRequestError) as refused:
-        wrong = {**answer, "output": "Paris"}
         await sdk.responses.create(model="travels", previous_response_id=asked.id, input=[wrong])
     assert refused.value.param == "input.0.output"
     answered = await sdk.responses.create(model="travels", previous_response_id=asked.id, input=[answer])
@@ -145,19 +147,20 @@ async def test_a_question_is_a_function_call_that_the_next_response_answers(sdk:
         await sdk.responses.create(model="travels", previous_response_id=asked.id, input=[answer])
 
 
-async def test_a_cancelled_response_is_cancelled_for_everybody(sdk: AsyncOpenAI) -> None:
+async def test_a_cancelled_response_is_cancelled_for_everybody(sdk: Any) -> None:
     stream = await sdk.responses.create(model="travels", input="go", background=True, stream=True, temperature=2)
-    events = []
+    events, cancelled = [], None
     async for event in stream:
         events.append(event)
         if event.type == "response.output_text.delta" and event.delta == "3 ":
             cancelled = await sdk.responses.cancel(events[0].response.id)
+    assert cancelled is not None
     assert cancelled.status == "cancelled"
     assert (events[-1].type, events[-1].response.status) == ("response.incomplete", "cancelled")
     assert (await sdk.responses.cancel(cancelled.id)).output_text == cancelled.output_text
 
 
-async def test_a_failed_response_has_the_error_of_the_agent(sdk: AsyncOpenAI) -> None:
+async def test_a_failed_response_has_the_error_of_the_agent(sdk: Any) -> None:
     response = await sdk.responses.create(model="strands", input="go")
     assert response.status == "failed"
     assert response.error is not None
@@ -165,20 +168,21 @@ async def test_a_failed_response_has_the_error_of_the_agent(sdk: AsyncOpenAI) ->
     assert response.output_text == "So far "
 
 
-async def test_the_same_idempotency_key_returns_the_first_response(sdk: AsyncOpenAI) -> None:
+async def test_the_same_idempotency_key_returns_the_first_response(sdk: Any) -> None:
     keyed: Any = {"model": "echoes", "input": "once", "extra_headers": {"Idempotency-Key": "k1"}}
     assert (await sdk.responses.create(**keyed)).id == (await sdk.responses.create(**keyed)).id
 
 
-async def test_a_completion_has_the_text_and_the_usage(sdk: AsyncOpenAI) -> None:
-    completion = await sdk.chat.completions.create(model="travels", messages=USER, temperature=0, max_tokens=5)  # type: ignore[arg-type]
+async def test_a_completion_has_the_text_and_the_usage(sdk: Any) -> None:
+    body: Any = {**CHAT, "temperature": 0, "max_tokens": 5}
+    completion = await sdk.chat.completions.create(**body)
     assert completion.choices[0].message.content == TOLD
     assert completion.choices[0].finish_reason == "stop"
     assert completion.usage is not None
     assert completion.usage.total_tokens == 15
 
 
-async def test_a_streamed_completion_has_the_same_text_and_the_usage_on_request(sdk: AsyncOpenAI) -> None:
+async def test_a_streamed_completion_has_the_same_text_and_the_usage_on_request(sdk: Any) -> None:
     options: Any = {"model": "travels", "messages": USER, "temperature": 0, "max_completion_tokens": 5}
     async with sdk.chat.completions.stream(**options, stream_options={"include_usage": True}) as stream:
         final = await stream.get_final_completion()
@@ -189,7 +193,7 @@ async def test_a_streamed_completion_has_the_same_text_and_the_usage_on_request(
     assert [chunk.usage async for chunk in plain if chunk.usage or not chunk.choices] == []
 
 
-async def test_all_messages_of_a_completion_are_the_input(sdk: AsyncOpenAI) -> None:
+async def test_all_messages_of_a_completion_are_the_input(sdk: Any) -> None:
     messages: Any = [
         {"role": "system", "content": "Be kind"},
         {
@@ -210,10 +214,14 @@ async def test_all_messages_of_a_completion_are_the_input(sdk: AsyncOpenAI) -> N
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_a_failed_completion_is_an_error(sdk: AsyncOpenAI, *, stream: bool) -> None:
+async def test_a_failed_completion_is_an_error(sdk: Any, *, stream: bool) -> None:
+    async def complete() -> None:
+        body: Any = {"model": "strands", "messages": USER, "stream": stream}
+        async for _ in await sdk.chat.completions.create(**body):
+            pass
+
     with pytest.raises(openai.APIError) as failed:
-        answer: Any = await sdk.chat.completions.create(model="strands", messages=USER, stream=stream)  # type: ignore[call-overload]
-        _ = [chunk async for chunk in answer]
+        await complete()
     assert failed.value.code == "strike"
 
 
@@ -226,30 +234,31 @@ async def test_a_failed_completion_is_not_repeated_unless_that_helps(gateway: Se
     assert retry == [(502, "false"), (502, None)]
 
 
-async def test_a_job_of_another_dialect_is_read_as_a_response(gateway: Served, sdk: AsyncOpenAI) -> None:
+async def test_a_job_of_another_dialect_is_read_as_a_response(gateway: Served, sdk: Any) -> None:
     body = {"agent": "travels", "input": "go", "options": {"temperature": 0, "max_tokens": 5}}
     job = (await gateway.client.post("/v1/sessions/mine/jobs", json=body)).json()
     async with sdk.responses.stream(response_id=f"resp_mine{job['job_id']}") as stream:
         assert (await stream.get_final_response()).output_text == TOLD
 
 
+INVALID, UNSUPPORTED = "invalid_value", "unsupported_parameter"
 ERRORS: list[tuple[str, dict[str, Any], int, str | None, str]] = [
-    ("responses", {"input": "x"}, 400, "model", "invalid_value"),
+    ("responses", {"input": "x"}, 400, "model", INVALID),
     ("responses", {"model": "gpt-1", "input": "x"}, 404, "model", "model_not_found"),
-    ("responses", {"model": "travels"}, 400, "input", "invalid_value"),
-    ("responses", {"model": "travels", "input": 7}, 400, "input", "invalid_value"),
-    ("responses", {"model": "travels", "input": "x", "frobnicate": 1}, 400, "frobnicate", "invalid_value"),
-    ("responses", {"model": "travels", "input": "x", "temperature": 3}, 400, "temperature", "invalid_value"),
-    ("responses", {"model": "travels", "input": "x", "tools": [{"type": "function"}]}, 400, "tools", "unsupported_parameter"),
-    ("responses", {"model": "travels", "input": "x", "conversation": "conv_1"}, 400, "conversation", "unsupported_parameter"),
-    ("responses", {"model": "travels", "input": [{"type": "item_reference"}]}, 400, "input.0.type", "unsupported_parameter"),
-    ("responses", {"model": "travels", "input": [{"role": "king", "content": ""}]}, 400, "input.0.role", "invalid_value"),
-    ("responses", {"model": "travels", "input": "x", "previous_response_id": "resp_1"}, 404, None, "response_not_found"),
-    ("responses", {"model": "travels", "input": "x", "metadata": {"openai": "x"}}, 400, "metadata", "invalid_value"),
-    ("chat/completions", {"model": "travels", "messages": []}, 400, "messages", "invalid_value"),
-    ("chat/completions", {"model": "travels", "messages": USER, "n": 2}, 400, "n", "invalid_value"),
-    ("chat/completions", {"model": "travels", "messages": USER, "stop": ["x"]}, 400, "stop", "unsupported_parameter"),
-    ("chat/completions", {"model": "gpt-1", "messages": USER}, 404, "model", "model_not_found"),
+    ("responses", {"model": "travels"}, 400, "input", INVALID),
+    ("responses", {"model": "travels", "input": 7}, 400, "input", INVALID),
+    ("responses", {**USER_INPUT, "frobnicate": 1}, 400, "frobnicate", INVALID),
+    ("responses", {**USER_INPUT, "temperature": 3}, 400, "temperature", INVALID),
+    ("responses", {**USER_INPUT, "tools": [{"type": "function"}]}, 400, "tools", UNSUPPORTED),
+    ("responses", {**USER_INPUT, "conversation": "conv_1"}, 400, "conversation", UNSUPPORTED),
+    ("responses", {"model": "travels", "input": [{"type": "item_reference"}]}, 400, "input.0.type", UNSUPPORTED),
+    ("responses", {"model": "travels", "input": [{"role": "king", "content": ""}]}, 400, "input.0.role", INVALID),
+    ("responses", {**USER_INPUT, "previous_response_id": "resp_1"}, 404, None, "response_not_found"),
+    ("responses", {**USER_INPUT, "metadata": {"openai": "x"}}, 400, "metadata", INVALID),
+    ("chat/completions", {"model": "travels", "messages": []}, 400, "messages", INVALID),
+    ("chat/completions", {**CHAT, "n": 2}, 400, "n", INVALID),
+    ("chat/completions", {**CHAT, "stop": ["x"]}, 400, "stop", UNSUPPORTED),
+    ("chat/completions", {**CHAT, "model": "gpt-1"}, 404, "model", "model_not_found"),
 ]
 
 

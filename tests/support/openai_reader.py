@@ -28,10 +28,10 @@ async def with_python(url: str, body: Json, response_id: str | None = None, afte
             if response_id is None:
                 stream = await sdk.responses.create(**body, background=True, stream=True)
             else:
-                cursor = {} if after is None else {"starting_after": after}
+                cursor: Any = {} if after is None else {"starting_after": after}
                 stream = await sdk.responses.retrieve(response_id, stream=True, **cursor)
             async for event in stream:
-                events.append(event.to_dict())
+                events += [event.to_dict()]
         except openai.APIConnectionError:
             return events
     assert events[-1]["type"] in ENDS, "ended early as if it were finished"

@@ -6,6 +6,7 @@ from typing import Any
 
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.dialects.openai.response_ids import JobAddress
+from holdfast.gateway.dialects.openai.responses import question_of
 from holdfast.gateway.errors import BodyInvalid
 from holdfast.gateway.intents import answer, check_answer
 from holdfast.gateway.limits import parse_json
@@ -14,13 +15,14 @@ from holdfast.shared.errors import EventInvalid, RequestInvalid
 from holdfast.shared.events import encode
 
 
-async def answer_question(state: State, address: JobAddress, question_id: str, output: str) -> None:
+async def answer_question(state: State, address: JobAddress, call_id: str, output: str) -> None:
     """Answer a question with the output of its function call: the text itself, or the JSON that it is, if the question
     allows only that.
 
     Raises RequestInvalid, QuestionUnknown, QuestionAnswered, RedisError."""
     if len(output) > MAX_VALUE_BYTES:
         raise RequestInvalid("input.0.output", f"must have at most {MAX_VALUE_BYTES} characters")
+    question_id = question_of(call_id)
     value = await _allowed(state, address, question_id, output)
     await answer(state, *address, question_id, encode(value))
 

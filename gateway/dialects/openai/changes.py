@@ -22,10 +22,14 @@ class Changes:
     """What one event of a log changes in an output, and the events that tell it.
 
     Every item is announced, grows, and is finished; an index is used once. The order of the events is that of the
-    reference at https://platform.openai.com/docs/api-reference/responses-streaming."""
+    reference at https://platform.openai.com/docs/api-reference/responses-streaming.
 
-    def __init__(self, output: Output, event_id: EventId) -> None:
-        self.output = output.at_event(event_id)
+    Args:
+        size: of the event, in bytes.
+    """
+
+    def __init__(self, output: Output, event_id: EventId, size: int = 0) -> None:
+        self.output = output.at_event(event_id, size)
         self.events: list[Json] = []
         self._id = event_id
 

@@ -35,7 +35,8 @@ class Output:
         open: the items that are not finished.
         done: the finished items that count.
         ending: the terminal event.
-        waiting: the job waits for the answer to a question.
+        asked: the call id of the newest question.
+        size: of all events that it was made of, in bytes.
     """
 
     at: EventId = ORIGIN
@@ -45,7 +46,8 @@ class Output:
     done: Done | None = None
     usage: Usage | None = None
     ending: Mapping[str, Any] | None = None
-    waiting: bool = False
+    asked: str | None = None
+    size: int = 0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Output) and self.at == other.at
@@ -65,14 +67,14 @@ class Output:
         """Return the text of all items of a kind."""
         return "".join(item.text for item in self.items() if item.kind == kind)
 
-    def at_event(self, event_id: EventId) -> Output:
-        """Return the same output after an event."""
-        return replace(self, at=event_id)
+    def at_event(self, event_id: EventId, size: int) -> Output:
+        """Return the same output after an event of `size` bytes."""
+        return replace(self, at=event_id, size=self.size + size)
 
-    def grown(self, at: EventId, place: Place, item: Item) -> Output:
-        """Return the output after an event that added to an open item."""
-        open_ = {**self.open, place: item}
-        return Output(at, self.status, self.count, open_, self.done, self.usage, self.ending, self.waiting)
+    def grown(self, at: EventId, size: int, place: Place, item: Item) -> Output:
+        """Return the output after an event of `size` bytes that added to an open item."""
+        open_, size = {**self.open, place: item}, self.size + size
+        return Output(at, self.status, self.count, open_, self.done, self.usage, self.ending, self.asked, size)
 
     def with_open(self, place: Place, item: Item) -> Output:
         """Return the output with an item that was begun or has grown."""
@@ -95,7 +97,7 @@ class Output:
         for done in [done for done in self._finished() if done.item.index not in left][::-1]:
             kept = Done(kept, done.place, done.item)
         still_open = {place: item for place, item in self.open.items() if item.index not in left}
-        return replace(self, open=still_open, done=kept, usage=usage_before(self.usage, event_id), waiting=False)
+        return replace(self, open=still_open, done=kept, usage=usage_before(self.usage, event_id))
 
     def _finished(self) -> Iterator[Done]:
         done = self.done

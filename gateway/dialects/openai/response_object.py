@@ -59,7 +59,7 @@ class ResponseHead(NamedTuple):
             "model": self.model,
             "output": [item.json() for item in output.items()],
             "error": _error(ending) if output.status == "failed" else None,
-            "incomplete_details": None,
+            "incomplete_details": {"reason": "max_output_tokens"} if output.status == "incomplete" else None,
             "usage": response_usage(output.usage) if output.ended else None,
             **_DEFAULTS,
             **orjson.loads(self.echo),

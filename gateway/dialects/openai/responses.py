@@ -19,11 +19,12 @@ from holdfast.shared.conversation import content_of
 from holdfast.shared.entries import Entry
 from holdfast.shared.errors import LogUnavailable
 from holdfast.shared.events import ASKED, CANCELLED, COMPLETED, DELETED, FAILED, MALFORMED, STARTED
-from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.ids import parse_id
 from starlette.responses import Response
 
 QUESTION = "question"  # the function that a client calls to answer a question of the agent
 DONE = b"data: [DONE]\n\n"
+MAX_OUTPUT_BYTES = 8 * 1024 * 1024  # the size of the events that a response is made of
 
 _ENDS: Mapping[str, tuple[str, Status]] = {
     COMPLETED: ("response.completed", "completed"),
@@ -52,12 +53,14 @@ class ResponseTranslation(Translation):
         assert isinstance(state, Output)
         if entry.kind not in _KNOWN or state.ended:
             return (), state
+        if state.size + len(entry.body) > MAX_OUTPUT_BYTES and entry.kind not in _ENDS:
+            return self._cut_short(Changes(state, entry.id))
         try:
             event = orjson.loads(entry.body)
             place = (_SAID.get(entry.kind), event.get("agent"))
             if place in state.open:
-                return _continued(state, entry.id, place, event["text"])
-            changes = Changes(state, entry.id)
+                return _continued(state, entry, place, event["text"])
+            changes = Changes(state, entry.id, len(entry.body))
             self._apply(changes, entry.kind, event)
         except MALFORMED:  # an entry that no worker wrote
             return (), state
@@ -106,17 +109,23 @@ class ResponseTranslation(Translation):
     def _end(self, changes: Changes, kind: str, event: Json) -> None:
         name, status = _ENDS[kind]
         changes.end(completed=kind == COMPLETED)
-        changes.output = replace(changes.output, status=status, ending=event, waiting=False)
+        changes.output = replace(changes.output, status=status, ending=event)
         changes.events.append(self._lifecycle(name, changes.output))
+
+    def _cut_short(self, changes: Changes) -> Translated:
+        """End a response whose output would not fit in memory. The job goes on."""
+        changes.end(completed=False)
+        changes.output = replace(changes.output, status="incomplete")
+        return [*changes.events, self._lifecycle("response.incomplete", changes.output)], changes.output
 
     def _lifecycle(self, kind: str, output: Output) -> Json:
         return {"type": kind, "response": self.head.json(output)}
 
 
-def _continued(output: Output, at: EventId, place: Any, text: str) -> Translated:
+def _continued(output: Output, entry: Entry, place: Any, text: str) -> Translated:
     """Add a delta to what is open: nearly every event is one."""
-    item = output.open[place].with_piece(at, text)
-    return (delta(item, text),), output.grown(at, place, item)
+    item = output.open[place].with_piece(entry.id, text)
+    return (delta(item, text),), output.grown(entry.id, len(entry.body), place, item)
 
 
 def _text(changes: Changes, event: Json) -> None:
@@ -177,26 +186,39 @@ def _tool_failed(changes: Changes, event: Json) -> None:
         changes.finish(_call(event), "failed", {"error": {"type": "mcp_tool_execution_error", "content": content}})
 
 
+def call_id_of(question_id: str, index: int) -> str:
+    """Return the call id of a question. A later attempt may ask it again, and OpenAI's clients take two calls with one
+    id for an error."""
+    return f"{question_id}#{index}"
+
+
+def question_of(call_id: str) -> str:
+    """Return the question that a call id names."""
+    return call_id.rpartition("#")[0] or call_id
+
+
 def _asked(changes: Changes, event: Json) -> None:
     """A question is a call of a function of the client, which answers it."""
     _close(changes, event)
     question_id = event["question_id"]
     place = (ASKED, question_id)
-    changes.begin(place, "function_call", {"call_id": question_id, "name": QUESTION})
+    call_id = call_id_of(question_id, changes.output.count)
+    changes.begin(place, "function_call", {"call_id": call_id, "name": QUESTION})
     arguments = {"prompt": event.get("prompt"), "schema": event.get("schema")}
     changes.grow(place, orjson.dumps(arguments).decode())
     changes.arguments_done(place)
     changes.finish(place, "completed")
-    changes.output = replace(changes.output, waiting=True)
+    changes.output = replace(changes.output, asked=call_id)
 
 
 def _answered(changes: Changes, event: Json) -> None:
     question_id = event["question_id"]
     place = ("question.answered", question_id)
+    asked = changes.output.asked or ""
+    call_id = asked if question_of(asked) == question_id else question_id
     output = content_of(event.get("value"))
-    changes.begin(place, "function_call_output", {"call_id": question_id, "output": output})
+    changes.begin(place, "function_call_output", {"call_id": call_id, "output": output})
     changes.finish(place, "completed")
-    changes.output = replace(changes.output, waiting=False)
 
 
 def _usage(changes: Changes, event: Json) -> None:

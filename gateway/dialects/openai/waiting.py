@@ -10,6 +10,7 @@ from typing import ClassVar
 from holdfast.gateway.dialects.translation import Event, Numbered, Place, Translated, Translation
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.viewer import StreamRequest
+from holdfast.gateway.transports.uvicorn import EXTENSION, StreamProtocol
 from holdfast.shared.entries import Entry
 from holdfast.shared.events import ASKED, DELETED, TERMINAL
 from holdfast.shared.job_record import JobState
@@ -67,15 +68,18 @@ async def settled(request: Request, hub: StreamHub, job: JobState, timeout_s: fl
         job: its record, read before.
         questions: wait no longer than until the agent asks a person.
     """
-    if job.end is not None or hub.full:
+    protocol: StreamProtocol = request.scope["extensions"][EXTENSION]["connection"]
+    if job.end is not None or hub.full or protocol.stopping:
         return
     kinds = frozenset({*_ENDS, ASKED}) if questions else _ENDS
     waiter = _Waiter()
     hub.attach(StreamRequest(job.session_id, Numbered(_Signals(kinds)), job.cursor, raw=True, job=job), waiter)
+    protocol.on_shutdown = waiter.abort
     left = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({waiter.over, left}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        protocol.on_shutdown = None
         left.cancel()
         waiter.abort()
         if waiter.on_gone is not None:

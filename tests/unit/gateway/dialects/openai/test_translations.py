@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 from holdfast.gateway.dialects.openai.response_object import ResponseHead
-from holdfast.gateway.dialects.openai.responses import ResponseTranslation
+from holdfast.gateway.dialects.openai.responses import ResponseTranslation, question_of
 from holdfast.gateway.dialects.translation import Numbered
 from holdfast.shared.entries import Entry
 from holdfast.shared.ids import EventId, parse_id
@@ -86,11 +86,36 @@ def test_an_event_that_no_worker_wrote_changes_nothing(protocol: str) -> None:
 def test_a_long_output_costs_no_more_per_event_than_a_short_one(protocol: str) -> None:
     """A hundred thousand deltas take seconds; copying the text for each would take minutes and gigabytes."""
     log = [log_of("text")[0]]
-    log += [
-        Entry(EventId(1763683200123, seq), "text.delta", "j1", b'{"type":"text.delta","text":"word ","part":0}', None)
-        for seq in range(2, 100_002)
-    ]
+    log += [word(seq, "word ") for seq in range(2, 100_002)]
     assert wire_of(TRANSLATIONS[protocol], log).count(b'"delta"') == 100_000 + (protocol == "completions")
+
+
+def word(seq: int, text: str) -> Entry:
+    body = orjson.dumps({"type": "text.delta", "text": text, "part": 0})
+    return Entry(EventId(1763683200123, seq), "text.delta", "j1", body, None)
+
+
+def test_an_output_that_would_not_fit_in_memory_ends_as_incomplete() -> None:
+    log = [log_of("text")[0], *(word(seq, "x" * 200_000) for seq in range(2, 60)), log_of("text")[-1]]
+    events = events_of(wire_of(RESPONSES, log))
+    final = events[-1]["response"]
+    assert isinstance(final, dict)
+    assert (events[-1]["type"], final["incomplete_details"]) == (
+        "response.incomplete",
+        {"reason": "max_output_tokens"},
+    )
+    sent = "".join(str(event["delta"]) for event in events if event["type"] == "response.output_text.delta")
+    assert final["output"][0]["content"][0]["text"] == sent
+    assert 8_000_000 < len(sent) < 8_400_000
+
+
+def test_a_question_that_is_asked_again_is_another_call() -> None:
+    """OpenAI's Python client refuses a second call with the same id."""
+    events = events_of(wire_of(RESPONSES, log_of("question-asked-again")))
+    items = [event["item"] for event in events if event["type"] == "response.output_item.added"]
+    calls = [item["call_id"] for item in items if isinstance(item, dict) and item["type"] == "function_call"]
+    assert len(set(calls)) == 2
+    assert [question_of(call) for call in calls] == ["q1", "q1"]
 
 
 def test_states_are_shared_whoever_made_them() -> None:
