@@ -54,7 +54,7 @@ async def test_a_response_has_what_the_agent_did(sdk: Any) -> None:
     assert (response.status, response.model, response.metadata) == ("completed", "travels", {"order": "7"})
     assert response.output_text == TOLD
     assert kinds(response.output) == ["reasoning", "message", "mcp_call", "mcp_call", "message"]
-    assert response.output[0].content[0].text == THOUGHTS
+    assert response.output[0].summary[0].text == THOUGHTS
     assert (response.output[2].name, response.output[2].output) == ("maps", '{"found":3}')
     assert response.usage is not None
     assert (response.usage.input_tokens, response.usage.output_tokens) == (10, 5)

@@ -11,9 +11,13 @@ from holdfast.shared.ids import EventId
 
 _DELTAS: dict[Kind, str] = {
     "message": "response.output_text",
-    "reasoning": "response.reasoning_text",
+    "reasoning": "response.reasoning_summary_text",
     "mcp_call": "response.mcp_call_arguments",
     "function_call": "response.function_call_arguments",
+}
+_PARTS: dict[Kind, tuple[str, str]] = {
+    "message": ("response.content_part", "content_index"),
+    "reasoning": ("response.reasoning_summary_part", "summary_index"),
 }
 _DELTA_EVENTS = {kind: f"{name}.delta" for kind, name in _DELTAS.items()}
 
@@ -82,7 +86,7 @@ class Changes:
     def end(self, *, completed: bool) -> None:
         """Finish all open items."""
         for place, item in sorted(self.output.open.items(), key=lambda one: one[1].index):
-            done = completed and item.kind in ("message", "reasoning")
+            done = completed and item.kind in _PARTS
             self.finish(place, "completed" if done else "incomplete")
 
     def _restore(self, place: Place, item: Item) -> None:
@@ -95,17 +99,18 @@ class Changes:
         self.output = self.output.with_open(place, item)
         opening = {"type": "response.output_item.added", "output_index": item.index, "item": item.opening()}
         self.events.append(opening)
-        if item.kind in ("message", "reasoning"):
-            self._tell("response.content_part.added", item, content_index=0, part=item.part(""))
+        if item.kind in _PARTS:
+            name, index = _PARTS[item.kind]
+            self._tell(f"{name}.added", item, **{index: 0, "part": item.part("")})
         if item.kind == "mcp_call":
             self._tell("response.mcp_call.in_progress", item)
         return item
 
     def _tell_end(self, item: Item) -> None:
-        if item.kind in ("message", "reasoning"):
-            text = item.text
-            self._tell(f"{_DELTAS[item.kind]}.done", item, text=text, **_logprobs(item), content_index=0)
-            self._tell("response.content_part.done", item, content_index=0, part=item.part(text))
+        if item.kind in _PARTS:
+            (name, index), text = _PARTS[item.kind], item.text
+            self._tell(f"{_DELTAS[item.kind]}.done", item, **{index: 0, "text": text}, **_logprobs(item))
+            self._tell(f"{name}.done", item, **{index: 0, "part": item.part(text)})
         if item.kind == "mcp_call":
             self._tell(f"response.mcp_call.{'completed' if item.status == 'completed' else 'failed'}", item)
         self.events.append({"type": "response.output_item.done", "output_index": item.index, "item": item.json()})
@@ -125,7 +130,7 @@ def delta(item: Item, text: str) -> Json:
     if item.kind == "message":
         event["content_index"], event["logprobs"] = 0, []
     elif item.kind == "reasoning":
-        event["content_index"] = 0
+        event["summary_index"] = 0
     return event
 
 

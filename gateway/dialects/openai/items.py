@@ -83,24 +83,24 @@ class Item:
         return replace(self, pieces=None, status="in_progress").json() | _EMPTY.get(self.kind, {})
 
     def part(self, text: str) -> Json:
-        """Return the only content part of a message or of reasoning."""
+        """Return the only part of a message, or of reasoning: a summary, which is what clients show."""
         if self.kind == "message":
             return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-        return {"type": "reasoning_text", "text": text}
+        return {"type": "summary_text", "text": text}
 
     def _content(self) -> Json:
         match self.kind:
             case "message":
                 return {"role": "assistant", "content": [self.part(self.text)]}
             case "reasoning":
-                return {"summary": [], "content": [self.part(self.text)]}
+                return {"summary": [self.part(self.text)]}
             case "mcp_call" | "function_call":
                 return {"arguments": self.text, **(self.fields or {})}
             case "function_call_output":
                 return dict(self.fields or {})
 
 
-_EMPTY: Mapping[Kind, Json] = {"message": {"content": []}, "reasoning": {"content": []}}
+_EMPTY: Mapping[Kind, Json] = {"message": {"content": []}, "reasoning": {"summary": []}}
 
 
 def _backwards(piece: Piece | None) -> Iterator[Piece]:
