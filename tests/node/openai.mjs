@@ -34,6 +34,25 @@ const calls = {
     await read(await client.responses.retrieve(id, { stream: true, starting_after: after }));
     return null;
   },
+  // Reads a response from its beginning to its end, and goes on after the last event when it is cut.
+  async endure() {
+    let [cuts, last, ended] = [0, undefined, false];
+    while (!ended) {
+      try {
+        const cursor = last === undefined ? {} : { starting_after: last };
+        for await (const event of await client.responses.retrieve(id, { stream: true, ...cursor })) {
+          print({ event });
+          last = event.sequence_number;
+          ended = ["response.completed", "response.failed", "response.incomplete"].includes(event.type);
+        }
+        if (!ended) throw new Error("ended early as if it were finished");
+      } catch (error) {
+        if (error.message.startsWith("ended early")) throw error;
+        cuts += 1;
+      }
+    }
+    return { cuts };
+  },
   retrieve: () => client.responses.retrieve(id),
   cancel: () => client.responses.cancel(id),
   async completion() {
