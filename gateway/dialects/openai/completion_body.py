@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from holdfast.gateway.dialects.openai.messages import completion_input
-from holdfast.gateway.dialects.openai.parameters import Metadata, Nothing, TextOnly, job_body, parse
+from holdfast.gateway.dialects.openai.parameters import Metadata, Nothing, TextModality, TextOnly, job_body, parse
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -24,7 +24,7 @@ class CompletionBody(BaseModel):
     messages: Any
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    metadata: Metadata | None = None
+    metadata: Metadata = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -32,7 +32,7 @@ class CompletionBody(BaseModel):
 
     n: Literal[1] | None = None
     response_format: TextOnly | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: TextModality = None
     logprobs: Literal[False] | None = None
     audio: Nothing = None
     function_call: Nothing = None

@@ -13,9 +13,10 @@ from starlette.requests import Request
 
 Model = TypeVar("Model", bound=BaseModel)
 
-Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-]
+# OpenAI's limits.
+MAX_METADATA = 16
+MAX_METADATA_KEY = 64
+MAX_METADATA_LENGTH = 512
 
 _UNSUPPORTED = "unsupported"
 
@@ -26,6 +27,28 @@ def _nothing(value: Any) -> None:
         raise PydanticCustomError(_UNSUPPORTED, "is not supported")
 
 
+def _metadata(value: Any) -> Any:
+    """Check metadata by hand: pydantic would report each of a thousand wrong keys, which takes long."""
+    known = isinstance(value, dict) and len(value) <= MAX_METADATA
+    if value is not None and not (known and all(map(_is_pair, value.items()))):
+        allowed = f"must be an object of at most {MAX_METADATA} strings of at most {MAX_METADATA_LENGTH} characters"
+        raise PydanticCustomError("metadata", allowed)
+    return value
+
+
+def _is_pair(pair: tuple[str, Any]) -> bool:
+    key, value = pair
+    return len(key) <= MAX_METADATA_KEY and isinstance(value, str) and len(value) <= MAX_METADATA_LENGTH
+
+
+def _text(value: Any) -> Any:
+    if value not in (None, ["text"]):
+        raise PydanticCustomError("modalities", 'must be ["text"]')
+    return value
+
+
+Metadata = Annotated[Any, AfterValidator(_metadata)]
+TextModality = Annotated[Any, AfterValidator(_text)]
 Nothing = Annotated[Any, AfterValidator(_nothing)]
 """A parameter that an agent of Holdfast could not honour, such as tools of the client."""
 
@@ -33,7 +56,7 @@ Nothing = Annotated[Any, AfterValidator(_nothing)]
 class TextOnly(BaseModel):
     """The only format of a text that every agent has."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     type: Literal["text"]
 

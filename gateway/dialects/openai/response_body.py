@@ -34,7 +34,7 @@ class ResponseBody(BaseModel):
     background: bool | None = None
     stream: bool | None = None
     previous_response_id: str | None = None
-    metadata: Metadata | None = None
+    metadata: Metadata = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     reasoning: Reasoning | None = None
