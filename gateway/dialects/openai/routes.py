@@ -126,7 +126,7 @@ async def create_completion(request: Request) -> ASGIApp:
 async def list_models(request: Request) -> ASGIApp:
     """List the agents as models."""
     state: State = request.scope["state"]
-    agents = await state["queue"].agents()
+    agents = await state["agent_catalog"].schemas()
     return json_response({"object": "list", "data": [_model(name) for name in agents]})
 
 
@@ -134,7 +134,7 @@ async def list_models(request: Request) -> ASGIApp:
 async def retrieve_model(request: Request, model: str) -> ASGIApp:
     """Read one agent as a model."""
     state: State = request.scope["state"]
-    if model not in await state["queue"].agents():
+    if model not in await state["agent_catalog"].schemas():
         raise ModelUnknown
     return json_response(_model(model))
 
