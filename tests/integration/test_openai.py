@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 
 from tests.support.process import until
 from tests.support.served import Served, served
-from tests.support.travel import THOUGHTS, echoes, strands, told, travels
+from tests.support.travel import THOUGHTS, asks, echoes, strands, told, travels
 from tests.support.workers import Client, worker_on
 
 QUICK = {"temperature": 0.0, "max_output_tokens": 5}
@@ -25,8 +25,8 @@ CHAT = {"model": "travels", "messages": USER}
 @pytest.fixture
 async def gateway(redis_url: str) -> AsyncIterator[Served]:
     client = Client(redis_url)
-    async with served(redis_url) as gateway, worker_on(redis_url, [travels, strands, echoes]):
-        await client.offered("travels", "strands", "echoes")
+    async with served(redis_url) as gateway, worker_on(redis_url, [travels, strands, echoes, asks]):
+        await client.offered("travels", "strands", "echoes", "asks")
         yield gateway
     await client.close()
 
@@ -143,8 +143,41 @@ async def test_a_question_is_a_function_call_that_the_next_response_answers(sdk:
     assert (answered.id, answered.status) == (asked.id, "completed")
     assert answered.output_text == told("Faro", 5)
     assert kinds(answered.output)[-3:] == ["function_call", "function_call_output", "message"]
-    with pytest.raises(openai.ConflictError):
-        await sdk.responses.create(model="travels", previous_response_id=asked.id, input=[answer])
+    repeated = await sdk.responses.create(model="travels", previous_response_id=asked.id, input=[answer])
+    assert repeated == answered
+    with pytest.raises(openai.ConflictError) as conflict:
+        await sdk.responses.create(
+            model="travels", previous_response_id=asked.id, input=[{**answer, "output": "Brest"}]
+        )
+    assert conflict.value.response.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("text", ["Faro", [{"role": "user", "content": "Faro"}]], ids=["text", "message"])
+async def test_a_response_that_waits_for_an_answer_is_not_continued(sdk: Any, text: Any) -> None:
+    """The new job would wait behind the one that waits for the answer."""
+    asked = await sdk.responses.create(model="travels", input="ask", **QUICK)
+    with pytest.raises(openai.BadRequestError) as refused:
+        await sdk.responses.create(model="travels", previous_response_id=asked.id, input=text)
+    assert refused.value.param == "input"
+    assert asked.output[-1].call_id.rpartition("#")[0] in refused.value.message
+
+
+async def test_a_repeated_request_returns_the_question_that_is_open_already(sdk: Any) -> None:
+    keyed: Any = {"model": "travels", "input": "ask", "extra_headers": {"Idempotency-Key": "k1"}, **QUICK}
+    asked = await sdk.responses.create(**keyed)
+    repeated = await sdk.responses.create(**keyed)
+    assert repeated.id == asked.id
+    assert repeated.output[-1].call_id == asked.output[-1].call_id
+
+
+@pytest.mark.parametrize("output", ["\N{GRINNING FACE}" * 70_000, "\x00" * 50_000], ids=["emoji", "control"])
+async def test_an_answer_that_does_not_fit_in_an_event_is_refused(sdk: Any, output: str) -> None:
+    """Recorded, it would fail every attempt of the job."""
+    asked = await sdk.responses.create(model="asks", input="go")
+    answer: Any = {"type": "function_call_output", "call_id": asked.output[-1].call_id, "output": output}
+    with pytest.raises(openai.BadRequestError) as refused:
+        await sdk.responses.create(model="asks", previous_response_id=asked.id, input=[answer])
+    assert refused.value.param == "input.0.output"
 
 
 async def test_a_cancelled_response_is_cancelled_for_everybody(sdk: Any) -> None:
@@ -234,6 +267,15 @@ async def test_a_failed_completion_is_not_repeated_unless_that_helps(gateway: Se
     assert retry == [(502, "false"), (502, None)]
 
 
+async def test_the_metadata_of_a_job_does_not_replace_its_output(gateway: Served) -> None:
+    metadata = {"openai": {"id": "x", "status": "x", "output": "x", "temperature": 0.5}}
+    body = {"agent": "echoes", "input": "go", "metadata": metadata}
+    job = (await gateway.client.post("/v1/sessions/mine/jobs", json=body)).json()
+    response = (await gateway.client.get(f"/openai/v1/responses/resp_mine{job['job_id']}")).json()
+    assert (response["id"], response["temperature"]) == (f"resp_mine{job['job_id']}", 0.5)
+    assert "x" not in (response["status"], response["output"])
+
+
 async def test_a_job_of_another_dialect_is_read_as_a_response(gateway: Served, sdk: Any) -> None:
     body = {"agent": "travels", "input": "go", "options": {"temperature": 0, "max_tokens": 5}}
     job = (await gateway.client.post("/v1/sessions/mine/jobs", json=body)).json()
@@ -242,6 +284,10 @@ async def test_a_job_of_another_dialect_is_read_as_a_response(gateway: Served, s
 
 
 INVALID, UNSUPPORTED = "invalid_value", "unsupported_parameter"
+MANY = f"[{','.join(['0'] * 50_000)}]"
+CALL = {"type": "function_call", "call_id": "c1", "name": "look"}
+HALF = {"name": "look", "arguments": f"[{','.join(['0'] * 25_000)}]"}
+CALLS = {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": HALF}] * 2}
 ERRORS: list[tuple[str, dict[str, Any], int, str | None, str]] = [
     ("responses", {"input": "x"}, 400, "model", INVALID),
     ("responses", {"model": "gpt-1", "input": "x"}, 404, "model", "model_not_found"),
@@ -257,6 +303,8 @@ ERRORS: list[tuple[str, dict[str, Any], int, str | None, str]] = [
     ("responses", {**USER_INPUT, "metadata": {"openai": "x"}}, 400, "metadata", INVALID),
     ("responses", {**USER_INPUT, "metadata": {"k": 1}}, 400, "metadata", INVALID),
     ("responses", {**USER_INPUT, "text": {"format": {"type": "json_object"}}}, 400, "text.format.type", INVALID),
+    ("responses", {"model": "travels", "input": [{**CALL, "arguments": MANY}]}, 400, "input", INVALID),
+    ("chat/completions", {**CHAT, "messages": [CALLS]}, 400, "messages", INVALID),
     ("chat/completions", {**CHAT, "modalities": ["audio"]}, 400, "modalities", INVALID),
     ("chat/completions", {"model": "travels", "messages": []}, 400, "messages", INVALID),
     ("chat/completions", {**CHAT, "n": 2}, 400, "n", INVALID),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+
 import pytest
 from holdfast.gateway.dialects.openai import routes
+from holdfast.gateway.dialects.openai.response_body import ResponseBody
+from holdfast.gateway.dialects.openai.waiting import _Waiter
 from holdfast.shared.keys import session_keys
+from holdfast.shared.redis.client import RedisError
+from holdfast.shared.sessions import Sessions
 
+from tests.support.process import until
 from tests.support.served import served
 from tests.support.sse import SseStream
 from tests.support.travel import travels
@@ -27,17 +35,86 @@ async def test_nothing_is_accepted_that_could_not_be_streamed(redis_url: str) ->
     assert [session["session_id"] for session in sessions] == ["first"]
 
 
-async def test_a_call_that_waited_long_enough_tells_how_far_its_job_is(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+CALLS = [("responses", RESPONSE, "resp_"), ("chat/completions", COMPLETION, "chatcmpl-")]
+KEYS: list[tuple[dict[str, str], str | None]] = [({}, "false"), ({"Idempotency-Key": "k1"}, None)]
+
+
+@pytest.mark.parametrize(("path", "body", "prefix"), CALLS, ids=["responses", "completions"])
+@pytest.mark.parametrize(("key", "retried"), KEYS, ids=["without a key", "with a key"])
+async def test_a_call_that_waited_too_long_is_repeated_only_with_a_key(
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, object],
+    prefix: str,
+    key: dict[str, str],
+    retried: str | None,
 ) -> None:
+    """A repeated request without a key would start a second job; with a key it waits for the first one."""
     monkeypatch.setattr(routes, "WAIT_SECONDS", 0.1)
     async with served(redis_url) as gateway:
         await gateway.offer("travels")
-        response = (await gateway.client.post("/openai/v1/responses", json=RESPONSE | {"input": "x"})).json()
-        assert (response["status"], response["output"]) == ("queued", [])
-        completion = await gateway.client.post("/openai/v1/chat/completions", json=COMPLETION)
-        assert (completion.status_code, completion.json()["error"]["code"]) == (504, "timeout")
-        assert completion.headers["x-should-retry"] == "false"
+        response = await gateway.client.post(f"/openai/v1/{path}", json=body, headers=key)
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (504, "timeout")
+        assert response.headers.get("x-should-retry") == retried
+        session = (await gateway.client.get("/v1/sessions")).json()["sessions"][0]
+        assert f"{prefix}{session['session_id']}{session['job_id']}" in error["message"]
+
+
+@pytest.mark.parametrize(("path", "body", "prefix"), CALLS, ids=["responses", "completions"])
+@pytest.mark.parametrize(("key", "retried"), KEYS, ids=["without a key", "with a key"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_failure_after_a_job_was_accepted_is_repeated_only_with_a_key(
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, object],
+    prefix: str,
+    key: dict[str, str],
+    retried: str | None,
+    *,
+    stream: bool,
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise RedisError
+
+    async with served(redis_url) as gateway:
+        await gateway.offer("travels")
+        monkeypatch.setattr(Sessions, "job", unavailable)
+        response = await gateway.client.post(f"/openai/v1/{path}", json={**body, "stream": stream}, headers=key)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (503, "log_unavailable")
+    assert response.headers.get("x-should-retry") == retried
+    assert prefix in error["message"]
+
+
+@pytest.mark.parametrize(("path", "body", "prefix"), CALLS, ids=["responses", "completions"])
+async def test_a_stream_that_is_refused_after_its_job_was_accepted_is_not_repeated(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, object], prefix: str
+) -> None:
+    monkeypatch.setattr(routes, "_check_room", lambda _: None)
+    async with served(redis_url, max_viewers=1) as gateway:
+        await gateway.offer("travels")
+        await gateway.client.post("/v1/sessions/first/jobs", json={"agent": "travels", "input": "go"})
+        async with SseStream(f"{gateway.url}/v1/sessions/first/events"):
+            refused = await gateway.client.post(f"/openai/v1/{path}", json={**body, "stream": True})
+    assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "false")
+    assert prefix in refused.json()["error"]["message"]
+
+
+async def test_a_waiting_request_does_not_keep_its_body(redis_url: str) -> None:
+    async with served(redis_url) as gateway:
+        await gateway.offer("travels")
+        body = {**RESPONSE, "metadata": {"marker": "kept"}}
+        waiting = asyncio.create_task(gateway.client.post("/openai/v1/responses", json=body))
+        await until(lambda: _waiters() > 0)
+        assert [one for one in gc.get_objects() if isinstance(one, ResponseBody)] == []
+        waiting.cancel()
+
+
+def _waiters() -> int:
+    return sum(isinstance(one, _Waiter) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("query", ["", "?stream=true"], ids=["whole", "streamed"])

@@ -36,6 +36,12 @@ def told(city: str = "Brest", words: int = WORDS) -> str:
 
 
 @agent
+async def asks(run: Run) -> str:
+    """Asks for any text, and repeats it."""
+    return str(await run.ask("What?"))
+
+
+@agent
 async def strands(run: Run) -> None:
     """Fails halfway."""
     await run.text("So far ")

@@ -4,39 +4,72 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from holdfast.gateway.dependencies import State
+from holdfast.gateway.dialects.openai.job_output import outputs_of
+from holdfast.gateway.dialects.openai.messages import parse_values
 from holdfast.gateway.dialects.openai.response_ids import JobAddress
-from holdfast.gateway.dialects.openai.responses import question_of
+from holdfast.gateway.dialects.openai.response_object import head_of
+from holdfast.gateway.dialects.openai.responses import ResponseTranslation, question_of
 from holdfast.gateway.errors import BodyInvalid
 from holdfast.gateway.intents import answer, check_answer
-from holdfast.gateway.limits import parse_json
 from holdfast.gateway.routes.answer_body import MAX_VALUE_BYTES
-from holdfast.shared.errors import EventInvalid, RequestInvalid
+from holdfast.shared.errors import EventInvalid, QuestionAnswered, RequestInvalid
+from holdfast.shared.log.conversation import content_of
 from holdfast.shared.log.events import encode
+
+_FIELD = "input.0.output"
 
 
 async def answer_question(state: State, address: JobAddress, call_id: str, output: str) -> None:
     """Answer a question with the output of its function call: the text itself, or the JSON that it is, if the question
-    allows only that.
+    allows only that. Has no effect if this answer is recorded already, since clients repeat requests.
 
     Raises RequestInvalid, QuestionUnknown, QuestionAnswered, RedisError."""
-    if len(output) > MAX_VALUE_BYTES:
-        raise RequestInvalid("input.0.output", f"must have at most {MAX_VALUE_BYTES} characters")
     question_id = question_of(call_id)
-    value = await _allowed(state, address, question_id, output)
-    await answer(state, *address, question_id, encode(value))
+    value = encode(await _allowed(state, address, question_id, output))
+    if len(value) > MAX_VALUE_BYTES:
+        raise RequestInvalid(_FIELD, f"must have at most {MAX_VALUE_BYTES} bytes of JSON")
+    try:
+        await answer(state, *address, question_id, value)
+    except QuestionAnswered:
+        if not await _is_recorded(state, address, question_id, output):
+            raise
 
 
 async def _allowed(state: State, address: JobAddress, question_id: str, output: str) -> Any:
-    size = len(output)
+    """Return the value that a question allows of an output. Raises RequestInvalid."""
+    size = len(output.encode())
     try:
         await check_answer(state, *address, question_id, output, size)
     except BodyInvalid as refusal:
         try:
-            value = await state["cpu_slot"].run(size, parse_json, output.encode())
+            value = await state["cpu_slot"].run(size, parse_values, output)
             encode(value)
             await check_answer(state, *address, question_id, value, size)
         except (RequestInvalid, EventInvalid):
-            raise RequestInvalid("input.0.output", refusal.problems[0][1]) from None
+            raise RequestInvalid(_FIELD, refusal.problems[0][1]) from None
         return value
     return output
+
+
+async def _is_recorded(state: State, address: JobAddress, question_id: str, output: str) -> bool:
+    """Return whether the recorded answer to a question is this output."""
+    recorded = await _recorded(state, address, question_id)
+    try:
+        return recorded in (output, content_of(parse_values(output)))
+    except RequestInvalid:
+        return recorded == output
+
+
+async def _recorded(state: State, address: JobAddress, question_id: str) -> str | None:
+    """Return the recorded answer: from the journal, or from the log, which has it once the agent has received it."""
+    job = await state["sessions"].job(*address)
+    journalled = None if job.end is not None else await state["sessions"].recorded_answer(job.session_id, question_id)
+    if journalled is not None:
+        return content_of(orjson.loads(journalled))
+    output = await outputs_of(state["log"]).read(state["log"], job, ResponseTranslation(head_of(job)))
+    for item in reversed(output.items()):
+        if item.kind == "function_call_output" and item.fields and question_of(item.fields["call_id"]) == question_id:
+            return str(item.fields["output"])
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import orjson
 from holdfast.gateway.dialects.openai.items import Item, ItemStatus, Json, Kind
 from holdfast.gateway.dialects.openai.output import Output, Place
 from holdfast.shared.ids import EventId
@@ -23,7 +24,7 @@ _DELTA_EVENTS = {kind: f"{name}.delta" for kind, name in _DELTAS.items()}
 
 
 class Changes:
-    """What one event of a log changes in an output, and the events that tell it.
+    """Applies one event of a log to an output, and collects the events of the Responses API for it.
 
     Every item is announced, grows, and is finished; an index is used once. The order of the events is that of the
     reference at https://platform.openai.com/docs/api-reference/responses-streaming.
@@ -33,7 +34,7 @@ class Changes:
     """
 
     def __init__(self, output: Output, event_id: EventId, size: int = 0) -> None:
-        self.output = output.at_event(event_id, size)
+        self.output = replace(output, at=event_id, size=output.size + size)
         self.events: list[Json] = []
         self._id = event_id
 
@@ -43,7 +44,8 @@ class Changes:
 
     def begin_again(self, place: Place, before: Item) -> None:
         """Announce a tool call again, as a new item with the arguments of another one."""
-        item = self._announce(place, before.again(self.output.count))
+        again = Item.begin(before.kind, self.output.count, before.begun, before.fields)
+        item = self._announce(place, replace(again, last=before.last))
         text = before.text
         if text:
             item = replace(item, pieces=before.pieces, last=before.last)
@@ -57,31 +59,33 @@ class Changes:
         self.events.append(delta(item, text))
 
     def arguments_done(self, place: Place) -> None:
-        """Tell that the arguments of an open call are complete."""
+        """Emit the complete arguments of an open call."""
         item = self.output.open[place]
-        self._tell(f"{_DELTAS[item.kind]}.done", item, arguments=item.text, **_name(item))
+        name = {"name": (item.fields or {})["name"]} if item.kind == "function_call" else {}
+        self._emit(f"{_DELTAS[item.kind]}.done", item, arguments=item.text, **name)
 
     def finish(self, place: Place, status: ItemStatus, fields: Json | None = None) -> None:
         """Finish an open item. `fields` are added to those of its JSON."""
         item = self.output.open[place]
         item = replace(item, status=status, last=self._id, fields={**(item.fields or {}), **(fields or {})})
         self.output = self.output.with_done(place, item)
-        self._tell_end(item)
+        self._emit_end(item)
 
     def retract(self, event_id: EventId) -> None:
         """Take back everything from this event of the log on.
 
         What was sent cannot be changed. So the items that it concerns are finished and left out of the final output, or
         are in it without what was discarded; tool calls that run again are new items."""
-        discarded = [done.item for done in self.output.finished_after(event_id)]
         running = [(place, item) for place, item in self.output.open.items() if item.last >= event_id]
-        again = [(done.place, done.item) for done in self.output.finished_after(event_id)] + running
+        discarded = [(done.place, done.item) for done in self.output.finished_after(event_id)] + running
         for _, item in running:
-            self._tell_end(replace(item, status="incomplete"))
-        self.output = self.output.without(event_id, [*discarded, *(item for _, item in running)])
-        for place, item in again:
+            self._emit_end(replace(item, status="incomplete"))
+        self.output = self.output.without(event_id, [item for _, item in discarded])
+        for place, item in discarded:
             if item.begun < event_id:
                 self._restore(place, item.before(event_id))
+        size = sum(len(orjson.dumps(item.json())) for item in self.output.items())
+        self.output = replace(self.output, size=size)
 
     def end(self, *, completed: bool) -> None:
         """Finish all open items."""
@@ -101,21 +105,22 @@ class Changes:
         self.events.append(opening)
         if item.kind in _PARTS:
             name, index = _PARTS[item.kind]
-            self._tell(f"{name}.added", item, **{index: 0, "part": item.part("")})
+            self._emit(f"{name}.added", item, **{index: 0, "part": item.part("")})
         if item.kind == "mcp_call":
-            self._tell("response.mcp_call.in_progress", item)
+            self._emit("response.mcp_call.in_progress", item)
         return item
 
-    def _tell_end(self, item: Item) -> None:
+    def _emit_end(self, item: Item) -> None:
         if item.kind in _PARTS:
             (name, index), text = _PARTS[item.kind], item.text
-            self._tell(f"{_DELTAS[item.kind]}.done", item, **{index: 0, "text": text}, **_logprobs(item))
-            self._tell(f"{name}.done", item, **{index: 0, "part": item.part(text)})
+            logprobs: Json = {"logprobs": []} if item.kind == "message" else {}
+            self._emit(f"{_DELTAS[item.kind]}.done", item, **{index: 0, "text": text}, **logprobs)
+            self._emit(f"{name}.done", item, **{index: 0, "part": item.part(text)})
         if item.kind == "mcp_call":
-            self._tell(f"response.mcp_call.{'completed' if item.status == 'completed' else 'failed'}", item)
+            self._emit(f"response.mcp_call.{'completed' if item.status == 'completed' else 'failed'}", item)
         self.events.append({"type": "response.output_item.done", "output_index": item.index, "item": item.json()})
 
-    def _tell(self, kind: str, item: Item, **fields: Any) -> None:
+    def _emit(self, kind: str, item: Item, **fields: Any) -> None:
         self.events.append({"type": kind, "item_id": item.id, "output_index": item.index, **fields})
 
 
@@ -132,12 +137,3 @@ def delta(item: Item, text: str) -> Json:
     elif item.kind == "reasoning":
         event["summary_index"] = 0
     return event
-
-
-def _logprobs(item: Item) -> Json:
-    return {"logprobs": []} if item.kind == "message" else {}
-
-
-def _name(item: Item) -> Json:
-    """The name of the function, which only the event of function calls has."""
-    return {"name": (item.fields or {})["name"]} if item.kind == "function_call" else {}

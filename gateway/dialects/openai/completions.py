@@ -8,16 +8,14 @@ from typing import Any, NamedTuple
 
 import orjson
 from holdfast.gateway.dialects.dialect import CUT
-from holdfast.gateway.dialects.openai.errors import error_response
 from holdfast.gateway.dialects.openai.items import Json
+from holdfast.gateway.dialects.openai.job_events import event_of
 from holdfast.gateway.dialects.openai.responses import DONE, QUESTION
 from holdfast.gateway.dialects.openai.usage import Usage, completion_usage, usage_before
 from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
-from holdfast.shared.errors import LogUnavailable
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.log.entries import Entry
-from holdfast.shared.log.events import ASKED, CANCELLED, COMPLETED, DELETED, FAILED, MALFORMED, STARTED
-from starlette.responses import Response
+from holdfast.shared.log.events import ASKED, CANCELLED, COMPLETED, DELETED, FAILED, STARTED
 
 _TAKEN_OVER = "Another worker continues the job, and a part of what was sent does not count: request it again"
 _LOST = "Events of this completion are missing in the log: request it again"
@@ -59,13 +57,11 @@ class CompletionTranslation(Translation):
 
     def translate(self, state: Hashable, entry: Entry) -> Translated:
         assert isinstance(state, Progress)
-        told = _TOLD.get(entry.kind)
-        if state.ended or told is None:
+        handler = _HANDLERS.get(entry.kind)
+        if state.ended or handler is None:
             return (), state
-        try:
-            return told(self, state, entry.id, orjson.loads(entry.body))
-        except MALFORMED:  # an entry that no worker wrote
-            return (), state
+        event = event_of(entry)
+        return ((), state) if event is None else handler(self, state, entry.id, event)
 
     def lost(self, state: Hashable) -> Sequence[Event]:
         assert isinstance(state, Progress)
@@ -79,10 +75,7 @@ class CompletionTranslation(Translation):
     def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
         return False
 
-    def refusal(self, retry_ms: int) -> Response:
-        return error_response(LogUnavailable())
-
-    def started(self, state: Progress, _: EventId, event: Json) -> Translated:
+    def on_started(self, state: Progress, _: EventId, event: Json) -> Translated:
         if "discard_from" not in event:
             return (), state
         discard_from = parse_id(event["discard_from"])
@@ -90,35 +83,35 @@ class CompletionTranslation(Translation):
             return [_error("attempt_reset", _TAKEN_OVER)], CUT
         return (), state._replace(usage=usage_before(state.usage, discard_from))
 
-    def said(self, state: Progress, at: EventId, event: Json) -> Translated:
+    def on_text(self, state: Progress, at: EventId, event: Json) -> Translated:
         return [self._chunk({"content": event["text"]})], state._replace(shown=at)
 
-    def reasoned(self, state: Progress, at: EventId, event: Json) -> Translated:
+    def on_reasoning(self, state: Progress, at: EventId, event: Json) -> Translated:
         return [self._chunk({"reasoning_content": event["text"]})], state._replace(shown=at)
 
-    def asked(self, state: Progress, at: EventId, event: Json) -> Translated:
+    def on_asked(self, state: Progress, at: EventId, event: Json) -> Translated:
         """A question is a call of a function of the client, while the stream stays open for what follows its answer."""
         arguments = orjson.dumps({"prompt": event.get("prompt"), "schema": event.get("schema")}).decode()
         function = {"name": QUESTION, "arguments": arguments}
         call = {"index": state.calls, "id": event["question_id"], "type": "function", "function": function}
         return [self._chunk({"tool_calls": [call]})], state._replace(shown=at, calls=state.calls + 1)
 
-    def counted(self, state: Progress, at: EventId, event: Json) -> Translated:
+    def on_usage(self, state: Progress, at: EventId, event: Json) -> Translated:
         usage = Usage(state.usage, at, int(event["input_tokens"]), int(event["output_tokens"]))
         return (), state._replace(usage=usage)
 
-    def completed(self, state: Progress, _: EventId, event: Json) -> Translated:
+    def on_completed(self, state: Progress, _: EventId, event: Json) -> Translated:
         events = [self._chunk({}, "stop")]
         if self.include_usage:
             events.append({**self._chunk({}), "choices": [], "usage": completion_usage(state.usage)})
         return [*events, _END], state._replace(ended=True)
 
-    def failed(self, state: Progress, _: EventId, event: Json) -> Translated:
+    def on_failed(self, state: Progress, _: EventId, event: Json) -> Translated:
         error = event.get("error") or {}
-        told = _error(str(error.get("code", "server_error")), str(error.get("message", "The job failed")))
-        return [told, _END], state._replace(ended=True)
+        chunk = _error(str(error.get("code", "server_error")), str(error.get("message", "The job failed")))
+        return [chunk, _END], state._replace(ended=True)
 
-    def cancelled(self, state: Progress, _: EventId, event: Json) -> Translated:
+    def on_cancelled(self, state: Progress, _: EventId, event: Json) -> Translated:
         return [_error("cancelled", "The job was cancelled"), _END], state._replace(ended=True)
 
     def _chunk(self, delta: Json, finish_reason: str | None = None) -> Json:
@@ -135,16 +128,16 @@ def _error(code: str, message: str) -> Json:
     return {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
 
 
-_Tell = Callable[[CompletionTranslation, Progress, EventId, Any], Translated]
+_Handler = Callable[[CompletionTranslation, Progress, EventId, Any], Translated]
 
-_TOLD: Mapping[str, _Tell] = {
-    STARTED: CompletionTranslation.started,
-    "text.delta": CompletionTranslation.said,
-    "reasoning.delta": CompletionTranslation.reasoned,
-    ASKED: CompletionTranslation.asked,
-    "usage": CompletionTranslation.counted,
-    COMPLETED: CompletionTranslation.completed,
-    FAILED: CompletionTranslation.failed,
-    CANCELLED: CompletionTranslation.cancelled,
-    DELETED: CompletionTranslation.cancelled,
+_HANDLERS: Mapping[str, _Handler] = {
+    STARTED: CompletionTranslation.on_started,
+    "text.delta": CompletionTranslation.on_text,
+    "reasoning.delta": CompletionTranslation.on_reasoning,
+    ASKED: CompletionTranslation.on_asked,
+    "usage": CompletionTranslation.on_usage,
+    COMPLETED: CompletionTranslation.on_completed,
+    FAILED: CompletionTranslation.on_failed,
+    CANCELLED: CompletionTranslation.on_cancelled,
+    DELETED: CompletionTranslation.on_cancelled,
 }

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 from holdfast.gateway.errors import BodyInvalid, MethodNotAllowed
-from holdfast.shared.errors import HoldfastError, LogUnavailable, RequestInvalid
+from holdfast.shared.errors import HoldfastError, LogUnavailable, QuestionAnswered, RequestInvalid, SchemaNewer
+from holdfast.shared.redis.client import RedisError
 from starlette.responses import Response
 
 # OpenAI's names, where it has one for what Holdfast calls otherwise: (status, code).
@@ -44,16 +45,26 @@ class Overloaded(HoldfastError):
     retry_after_s = 2
 
 
-class CompletionUnfinished(HoldfastError):
-    """The job goes on. A repeated request would start another one."""
+class _Accepted(HoldfastError):
+    """The job of a request is accepted and goes on. `repeatable`: a repeated request finds it, instead of starting
+    another one."""
 
+    def __init__(self, name: str, *, repeatable: bool) -> None:
+        super().__init__(f"{name} goes on: read it later, or use a stream or the background")
+        self.should_retry = repeatable
+
+
+class Unfinished(_Accepted):
     code = "timeout"
     status = 504
-    title = "The completion is not finished yet"
-    should_retry = False
+    title = "The wait ended before the job"
 
-    def __init__(self, completion_id: str) -> None:
-        super().__init__(f"The job of {completion_id} goes on: use a stream, or a response in the background")
+
+class Unread(_Accepted):
+    code = "log_unavailable"
+    status = 503
+    title = "The job is accepted, but cannot be read now"
+    retry_after_s = 2
 
 
 class CompletionFailed(HoldfastError):
@@ -70,8 +81,8 @@ class CompletionFailed(HoldfastError):
 
 
 def error_response(error: HoldfastError) -> Response:
-    """Return the response to an error. Clients repeat a request by themselves after 408, 409, 429 and 5xx, so a job
-    that may have been accepted says that they should not."""
+    """Return the response to an error. Clients repeat requests by themselves after 408, 409, 429 and 5xx, unless the
+    response has `X-Should-Retry: false`."""
     status, code = _NAMES.get(error.code, (error.status, error.code))
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
     body = {"error": {"message": _message(error), "type": kind, "param": _param(error), "code": code}}
@@ -97,10 +108,27 @@ def _headers(error: HoldfastError) -> dict[str, str]:
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-    accepted = isinstance(error, LogUnavailable) and error.job_id is not None
-    if accepted or getattr(error, "should_retry", True) is False:
+    if not _should_retry(error):
         headers["X-Should-Retry"] = "false"  # as of OpenAI's clients
     return headers
+
+
+def _should_retry(error: HoldfastError) -> bool:
+    """Return whether repeating a request may help, and cannot start a second job."""
+    if isinstance(error, LogUnavailable):
+        return error.job_id is None
+    if isinstance(error, QuestionAnswered) or error.status == 500:
+        return False
+    return getattr(error, "should_retry", True)
+
+
+@contextmanager
+def after_acceptance(name: str, *, repeatable: bool) -> Iterator[None]:
+    """Name the response in errors within the block, after its job was accepted."""
+    try:
+        yield
+    except (RedisError, LogUnavailable, SchemaNewer) as error:
+        raise Unread(name, repeatable=repeatable) from error
 
 
 @contextmanager

@@ -55,10 +55,6 @@ class Item:
         """Return a new item that the event `at` begins. Its id is the same wherever the log is read."""
         return cls(f"{_PREFIXES[kind]}_{at.epoch}_{at.seq}_{index}", kind, index, at, at, fields=fields)
 
-    def again(self, index: int) -> Self:
-        """Return the item as a new one that has just begun."""
-        return replace(self.begin(self.kind, index, self.begun, self.fields), last=self.last)
-
     @property
     def text(self) -> str:
         return "".join(reversed([piece.text for piece in _backwards(self.pieces)]))
@@ -80,7 +76,8 @@ class Item:
 
     def opening(self) -> Json:
         """Return the item as it is when it begins, without its content."""
-        return replace(self, pieces=None, status="in_progress").json() | _EMPTY.get(self.kind, {})
+        empty: Mapping[Kind, Json] = {"message": {"content": []}, "reasoning": {"summary": []}}
+        return replace(self, pieces=None, status="in_progress").json() | empty.get(self.kind, {})
 
     def part(self, text: str) -> Json:
         """Return the only part of a message, or of reasoning: a summary, which is what clients show."""
@@ -98,9 +95,6 @@ class Item:
                 return {"arguments": self.text, **(self.fields or {})}
             case "function_call_output":
                 return dict(self.fields or {})
-
-
-_EMPTY: Mapping[Kind, Json] = {"message": {"content": []}, "reasoning": {"summary": []}}
 
 
 def _backwards(piece: Piece | None) -> Iterator[Piece]:

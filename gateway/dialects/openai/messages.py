@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 from holdfast.gateway.dialects.openai.errors import ParameterUnsupported
+from holdfast.gateway.limits import parse_json
+from holdfast.gateway.value_count import MAX_VALUES, ValueCount
 from holdfast.shared.errors import RequestInvalid
 
 Json = dict[str, Any]
@@ -25,6 +27,7 @@ _TEXT_PARTS = ("input_text", "output_text", "summary_text", "text")
 def response_input(given: Any, instructions: str | None) -> Input:
     """Convert the input of a response. Raises RequestInvalid, which names the item."""
     items = [{"role": "user", "content": given}] if isinstance(given, str) else _objects(given, "input")
+    _check_arguments(items, "input")
     messages = [message for index, item in enumerate(items) for message in _messages_of(item, f"input.{index}")]
     if instructions is not None:
         messages.insert(0, {"role": "system", "content": instructions})
@@ -34,6 +37,8 @@ def response_input(given: Any, instructions: str | None) -> Input:
 def completion_input(given: Any) -> Input:
     """Convert the messages of a chat completion. Raises RequestInvalid, which names the message."""
     objects = _objects(given, "messages")
+    lists = [message["tool_calls"] for message in objects if isinstance(message.get("tool_calls"), list)]
+    _check_arguments([_object(_object(call).get("function")) for calls in lists for call in calls], "messages")
     return _shortest([_completion_message(message, f"messages.{index}") for index, message in enumerate(objects)])
 
 
@@ -45,6 +50,26 @@ def answer_in(given: Any) -> tuple[str, str] | None:
     if given[0].get("type") != "function_call_output" or not isinstance(call_id, str) or not isinstance(output, str):
         return None
     return call_id, output
+
+
+def parse_values(text: str) -> Any:
+    """Parse the JSON in a string of a body. Raises RequestInvalid, also if it has too many values."""
+    _check_values([text], "arguments")
+    return parse_json(text.encode())
+
+
+def _check_arguments(calls: list[Json], field: str) -> None:
+    texts = [call.get("arguments") for call in calls]
+    _check_values([text for text in texts if isinstance(text, str)], field)
+
+
+def _check_values(texts: list[str], field: str) -> None:
+    """Limit the values of all JSON in strings, which are not counted with those of the body."""
+    count = ValueCount()
+    for text in texts:
+        count.add(b"," + text.encode())
+    if not count.is_allowed:
+        raise RequestInvalid(field, f"the arguments of functions must have at most {MAX_VALUES} names and values")
 
 
 def _objects(given: Any, field: str) -> list[Json]:

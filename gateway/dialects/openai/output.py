@@ -11,6 +11,8 @@ from holdfast.gateway.dialects.openai.usage import Usage, usage_before
 from holdfast.shared.ids import ORIGIN, EventId
 
 Status = Literal["queued", "in_progress", "completed", "failed", "incomplete", "cancelled"]
+DELTA_BYTES = 16  # a lower limit of what a delta costs besides its text, so that empty ones are limited too
+
 Place = tuple[str, str | None]
 """Where events of an item are recognised: ("message", agent), ("reasoning", agent) or ("mcp_call", call_id)."""
 
@@ -36,7 +38,7 @@ class Output:
         done: the finished items that count.
         ending: the terminal event.
         asked: the call id of the newest question.
-        size: of all events that it was made of, in bytes.
+        size: what its items take as JSON, and `DELTA_BYTES` for each delta.
     """
 
     at: EventId = ORIGIN
@@ -67,18 +69,11 @@ class Output:
         """Return the text of all items of a kind."""
         return "".join(item.text for item in self.items() if item.kind == kind)
 
-    def at_event(self, event_id: EventId, size: int) -> Output:
-        """Return the same output after an event of `size` bytes."""
-        return replace(self, at=event_id, size=self.size + size)
-
-    def grown(self, at: EventId, size: int, place: Place, item: Item) -> Output:
-        """Return the output after an event of `size` bytes that added to an open item."""
-        open_, size = {**self.open, place: item}, self.size + size
-        return Output(at, self.status, self.count, open_, self.done, self.usage, self.ending, self.asked, size)
-
-    def with_open(self, place: Place, item: Item) -> Output:
-        """Return the output with an item that was begun or has grown."""
-        return replace(self, open={**self.open, place: item}, count=max(self.count, item.index + 1))
+    def with_open(self, place: Place, item: Item, at: EventId | None = None, size: int = 0) -> Output:
+        """Return the output with an item that was begun, or that the event `at` has grown by `size` bytes."""
+        open_, count = {**self.open, place: item}, max(self.count, item.index + 1)
+        at, size = at or self.at, self.size + size
+        return Output(at, self.status, count, open_, self.done, self.usage, self.ending, self.asked, size)
 
     def with_done(self, place: Place, item: Item) -> Output:
         """Return the output with an item that is finished now."""

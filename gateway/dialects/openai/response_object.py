@@ -70,7 +70,7 @@ def head_of(job: JobState) -> ResponseHead:
     """Return the head of the response that a job is, whatever the dialect in which it was submitted."""
     metadata = dict(job.metadata) if isinstance(job.metadata, dict) else {}
     echo = metadata.pop(ECHO, None)
-    repeated = echo if isinstance(echo, dict) else {}
+    repeated = {name: value for name, value in echo.items() if name in _DEFAULTS} if isinstance(echo, dict) else {}
     strings = {name: value for name, value in metadata.items() if isinstance(value, str)}
     fields = orjson.dumps({**repeated, "metadata": strings}, option=orjson.OPT_SORT_KEYS)
     return ResponseHead(response_id(job.session_id, job.job_id), job.agent, job.created_at // 1000, fields)

@@ -7,24 +7,25 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import orjson
+from holdfast.gateway.dialects.dialect import END
 from holdfast.gateway.dialects.openai.changes import Changes, delta
-from holdfast.gateway.dialects.openai.errors import error_response
 from holdfast.gateway.dialects.openai.items import Json, Kind
-from holdfast.gateway.dialects.openai.output import Output, Status
+from holdfast.gateway.dialects.openai.job_events import ANSWERED, event_of
+from holdfast.gateway.dialects.openai.output import DELTA_BYTES, Output, Status
 from holdfast.gateway.dialects.openai.output import Place as ItemPlace
 from holdfast.gateway.dialects.openai.response_object import ResponseHead
 from holdfast.gateway.dialects.openai.usage import Usage
 from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
-from holdfast.shared.errors import LogUnavailable
-from holdfast.shared.ids import parse_id
+from holdfast.shared.ids import EventId, parse_id
 from holdfast.shared.log.conversation import content_of
 from holdfast.shared.log.entries import Entry
-from holdfast.shared.log.events import ASKED, CANCELLED, COMPLETED, DELETED, FAILED, MALFORMED, STARTED
-from starlette.responses import Response
+from holdfast.shared.log.events import ASKED, CANCELLED, COMPLETED, DELETED, FAILED, STARTED
 
 QUESTION = "question"  # the function that a client calls to answer a question of the agent
 DONE = b"data: [DONE]\n\n"
-MAX_OUTPUT_BYTES = 8 * 1024 * 1024  # the size of the events that a response is made of
+# The last frames of a response have its text four times, for every viewer at once.
+MAX_OUTPUT_BYTES = 1024 * 1024
+MAX_OPEN_ITEMS = 256  # every delta copies the mapping of the open items
 
 _ENDS: Mapping[str, tuple[str, Status]] = {
     COMPLETED: ("response.completed", "completed"),
@@ -32,7 +33,7 @@ _ENDS: Mapping[str, tuple[str, Status]] = {
     CANCELLED: ("response.incomplete", "cancelled"),
     DELETED: ("response.incomplete", "cancelled"),
 }
-_SAID: Mapping[str, Kind] = {"text.delta": "message", "reasoning.delta": "reasoning"}
+_DELTA_KINDS: Mapping[str, Kind] = {"text.delta": "message", "reasoning.delta": "reasoning"}
 _TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete"})
 _LOST = {"error": {"code": "log_lost", "message": "Events of this response are missing in the log: read it again"}}
 
@@ -43,6 +44,7 @@ class ResponseTranslation(Translation):
 
     head: ResponseHead
     initial: ClassVar[Output] = Output()
+    after_lost: ClassVar[Hashable] = END
 
     @property
     def opening(self) -> Sequence[Event]:
@@ -51,32 +53,28 @@ class ResponseTranslation(Translation):
 
     def translate(self, state: Hashable, entry: Entry) -> Translated:
         assert isinstance(state, Output)
-        if entry.kind not in _KNOWN or state.ended:
-            return (), state
-        if state.size + len(entry.body) > MAX_OUTPUT_BYTES and entry.kind not in _ENDS:
-            return self._cut_short(Changes(state, entry.id))
-        try:
-            event = orjson.loads(entry.body)
-            place = (_SAID.get(entry.kind), event.get("agent"))
-            if place in state.open:
-                return _continued(state, entry, place, event["text"])
-            changes = Changes(state, entry.id, len(entry.body))
-            self._apply(changes, entry.kind, event)
-        except MALFORMED:  # an entry that no worker wrote
-            return (), state
-        return changes.events, changes.output
+        events, output = self.advance(state, entry)
+        return events, END if output.status == "incomplete" else output
 
-    def output_after(self, output: Output, entry: Entry) -> Output:
-        """Return the output with the next entry."""
-        after = self.translate(output, entry)[1]
-        assert isinstance(after, Output)
-        return after
+    def advance(self, output: Output, entry: Entry) -> tuple[Sequence[Event], Output]:
+        """Return the events that the next entry becomes, and the output with it."""
+        event = event_of(entry) if entry.kind in _KNOWN and not output.ended else None
+        if event is None:
+            return (), output
+        place = (_DELTA_KINDS.get(entry.kind), event.get("agent"))
+        if place in output.open:
+            events, after = _continued(output, entry.id, place, event["text"])
+        else:
+            changes = Changes(output, entry.id, len(entry.body))
+            self._apply(changes, entry.kind, event)
+            events, after = changes.events, changes.output
+        if (after.size > MAX_OUTPUT_BYTES or len(after.open) > MAX_OPEN_ITEMS) and not after.ended:
+            return self._cut_short(Changes(output, entry.id))
+        return events, after
 
     def lost(self, state: Hashable) -> Sequence[Event]:
         assert isinstance(state, Output)
-        if state.ended:
-            return ()
-        return [self._lifecycle("response.failed", replace(state, status="failed", ending=_LOST))]
+        return () if state.ended else [self._lifecycle("response.failed", lost_output(state))]
 
     def frame(self, event: Event, place: Place) -> bytes:
         kind = event["type"]
@@ -85,11 +83,9 @@ class ResponseTranslation(Translation):
         return data + DONE if kind in _TERMINAL else data
 
     def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
+        """The last event is sent whatever the cursor: without it, a client would not know that nothing follows."""
         assert isinstance(cursor, int)
-        return place.number <= cursor
-
-    def refusal(self, retry_ms: int) -> Response:
-        return error_response(LogUnavailable())
+        return place.number <= cursor and event["type"] not in _TERMINAL
 
     def _apply(self, changes: Changes, kind: str, event: Json) -> None:
         if kind in _ENDS:
@@ -97,7 +93,7 @@ class ResponseTranslation(Translation):
         elif kind == STARTED:
             self._start(changes, event)
         else:
-            _TOLD[kind](changes, event)
+            _HANDLERS[kind](changes, event)
 
     def _start(self, changes: Changes, event: Json) -> None:
         if "discard_from" in event:
@@ -112,7 +108,7 @@ class ResponseTranslation(Translation):
         changes.output = replace(changes.output, status=status, ending=event)
         changes.events.append(self._lifecycle(name, changes.output))
 
-    def _cut_short(self, changes: Changes) -> Translated:
+    def _cut_short(self, changes: Changes) -> tuple[Sequence[Event], Output]:
         """End a response whose output would not fit in memory. The job goes on."""
         changes.end(completed=False)
         changes.output = replace(changes.output, status="incomplete")
@@ -122,21 +118,26 @@ class ResponseTranslation(Translation):
         return {"type": kind, "response": self.head.json(output)}
 
 
-def _continued(output: Output, entry: Entry, place: Any, text: str) -> Translated:
+def lost_output(output: Output) -> Output:
+    """Return the output of a response whose job lacks events in the log."""
+    return replace(output, status="failed", ending=_LOST)
+
+
+def _continued(output: Output, at: EventId, place: Any, text: str) -> tuple[Sequence[Event], Output]:
     """Add a delta to what is open: nearly every event is one."""
-    item = output.open[place].with_piece(entry.id, text)
-    return (delta(item, text),), output.grown(entry.id, len(entry.body), place, item)
+    item = output.open[place].with_piece(at, text)
+    return (delta(item, text),), output.with_open(place, item, at, len(orjson.dumps(text)) + DELTA_BYTES)
 
 
 def _text(changes: Changes, event: Json) -> None:
-    _say(changes, "message", event)
+    _add_text(changes, "message", event)
 
 
 def _reasoning(changes: Changes, event: Json) -> None:
-    _say(changes, "reasoning", event)
+    _add_text(changes, "reasoning", event)
 
 
-def _say(changes: Changes, kind: Kind, event: Json) -> None:
+def _add_text(changes: Changes, kind: Kind, event: Json) -> None:
     _close(changes, event)
     place = (kind, event.get("agent"))
     changes.begin(place, kind)
@@ -144,7 +145,7 @@ def _say(changes: Changes, kind: Kind, event: Json) -> None:
 
 
 def _close(changes: Changes, event: Json) -> None:
-    """Finish what the agent of an event has said so far."""
+    """Finish the open text and reasoning of an event's agent."""
     for kind in ("message", "reasoning"):
         place = (kind, event.get("agent"))
         if place in changes.output.open:
@@ -213,7 +214,7 @@ def _asked(changes: Changes, event: Json) -> None:
 
 def _answered(changes: Changes, event: Json) -> None:
     question_id = event["question_id"]
-    place = ("question.answered", question_id)
+    place = (ANSWERED, question_id)
     asked = changes.output.asked or ""
     call_id = asked if question_of(asked) == question_id else question_id
     output = content_of(event.get("value"))
@@ -227,9 +228,9 @@ def _usage(changes: Changes, event: Json) -> None:
     changes.output = replace(output, usage=usage)
 
 
-_Tell = Callable[[Changes, Json], None]
+_Handler = Callable[[Changes, Json], None]
 
-_TOLD: Mapping[str, _Tell] = {
+_HANDLERS: Mapping[str, _Handler] = {
     "text.delta": _text,
     "reasoning.delta": _reasoning,
     "tool.started": _tool_started,
@@ -239,7 +240,7 @@ _TOLD: Mapping[str, _Tell] = {
     "tool.failed": _tool_failed,
     "fallback": _close,
     ASKED: _asked,
-    "question.answered": _answered,
+    ANSWERED: _answered,
     "usage": _usage,
 }
-_KNOWN = frozenset({STARTED, *_TOLD, *_ENDS})
+_KNOWN = frozenset({STARTED, *_HANDLERS, *_ENDS})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from holdfast.gateway.dependencies import State
 from holdfast.gateway.dialects.translation import Event, Numbered, Place, Translated, Translation
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.viewer import StreamRequest
@@ -14,7 +15,7 @@ from holdfast.gateway.transports.uvicorn import EXTENSION, StreamProtocol
 from holdfast.shared.job_record import JobState
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.events import ASKED, DELETED, TERMINAL
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 _ENDS = TERMINAL | {DELETED}
 
@@ -49,10 +50,12 @@ class _Waiter:
 
     def __init__(self) -> None:
         self.over = asyncio.get_running_loop().create_future()
+        self.signalled = False
         self.closed = False
 
     def write(self, data: bytes, *, more: bool = True) -> None:
-        if data or not more:
+        if not self.closed and (data or not more):
+            self.signalled = True
             self.abort()
 
     def abort(self) -> None:
@@ -61,29 +64,55 @@ class _Waiter:
             self.over.set_result(None)
 
 
-async def settled(request: Request, hub: StreamHub, job: JobState, timeout_s: float, *, questions: bool) -> None:
-    """Wait until a job has ended, the client has disconnected, the gateway stops or the time is over.
+async def settled(request: Request, state: State, job: JobState, timeout_s: float, *, questions: bool) -> JobState:
+    """Wait until a job has ended, the gateway stops or the time is over. Returns its newest record.
 
     Args:
         job: its record, read before.
-        questions: wait no longer than until the agent asks a person.
+        questions: also return when the agent waits for a person.
+
+    Raises ClientDisconnect, RedisError; SessionUnknown, JobUnknown if the session is deleted meanwhile.
     """
+    left = asyncio.create_task(_disconnected(request))
+    try:
+        async with asyncio.timeout(timeout_s):
+            while job.end is None and not (questions and job.question is not None):
+                if not await _signal(request, state["hub"], job, left, questions=questions):
+                    break
+                # The event alone is not enough: a question that a takeover asks again may be answered already.
+                before, job = job, await state["sessions"].job(job.session_id, job.job_id)
+                if job.cursor == before.cursor:  # events are missing in the log
+                    break
+    except TimeoutError:
+        pass
+    finally:
+        left.cancel()
+    return job
+
+
+async def _signal(
+    request: Request, hub: StreamHub, job: JobState, left: asyncio.Task[None], *, questions: bool
+) -> bool:
+    """Wait for an event after the job's record that may change it. Returns False when the gateway ends the wait.
+
+    Raises ClientDisconnect."""
     protocol: StreamProtocol = request.scope["extensions"][EXTENSION]["connection"]
-    if job.end is not None or hub.full or protocol.stopping:
-        return
-    kinds = frozenset({*_ENDS, ASKED}) if questions else _ENDS
+    if hub.full or protocol.stopping:
+        return False
+    kinds = _ENDS | {ASKED} if questions else _ENDS
     waiter = _Waiter()
     hub.attach(StreamRequest(job.session_id, Numbered(_Signals(kinds)), job.cursor, raw=True, job=job), waiter)
     protocol.on_shutdown = waiter.abort
-    left = asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({waiter.over, left}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({waiter.over, left}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         protocol.on_shutdown = None
-        left.cancel()
         waiter.abort()
         if waiter.on_gone is not None:
             waiter.on_gone()
+    if left.done():
+        raise ClientDisconnect
+    return waiter.signalled
 
 
 async def _disconnected(request: Request) -> None:
