@@ -8,6 +8,15 @@ from holdfast.gateway.dialects.openai.messages import completion_input
 from holdfast.gateway.dialects.openai.parameters import Metadata, Nothing, TextModality, TextOnly, job_body, parse
 from pydantic import BaseModel, ConfigDict, Field
 
+# Parameters of OpenAI that are accepted and have no effect.
+IGNORED = frozenset(
+    {
+        *("frequency_penalty", "logit_bias", "parallel_tool_calls", "prediction", "presence_penalty"),
+        *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "seed"),
+        *("service_tier", "store", "top_logprobs", "top_p", "user", "verbosity"),
+    }
+)
+
 
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="ignore")
@@ -16,7 +25,7 @@ class StreamOptions(BaseModel):
 
 
 class CompletionBody(BaseModel):
-    """A chat completion to create. Fields of type Any are accepted and have no effect."""
+    """A chat completion to create."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -42,23 +51,7 @@ class CompletionBody(BaseModel):
     tools: Nothing = None
     web_search_options: Nothing = None
 
-    frequency_penalty: Any = None
-    logit_bias: Any = None
-    parallel_tool_calls: Any = None
-    prediction: Any = None
-    presence_penalty: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
-    safety_identifier: Any = None
-    seed: Any = None
-    service_tier: Any = None
-    store: Any = None
     tool_choice: Literal["auto", "none"] | None = None
-    top_logprobs: Any = None
-    top_p: Any = None
-    user: Any = None
-    verbosity: Any = None
 
     @property
     def include_usage(self) -> bool:
@@ -67,7 +60,7 @@ class CompletionBody(BaseModel):
 
 def parse_completion_body(value: Any) -> CompletionBody:
     """Check the JSON value of a body. Raises BodyInvalid, ParameterUnsupported."""
-    return parse(CompletionBody, value)
+    return parse(CompletionBody, value, IGNORED)
 
 
 def completion_job(body: CompletionBody) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from holdfast.gateway.dialects.openai.errors import ParameterUnsupported
@@ -61,10 +61,13 @@ class TextOnly(BaseModel):
     type: Literal["text"]
 
 
-def parse(model: type[Model], value: Any) -> Model:
-    """Check the JSON value of a body. Raises BodyInvalid; ParameterUnsupported, which names the parameter."""
+def parse(model: type[Model], value: Any, ignored: Collection[str]) -> Model:
+    """Check the JSON value of a body, without the fields in `ignored`.
+
+    Raises BodyInvalid; ParameterUnsupported, which names the parameter."""
+    known = {name: field for name, field in value.items() if name not in ignored} if isinstance(value, dict) else value
     try:
-        return model.model_validate(limit_unknown_fields(model, value))
+        return model.model_validate(limit_unknown_fields(model, known))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         for problem in problems:

@@ -10,6 +10,15 @@ from holdfast.gateway.dialects.openai.response_object import ECHO
 from holdfast.shared.errors import RequestInvalid
 from pydantic import BaseModel, ConfigDict, Field
 
+# Parameters of OpenAI that are accepted and have no effect.
+IGNORED = frozenset(
+    {
+        *("context_management", "include", "max_tool_calls", "parallel_tool_calls", "prompt_cache_key"),
+        *("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier"),
+        *("stream_options", "top_logprobs", "top_p", "truncation", "user"),
+    }
+)
+
 
 class Reasoning(BaseModel):
     model_config = ConfigDict(extra="ignore")
@@ -24,7 +33,7 @@ class TextSettings(BaseModel):
 
 
 class ResponseBody(BaseModel):
-    """A response to create. Fields of type Any are accepted and have no effect."""
+    """A response to create."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -45,22 +54,8 @@ class ResponseBody(BaseModel):
     prompt: Nothing = None
     moderation: Nothing = None
 
-    context_management: Any = None
-    include: Any = None
-    max_tool_calls: Any = None
-    parallel_tool_calls: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
-    safety_identifier: Any = None
-    service_tier: Any = None
     store: bool | None = None
-    stream_options: Any = None
     tool_choice: Literal["auto", "none"] | None = None
-    top_logprobs: Any = None
-    top_p: Any = None
-    truncation: Any = None
-    user: Any = None
 
     @property
     def effort(self) -> str | None:
@@ -81,7 +76,7 @@ class ResponseBody(BaseModel):
 
 def parse_response_body(value: Any) -> ResponseBody:
     """Check the JSON value of a body. Raises BodyInvalid, ParameterUnsupported."""
-    body = parse(ResponseBody, value)
+    body = parse(ResponseBody, value, IGNORED)
     if body.metadata and ECHO in body.metadata:
         raise RequestInvalid("metadata", f'must not have the key "{ECHO}"')
     return body
