@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from itertools import chain, repeat
 
 import pytest
 from holdfast.gateway.dialects.openai import routes
 from holdfast.gateway.dialects.openai.response_body import ResponseBody
-from holdfast.gateway.dialects.openai.waiting import _Waiter
+from holdfast.gateway.dialects.openai.waiting import Waiter
+from holdfast.gateway.stream.hub import StreamHub
 from holdfast.shared.keys import session_keys
 from holdfast.shared.redis.client import RedisError
 from holdfast.shared.sessions import Sessions
@@ -93,12 +95,11 @@ async def test_a_failure_after_a_job_was_accepted_is_repeated_only_with_a_key(
 async def test_a_stream_that_is_refused_after_its_job_was_accepted_is_not_repeated(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, object], prefix: str
 ) -> None:
-    monkeypatch.setattr(routes, "_check_room", lambda _: None)
-    async with served(redis_url, max_viewers=1) as gateway:
+    full = chain([False], repeat(True))
+    async with served(redis_url) as gateway:
         await gateway.offer("travels")
-        await gateway.client.post("/v1/sessions/first/jobs", json={"agent": "travels", "input": "go"})
-        async with SseStream(f"{gateway.url}/v1/sessions/first/events"):
-            refused = await gateway.client.post(f"/openai/v1/{path}", json={**body, "stream": True})
+        monkeypatch.setattr(StreamHub, "full", property(lambda _: next(full)))
+        refused = await gateway.client.post(f"/openai/v1/{path}", json={**body, "stream": True})
     assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "false")
     assert prefix in refused.json()["error"]["message"]
 
@@ -114,7 +115,7 @@ async def test_a_waiting_request_does_not_keep_its_body(redis_url: str) -> None:
 
 
 def _waiters() -> int:
-    return sum(isinstance(one, _Waiter) for one in gc.get_objects())
+    return sum(isinstance(one, Waiter) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("query", ["", "?stream=true"], ids=["whole", "streamed"])

@@ -40,7 +40,7 @@ class _Signals(Translation):
         return False
 
 
-class _Waiter:
+class Waiter:
     """A Transport that ends the wait with its first byte, or when the gateway drops it."""
 
     on_writable: Callable[[], None] | None = None
@@ -100,7 +100,7 @@ async def _signal(
     if hub.full or protocol.stopping:
         return False
     kinds = _ENDS | {ASKED} if questions else _ENDS
-    waiter = _Waiter()
+    waiter = Waiter()
     hub.attach(StreamRequest(job.session_id, Numbered(_Signals(kinds)), job.cursor, raw=True, job=job), waiter)
     protocol.on_shutdown = waiter.abort
     try:
