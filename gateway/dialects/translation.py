@@ -46,7 +46,7 @@ class Translation(ABC):
     ping: ClassVar[bytes] = b": ping\n\n"
     initial: ClassVar[Hashable] = None
     after_lost: ClassVar[State] = CUT
-    """How a stream ends after the events of `lost`: END if they tell the client that nothing follows."""
+    """How a stream ends after the events of `lost`: END if clients expect nothing after them."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -64,7 +64,7 @@ class Translation(ABC):
 
     @abstractmethod
     def lost(self, state: Hashable) -> Sequence[Event]:
-        """Return the events that say that a part of the job is missing in the log. They are the last ones."""
+        """Return the events for a job with events that are missing in the log. They are the last ones of the stream."""
 
     @abstractmethod
     def frame(self, event: Event, place: Place) -> bytes: ...

@@ -45,7 +45,7 @@ class Overloaded(HoldfastError):
     retry_after_s = 2
 
 
-class _Accepted(HoldfastError):
+class _JobContinues(HoldfastError):
     """The job of a request is accepted and goes on. `repeatable`: a repeated request finds it, instead of starting
     another one."""
 
@@ -54,13 +54,13 @@ class _Accepted(HoldfastError):
         self.should_retry = repeatable
 
 
-class Unfinished(_Accepted):
+class Unfinished(_JobContinues):
     code = "timeout"
     status = 504
     title = "The wait ended before the job"
 
 
-class Unread(_Accepted):
+class Unread(_JobContinues):
     code = "log_unavailable"
     status = 503
     title = "The job is accepted, but cannot be read now"

@@ -1,4 +1,4 @@
-"""The request body of `POST /responses`. docs/dialects/openai.md says what becomes of each parameter."""
+"""The request body of `POST /responses`. docs/dialects/openai.md describes the effect of each parameter."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from holdfast.shared.job_record import JobState
 
 ECHO = "openai"  # the field of a job's metadata with the parameters that a response repeats
 
-# What a response says about parameters that a client has not given, or that an agent decides itself.
+# The parameters in a response that the client has not given, or that an agent decides itself.
 _DEFAULTS: Mapping[str, Any] = {
     "background": False,
     "frequency_penalty": 0.0,

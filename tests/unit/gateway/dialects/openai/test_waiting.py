@@ -1,4 +1,4 @@
-"""A wait ends by the record of the job. The events only say when to read it."""
+"""A wait ends by the record of the job. An event is only the reason to read it."""
 
 from __future__ import annotations
 
