@@ -133,6 +133,16 @@ async def _session_cursor(cursor: _Cursor = "") -> int | None:
 SessionCursor = Annotated[int | None, Depends(_session_cursor)]
 
 
+def idempotency_key(request: Request) -> str | None:
+    """Return the Idempotency-Key of a request. Raises RequestInvalid."""
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return None
+    if len(given) > 1 or _IDEMPOTENCY_KEY.fullmatch(given[0]) is None:
+        raise RequestInvalid("Idempotency-Key", "must be a single header of 1 to 255 visible ASCII characters")
+    return given[0]
+
+
 async def _idempotency_key(
     request: Request,
     _: Annotated[
@@ -144,12 +154,7 @@ async def _idempotency_key(
         ),
     ] = "",
 ) -> str | None:
-    given = request.headers.getlist("idempotency-key")
-    if not given:
-        return None
-    if len(given) > 1 or _IDEMPOTENCY_KEY.fullmatch(given[0]) is None:
-        raise RequestInvalid("Idempotency-Key", "must be a single header of 1 to 255 visible ASCII characters")
-    return given[0]
+    return idempotency_key(request)
 
 
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

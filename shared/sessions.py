@@ -176,6 +176,12 @@ class Sessions:
             raise REFUSALS[word.decode()]
         return Answered(rest[0].decode() or None, rest[1].decode())
 
+    async def recorded_answer(self, session_id: str, question_id: str) -> bytes | None:
+        """Return the answer to a question of the session's running job, as JSON; None if none is recorded."""
+        redis = self._connections.connection_for(session_id).redis
+        found: bytes | None = await redis.hget(session_keys(session_id).journal, f"question:{question_id}")
+        return found
+
     async def delete(self, session_id: str) -> Intent:
         """Write the intent to delete the session. Raises SessionUnknown."""
         return _intent(await self._delete(session_id))

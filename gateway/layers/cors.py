@@ -16,7 +16,7 @@ REQUEST_HEADERS = (
 EXPOSED_HEADERS = (
     "Location, Content-Location, Idempotency-Replayed, x-workflow-run-id, x-workflow-stream-tail-index, "
     "x-vercel-ai-ui-message-stream, Stream-Next-Offset, Stream-Up-To-Date, Stream-Cursor, Stream-Closed, "
-    "ETag, Retry-After"
+    "ETag, Retry-After, X-Should-Retry"
 )
 _VARY = (b"vary", b"Origin")
 

@@ -72,6 +72,7 @@ class StreamProtocol(HttpToolsProtocol):
     """Serves the requests of one connection. Routes find it in the scope's extensions and call `hand_over`."""
 
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # the newest request received
+    on_shutdown: Callable[[], None] | None = None  # of a request that waits, called when the server stops
 
     def __init__(self, server: HttpServer, connection: Connection) -> None:  # see _protocol_of
         self.parser = httptools.HttpRequestParser(self)
@@ -139,6 +140,11 @@ class StreamProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._forget()
         return stream
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.on_shutdown is not None:
+            self.on_shutdown()
 
     def data_received(self, data: bytes) -> None:
         if self._state is _REFUSED:

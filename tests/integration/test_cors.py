@@ -17,7 +17,7 @@ JOB = {"agent": "scripted", "input": "tea"}
 EXPOSED = {
     *("location", "content-location", "x-workflow-run-id", "x-workflow-stream-tail-index", "etag", "retry-after"),
     *("x-vercel-ai-ui-message-stream", "stream-next-offset", "stream-up-to-date", "stream-cursor", "stream-closed"),
-    "idempotency-replayed",
+    *("idempotency-replayed", "x-should-retry"),
 }
 
 

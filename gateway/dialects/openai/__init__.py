@@ -1,0 +1,1 @@
+"""OpenAI's Responses and Chat Completions. docs/dialects/openai.md has the mapping."""

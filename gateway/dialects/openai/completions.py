@@ -1,0 +1,143 @@
+"""The translation of a job's log into the chunks of a streamed chat completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+from holdfast.gateway.dialects.dialect import CUT
+from holdfast.gateway.dialects.openai.items import Json
+from holdfast.gateway.dialects.openai.job_events import event_of
+from holdfast.gateway.dialects.openai.responses import DONE, QUESTION
+from holdfast.gateway.dialects.openai.usage import Usage, completion_usage, usage_before
+from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
+from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.log.entries import Entry
+from holdfast.shared.log.events import ASKED, CANCELLED, COMPLETED, DELETED, FAILED, STARTED
+
+_TAKEN_OVER = "Another worker continues the job, and a part of what was sent does not count: request it again"
+_LOST = "Events of this completion are missing in the log: request it again"
+
+
+class Progress(NamedTuple):
+    """How far a completion is. `shown`: the newest event that became a chunk. `calls`: the questions so far."""
+
+    shown: EventId = ORIGIN
+    calls: int = 0
+    usage: Usage | None = None
+    ended: bool = False
+
+
+class CompletionHead(NamedTuple):
+    """What all chunks of a completion have in common."""
+
+    completion_id: str
+    model: str
+    created_s: int
+
+
+@dataclass(frozen=True)
+class CompletionTranslation(Translation):
+    """Has no cursor: a completion is read once. It cannot take back what it has sent, so it ends with an error when
+    something of that is discarded.
+
+    Args:
+        include_usage: end with a chunk that has the usage, as of `stream_options`.
+    """
+
+    head: CompletionHead
+    include_usage: bool = False
+    initial = Progress()
+
+    @property
+    def opening(self) -> Sequence[Event]:
+        return [self._chunk({"role": "assistant", "content": ""})]
+
+    def translate(self, state: Hashable, entry: Entry) -> Translated:
+        assert isinstance(state, Progress)
+        handler = _HANDLERS.get(entry.kind)
+        if state.ended or handler is None:
+            return (), state
+        event = event_of(entry)
+        return ((), state) if event is None else handler(self, state, entry.id, event)
+
+    def lost(self, state: Hashable) -> Sequence[Event]:
+        assert isinstance(state, Progress)
+        return [] if state.ended else [_error("log_lost", _LOST)]
+
+    def frame(self, event: Event, place: Place) -> bytes:
+        if event is _END:
+            return DONE
+        return b"data: %b\n\n" % orjson.dumps(event)
+
+    def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
+        return False
+
+    def on_started(self, state: Progress, _: EventId, event: Json) -> Translated:
+        if "discard_from" not in event:
+            return (), state
+        discard_from = parse_id(event["discard_from"])
+        if state.shown >= discard_from:
+            return [_error("attempt_reset", _TAKEN_OVER)], CUT
+        return (), state._replace(usage=usage_before(state.usage, discard_from))
+
+    def on_text(self, state: Progress, at: EventId, event: Json) -> Translated:
+        return [self._chunk({"content": event["text"]})], state._replace(shown=at)
+
+    def on_reasoning(self, state: Progress, at: EventId, event: Json) -> Translated:
+        return [self._chunk({"reasoning_content": event["text"]})], state._replace(shown=at)
+
+    def on_asked(self, state: Progress, at: EventId, event: Json) -> Translated:
+        """A question is a call of a function of the client, while the stream stays open for what follows its answer."""
+        arguments = orjson.dumps({"prompt": event.get("prompt"), "schema": event.get("schema")}).decode()
+        function = {"name": QUESTION, "arguments": arguments}
+        call = {"index": state.calls, "id": event["question_id"], "type": "function", "function": function}
+        return [self._chunk({"tool_calls": [call]})], state._replace(shown=at, calls=state.calls + 1)
+
+    def on_usage(self, state: Progress, at: EventId, event: Json) -> Translated:
+        usage = Usage(state.usage, at, int(event["input_tokens"]), int(event["output_tokens"]))
+        return (), state._replace(usage=usage)
+
+    def on_completed(self, state: Progress, _: EventId, event: Json) -> Translated:
+        events = [self._chunk({}, "stop")]
+        if self.include_usage:
+            events.append({**self._chunk({}), "choices": [], "usage": completion_usage(state.usage)})
+        return [*events, _END], state._replace(ended=True)
+
+    def on_failed(self, state: Progress, _: EventId, event: Json) -> Translated:
+        error = event.get("error") or {}
+        chunk = _error(str(error.get("code", "server_error")), str(error.get("message", "The job failed")))
+        return [chunk, _END], state._replace(ended=True)
+
+    def on_cancelled(self, state: Progress, _: EventId, event: Json) -> Translated:
+        return [_error("cancelled", "The job was cancelled"), _END], state._replace(ended=True)
+
+    def _chunk(self, delta: Json, finish_reason: str | None = None) -> Json:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        completion_id, model, created_s = self.head
+        chunk = {"id": completion_id, "object": "chat.completion.chunk", "created": created_s, "model": model}
+        return {**chunk, "choices": [choice], **({"usage": None} if self.include_usage else {})}
+
+
+_END: Json = {}  # the marker of the end of a stream
+
+
+def _error(code: str, message: str) -> Json:
+    return {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
+
+
+_Handler = Callable[[CompletionTranslation, Progress, EventId, Any], Translated]
+
+_HANDLERS: Mapping[str, _Handler] = {
+    STARTED: CompletionTranslation.on_started,
+    "text.delta": CompletionTranslation.on_text,
+    "reasoning.delta": CompletionTranslation.on_reasoning,
+    ASKED: CompletionTranslation.on_asked,
+    "usage": CompletionTranslation.on_usage,
+    COMPLETED: CompletionTranslation.on_completed,
+    FAILED: CompletionTranslation.on_failed,
+    CANCELLED: CompletionTranslation.on_cancelled,
+    DELETED: CompletionTranslation.on_cancelled,
+}

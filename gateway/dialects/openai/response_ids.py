@@ -1,0 +1,38 @@
+"""The ids of responses and completions. They name the session and the job, so nothing has to be stored for them."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from holdfast.shared.errors import HoldfastError
+
+RESPONSE, COMPLETION = "resp_", "chatcmpl-"
+_RESPONSE_ID = re.compile(r"resp_([A-Za-z0-9_-]{1,128})([A-Za-z0-9_-]{16})")
+
+
+class ResponseUnknown(HoldfastError):
+    code = "response_not_found"
+    status = 404
+    title = "There is no such response"
+
+
+class JobAddress(NamedTuple):
+    session_id: str
+    job_id: str
+
+
+def response_id(session_id: str, job_id: str) -> str:
+    return f"{RESPONSE}{session_id}{job_id}"
+
+
+def completion_id(session_id: str, job_id: str) -> str:
+    return f"{COMPLETION}{session_id}{job_id}"
+
+
+def parse_response_id(text: str) -> JobAddress:
+    """Return the session and the job that an id names. Raises ResponseUnknown if it cannot be the id of a response."""
+    found = _RESPONSE_ID.fullmatch(text)
+    if found is None:
+        raise ResponseUnknown
+    return JobAddress(*found.groups())

@@ -1,0 +1,235 @@
+"""OpenAI's routes below /openai/v1: responses, chat completions and models."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from fastapi import APIRouter, Request
+from holdfast.gateway.dependencies import State, idempotency_key, known_session
+from holdfast.gateway.dialects.job_stream import stream_job
+from holdfast.gateway.dialects.openai.answers import answer_question
+from holdfast.gateway.dialects.openai.completion_body import completion_job, parse_completion_body
+from holdfast.gateway.dialects.openai.completion_object import completion_json
+from holdfast.gateway.dialects.openai.completions import CompletionHead, CompletionTranslation
+from holdfast.gateway.dialects.openai.errors import ModelUnknown, Overloaded, Unfinished, after_acceptance, renamed
+from holdfast.gateway.dialects.openai.job_output import outputs_of
+from holdfast.gateway.dialects.openai.messages import answer_in
+from holdfast.gateway.dialects.openai.parameters import stream_query
+from holdfast.gateway.dialects.openai.response_body import parse_response_body, response_job
+from holdfast.gateway.dialects.openai.response_ids import (
+    JobAddress,
+    ResponseUnknown,
+    completion_id,
+    parse_response_id,
+    response_id,
+)
+from holdfast.gateway.dialects.openai.response_object import head_of
+from holdfast.gateway.dialects.openai.responses import ResponseTranslation
+from holdfast.gateway.dialects.openai.waiting import settled
+from holdfast.gateway.intents import cancel
+from holdfast.gateway.limits import Body, read_json
+from holdfast.gateway.principal import Right, principal_of
+from holdfast.gateway.routes.schemas import json_response
+from holdfast.gateway.routes.stream_route import StreamRoute
+from holdfast.gateway.submission import session_id_for, submit
+from holdfast.shared.errors import JobUnknown, LogUnavailable, RequestInvalid, SessionUnknown
+from holdfast.shared.job_record import JobState
+from starlette.types import ASGIApp
+
+PREFIX = "/openai/"
+# Below the 600 s that OpenAI's clients wait, so that they get an answer.
+WAIT_SECONDS = 540.0
+CANCEL_SECONDS = 5.0
+
+router = APIRouter(
+    prefix="/openai/v1",
+    route_class=StreamRoute,
+    generate_unique_id_function=attrgetter("name"),
+    include_in_schema=False,  # OpenAI publishes the contract
+)
+
+
+class _Accepted(NamedTuple):
+    """What is left of a request once its job is accepted: not the body, which could wait in memory for minutes.
+
+    `repeatable`: a repeated request finds the same job."""
+
+    address: JobAddress
+    repeatable: bool
+    stream: bool
+    background: bool = False
+    include_usage: bool = False
+
+
+@router.post("/responses", response_model=None)
+async def create_response(request: Request) -> ASGIApp:
+    """Create a response: queue a job, in the session of `previous_response_id` if there is one."""
+    state: State = request.scope["state"]
+    _check_room(state)
+    accepted = await _accept_response(request, state)
+    name = response_id(*accepted.address)
+    with after_acceptance(name, repeatable=accepted.repeatable):
+        job = await _job(state, accepted.address)
+        if accepted.stream:
+            return await stream_job(request, state, job, ResponseTranslation(head_of(job)))
+        if not accepted.background:
+            job = await settled(request, state, job, WAIT_SECONDS, questions=True)
+            if job.end is None and job.question is None:
+                raise Unfinished(name, repeatable=accepted.repeatable)
+        return await _response(state, job)
+
+
+async def _accept_response(request: Request, state: State) -> _Accepted:
+    """Submit the job of a new response, or answer the question of a waiting one."""
+    given = await read_json(request, state["cpu_slot"])
+    body = await state["cpu_slot"].run(given.size, parse_response_body, given.value)
+    wanted = bool(body.stream), bool(body.background)
+    previous = body.previous_response_id
+    if previous is None:
+        session_id = await _new_session(request, state)
+    else:
+        session_id = _known(request, previous, "read").session_id
+        if await _answered(request, state, previous, body.input):
+            return _Accepted(parse_response_id(previous), True, *wanted)
+    job_body = await state["cpu_slot"].run(given.size, response_job, body)
+    address = await _submitted(request, state, session_id, Body(job_body, given.size), "input")
+    return _Accepted(address, idempotency_key(request) is not None, *wanted)
+
+
+async def _answered(request: Request, state: State, previous: str, given: Any) -> bool:
+    """Answer the question of a response if the input does so. Raises RequestInvalid if it should."""
+    job = await _job(state, parse_response_id(previous))
+    answer = answer_in(given)
+    if answer is None and job.question is not None:
+        call_id = job.question["question_id"]
+        allowed = f"must be one function_call_output for {call_id} with a string as output"
+        raise RequestInvalid("input", f"{allowed}: the response waits for this answer")
+    if answer is None:
+        return False
+    await answer_question(state, _known(request, previous, "answer"), *answer)
+    return True
+
+
+@router.get("/responses/{response_id}", response_model=None)
+async def retrieve_response(request: Request, response_id: str) -> ASGIApp:
+    """Read a response as it is, or with `stream=true` its events after `starting_after`."""
+    state: State = request.scope["state"]
+    address = _known(request, response_id, "read")
+    query = stream_query(request)
+    if not query.stream:
+        return await _response(state, await _job(state, address))
+    job = await _job(state, address)
+    return await stream_job(request, state, job, ResponseTranslation(head_of(job)), query.starting_after)
+
+
+@router.post("/responses/{response_id}/cancel", response_model=None)
+async def cancel_response(request: Request, response_id: str) -> ASGIApp:
+    """Cancel a response, and return it once its job has ended. Has no effect on one that has ended."""
+    state: State = request.scope["state"]
+    address = _known(request, response_id, "read", "stop")
+    job = await _job(state, address)
+    await cancel(state, *address)
+    return await _response(state, await settled(request, state, job, CANCEL_SECONDS, questions=False))
+
+
+@router.post("/chat/completions", response_model=None)
+async def create_completion(request: Request) -> ASGIApp:
+    """Create a chat completion: queue a job in a new session."""
+    state: State = request.scope["state"]
+    _check_room(state)
+    accepted = await _accept_completion(request, state)
+    name = completion_id(*accepted.address)
+    with after_acceptance(name, repeatable=accepted.repeatable):
+        job = await _job(state, accepted.address)
+        head = CompletionHead(name, job.agent, job.created_at // 1000)
+        if accepted.stream:
+            return await stream_job(request, state, job, CompletionTranslation(head, accepted.include_usage))
+        job = await settled(request, state, job, WAIT_SECONDS, questions=False)
+        if job.end is None:
+            raise Unfinished(name, repeatable=accepted.repeatable)
+        output = await outputs_of(state["log"]).read(state["log"], job, ResponseTranslation(head_of(job)))
+        return await state["cpu_slot"].run(output.size, lambda: json_response(completion_json(head, output)))
+
+
+async def _accept_completion(request: Request, state: State) -> _Accepted:
+    given = await read_json(request, state["cpu_slot"])
+    body = await state["cpu_slot"].run(given.size, parse_completion_body, given.value)
+    session_id = await _new_session(request, state)
+    job_body = await state["cpu_slot"].run(given.size, completion_job, body)
+    address = await _submitted(request, state, session_id, Body(job_body, given.size), "messages")
+    repeatable = idempotency_key(request) is not None
+    return _Accepted(address, repeatable, bool(body.stream), include_usage=body.include_usage)
+
+
+@router.get("/models", response_model=None)
+async def list_models(request: Request) -> ASGIApp:
+    """List the agents as models."""
+    state: State = request.scope["state"]
+    agents = await state["agent_catalog"].schemas()
+    return json_response({"object": "list", "data": [_model(name) for name in agents]})
+
+
+@router.get("/models/{model:path}", response_model=None)
+async def retrieve_model(request: Request, model: str) -> ASGIApp:
+    """Read one agent as a model."""
+    state: State = request.scope["state"]
+    if model not in await state["agent_catalog"].schemas():
+        raise ModelUnknown
+    return json_response(_model(model))
+
+
+def _model(agent: str) -> dict[str, Any]:
+    return {"id": agent, "object": "model", "created": 0, "owned_by": "holdfast"}
+
+
+def _check_room(state: State) -> None:
+    """Refuse a job whose stream would be refused, before it is accepted. Raises Overloaded."""
+    if state["hub"].full:
+        raise Overloaded
+
+
+async def _new_session(request: Request, state: State) -> str:
+    """Return the id of a new session, or that of the caller's request with the same idempotency key.
+
+    Raises SessionUnknown if the caller could not read the response, RedisError."""
+    key, caller = idempotency_key(request), principal_of(request.scope)
+    session_id = await session_id_for(state, None if key is None else f"{caller.subject}\0{key}")
+    return known_session(session_id, caller, "read")
+
+
+async def _submitted(request: Request, state: State, session_id: str, body: Body, field: str) -> JobAddress:
+    """Submit a job. `field`: of the request, for errors of the job's input."""
+    key = idempotency_key(request)
+    try:
+        with renamed(field):
+            submitted = await submit(state, principal_of(request.scope), session_id, body, key)
+    except LogUnavailable:
+        if key is None:
+            raise
+        raise LogUnavailable from None  # without a job: a repeated request finds it
+    return JobAddress(session_id, submitted.job_id)
+
+
+def _known(request: Request, response_id: str, *rights: Right) -> JobAddress:
+    """Return the job of a response. Raises ResponseUnknown, also without one of the rights to its session."""
+    address = parse_response_id(response_id)
+    try:
+        for right in rights:
+            known_session(address.session_id, principal_of(request.scope), right)
+    except SessionUnknown:
+        raise ResponseUnknown from None
+    return address
+
+
+async def _job(state: State, address: JobAddress) -> JobState:
+    try:
+        return await state["sessions"].job(*address)
+    except (SessionUnknown, JobUnknown):
+        raise ResponseUnknown from None
+
+
+async def _response(state: State, job: JobState) -> ASGIApp:
+    head = head_of(job)
+    output = await outputs_of(state["log"]).read(state["log"], job, ResponseTranslation(head))
+    return await state["cpu_slot"].run(output.size, lambda: json_response(head.json(output)))
