@@ -296,6 +296,17 @@ class UnexpectedErrors:
                 await response(scope, receive, send)
 
 
+def presentable(error: Exception, **where: Any) -> HoldfastError:
+    """Return the error that a client is shown for this one. Unexpected errors are logged, and shown without details."""
+    if isinstance(error, HoldfastError) and error.status != 500:
+        return error
+    if isinstance(error, RedisError):
+        logger.warning("redis unavailable; message answered with an error", **where, error=repr(error))
+        return LogUnavailable()
+    logger.error("unexpected error", **where, exc_info=error)
+    return HoldfastError()
+
+
 _HANDLERS = {
     HoldfastError: _holdfast_error,
     RedisError: _redis_error,

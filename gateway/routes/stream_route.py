@@ -49,14 +49,16 @@ class _Query(BaseModel):
 _PLAIN = _Query()
 
 
-def read_stream_request(request: Request, session_id: str) -> StreamRequest:
-    """Parse a stream request. Raises SessionUnknown, CursorInvalid, NotAcceptable; BodyInvalid for a bad query."""
+def read_stream_request(request: Request, session_id: str, dialect: Dialect | None = None) -> StreamRequest:
+    """Parse a stream request. `dialect`: instead of the one that the Accept header asks for.
+
+    Raises SessionUnknown, CursorInvalid, NotAcceptable; BodyInvalid for a bad query."""
     query = _query(request) if request.scope["query_string"] else _PLAIN
     cursor = _cursor(request)
     from_now = query.start == "now" and cursor is None
     return StreamRequest(
         known_session(session_id, principal_of(request.scope), "read"),
-        _dialect(request),
+        dialect or _dialect(request),
         cursor,
         from_now,
         query.raw,
