@@ -104,8 +104,6 @@ class StreamProtocol(HttpToolsProtocol):
     @property
     def followed(self) -> bool:
         """Whether another request, or the start of one, was received after the running one."""
-        if self._state is _HELD:
-            return bool(self._held)
         return self.cycle is not self._running or self._state in (_HEAD, _REFUSED)
 
     @property
@@ -141,7 +139,7 @@ class StreamProtocol(HttpToolsProtocol):
             await send({"type": "http.response.start", "status": status, "headers": []})
         finally:
             cycle.transport = self.transport
-        if cycle.disconnected or self.followed or self.transport.is_closing():
+        if cycle.disconnected or self.followed or self._held or self.transport.is_closing():
             cycle.disconnected = True
             self.transport.abort()
             return None
