@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import httptools
 from holdfast.gateway.errors import HeadTimeout, RequestMalformed, problem
 from holdfast.gateway.transports.connection import Connection, Timed
 from holdfast.gateway.transports.deadline import Deadline
-from holdfast.gateway.transports.http import HttpTransport
 from holdfast.gateway.transports.request_head import ConnectionLimits, RequestHead
 from holdfast.gateway.transports.responses import CapturedHead, CloseDelimited
 from holdfast.gateway.transports.transport import Stream
@@ -28,6 +27,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
+
+Made = TypeVar("Made", bound=Stream)
 
 EXTENSION = "holdfast.connection"
 MAX_PIPELINED = 16
@@ -111,9 +112,7 @@ class StreamProtocol(HttpToolsProtocol):
         """Whether the running request offers to continue as a WebSocket."""
         return self._state is _HELD
 
-    async def hand_over(
-        self, send: Send, fields: bytes, make: Callable[..., Stream] = HttpTransport, *, status: int = 200
-    ) -> Stream | None:
+    async def hand_over(self, send: Send, fields: bytes, make: Callable[..., Made], status: int = 200) -> Made | None:
         """Begin the running response and take over its connection; the request may then return without completing it.
 
         Args:
@@ -246,14 +245,15 @@ class StreamProtocol(HttpToolsProtocol):
         more. So a new parser gets a head with the same framing, and then the rest of the received piece."""
         assert self.cycle is not None
         self._upgrade = False
-        if self.cycle is self._running and offers_websocket(self.cycle.scope):
+        scope = self.cycle.scope
+        if self.cycle is self._running and offers_websocket(scope["method"], scope["headers"]):  # type: ignore[arg-type]
             self.on_message_complete()
             self._state = _HELD
             self._hold(rest)
             return
         self._state = _REPEATED
         self.parser = httptools.HttpRequestParser(self)
-        fields = [field for field in self.cycle.scope["headers"] if field[0] in _FRAMING]
+        fields = [field for field in scope["headers"] if field[0] in _FRAMING]
         if not self.cycle.keep_alive:
             fields.append(_CLOSE)
         self.data_received(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % field for field in fields) + rest)

@@ -105,9 +105,11 @@ class WebSocketTransport:
         unsent, self._unsent = b"".join(self._unsent.values()), {}
         if unsent:
             self._put(unsent)
-        if self.blocked_since is None and self._inbox is not None:
+        if _is_blocked(self):
+            return
+        if self._inbox is not None:
             self._inbox.resume()
-        if self.blocked_since is None and self.on_writable is not None:
+        if self.on_writable is not None:
             self.on_writable()
 
     def connection_lost(self, exc: Exception | None = None) -> None:
@@ -235,3 +237,7 @@ class WebSocketTransport:
         on_gone, self.on_gone = self.on_gone, None
         if on_gone is not None:
             asyncio.get_running_loop().call_soon(on_gone)
+
+
+def _is_blocked(transport: WebSocketTransport) -> bool:
+    return transport.blocked_since is not None  # which a write may have changed

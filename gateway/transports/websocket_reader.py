@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from holdfast.gateway.transports.websocket_frames import (
@@ -116,7 +117,7 @@ class WebSocketReader:
         return _whole(opcode, payload)
 
 
-def unmasked(payload: bytes, mask: bytes) -> bytes:
+def unmasked(payload: bytes, mask: Sequence[int]) -> bytes:
     """Apply the 4 bytes of a frame's mask (RFC 6455, section 5.3): every fourth byte with the same one."""
     out = bytearray(len(payload))
     for lane in range(_MASK_BYTES):

@@ -14,8 +14,8 @@ from websockets.exceptions import InvalidStatus
 from tests.support.log import Session
 from tests.support.process import until
 from tests.support.served import Served, served
-from tests.support.web_socket_client import open_socket, receive, receive_until, until_closed
-from tests.support.websocket import ServerFrame, client_frame, server_frames
+from tests.support.websocket_client import open_socket, receive, receive_until, until_closed
+from tests.support.websocket_frames import ServerFrame, client_frame, server_frames
 
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 OFFER = ["Host: localhost", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", KEY]

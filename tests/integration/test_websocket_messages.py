@@ -17,7 +17,7 @@ from tests.support.javascript import Program
 from tests.support.log import Session
 from tests.support.process import Gateway, Processes
 from tests.support.served import Served, served
-from tests.support.web_socket_client import open_socket, receive, receive_until, request, until_closed
+from tests.support.websocket_client import open_socket, receive, receive_until, request, until_closed
 
 
 @pytest.fixture

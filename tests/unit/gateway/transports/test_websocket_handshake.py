@@ -38,12 +38,12 @@ def test_an_invalid_key_is_refused(keys: list[bytes]) -> None:
 
 
 def test_an_offer_names_the_upgrade_in_both_fields() -> None:
-    assert offers_websocket({"method": "GET", "headers": OFFER})
-    assert not offers_websocket({"method": "GET", "headers": OFFER[:1]})
-    assert not offers_websocket({"method": "GET", "headers": OFFER[1:]})
+    assert offers_websocket("GET", OFFER)
+    assert not offers_websocket("GET", OFFER[:1])
+    assert not offers_websocket("GET", OFFER[1:])
 
 
 @pytest.mark.parametrize("framing", [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")])
 def test_a_request_with_a_body_is_no_offer(framing: tuple[bytes, bytes]) -> None:
-    assert not offers_websocket({"method": "GET", "headers": [*OFFER, framing]})
-    assert not offers_websocket({"method": "POST", "headers": OFFER})
+    assert not offers_websocket("GET", [*OFFER, framing])
+    assert not offers_websocket("POST", OFFER)

@@ -26,7 +26,7 @@ from holdfast.gateway.transports.websocket_reader import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.websocket import client_frame, server_frames
+from tests.support.websocket_frames import client_frame, server_frames
 
 LIMIT = 70_000
 
