@@ -62,7 +62,8 @@ class Inbox:
                 text = self._waiting.popleft()
                 if not self._waiting:
                     self._on_space()
-                self._send(await self._answer(text))
+                reply = await self._answer(text)
+                self._send(reply)  # looked up now: `close` may have replaced it
         finally:
             self._task = None
 

@@ -12,6 +12,7 @@ import pytest
 from holdfast.gateway.principal import Principal, Right
 from starlette.types import Scope
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 
 from tests.support.javascript import Program
 from tests.support.log import Session
@@ -35,15 +36,21 @@ async def socket(gateway: Served) -> AsyncIterator[ClientConnection]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader(Principal):
-    """May only read."""
+class Limited(Principal):
+    """Has one right, or none."""
+
+    right: str
 
     def may(self, right: Right, session_id: str) -> bool:
-        return right == "read"
+        return right == self.right
 
 
 async def reader(_: Scope) -> Principal:
-    return Reader("reader")
+    return Limited("reader", "read")
+
+
+async def nobody(_: Scope) -> Principal:
+    return Limited("nobody", "")
 
 
 class TestReplies:
@@ -168,6 +175,15 @@ class TestErrors:
             await gateway.offer("scripted")
             async with open_socket(gateway.port) as socket:
                 assert (await request(socket, **message))["code"] == "session_unknown"
+
+
+async def test_a_caller_who_may_not_read_the_session_finds_none(redis_url: str, session: Session) -> None:
+    await session.started()
+    async with served(redis_url, authenticate=nobody) as gateway:
+        with pytest.raises(InvalidStatus) as refused:
+            await open_socket(gateway.port, query="?wait=true")
+    assert refused.value.response.status_code == 404
+    assert json.loads(refused.value.response.body or b"{}")["code"] == "session_unknown"
 
 
 class TestWithAWorker:
