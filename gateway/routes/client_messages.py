@@ -24,6 +24,8 @@ Members = dict[str, Any]
 class ClientMessages:
     """Answers the messages of one client, whose rights are checked for each of them."""
 
+    __slots__ = ("_caller", "_session_id", "_state")
+
     def __init__(self, state: State, caller: Principal, session_id: str) -> None:
         self._state = state
         self._caller = caller

@@ -60,7 +60,7 @@ class WebSocketTransport:
         self._reader: WebSocketReader | None = None
         self._paused = False
         self._turn_due = False
-        self._unsent: dict[int, bytes] = {}  # the newest pong and a reply, while the client takes nothing
+        self._unsent: dict[int, bytes] | None = None  # the newest pong and a reply, while the client takes nothing
         self._close_sent = False
         self.on_writable: Callable[[], None] | None = None
         self.on_gone: Callable[[], None] | None = None
@@ -102,9 +102,9 @@ class WebSocketTransport:
         if self._close_sent:
             self._complete()
             return
-        unsent, self._unsent = b"".join(self._unsent.values()), {}
-        if unsent:
-            self._put(unsent)
+        if self._unsent:
+            self._put(b"".join(self._unsent.values()))
+            self._unsent = None
         if _is_blocked(self):
             return
         if self._inbox is not None:
@@ -139,7 +139,7 @@ class WebSocketTransport:
         if self.blocked_since is None:
             self._put(data)
         else:
-            self._unsent[opcode] = data
+            self._unsent = (self._unsent or {}) | {opcode: data}
 
     def _reply(self, text: bytes) -> None:
         self._put_later_if_blocked(TEXT, text_frame(text))
