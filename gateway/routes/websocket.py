@@ -37,9 +37,9 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 async def session_websocket(request: Request, session_id: SessionPath) -> ASGIApp:
     """Stream the events of a session over a WebSocket, and accept jobs, cancellations and answers."""
     state: State = request.scope["state"]
+    stream_request = read_stream_request(request, session_id, WEBSOCKET)
     messages = ClientMessages(state, principal_of(request.scope), session_id)
     max_bytes = min(state["settings"].max_body_bytes, MAX_MESSAGE_BYTES)
     handshake = shake_hands(request.scope, messages.answer, max_bytes)
-    stream_request = read_stream_request(request, session_id, WEBSOCKET)
     begin = partial(WebSocketStream, state["hub"], handshake)
     return await open_session(state, stream_request, begin, partial(close_at_once, handshake))

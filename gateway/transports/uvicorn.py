@@ -129,7 +129,6 @@ class StreamProtocol(HttpToolsProtocol):
             return None
         unread = cycle.more_body
         if status == 101:
-            held, self._held = self._held, held
             cycle.chunked_encoding, cycle.keep_alive = False, True
         elif unread:
             cycle.keep_alive = False
@@ -138,6 +137,8 @@ class StreamProtocol(HttpToolsProtocol):
             await send({"type": "http.response.start", "status": status, "headers": []})
         finally:
             cycle.transport = self.transport
+        if status == 101:
+            held, self._held = self._held, held
         if cycle.disconnected or self.followed or self._held or self.transport.is_closing():
             cycle.disconnected = True
             self.transport.abort()
@@ -246,7 +247,7 @@ class StreamProtocol(HttpToolsProtocol):
         assert self.cycle is not None
         self._upgrade = False
         scope = self.cycle.scope
-        if self.cycle is self._running and offers_websocket(scope["method"], scope["headers"]):  # type: ignore[arg-type]
+        if self.cycle is self._running and offers_websocket(scope):  # type: ignore[arg-type]
             self.on_message_complete()
             self._state = _HELD
             self._hold(rest)

@@ -9,6 +9,7 @@ from hashlib import sha1
 
 from holdfast.gateway.errors import RequestMalformed, UpgradeRequired
 from holdfast.gateway.transports.request_head import HeaderFields
+from starlette.types import Scope
 
 SUBPROTOCOL = b"holdfast.v1"
 _VERSION = b"13"
@@ -17,9 +18,10 @@ _OF_A_BODY = frozenset({b"content-length", b"transfer-encoding"})
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def offers_websocket(method: str, fields: HeaderFields) -> bool:
+def offers_websocket(scope: Scope) -> bool:
     """Return whether a request offers to continue as a WebSocket, and has no body."""
-    if method != "GET" or any(name in _OF_A_BODY for name, _ in fields):
+    fields: HeaderFields = scope["headers"]
+    if scope["method"] != "GET" or scope["http_version"] != "1.1" or any(name in _OF_A_BODY for name, _ in fields):
         return False
     return b"websocket" in _tokens(fields, b"upgrade") and b"upgrade" in _tokens(fields, b"connection")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from holdfast.gateway.errors import RequestMalformed, UpgradeRequired
 from holdfast.gateway.transports.websocket_handshake import accepting_fields, offers_websocket
@@ -7,6 +9,10 @@ from holdfast.gateway.transports.websocket_handshake import accepting_fields, of
 KEY = (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")  # with its answer in RFC 6455, section 1.3
 VERSION = (b"sec-websocket-version", b"13")
 OFFER = [(b"connection", b"keep-alive, Upgrade"), (b"upgrade", b"WebSocket")]
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    return {"method": "GET", "http_version": "1.1", "headers": OFFER, **changes}
 
 
 def test_the_key_of_the_standard_gets_its_answer_and_no_extension_is_accepted() -> None:
@@ -37,13 +43,17 @@ def test_an_invalid_key_is_refused(keys: list[bytes]) -> None:
         accepting_fields([VERSION, *((b"sec-websocket-key", key) for key in keys)])
 
 
+def test_http_1_0_offers_nothing() -> None:
+    assert not offers_websocket(request(http_version="1.0"))
+
+
 def test_an_offer_names_the_upgrade_in_both_fields() -> None:
-    assert offers_websocket("GET", OFFER)
-    assert not offers_websocket("GET", OFFER[:1])
-    assert not offers_websocket("GET", OFFER[1:])
+    assert offers_websocket(request())
+    assert not offers_websocket(request(headers=OFFER[:1]))
+    assert not offers_websocket(request(headers=OFFER[1:]))
 
 
 @pytest.mark.parametrize("framing", [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")])
 def test_a_request_with_a_body_is_no_offer(framing: tuple[bytes, bytes]) -> None:
-    assert not offers_websocket("GET", [*OFFER, framing])
-    assert not offers_websocket("POST", OFFER)
+    assert not offers_websocket(request(headers=[*OFFER, framing]))
+    assert not offers_websocket(request(method="POST"))
