@@ -48,9 +48,9 @@ class Inbox:
         self._start()
 
     def close(self) -> None:
-        """Drop the waiting messages. The one that is being answered is carried out, without a reply."""
-        self._waiting.clear()
+        """Carry out what has arrived without replies: a client may send STOP and close at once."""
         self._send, self._on_space = _ignore, _nothing
+        self.resume()
 
     def _start(self) -> None:
         if self._waiting and not self._paused and self._task is None:

@@ -169,6 +169,21 @@ class TestClosing:
         assert [frame.opcode for frame in client.frames] == [CLOSE]
         assert (client.half_closed, client.asked) == (True, [])
 
+    @pytest.mark.parametrize("end", [client_frame(CLOSE), client_frame(TEXT, b"x", masked=False)])
+    async def test_messages_in_front_of_the_end_are_carried_out(self, end: bytes) -> None:
+        client = Client()
+        client.answers.put_nowait(b"one")
+        client.send(text("1"), text("STOP"), end)
+        await until(lambda: client.asked == [b"1", b"STOP"])
+        await until(lambda: client.gone == 1)
+        assert [frame.opcode for frame in client.frames if frame.opcode == CLOSE] == [CLOSE]
+
+    async def test_a_message_is_carried_out_though_its_client_is_gone(self) -> None:
+        client = Client()
+        client.send(text("STOP"))
+        client.stream.connection_lost(None)
+        await until(lambda: client.asked == [b"STOP"])
+
     async def test_a_reply_that_is_late_is_dropped(self) -> None:
         client = Client()
         client.send(text("1"))
