@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
 import socket as sockets
 from collections.abc import AsyncIterator
 from typing import Self
@@ -60,8 +62,26 @@ class Raw:
         wire = await asyncio.wait_for(self._reader.read(-1), 20)
         return [frame for frame in server_frames(wire) if frame != HEARTBEAT]
 
+    async def some(self, size: int) -> bytes:
+        """The next bytes, at most so many."""
+        received = bytearray()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):  # the rest of the log is shorter
+                while len(received) < size:
+                    received += await self._reader.read(size - len(received))
+        return bytes(received)
+
     async def until(self, end: bytes) -> bytes:
         return await asyncio.wait_for(self._reader.readuntil(end), 20)
+
+
+def whole_texts(wire: bytes) -> list[bytes]:
+    """The text messages in the beginning of a stream that may be cut off."""
+    while True:
+        try:
+            return [frame.payload for frame in server_frames(wire) if frame.opcode == TEXT]
+        except (AssertionError, IndexError):
+            wire = wire[:-1]
 
 
 async def counts(gateway: Served, line: str) -> bool:
@@ -98,6 +118,22 @@ class TestEvents:
             async with open_socket(gateway.port, query=query) as socket:
                 seen += [(await receive(socket))["id"] for _ in range(3)]
         assert seen == [f"{attempt.epoch}-{seq}" for seq in range(1, 10)]
+
+    async def test_cuts_at_any_byte_lose_and_double_nothing(self, gateway: Served, session: Session) -> None:
+        attempt = await session.started()
+        await session.append(attempt, 1, *("x" * (number * 7 % 300) for number in range(299)))
+        seen: list[str] = []
+        chosen, cuts = random.Random(7), 0
+        while len(seen) < 300:
+            async with Raw(gateway.port) as raw:
+                query = f"&last_event_id={seen[-1]}" if seen else ""
+                raw.get(f"/v1/sessions/s/ws?raw=true{query}", OFFER)
+                await raw.head()
+                seen += [json.loads(text)["id"] for text in whole_texts(await raw.some(chosen.randrange(1, 3000)))]
+                raw.writer.transport.abort()
+            cuts += 1
+        assert seen[:300] == [f"{attempt.epoch}-{seq}" for seq in range(1, 301)]
+        assert cuts > 10
 
     async def test_a_live_event_of_any_size_arrives(self, gateway: Served, session: Session) -> None:
         attempt = await session.started()

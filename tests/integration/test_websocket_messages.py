@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 import pytest
 from holdfast.gateway.principal import Principal, Right
 from starlette.types import Scope
@@ -243,22 +244,30 @@ class TestWithAWorker:
             assert await program.read() == ["holdfast.v1", "user"]
             assert await program.read() == [1000, True]
 
-    async def test_a_drained_gateway_is_resumed_on_another_one(
-        self, running: Gateway, processes: Processes, redis_url: str
+    async def test_a_job_that_is_drained_and_taken_over_ends_equal_to_the_log(
+        self, processes: Processes, redis_url: str
     ) -> None:
-        other = processes.gateway(redis_url)
-        await other.until_ready()
-        ports = [int(one.url.rpartition(":")[2]) for one in (running, other)]
+        lease = {"HOLDFAST_LEASE_SECONDS": "1"}
+        dying = processes.worker(redis_url, **lease)
+        gateways = [processes.gateway(redis_url) for _ in range(2)]
+        for gateway in gateways:
+            await gateway.until_ready()
+        ports = [int(gateway.url.rpartition(":")[2]) for gateway in gateways]
         async with open_socket(ports[0], query="?wait=true&raw=true") as socket:
-            await self.submit(socket, tokens=100, interval_ms=10)
+            await self.submit(socket, tokens=100, interval_ms=20, tools=2)
             seen = await receive_until(socket, type="text.delta")
-            running.terminate()
+            dying.kill()
+            processes.worker(redis_url, **lease)
+            gateways[0].terminate()
             rest, code, _ = await until_closed(socket)
         assert code == 1013
         seen += rest
         async with open_socket(ports[1], query=f"?raw=true&last_event_id={seen[-1]['id']}") as socket:
             seen += await receive_until(socket, type="job.completed")
-        text = "".join(message["text"] for message in seen if message["type"] == "text.delta")
-        assert text == "".join(f"w{number} " for number in range(100))
-        assert await running.wait() == 0
-        assert "Traceback" not in running.output()
+        async with httpx2.AsyncClient(base_url=gateways[1].url, trust_env=False) as client:
+            url = f"/v1/sessions/s/jobs/{seen[-1]['job_id']}/events?raw=true"
+            log = await client.get(url, headers={"Accept": "application/x-ndjson"})
+        assert seen == [json.loads(line) for line in log.text.splitlines() if line]
+        assert [event["attempt"] for event in seen if event["type"] == "job.started"] == [1, 2]
+        assert await gateways[0].wait() == 0
+        assert "Traceback" not in gateways[0].output()
