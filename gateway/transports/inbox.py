@@ -18,7 +18,7 @@ class Inbox:
         on_space: called when the inbox is no longer full.
     """
 
-    __slots__ = ("_answer", "_on_space", "_paused", "_send", "_task", "_waiting")
+    __slots__ = ("_answer", "_busy", "_on_space", "_paused", "_send", "_task", "_waiting")
 
     def __init__(self, answer: Answer, send: Callable[[bytes], None], on_space: Callable[[], None]) -> None:
         self._answer = answer
@@ -26,12 +26,13 @@ class Inbox:
         self._on_space = on_space
         self._waiting: deque[bytes] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._busy = False
         self._paused = False
 
     @property
     def is_full(self) -> bool:
-        """Whether a message waits behind the one that is being answered: the next one is not to be read yet."""
-        return bool(self._waiting)
+        """Whether a message waits behind the one that is answered, now or next: no further one is to be read yet."""
+        return len(self._waiting) > (0 if self._busy else 1)
 
     def add(self, text: bytes) -> None:
         """Add a message."""
@@ -59,13 +60,14 @@ class Inbox:
     async def _run(self) -> None:
         try:
             while self._waiting and not self._paused:
-                text = self._waiting.popleft()
+                text, self._busy = self._waiting.popleft(), True
                 if not self._waiting:
                     self._on_space()
                 reply = await self._answer(text)
+                self._busy = False
                 self._send(reply)  # looked up now: `close` may have replaced it
         finally:
-            self._task = None
+            self._task, self._busy = None, False
 
 
 def _ignore(reply: bytes) -> None: ...
