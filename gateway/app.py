@@ -19,7 +19,7 @@ from holdfast.gateway.layers.origin_check import OriginCheck
 from holdfast.gateway.lifespan import lifespan_of
 from holdfast.gateway.metrics import CountRequests, Metrics
 from holdfast.gateway.principal import Authenticate, anonymous
-from holdfast.gateway.routes import agents, events, health, jobs, sessions, web
+from holdfast.gateway.routes import agents, events, health, jobs, sessions, web, websocket
 from holdfast.gateway.routes.job_body import AnswerBody, JobBody
 from holdfast.gateway.routes.schemas import OF_EVERY_CALL, Problem, problems
 from holdfast.gateway.routes.stream_route import FastPath
@@ -58,7 +58,8 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.web_files = web.load_web_files()
-    app.router.routes.extend(events.router.routes)  # include_router would look for the route twice
+    streams = (*events.router.routes, *websocket.router.routes)
+    app.router.routes.extend(streams)  # include_router would look for the route twice
     for router in (*ROUTERS, *(mount.router for mount in mounts)):
         app.include_router(router)
     add_handlers(app)
@@ -66,7 +67,7 @@ def create_app(
         app.add_middleware(Compression)  # behind the fast path: streams compress on their own
     app.add_middleware(UnexpectedErrors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    stack: ASGIApp = FastPath(app, events.router.routes)
+    stack: ASGIApp = FastPath(app, streams)
     for layer in reversed(_layers(settings, metrics, authenticate, mounts)):
         stack = layer(stack)
     return stack

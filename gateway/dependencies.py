@@ -138,7 +138,7 @@ def idempotency_key(request: Request) -> str | None:
     given = request.headers.getlist("idempotency-key")
     if not given:
         return None
-    if len(given) > 1 or _IDEMPOTENCY_KEY.fullmatch(given[0]) is None:
+    if len(given) > 1 or not is_idempotency_key(given[0]):
         raise RequestInvalid("Idempotency-Key", "must be a single header of 1 to 255 visible ASCII characters")
     return given[0]
 
@@ -155,6 +155,11 @@ async def _idempotency_key(
     ] = "",
 ) -> str | None:
     return idempotency_key(request)
+
+
+def is_idempotency_key(given: str) -> bool:
+    """Return whether this is 1 to 255 visible ASCII characters."""
+    return _IDEMPOTENCY_KEY.fullmatch(given) is not None
 
 
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

@@ -117,6 +117,14 @@ class CodingUnsupported(HoldfastError):
     title = "Content-Encoding must be identity or be left out: a compressed body is not accepted"
 
 
+class UpgradeRequired(HoldfastError):
+    """An address that speaks only WebSocket got a request of another kind (RFC 9110, section 15.5.22)."""
+
+    code = "upgrade_required"
+    status = 426
+    title = "This address is a WebSocket of version 13 over HTTP/1.1"
+
+
 class HeadTooLarge(HoldfastError):
     code = "head_too_large"
     status = 431
@@ -138,14 +146,26 @@ class NotReady(HoldfastError):
 
 def problem(error: HoldfastError) -> Response:
     """Return the response to an error, with the additional members and headers of its class."""
+    headers = {}
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allow)
+    if isinstance(error, UpgradeRequired):
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    body = orjson.dumps({"type": "about:blank", **problem_members(error)})
+    return Response(body, error.status, headers, media_type=MEDIA_TYPE)
+
+
+def problem_members(error: HoldfastError) -> dict[str, Any]:
+    """Return what an error says, in the members of RFC 9457 without `type`, and those of its class."""
     content: dict[str, Any] = {
-        "type": "about:blank",
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
         "code": error.code,
     }
-    headers = {}
     if isinstance(error, RequestInvalid):
         content["field"] = error.field
     if isinstance(error, BodyInvalid):
@@ -154,13 +174,7 @@ def problem(error: HoldfastError) -> Response:
         content["job_id"] = error.job_id
     if isinstance(error, NotReady):
         content["reasons"] = error.reasons
-    if isinstance(error, MethodNotAllowed):
-        headers["Allow"] = ", ".join(error.allow)
-    retry_after_s = getattr(error, "retry_after_s", None)
-    if retry_after_s is not None:
-        headers["Retry-After"] = str(retry_after_s)
-    body = orjson.dumps(content)
-    return Response(body, error.status, headers, media_type=MEDIA_TYPE)
+    return content
 
 
 ErrorResponse = Callable[[HoldfastError], Response]
@@ -280,6 +294,17 @@ class UnexpectedErrors:
             response = _unexpected(scope, error)
             if not started:
                 await response(scope, receive, send)
+
+
+def presentable(error: Exception, **where: Any) -> HoldfastError:
+    """Return the error that a client is shown for this one. Unexpected errors are logged, and shown without details."""
+    if isinstance(error, HoldfastError) and error.status != 500:
+        return error
+    if isinstance(error, RedisError):
+        logger.warning("redis unavailable; message answered with an error", **where, error=repr(error))
+        return LogUnavailable()
+    logger.error("unexpected error", **where, exc_info=error)
+    return HoldfastError()
 
 
 _HANDLERS = {

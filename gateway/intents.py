@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast.gateway.dependencies import State
+from holdfast.gateway.limits import Body
+from holdfast.gateway.routes.job_body import encoded_value, parse_answer_body
 from holdfast.gateway.schema import check
 from holdfast.gateway.submission import best_effort, notify_owner
 
@@ -19,6 +21,16 @@ async def cancel(state: State, session_id: str, job_id: str) -> str:
     if intent.status not in ENDED:
         await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
     return intent.status
+
+
+async def answer_with(state: State, session_id: str, job_id: str, body: Body) -> None:
+    """Answer the open question of a job with a body (AnswerBody).
+
+    Raises BodyInvalid, QuestionAnswered, QuestionUnknown, SessionUnknown, JobUnknown, RedisError."""
+    given = parse_answer_body(body.value)
+    value = await state["cpu_slot"].run(body.size, encoded_value, given)
+    question_id = await check_answer(state, session_id, job_id, given.question_id, given.value, body.size)
+    await answer(state, session_id, job_id, question_id, value)
 
 
 async def answer(state: State, session_id: str, job_id: str, question_id: str | None, value: bytes) -> None:

@@ -112,6 +112,14 @@ async def read_json(request: Request, cpu_slot: CpuSlot, *, any_type: bool = Fal
     return Body(await cpu_slot.run(len(body), parse_json, body), len(body))
 
 
+async def read_message(message: bytes, cpu_slot: CpuSlot) -> Body:
+    """Parse a JSON message that has arrived. Raises RequestInvalid: it is not strict JSON, or has too many values."""
+    count = ValueCount()
+    await cpu_slot.run(len(message), count.add, message)
+    _check_count(count)
+    return Body(await cpu_slot.run(len(message), parse_json, message), len(message))
+
+
 def parse_json(body: bytes | bytearray) -> Any:
     """Parse strict JSON: UTF-8 without a byte order mark, no lone surrogate, no NaN, nested at most 200 deep."""
     try:
@@ -155,6 +163,10 @@ async def _read(request: Request, cpu_slot: CpuSlot) -> bytearray:
             body += piece
         else:  # read on to the end: a client that is still sending would miss the response
             body.clear()
+    _check_count(count)
+    return body
+
+
+def _check_count(count: ValueCount) -> None:
     if not count.is_allowed:
         raise RequestInvalid("body", f"must have at most {MAX_VALUES} names and values")
-    return body

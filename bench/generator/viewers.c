@@ -1,9 +1,10 @@
-/* Many SSE viewers in one thread: opens, drops and resumes them, checks that no event is lost or doubled, and measures
+/* Many SSE or WebSocket viewers in one thread: opens, drops and resumes them, checks that no event is lost or doubled, and measures
  * the time from publication to arrival.
  *
  *     viewers PORT[,PORT...] COUNT SESSIONS PUBLISHED PATH
  *
  * Viewer i reads session i % SESSIONS at the ports in turn. PATH may hold {session} and {bytes} (body bytes of whole frames so far).
+ * A PATH that begins with "ws:" is read over WebSocket: messages are JSON, and begin with {"id":"…" where they have an id.
  * PUBLISHED is a file of one uint32 per session, the newest sequence number, which the publisher keeps.
  * Payloads carry tokens @<ns, 19 digits>.<seq, 9 digits>@: the time on CLOCK_MONOTONIC, and a number from 1 per session; or
  * @<seq, up to 9 digits>, which says no time.
@@ -42,6 +43,7 @@ enum { TOKEN = 29, HEAD = 4096, BUFFER = 256 * 1024, SUB = 64, OCTAVES = 40 };
 enum phase { CLOSED, CONNECTING, HEADERS, BODY };
 enum line { START, NAME, ID, OTHER, MARK };
 enum chunk { SIZE, EXTENSION, DATA, AFTER };
+enum { TEXT_MESSAGE = 0x81 };
 
 struct viewer {
     int fd;
@@ -51,7 +53,8 @@ struct viewer {
     int head_size;
     int chunked;
     enum chunk chunk;
-    uint64_t left;          /* bytes left of the chunk */
+    uint64_t left;          /* bytes left of the chunk, or of the WebSocket frame */
+    int opcode, length_left; /* first byte of the frame; bytes left of its length */
     enum line line;
     int matched;            /* characters of "id: " seen, or of the token */
     char token[TOKEN + 1];
@@ -67,7 +70,8 @@ struct viewer {
 static struct viewer *viewers;
 static int count, sessions, epoll, ports[16], port_count, waiting_total, queue_from, queue_to, queue_pending;
 static volatile uint32_t *published;
-static const char *path;
+static const char *path, *name = "id: ";
+static int websocket, name_size = 4;
 static uint64_t lost, doubled, disordered, closed_by_server, refused;
 static int measure_from, measure_to;
 static uint64_t events, bytes, histogram[OCTAVES * SUB], measured_since, longest;
@@ -153,12 +157,12 @@ static void body(struct viewer *v, int index, const char *p, size_t size, uint64
             else v->line = NAME, v->matched = 0;
             break;
         case NAME:
-            if (*p != "id: "[v->matched]) { v->line = OTHER; break; }
+            if (*p != name[v->matched]) { v->line = OTHER; break; }
             p++;
-            if (++v->matched == 4) v->line = ID, v->pending_size = 0;
+            if (++v->matched == name_size) v->line = ID, v->pending_size = 0;
             break;
         case ID:
-            if (*p == '\n') v->pending[v->pending_size] = 0, v->line = START;
+            if (*p == (websocket ? '"' : '\n')) v->pending[v->pending_size] = 0, v->line = websocket ? OTHER : START;
             else if (*p != '\r' && v->pending_size < 95) v->pending[v->pending_size++] = *p;
             p++;
             break;
@@ -216,6 +220,33 @@ static void unchunk(struct viewer *v, int index, const char *p, size_t size, uin
     }
 }
 
+/* The frames of a WebSocket server, which are whole messages and not masked. */
+static void unframe(struct viewer *v, int index, const char *p, size_t size, uint64_t now) {
+    const char *end = p + size;
+    while (p < end || (v->chunk == DATA && !v->left)) switch (v->chunk) {
+        case SIZE:
+            v->opcode = (unsigned char)*p++;
+            v->length_left = -1, v->chunk = EXTENSION;
+            break;
+        case EXTENSION: {
+            int byte = (unsigned char)*p++;
+            if (v->length_left < 0) v->length_left = byte == 126 ? 2 : byte == 127 ? 8 : 0, v->left = byte < 126 ? (uint64_t)byte : 0;
+            else v->left = v->left << 8 | (uint64_t)byte, v->length_left--;
+            if (!v->length_left) v->chunk = DATA;
+            break;
+        }
+        default: {
+            size_t take = (size_t)(end - p) < v->left ? (size_t)(end - p) : (size_t)v->left;
+            if (v->opcode == TEXT_MESSAGE) body(v, index, p, take, now);
+            p += take;
+            v->left -= take;
+            if (v->left) break;
+            if (v->opcode == TEXT_MESSAGE) dispatch(v, v->bytes), v->line = START;
+            v->chunk = SIZE;
+        }
+    }
+}
+
 static void answered(struct viewer *v) {
     if (v->waiting) v->waiting = 0, waiting_total--;
 }
@@ -231,7 +262,8 @@ static void shut(struct viewer *v) {
 
 static void take(struct viewer *v, int index, const char *p, size_t size, uint64_t now) {
     if (v->phase == BODY) {
-        if (v->chunked) unchunk(v, index, p, size, now);
+        if (websocket) unframe(v, index, p, size, now);
+        else if (v->chunked) unchunk(v, index, p, size, now);
         else body(v, index, p, size, now);
         return;
     }
@@ -244,7 +276,7 @@ static void take(struct viewer *v, int index, const char *p, size_t size, uint64
     if (!blank) return;
     int used = (int)(blank - v->head) + 4 - before;
     *blank = 0;
-    if (strncmp(v->head + 9, "200", 3)) {
+    if (strncmp(v->head + 9, websocket ? "101" : "200", 3)) {
         if (!refused) fprintf(stderr, "viewers: refused: %.80s\n", v->head);
         refused++;
         shut(v);
@@ -268,8 +300,9 @@ static void request(struct viewer *v) {
         else target[n++] = *p++;
     }
     target[n] = 0;
-    int size = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n%s%s%s\r\n",
-                        target, v->id[0] ? "Last-Event-ID: " : "", v->id, v->id[0] ? "\r\n" : "");
+    const char *kind = websocket ? "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==" : "Accept: text/event-stream";
+    int size = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n%s%s%s\r\n",
+                        target, kind, v->id[0] ? "Last-Event-ID: " : "", v->id, v->id[0] ? "\r\n" : "");
     if (send(v->fd, text, (size_t)size, MSG_NOSIGNAL) != size) die("send");
     v->phase = HEADERS;
     v->head = malloc(HEAD);
@@ -432,6 +465,7 @@ static void obey(char *line) {
 int main(int argc, char **argv) {
     if (argc != 6) { fprintf(stderr, "usage: viewers PORT COUNT SESSIONS PUBLISHED PATH\n"); return 2; }
     count = atoi(argv[2]), sessions = atoi(argv[3]), path = argv[5];
+    if (!strncmp(path, "ws:", 3)) websocket = 1, path += 3, name = "{\"id\":\"", name_size = 7;
     for (char *p = strtok(argv[1], ","); p && port_count < 16; p = strtok(NULL, ",")) ports[port_count++] = atoi(p);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);

@@ -6,6 +6,7 @@ from bench.peers import bare, bare_redis, holdfast, naive, nchan, raw, resumable
 
 ALL_PEERS = (
     holdfast.PEER,
+    holdfast.WEBSOCKET,
     naive.PEER,
     naive.TUNED,
     sse_starlette.PEER,

@@ -37,6 +37,13 @@ def start_raw(stage: Stage) -> Target:
     return Target(target.ports, f"{target.path}?raw=true", target.feed, target.server, target.redis)
 
 
+def start_websocket(stage: Stage) -> Target:
+    """The same events over WebSocket."""
+    target = start(stage)
+    path = "ws:" + target.path.removesuffix("events") + "ws"
+    return Target(target.ports, path, target.feed, target.server, target.redis)
+
+
 async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
     """Sessions bench-0, bench-1, … with a running job each, claimed as a worker claims them."""
     logs, settings = connect_logs(redis_url, max_connections=32, deadline_s=10), CommonSettings(redis_url=redis_url)
@@ -68,4 +75,5 @@ def _xadd(attempt: Attempt, event: bytes, *options: bytes) -> bytes:
 
 
 PEER = Peer("holdfast", "Holdfast", start)
+WEBSOCKET = Peer("websocket", "Holdfast, WebSocket", start_websocket)
 RAW = Peer("holdfast", "Holdfast, event by event", start_raw)

@@ -15,6 +15,13 @@ def one_line(body: bytes) -> bytes:
     return body
 
 
+def with_id(event_id: bytes, body: bytes) -> bytes:
+    """Insert an id as the first member of a JSON object."""
+    rest = body.lstrip()[1:]
+    comma = b"" if rest.lstrip().startswith(b"}") else b","
+    return b'{"id":"%b"%b%b' % (event_id, comma, rest)
+
+
 def gap_body(reason: str, position: EventId) -> bytes:
     """Return the body of a `gap`."""
     return orjson.dumps({"type": "gap", "reason": reason, "position": str(position)})

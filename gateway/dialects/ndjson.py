@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from holdfast.gateway.dialects.bodies import gap_body, one_line, queued_body
+from holdfast.gateway.dialects.bodies import gap_body, one_line, queued_body, with_id
 from holdfast.gateway.dialects.dialect import Frames, State, stream_headers
 from holdfast.gateway.errors import problem
 from holdfast.shared.errors import LogUnavailable
@@ -29,12 +29,12 @@ class Ndjson:
         return b"".join([self.event(entry) for entry in entries]), None
 
     def event(self, entry: Entry) -> bytes:
-        return _with_id(entry.id, one_line(entry.body))
+        return with_id(b"%d-%d" % entry.id, one_line(entry.body)) + b"\n"
 
     def gap(self, state: State, gap: Gap) -> Frames:
         position = as_cursor(gap.position)
         body = gap_body(gap.reason, position)
-        return (body + b"\n" if gap.reason == "trimmed" else _with_id(position, body)), state
+        return (body if gap.reason == "trimmed" else with_id(b"%d-%d" % position, body)) + b"\n", state
 
     def queued(self, job_id: str, position: int) -> bytes:
         return queued_body(job_id, position) + b"\n"
@@ -50,12 +50,6 @@ class Ndjson:
 
     def refusal(self, retry_ms: int) -> Response:
         return problem(LogUnavailable())
-
-
-def _with_id(event_id: EventId, body: bytes) -> bytes:
-    rest = body.lstrip()[1:]
-    comma = b"" if rest.lstrip().startswith(b"}") else b","
-    return b'{"id":"%d-%d"%b%b\n' % (*event_id, comma, rest)
 
 
 NDJSON = Ndjson()

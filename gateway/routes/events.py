@@ -11,14 +11,12 @@ from fastapi import APIRouter, Request
 from holdfast.gateway.coding import stream_coding
 from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
 from holdfast.gateway.routes.schemas import problems
+from holdfast.gateway.routes.session_stream import open_session, without_session
 from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
 from holdfast.gateway.stream.response import EventStream
 from holdfast.gateway.stream.viewer import StreamRequest, retry_ms
 from holdfast.shared.errors import SchemaNewer, SessionUnknown
-from holdfast.shared.ids import ORIGIN
 from holdfast.shared.job_record import JobState
-from holdfast.shared.log.event_log import Entry, Presence
-from holdfast.shared.log.events import DELETED
 from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -56,43 +54,8 @@ async def session_events(request: Request, session_id: SessionPath) -> ASGIApp:
     """Stream the events of a session, across its jobs, until the client disconnects."""
     stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
-    try:
-        presence, first = await state["subscriber"].subscribe(stream_request)
-        if presence != "there":
-            return await _without_session(state, stream_request, presence)
-    except (RedisError, SchemaNewer):
-        return stream_request.dialect.refusal(retry_ms())
-    return EventStream(
-        state["hub"],
-        stream_request,
-        first,
-        stream_coding(request.scope["headers"], state["settings"].compress, ends=False),
-    )
-
-
-async def _without_session(state: State, stream_request: StreamRequest, presence: Presence) -> ASGIApp:
-    """Return the response for a session that does not exist or is deleted.
-
-    That is `session.deleted`, as long as the log has it, or a stream that waits for the session. Raises SessionUnknown
-    if neither applies, and RedisError."""
-    last = await state["log"].last(stream_request.session_id)
-    if stream_request.cursor in (None, ORIGIN) and stream_request.wait:
-        return _waiting(state, stream_request, presence, last)
-    if stream_request.cursor is None or (last is None and not stream_request.wait):
-        raise SessionUnknown
-    if last is not None and last.kind == DELETED and stream_request.cursor >= last.id:
-        return Response(status_code=204)
-    deleted = presence == "deleting" or (last is not None and last.kind == DELETED)
-    if not deleted and not stream_request.wait:
-        raise SessionUnknown
-    return EventStream(state["hub"], replace(stream_request, deleted=deleted))
-
-
-def _waiting(state: State, stream_request: StreamRequest, presence: Presence, last: Entry | None) -> ASGIApp:
-    """Return a stream that waits for a new session. It begins after the rest of a deleted one with the same id."""
-    if presence == "deleting":
-        return stream_request.dialect.refusal(retry_ms())
-    return EventStream(state["hub"], replace(stream_request, cursor=None if last is None else last.id, from_now=False))
+    coding = stream_coding(request.scope["headers"], state["settings"].compress, ends=False)
+    return await open_session(state, stream_request, partial(EventStream, state["hub"], coding=coding))
 
 
 @_stream("/v1/sessions/{session_id}/jobs/{job_id}/events")
@@ -104,7 +67,8 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
         job = await _job(state, stream_request, known_job(job_id))
         if job is None:
             presence, _ = await state["subscriber"].subscribe(stream_request)
-            return await _without_session(state, replace(stream_request, wait=False), presence)
+            begin = partial(EventStream, state["hub"])
+            return await without_session(state, replace(stream_request, wait=False), presence, begin)
     except (RedisError, SchemaNewer):
         return stream_request.dialect.refusal(retry_ms())
     return EventStream(

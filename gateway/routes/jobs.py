@@ -19,13 +19,9 @@ from holdfast.gateway.dependencies import (
     State,
     StoppableSession,
 )
-from holdfast.gateway.intents import answer, cancel, check_answer
+from holdfast.gateway.intents import answer_with, cancel
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal
-from holdfast.gateway.routes.job_body import (
-    encoded_value,
-    parse_answer_body,
-)
 from holdfast.gateway.routes.schemas import (
     AcceptedAnswer,
     AnsweredAnswer,
@@ -133,8 +129,5 @@ async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: 
 )
 async def answer_job(state: GatewayState, session_id: AnswerableSession, job_id: KnownJob, body: JsonBody) -> Response:
     """Answer the pending question of a job. The first answer counts; a later one gets 409."""
-    given = parse_answer_body(body.value)
-    value = await state["cpu_slot"].run(body.size, encoded_value, given)
-    question_id = await check_answer(state, session_id, job_id, given.question_id, given.value, body.size)
-    await answer(state, session_id, job_id, question_id, value)
+    await answer_with(state, session_id, job_id, body)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)

@@ -203,6 +203,7 @@ CODES = {
     415: "unsupported_media_type",
     421: "host_not_allowed",
     422: "invalid_request, or idempotency_mismatch",
+    426: "upgrade_required",
     429: "queue_full",
     431: "head_too_large",
     500: "internal",

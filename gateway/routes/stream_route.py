@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_CURSOR_BYTES = 64
+_SUFFIXES = ("/events", "/ws")
 
 
 class StreamRoute(APIRoute):
@@ -51,7 +52,7 @@ class FastPath:
         self.routes = [route for route in routes if isinstance(route, Route)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("/events"):
+        if scope["type"] == "http" and scope["path"].endswith(_SUFFIXES):
             for route in self.routes:
                 found = route.path_regex.match(scope["path"])
                 if found is not None and scope["method"] in (route.methods or ()):
@@ -80,14 +81,16 @@ class _Query(BaseModel):
 _PLAIN = _Query()
 
 
-def read_stream_request(request: Request, session_id: str) -> StreamRequest:
-    """Parse a stream request. Raises SessionUnknown, CursorInvalid, NotAcceptable; BodyInvalid for a bad query."""
+def read_stream_request(request: Request, session_id: str, dialect: Dialect | None = None) -> StreamRequest:
+    """Parse a stream request. `dialect`: instead of the one that the Accept header asks for.
+
+    Raises SessionUnknown, CursorInvalid, NotAcceptable; BodyInvalid for a bad query."""
     query = _query(request) if request.scope["query_string"] else _PLAIN
     cursor = _cursor(request)
     from_now = query.start == "now" and cursor is None
     return StreamRequest(
         known_session(session_id, principal_of(request.scope), "read"),
-        _dialect(request),
+        dialect or _dialect(request),
         cursor,
         from_now,
         query.raw,

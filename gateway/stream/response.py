@@ -9,6 +9,7 @@ from holdfast.gateway.errors import RequestBehindStream, respond
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.viewer import StreamRequest, retry_ms
 from holdfast.gateway.transports.http import coding_field, transport_for
+from holdfast.gateway.transports.transport import Transport
 from holdfast.gateway.transports.uvicorn import EXTENSION, StreamProtocol
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.log.event_log import Page
@@ -49,12 +50,16 @@ class EventStream:
         if protocol.followed:
             await _not_the_last(scope, receive, send)
             return
-        fields = _fields(tuple(self.request.dialect.headers.items())) + coding_field(self.coding)
-        transport = await protocol.hand_over(send, fields, transport_for(self.coding))
+        transport = await self._hand_over(protocol, send)
         if transport is not None:
             self.hub.attach(self.request, transport, self.first)
             if protocol.stopping:
                 self.hub.end_all()
+
+    async def _hand_over(self, protocol: StreamProtocol, send: Send) -> Transport | None:
+        """Begin the response and return its transport; None when the client has disconnected."""
+        fields = _fields(tuple(self.request.dialect.headers.items())) + coding_field(self.coding)
+        return await protocol.hand_over(send, fields, transport_for(self.coding))
 
 
 async def _not_the_last(scope: Scope, receive: Receive, send: Send) -> None:

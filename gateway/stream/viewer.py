@@ -116,7 +116,10 @@ class Viewer:
         self._write(self.request.dialect.opening)
 
     def ping(self) -> None:
-        if self.blocked or self.gone:
+        if self.gone:
+            return
+        if self.blocked:  # perhaps by a reply to the client, which is not written here
+            self._callbacks.stalled(self)
             return
         dialect = self.request.dialect
         self._write(dialect.ping_event(self._sent) if self.request.ping_events else dialect.ping)

@@ -27,11 +27,19 @@ class Handler(Protocol):
         """Called when the server stops."""
 
 
+class Timed(Protocol):
+    """What a deadline ends."""
+
+    def time_out(self) -> None:
+        """Called when the deadline has passed."""
+
+
 class Server(Protocol):
     """What a connection needs of the server that accepted it."""
 
     stopping: bool
     lingering: Deadline[Connection]
+    messages: Deadline[Timed]  # of WebSockets, while they are incomplete
 
     def opened(self, connection: Connection) -> None:
         """Register the connection and set its first handler."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from holdfast.gateway.transports.connection import Handler
+
 
 class Transport(Protocol):
     """Carries the bytes of one stream. All calls and callbacks are made in the event loop.
@@ -24,3 +26,7 @@ class Transport(Protocol):
 
     def abort(self) -> None:
         """Drop the connection now and discard unsent bytes."""
+
+
+class Stream(Transport, Handler, Protocol):
+    """A transport that is the handler of its connection."""

@@ -7,33 +7,40 @@ Only this file and uvicorn_server.py depend on uvicorn's internals, which is why
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import httptools
 from holdfast.gateway.errors import HeadTimeout, RequestMalformed, problem
-from holdfast.gateway.transports.connection import Connection
+from holdfast.gateway.transports.connection import Connection, Timed
 from holdfast.gateway.transports.deadline import Deadline
-from holdfast.gateway.transports.http import HttpTransport
 from holdfast.gateway.transports.request_head import ConnectionLimits, RequestHead
+from holdfast.gateway.transports.responses import CapturedHead, CloseDelimited
+from holdfast.gateway.transports.transport import Stream
+from holdfast.gateway.transports.websocket_handshake import offers_websocket
 from holdfast.shared.errors import HoldfastError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
+Made = TypeVar("Made", bound=Stream)
+
 EXTENSION = "holdfast.connection"
 MAX_PIPELINED = 16
 LINGER_SECONDS = 2.0
+MESSAGE_SECONDS = 30.0
 _NEW_LINE = b"\r\n"
 _FRAMING = (b"content-length", b"transfer-encoding")
 _CLOSE = (b"connection", b"close")
 
-# State of the parser: between requests, in a head, in a body, in the head that `_ignore_upgrade` repeats, or stopped.
-_IDLE, _HEAD, _BODY, _REPEATED, _REFUSED = range(5)
+# State of the parser: between requests, in a head, in a body, in the head that `_on_upgrade` repeats, holding back
+# what follows the offer of a WebSocket until that is answered, or stopped.
+_IDLE, _HEAD, _BODY, _REPEATED, _HELD, _REFUSED = range(6)
 
 
 class HttpServer:
@@ -45,9 +52,10 @@ class HttpServer:
         self.max_head_bytes = limits.max_head_bytes
         self.stopping = False
         self.refusals: Counter[str] = Counter()  # by error code, of requests refused before the app
-        self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, lambda protocol: protocol.transport.close())
-        self.heads: Deadline[StreamProtocol] = Deadline(limits.head_seconds, StreamProtocol.time_out)
-        self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, lambda connection: connection.transport.abort())
+        self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, lambda idle: idle.transport.close())
+        self.heads: Deadline[Timed] = Deadline(limits.head_seconds, _time_out)
+        self.messages: Deadline[Timed] = Deadline(MESSAGE_SECONDS, _time_out)
+        self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, lambda one: one.transport.abort())
         self._protocol: type[StreamProtocol] | None = None
 
     def __call__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **_: Any) -> Connection:
@@ -83,6 +91,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._state = _IDLE
         self._head = RequestHead(server.max_head_bytes)
         self._upgrade = False
+        self._held = b""
         self._refusal: HoldfastError | None = None
         self.transport = connection.transport
         self.flow = FlowControl(self.transport)
@@ -99,30 +108,39 @@ class StreamProtocol(HttpToolsProtocol):
         """Whether another request, or the start of one, was received after the running one."""
         return self.cycle is not self._running or self._state in (_HEAD, _REFUSED)
 
-    async def hand_over(
-        self, send: Send, fields: bytes, make: Callable[..., HttpTransport] = HttpTransport
-    ) -> HttpTransport | None:
+    @property
+    def offers_websocket(self) -> bool:
+        """Whether the running request offers to continue as a WebSocket."""
+        return self._state is _HELD
+
+    async def hand_over(self, send: Send, fields: bytes, make: Callable[..., Made], status: int = 200) -> Made | None:
         """Begin the running response and take over its connection; the request may then return without completing it.
 
         Args:
             fields: header fields as they are sent, each ended by CRLF.
             make: constructs the transport, with the arguments of HttpTransport.
+            status: 101 to continue as a WebSocket, which the request must offer. What the client has sent already is
+                passed to its transport in the next iteration of the event loop.
 
         Returns:
             The connection's transport, or None when the client has disconnected.
         """
-        cycle = self._running
+        cycle, held = self._running, b""
         if cycle is None:
             return None
         unread = cycle.more_body
-        if unread:
+        if status == 101:
+            cycle.chunked_encoding, cycle.keep_alive = False, True
+        elif unread:
             cycle.keep_alive = False
-        cycle.transport = kept = _Head()  # type: ignore[assignment]
+        cycle.transport = kept = CapturedHead()  # type: ignore[assignment]
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.start", "status": status, "headers": []})
         finally:
             cycle.transport = self.transport
-        if cycle.disconnected or self.followed or self.transport.is_closing():
+        if status == 101:
+            held, self._held = self._held, held
+        if cycle.disconnected or self.followed or self._held or self.transport.is_closing():
             cycle.disconnected = True
             self.transport.abort()
             return None
@@ -139,6 +157,8 @@ class StreamProtocol(HttpToolsProtocol):
         cycle.disconnected = True  # uvicorn must not report an incomplete response when the task ends
         self.flow.resume_reading()
         self._forget()
+        if held:
+            asyncio.get_running_loop().call_soon(stream.data_received, held)
         return stream
 
     def shutdown(self) -> None:
@@ -147,13 +167,14 @@ class StreamProtocol(HttpToolsProtocol):
             self.on_shutdown()
 
     def data_received(self, data: bytes) -> None:
-        if self._state is _REFUSED:
+        if self._state in (_HELD, _REFUSED):
+            self._hold(data)
             return
         self._head.add_piece(len(data))
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
+            self._on_upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
             self._refuse(self._refusal or RequestMalformed(_reason(error)))
@@ -203,7 +224,12 @@ class StreamProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
+        if self._state is _HELD:  # the offer was not accepted
+            self._state, held, self._held = _IDLE, self._held, b""
+            self.parser = httptools.HttpRequestParser(self)
+            self._server.idle.start(self)
+            self.data_received(held)
+        elif self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._state is not _HEAD:
             self._server.idle.start(self)
@@ -212,16 +238,29 @@ class StreamProtocol(HttpToolsProtocol):
         """Refuse a request head that is incomplete at its deadline."""
         self._refuse(HeadTimeout())
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Continue as if the request had not offered to upgrade (RFC 9110, section 7.8).
+    def _hold(self, data: bytes) -> None:
+        """Hold back what follows the offer of a WebSocket. Little of it is read before the offer is answered."""
+        if self._state is _HELD and data:
+            self._held += data
+            self.flow.pause_reading()
+
+    def _on_upgrade(self, rest: bytes) -> None:
+        """Hold the rest back if the route may accept a WebSocket. Otherwise continue as if the request had not offered
+        to upgrade (RFC 9110, section 7.8).
 
         The parser skips the body of such a request and, if the request also closes the connection, accepts nothing
         more. So a new parser gets a head with the same framing, and then the rest of the received piece."""
         assert self.cycle is not None
         self._upgrade = False
+        scope = self.cycle.scope
+        if self.cycle is self._running and offers_websocket(scope):  # type: ignore[arg-type]
+            self.on_message_complete()
+            self._state = _HELD
+            self._hold(rest)
+            return
         self._state = _REPEATED
         self.parser = httptools.HttpRequestParser(self)
-        fields = [field for field in self.cycle.scope["headers"] if field[0] in _FRAMING]
+        fields = [field for field in scope["headers"] if field[0] in _FRAMING]
         if not self.cycle.keep_alive:
             fields.append(_CLOSE)
         self.data_received(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % field for field in fields) + rest)
@@ -272,7 +311,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._running = cycle
         version = cycle.scope["http_version"]
         if version == "1.0":
-            app = _CloseDelimited(app, cycle)
+            app = CloseDelimited(app, cycle)
         elif version != "1.1":
             app = problem(RequestMalformed("only HTTP/1.1 and HTTP/1.0 are supported"))
             self._server.refusals[RequestMalformed.code] += 1
@@ -295,32 +334,6 @@ def _protocol_of(template: HttpToolsProtocol) -> type[StreamProtocol]:
     return type(StreamProtocol.__name__, (StreamProtocol,), common | {"scheme": "http"})
 
 
-class _Head:
-    """Captures the head of a response in place of the transport, to send it in one write with the first bytes."""
-
-    data = b""
-
-    def write(self, data: bytes) -> None:
-        self.data = data
-
-
-class _CloseDelimited:
-    """ASGI wrapper for HTTP/1.0 clients, which do not know chunked encoding: closing the connection ends the body (RFC
-    9112, section 6.3)."""
-
-    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
-        self._app = app
-        self._cycle = cycle
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, self._send)
-
-    async def _send(self, message: Message) -> None:
-        self._cycle.chunked_encoding = False
-        self._cycle.expected_content_length = len(message.get("body", b""))
-        await self._cycle.send(message)  # type: ignore[arg-type]
-
-
 class _Stop(Exception):
     """Raised in a parser callback to stop the parser."""
 
@@ -333,3 +346,7 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
 
 def _reason(error: httptools.HttpParserError) -> str:
     return "the request target cannot be read" if isinstance(error, httptools.HttpParserCallbackError) else str(error)
+
+
+def _time_out(item: Timed) -> None:
+    item.time_out()

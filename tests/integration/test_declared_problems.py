@@ -14,6 +14,8 @@ from tests.support.redis_server import RedisServer
 from tests.support.served import RawAnswer, Served, raw_request, served
 
 HOST = "Host: localhost"
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+OFFER = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", KEY]
 JOB = b'{"agent":"scripted","input":"tea"}'
 OF_ANY_REQUEST = {
     400: [HOST, HOST],
@@ -106,7 +108,8 @@ async def test_what_a_redis_that_is_away_leads_to_is_declared(redis_server: Any)
             if path.startswith("/v1/") or path == "/readyz":
                 headers = [HOST, "Accept: application/x-ndjson", "Content-Type: application/json"]
                 body = (JOB if path.endswith("jobs") else b'{"value":1}') if "requestBody" in call else b""
-                answer = await send(gateway, method, path, [*headers, f"Content-Length: {len(body)}"], body)
+                more = OFFER if path.endswith("/ws") else [f"Content-Length: {len(body)}"]
+                answer = await send(gateway, method, path, [*headers, *more], body)
                 assert answer.status == 503, path
                 check_declared(answer, call)
 

@@ -17,9 +17,11 @@ import orjson
 import pytest
 from holdfast.gateway.coding import GZIP
 
+from tests.support.log import Session
 from tests.support.ports import free_port
 from tests.support.process import Process, Processes, until
 from tests.support.sse import SseStream
+from tests.support.websocket_client import open_socket, receive, request, until_closed
 
 CADDY = Path(sysconfig.get_path("scripts")) / "caddy"
 CADDYFILE = Path(__file__).resolve().parents[2] / "deploy/Caddyfile"
@@ -474,3 +476,17 @@ async def test_a_gateway_behind_the_proxy_sees_the_host_that_its_page_was_loaded
     ):
         answer = await http.post(f"{url}/v1/sessions/s/jobs/j/cancel", headers=headers)
         assert answer.json()["code"] == code
+
+
+async def test_a_websocket_passes_both_ways_with_its_close_code(
+    processes: Processes, redis_url: str, session: Session, start: Start
+) -> None:
+    attempt = await session.started()
+    real = processes.gateway(redis_url)
+    await real.until_ready()
+    port = int((await start(real.url.removeprefix("http://"))).url.rpartition(":")[2])
+    async with open_socket(port) as socket:
+        assert (await receive(socket))["id"] == f"{attempt.epoch}-1"
+        assert (await request(socket, type="cancel", job_id="j1"))["status"] == "running"
+        real.terminate()
+        assert (await until_closed(socket))[1] == 1013

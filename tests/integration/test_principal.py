@@ -19,6 +19,7 @@ CALLS = [
     ("GET", "/v1/sessions/mine/messages"),
     ("GET", "/v1/sessions/mine/jobs"),
     ("GET", "/v1/sessions/mine/events"),
+    ("GET", "/v1/sessions/mine/ws"),
     ("POST", "/v1/sessions/mine/jobs"),
     ("GET", "/v1/sessions/mine/jobs/{job}"),
     ("GET", "/v1/sessions/mine/jobs/{job}/events"),

@@ -11,6 +11,13 @@ from tests.support.process import until
 from tests.support.served import served
 from tests.support.workers import worker_on
 
+OFFER = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
 
 async def has_status(client: AsyncClient, job: str, status: str) -> bool:
     return bool((await client.get(job)).json()["status"] == status)
@@ -41,6 +48,8 @@ async def test_every_route_answers_as_declared_to_a_job_that_asks_completes_and_
         assert (await client.get(f"{job}/events")).status_code == 200
         async with client.stream("GET", f"{session}/events"):
             pass
+        async with client.stream("GET", f"{session}/ws", headers=OFFER) as response:
+            assert response.status_code == 101
         await client.delete(session)
         assert gateway.contract.operations - gateway.contract.answered == set()
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from holdfast.gateway.transports.websocket_frames import UNSOLICITED_PONG, text_frame
 
 from bench.ledger import Verdict
 from bench.load import Viewers
@@ -20,12 +21,20 @@ from bench.programs import program
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the load generator is compiled by gcc")
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 PLAIN, CHUNKED = HEAD + b"\r\n", HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def frame(seq: int, *, at_ns: int | None = None, line_end: bytes = b"\n") -> bytes:
     token = b"@%019d.%09d@" % (time.monotonic_ns() if at_ns is None else at_ns, seq)
     return line_end.join([b"id: 7-%d" % seq, b'data: {"type":"text.delta","text":"%b "}' % token, b"", b""])
+
+
+def message(seq: int, size: int = 0) -> bytes:
+    """A WebSocket frame with an event, which is filled up to `size` bytes."""
+    token = b"@%019d.%09d@" % (time.monotonic_ns(), seq)
+    text = b'{"id":"7-%d","type":"text.delta","text":"%b"}' % (seq, token)
+    return text_frame(text + b" " * (size - len(text)))
 
 
 def chunked(data: bytes, size: int) -> bytes:
@@ -65,11 +74,12 @@ def watch(tmp_path: Path) -> Iterator[Callable[..., tuple[Viewers, Server]]]:
     """`watch(published, answer…)`: one viewer of a session with so many published events, and the server it asks."""
     with _closing() as closing:
 
-        def start(published: int, *answers: list[bytes]) -> tuple[Viewers, Server]:
+        def start(published: int, *answers: list[bytes], kind: str = "") -> tuple[Viewers, Server]:
             server = Server(*answers)
             file = tmp_path / "published"
             file.write_bytes(published.to_bytes(4, "little"))
-            command = [program("generator/viewers.c"), str(server.port), "1", "1", str(file), "/{session}?skip={bytes}"]
+            path = kind + "/{session}?skip={bytes}"
+            command = [program("generator/viewers.c"), str(server.port), "1", "1", str(file), path]
             child = Child(command, log=tmp_path / "viewers.log", dialogue=True)
             closing.append(child.stop)
             closing.append(server.close)
@@ -165,3 +175,24 @@ def test_what_was_published_before_a_measurement_does_not_count_in_it(
     viewers.measure(0, 1)
     assert verdict(viewers).complaints() == []
     assert viewers.deliveries().events == 1
+
+
+@pytest.mark.parametrize("piece", [13, 64, 100_000])
+def test_messages_of_a_websocket_are_read_in_any_pieces(
+    watch: Callable[..., tuple[Viewers, Server]], piece: int
+) -> None:
+    sizes = (0, 125, 126, 65_536) if piece > 100 else (0, 125, 126, 300)
+    wire = UPGRADED + UNSOLICITED_PONG + b"".join(message(seq, size) for seq, size in enumerate(sizes, 1))
+    viewers, server = watch(4, [wire[at : at + piece] for at in range(0, len(wire), piece)], kind="ws:")
+    assert verdict(viewers).complaints() == []
+    assert b"Upgrade: websocket\r\n" in server.requests[0]
+
+
+def test_a_websocket_is_resumed_behind_the_last_whole_message(watch: Callable[..., tuple[Viewers, Server]]) -> None:
+    viewers, server = watch(3, [UPGRADED, message(1), message(2)[:-1]], [UPGRADED, message(2), message(3)], kind="ws:")
+    viewers.open(0, 1, goal=2)
+    viewers.reached(0, 1, timeout_s=5)
+    viewers.drop(0, 1)
+    viewers.resume(0, 1)
+    assert viewers.verdict(0, 1, timeout_ms=500).complaints() == []
+    assert b"Last-Event-ID: 7-1\r\n" in server.requests[1]

@@ -56,7 +56,8 @@ def answer(app: ASGIApp, call: tuple[str, str], **headers: str) -> tuple[int, st
 
 def test_all_kinds_of_routes_are_looked_at() -> None:
     paths = {path for _, path in CALLS}
-    assert {"/v1/jobs", "/v1/sessions/{session_id}/events", "/openapi.json", "/web/{name:path}", "/metrics"} <= paths
+    of_sessions = {"/v1/sessions/{session_id}/events", "/v1/sessions/{session_id}/ws"}
+    assert {"/v1/jobs", *of_sessions, "/openapi.json", "/web/{name:path}", "/metrics"} <= paths
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)

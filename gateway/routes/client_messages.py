@@ -1,0 +1,104 @@
+"""What a client sends over a WebSocket: jobs, cancellations and answers, as with the calls of the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from holdfast.gateway.dependencies import State, is_idempotency_key, known_job, known_session
+from holdfast.gateway.errors import BodyInvalid, presentable, problem_members
+from holdfast.gateway.intents import answer_with, cancel
+from holdfast.gateway.limits import Body, read_message
+from holdfast.gateway.principal import Principal, Right
+from holdfast.gateway.routes.jobs import accepted_json
+from holdfast.gateway.submission import submit
+from holdfast.shared.errors import RequestInvalid
+
+STOP = b"STOP"
+MAX_REF_CHARACTERS = 128
+
+Members = dict[str, Any]
+
+
+class ClientMessages:
+    """Answers the messages of one client, whose rights are checked for each of them."""
+
+    __slots__ = ("_caller", "_session_id", "_state")
+
+    def __init__(self, state: State, caller: Principal, session_id: str) -> None:
+        self._state = state
+        self._caller = caller
+        self._session_id = session_id
+
+    async def answer(self, text: bytes) -> bytes:
+        """Carry out what a text message requests. Returns the reply, which is JSON; errors are replies too."""
+        context: Members = {}
+        try:
+            content = await self._carry_out(text, context)
+        except Exception as error:  # noqa: BLE001 - every message gets a reply
+            known = presentable(error, session_id=self._session_id, message_type=context.get("to"))
+            retry_after_s = getattr(known, "retry_after_s", None)
+            retry = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
+            return orjson.dumps({"type": "error", **context, **problem_members(known), **retry})
+        return orjson.dumps({"type": "reply", **context, **content})
+
+    async def _carry_out(self, text: bytes, context: Members) -> Mapping[str, Any]:
+        """Returns the members of the reply, and puts those that every reply has into `context`. Raises HoldfastError,
+        RedisError."""
+        if text.strip() == STOP:
+            context["to"] = "cancel"
+            return await self._cancel({}, len(text))
+        body = await read_message(text, self._state["cpu_slot"])
+        if not isinstance(body.value, dict):
+            raise RequestInvalid("body", "should be an object, or the text STOP")
+        given: Members = body.value
+        kinds: Mapping[str, Callable[[Members, int], Awaitable[Members]]] = {
+            "answer": self._answer,
+            "cancel": self._cancel,
+            "job": self._job,
+        }
+        kind, ref = given.pop("type", None), given.pop("ref", None)
+        if ref is not None:
+            if not isinstance(ref, str) or len(ref) > MAX_REF_CHARACTERS:
+                raise RequestInvalid("ref", f"should be a string of at most {MAX_REF_CHARACTERS} characters")
+            context["ref"] = ref
+        if not isinstance(kind, str) or kind not in kinds:
+            raise RequestInvalid("type", f"should be one of {', '.join(kinds)}")
+        context["to"] = kind
+        return await kinds[kind](given, body.size)
+
+    async def _job(self, given: Members, size: int) -> Members:
+        key = given.pop("idempotency_key", None)
+        if key is not None and not (isinstance(key, str) and is_idempotency_key(key)):
+            raise RequestInvalid("idempotency_key", "should be 1 to 255 visible ASCII characters")
+        submitted = await submit(self._state, self._caller, self._session_id, Body(given, size), key)
+        replayed = {"replayed": True} if submitted.replayed else {}
+        return accepted_json(self._session_id, submitted) | replayed
+
+    async def _cancel(self, given: Members, size: int) -> Members:
+        self._check_right("stop")
+        job_id = await self._job_id(given)
+        if given:
+            raise BodyInvalid([(name, "unknown field") for name in given])
+        status = await cancel(self._state, self._session_id, job_id)
+        return {"session_id": self._session_id, "job_id": job_id, "status": status}
+
+    async def _answer(self, given: Members, size: int) -> Members:
+        self._check_right("answer")
+        job_id = await self._job_id(given)
+        await answer_with(self._state, self._session_id, job_id, Body(given, size))
+        return {"session_id": self._session_id, "job_id": job_id}
+
+    def _check_right(self, right: Right) -> None:
+        """Raise SessionUnknown unless the caller has this right to the session."""
+        known_session(self._session_id, self._caller, right)
+
+    async def _job_id(self, given: Members) -> str:
+        """Take the job that is meant from a message: by default the one that runs or is next, else the last one."""
+        job_id = given.pop("job_id", None)
+        if job_id is None:
+            return (await self._state["sessions"].session(self._session_id)).current.job_id
+        if not isinstance(job_id, str):
+            raise RequestInvalid("job_id", "should be a string")
+        return known_job(job_id)

@@ -1,0 +1,76 @@
+"""The messages that a client sends on one connection, answered one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+Answer = Callable[[bytes], Awaitable[bytes]]
+"""Carry out what a text message requests, and return the reply. Raises nothing."""
+
+
+class Inbox:
+    """Runs one task while there are messages, and stops between two of them while the client takes no replies.
+
+    Args:
+        send: sends a reply.
+        on_space: called when the inbox is no longer full.
+    """
+
+    __slots__ = ("_answer", "_busy", "_on_space", "_paused", "_send", "_task", "_waiting")
+
+    def __init__(self, answer: Answer, send: Callable[[bytes], None], on_space: Callable[[], None]) -> None:
+        self._answer = answer
+        self._send = send
+        self._on_space = on_space
+        self._waiting: deque[bytes] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._busy = False
+        self._paused = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a message waits behind the one that is answered, now or next: no further one is to be read yet."""
+        return len(self._waiting) > (0 if self._busy else 1)
+
+    def add(self, text: bytes) -> None:
+        """Add a message."""
+        self._waiting.append(text)
+        self._start()
+
+    def pause(self) -> None:
+        """Begin no further message: a reply could not be sent."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Continue after a pause."""
+        self._paused = False
+        self._start()
+
+    def close(self) -> None:
+        """Carry out what has arrived without replies: a client may send STOP and close at once."""
+        self._send, self._on_space = _ignore, _nothing
+        self.resume()
+
+    def _start(self) -> None:
+        if self._waiting and not self._paused and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting and not self._paused:
+                text, self._busy = self._waiting.popleft(), True
+                if not self._waiting:
+                    self._on_space()
+                reply = await self._answer(text)
+                self._busy = False
+                self._send(reply)  # looked up now: `close` may have replaced it
+        finally:
+            self._task, self._busy = None, False
+
+
+def _ignore(reply: bytes) -> None: ...
+
+
+def _nothing() -> None: ...
