@@ -17,9 +17,10 @@ from holdfast.gateway.dependencies import (
     State,
     StoppableSession,
 )
+from holdfast.gateway.intents import answer, cancel, check_answer
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal
-from holdfast.gateway.routes.answer_body import AnswerBody, encoded_value, parse_answer_body
+from holdfast.gateway.routes.answer_body import encoded_value, parse_answer_body
 from holdfast.gateway.routes.paging import JobCursor, PageLimit
 from holdfast.gateway.routes.schemas import (
     AcceptedAnswer,
@@ -31,14 +32,11 @@ from holdfast.gateway.routes.schemas import (
     json_response,
     problems,
 )
-from holdfast.gateway.schema import check
-from holdfast.gateway.submission import best_effort, notify_owner, session_id_for, submit
+from holdfast.gateway.submission import session_id_for, submit
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
 router = APIRouter(tags=["jobs"])
-
-ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 def _body(model: str) -> dict[str, Any]:
@@ -118,10 +116,8 @@ async def get_job(state: GatewayState, session_id: ReadableSession, job_id: Know
 )
 async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: KnownJob) -> Response:
     """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
-    intent = await state["sessions"].cancel(session_id, job_id)
-    if intent.status not in ENDED:
-        await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
-    return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
+    status = await cancel(state, session_id, job_id)
+    return json_response({"session_id": session_id, "job_id": job_id, "status": status}, 202)
 
 
 @router.post(
@@ -133,21 +129,8 @@ async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: 
 )
 async def answer_job(state: GatewayState, session_id: AnswerableSession, job_id: KnownJob, body: JsonBody) -> Response:
     """Answer the pending question of a job. The first answer counts; a later one gets 409."""
-    answer = parse_answer_body(body.value)
-    value = await state["cpu_slot"].run(body.size, encoded_value, answer)
-    question_id = await _check_answer(state, session_id, job_id, answer, body.size)
-    answered = await state["sessions"].answer(session_id, job_id, question_id, value)
-    if answered.lease_owner is None:
-        await best_effort(state["queue"].make_ready(session_id, job_id, answered.agent), session_id, job_id)
-    else:
-        await best_effort(state["queue"].notify(answered.lease_owner, session_id), session_id, job_id)
+    given = parse_answer_body(body.value)
+    value = await state["cpu_slot"].run(body.size, encoded_value, given)
+    question_id = await check_answer(state, session_id, job_id, given.question_id, given.value, body.size)
+    await answer(state, session_id, job_id, question_id, value)
     return json_response({"session_id": session_id, "job_id": job_id}, 202)
-
-
-async def _check_answer(state: State, session_id: str, job_id: str, answer: AnswerBody, size: int) -> str | None:
-    """Return the id of the answered question. Raises BodyInvalid if the pending question's schema refuses the value."""
-    waiting = await state["sessions"].question(session_id, job_id)
-    if waiting is None or answer.question_id not in (None, waiting.question_id):
-        return answer.question_id
-    await state["cpu_slot"].run(size, check, answer.value, waiting.schema, "value")
-    return waiting.question_id

@@ -1,0 +1,45 @@
+"""What a caller may want of a job that was accepted: to cancel it, or to answer its question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.gateway.dependencies import State
+from holdfast.gateway.schema import check
+from holdfast.gateway.submission import best_effort, notify_owner
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+
+async def cancel(state: State, session_id: str, job_id: str) -> str:
+    """Write the intent to cancel a job, and return the job's status. Has no effect on a job that has ended.
+
+    Raises SessionUnknown, JobUnknown, RedisError."""
+    intent = await state["sessions"].cancel(session_id, job_id)
+    if intent.status not in ENDED:
+        await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
+    return intent.status
+
+
+async def answer(state: State, session_id: str, job_id: str, question_id: str | None, value: bytes) -> None:
+    """Answer a question with a value, as JSON, that its schema allows; by default the open one.
+
+    Raises SessionUnknown, JobUnknown, QuestionUnknown, QuestionAnswered, RedisError."""
+    answered = await state["sessions"].answer(session_id, job_id, question_id, value)
+    if answered.lease_owner is None:
+        await best_effort(state["queue"].make_ready(session_id, job_id, answered.agent), session_id, job_id)
+    else:
+        await best_effort(state["queue"].notify(answered.lease_owner, session_id), session_id, job_id)
+
+
+async def check_answer(
+    state: State, session_id: str, job_id: str, question_id: str | None, value: Any, size: int
+) -> str | None:
+    """Return the id of the question that a value answers: of the open one by default.
+
+    Raises BodyInvalid if the schema of the open question refuses the value; SessionUnknown, JobUnknown, RedisError."""
+    waiting = await state["sessions"].question(session_id, job_id)
+    if waiting is None or question_id not in (None, waiting.question_id):
+        return question_id
+    await state["cpu_slot"].run(size, check, value, waiting.schema, "value")
+    return waiting.question_id
