@@ -120,10 +120,12 @@ class Numbered:
             if state is CUT:
                 break
             assert isinstance(state, _Progress)
-            events, after = self.translation.translate(state.state, entry)
-            data, progress = self._framed(events, entry.id, state)
-            frames.append(data)
-            state = CUT if after is CUT else progress._replace(state=after)
+            progress, number, cursor = state
+            events, after = self.translation.translate(progress, entry)
+            if events:
+                data, cursor = self._framed(events, entry.id, number, cursor)
+                frames.append(data)
+            state = CUT if after is CUT else _Progress(after, number + len(events), cursor)
         return b"".join(frames), state
 
     def gap(self, state: State, gap: Gap) -> Frames:
@@ -132,7 +134,7 @@ class Numbered:
             return b"", state
         assert isinstance(state, _Progress)
         events = self.translation.lost(state.state)
-        return b"".join(self.translation.frame(event, place) for event, place in _placed(events, ORIGIN, state)), CUT
+        return self._framed(events, ORIGIN, state.next, None)[0], CUT
 
     def queued(self, job_id: str, position: int) -> bytes:
         return b""
@@ -150,20 +152,21 @@ class Numbered:
         return self.translation.refusal(retry_ms)
 
     def _opened(self) -> Frames:
-        translation = self.translation
-        return self._framed(translation.opening, ORIGIN, _Progress(translation.initial, 0, self.cursor))
+        events = self.translation.opening
+        data, cursor = self._framed(events, ORIGIN, 0, self.cursor)
+        return data, _Progress(self.translation.initial, len(events), cursor)
 
-    def _framed(self, events: Sequence[Event], event_id: EventId, progress: _Progress) -> tuple[bytes, _Progress]:
-        translation, cursor = self.translation, progress.cursor
-        frames = []
-        for event, place in _placed(events, event_id, progress):
+    def _framed(
+        self, events: Sequence[Event], event_id: EventId, number: int, cursor: Hashable
+    ) -> tuple[bytes, Hashable]:
+        """Return the frames of the events that one entry became, without those that the client has received, and its
+        cursor after them. `number`: of the first one."""
+        translation, frames = self.translation, []
+        for part, event in enumerate(events):
+            place = Place(number + part, event_id, part)
             if cursor is not None:
                 if translation.received(event, place, cursor):
                     continue
                 cursor = None
             frames.append(translation.frame(event, place))
-        return b"".join(frames), progress._replace(next=progress.next + len(events), cursor=cursor)
-
-
-def _placed(events: Sequence[Event], event_id: EventId, progress: _Progress) -> list[tuple[Event, Place]]:
-    return [(event, Place(progress.next + part, event_id, part)) for part, event in enumerate(events)]
+        return b"".join(frames), cursor
