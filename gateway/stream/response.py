@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from holdfast.gateway.coding import Coding
-from holdfast.gateway.dialects.dialect import Dialect
 from holdfast.gateway.errors import RequestBehindStream, respond
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.retry import retry_ms
@@ -51,7 +50,7 @@ class EventStream:
         if protocol.followed:
             await _not_the_last(scope, receive, send)
             return
-        fields = _fields(self.request.dialect) + coding_field(self.coding)
+        fields = _fields(tuple(self.request.dialect.headers.items())) + coding_field(self.coding)
         transport = await protocol.hand_over(send, fields, transport_for(self.coding))
         if transport is not None:
             self.hub.attach(self.request, transport, self.first)
@@ -66,9 +65,9 @@ async def _not_the_last(scope: Scope, receive: Receive, send: Send) -> None:
     await response(scope, receive, send)
 
 
-@lru_cache(maxsize=256)  # encoded once instead of for each viewer
-def _fields(dialect: Dialect) -> bytes:
-    return "".join(f"{name}: {value}\r\n" for name, value in dialect.headers.items()).encode()
+@lru_cache(maxsize=64)  # encoded once instead of for each viewer
+def _fields(headers: tuple[tuple[str, str], ...]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
 
 
 def _nothing_to_come(request: StreamRequest) -> bool:
