@@ -17,6 +17,9 @@ State = Hashable
 CUT: Final[State] = "cut"
 """The state after which the connection is cut, since a clean end would tell the client that the stream is complete."""
 
+END: Final[State] = "end"
+"""The state after which the stream ends cleanly, although its job may go on."""
+
 
 Frames = tuple[bytes, State]
 """Complete frames, and the dialect's state after them. A plain tuple: one is made for each live event."""

@@ -11,6 +11,7 @@ from holdfast.gateway.dialects.translation import Numbered, Translation
 from holdfast.gateway.errors import EventsTrimmed
 from holdfast.gateway.stream.response import EventStream
 from holdfast.gateway.stream.viewer import StreamRequest
+from holdfast.shared.errors import LogUnavailable
 from holdfast.shared.job_record import JobState
 
 
@@ -19,11 +20,15 @@ async def stream_job(
 ) -> EventStream:
     """Stream a job from its first event on, without the events up to the client's cursor.
 
-    Raises EventsTrimmed if the log no longer has the job's beginning, and RedisError."""
+    Raises EventsTrimmed if the log no longer has the job's beginning, RedisError, and LogUnavailable if the process
+    is full or stopping."""
     if job.before is not None:
         page = await state["log"].read(job.session_id, job.before, 1)
-        if page.gap is not None and page.gap.foreign is None:
+        if page.gap is not None and page.gap.reason == "trimmed" and page.gap.foreign is None:
             raise EventsTrimmed
+    if state["hub"].full:
+        state["hub"].counters.refused += 1
+        raise LogUnavailable
     viewer = StreamRequest(job.session_id, Numbered(translation, cursor), raw=True, job=job)
     return EventStream(
         state["hub"],

@@ -11,7 +11,8 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from holdfast.gateway.dialects.dialect import CUT, Frames, State, stream_headers
+import structlog
+from holdfast.gateway.dialects.dialect import CUT, END, Frames, State, stream_headers
 from holdfast.gateway.errors import problem
 from holdfast.shared.errors import LogUnavailable
 from holdfast.shared.ids import ORIGIN, EventId
@@ -19,11 +20,14 @@ from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.event_log import Gap
 from starlette.responses import Response
 
+logger = structlog.get_logger()
+
 Event = Any
 """An event of the other protocol, in the form that `Translation.frame` encodes."""
 
 Translated = tuple[Sequence[Event], Hashable]
-"""The events that one entry of the log becomes, and the translation's state after them. CUT as the state cuts."""
+"""The events that one entry of the log becomes, and the translation's state after them. The states CUT and END end the
+stream."""
 
 
 class Place(NamedTuple):
@@ -41,6 +45,8 @@ class Translation(ABC):
     media_type: ClassVar[str] = "text/event-stream; charset=utf-8"
     ping: ClassVar[bytes] = b": ping\n\n"
     initial: ClassVar[Hashable] = None
+    after_lost: ClassVar[State] = CUT
+    """How a stream ends after the events of `lost`: END if they tell the client that nothing follows."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -58,7 +64,7 @@ class Translation(ABC):
 
     @abstractmethod
     def lost(self, state: Hashable) -> Sequence[Event]:
-        """Return the events that say that a part of the job is missing in the log. They are followed by a cut."""
+        """Return the events that say that a part of the job is missing in the log. They are the last ones."""
 
     @abstractmethod
     def frame(self, event: Event, place: Place) -> bytes: ...
@@ -70,10 +76,6 @@ class Translation(ABC):
     def closing(self, retry_ms: int) -> bytes | None:
         """As Dialect.closing."""
         return None
-
-    def refusal(self, retry_ms: int) -> Response:
-        """As Dialect.refusal."""
-        return problem(LogUnavailable())
 
 
 class _Progress(NamedTuple):
@@ -117,24 +119,29 @@ class Numbered:
     def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
         frames: list[bytes] = []
         for entry in entries:
-            if state is CUT:
+            if state is CUT or state is END:
                 break
             assert isinstance(state, _Progress)
             progress, number, cursor = state
-            events, after = self.translation.translate(progress, entry)
+            try:
+                events, after = self.translation.translate(progress, entry)
+            except Exception:  # raised, it would end the delivery to all other viewers
+                logger.exception("translating an event failed; stream cut", job_id=entry.job_id)
+                return b"".join(frames), CUT
             if events:
                 data, cursor = self._framed(events, entry.id, number, cursor)
                 frames.append(data)
-            state = CUT if after is CUT else _Progress(after, number + len(events), cursor)
+            over = after is CUT or after is END
+            state = after if over else _Progress(after, number + len(events), cursor)
         return b"".join(frames), state
 
     def gap(self, state: State, gap: Gap) -> Frames:
-        """Tell that events are missing, since no client could know what the later events belong to."""
-        if state is CUT or gap.foreign is not None:  # a foreign entry is no event of the job
+        """End the stream: no client could know what the later events belong to."""
+        if state is CUT or state is END or gap.foreign is not None:  # a foreign entry is no event of the job
             return b"", state
         assert isinstance(state, _Progress)
         events = self.translation.lost(state.state)
-        return self._framed(events, ORIGIN, state.next, None)[0], CUT
+        return self._framed(events, ORIGIN, state.next, None)[0], self.translation.after_lost
 
     def queued(self, job_id: str, position: int) -> bytes:
         return b""
@@ -149,7 +156,8 @@ class Numbered:
         return self.translation.closing(retry_ms)
 
     def refusal(self, retry_ms: int) -> Response:
-        return self.translation.refusal(retry_ms)
+        """Not in the form of the protocol: `stream_job` has refused before."""
+        return problem(LogUnavailable())
 
     def _opened(self) -> Frames:
         events = self.translation.opening

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 import structlog
-from holdfast.gateway.dialects.dialect import CUT
+from holdfast.gateway.dialects.dialect import CUT, END
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.page_cache import CachedPage, PageCache
 from holdfast.gateway.stream.replay import Rendered, Replay
@@ -201,6 +201,9 @@ class CatchUp:
         self._counters.gaps += page.gap is not None
         if rendered.state is CUT:
             viewer.cut(rendered.data)
+            return
+        if rendered.state is END:
+            viewer.finish(rendered.data)
             return
         end = None if rendered.over else _recorded_end(viewer.job, rendered.cursor, at_end=rendered.at_end)
         if end is not None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from holdfast.gateway.dialects.dialect import CUT, Dialect, State
+from holdfast.gateway.dialects.dialect import CUT, END, Dialect, State
 from holdfast.gateway.stream.batch import WRITE_BYTES, concerns, ends, fitting, size_of, until_deleted
 from holdfast.gateway.stream.compaction import Compactor, Run
 from holdfast.gateway.stream.page_cache import CachedPage
@@ -129,7 +129,7 @@ class Replay:
         elif page.gap is not None:
             cursor = page.gap.resume
         data = self._frames(events)
-        if self.state is CUT:
+        if self.state is CUT or self.state is END:
             data += self.remaining()
         sent = self._sent_with(events, cursor)
         self.sent = sent or self.sent

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from holdfast.gateway.dialects.dialect import CUT, Dialect, Frames, State
+from holdfast.gateway.dialects.dialect import CUT, END, Dialect, Frames, State
 from holdfast.gateway.stream.batch import NO_JOB, Batch
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.replay import Replay
@@ -142,7 +142,7 @@ class Viewer:
         self.cursor = cursor
         if self._state is CUT:
             self.cut(data)
-        elif over:
+        elif over or self._state is END:
             self.finish(data)
         elif data:
             self._write(data)

@@ -84,6 +84,22 @@ async def test_a_translation_cuts_the_stream(served: Streams, session: Session, 
     assert reading.lines[-1] == "3 comma"
 
 
+@pytest.mark.parametrize("live", [True, False], ids=["live", "catching up"])
+async def test_a_translation_ends_the_stream_before_its_job_has_ended(
+    served: Streams, session: Session, *, live: bool
+) -> None:
+    attempt = await session.started()
+    reading = Reading(served.url(job_id="j1", raw="true"))
+    if live:
+        await reading.lines_until("1 job.started")
+    await session.append(attempt, 1, "enough")
+    if not live:
+        reading = Reading(served.url(job_id="j1", raw="true"))
+    await reading.ended()
+    assert not reading.cut
+    assert reading.lines[-1] == "3 comma"
+
+
 async def test_missing_events_are_told_and_cut_the_stream(served: Streams, session: Session) -> None:
     attempt = await session.started()
     await session.append(attempt, 1, "a")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import orjson
-from holdfast.gateway.dialects.dialect import CUT
+from holdfast.gateway.dialects.dialect import CUT, END
 from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
 from holdfast.shared.log.entries import Entry
 
 
 class Counting(Translation):
-    """Each event is a line `<number> <words>`. The cursor is the count of received events. A takeover is a cut."""
+    """Each event is a line `<number> <words>`. The cursor is the count of received events. A takeover is a cut.
+    The text "enough" is the last one that it sends."""
 
     initial = 0
 
@@ -23,7 +24,8 @@ class Counting(Translation):
         assert isinstance(state, int)
         event = orjson.loads(entry.body)
         if entry.kind == "text.delta":
-            return (f"{event['text']} after {state}", "comma"), state + 1
+            after = END if event["text"] == "enough" else state + 1
+            return (f"{event['text']} after {state}", "comma"), after
         if "discard_from" in event:
             return (), CUT
         return (entry.kind,), state

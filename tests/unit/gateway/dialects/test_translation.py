@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.gateway.dialects.dialect import CUT
+from holdfast.gateway.dialects.dialect import CUT, END
 from holdfast.gateway.dialects.translation import Numbered
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log.entries import Entry
@@ -78,6 +78,15 @@ def test_nothing_follows_a_cut() -> None:
     assert lines(wire) == LINES[1:4]
     assert state is CUT
     assert dialect.frames(state, LOG[3:]) == (b"", CUT)
+
+
+def test_nothing_follows_an_end_before_that_of_the_job() -> None:
+    dialect = Numbered(Counting())
+    wire, state = dialect.frames(dialect.initial_state, [*LOG[:2], text(3, "enough"), text(4, "c")])
+    assert lines(wire)[-1] == "5 comma"
+    assert state is END
+    assert dialect.frames(state, LOG[3:]) == (b"", END)
+    assert dialect.gap(state, Gap("trimmed", EventId(EPOCH, 4))) == (b"", END)
 
 
 def test_missing_events_are_told_with_the_next_number_and_cut_the_stream() -> None:
