@@ -44,9 +44,13 @@ class Translation(ABC):
 
     media_type: ClassVar[str] = "text/event-stream; charset=utf-8"
     ping: ClassVar[bytes] = b": ping\n\n"
-    initial: ClassVar[Hashable] = None
     after_lost: ClassVar[State] = CUT
     """How a stream ends after the events of `lost`: END if they tell the client that nothing follows."""
+
+    @property
+    def initial(self) -> Hashable:
+        """The state before the first entry."""
+        return None
 
     @property
     def headers(self) -> Mapping[str, str]:
