@@ -113,3 +113,22 @@ async def test_a_failed_job_is_an_error(gateway: Served, clients: Clients, kind:
     ended = await client.ended()
     assert ended["events"][-1] == "RUN_ERROR"
     assert text_of(ended) == "w0 w1 w2 "
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_a_page_that_is_opened_shows_the_open_question(
+    gateway: Served, jobs: Client, clients: Clients, kind: str
+) -> None:
+    first = await clients(kind, gateway.url, "t1", agent="travels")
+    await first.do("send", text="Plan a trip", props=props(tokens=3))
+    await first.ended()
+    await first.kill()
+    second = await clients(kind, gateway.url, "t1", agent="travels")
+    await second.do("join")
+    asked = await second.shows(lambda state: bool(state["interrupts"]) and not state["open"])
+    assert [message["role"] for message in asked["messages"]].count("user") == 1
+    await second.do("answer", value="Monday")
+    ended = await second.shows(lambda state: not state["open"] and "w2 " in text_of(state))
+    assert ended["error"] is None
+    [job_id] = await job_ids(gateway, "t1")
+    assert shown(ended) == shown_of(await jobs.kept("t1", job_id))

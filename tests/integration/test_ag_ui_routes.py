@@ -12,6 +12,8 @@ import pytest
 from holdfast.gateway.dialects.ag_ui import refusal
 from holdfast.gateway.principal import Principal, Right
 from holdfast.gateway.stream.hub import StreamHub
+from holdfast.shared.redis.client import RedisError
+from holdfast.shared.sessions import Sessions
 from starlette.types import Scope
 
 from tests.support.dialect_agents import travels
@@ -244,6 +246,19 @@ async def test_a_client_that_resumes_is_not_refused_but_cut(gateway: Served, mon
         await gateway.client.post(API, json=body(), headers={"last-event-id": first[0][0]})
     refused = await gateway.client.post(API, json=body())
     assert (refused.status_code, refused.json()["error"]) == (503, "log_unavailable")
+
+
+async def test_a_client_that_resumes_without_redis_is_cut(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unavailable(*_: object) -> None:
+        raise RedisError
+
+    monkeypatch.setattr(refusal, "PAUSE_S", 0)
+    first = frames(await gateway.client.post(API, json=body()))
+    monkeypatch.setattr(Sessions, "job", unavailable)
+    for method, path in (("POST", API), ("GET", f"{API}/t1/events")):
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await gateway.client.request(method, path, json=body(), headers={"last-event-id": first[0][0]})
+        assert (await gateway.client.request(method, path, json=body())).status_code == 503
 
 
 async def test_copilotkit_lists_the_agents(gateway: Served) -> None:
