@@ -236,6 +236,14 @@ class Sessions:
         stored = await redis.lrange(session_keys(session_id).messages, 0, -1)
         return [orjson.loads(message) for message in stored]
 
+    async def messages_before(self, session_id: str, job_id: str, count: int) -> tuple[list[bytes], Any]:
+        """Read the newest stored messages, each as JSON, and the input of a job; None if its record is gone."""
+        redis = self._connections.connection_for(session_id).redis
+        keys = session_keys(session_id)
+        stored = await redis.lrange(keys.messages, -count, -1)
+        given = await redis.hget(keys.jobs, f"{job_id}:input")
+        return stored, None if given is None else orjson.loads(given)
+
     async def _read(self, reading: SessionScript, session_id: str, *arguments: str | int) -> list[Any]:
         """Run a script that reads. Raises SessionUnknown, JobUnknown."""
         reply: list[Any] = await reading(session_id, arguments)

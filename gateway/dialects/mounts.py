@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastapi import APIRouter
+from holdfast.gateway.dialects.ag_ui import copilotkit
+from holdfast.gateway.dialects.ag_ui import errors as ag_ui_errors
+from holdfast.gateway.dialects.ag_ui import routes as ag_ui_routes
 from holdfast.gateway.dialects.openai import routes as openai
 from holdfast.gateway.dialects.openai.errors import error_response
 from holdfast.gateway.errors import ERROR_RESPONSE, ErrorResponse
@@ -20,7 +23,11 @@ class Mount(NamedTuple):
     error_response: ErrorResponse
 
 
-MOUNTS: Sequence[Mount] = (Mount(openai.PREFIX, openai.router, error_response),)
+MOUNTS: Sequence[Mount] = (
+    Mount(openai.PREFIX, openai.router, error_response),
+    Mount(ag_ui_routes.PREFIX, ag_ui_routes.router, ag_ui_errors.error_response),
+    Mount(copilotkit.PREFIX, copilotkit.router, ag_ui_errors.error_response),
+)
 
 
 class ErrorForms:

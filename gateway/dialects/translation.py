@@ -44,9 +44,13 @@ class Translation(ABC):
 
     media_type: ClassVar[str] = "text/event-stream; charset=utf-8"
     ping: ClassVar[bytes] = b": ping\n\n"
-    initial: ClassVar[Hashable] = None
     after_lost: ClassVar[State] = CUT
-    """How a stream ends after the events of `lost`: END if clients expect nothing after them."""
+    """How a stream ends after the events of `lost`: END if they tell the client that nothing follows."""
+
+    @property
+    def initial(self) -> Hashable:
+        """The state before the first entry."""
+        return None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -64,7 +68,7 @@ class Translation(ABC):
 
     @abstractmethod
     def lost(self, state: Hashable) -> Sequence[Event]:
-        """Return the events for a job with events that are missing in the log. They are the last ones of the stream."""
+        """Return the events that say that a part of the job is missing in the log. They are the last ones."""
 
     @abstractmethod
     def frame(self, event: Event, place: Place) -> bytes: ...

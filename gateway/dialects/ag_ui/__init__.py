@@ -1,0 +1,1 @@
+"""AG-UI, for `HttpAgent`, TanStack AI and CopilotKit. docs/dialects/ag-ui.md describes it."""
