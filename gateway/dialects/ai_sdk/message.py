@@ -17,7 +17,7 @@ Fields = dict[str, Any]
 
 MAX_CALLS = 256  # the calls that are remembered, since each new one copies them
 MAX_BLOCKS = 64
-_DELTAS = {"text.delta": "text", "reasoning.delta": "reasoning"}
+DELTAS = {"text.delta": "text", "reasoning.delta": "reasoning"}
 
 
 class Block(NamedTuple):
@@ -62,9 +62,7 @@ EMPTY: Final = Message()
 
 
 def add(message: Message, event_id: EventId, kind: str, event: Fields) -> Added:
-    """Return what an event of the job's agent adds. An unknown one adds nothing."""
-    if kind in _DELTAS:
-        return _delta(message, _DELTAS[kind], event)
+    """Return what an event of the job's agent adds, other than a text. An unknown one adds nothing."""
     if kind == "data":
         source = source_chunk(str(event_id), event["name"], event["value"])
         return _part(message, event, source or {"type": f"data-{event['name']}", "data": event["value"]})
@@ -87,10 +85,13 @@ def usage_chunk(usage: Usage) -> Chunk:
     return {"type": "message-metadata", "messageMetadata": {"usage": total}}
 
 
-def _delta(message: Message, kind: str, event: Fields) -> Added:
-    text, agent, part = event["text"], event.get("agent"), event["part"]
+def add_delta(message: Message, kind: str, event: Fields) -> Added:
+    """Return what a text or reasoning adds. Raises an error of MALFORMED for an event without its fields."""
+    kind, text, agent, part = DELTAS[kind], event["text"], event.get("agent"), event["part"]
     if not text:
         return (), message
+    if type(text) is not str or type(part) is not int or not isinstance(agent, str | None):
+        raise TypeError(event)
     for block in message.blocks:
         if block.agent == agent and block.kind == kind and block.part == part:
             return [_text(block, text)], message

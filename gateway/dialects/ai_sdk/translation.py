@@ -10,12 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import orjson
-from holdfast.gateway.dialects.ai_sdk.message import EMPTY, Chunk, Message, add, as_text, end_blocks, usage_chunk
+from holdfast.gateway.dialects.ai_sdk.chat_ids import run_id
+from holdfast.gateway.dialects.ai_sdk.message import (
+    DELTAS,
+    EMPTY,
+    Added,
+    Chunk,
+    Message,
+    add,
+    add_delta,
+    as_text,
+    end_blocks,
+    usage_chunk,
+)
 from holdfast.gateway.dialects.ai_sdk.refusal import pause_and_end
 from holdfast.gateway.dialects.dialect import CUT, stream_headers
 from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
@@ -25,10 +37,12 @@ from holdfast.shared.events import CANCELLED, COMPLETED, DELETED, FAILED, MALFOR
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from starlette.responses import Response
 
+HEADERS = {**stream_headers(Translation.media_type), "x-vercel-ai-ui-message-stream": "v1"}
 DONE = b"data: [DONE]\n\n"
 DELETED_TEXT = "The session was deleted"
 LOST_TEXT = "Events of this response are no longer available"
 FINISH_REASONS = {COMPLETED: "stop", FAILED: "error", CANCELLED: "other"}
+STATUSES = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled"}
 
 
 class Kept(NamedTuple):
@@ -40,8 +54,7 @@ class Kept(NamedTuple):
     message: Message
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Progress:
+class Progress(NamedTuple):
     """How far the translation of a job is. It depends on the log alone, so equal positions are equal progress.
 
     `at`: the last event. `first`, `last`: of the events that count, those with a lasting effect. `over`: the terminal
@@ -57,6 +70,9 @@ class Progress:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Progress) and self.at == other.at
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self.at)
 
@@ -69,6 +85,7 @@ class UiMessageStream(Translation):
         version: the major version of the package `ai` in the client.
         counted: the client counts chunks and reconnects after a clean end, as WorkflowChatTransport does.
         discards: the takeovers of the job that were in the log when the client connected.
+        tail: the number of the newest chunk, for a client that asked for a number of chunks from the end.
     """
 
     session_id: str
@@ -76,13 +93,14 @@ class UiMessageStream(Translation):
     version: Literal[6, 7]
     counted: bool = False
     discards: tuple[Discard, ...] = ()
+    tail: int | None = None
 
     initial = Progress()
 
     @property
     def headers(self) -> Mapping[str, str]:
-        run = {"x-workflow-run-id": f"{self.session_id}~{self.job_id}"}
-        return {**stream_headers(self.media_type), "x-vercel-ai-ui-message-stream": "v1", **run}
+        tail = {} if self.tail is None else {"x-workflow-stream-tail-index": str(self.tail)}
+        return {**HEADERS, "x-workflow-run-id": run_id(self.session_id, self.job_id), **tail}
 
     @property
     def opening(self) -> Sequence[Event]:
@@ -92,9 +110,9 @@ class UiMessageStream(Translation):
     def translate(self, state: Hashable, entry: Entry) -> Translated:
         assert isinstance(state, Progress)
         if state.over or (self.version == 6 and self._discarded.covers(self.job_id, entry.id)):
-            return (), replace(state, at=entry.id)
+            return (), state._replace(at=entry.id)
         if entry.kind in FINISH_REASONS or entry.kind == DELETED:
-            return _end(state.message, entry), replace(state, at=entry.id, over=True)
+            return _end(state.message, entry), state._replace(at=entry.id, over=True)
         if entry.kind == STARTED:
             return self._start(state, entry)
         return self._add(state, entry)
@@ -127,14 +145,9 @@ class UiMessageStream(Translation):
         return discarded
 
     def _add(self, state: Progress, entry: Entry) -> Translated:
-        event = parse_event(entry.kind, entry.body)
-        chunks: Sequence[Chunk] = ()
-        message = state.message
-        if event is not None:
-            with suppress(*MALFORMED):  # an event that no worker wrote
-                chunks, message = add(state.message, entry.id, entry.kind, event)
-        if message is state.message and all(chunk.get("transient") for chunk in chunks):
-            return chunks, replace(state, at=entry.id)
+        chunks, message = _added(state.message, entry)
+        if message is state.message and (not chunks or "transient" in chunks[0]):
+            return chunks, state._replace(at=entry.id)
         kept = state.kept
         if self._sends_again(entry.id):
             kept = Kept(kept, entry.id, chunks, message)
@@ -142,7 +155,7 @@ class UiMessageStream(Translation):
 
     def _start(self, state: Progress, entry: Entry) -> Translated:
         discard_from = _discard_from(entry)
-        after = replace(state, at=entry.id)
+        after = state._replace(at=entry.id)
         if discard_from is None or state.last is None or state.last < discard_from:
             return (), after
         assert state.first is not None
@@ -161,7 +174,20 @@ class UiMessageStream(Translation):
 
     def _sends_again(self, event_id: EventId) -> bool:
         """Return whether a known takeover behind this event sends its chunks again."""
-        return self.version == 7 and any(discard.started > event_id < discard.first for discard in self.discards)
+        if not self.discards or self.version == 6:
+            return False
+        return any(discard.started > event_id < discard.first for discard in self.discards)
+
+
+def _added(message: Message, entry: Entry) -> Added:
+    """Return what an entry adds to a message: nothing, if it is malformed or of an unknown kind."""
+    try:
+        if entry.kind in DELTAS:  # the common case of live delivery
+            return add_delta(message, entry.kind, orjson.loads(entry.body))
+        event = parse_event(entry.kind, entry.body)
+        return ((), message) if event is None else add(message, entry.id, entry.kind, event)
+    except MALFORMED:  # an event that no worker wrote
+        return (), message
 
 
 def _discard_from(entry: Entry) -> EventId | None:
@@ -217,22 +243,29 @@ def _joined(run: list[Chunk]) -> list[Chunk]:
 def _end(message: Message, entry: Entry) -> list[Chunk]:
     """Return the chunks of a terminal event."""
     ends, _ = end_blocks(message)
-    finish = {"type": "finish", "finishReason": FINISH_REASONS.get(entry.kind, "error")}
     body = orjson.loads(entry.body)
-    extra: list[Chunk] = []
-    if entry.kind == COMPLETED and not isinstance(body.get("result"), str | None):
-        extra = [{"type": "data-result", "data": body["result"]}]
-    if entry.kind == CANCELLED:
-        return [*ends, {"type": "finish-step"}, {"type": "abort", "reason": as_text(body.get("by", "user"))}, finish]
-    if entry.kind == FAILED:
-        return [*ends, {"type": "finish-step"}, *_failure(body.get("error")), finish]
-    if entry.kind == DELETED:
-        return [*ends, {"type": "finish-step"}, {"type": "error", "errorText": DELETED_TEXT}, finish]
-    return [*ends, *extra, {"type": "finish-step"}, finish]
+    finish: Chunk = {"type": "finish", "finishReason": FINISH_REASONS.get(entry.kind, "error")}
+    if entry.kind in STATUSES:
+        finish["messageMetadata"] = {"status": STATUSES[entry.kind]}
+    return [*ends, *_result(entry.kind, body), {"type": "finish-step"}, *_reason(entry.kind, body), finish]
 
 
-def _failure(error: Any) -> list[Chunk]:
-    """Return the error of a job. The SDK reads nothing behind an `error` chunk, so the details come before it."""
+def _result(kind: str, body: Any) -> list[Chunk]:
+    """Return the result of a job, unless it is the text that it has written."""
+    if kind != COMPLETED or isinstance(body.get("result"), str | None):
+        return []
+    return [{"type": "data-result", "data": body["result"]}]
+
+
+def _reason(kind: str, body: Any) -> list[Chunk]:
+    """Return why a job did not complete. The SDK reads nothing behind an `error` chunk: it is the last."""
+    if kind == CANCELLED:
+        return [{"type": "abort", "reason": as_text(body.get("by", "user"))}]
+    if kind == DELETED:
+        return [{"type": "error", "errorText": DELETED_TEXT}]
+    if kind == COMPLETED:
+        return []
+    error = body.get("error")
     text = error.get("message") if isinstance(error, dict) else error
-    details = {"type": "message-metadata", "messageMetadata": {"error": error}}
-    return [details, {"type": "error", "errorText": as_text(text)}]
+    metadata = {"status": STATUSES[FAILED], "error": error}
+    return [{"type": "message-metadata", "messageMetadata": metadata}, {"type": "error", "errorText": as_text(text)}]
