@@ -8,7 +8,6 @@ prints how many chunks were lost and doubled over so many cuts. Workers are kill
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import sys
 import tempfile
@@ -54,21 +53,20 @@ class Cuts:
 
 async def read_on(client: httpx2.AsyncClient, session: str, cuts: Cuts, limit: int | None) -> None:
     """Read from the next chunk on, up to so many bytes or the end. A chunk that was not read whole is not received."""
-    url, body = f"{API}/{session}/stream?startIndex={len(cuts.received)}", b""
-    with contextlib.suppress(httpx2.RemoteProtocolError):
+    url, body, cut = f"{API}/{session}/stream?startIndex={len(cuts.received)}", b"", False
+    try:
         async with client.stream("GET", url) as response:
             assert response.status_code == 200
             async for piece in response.aiter_raw():
                 body += piece
                 if limit is not None and len(body) >= limit:
+                    body, cut = body[:limit], True
                     break
-            else:
-                limit = None
-    shown = body if limit is None else body[:limit]
-    frames = shown.split(b"\n\n")[:-1]
+    except httpx2.RemoteProtocolError:
+        cuts.outages += 1
+    frames = body.split(b"\n\n")[:-1]
     cuts.received += [frame[6:] for frame in frames if frame.startswith(b"data: {")]
-    cuts.cuts += limit is not None
-    cuts.outages += limit is None and not cuts.ended
+    cuts.cuts += cut
 
 
 async def cut_until_the_end(url: str, session: str, cuts: Cuts, rng: random.Random, most: int) -> list[bytes]:
