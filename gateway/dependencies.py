@@ -120,6 +120,11 @@ async def _idempotency_key(
         ),
     ] = "",
 ) -> str | None:
+    return idempotency_key(request)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the request's idempotency key, if it has one. Raises RequestInvalid if it is malformed."""
     given = request.headers.getlist("idempotency-key")
     if not given:
         return None

@@ -25,12 +25,14 @@ from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import new_job_id, new_session_id
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis.client import RedisError
-from holdfast.shared.sessions import JobRequest, Submitted
+from holdfast.shared.sessions import Intent, JobRequest, Submitted
 
 logger = structlog.get_logger()
 
 # A cancelled attempt has 5 s to end; then another worker may take the session over.
 STUCK_AFTER_S = 6.0
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 async def session_id_for(state: State, idempotency_key: str | None) -> str:
@@ -112,6 +114,14 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
         await _make_ready(state["queue"], session_id, request, submitted)
         failpoint("after_ready_before_answer")
     return submitted
+
+
+async def cancel(state: State, session_id: str, job_id: str) -> Intent:
+    """Cancel a job, unless it has ended. Raises SessionUnknown, JobUnknown, RedisError."""
+    intent = await state["sessions"].cancel(session_id, job_id)
+    if intent.status not in ENDED:
+        await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
+    return intent
 
 
 async def notify_owner(queue: Queue, session_id: str, owner: str | None) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastapi import APIRouter
+from holdfast.gateway.dialects.ai_sdk import routes as ai_sdk
+from holdfast.gateway.dialects.ai_sdk.errors import error_response
 from holdfast.gateway.errors import ERROR_RESPONSE, ErrorResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,7 +20,7 @@ class Mount(NamedTuple):
     error_response: ErrorResponse
 
 
-MOUNTS: Sequence[Mount] = ()
+MOUNTS: Sequence[Mount] = (Mount(ai_sdk.PREFIX, ai_sdk.router, error_response),)
 
 
 class ErrorForms:

@@ -121,9 +121,9 @@ class Numbered:
                 break
             assert isinstance(state, _Progress)
             events, after = self.translation.translate(state.state, entry)
-            data, progress = self._framed(events, entry.id, state)
+            data, cursor = self._framed(events, entry.id, state)
             frames.append(data)
-            state = CUT if after is CUT else progress._replace(state=after)
+            state = CUT if after is CUT else _Progress(after, state.next + len(events), cursor)
         return b"".join(frames), state
 
     def gap(self, state: State, gap: Gap) -> Frames:
@@ -150,10 +150,12 @@ class Numbered:
         return self.translation.refusal(retry_ms)
 
     def _opened(self) -> Frames:
-        translation = self.translation
-        return self._framed(translation.opening, ORIGIN, _Progress(translation.initial, 0, self.cursor))
+        opening, before = self.translation.opening, _Progress(self.translation.initial, 0, self.cursor)
+        data, cursor = self._framed(opening, ORIGIN, before)
+        return data, before._replace(next=len(opening), cursor=cursor)
 
-    def _framed(self, events: Sequence[Event], event_id: EventId, progress: _Progress) -> tuple[bytes, _Progress]:
+    def _framed(self, events: Sequence[Event], event_id: EventId, progress: _Progress) -> tuple[bytes, Hashable]:
+        """Return the frames that the client has not received, and its cursor after them."""
         translation, cursor = self.translation, progress.cursor
         frames = []
         for event, place in _placed(events, event_id, progress):
@@ -162,7 +164,7 @@ class Numbered:
                     continue
                 cursor = None
             frames.append(translation.frame(event, place))
-        return b"".join(frames), progress._replace(next=progress.next + len(events), cursor=cursor)
+        return b"".join(frames), cursor
 
 
 def _placed(events: Sequence[Event], event_id: EventId, progress: _Progress) -> list[tuple[Event, Place]]:

@@ -32,13 +32,11 @@ from holdfast.gateway.routes.schemas import (
     problems,
 )
 from holdfast.gateway.schema import check
-from holdfast.gateway.submission import best_effort, notify_owner, session_id_for, submit
+from holdfast.gateway.submission import best_effort, cancel, session_id_for, submit
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
 router = APIRouter(tags=["jobs"])
-
-ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 def _body(model: str) -> dict[str, Any]:
@@ -118,9 +116,7 @@ async def get_job(state: GatewayState, session_id: ReadableSession, job_id: Know
 )
 async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: KnownJob) -> Response:
     """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
-    intent = await state["sessions"].cancel(session_id, job_id)
-    if intent.status not in ENDED:
-        await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
+    intent = await cancel(state, session_id, job_id)
     return json_response({"session_id": session_id, "job_id": job_id, "status": intent.status}, 202)
 
 

@@ -25,10 +25,11 @@ class FaultProxy:
     """Toxics: `latency_s` (each piece arrives so much later, however many are on their way), `delay_s` before each
     piece, which holds up those behind it, `slice_bytes` as the largest piece, `bytes_per_s`, `black_hole` (nothing
     passes, nothing closes), `refusing` (new connections are reset), `answer` (new connections get these bytes and then
-    FIN, whatever they ask). `cut`, `reset`, `half_close` act on open ones."""
+    FIN, whatever they ask), `target` (the port to which new connections go). `cut`, `reset`, `half_close` act on open
+    ones."""
 
     def __init__(self, port: int) -> None:
-        self._target = port
+        self.target = port
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self._drop: Callable[[Command], bool] | None = None
@@ -101,7 +102,7 @@ class FaultProxy:
             writer.close()
             return
         try:
-            there = await asyncio.open_connection("127.0.0.1", self._target)
+            there = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             _reset(writer)
             return

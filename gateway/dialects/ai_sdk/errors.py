@@ -1,0 +1,20 @@
+"""Errors as the AI SDK presents them: the text of the response becomes the message of `error` in `useChat`."""
+
+from __future__ import annotations
+
+from holdfast.gateway.errors import BodyInvalid, problem
+from holdfast.shared.errors import HoldfastError
+from starlette.responses import PlainTextResponse, Response
+
+
+def error_response(error: HoldfastError) -> Response:
+    """Return an error as plain text, with the headers that it has elsewhere."""
+    headers = problem(error).headers
+    kept = {name: headers[name] for name in ("allow", "retry-after") if name in headers}
+    return PlainTextResponse(_text(error), error.status, kept)
+
+
+def _text(error: HoldfastError) -> str:
+    if isinstance(error, BodyInvalid):
+        return "\n".join(f"{field}: {allowed}" for field, allowed in error.problems)
+    return str(error)

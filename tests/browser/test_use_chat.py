@@ -1,0 +1,141 @@
+"""`useChat` of the AI SDK in a real browser, on a page of another origin: it resumes wherever it was interrupted."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import pytest_asyncio
+
+from tests.browser.conftest import QuietHandler
+from tests.support.ai_sdk import shown, shown_of
+from tests.support.browser import Context, Page
+from tests.support.fault_proxy import FaultProxy
+from tests.support.node import FOLDER, NODE
+from tests.support.process import Gateway, Process, Processes
+from tests.support.workers import Client
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SOURCE = Path(__file__).parent / "use-chat"
+AGENTS = {"HOLDFAST_AGENTS": "tests.support.dialect_agents", "HOLDFAST_LEASE_SECONDS": "1"}
+ANSWER = "(window.chat.messages.find((message) => message.role === 'assistant') ?? {parts: []})"
+TEXT = f"{ANSWER}.parts.filter((part) => part.type === 'text').map((part) => part.text).join('')"
+COMPLETE = f"{ANSWER}.metadata?.status && window.chat.status === 'ready'"
+
+
+@pytest.fixture(scope="module")
+def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The application, built and served by a server without a gateway."""
+    folder = tmp_path_factory.mktemp("use-chat")
+    shutil.copy(SOURCE / "index.html", folder)
+    built = SOURCE / "page.jsx"
+    command = [NODE, "node_modules/esbuild/bin/esbuild", str(built), "--bundle", "--format=esm", "--jsx=automatic"]
+    defined = ['--define:process.env.NODE_ENV="production"', f"--outfile={folder / 'page.js'}", "--log-level=error"]
+    environment = {"NODE_PATH": str(FOLDER / "node_modules")}
+    subprocess.run([*command, *defined], cwd=FOLDER, env=environment, check=True, timeout=60)
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@dataclass
+class Application:
+    """The page, two gateways behind one address, and a worker."""
+
+    processes: Processes
+    redis_url: str
+    url: str
+    gateways: list[Gateway]
+    worker: Process
+    proxy: FaultProxy
+    jobs: Client
+    context: Context
+
+    async def page(self, kind: str, **options: Any) -> Page:
+        api = f"http://127.0.0.1:{self.proxy.port}/ai-sdk/{kind}/travels"
+        query = urlencode({"id": "c1", "api": api, **({"workflow": "1"} if kind == "workflow" else {})})
+        page = await self.context.page(f"{self.url}/?{query}")
+        await page.evaluate(f"localStorage.setItem('options', {json.dumps(json.dumps(options))})")
+        await page.call("reload")
+        await page.until("window.chat.status === 'ready'")
+        return page
+
+    async def take_over(self) -> None:
+        dead, self.worker = self.worker, self.processes.worker(self.redis_url, **AGENTS)
+        dead.kill()
+
+    async def drain(self) -> None:
+        """Tell the gateway to stop; the other one serves new connections already."""
+        self.proxy.target = int(self.gateways[1].url.rpartition(":")[2])
+        self.gateways[0].terminate()
+        assert await self.gateways[0].wait() == 0
+
+    async def ends_equal_to_the_log(self, page: Page) -> None:
+        await page.until(COMPLETE)
+        messages = json.loads(await page.evaluate("JSON.stringify(window.chat.messages)"))
+        assert [message["role"] for message in messages] == ["user", "assistant"]
+        assert shown(messages[1]) == shown_of(await self.jobs.kept("c1", messages[1]["id"]))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def application(
+    processes: Processes, redis_url: str, page_url: str, context: Context
+) -> AsyncIterator[Application]:
+    gateways = [processes.gateway(redis_url, HOLDFAST_CORS_ORIGINS=page_url) for _ in range(2)]
+    worker = processes.worker(redis_url, **AGENTS)
+    for gateway in gateways:
+        await gateway.until_ready()
+    jobs = Client(redis_url)
+    await jobs.offered("travels")
+    async with FaultProxy(int(gateways[0].url.rpartition(":")[2])) as proxy:
+        yield Application(processes, redis_url, page_url, gateways, worker, proxy, jobs, context)
+    await jobs.close()
+
+
+async def until_written(page: Page, text: str) -> None:
+    await page.until(f"{TEXT}.includes({json.dumps(text)})")
+    assert not await page.evaluate(f"Boolean({COMPLETE})"), "the answer was complete before anything happened to it"
+
+
+@pytest.mark.parametrize("kind", ["v7", "workflow"])
+async def test_a_chat_that_everything_happens_to_ends_equal_to_its_log(application: Application, kind: str) -> None:
+    page = await application.page(kind, tokens=250, interval_ms=50, ask=False)
+    await page.evaluate("void window.chat.sendMessage({text: 'Plan a trip'})")
+    await until_written(page, "w3 ")
+    application.proxy.cut()
+    await until_written(page, "w10 ")
+    await application.drain()
+    await until_written(page, "w20 ")
+    await page.call("reload")
+    await until_written(page, "w30 ")
+    await application.take_over()
+    await application.ends_equal_to_the_log(page)
+    job_id = await page.evaluate(f"{ANSWER}.id")
+    assert (await application.jobs.job("c1", job_id)).attempt == 2
+
+
+async def test_stop_ends_the_answer_in_every_tab(application: Application) -> None:
+    page = await application.page("v7", tokens=2000, interval_ms=50, ask=False)
+    await page.evaluate("void window.chat.sendMessage({text: 'Plan a trip'})")
+    await until_written(page, "w3 ")
+    other = await application.page("v7")
+    await other.until(f"{TEXT}.includes('w6 ')")
+    await page.evaluate("window.chat.stop()")
+    for tab in (page, other):
+        await application.ends_equal_to_the_log(tab)
+        assert await tab.evaluate(f"{ANSWER}.metadata.status") == "cancelled"
