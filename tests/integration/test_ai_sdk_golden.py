@@ -21,10 +21,9 @@ OTHER = ("tools", "data", "unknown", "sections", "fallback", "question")
 
 def read(version: int) -> dict[str, dict[str, Any]]:
     """Return what the SDK makes of the complete files of a version, by the name of the log."""
-    complete = [name for name in LOGS if (DATA / "ai_sdk" / f"{name}.v{version}.resumed.txt").exists()]
-    files = {name: f"{name}.v{version}.txt" for name in LOGS} | {
-        name: f"{name}.v{version}.resumed.txt" for name in complete
-    }
+    kind = "resumed" if version == 6 else "workflow"
+    resumed = {name: f"{name}.{kind}.txt" for name in LOGS if (DATA / "ai_sdk" / f"{name}.{kind}.txt").exists()}
+    files = {name: f"{name}.v{version}.txt" for name in LOGS} | resumed
     paths = [str(DATA / "ai_sdk" / file) for file in files.values()]
     command = [NODE, "ai-sdk-read.mjs", f"v{version}", *paths]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True, timeout=60)

@@ -97,10 +97,109 @@ async def test_a_client_that_counts_receives_what_follows(gateway: Served) -> No
     for index in range(len(everything)):
         response = await gateway.client.get(f"{WORKFLOW}/c1/stream?startIndex={index}")
         assert chunks(response) == everything[index:]
-    for index in (-1, -3, -99):
-        response = await gateway.client.get(f"{WORKFLOW}/c1/stream?startIndex={index}")
-        assert response.headers["x-workflow-stream-tail-index"] == str(len(everything) - 1)
-        assert chunks(response) == everything[index:]
+
+
+@pytest.mark.parametrize("index", [-1, -3, -99])
+async def test_a_client_that_counts_from_the_end_receives_everything(gateway: Served, index: int) -> None:
+    """The client computes the number of its first chunk as tail + 1 + index: it has to be 0."""
+    everything = chunks(await gateway.client.post(WORKFLOW, json=body()))
+    response = await gateway.client.get(f"{WORKFLOW}/c1/stream?startIndex={index}")
+    assert int(response.headers["x-workflow-stream-tail-index"]) + 1 + index == 0
+    assert chunks(response) == everything
+
+
+@pytest.mark.parametrize("path", ["c1/stream?startIndex=3", "c1~gone/stream?startIndex=0"])
+async def test_the_workflow_transport_is_told_that_the_rest_of_an_answer_is_gone(gateway: Served, path: str) -> None:
+    response = await gateway.client.get(f"{WORKFLOW}/{path}")
+    assert response.status_code == 200
+    assert [chunk["type"] for chunk in chunks(response)] == ["message-metadata", "error", "finish"]
+    assert chunks(response)[0]["messageMetadata"] == {"status": "lost"}
+
+
+async def test_a_run_that_is_gone_is_not_an_empty_chat(gateway: Served) -> None:
+    assert (await gateway.client.get(f"{API}/c1~gone/stream")).status_code == 410
+    assert (await gateway.client.get(f"{API}/c1/stream")).status_code == 204
+
+
+async def test_a_run_with_a_trimmed_beginning_is_lost(gateway: Served, redis_url: str) -> None:
+    run = (await gateway.client.post(API, json=body())).headers["x-workflow-run-id"]
+    client = Client(redis_url)
+    await client.log_redis.xtrim("holdfast:{c1}:log", maxlen=1, approximate=False)
+    await client.close()
+    assert (await gateway.client.get(f"{API}/{run}/stream")).status_code == 410
+    assert (await gateway.client.get(f"{API}/c1/stream")).status_code == 204
+    lost = await gateway.client.get(f"{WORKFLOW}/{run}/stream?startIndex=2")
+    assert [chunk["type"] for chunk in chunks(lost)] == ["message-metadata", "error", "finish"]
+
+
+async def test_the_newest_job_that_has_not_ended_is_resumed_and_stopped(redis_url: str) -> None:
+    async with served(redis_url) as gateway:
+        await gateway.offer("scripted")
+        async with (
+            gateway.client.stream("POST", API, json=body()),
+            gateway.client.stream("POST", API, json=body(message_id="m2")) as second,
+            gateway.client.stream("GET", f"{API}/c1/stream") as resumed,
+        ):
+            run = second.headers["x-workflow-run-id"]
+            assert resumed.headers["x-workflow-run-id"] == run
+            assert (await gateway.client.post(f"{API}/c1/stop")).json() == {"stopped": True}
+            client = Client(redis_url)
+            async with worker_on(redis_url):
+                newest = run.partition("~")[2]
+                await client.until("c1", newest, lambda job: job.end is not None)
+                assert (await client.job("c1", newest)).status == "cancelled"
+            await client.close()
+
+
+async def test_an_empty_stream_id_stops_nothing(redis_url: str) -> None:
+    async with served(redis_url) as gateway:
+        await gateway.offer("scripted")
+        async with gateway.client.stream("POST", API, json=body()):
+            response = await gateway.client.post(f"{API}/c1/stop", json={"activeStreamId": ""})
+            assert response.json() == {"stopped": False}
+
+
+async def test_a_chat_id_in_the_form_of_a_run_id_is_refused(gateway: Served) -> None:
+    response = await gateway.client.post(API, json=body(chat_id="a~b"))
+    assert response.status_code == 422
+    assert response.text.startswith("id: ")
+
+
+async def test_a_message_without_its_answer_is_not_sent_to_the_agent_again(gateway: Served, redis_url: str) -> None:
+    first = body()
+    await gateway.client.post(API, json=first)
+    second = body("Again", message_id="m2")
+    second["messages"] = [*first["messages"], *second["messages"]]
+    await gateway.client.post(API, json=second)
+    client = Client(redis_url)
+    inputs = [event["input"] for event in await client.events("c1") if event["type"] == "job.started"]
+    await client.close()
+    assert inputs == ["Hello", "Again"]
+
+
+async def test_a_retry_that_names_its_message_starts_one_job(gateway: Served) -> None:
+    """`sendMessage()` without arguments sends the last message again, and its id as `messageId`."""
+    await gateway.client.post(API, json=body())
+    await gateway.client.post(API, json=body(messageId="m1"))
+    assert len(await jobs_of(gateway)) == 1
+
+
+async def test_another_answer_replaces_the_running_one(gateway: Served) -> None:
+    options = {"tokens": 10_000, "interval_ms": 30}
+    async with gateway.client.stream("POST", API, json=body(options=options)) as first:
+        assert first.status_code == 200
+        again = body(options={"tokens": 2}, trigger="regenerate-message")
+        assert chunks(await gateway.client.post(API, json=again))[-1]["messageMetadata"] == {"status": "completed"}
+    assert sorted(job["status"] for job in await jobs_of(gateway)) == ["cancelled", "completed"]
+
+
+async def test_an_error_about_the_input_names_the_messages(redis_url: str) -> None:
+    async with served(redis_url) as gateway:
+        await gateway.offer("scripted")  # its input is a string
+        given = body()
+        given["messages"][0]["parts"].append({"type": "file", "mediaType": "image/png", "url": "data:,"})
+        response = await gateway.client.post(API, json=given)
+    assert (response.status_code, response.text) == (422, "messages: must be of type string")
 
 
 @pytest.mark.parametrize("index", ["x", "1.5", "", "1e3", "0&startIndex=1", "9" * 30])
@@ -201,8 +300,9 @@ async def test_a_chat_of_another_caller_does_not_exist(redis_url: str) -> None:
         assert (await gateway.client.get(f"{API}/theirs/stream")).status_code == 204
         unknown = await gateway.client.get(f"{WORKFLOW}/theirs/stream")
         assert [chunk["type"] for chunk in chunks(unknown)] == ["finish"]
-        run = await gateway.client.get(f"{WORKFLOW}/theirs~j1/stream")
-        assert run.text == unknown.text
+        run, nobodys = [await gateway.client.get(f"{WORKFLOW}/{one}~j1/stream") for one in ("theirs", "nobodys")]
+        assert run.text == nobodys.text
+        assert (await gateway.client.get(f"{API}/theirs~j1/stream")).status_code == 410
         assert (await gateway.client.post(f"{API}/theirs/stop")).json() == {"stopped": False}
         assert (await gateway.client.post(API, json=body(chat_id="mine"))).status_code == 200
         assert [job.job_id for job in (await client.sessions.jobs("theirs", None, 10)).jobs] == ["j1"]

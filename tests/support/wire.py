@@ -48,15 +48,16 @@ def wire(dialect: Dialect, entries: Sequence[Entry]) -> bytes:
 
 
 def ai_sdk(name: str) -> dict[str, bytes]:
-    """Return the golden files of the AI SDK for this log, by name. `resumed`: what a client reads that connects after
-    the takeovers."""
+    """Return the golden files of the AI SDK for this log, by name. `resumed` and `workflow`: what a client of either
+    version, and one that counts chunks, reads if it connects after the takeovers."""
     entries, known = log(name), takeovers(log(name))
     files = {}
     for version in (6, 7):
         files[f"{name}.v{version}.txt"] = wire(Numbered(UiMessageStream("s1", "j1", version)), entries)
-        if known:
-            resumed = UiMessageStream("s1", "j1", version, discards=known)
-            files[f"{name}.v{version}.resumed.txt"] = wire(Numbered(resumed), entries)
+    if known:
+        for kind, counted in (("resumed", False), ("workflow", True)):
+            resumed = UiMessageStream("s1", "j1", 7, counted, discards=known)
+            files[f"{name}.{kind}.txt"] = wire(Numbered(resumed), entries)
     return files
 
 

@@ -31,7 +31,6 @@ class ChatBody(BaseModel):
     id: str | None = None
     messages: Annotated[list[Any], Field(min_length=1)]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    messageId: str | None = None  # noqa: N815 - the transport's word
     options: Any = None
     metadata: Any = None
     timeout_s: Any = None
@@ -65,38 +64,30 @@ def _problems(messages: list[Any]) -> Iterator[tuple[str, str]]:
             yield f"{field}.parts", "should be an array of objects"
 
 
-def has_history(body: ChatBody) -> bool:
-    """Return whether messages precede the new ones."""
-    return len(_new(body.messages)) < len(body.messages)
-
-
 def job_value(body: ChatBody, agent: str, *, whole: bool) -> dict[str, Any]:
     """Return the value of a JobBody. `whole`: with the messages that a session would have, for a new one."""
     given = {name: getattr(body, name) for name in JOB_FIELDS if getattr(body, name) is not None}
-    return {"agent": agent, "input": _input(body.messages if whole else _new(body.messages)), **given}
+    if body.trigger == "regenerate-message":  # the SDK does not stop the job whose answer it replaces
+        given.setdefault("on_busy", "interrupt")
+    return {"agent": agent, "input": _input(body.messages if whole else body.messages[-1:]), **given}
 
 
-def message_key(body: ChatBody) -> str | None:
-    """Return an idempotency key: the same user message starts one job, if it was sent twice.
+def message_key(body: ChatBody, agent: str) -> str | None:
+    """Return an idempotency key: a message that is sent again, with the same parts and options, starts no other job.
 
-    None where the user wants another answer, or the message has no id. Raises RequestInvalid for parts that are not
+    None where the user wants another answer, or the message has no id. Raises RequestInvalid for a value that is not
     JSON."""
     message = body.messages[-1]
-    if body.trigger == "regenerate-message" or body.messageId is not None or not isinstance(message.get("id"), str):
+    if body.trigger == "regenerate-message" or not isinstance(message.get("id"), str):
         return None
-    try:
-        parts = orjson.dumps([message["id"], message["parts"]], option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:
-        raise RequestInvalid("messages", NOT_JSON) from None
-    return f"ai-sdk-{sha256(parts).hexdigest()}"
-
-
-def _new(messages: list[Message]) -> list[Message]:
-    """Return the messages after the last one of the assistant."""
-    for index in range(len(messages) - 1, -1, -1):
-        if messages[index]["role"] == "assistant":
-            return messages[index + 1 :]
-    return messages
+    sent = {"agent": agent, "messages": [message["id"], message["parts"]]}
+    digest = sha256()
+    for field, value in [*sent.items(), *((name, getattr(body, name)) for name in JOB_FIELDS)]:
+        try:
+            digest.update(orjson.dumps(value, option=orjson.OPT_SORT_KEYS) + b"\n")
+        except orjson.JSONEncodeError:
+            raise RequestInvalid(field, NOT_JSON) from None
+    return f"ai-sdk-{digest.hexdigest()}"
 
 
 def _input(messages: list[Message]) -> Input:

@@ -16,9 +16,11 @@ _RUN_ID = re.compile(r"([A-Za-z0-9_-]{1,128})~([A-Za-z0-9_-]{1,64})")
 def session_of(chat_id: str) -> str:
     """Return the id of a chat's session: the same, or a digest of one that is not a valid session id.
 
-    Raises RequestInvalid if it is empty or too long."""
+    Raises RequestInvalid if it is empty, too long, or has the form of a run id."""
     if not 0 < len(chat_id) <= MAX_CHAT_ID:
         raise RequestInvalid("id", f"1 to {MAX_CHAT_ID} characters")
+    if job_of_run(chat_id) is not None:
+        raise RequestInvalid("id", "must not have the form of a run id, {session}~{job}")
     try:
         return check_session_id(chat_id)
     except RequestInvalid:

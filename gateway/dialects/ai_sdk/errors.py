@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.gateway.errors import BodyInvalid, problem
-from holdfast.shared.errors import HoldfastError
+from holdfast.shared.errors import HoldfastError, RequestInvalid
 from starlette.responses import PlainTextResponse, Response
 
 
@@ -12,6 +12,19 @@ def error_response(error: HoldfastError) -> Response:
     headers = problem(error).headers
     kept = {name: headers[name] for name in ("allow", "retry-after") if name in headers}
     return PlainTextResponse(_text(error), error.status, kept)
+
+
+def about_messages(error: RequestInvalid) -> RequestInvalid:
+    """Return an error about the input of a job as one about `messages`, of which the gateway has made it."""
+    if _sent(error.field) == error.field:
+        return error
+    if isinstance(error, BodyInvalid):
+        return BodyInvalid([(_sent(field), allowed) for field, allowed in error.problems])
+    return RequestInvalid(_sent(error.field), str(error).removeprefix(f"{error.field}: "))
+
+
+def _sent(field: str) -> str:
+    return "messages" if field.partition(".")[0] == "input" else field
 
 
 def _text(error: HoldfastError) -> str:

@@ -17,6 +17,7 @@ Fields = dict[str, Any]
 
 MAX_CALLS = 256  # the calls that are remembered, since each new one copies them
 MAX_BLOCKS = 64
+MAX_TOKENS = 1 << 53  # the largest integer that JavaScript counts to
 DELTAS = {"text.delta": "text", "reasoning.delta": "reasoning"}
 
 
@@ -30,11 +31,11 @@ class Block(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A tool call. `open`: its input is streaming."""
+    """A tool call. `open`: its input is streaming. `done`: it has a result."""
 
     id: str
-    name: str
-    open: bool
+    open: bool = False
+    done: bool = False
 
 
 class Usage(NamedTuple):
@@ -120,7 +121,7 @@ def _status(message: Message, event: Fields) -> Added:
 def _tool_started(message: Message, event: Fields) -> Added:
     if _call(message, event["call_id"]) is not None:
         return (), message
-    message = _with_call(message, Call(event["call_id"], event["name"], open=True))
+    message = _with_call(message, Call(event["call_id"], open=True))
     return _part(message, event, _input("tool-input-start", event))
 
 
@@ -133,7 +134,7 @@ def _tool_delta(message: Message, event: Fields) -> Added:
 
 def _tool_called(message: Message, event: Fields) -> Added:
     known = _call(message, event["call_id"]) is not None
-    message = _with_call(message, Call(event["call_id"], event["name"], open=False))
+    message = _with_call(message, Call(event["call_id"]))
     chunk = {**_input("tool-input-available", event), "input": event["arguments"]}
     return ([chunk], message) if known else _part(message, event, chunk)
 
@@ -151,6 +152,7 @@ def _output(message: Message, event: Fields, chunk: Chunk) -> Added:
     calls: Sequence[Chunk] = ()
     if _call(message, event["call_id"]) is None:
         calls, message = _tool_called(message, {"name": "unknown", "arguments": None, **event})
+    message = _with_call(message, Call(event["call_id"], done=True))
     return [*calls, {**chunk, "toolCallId": event["call_id"], "providerExecuted": True}], message
 
 
@@ -163,12 +165,14 @@ def _section(message: Message, event: Fields, state: str) -> Added:
 def _asked(message: Message, event: Fields) -> Added:
     question_id, prompt = str(event["question_id"]), event.get("prompt")
     data = {"questionId": question_id, "prompt": prompt, "schema": event.get("schema"), "state": "asked"}
+    question = {"type": "data-question", "id": question_id, "data": data}
+    if prompt is None:
+        return _part(message._replace(question=data), event, question)
     text_id = f"text-{message.opened + 1}"
-    message = message._replace(question=data, opened=message.opened + 1)
     return _part(
-        message,
+        message._replace(question=data, opened=message.opened + 1),
         event,
-        {"type": "data-question", "id": question_id, "data": data},
+        question,
         {"type": "text-start", "id": text_id, "providerMetadata": {"holdfast": {"questionId": question_id}}},
         {"type": "text-delta", "id": text_id, "delta": as_text(prompt)},
         {"type": "text-end", "id": text_id},
@@ -189,7 +193,8 @@ def _fallback(message: Message, event: Fields) -> Added:
 
 
 def _usage(message: Message, event: Fields) -> Added:
-    usage = Usage(message.usage.input + event["input_tokens"], message.usage.output + event["output_tokens"])
+    given = event["input_tokens"], event["output_tokens"]
+    usage = Usage(*(min(before + count, MAX_TOKENS) for before, count in zip(message.usage, given, strict=True)))
     return [usage_chunk(usage)], message._replace(usage=usage)
 
 
@@ -205,7 +210,9 @@ def _call(message: Message, call_id: str) -> Call | None:
 
 def _with_call(message: Message, call: Call) -> Message:
     others = [other for other in message.calls if other.id != call.id]
-    return message._replace(calls=(*others[1 - MAX_CALLS :], call))
+    if len(others) == MAX_CALLS:
+        others.remove(next((other for other in others if other.done), others[0]))
+    return message._replace(calls=(*others, call))
 
 
 def _by(agent: str | None) -> Fields:

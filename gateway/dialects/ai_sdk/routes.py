@@ -7,17 +7,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Request
 from holdfast.gateway.dependencies import State, idempotency_key, known_session
-from holdfast.gateway.dialects.ai_sdk.chat_body import ChatBody, has_history, job_value, message_key, parse_chat_body
+from holdfast.gateway.dialects.ai_sdk.chat_body import ChatBody, job_value, message_key, parse_chat_body
 from holdfast.gateway.dialects.ai_sdk.chat_ids import job_of_run, run_id, session_of
-from holdfast.gateway.dialects.ai_sdk.job_log import count_chunks, takeovers
+from holdfast.gateway.dialects.ai_sdk.errors import about_messages
 from holdfast.gateway.dialects.ai_sdk.refusal import pause_and_end
-from holdfast.gateway.dialects.ai_sdk.translation import DONE, HEADERS, UiMessageStream
+from holdfast.gateway.dialects.ai_sdk.translation import HEADERS, UiMessageStream, framed, lost_chunks
 from holdfast.gateway.dialects.job_stream import stream_job
 from holdfast.gateway.errors import EventsTrimmed, RouteUnknown
 from holdfast.gateway.limits import Body, read_json
@@ -29,7 +28,7 @@ from holdfast.gateway.submission import cancel, session_id_for, submit
 from holdfast.shared.errors import IdempotencyMismatch, JobUnknown, RequestInvalid, SchemaNewer, SessionUnknown
 from holdfast.shared.job_record import JobState
 from holdfast.shared.redis.client import RedisError
-from holdfast.shared.sessions import Submitted
+from holdfast.shared.sessions import SessionState, Submitted
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -51,23 +50,34 @@ async def post_messages(request: Request, client: str, agent: str) -> ASGIApp:
         session_id = await session_id_for(state, key)
     else:
         session_id = session_of(chat.id)
-        key = key or await state["cpu_slot"].run(body.size, message_key, chat)
+        key = key or await state["cpu_slot"].run(body.size, message_key, chat, agent)
     known_session(session_id, caller, "read")
     submitted = await _submit(state, caller, session_id, agent, Body(chat, body.size), key)
-    job = await state["sessions"].job(session_id, submitted.job_id)
-    return await _stream(request, state, client, job)
+    try:
+        job = await state["sessions"].job(session_id, submitted.job_id)
+        return await _stream(request, state, client, job)
+    except (RedisError, SchemaNewer):
+        if client != "workflow":
+            raise
+        run = {"x-workflow-run-id": run_id(session_id, submitted.job_id)}
+        return pause_and_end({**HEADERS, **run}, retry_ms())
 
 
 @router.get("/ai-sdk/{client}/{agent}/{chat_id:path}/stream", response_model=None)
 async def resume_stream(request: Request, client: str, agent: str, chat_id: str) -> ASGIApp:
-    """Stream the job of a chat that runs or is next, else its last one, from its beginning or from a chunk.
+    """Stream the newest job of a chat that has not ended, else its last one, from its beginning or from a chunk.
 
     It may be of any agent."""
     state, caller = _called(request, client)
     index = _start_index(request, client)
+    job = None
     try:
         job = await _job(state, caller, chat_id)
-        return _nothing(client) if job is None else await _resumed(request, state, client, job, index)
+        return await _stream(request, state, client, job, index)
+    except (SessionUnknown, JobUnknown, EventsTrimmed):
+        begun = index > 0 or job_of_run(chat_id) is not None  # the client has a part of the answer
+        runs = job is not None and job.end is None
+        return _lost(client) if begun or runs else _nothing(client)
     except (RedisError, SchemaNewer):
         if client != "workflow":  # that client gives up on any status but 200
             raise
@@ -76,7 +86,7 @@ async def resume_stream(request: Request, client: str, agent: str, chat_id: str)
 
 @router.post("/ai-sdk/{client}/{agent}/{chat_id:path}/stop", response_model=None)
 async def stop(request: Request, client: str, agent: str, chat_id: str) -> ASGIApp:
-    """Cancel the job of a chat that runs or is next, or the one that `activeStreamId` names."""
+    """Cancel the newest job of a chat that has not ended, or the one that `activeStreamId` names."""
     state, caller = _called(request, client)
     given = await _active_stream_id(request, state)
     session_id, job_id = job_of_run(chat_id) or (session_of(chat_id), None)
@@ -84,7 +94,7 @@ async def stop(request: Request, client: str, agent: str, chat_id: str) -> ASGIA
         session = await state["sessions"].session(known_session(session_id, caller, "stop"))
     except SessionUnknown:
         return json_response({"stopped": False})
-    wanted = given or job_id or session.current.job_id
+    wanted = given if given is not None else job_id or _newest(session)
     named = [job for job in session.backlog if wanted in (job, run_id(session_id, job))]
     for job in named:
         await cancel(state, session_id, job)
@@ -121,25 +131,35 @@ async def _submit(
         value = await state["cpu_slot"].run(body.size, partial(job_value, chat, agent, whole=whole))
         return await submit(state, caller, session_id, Body(value, body.size), key)
 
-    if chat.id is None or not has_history(chat):
-        return await submit_messages(whole=True)
-    whole = not await state["log"].exists(session_id)
     try:
-        return await submit_messages(whole=whole)
-    except IdempotencyMismatch:  # the session was new when this request was sent for the first time
-        return await submit_messages(whole=not whole)
+        if chat.id is None or len(chat.messages) == 1:
+            return await submit_messages(whole=True)
+        whole = not await state["log"].exists(session_id)
+        try:
+            return await submit_messages(whole=whole)
+        except IdempotencyMismatch:  # the session was new when this request was sent for the first time
+            return await submit_messages(whole=not whole)
+    except RequestInvalid as error:
+        raise about_messages(error) from None
 
 
-async def _job(state: State, caller: Principal, chat_id: str) -> JobState | None:
-    """Return the job of a run, or the one of the chat that runs or is next, else its last one. None: there is none."""
+async def _job(state: State, caller: Principal, chat_id: str) -> JobState:
+    """Return the job of a run, or of a chat the newest one that has not ended, else the last one.
+
+    Raises SessionUnknown, JobUnknown."""
     run = job_of_run(chat_id)
-    try:
-        if run is not None:
-            return await state["sessions"].job(known_session(run[0], caller, "read"), run[1])
-        session = await state["sessions"].session(known_session(session_of(chat_id), caller, "read"))
-    except (SessionUnknown, JobUnknown):
-        return None
-    return session.current
+    if run is not None:
+        return await state["sessions"].job(known_session(run[0], caller, "read"), run[1])
+    session = await state["sessions"].session(known_session(session_of(chat_id), caller, "read"))
+    newest = _newest(session)
+    if newest in (None, session.current.job_id):
+        return session.current
+    return await state["sessions"].job(session.session_id, newest)
+
+
+def _newest(session: SessionState) -> str | None:
+    """Return the newest job that has not ended: the answer to the last message of the user."""
+    return next((job for job in reversed(session.jobs) if job in session.backlog), None)
 
 
 def _start_index(request: Request, client: str) -> int:
@@ -159,26 +179,24 @@ def _start_index(request: Request, client: str) -> int:
 def _nothing(client: str) -> Response:
     """Return that there is nothing to resume. WorkflowChatTransport takes a 204 for an error."""
     if client == "workflow":
-        return Response(b'data: {"type":"finish"}\n\n' + DONE, headers=HEADERS)
+        return Response(framed({"type": "finish"}), headers=HEADERS)
     return Response(status_code=204)
 
 
-async def _resumed(request: Request, state: State, client: str, job: JobState, index: int) -> ASGIApp:
-    """Stream a job also after its end: the client may have missed it. Raises EventsTrimmed for a job that runs."""
-    try:
-        return await _stream(request, state, client, job, index)
-    except EventsTrimmed:
-        if job.end is None:
-            raise
-        return _nothing(client)
+def _lost(client: str) -> Response:
+    """Return that a part of an answer is no longer available. Raises EventsTrimmed, where the client shows errors."""
+    if client != "workflow":
+        raise EventsTrimmed
+    return Response(b"".join(map(framed, lost_chunks())), headers=HEADERS)
 
 
 async def _stream(request: Request, state: State, client: str, job: JobState, index: int = 0) -> ASGIApp:
-    """Stream a job from the chunk `index` on; a negative one counts from the newest chunk."""
-    known = await takeovers(state["log"], job)
+    """Stream a job from the chunk `index` on; with a negative one, which counts from the end, from the beginning.
+
+    Nobody knows the number of the newest chunk without a translation of the whole log. So the client, which computes
+    that of its first chunk as `tail + 1 + index`, receives a tail that makes it 0. Raises EventsTrimmed, RedisError."""
+    discards = tuple(await state["log"].discards(job.session_id, job.job_id))
     version: Literal[6, 7] = 6 if client == "v6" else 7
-    stream = UiMessageStream(job.session_id, job.job_id, version, client == "workflow", known)
-    if index < 0:
-        count = await count_chunks(state["log"], job, stream)
-        stream, index = replace(stream, tail=count - 1), max(0, count + index)
-    return await stream_job(request, state, job, stream, index or None)
+    tail = -1 - index if index < 0 else None
+    stream = UiMessageStream(job.session_id, job.job_id, version, client == "workflow", discards, tail)
+    return await stream_job(request, state, job, stream, index if index > 0 else None)

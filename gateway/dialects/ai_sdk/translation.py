@@ -1,14 +1,16 @@
 """Translates the log of a job into a UI message stream of the AI SDK: one assistant message with one step.
 
-A takeover sends `reset-step`, which removes the parts of the step, and then the chunks that still count. They are at
-hand if the takeover was in the log when the client connected. Otherwise the stream is cut, unless no part remains: the
-client reconnects, and reads the same chunks from the log. Version 6 knows no `reset-step`: it is cut, and its replay
-leaves out what no longer counts.
+A takeover of the whole job sends `reset-step`, which removes the parts of the step. Any other one cuts the stream, and
+the client reconnects: its replay leaves out what no longer counts. A client that counts chunks receives all of them
+again instead: those that do not count, `reset-step`, and those that do. Version 6 knows no `reset-step`, and is always
+cut.
+
+Format: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +23,7 @@ from holdfast.gateway.dialects.ai_sdk.message import (
     EMPTY,
     Added,
     Chunk,
+    Fields,
     Message,
     add,
     add_delta,
@@ -39,25 +42,30 @@ from starlette.responses import Response
 
 HEADERS = {**stream_headers(Translation.media_type), "x-vercel-ai-ui-message-stream": "v1"}
 DONE = b"data: [DONE]\n\n"
+MAX_KEPT = 10_000  # events: about 5 MB for each viewer that replays a job, and one write of 1 MB
+FAILED_TEXT = "The job failed"
 DELETED_TEXT = "The session was deleted"
 LOST_TEXT = "Events of this response are no longer available"
-FINISH_REASONS = {COMPLETED: "stop", FAILED: "error", CANCELLED: "other"}
-STATUSES = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled"}
+FINISH_REASONS = {COMPLETED: "stop", FAILED: "error", CANCELLED: "other", DELETED: "error"}
+STATUSES = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled", DELETED: "deleted"}
 
 
 class Kept(NamedTuple):
-    """The chunks of an event that a later takeover sends again, and the message with them."""
+    """The chunks of an event, which a later takeover sends again, and the message with them.
+
+    `count`: how many events there are up to this one. Those before it are dropped when that exceeds MAX_KEPT."""
 
     earlier: Kept | None
     id: EventId
     chunks: Sequence[Chunk]
     message: Message
+    count: int
 
 
 class Progress(NamedTuple):
     """How far the translation of a job is. It depends on the log alone, so equal positions are equal progress.
 
-    `at`: the last event. `first`, `last`: of the events that count, those with a lasting effect. `over`: the terminal
+    `at`: the last event. `first`, `last`: of the events that count, those with a lasting effect. `ended`: the terminal
     event has been sent."""
 
     at: EventId = ORIGIN
@@ -65,12 +73,12 @@ class Progress(NamedTuple):
     first: EventId | None = None
     last: EventId | None = None
     kept: Kept | None = None
-    over: bool = False
+    ended: bool = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Progress) and self.at == other.at
 
-    def __ne__(self, other: object) -> bool:
+    def __ne__(self, other: object) -> bool:  # a tuple has one of its own, which compares all fields
         return not self == other
 
     def __hash__(self) -> int:
@@ -84,8 +92,8 @@ class UiMessageStream(Translation):
     Args:
         version: the major version of the package `ai` in the client.
         counted: the client counts chunks and reconnects after a clean end, as WorkflowChatTransport does.
-        discards: the takeovers of the job that were in the log when the client connected.
-        tail: the number of the newest chunk, for a client that asked for a number of chunks from the end.
+        discards: the takeovers of the job when the client connected, as its record has them.
+        tail: the header `x-workflow-stream-tail-index`, for a client that asked for chunks from the end.
     """
 
     session_id: str
@@ -109,20 +117,19 @@ class UiMessageStream(Translation):
 
     def translate(self, state: Hashable, entry: Entry) -> Translated:
         assert isinstance(state, Progress)
-        if state.over or (self.version == 6 and self._discarded.covers(self.job_id, entry.id)):
+        if state.ended or (not self.counted and self._discarded.covers(self.job_id, entry.id)):
             return (), state._replace(at=entry.id)
-        if entry.kind in FINISH_REASONS or entry.kind == DELETED:
-            return _end(state.message, entry), state._replace(at=entry.id, over=True)
+        if entry.kind in FINISH_REASONS:
+            return _end(state.message, entry), state._replace(at=entry.id, ended=True)
         if entry.kind == STARTED:
             return self._start(state, entry)
         return self._add(state, entry)
 
     def lost(self, state: Hashable) -> Sequence[Event]:
-        return ({"type": "error", "errorText": LOST_TEXT},)
+        return lost_chunks()
 
     def frame(self, event: Event, place: Place) -> bytes:
-        frame = b"data: %b\n\n" % orjson.dumps(event)
-        return frame + DONE if event["type"] == "finish" else frame
+        return framed(event)
 
     def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
         """A finished message is never resumed at its end: without a chunk a counting client would reconnect forever."""
@@ -144,39 +151,50 @@ class UiMessageStream(Translation):
             discarded.add(*discard)
         return discarded
 
+    @cached_property
+    def _last_known(self) -> EventId:
+        """The start of the last takeover that was in the log when the client connected."""
+        return max((discard.started for discard in self.discards), default=ORIGIN)
+
     def _add(self, state: Progress, entry: Entry) -> Translated:
         chunks, message = _added(state.message, entry)
         if message is state.message and (not chunks or "transient" in chunks[0]):
             return chunks, state._replace(at=entry.id)
         kept = state.kept
-        if self._sends_again(entry.id):
-            kept = Kept(kept, entry.id, chunks, message)
+        if self.counted and entry.id < self._last_known:
+            count = kept.count if kept is not None else 0
+            kept = Kept(kept if count < MAX_KEPT else None, entry.id, chunks, message, count + 1)
         return chunks, Progress(entry.id, message, state.first or entry.id, entry.id, kept)
 
     def _start(self, state: Progress, entry: Entry) -> Translated:
         discard_from = _discard_from(entry)
-        after = state._replace(at=entry.id)
         if discard_from is None or state.last is None or state.last < discard_from:
-            return (), after
+            return (), state._replace(at=entry.id)
         assert state.first is not None
         if self.version == 6:
             return (), CUT
         if discard_from <= state.first:
             return _reset(state.message, None), Progress(entry.id)
-        if all(discard.started != entry.id for discard in self.discards):
+        if not self.counted or entry.id > self._last_known:
             return (), CUT
         kept = state.kept
         while kept is not None and kept.id >= discard_from:
             kept = kept.earlier
-        assert kept is not None
-        left = kept if any(discard.started > entry.id for discard in self.discards) else None
-        return _reset(state.message, kept), Progress(entry.id, kept.message, state.first, kept.id, left)
+        if kept is None or kept.count > MAX_KEPT:
+            return lost_chunks(), state._replace(at=entry.id, ended=True)
+        again = kept if entry.id < self._last_known else None
+        return _reset(state.message, kept), Progress(entry.id, kept.message, state.first, kept.id, again)
 
-    def _sends_again(self, event_id: EventId) -> bool:
-        """Return whether a known takeover behind this event sends its chunks again."""
-        if not self.discards or self.version == 6:
-            return False
-        return any(discard.started > event_id < discard.first for discard in self.discards)
+
+def framed(chunk: Chunk) -> bytes:
+    """Encode a chunk. The last one is followed by the end marker of the protocol."""
+    frame = b"data: %b\n\n" % orjson.dumps(chunk)
+    return frame + DONE if chunk["type"] == "finish" else frame
+
+
+def lost_chunks() -> list[Chunk]:
+    """Return the end of a message of which a part is missing."""
+    return [*_error(LOST_TEXT, status="lost"), _finish("error", "lost")]
 
 
 def _added(message: Message, entry: Entry) -> Added:
@@ -199,10 +217,10 @@ def _discard_from(entry: Entry) -> EventId | None:
 
 
 def _reset(before: Message, kept: Kept | None) -> list[Chunk]:
-    """Remove the parts of the step, and send those that count again, with adjacent deltas merged."""
-    after = EMPTY if kept is None else kept.message
-    usage = [usage_chunk(after.usage)] if after.usage != before.usage else []
-    return [{"type": "reset-step"}, *_merged(_chunks(kept)), *usage]
+    """Remove the parts of the step, and send those that count again. `reset-step` leaves the metadata as it is."""
+    none_left = before.usage != EMPTY.usage and (kept is None or kept.message.usage == EMPTY.usage)
+    usage = [usage_chunk(EMPTY.usage)] if none_left else []
+    return [{"type": "reset-step"}, *_chunks(kept), *usage]
 
 
 def _chunks(kept: Kept | None) -> list[Chunk]:
@@ -213,59 +231,38 @@ def _chunks(kept: Kept | None) -> list[Chunk]:
     return [chunk for batch in reversed(batches) for chunk in batch]
 
 
-def _merged(chunks: list[Chunk]) -> Iterator[Chunk]:
-    """Merge adjacent deltas of one part."""
-    run: list[Chunk] = []
-    for chunk in chunks:
-        if run and _delta_of(run[0]) is not None and _delta_of(chunk) == _delta_of(run[0]):
-            run.append(chunk)
-            continue
-        yield from _joined(run)
-        run = [chunk]
-    yield from _joined(run)
-
-
-_TEXT_FIELDS = {"text-delta": "delta", "reasoning-delta": "delta", "tool-input-delta": "inputTextDelta"}
-
-
-def _delta_of(chunk: Chunk) -> tuple[str, Any] | None:
-    kind = chunk["type"]
-    return (kind, chunk.get("id") or chunk.get("toolCallId")) if kind in _TEXT_FIELDS else None
-
-
-def _joined(run: list[Chunk]) -> list[Chunk]:
-    if len(run) < 2:
-        return run
-    field = _TEXT_FIELDS[run[0]["type"]]
-    return [{**run[0], field: "".join(chunk[field] for chunk in run)}]
-
-
 def _end(message: Message, entry: Entry) -> list[Chunk]:
-    """Return the chunks of a terminal event."""
+    """Return the chunks of a terminal event. A malformed one, which no worker wrote, is an end as well."""
     ends, _ = end_blocks(message)
-    body = orjson.loads(entry.body)
-    finish: Chunk = {"type": "finish", "finishReason": FINISH_REASONS.get(entry.kind, "error")}
-    if entry.kind in STATUSES:
-        finish["messageMetadata"] = {"status": STATUSES[entry.kind]}
+    body = parse_event(entry.kind, entry.body) or {}
+    finish = _finish(FINISH_REASONS[entry.kind], STATUSES[entry.kind])
     return [*ends, *_result(entry.kind, body), {"type": "finish-step"}, *_reason(entry.kind, body), finish]
 
 
-def _result(kind: str, body: Any) -> list[Chunk]:
+def _result(kind: str, body: Fields) -> list[Chunk]:
     """Return the result of a job, unless it is the text that it has written."""
     if kind != COMPLETED or isinstance(body.get("result"), str | None):
         return []
     return [{"type": "data-result", "data": body["result"]}]
 
 
-def _reason(kind: str, body: Any) -> list[Chunk]:
-    """Return why a job did not complete. The SDK reads nothing behind an `error` chunk: it is the last."""
-    if kind == CANCELLED:
-        return [{"type": "abort", "reason": as_text(body.get("by", "user"))}]
-    if kind == DELETED:
-        return [{"type": "error", "errorText": DELETED_TEXT}]
+def _reason(kind: str, body: Fields) -> list[Chunk]:
+    """Return why a job did not complete."""
     if kind == COMPLETED:
         return []
+    if kind == CANCELLED:
+        return [{"type": "abort", "reason": as_text(body.get("by") or "user")}]
+    if kind == DELETED:
+        return _error(DELETED_TEXT, status=STATUSES[DELETED])
     error = body.get("error")
     text = error.get("message") if isinstance(error, dict) else error
-    metadata = {"status": STATUSES[FAILED], "error": error}
-    return [{"type": "message-metadata", "messageMetadata": metadata}, {"type": "error", "errorText": as_text(text)}]
+    return _error(as_text(text or FAILED_TEXT), status=STATUSES[FAILED], error=error)
+
+
+def _error(text: str, **metadata: Any) -> list[Chunk]:
+    """Return an error. The SDK reads nothing behind it, so the metadata precede it."""
+    return [{"type": "message-metadata", "messageMetadata": metadata}, {"type": "error", "errorText": text}]
+
+
+def _finish(reason: str, status: str) -> Chunk:
+    return {"type": "finish", "finishReason": reason, "messageMetadata": {"status": status}}

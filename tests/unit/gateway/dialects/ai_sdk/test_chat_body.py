@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from holdfast.gateway.dialects.ai_sdk.chat_body import has_history, job_value, message_key, parse_chat_body
+from holdfast.gateway.dialects.ai_sdk.chat_body import job_value, message_key, parse_chat_body
 from holdfast.gateway.errors import BodyInvalid
 from holdfast.shared.errors import RequestInvalid
 
@@ -25,14 +25,20 @@ def test_a_user_message_is_a_text() -> None:
     assert value_of(message("user", "Hel", "lo")) == {"agent": "demo", "input": "Hello"}
 
 
-def test_only_what_follows_the_last_answer_is_new() -> None:
-    chat = message("user", "One"), message("assistant", "Answer"), message("user", "Two")
-    assert value_of(*chat)["input"] == "Two"
-    assert has_history(parse_chat_body({"messages": list(chat)}))
+def test_only_the_last_message_is_new_to_a_session() -> None:
+    chat = message("user", "One"), message("assistant", "Answer"), message("user", "Two"), message("user", "Three")
+    assert value_of(*chat)["input"] == "Three"
 
 
-def test_several_new_messages_of_the_user_are_one_text() -> None:
-    assert value_of(message("user", "One"), message("user", "Two"))["input"] == "One\n\nTwo"
+def test_messages_of_the_user_only_are_one_text_to_a_new_session() -> None:
+    assert value_of(message("user", "One"), message("user", "Two"), whole=True)["input"] == "One\n\nTwo"
+
+
+def test_another_answer_interrupts_the_running_one() -> None:
+    again: dict[str, Any] = {"trigger": "regenerate-message"}
+    assert value_of(message("user", "Hi"), **again)["on_busy"] == "interrupt"
+    assert value_of(message("user", "Hi"), **again, on_busy="queue")["on_busy"] == "queue"
+    assert "on_busy" not in value_of(message("user", "Hi"))
 
 
 def test_the_whole_chat_is_a_list_of_messages_without_those_that_say_nothing() -> None:
@@ -91,16 +97,25 @@ def test_the_last_message_is_one_of_the_user() -> None:
 
 
 def key_of(given: dict[str, Any], **fields: Any) -> str | None:
-    return message_key(parse_chat_body({"messages": [given], **fields}))
+    return message_key(parse_chat_body({"messages": [given], **fields}), "demo")
 
 
 def test_the_same_message_has_the_same_key() -> None:
     assert key_of(message("user", "Hi")) == key_of(message("user", "Hi"))
     assert key_of(message("user", "Hi")) != key_of(message("user", "Ho"))
     assert key_of(message("user", "Hi")) != key_of(message("user", "Hi", id="n"))
+    assert key_of(message("user", "Hi")) != key_of(message("user", "Hi"), options={"model": "m"})
+
+
+def test_a_key_names_the_field_that_is_not_json() -> None:
+    with pytest.raises(RequestInvalid, match="options: nested too deeply"):
+        key_of(message("user", "Hi"), options={"seed": 10**40})
+
+
+def test_a_retry_that_names_its_message_has_the_same_key() -> None:
+    assert key_of(message("user", "Hi"), messageId="m") == key_of(message("user", "Hi"))
 
 
 def test_another_answer_is_another_job() -> None:
     assert key_of(message("user", "Hi"), trigger="regenerate-message") is None
-    assert key_of(message("user", "Hi"), messageId="m") is None
     assert key_of(message("user", "Hi", id=7)) is None
