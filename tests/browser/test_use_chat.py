@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -22,12 +23,13 @@ from tests.support.ai_sdk import shown, shown_of
 from tests.support.browser import Context, Page
 from tests.support.fault_proxy import FaultProxy
 from tests.support.node import FOLDER, NODE
-from tests.support.process import Gateway, Process, Processes
+from tests.support.process import Gateway, Process, Processes, until
 from tests.support.workers import Client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SOURCE = Path(__file__).parent / "use-chat"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "dialects" / "ai-sdk.md"
 AGENTS = {"HOLDFAST_AGENTS": "tests.support.dialect_agents", "HOLDFAST_LEASE_SECONDS": "1"}
 ANSWER = "(window.chat.messages.find((message) => message.role === 'assistant') ?? {parts: []})"
 TEXT = f"{ANSWER}.parts.filter((part) => part.type === 'text').map((part) => part.text).join('')"
@@ -36,10 +38,13 @@ COMPLETE = f"{ANSWER}.metadata?.status && window.chat.status === 'ready'"
 
 @pytest.fixture(scope="module")
 def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The application, built and served by a server without a gateway."""
+    """The application, built with the snippets of the documentation and served by a server without a gateway."""
     folder = tmp_path_factory.mktemp("use-chat")
-    shutil.copy(SOURCE / "index.html", folder)
-    built = SOURCE / "page.jsx"
+    for file in ("index.html", "page.jsx"):
+        shutil.copy(SOURCE / file, folder)
+    snippets = re.findall(r"^```jsx?\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    (folder / "snippets.jsx").write_text("\n".join(snippets))
+    built = folder / "page.jsx"
     command = [NODE, "node_modules/esbuild/bin/esbuild", str(built), "--bundle", "--format=esm", "--jsx=automatic"]
     defined = ['--define:process.env.NODE_ENV="production"', f"--outfile={folder / 'page.js'}", "--log-level=error"]
     environment = {"NODE_PATH": str(FOLDER / "node_modules")}
@@ -66,12 +71,10 @@ class Application:
     jobs: Client
     context: Context
 
-    async def page(self, kind: str, **options: Any) -> Page:
+    async def page(self, kind: str) -> Page:
         api = f"http://127.0.0.1:{self.proxy.port}/ai-sdk/{kind}/travels"
         query = urlencode({"id": "c1", "api": api, **({"workflow": "1"} if kind == "workflow" else {})})
         page = await self.context.page(f"{self.url}/?{query}")
-        await page.evaluate(f"localStorage.setItem('options', {json.dumps(json.dumps(options))})")
-        await page.call("reload")
         await page.until("window.chat.status === 'ready'")
         return page
 
@@ -107,6 +110,10 @@ async def application(
     await jobs.close()
 
 
+async def send(page: Page, text: str, **options: Any) -> None:
+    await page.evaluate(f"window.chat.send({json.dumps(text)}, {json.dumps({'options': options})})")
+
+
 async def until_written(page: Page, text: str) -> None:
     await page.until(f"{TEXT}.includes({json.dumps(text)})")
     assert not await page.evaluate(f"Boolean({COMPLETE})"), "the answer was complete before anything happened to it"
@@ -114,8 +121,10 @@ async def until_written(page: Page, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["v7", "workflow"])
 async def test_a_chat_that_everything_happens_to_ends_equal_to_its_log(application: Application, kind: str) -> None:
-    page = await application.page(kind, tokens=250, interval_ms=50, ask=False)
-    await page.evaluate("void window.chat.sendMessage({text: 'Plan a trip'})")
+    page = await application.page(kind)
+    await send(page, "Plan a trip", tokens=250, interval_ms=50)
+    await page.until(f"{ANSWER}.parts.some((part) => part.type === 'data-question')")
+    await page.evaluate("void window.chat.answer('Monday')")
     await until_written(page, "w3 ")
     application.proxy.cut()
     await until_written(page, "w10 ")
@@ -129,9 +138,38 @@ async def test_a_chat_that_everything_happens_to_ends_equal_to_its_log(applicati
     assert (await application.jobs.job("c1", job_id)).attempt == 2
 
 
+@pytest.mark.parametrize("kind", ["v7", "workflow"])
+async def test_an_answer_survives_a_gateway_that_is_away(application: Application, kind: str) -> None:
+    """Refused reconnects are tried again, and what was received before them is not shown twice."""
+    page, proxy = await application.page(kind), application.proxy
+    await send(page, "Plan a trip", tokens=100, interval_ms=30, ask=False)
+    await until_written(page, "w3 ")
+    before, proxy.refusing = proxy.connections, True
+    proxy.reset()
+    await until(lambda: proxy.connections >= before + 2)
+    assert await page.evaluate("window.chat.incomplete")
+    proxy.refusing = False
+    await application.ends_equal_to_the_log(page)
+
+
+async def test_a_refused_message_stays_unanswered_until_it_is_sent_again(application: Application) -> None:
+    page = await application.page("v7")
+    await send(page, "One", tokens=1, ask=False)
+    await page.until(COMPLETE)
+    await page.evaluate("window.chat.send('Two', {timeout_s: 0})")
+    await page.until("window.chat.status === 'error'")
+    assert not await page.evaluate("window.chat.incomplete")
+    await send(page, "", tokens=100, interval_ms=20, ask=False)
+    await page.until("window.chat.status === 'ready' && window.chat.messages.at(-1).metadata?.status === 'completed'")
+    roles = await page.evaluate("window.chat.messages.map((message) => message.role).join(' ')")
+    assert roles == "user assistant user assistant"
+    requested = "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/stream')).length"
+    assert await page.evaluate(requested) == 1, "only the page that was opened resumes"
+
+
 async def test_stop_ends_the_answer_in_every_tab(application: Application) -> None:
-    page = await application.page("v7", tokens=2000, interval_ms=50, ask=False)
-    await page.evaluate("void window.chat.sendMessage({text: 'Plan a trip'})")
+    page = await application.page("v7")
+    await send(page, "Plan a trip", tokens=2000, interval_ms=50, ask=False)
     await until_written(page, "w3 ")
     other = await application.page("v7")
     await other.until(f"{TEXT}.includes('w6 ')")

@@ -29,7 +29,7 @@ class Chat extends AbstractChat {
 async function transport() {
   if (options.sdk !== 'workflow') return new DefaultChatTransport({ api: options.api, body: options.body });
   const { WorkflowChatTransport } = await import('@ai-sdk/workflow/client');
-  return new WorkflowChatTransport({
+  const workflow = new WorkflowChatTransport({
     api: options.api,
     initialStartIndex: options.initialStartIndex,
     onChatEnd: ({ chunkIndex }) => say({ event: 'end', chunks: chunkIndex }),
@@ -39,6 +39,7 @@ async function transport() {
         ({ body: { ...options.body, ...body, id, messages, trigger, messageId } })
       : undefined,
   });
+  return Object.assign(workflow, { resumeStreamIsReplay: true });
 }
 
 const chat = new Chat({

@@ -42,7 +42,8 @@ from starlette.responses import Response
 
 HEADERS = {**stream_headers(Translation.media_type), "x-vercel-ai-ui-message-stream": "v1"}
 DONE = b"data: [DONE]\n\n"
-MAX_KEPT = 10_000  # events: about 5 MB for each viewer that replays a job, and one write of 1 MB
+MAX_KEPT_BYTES = 8 << 20  # of memory, for each viewer that replays a job, and so the limit of one write
+EVENT_BYTES = 500  # of memory, beside the body of the event
 FAILED_TEXT = "The job failed"
 DELETED_TEXT = "The session was deleted"
 LOST_TEXT = "Events of this response are no longer available"
@@ -53,13 +54,13 @@ STATUSES = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled", DE
 class Kept(NamedTuple):
     """The chunks of an event, which a later takeover sends again, and the message with them.
 
-    `count`: how many events there are up to this one. Those before it are dropped when that exceeds MAX_KEPT."""
+    `size`: estimated bytes of memory, with the earlier ones. These are dropped when it exceeds MAX_KEPT_BYTES."""
 
     earlier: Kept | None
     id: EventId
     chunks: Sequence[Chunk]
     message: Message
-    count: int
+    size: int
 
 
 class Progress(NamedTuple):
@@ -162,8 +163,8 @@ class UiMessageStream(Translation):
             return chunks, state._replace(at=entry.id)
         kept = state.kept
         if self.counted and entry.id < self._last_known:
-            count = kept.count if kept is not None else 0
-            kept = Kept(kept if count < MAX_KEPT else None, entry.id, chunks, message, count + 1)
+            size = EVENT_BYTES + len(entry.body) + (0 if kept is None else kept.size)
+            kept = Kept(kept if size <= MAX_KEPT_BYTES else None, entry.id, chunks, message, size)
         return chunks, Progress(entry.id, message, state.first or entry.id, entry.id, kept)
 
     def _start(self, state: Progress, entry: Entry) -> Translated:
@@ -180,7 +181,7 @@ class UiMessageStream(Translation):
         kept = state.kept
         while kept is not None and kept.id >= discard_from:
             kept = kept.earlier
-        if kept is None or kept.count > MAX_KEPT:
+        if kept is None or kept.size > MAX_KEPT_BYTES:
             return lost_chunks(), state._replace(at=entry.id, ended=True)
         again = kept if entry.id < self._last_known else None
         return _reset(state.message, kept), Progress(entry.id, kept.message, state.first, kept.id, again)

@@ -1,38 +1,30 @@
-// An application with `useChat`, as small as they come. It keeps its messages as others do in a database, resumes a
-// chat when it is opened, and resumes after a cut. Tests read `window.chat`.
-import { useChat } from '@ai-sdk/react';
-import { WorkflowChatTransport } from '@ai-sdk/workflow/client';
+// An application with `useChat`, as small as they come, made of the snippets in docs/dialects/ai-sdk.md. It keeps its
+// messages as others do in a database. Tests read `window.chat`.
 import { DefaultChatTransport } from 'ai';
 import { useEffect } from 'react';
 import { createRoot } from 'react-dom/client';
+import { answerQuestion, stopAnswer, useResumableChat, workflowTransport } from './snippets.jsx';
 
 const { id, api, workflow } = Object.fromEntries(new URLSearchParams(location.search));
 const saved = JSON.parse(localStorage.getItem(id) ?? '[]');
-const options = JSON.parse(localStorage.getItem('options') ?? '{}');
-
-const transport = workflow
-  ? new WorkflowChatTransport({
-      api,
-      prepareSendMessagesRequest: ({ id, messages, trigger, messageId }) => ({
-        body: { id, messages, trigger, messageId, options },
-      }),
-    })
-  : new DefaultChatTransport({ api, body: { options } });
+const transport = workflow ? workflowTransport(api) : new DefaultChatTransport({ api });
 
 function Chat() {
-  const chat = useChat({
-    id,
-    transport,
-    messages: saved,
-    resume: true,
-    onFinish: ({ isError, message }) => {
-      if (isError && message.metadata?.status !== 'failed') setTimeout(() => chat.resumeStream(), 300);
-    },
-  });
-  const { messages, status, error, sendMessage } = chat;
+  const { messages, status, error, incomplete, sendMessage } = useResumableChat({ id, transport, messages: saved });
   useEffect(() => localStorage.setItem(id, JSON.stringify(messages)), [messages]);
-  const stop = () => fetch(`${api}/${id}/stop`, { method: 'POST' });
-  window.chat = { messages, status, error: error?.message ?? null, sendMessage, stop };
+  window.chat = {
+    messages,
+    status,
+    incomplete,
+    error: error?.message ?? null,
+    send: (text, body) => void sendMessage(text ? { text } : undefined, { body }),
+    stop: () => stopAnswer(api, id),
+    answer: (value) => {
+      const message = messages.at(-1);
+      const part = message.parts.find((part) => part.type === 'data-question');
+      return answerQuestion(new URL(api).origin, message, part, value);
+    },
+  };
   return messages.map((message) => (
     <p key={message.id}>
       {message.role}: {message.parts.map((part) => part.text ?? '').join('')}

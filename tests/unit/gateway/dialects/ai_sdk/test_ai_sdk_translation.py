@@ -8,7 +8,7 @@ from typing import Literal
 import orjson
 import pytest
 from holdfast.gateway.dialects.ai_sdk.message import MAX_BLOCKS, MAX_CALLS
-from holdfast.gateway.dialects.ai_sdk.translation import MAX_KEPT, Progress, UiMessageStream
+from holdfast.gateway.dialects.ai_sdk.translation import MAX_KEPT_BYTES, Progress, UiMessageStream
 from holdfast.gateway.dialects.dialect import CUT
 from holdfast.gateway.dialects.translation import Numbered
 from holdfast.shared.ids import EventId
@@ -135,27 +135,31 @@ def test_chunks_are_kept_up_to_the_last_known_takeover() -> None:
     assert last_state(stream(counted=True), log("text")).kept is None
 
 
-def long_takeover(chunks: int) -> tuple[UiMessageStream, list[Entry]]:
-    """A job that is taken over behind so many texts and one more, which does not count."""
-    texts = [event(seq, "text.delta", text="t", part=0) for seq in range(2, chunks + 3)]
-    last = EventId(1763683200123, chunks + 2)
-    start = event(chunks + 3, "job.started", discard_from=str(last))
-    known = (Discard("j1", last, start.id),)
-    end = event(chunks + 4, "job.completed", result=None)
-    return UiMessageStream("s1", "j1", 7, counted=True, discards=known), [*texts, start, end]
+def long_takeover(length: int) -> tuple[UiMessageStream, list[Entry]]:
+    """A job that is taken over behind eight texts of this length and one more, which does not count."""
+    texts = [event(seq, "text.delta", text="t" * length, part=0) for seq in range(2, 10)]
+    lost = event(10, "text.delta", text="t", part=0)
+    start = event(11, "job.started", discard_from=str(lost.id))
+    known = (Discard("j1", lost.id, start.id),)
+    return UiMessageStream("s1", "j1", 7, counted=True, discards=known), [
+        *texts,
+        lost,
+        start,
+        event(12, "job.completed"),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("chunks", "ends"),
+    ("length", "ends"),
     [
-        (MAX_KEPT - 1, ["text-end", "finish-step", "finish"]),
-        (MAX_KEPT, ["message-metadata", "error", "finish"]),
+        (MAX_KEPT_BYTES // 8 - 1000, ["text-end", "finish-step", "finish"]),
+        (MAX_KEPT_BYTES // 8, ["message-metadata", "error", "finish"]),
     ],
 )
 def test_an_answer_that_is_too_long_to_be_sent_again_is_lost_to_a_client_that_counts(
-    chunks: int, ends: list[str]
+    length: int, ends: list[str]
 ) -> None:
-    translation, entries = long_takeover(chunks)
+    translation, entries = long_takeover(length)
     assert [part["type"] for part in parts(wire(Numbered(translation), entries)[-1000:])][-3:] == ends
 
 
