@@ -9,7 +9,10 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
+from holdfast.gateway.dialects.ai_sdk import routes
 from holdfast.gateway.principal import Principal, Right
+from holdfast.shared.redis.client import RedisError
+from holdfast.shared.sessions import Sessions
 from starlette.types import Scope
 
 from tests.support.served import Served, served
@@ -245,6 +248,23 @@ async def test_an_error_is_a_text_for_the_user(gateway: Served, content: bytes, 
     assert response.status_code == status
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.text.startswith(text)
+
+
+async def test_the_workflow_transport_finds_an_accepted_job_after_an_outage(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis fails between the submission and the stream. Without an id of its own the client could not send again."""
+
+    async def unavailable(*_: Any) -> None:
+        raise RedisError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sessions, "job", unavailable)
+        patched.setattr(routes, "retry_ms", lambda: 1)
+        response = await gateway.client.post(WORKFLOW, json=body(chat_id=None))
+    assert (response.status_code, chunks(response)) == (200, [])
+    resumed = await gateway.client.get(f"{WORKFLOW}/{response.headers['x-workflow-run-id']}/stream?startIndex=0")
+    assert chunks(resumed)[-1]["messageMetadata"] == {"status": "completed"}
 
 
 async def test_a_full_queue_says_when_to_try_again(redis_url: str) -> None:
