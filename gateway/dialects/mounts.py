@@ -9,8 +9,10 @@ from fastapi import APIRouter
 from holdfast.gateway.dialects.ag_ui import copilotkit
 from holdfast.gateway.dialects.ag_ui import errors as ag_ui_errors
 from holdfast.gateway.dialects.ag_ui import routes as ag_ui_routes
+from holdfast.gateway.dialects.ai_sdk import errors as ai_sdk_errors
+from holdfast.gateway.dialects.ai_sdk import routes as ai_sdk
+from holdfast.gateway.dialects.openai import errors as openai_errors
 from holdfast.gateway.dialects.openai import routes as openai
-from holdfast.gateway.dialects.openai.errors import error_response
 from holdfast.gateway.errors import ERROR_RESPONSE, ErrorResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,7 +26,8 @@ class Mount(NamedTuple):
 
 
 MOUNTS: Sequence[Mount] = (
-    Mount(openai.PREFIX, openai.router, error_response),
+    Mount(ai_sdk.PREFIX, ai_sdk.router, ai_sdk_errors.error_response),
+    Mount(openai.PREFIX, openai.router, openai_errors.error_response),
     Mount(ag_ui_routes.PREFIX, ag_ui_routes.router, ag_ui_errors.error_response),
     Mount(copilotkit.PREFIX, copilotkit.router, ag_ui_errors.error_response),
 )
