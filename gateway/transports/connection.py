@@ -34,6 +34,10 @@ class Timed(Protocol):
         """Called when the deadline has passed."""
 
 
+def time_out(item: Timed) -> None:
+    item.time_out()
+
+
 class Server(Protocol):
     """What a connection needs of the server that accepted it."""
 

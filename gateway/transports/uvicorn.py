@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import httptools
 from holdfast.gateway.errors import HeadTimeout, RequestMalformed, problem
-from holdfast.gateway.transports.connection import Connection, Timed
+from holdfast.gateway.transports.connection import Connection, Timed, time_out
 from holdfast.gateway.transports.deadline import Deadline
 from holdfast.gateway.transports.request_head import ConnectionLimits, RequestHead
 from holdfast.gateway.transports.responses import CapturedHead, CloseDelimited
@@ -53,8 +53,8 @@ class HttpServer:
         self.stopping = False
         self.refusals: Counter[str] = Counter()  # by error code, of requests refused before the app
         self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, lambda idle: idle.transport.close())
-        self.heads: Deadline[Timed] = Deadline(limits.head_seconds, _time_out)
-        self.messages: Deadline[Timed] = Deadline(MESSAGE_SECONDS, _time_out)
+        self.heads: Deadline[Timed] = Deadline(limits.head_seconds, time_out)
+        self.messages: Deadline[Timed] = Deadline(MESSAGE_SECONDS, time_out)
         self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, lambda one: one.transport.abort())
         self._protocol: type[StreamProtocol] | None = None
 
@@ -346,7 +346,3 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
 
 def _reason(error: httptools.HttpParserError) -> str:
     return "the request target cannot be read" if isinstance(error, httptools.HttpParserCallbackError) else str(error)
-
-
-def _time_out(item: Timed) -> None:
-    item.time_out()
