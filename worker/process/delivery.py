@@ -101,6 +101,9 @@ class LeasedEntry:
         with suppress(RedisRefused):
             await self._retry(partial(self._queue.retire, self.entry.session_id, job_ids))
 
+    def log_keys(self) -> dict[str, Any]:
+        return {"session_id": self.entry.session_id, "job_id": self.entry.job_id, "agent": self.entry.agent}
+
 
 class Delivery:
     """The delivery of an entry that this worker leases. `job` is set while the worker owns the session."""
@@ -127,10 +130,10 @@ class Delivery:
         except RedisRefused as refused:
             await self._give_up(refused)
         except SchemaNewer as error:
-            log.warning("left to newer workers", **self._log_keys(), reason=str(error))
+            log.warning("left to newer workers", **self._leased.log_keys(), reason=str(error))
             await self._leased.put_back(RETRY_SECONDS, delivery=self.entry.delivery)
         except Exception:
-            log.exception("delivery failed", **self._log_keys())
+            log.exception("delivery failed", **self._leased.log_keys())
             await self._leased.put_back(RETRY_SECONDS, delivery=self.entry.delivery + 1)
 
     def intents_unknown_since(self, since: float) -> bool:
@@ -157,7 +160,7 @@ class Delivery:
             with suppress(Fenced):
                 await self.job.release()
         await self._context.queue.put_back(self._context.worker_id, self.entry, delivery=delivery)
-        log.info("job released", **self._log_keys())
+        log.info("job released", **self._leased.log_keys())
 
     async def _attempt(self, job_id: str) -> None:
         failpoint("before_claim")
@@ -168,7 +171,7 @@ class Delivery:
             return
         began_s = time.monotonic()
         self.job = job = self._job(claimed)
-        log.info("job started", **self._log_keys(), attempt=claimed.number)
+        log.info("job started", **self._leased.log_keys(), attempt=claimed.number)
         try:
             ending, head = await job.run()
         except Fenced as fenced:
@@ -189,11 +192,11 @@ class Delivery:
             deleted = await self._context.log_outage.retry_until_available(is_deleted)
         if deleted:
             self.job = None
-            log.info("job ended with its session, which was deleted", **self._log_keys(), attempt=attempt)
+            log.info("job ended with its session, which was deleted", **self._leased.log_keys(), attempt=attempt)
             await self._settled()
             await self._leased.drop()
             return
-        log.warning("job lost", **self._log_keys(), attempt=attempt)
+        log.warning("job lost", **self._leased.log_keys(), attempt=attempt)
         await self._give_back(job)
 
     async def _give_back(self, job: Job | IsolatedAttempt) -> None:
@@ -205,7 +208,7 @@ class Delivery:
 
     async def _died(self, job_id: str, died: ProcessDied) -> None:
         """Handle the death of the last attempt's process: another claim ends the job at once."""
-        log.warning("the process of the last attempt died", **self._log_keys(), reason=str(died))
+        log.warning("the process of the last attempt died", **self._leased.log_keys(), reason=str(died))
         self.job = None
         self._leased.entry = replace(self.entry, delivery=self.entry.delivery + 1)
         await self._attempt(job_id)
@@ -251,7 +254,7 @@ class Delivery:
 
         Where the record cannot be written either, the entry is dropped after queue_seconds. If the queue refuses as
         well, the entry stays leased, and a later heartbeat delivers it again."""
-        log.error("redis refuses a job", **self._log_keys(), reason=refused.reason)
+        log.error("redis refuses a job", **self._leased.log_keys(), reason=refused.reason)
         self.job, refused = None, refused.with_traceback(None)
         expired = bool(self.entry.made_at) and self.entry.age_s > self._context.settings.queue_seconds
         with suppress(RedisRefused):
@@ -260,7 +263,7 @@ class Delivery:
                     await self._close_record(self.entry.job_id, refused)
                     return
             if expired:
-                log.error("job given up", **self._log_keys(), reason=refused.reason)
+                log.error("job given up", **self._leased.log_keys(), reason=refused.reason)
                 await self._leased.drop()
             else:
                 await self._leased.put_back(REFUSED_SECONDS, delivery=self.entry.delivery + 1)
@@ -315,10 +318,6 @@ class Delivery:
         if ending.kind == FAILED:
             error = ending.fields["error"]
             reason = {"reason": error["message"]} if error["code"] in EXPLAINED else {}
-            log.warning(ending.kind.replace(".", " "), **self._log_keys(), code=error["code"], ms=ms, **reason)
+            log.warning(ending.kind.replace(".", " "), **self._leased.log_keys(), code=error["code"], ms=ms, **reason)
         else:
-            log.info(ending.kind.replace(".", " "), **self._log_keys(), ms=ms)
-
-    def _log_keys(self) -> dict[str, Any]:
-        entry = self.entry
-        return {"session_id": entry.session_id, "job_id": entry.job_id, "agent": entry.agent}
+            log.info(ending.kind.replace(".", " "), **self._leased.log_keys(), ms=ms)

@@ -86,19 +86,19 @@ async def test_a_job_that_is_cancelled_says_by_whom(client: Client) -> None:
     await job.cancel()
 
 
-async def test_a_deletion_ends_every_stream_of_the_session(client: Client) -> None:
+async def test_a_deletion_ends_every_stream_of_the_session(gateway: Served, client: Client) -> None:
     job = await client.send("hi", session_id="s", **scripted(tokens=10_000, interval_ms=20))
     watched = asyncio.create_task(kinds(client, "s"))
     result = asyncio.create_task(job.result())
-    await until(lambda: is_running(client, job.job_id))
+    await until(lambda: streams(gateway, 2))
     await client.delete("s")
     assert (await watched)[-1] == "session.deleted"
     with pytest.raises((SessionDeleted, JobCancelled)):
         await result
 
 
-async def is_running(client: Client, job_id: str) -> bool:
-    return bool((await client.job("s", job_id))["status"] == "running")
+async def streams(gateway: Served, count: int) -> bool:
+    return f"holdfast_viewers {count}.0" in (await gateway.client.get("/metrics")).text
 
 
 async def kinds(client: Client, session_id: str) -> list[str]:
