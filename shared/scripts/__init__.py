@@ -1,8 +1,4 @@
-"""The Lua scripts, one per file, in two families: `session/` and `queue/`. Each has a `prelude.lua` that they share.
-
-Scripts that many sessions call at once are a PipelineScript (redis/auto_pipeline.py) of `source()` instead: appends and
-polls of intents.
-"""
+"""The Lua scripts, one per file, in two families: `session/` and `queue/`. Each has a `prelude.lua` that they share."""
 
 from __future__ import annotations
 
