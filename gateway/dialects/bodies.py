@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import orjson
-from holdfast.shared.ids import EventId
+from holdfast.shared.ids import EventId, as_cursor
 
 _LF, _CR = b"\n\r"  # integers: `in` is twice as fast as with bytes
 
@@ -30,3 +30,8 @@ def gap_body(reason: str, position: EventId) -> bytes:
 def queued_body(job_id: str, position: int) -> bytes:
     """Return the body of `job.queued`."""
     return orjson.dumps({"type": "job.queued", "job_id": job_id, "position": position})
+
+
+def ping_body(cursor: EventId) -> bytes:
+    """Return the body of a `ping` that is sent as an event."""
+    return b'{"type":"ping","cursor":"%d-%d"}' % as_cursor(cursor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Final, Protocol
 
 from holdfast.shared.ids import EventId
@@ -28,7 +28,8 @@ Frames = tuple[bytes, State]
 class Dialect(Protocol):
     """A pure translation of a log. Viewers in the same state receive the same bytes, which are made once for them.
 
-    Each method that returns bytes returns complete frames. Dialects are hashable."""
+    event_dialect.py implements it for Holdfast's own events, translation.py for those of another protocol. Each method
+    that returns bytes returns complete frames. Dialects are hashable."""
 
     def __hash__(self) -> int: ...
 
@@ -46,9 +47,6 @@ class Dialect(Protocol):
 
     @property
     def ping(self) -> bytes: ...
-
-    def accepts(self, media_ranges: Collection[str]) -> bool:
-        """Return whether a request with these media ranges in its Accept header may be answered in this dialect."""
 
     def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
         """Return the frames of consecutive entries, for a viewer in this state."""

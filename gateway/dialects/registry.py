@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdfast.gateway.dialects.dialect import Dialect
+from holdfast.gateway.dialects.event_dialect import EventDialect
 from holdfast.gateway.dialects.ndjson import NDJSON
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.errors import NotAcceptable
 
-DIALECTS: Sequence[Dialect] = (NDJSON, SSE)  # the first that accepts a request; SSE accepts */* and is last
+DIALECTS: Sequence[EventDialect] = (NDJSON, SSE)  # the first that accepts a request; SSE accepts */* and is last
 
 _REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
 
 
-def choose(accept: str) -> Dialect:
+def choose(accept: str) -> EventDialect:
     """Choose a dialect for this Accept header: Server-Sent Events where it is empty. Raises NotAcceptable."""
     media_ranges = _media_ranges(accept or "*/*")
     for dialect in DIALECTS:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from holdfast.gateway.dialects.bodies import gap_body, one_line, queued_body
-from holdfast.gateway.dialects.dialect import Frames, State, stream_headers
+from holdfast.gateway.dialects.bodies import one_line, ping_body
+from holdfast.gateway.dialects.dialect import Frames, State
+from holdfast.gateway.dialects.event_dialect import EventDialect
 from holdfast.shared.ids import EventId, as_cursor
 from holdfast.shared.log.entries import Entry, EntryColumns
-from holdfast.shared.log.event_log import Gap
 from starlette.responses import Response
 
 _MEDIA_RANGES = frozenset({"text/event-stream", "text/*", "application/*", "*/*"})
 
 
-class Sse:
-    headers = stream_headers("text/event-stream; charset=utf-8")
-    initial_state: State = None
+class Sse(EventDialect):
+    media_type = "text/event-stream"
     opening = b"retry: 1000\n\n"
     ping = b": ping\n\n"
 
     def accepts(self, media_ranges: Collection[str]) -> bool:
         return not _MEDIA_RANGES.isdisjoint(media_ranges)
+
+    def frame(self, event_id: bytes | None, body: bytes) -> bytes:
+        data = b"data: %b\n\n" % one_line(body)
+        return data if event_id is None else b"id: %b\n%b" % (event_id, data)
 
     def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
         if len(entries) == 1:  # the common case of live delivery
@@ -42,19 +45,11 @@ class Sse:
             return frames
         return b"".join([self.event(entry) for entry in entries])
 
-    def gap(self, state: State, gap: Gap) -> Frames:
-        position = as_cursor(gap.position)
-        frame = b"data: %b\n\n" % gap_body(gap.reason, position)
-        return (frame if gap.reason == "trimmed" else b"id: %d-%d\n%b" % (*position, frame)), state
-
-    def queued(self, job_id: str, position: int) -> bytes:
-        return b"data: %b\n\n" % queued_body(job_id, position)
+    def ping_event(self, cursor: EventId) -> bytes:
+        return self.frame(None, ping_body(cursor))
 
     def cursor_only(self, cursor: EventId) -> bytes:
         return b"id: %d-%d\n\n" % as_cursor(cursor)
-
-    def ping_event(self, cursor: EventId) -> bytes:
-        return b'data: {"type":"ping","cursor":"%d-%d"}\n\n' % as_cursor(cursor)
 
     def closing(self, retry_ms: int) -> bytes:
         return b"retry: %d\n\n" % retry_ms

@@ -7,7 +7,7 @@ its first event, deltas are not merged, and a changed translation is a change of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -115,10 +115,6 @@ class Numbered:
     @property
     def ping(self) -> bytes:
         return self.translation.ping
-
-    def accepts(self, media_ranges: Collection[str]) -> bool:
-        """Not chosen by media ranges: the routes of the protocol name it."""
-        return False
 
     def frames(self, state: State, entries: Sequence[Entry]) -> Frames:
         frames: list[bytes] = []
