@@ -82,9 +82,14 @@ class MethodNotAllowed(HoldfastError):
 
 
 class NotAcceptable(HoldfastError):
+    """`media_types` lists those of event streams."""
+
     code = "not_acceptable"
     status = 406
-    title = "Accept must allow text/event-stream or application/x-ndjson"
+
+    def __init__(self, media_types: Sequence[str]) -> None:
+        self.title = f"Accept must allow {' or '.join(media_types)}"
+        super().__init__()
 
 
 class BodyTimeout(HoldfastError):

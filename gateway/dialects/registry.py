@@ -20,7 +20,7 @@ def choose(accept: str) -> EventDialect:
     for dialect in DIALECTS:
         if dialect.accepts(media_ranges):
             return dialect
-    raise NotAcceptable
+    raise NotAcceptable([dialect.media_type for dialect in reversed(DIALECTS)])
 
 
 def _media_ranges(accept: str) -> set[str]:

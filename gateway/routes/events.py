@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from holdfast.gateway.coding import stream_coding
 from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
+from holdfast.gateway.dialects.registry import DIALECTS
 from holdfast.gateway.routes.schemas import problems
 from holdfast.gateway.routes.session_stream import open_session, without_session
 from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
@@ -23,16 +24,16 @@ from starlette.types import ASGIApp
 
 router = APIRouter(tags=["events"], route_class=StreamRoute, generate_unique_id_function=attrgetter("name"))
 
-_SSE_EXAMPLE = (
-    'retry: 1000\n\nid: 1763683200123-2\ndata: {"type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel"}\n\n'
-)
-_NDJSON_EXAMPLE = '{"id":"1763683200123-2","type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel"}\n'
+_EXAMPLE = b"1763683200123-2", b'{"type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel"}'
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events as they are appended. If Redis is unavailable: a `retry:` field and the end",
         "content": {
-            "text/event-stream": {"schema": {"type": "string"}, "example": _SSE_EXAMPLE},
-            "application/x-ndjson": {"schema": {"type": "string"}, "example": _NDJSON_EXAMPLE},
+            dialect.media_type: {
+                "schema": {"type": "string"},
+                "example": (dialect.opening + dialect.frame(*_EXAMPLE)).decode(),
+            }
+            for dialect in reversed(DIALECTS)
         },
     },
     204: {"description": "No events follow this cursor. An EventSource stops reconnecting"},

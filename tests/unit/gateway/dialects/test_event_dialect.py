@@ -6,7 +6,8 @@ import orjson
 import pytest
 from holdfast.gateway.dialects.dialect import CUT
 from holdfast.gateway.dialects.event_dialect import EventDialect
-from holdfast.gateway.dialects.registry import DIALECTS
+from holdfast.gateway.dialects.registry import DIALECTS, choose
+from holdfast.gateway.errors import NotAcceptable
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.event_log import Gap
@@ -55,3 +56,10 @@ def test_a_stream_that_ends_early_is_cut() -> None:
 def test_an_event_that_cannot_be_framed_cuts_the_stream(page: list[Entry]) -> None:
     assert TYPES.frames(None, page) == (b"", CUT)
     assert TYPES.frames(CUT, [text(4)]) == (b"", CUT)
+
+
+def test_a_refusal_lists_all_media_types() -> None:
+    with pytest.raises(NotAcceptable) as refused:
+        choose("image/png")
+    assert refused.value.title == str(refused.value) == refused.value.detail
+    assert refused.value.title == "Accept must allow text/event-stream or application/x-ndjson"
