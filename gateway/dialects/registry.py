@@ -9,7 +9,8 @@ from holdfast.gateway.dialects.ndjson import NDJSON
 from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.errors import NotAcceptable
 
-DIALECTS: Sequence[EventDialect] = (NDJSON, SSE)  # the first that accepts a request; SSE accepts */* and is last
+# The first that accepts a request is chosen. SSE is last, since it accepts */*.
+DIALECTS: Sequence[EventDialect] = (NDJSON, SSE)
 
 _REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
 
