@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -10,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from holdfast.gateway.coding import stream_coding
 from holdfast.gateway.dependencies import JobPath, SessionPath, State, known_job
+from holdfast.gateway.dialects.event_dialect import EventDialect
 from holdfast.gateway.dialects.registry import DIALECTS
 from holdfast.gateway.routes.schemas import problems
 from holdfast.gateway.routes.session_stream import open_session, without_session
@@ -24,17 +26,24 @@ from starlette.types import ASGIApp
 
 router = APIRouter(tags=["events"], route_class=StreamRoute, generate_unique_id_function=attrgetter("name"))
 
-_EXAMPLE = b"1763683200123-2", b'{"type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel"}'
+_EXAMPLE = b"1763683200123-2", b'{"type":"text.delta","job_id":"rJ0x6nC3Qp2vW8aB","text":"Hel","part":0}'
+
+
+def example_content(dialects: Iterable[EventDialect]) -> dict[str, Any]:
+    """Describe the beginning of a stream in each dialect for OpenAPI."""
+    return {
+        dialect.media_type: {
+            "schema": {"type": "string"},
+            "example": (dialect.opening + dialect.frame(*_EXAMPLE)).decode(errors="replace"),
+        }
+        for dialect in dialects
+    }
+
+
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events as they are appended. If Redis is unavailable: a `retry:` field and the end",
-        "content": {
-            dialect.media_type: {
-                "schema": {"type": "string"},
-                "example": (dialect.opening + dialect.frame(*_EXAMPLE)).decode(),
-            }
-            for dialect in reversed(DIALECTS)
-        },
+        "content": example_content(reversed(DIALECTS)),
     },
     204: {"description": "No events follow this cursor. An EventSource stops reconnecting"},
     **problems(400, 404, 406, 422, 503),

@@ -8,6 +8,7 @@ from holdfast.gateway.dialects.dialect import CUT
 from holdfast.gateway.dialects.event_dialect import EventDialect
 from holdfast.gateway.dialects.registry import DIALECTS, choose
 from holdfast.gateway.errors import NotAcceptable
+from holdfast.gateway.routes.events import example_content
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.event_log import Gap
@@ -56,6 +57,19 @@ def test_a_stream_that_ends_early_is_cut() -> None:
 def test_an_event_that_cannot_be_framed_cuts_the_stream(page: list[Entry]) -> None:
     assert TYPES.frames(None, page) == (b"", CUT)
     assert TYPES.frames(CUT, [text(4)]) == (b"", CUT)
+
+
+class Binary(EventDialect):
+    media_type = "application/x-binary"
+
+    def frame(self, event_id: bytes | None, body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + b"\xff"
+
+
+def test_the_openapi_document_shows_an_event_of_each_dialect() -> None:
+    content = example_content([TYPES, Binary()])
+    assert content["text/x-types"]["example"] == "1763683200123-2 text.delta\n"
+    assert "\N{REPLACEMENT CHARACTER}" in content["application/x-binary"]["example"]
 
 
 def test_a_refusal_lists_all_media_types() -> None:
