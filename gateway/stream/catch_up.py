@@ -58,7 +58,14 @@ class CatchUp:
     def begin(self, viewer: Viewer, first: Page | None) -> None:
         """Send a viewer its first bytes, together with its first page if that is complete without further reads."""
         replay = viewer.replay
-        if replay is None or first is None or first.more or _may_show_earlier_session(first) or viewer.blocked:
+        if (
+            replay is None
+            or first is None
+            or first.more
+            or _may_show_earlier_session(first)
+            or viewer.blocked
+            or not viewer.request.dialect.opening  # the head is sent with it: the page may become no bytes
+        ):
             viewer.open()
         else:
             self._begin_with_page(viewer, replay, first)
