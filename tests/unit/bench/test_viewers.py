@@ -74,12 +74,13 @@ def watch(tmp_path: Path) -> Iterator[Callable[..., tuple[Viewers, Server]]]:
     """`watch(published, answer…)`: one viewer of a session with so many published events, and the server it asks."""
     with _closing() as closing:
 
-        def start(published: int, *answers: list[bytes], kind: str = "") -> tuple[Viewers, Server]:
+        def start(
+            published: int, *answers: list[bytes], kind: str = "", path: str = "/{session}?skip={bytes}"
+        ) -> tuple[Viewers, Server]:
             server = Server(*answers)
             file = tmp_path / "published"
             file.write_bytes(published.to_bytes(4, "little"))
-            path = kind + "/{session}?skip={bytes}"
-            command = [program("generator/viewers.c"), str(server.port), "1", "1", str(file), path]
+            command = [program("generator/viewers.c"), str(server.port), "1", "1", str(file), kind + path]
             child = Child(command, log=tmp_path / "viewers.log", dialogue=True)
             closing.append(child.stop)
             closing.append(server.close)
@@ -197,3 +198,13 @@ def test_a_websocket_is_resumed_behind_the_last_whole_message(watch: Callable[..
     viewers.resume(0, 1)
     assert viewers.verdict(0, 1).complaints() == []
     assert b"Last-Event-ID: 7-1\r\n" in server.requests[1]
+
+
+def test_a_stream_is_requested_by_post_with_the_session_as_its_key(
+    watch: Callable[..., tuple[Viewers, Server]],
+) -> None:
+    viewers, server = watch(1, [PLAIN, frame(1)], kind="post:", path='/streams {"stream":true}')
+    assert verdict(viewers).complaints() == []
+    assert server.requests[0].startswith(b"POST /streams HTTP/1.1\r\n")
+    assert b"\r\nContent-Length: 15\r\nIdempotency-Key: 0\r\n" in server.requests[0]
+    assert server.requests[0].endswith(b'\r\n\r\n{"stream":true}')
