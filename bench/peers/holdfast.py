@@ -68,9 +68,7 @@ def start_at(stage: Stage, path: str, submissions: Submissions = plain_submissio
     return Target(target.ports, path, target.feed, target.server, target.redis)
 
 
-async def claimed(
-    redis_url: str, sessions: int, submissions: Submissions = plain_submissions
-) -> Sequence[Attempt]:
+async def claimed(redis_url: str, sessions: int, submissions: Submissions = plain_submissions) -> Sequence[Attempt]:
     """Sessions with a running job each, claimed as a worker claims them."""
     logs, settings = connect_logs(redis_url, max_connections=32, deadline_s=10), CommonSettings(redis_url=redis_url)
     intake, log_writer = Sessions(logs, settings), LogWriter(logs, settings)

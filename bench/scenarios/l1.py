@@ -26,5 +26,9 @@ def run(plan: Plan) -> Table:
         "command; nchan's CPU includes its intake over HTTP. Shares are of one core; Redis and the load share one."
     )
     return Table(
-        "L1", title, method, COLUMNS, plan.compare((*ALL_PEERS, *DIALECTS, FLOOR), lambda peer: stream(plan, peer, scene))
+        "L1",
+        title,
+        method,
+        COLUMNS,
+        plan.compare((*ALL_PEERS, *DIALECTS, FLOOR), lambda peer: stream(plan, peer, scene)),
     )

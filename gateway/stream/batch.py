@@ -54,9 +54,7 @@ class Batch:
         """Return the frames of all entries. The first ones are found without a hash, which costs more than comparing:
         nearly every batch has one key."""
         if self._first is None:
-            framed = self._frames(*key, 0)
-            self._first = key, framed
-            return framed
+            self._first = key, self._frames(*key, 0)
         if self._first[0] == key:
             return self._first[1]
         framed = self._framed.get(key)

@@ -136,7 +136,10 @@ class AgUiStream(Translation):
 
     def translate(self, state: Hashable, entry: Entry) -> Translated:
         assert isinstance(state, Progress)
-        events, after = self._translated(state, entry)
+        if entry.kind in DELTAS:  # the common case of live delivery
+            events, after = _with_delta(state, entry)
+        else:
+            events, after = self._translated(state, entry)
         if not isinstance(after, Progress):
             return events, after
         if after.known != ORIGIN and entry.id >= after.known:
@@ -160,8 +163,6 @@ class AgUiStream(Translation):
         return (place.id, place.part) <= cursor and type(event) is not Last
 
     def _translated(self, state: Progress, entry: Entry) -> Translated:
-        if entry.kind in DELTAS:  # the common case of live delivery
-            return _with_delta(state, entry)
         if entry.kind in TERMINAL or entry.kind == DELETED:
             return self._ended(state, entry), state._replace(at=entry.id)
         if entry.kind == STARTED:
@@ -169,10 +170,9 @@ class AgUiStream(Translation):
         try:
             if (event := parse_event(entry.kind, entry.body)) is None:
                 return (), state._replace(at=entry.id)
-            elif entry.kind == ASKED:
+            if entry.kind == ASKED:
                 return self._asked(state, entry.id, event)
-            else:
-                events, run = add(state.run, entry.id, entry.kind, event)
+            events, run = add(state.run, entry.id, entry.kind, event)
         except MALFORMED:  # an event that no worker wrote
             return (), state._replace(at=entry.id)
         return events, _with(state, run, entry.id, effect=bool(events))

@@ -37,8 +37,9 @@ _DELTA_KINDS: Mapping[str, Kind] = {"text.delta": "message", "reasoning.delta": 
 _TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete"})
 _TEXT_DELTA = "response.output_text.delta"
 _TEXT_FRAME = (
-    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%d,"item_id":"%b",'
-    b'"output_index":%d,"delta":%b,"content_index":0,"logprobs":[]}\n\n'
+    b"event: response.output_text.delta\n"
+    b'data: {"type":"response.output_text.delta","sequence_number":%d,"item_id":"%b","output_index":%d,"delta":%b,'
+    b'"content_index":0,"logprobs":[]}\n\n'
 )
 _LOST = {"error": {"code": "log_lost", "message": "Events of this response are missing in the log: read it again"}}
 
