@@ -6,6 +6,7 @@
  * Viewer i reads session i % SESSIONS at the ports in turn. PATH may hold {session} and {bytes} (body bytes of whole frames so far).
  * A PATH that begins with "ws:" is read over WebSocket: messages are JSON, and begin with {"id":"…" where they have an id.
  * PUBLISHED is a file of one uint32 per session, the newest sequence number, which the publisher keeps.
+ * A PATH that begins with "post:" is requested by POST; behind a space it has the body, and the session is the Idempotency-Key.
  * Payloads carry tokens @<ns, 19 digits>.<seq, 9 digits>@: the time on CLOCK_MONOTONIC, and a number from 1 per session; or
  * @<seq, up to 9 digits>, which says no time.
  *
@@ -70,7 +71,7 @@ struct viewer {
 static struct viewer *viewers;
 static int count, sessions, epoll, ports[16], port_count, waiting_total, queue_from, queue_to, queue_pending;
 static volatile uint32_t *published;
-static const char *path, *name = "id: ";
+static const char *path, *post, *name = "id: ";
 static int websocket, name_size = 4;
 static uint64_t lost, doubled, disordered, closed_by_server, refused;
 static int measure_from, measure_to;
@@ -292,7 +293,7 @@ static void take(struct viewer *v, int index, const char *p, size_t size, uint64
 }
 
 static void request(struct viewer *v) {
-    char text[1024], target[512];
+    char text[1024], target[512], posted[512] = "";
     size_t n = 0;
     for (const char *p = path; *p && n < sizeof target - 24;) {
         if (!strncmp(p, "{session}", 9)) n += (size_t)sprintf(target + n, "%d", v->session), p += 9;
@@ -301,8 +302,9 @@ static void request(struct viewer *v) {
     }
     target[n] = 0;
     const char *kind = websocket ? "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==" : "Accept: text/event-stream";
-    int size = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n%s%s%s\r\n",
-                        target, kind, v->id[0] ? "Last-Event-ID: " : "", v->id, v->id[0] ? "\r\n" : "");
+    if (post) snprintf(posted, sizeof posted, "Content-Type: application/json\r\nContent-Length: %zu\r\nIdempotency-Key: %d\r\n", strlen(post), v->session);
+    int size = snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n%s%s%s%s\r\n%s", post ? "POST" : "GET",
+                        target, kind, v->id[0] ? "Last-Event-ID: " : "", v->id, v->id[0] ? "\r\n" : "", posted, post ? post : "");
     if (send(v->fd, text, (size_t)size, MSG_NOSIGNAL) != size) die("send");
     v->phase = HEADERS;
     v->head = malloc(HEAD);
@@ -466,6 +468,11 @@ int main(int argc, char **argv) {
     if (argc != 6) { fprintf(stderr, "usage: viewers PORT COUNT SESSIONS PUBLISHED PATH\n"); return 2; }
     count = atoi(argv[2]), sessions = atoi(argv[3]), path = argv[5];
     if (!strncmp(path, "ws:", 3)) websocket = 1, path += 3, name = "{\"id\":\"", name_size = 7;
+    if (!strncmp(path, "post:", 5)) {
+        path += 5;
+        char *space = strchr(path, ' ');
+        if (space) *space = 0, post = space + 1;
+    }
     for (char *p = strtok(argv[1], ","); p && port_count < 16; p = strtok(NULL, ",")) ports[port_count++] = atoi(p);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers import bare, bare_redis, holdfast, naive, nchan, raw, resumable_stream, sse_starlette
+from bench.peers import bare, bare_redis, completions, holdfast, naive, nchan, raw, resumable_stream, sse_starlette
 
 ALL_PEERS = (
     holdfast.PEER,
@@ -18,4 +18,5 @@ ALL_PEERS = (
     raw.COALESCING,
 )
 WITH_HISTORY = tuple(peer for peer in ALL_PEERS if peer.history)
+DIALECTS = (*holdfast.DIALECTS, completions.PEER)
 FLOOR = bare_redis.PEER  # beside those figures that do not hold: what they could come to at best

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
+from holdfast.gateway.dialects.openai.response_ids import RESPONSE
 from holdfast.shared.keys import log_key
 from holdfast.shared.log.entries import name_of
 from holdfast.shared.log.log_replies import Attempt
 from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.redis.log_connections import connect_logs
+from holdfast.shared.secret import Secret
 from holdfast.shared.sessions import JobRequest, Sessions
 from holdfast.shared.settings import CommonSettings
 
@@ -19,43 +23,65 @@ from bench.processes import free_port
 
 AGENT = "bench"
 JOB = "abcdefghijklmnop"  # as the events say
+EVENTS = "/v1/sessions/bench-{session}/events"
 RETENTION_EVENTS = b"100000"
 
 
-def start(stage: Stage, *, gateways: int = 1) -> Target:
+class Submission(NamedTuple):
+    """A session and the request of its job."""
+
+    session_id: str
+    request: JobRequest
+
+
+async def plain_submissions(_: Secret, sessions: int) -> list[Submission]:
+    """Return sessions bench-0, bench-1, …"""
+    request = JobRequest(AGENT, b'"go"', b"{}", b"{}", 86_400, "queue", None, "")
+    return [Submission(f"bench-{number}", request) for number in range(sessions)]
+
+
+Submissions = Callable[[Secret, int], Awaitable[list[Submission]]]
+
+
+def start(stage: Stage, *, gateways: int = 1, submissions: Submissions = plain_submissions) -> Target:
     redis = stage.redis()
-    attempts = asyncio.run(claimed(redis.url, stage.sessions))
+    attempts = asyncio.run(claimed(redis.url, stage.sessions, submissions))
     ports = [free_port() for _ in range(gateways)]
     servers = [stage.gateway(port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port)) for port in ports]
     feed = Feed(redis.port, "resp", [appends(attempt, stage.event) for attempt in attempts], batch=stage.batch)
-    return Target(ports, "/v1/sessions/bench-{session}/events", feed, servers, redis)
+    return Target(ports, EVENTS, feed, servers, redis)
 
 
 def start_raw(stage: Stage) -> Target:
     """Catching up event by event, without compaction."""
-    target = start(stage)
-    return Target(target.ports, f"{target.path}?raw=true", target.feed, target.server, target.redis)
+    return start_at(stage, f"{EVENTS}?raw=true")
 
 
 def start_websocket(stage: Stage) -> Target:
     """The same events over WebSocket."""
-    target = start(stage)
-    path = "ws:" + target.path.removesuffix("events") + "ws"
+    return start_at(stage, "ws:/v1/sessions/bench-{session}/ws")
+
+
+def start_at(stage: Stage, path: str, submissions: Submissions = plain_submissions) -> Target:
+    """The same events at another path."""
+    target = start(stage, submissions=submissions)
     return Target(target.ports, path, target.feed, target.server, target.redis)
 
 
-async def claimed(redis_url: str, sessions: int) -> Sequence[Attempt]:
-    """Sessions bench-0, bench-1, … with a running job each, claimed as a worker claims them."""
+async def claimed(redis_url: str, sessions: int, submissions: Submissions = plain_submissions) -> Sequence[Attempt]:
+    """Sessions with a running job each, claimed as a worker claims them."""
     logs, settings = connect_logs(redis_url, max_connections=32, deadline_s=10), CommonSettings(redis_url=redis_url)
     intake, log_writer = Sessions(logs, settings), LogWriter(logs, settings)
     try:
-        return [await _claimed(intake, log_writer, f"bench-{number}") for number in range(sessions)]
+        made = await submissions(Secret(logs.servers[0].redis), sessions)
+        return [await _claimed(intake, log_writer, submission) for submission in made]
     finally:
         await logs.aclose()
 
 
-async def _claimed(intake: Sessions, log_writer: LogWriter, session_id: str) -> Attempt:
-    await intake.submit(session_id, JOB, JobRequest(AGENT, b'"go"', b"{}", b"{}", 86_400, "queue", None, ""))
+async def _claimed(intake: Sessions, log_writer: LogWriter, submission: Submission) -> Attempt:
+    session_id = submission.session_id
+    await intake.submit(session_id, JOB, submission.request)
     attempt = await log_writer.claim(
         session_id, JOB, delivery=1, claim_id=f"bench-{session_id}", worker_id="bench", offered=True
     )
@@ -77,3 +103,12 @@ def _xadd(attempt: Attempt, event: bytes, *options: bytes) -> bytes:
 PEER = Peer("holdfast", "Holdfast", start)
 WEBSOCKET = Peer("websocket", "Holdfast, WebSocket", start_websocket)
 RAW = Peer("holdfast", "Holdfast, event by event", start_raw)
+DIALECTS = tuple(
+    Peer(key, f"Holdfast, {name}", partial(start_at, path=path))
+    for key, name, path in (
+        ("ai-sdk", "AI SDK", f"/ai-sdk/v7/{AGENT}/bench-{{session}}/stream"),
+        ("workflow", "AI SDK, workflow", f"/ai-sdk/workflow/{AGENT}/bench-{{session}}/stream"),
+        ("responses", "OpenAI responses", f"/openai/v1/responses/{RESPONSE}bench-{{session}}{JOB}?stream=true"),
+        ("ag-ui", "AG-UI", f"/ag-ui/{AGENT}/bench-{{session}}/events"),
+    )
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers.all_peers import ALL_PEERS, FLOOR
+from bench.peers.all_peers import ALL_PEERS, DIALECTS, FLOOR
 from bench.plan import Plan
 from bench.report import Column, Table
 from bench.streaming import Scene, stream
@@ -26,5 +26,9 @@ def run(plan: Plan) -> Table:
         "command; nchan's CPU includes its intake over HTTP. Shares are of one core; Redis and the load share one."
     )
     return Table(
-        "L1", title, method, COLUMNS, plan.compare((*ALL_PEERS, FLOOR), lambda peer: stream(plan, peer, scene))
+        "L1",
+        title,
+        method,
+        COLUMNS,
+        plan.compare((*ALL_PEERS, *DIALECTS, FLOOR), lambda peer: stream(plan, peer, scene)),
     )

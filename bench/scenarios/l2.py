@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers.all_peers import ALL_PEERS
+from bench.peers.all_peers import ALL_PEERS, DIALECTS
 from bench.plan import Plan
 from bench.report import Column, Table
 from bench.saturation import saturate
@@ -29,7 +29,7 @@ def run(plan: Plan) -> Table:
         "counts as latency) for Holdfast."
     )
     rows = plan.compare(
-        ALL_PEERS,
+        (*ALL_PEERS, *DIALECTS),
         lambda peer: saturate(
             plan,
             peer,

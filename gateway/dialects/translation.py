@@ -7,9 +7,10 @@ its first event, deltas are not merged, and a changed translation is a change of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, cast
 
 import structlog
 from holdfast.gateway.dialects.dialect import CUT, END, Frames, State, stream_headers
@@ -91,6 +92,11 @@ class _Progress(NamedTuple):
     cursor: Hashable
 
 
+# As shared.ids.new_id.
+_new_place: Callable[[Iterable[Any]], Place] = partial(cast("Any", tuple.__new__), Place)
+_new_progress: Callable[[Iterable[Any]], _Progress] = partial(cast("Any", tuple.__new__), _Progress)
+
+
 @dataclass(frozen=True)
 class Numbered:
     """The Dialect of a translation, for a client that has received the events up to `cursor`; None: no events.
@@ -128,12 +134,14 @@ class Numbered:
             except Exception:  # raised, it would end the delivery to all other viewers
                 logger.exception("translating an event failed; stream cut", job_id=entry.job_id)
                 return b"".join(frames), CUT
-            if events:
+            if cursor is None and len(events) == 1:  # the common case of live delivery
+                frames.append(self.translation.frame(events[0], _new_place((number, entry.id, 0))))
+            elif events:
                 data, cursor = self._framed(events, entry.id, number, cursor)
                 frames.append(data)
             over = after is CUT or after is END
-            state = after if over else _Progress(after, number + len(events), cursor)
-        return b"".join(frames), state
+            state = after if over else _new_progress((after, number + len(events), cursor))
+        return frames[0] if len(frames) == 1 else b"".join(frames), state
 
     def gap(self, state: State, gap: Gap) -> Frames:
         """End the stream: no client could know what the later events belong to."""

@@ -15,11 +15,13 @@ NO_JOB = ""  # a stream of this job has only the events that concern all jobs
 
 _ENDS = TERMINAL | {DELETED}
 
+_Key = tuple[Dialect, State, str | None]
+
 
 class Batch:
     """Entries that follow `prev` without a hole, and their frames, which all viewers of a dialect in a state share."""
 
-    __slots__ = ("_framed", "ending", "entries", "last", "prev", "size")
+    __slots__ = ("_first", "_framed", "ending", "entries", "last", "prev", "size")
 
     def __init__(self, prev: EventId, entries: Sequence[Entry]) -> None:
         self.prev = prev
@@ -30,15 +32,13 @@ class Batch:
         else:
             self.last, self.size = entries[-1].id, size_of(entries)
             self.ending = not _ENDS.isdisjoint(kinds_of(entries))
-        self._framed: dict[tuple[Dialect, State, str | None], Frames] = {}
+        self._first: tuple[_Key, Frames] | None = None
+        self._framed: dict[_Key, Frames] = {}
 
     def after(self, cursor: EventId, dialect: Dialect, state: State, job_id: str | None) -> Frames | None:
         """Return the frames after the cursor, of one job or of all. None: the cursor is not in this chain of ids."""
         if cursor == self.prev:
-            framed = self._framed.get((dialect, state, job_id))
-            if framed is None:
-                framed = self._framed[dialect, state, job_id] = self._frames(dialect, state, job_id, 0)
-            return framed
+            return self._shared((dialect, state, job_id))
         if cursor >= self.last:
             return b"", state
         for count, entry in enumerate(self.entries, 1):
@@ -50,9 +50,21 @@ class Batch:
         """Return whether this batch ends a stream of this job, or of the session."""
         return self.ending and ends(self.entries, job_id)
 
+    def _shared(self, key: _Key) -> Frames:
+        """Return the frames of all entries. The first ones are found without a hash, which costs more than comparing:
+        nearly every batch has one key."""
+        if self._first is None:
+            self._first = key, self._frames(*key, 0)
+        if self._first[0] == key:
+            return self._first[1]
+        framed = self._framed.get(key)
+        if framed is None:
+            framed = self._framed[key] = self._frames(*key, 0)
+        return framed
+
     def _frames(self, dialect: Dialect, state: State, job_id: str | None, start: int) -> Frames:
         entries = self.entries[start:] if start else self.entries
-        if job_id is not None:
+        if job_id is not None and not (len(entries) == 1 and entries[0].job_id == job_id):
             entries = [entry for entry in entries if concerns(entry, job_id)]
         return dialect.frames(state, entries)
 

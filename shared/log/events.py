@@ -63,6 +63,8 @@ def missing_field(kind: str, event: dict[str, Any]) -> str | None:
     """Return the first required field that is missing or has a wrong type, with the required type if there is one."""
     for name, wanted in _REQUIRED.get(kind, {}).items():
         value = event.get(name)
+        if type(value) is wanted:  # nearly always
+            continue
         if name not in event or not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             return name if wanted is object else f"{name} ({wanted.__name__})"
     return None

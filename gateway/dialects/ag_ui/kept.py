@@ -39,11 +39,13 @@ def extended(last: Piece | None, piece: Piece, *, boundary: bool) -> Piece:
     if (
         last is not None
         and not boundary
-        and (last.kind, last.key) == (piece.kind, piece.key)
+        and last.key == piece.key
+        and last.kind == piece.kind
         and piece.kind in ("text", "reasoning", "arguments")
         and len(last.text) < _MERGED_CHARACTERS
     ):
-        return Piece(last.earlier, last.id, last.size + len(piece.text), *last[3:5], last.text + piece.text)
+        size, text = last.size + len(piece.text), last.text + piece.text
+        return Piece(last.earlier, last.id, size, last.kind, last.key, text)
     size = (0 if last is None else last.size) + _PIECE_BYTES + len(piece.text)
     return piece._replace(earlier=last, size=size)
 

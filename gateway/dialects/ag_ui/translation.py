@@ -136,7 +136,10 @@ class AgUiStream(Translation):
 
     def translate(self, state: Hashable, entry: Entry) -> Translated:
         assert isinstance(state, Progress)
-        events, after = self._translated(state, entry)
+        if entry.kind in DELTAS:  # the common case of live delivery
+            events, after = _with_delta(state, entry)
+        else:
+            events, after = self._translated(state, entry)
         if not isinstance(after, Progress):
             return events, after
         if after.known != ORIGIN and entry.id >= after.known:
@@ -165,14 +168,11 @@ class AgUiStream(Translation):
         if entry.kind == STARTED:
             return self._started(state, entry)
         try:
-            if entry.kind in DELTAS:  # the common case of live delivery
-                events, run = add_delta(state.run, entry.id, entry.kind, orjson.loads(entry.body))
-            elif (event := parse_event(entry.kind, entry.body)) is None:
+            if (event := parse_event(entry.kind, entry.body)) is None:
                 return (), state._replace(at=entry.id)
-            elif entry.kind == ASKED:
+            if entry.kind == ASKED:
                 return self._asked(state, entry.id, event)
-            else:
-                events, run = add(state.run, entry.id, entry.kind, event)
+            events, run = add(state.run, entry.id, entry.kind, event)
         except MALFORMED:  # an event that no worker wrote
             return (), state._replace(at=entry.id)
         return events, _with(state, run, entry.id, effect=bool(events))
@@ -263,10 +263,18 @@ def _encoded(event: AgUiEvent) -> bytes:
         return orjson.dumps({**event, "value": None})
 
 
+def _with_delta(state: Progress, entry: Entry) -> Translated:
+    try:
+        events, run = add_delta(state.run, entry.id, entry.kind, orjson.loads(entry.body))
+    except MALFORMED:  # an event that no worker wrote
+        return (), state._replace(at=entry.id)
+    return events, _with(state, run, entry.id, effect=bool(events))
+
+
 def _with(state: Progress, run: Run, at: EventId, *, effect: bool) -> Progress:
     if not effect:
         return state._replace(run=run, at=at)
-    return Progress(run, at, state.first or at, at, *state[4:])
+    return Progress(run, at, state.first or at, at, state.known, state.pending, state.skipping)
 
 
 def _discard_from(entry: Entry) -> EventId | None:

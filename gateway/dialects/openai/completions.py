@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
@@ -68,9 +69,9 @@ class CompletionTranslation(Translation):
         return [] if state.ended else [_error("log_lost", _LOST)]
 
     def frame(self, event: Event, place: Place) -> bytes:
-        if event is _END:
-            return DONE
-        return b"data: %b\n\n" % orjson.dumps(event)
+        if type(event) is bytes:
+            return event
+        return DONE if event is _END else _framed(event)
 
     def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
         return False
@@ -84,7 +85,9 @@ class CompletionTranslation(Translation):
         return (), state._replace(usage=usage_before(state.usage, discard_from))
 
     def on_text(self, state: Progress, at: EventId, event: Json) -> Translated:
-        return [self._chunk({"content": event["text"]})], state._replace(shown=at)
+        before, after = self._around_text
+        frame = b"%b%b%b" % (before, orjson.dumps(event["text"]), after)
+        return (frame,), Progress(at, state.calls, state.usage)  # faster than _replace
 
     def on_reasoning(self, state: Progress, at: EventId, event: Json) -> Translated:
         return [self._chunk({"reasoning_content": event["text"]})], state._replace(shown=at)
@@ -114,6 +117,12 @@ class CompletionTranslation(Translation):
     def on_cancelled(self, state: Progress, _: EventId, event: Json) -> Translated:
         return [_error("cancelled", "The job was cancelled"), _END], state._replace(ended=True)
 
+    @cached_property
+    def _around_text(self) -> tuple[bytes, bytes]:
+        """The frame of a text, before and after its JSON: nearly every event is one."""
+        before, after = _framed(self._chunk({"content": ""})).rsplit(b'""', 1)
+        return before, after
+
     def _chunk(self, delta: Json, finish_reason: str | None = None) -> Json:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         completion_id, model, created_s = self.head
@@ -122,6 +131,10 @@ class CompletionTranslation(Translation):
 
 
 _END: Json = {}  # the marker of the end of a stream
+
+
+def _framed(event: Json) -> bytes:
+    return b"data: %b\n\n" % orjson.dumps(event)
 
 
 def _error(code: str, message: str) -> Json:

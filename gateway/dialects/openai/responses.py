@@ -35,6 +35,12 @@ _ENDS: Mapping[str, tuple[str, Status]] = {
 }
 _DELTA_KINDS: Mapping[str, Kind] = {"text.delta": "message", "reasoning.delta": "reasoning"}
 _TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete"})
+_TEXT_DELTA = "response.output_text.delta"
+_TEXT_FRAME = (
+    b"event: response.output_text.delta\n"
+    b'data: {"type":"response.output_text.delta","sequence_number":%d,"item_id":"%b","output_index":%d,"delta":%b,'
+    b'"content_index":0,"logprobs":[]}\n\n'
+)
 _LOST = {"error": {"code": "log_lost", "message": "Events of this response are missing in the log: read it again"}}
 
 
@@ -78,6 +84,9 @@ class ResponseTranslation(Translation):
 
     def frame(self, event: Event, place: Place) -> bytes:
         kind = event["type"]
+        if kind == _TEXT_DELTA:  # nearly every event
+            text = orjson.dumps(event["delta"])
+            return _TEXT_FRAME % (place.number, event["item_id"].encode(), event["output_index"], text)
         numbered = {"type": kind, "sequence_number": place.number, **event}
         data = b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(numbered))
         return data + DONE if kind in _TERMINAL else data

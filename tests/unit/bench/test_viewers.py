@@ -14,7 +14,7 @@ import pytest
 from holdfast.gateway.transports.websocket_frames import UNSOLICITED_PONG, text_frame
 
 from bench.ledger import Verdict
-from bench.load import Viewers
+from bench.load import SETTLE_MS, Viewers
 from bench.processes import Child
 from bench.programs import program
 
@@ -74,12 +74,13 @@ def watch(tmp_path: Path) -> Iterator[Callable[..., tuple[Viewers, Server]]]:
     """`watch(published, answer…)`: one viewer of a session with so many published events, and the server it asks."""
     with _closing() as closing:
 
-        def start(published: int, *answers: list[bytes], kind: str = "") -> tuple[Viewers, Server]:
+        def start(
+            published: int, *answers: list[bytes], kind: str = "", path: str = "/{session}?skip={bytes}"
+        ) -> tuple[Viewers, Server]:
             server = Server(*answers)
             file = tmp_path / "published"
             file.write_bytes(published.to_bytes(4, "little"))
-            path = kind + "/{session}?skip={bytes}"
-            command = [program("generator/viewers.c"), str(server.port), "1", "1", str(file), path]
+            command = [program("generator/viewers.c"), str(server.port), "1", "1", str(file), kind + path]
             child = Child(command, log=tmp_path / "viewers.log", dialogue=True)
             closing.append(child.stop)
             closing.append(server.close)
@@ -96,10 +97,11 @@ def _closing() -> Iterator[list[Callable[[], None]]]:
         callback()
 
 
-def verdict(viewers: Viewers) -> Verdict:
+def verdict(viewers: Viewers, *, timeout_ms: int = SETTLE_MS) -> Verdict:
+    """Return the counts once all published events have arrived, or after `timeout_ms`."""
     viewers.open(0, 1)
-    viewers.opened(0, 1, timeout_s=5)
-    return viewers.verdict(0, 1, timeout_ms=500)
+    viewers.opened(0, 1)
+    return viewers.verdict(0, 1, timeout_ms=timeout_ms)
 
 
 def test_events_that_come_once_and_in_order_leave_nothing_to_complain_of(
@@ -145,8 +147,8 @@ def test_what_comes_late_is_out_of_order_and_not_lost(watch: Callable[..., tuple
 
 
 def test_what_never_comes_is_noticed_at_the_end(watch: Callable[..., tuple[Viewers, Server]]) -> None:
-    viewers, _ = watch(9, [PLAIN, frame(1), frame(2)])
-    assert verdict(viewers).complaints() == ["7 never came"]
+    viewers, _ = watch(9, [PLAIN + frame(1) + frame(2)])  # in one write, so both are there with the response
+    assert verdict(viewers, timeout_ms=1).complaints() == ["7 never came"]
 
 
 def test_merged_texts_count_each_of_their_tokens(watch: Callable[..., tuple[Viewers, Server]]) -> None:
@@ -162,7 +164,7 @@ def test_a_resume_goes_on_behind_the_last_whole_frame(watch: Callable[..., tuple
     viewers.drop(0, 1)
     viewers.resume(0, 1)
     assert viewers.reached(0, 1, timeout_s=5).count == 1
-    assert viewers.verdict(0, 1, timeout_ms=500).complaints() == []
+    assert viewers.verdict(0, 1).complaints() == []
     assert b"Last-Event-ID: 7-1\r\n" in server.requests[1]
     assert server.requests[1].startswith(b"GET /0?skip=%d " % len(frame(1)))
 
@@ -194,5 +196,15 @@ def test_a_websocket_is_resumed_behind_the_last_whole_message(watch: Callable[..
     viewers.reached(0, 1, timeout_s=5)
     viewers.drop(0, 1)
     viewers.resume(0, 1)
-    assert viewers.verdict(0, 1, timeout_ms=500).complaints() == []
+    assert viewers.verdict(0, 1).complaints() == []
     assert b"Last-Event-ID: 7-1\r\n" in server.requests[1]
+
+
+def test_a_stream_is_requested_by_post_with_the_session_as_its_key(
+    watch: Callable[..., tuple[Viewers, Server]],
+) -> None:
+    viewers, server = watch(1, [PLAIN, frame(1)], kind="post:", path='/streams {"stream":true}')
+    assert verdict(viewers).complaints() == []
+    assert server.requests[0].startswith(b"POST /streams HTTP/1.1\r\n")
+    assert b"\r\nContent-Length: 15\r\nIdempotency-Key: 0\r\n" in server.requests[0]
+    assert server.requests[0].endswith(b'\r\n\r\n{"stream":true}')
