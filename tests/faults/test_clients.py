@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.support.fault_proxy import FaultProxy, port_of
-from tests.support.followers import Followers, JobAt, Shown, shown_by
+from tests.support.followers import CLIENTS, Followers, JobAt, Shown, shown_by
 from tests.support.gated import THOUGHTS, Gate, told
 from tests.support.process import Gateway, Process, Processes, until
 from tests.support.workers import Client
@@ -79,7 +79,7 @@ async def deployment(
 
 async def test_clients_that_everything_happens_to_end_equal_to_the_log(deployment: Deployment) -> None:
     job = await deployment.submit()
-    async with Followers(job) as clients:
+    async with Followers(job, CLIENTS) as clients:
         await clients.show("Looking. ")
         await deployment.answer(job)
         deployment.gate.open(10)

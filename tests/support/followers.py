@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -24,14 +24,16 @@ from tests.support.openai_reader import ENDS
 from tests.support.process import until
 from tests.support.websocket_client import open_socket, receive
 
+ENOUGH_SECONDS = 40
 Json = dict[str, Any]
-Show = Callable[[str], None]
+Show = Callable[[str], None]  # called with each text that a client receives
 
 
 class JobAt(NamedTuple):
     url: str
     session_id: str
     job_id: str
+    agent: str = "gated"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ def shown_by(events: list[Json], ids: list[str] | None = None) -> Shown:
     return Shown(
         shown["text"], shown["reasoning"], list(shown["tools"].values()), events[-1]["type"].removeprefix("job."), ids
     )
+
+
+Follow = Callable[[JobAt, Show], Awaitable[Shown]]
 
 
 async def openai_python(job: JobAt, show: Show) -> Shown:
@@ -105,30 +110,30 @@ def _shown_by_response(events: list[Json]) -> Shown:
 
 async def websocket_python(job: JobAt, show: Show) -> Shown:
     events: list[Json] = []
-    while not _ended(events, job):
+    while not has_ended(events, job):
         cursor = f"&last_event_id={events[-1]['id']}" if events else ""
         port = int(job.url.rpartition(":")[2])
         with contextlib.suppress(ConnectionClosed, InvalidMessage, OSError):
             async with open_socket(port, job.session_id, f"?raw=true{cursor}") as socket:
-                while not _ended(events, job):
-                    _add(events, await receive(socket), show)
+                while not has_ended(events, job):
+                    add(events, await receive(socket), show)
     return shown_by(events, [event["id"] for event in events])
 
 
 async def websocket_node(job: JobAt, show: Show) -> Shown:
     events: list[Json] = []
     async for line in _follow_in_node("websocket", job):
-        _add(events, line["event"], show)
+        add(events, line["event"], show)
     return shown_by(events, [event["id"] for event in events])
 
 
-def _add(events: list[Json], event: Json, show: Show) -> None:
+def add(events: list[Json], event: Json, show: Show) -> None:
     if "id" in event:
         events.append(event)
         show(event["text"] if event["type"] == "text.delta" else "")
 
 
-def _ended(events: list[Json], job: JobAt) -> bool:
+def has_ended(events: list[Json], job: JobAt) -> bool:
     return bool(events) and events[-1]["type"] in TERMINAL and events[-1]["job_id"] == job.job_id
 
 
@@ -161,16 +166,16 @@ async def python(job: JobAt, show: Show) -> Shown:
     async with holdfast.client.Client(job.url) as client:
         async for event in client.stream(job.session_id, job.job_id, raw=True):
             conversation.add(event)
-            _add(events, event.body | ({"id": event.id} if event.id else {}), show)
+            add(events, event.body | ({"id": event.id} if event.id else {}), show)
     text = "".join(message["content"] for message in conversation.messages if message["role"] == "assistant")
     return replace(shown_by(events, [event["id"] for event in events]), text=text)
 
 
-CLIENTS: dict[str, Callable[[JobAt, Show], Awaitable[Shown]]] = {
-    "openai-python": openai_python,
-    "openai-node": openai_node,
-    "websocket-python": websocket_python,
-    "websocket-node": websocket_node,
+CLIENTS: dict[str, Follow] = {
+    "OpenAI, Python": openai_python,
+    "OpenAI, Node": openai_node,
+    "WebSocket, Python": websocket_python,
+    "WebSocket, Node": websocket_node,
     "clients/js": js,
     "clients/python": python,
 }
@@ -179,9 +184,10 @@ CLIENTS: dict[str, Callable[[JobAt, Show], Awaitable[Shown]]] = {
 class Followers:
     """Clients of one job. They are stopped at the end of the block."""
 
-    def __init__(self, job: JobAt, names: Iterable[str] = tuple(CLIENTS)) -> None:
+    def __init__(self, job: JobAt, clients: Mapping[str, Follow]) -> None:
         self._job = job
-        self._texts = dict.fromkeys(names, "")
+        self._clients = clients
+        self._texts = dict.fromkeys(clients, "")
         self._tasks: dict[str, asyncio.Task[Shown]] = {}
 
     async def __aenter__(self) -> Self:
@@ -210,12 +216,16 @@ class Followers:
 
     async def ended(self) -> dict[str, Shown]:
         """Wait until every client has received the end of the job."""
-        async with asyncio.timeout(60):
-            return {name: await task for name, task in self._tasks.items()}
+        _, late = await asyncio.wait(self._tasks.values(), timeout=ENOUGH_SECONDS)
+        assert not late, f"do not end: {[task.get_name() for task in late]}"
+        return {name: task.result() for name, task in self._tasks.items()}
 
     def _start(self) -> None:
-        self._texts = dict.fromkeys(self._texts, "")
-        self._tasks = {name: asyncio.create_task(CLIENTS[name](self._job, self._receiver(name))) for name in self._texts}
+        self._texts = dict.fromkeys(self._clients, "")
+        self._tasks = {
+            name: asyncio.create_task(follow(self._job, self._receiver(name)), name=name)
+            for name, follow in self._clients.items()
+        }
 
     def _receiver(self, name: str) -> Show:
         def show(text: str) -> None:
