@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.completions import completions
 from tests.support.fault_proxy import FaultProxy, port_of
 from tests.support.followers import CLIENTS, Followers, JobAt, Shown, shown_by
 from tests.support.gated import THOUGHTS, Gate, told
-from tests.support.process import Gateway, Process, Processes, until
+from tests.support.process import Gateway, Process, Processes
 from tests.support.workers import Client
 
 AGENTS = {"HOLDFAST_AGENTS": "tests.support.gated", "HOLDFAST_LEASE_SECONDS": "1"}
@@ -42,6 +43,12 @@ class Deployment:
             response = await client.post("/v1/sessions/s/jobs", json={"agent": "gated", "input": str(self.gate.path)})
         return JobAt(self.url, "s", response.json()["job_id"])
 
+    async def job(self) -> JobAt:
+        """Return the only job."""
+        async with httpx2.AsyncClient(base_url=self.gateways[1].url, trust_env=False) as client:
+            [session] = (await client.get("/v1/sessions")).json()["sessions"]
+        return JobAt(self.url, session["session_id"], session["job_id"])
+
     async def answer(self, job: JobAt) -> None:
         """Answer the question of the job, once it is asked."""
         path = f"/v1/sessions/{job.session_id}/jobs/{job.job_id}"
@@ -65,9 +72,7 @@ class Deployment:
 
 
 @pytest.fixture
-async def deployment(
-    processes: Processes, redis_url: str, client: Client, tmp_path: Path
-) -> AsyncIterator[Deployment]:
+async def deployment(processes: Processes, redis_url: str, client: Client, tmp_path: Path) -> AsyncIterator[Deployment]:
     gateways = [processes.gateway(redis_url) for _ in range(2)]
     worker = processes.worker(redis_url, **AGENTS)
     for gateway in gateways:
@@ -96,7 +101,29 @@ async def test_clients_that_everything_happens_to_end_equal_to_the_log(deploymen
         await deployment.take_over()
         await deployment.jobs.until(job.session_id, job.job_id, lambda state: state.attempt == 2)
         deployment.gate.open()
-        await ended_equal_to_the_log(deployment, job, clients)
+        log = await ended_equal_to_the_log(deployment, job, clients)
+    assert (log.text, log.reasoning, log.end, len(log.tools)) == (told(), THOUGHTS, "completed", 2)
+
+
+async def test_a_chat_completion_that_is_cut_drained_or_taken_over_is_an_error(deployment: Deployment) -> None:
+    """It cannot resume, and must not look complete."""
+    async with Followers(JobAt(deployment.url, "", ""), completions(deployment.gate.path)) as clients:
+        await clients.show("Looking. ")
+        deployment.proxy.cut()
+        assert await ends(clients) == {"cut"}
+        await clients.refresh()
+        await clients.show("Looking. ")
+        await deployment.drain()
+        assert await ends(clients) == {"cut"}
+        await clients.refresh()
+        await clients.show("Looking. ")
+        await deployment.answer(await deployment.job())
+        await deployment.take_over()
+        assert await ends(clients) == {"attempt_reset"}
+
+
+async def ends(clients: Followers) -> set[str]:
+    return {shown.end for shown in (await clients.ended()).values()}
 
 
 async def ended_equal_to_the_log(deployment: Deployment, job: JobAt, clients: Followers) -> Shown:

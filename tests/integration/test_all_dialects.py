@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +13,8 @@ from tests.support.completions import completions
 from tests.support.dialect_followers import AG_UI, AI_SDK, NATIVE
 from tests.support.followers import CLIENTS, Followers, JobAt, Shown, shown_by
 from tests.support.gated import Gate, gated, told
-from tests.support.process import until
 from tests.support.served import Served, served
 from tests.support.workers import Client, worker_on
-
-ALL = 14
 
 
 @dataclass
@@ -54,9 +51,7 @@ async def audience(gateway: Served, redis_url: str, tmp_path: Path) -> AsyncIter
     await jobs.offered("gated")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(jobs.close)
-        starting = await stack.enter_async_context(
-            Followers(JobAt(gateway.url, "", ""), completions(gate.path))
-        )
+        starting = await stack.enter_async_context(Followers(JobAt(gateway.url, "", ""), completions(gate.path)))
         await starting.show("Looking. ")
         [session] = (await gateway.client.get("/v1/sessions")).json()["sessions"]
         job = JobAt(gateway.url, session["session_id"], session["job_id"])
@@ -72,7 +67,6 @@ async def audience(gateway: Served, redis_url: str, tmp_path: Path) -> AsyncIter
 
 async def test_a_session_shows_the_same_in_all_dialects_and_client_libraries(audience: Audience) -> None:
     audience.gate.open()
-    log = await audience.log()
     await shows_everywhere(audience, "completed")
     assert (await audience.log()).text == told()
 

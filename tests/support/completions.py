@@ -63,7 +63,5 @@ def _add(deltas: list[Json], chunk: Json, show: Show) -> str:
 
 
 def _shown(deltas: list[Json], end: str) -> Shown:
-    text, reasoning = (
-        "".join(delta.get(name) or "" for delta in deltas) for name in ("content", "reasoning_content")
-    )
+    text, reasoning = ("".join(delta.get(name) or "" for delta in deltas) for name in ("content", "reasoning_content"))
     return Shown(text, reasoning, [], end)

@@ -26,7 +26,7 @@ class _Growing:
         self._text = ""
 
     def look(self, text: str) -> None:
-        self._show(text[len(self._text) :] if text.startswith(self._text) else text)
+        self._show(text.removeprefix(self._text))
         self._text = text
 
 
