@@ -13,12 +13,14 @@ import pytest
 
 from tests.support.completions import completions
 from tests.support.fault_proxy import FaultProxy, port_of
-from tests.support.followers import CLIENTS, Followers, JobAt, Shown, shown_by
+from tests.support.followers import LIBRARIES, OPENAI, WEBSOCKET, Followers, JobAt, Shown, shown_by
 from tests.support.gated import THOUGHTS, Gate, told
 from tests.support.process import Gateway, Process, Processes
 from tests.support.workers import Client
 
 AGENTS = {"HOLDFAST_AGENTS": "tests.support.gated", "HOLDFAST_LEASE_SECONDS": "1"}
+
+CLIENTS = OPENAI | WEBSOCKET | LIBRARIES
 
 
 @dataclass

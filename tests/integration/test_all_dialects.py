@@ -11,10 +11,12 @@ import pytest
 
 from tests.support.completions import completions
 from tests.support.dialect_followers import AG_UI, AI_SDK, NATIVE
-from tests.support.followers import CLIENTS, Followers, JobAt, Shown, shown_by
+from tests.support.followers import LIBRARIES, OPENAI, WEBSOCKET, Followers, JobAt, Shown, shown_by
 from tests.support.gated import Gate, gated, told
 from tests.support.served import Served, served
 from tests.support.workers import Client, worker_on
+
+CLIENTS = NATIVE | OPENAI | WEBSOCKET | LIBRARIES | AI_SDK
 
 
 @dataclass
@@ -55,7 +57,7 @@ async def audience(gateway: Served, redis_url: str, tmp_path: Path) -> AsyncIter
         await starting.show("Looking. ")
         [session] = (await gateway.client.get("/v1/sessions")).json()["sessions"]
         job = JobAt(gateway.url, session["session_id"], session["job_id"])
-        watching = await stack.enter_async_context(Followers(job, CLIENTS | NATIVE | AI_SDK))
+        watching = await stack.enter_async_context(Followers(job, CLIENTS))
         await watching.show("Looking. ")
         answering = await stack.enter_async_context(Followers(job, AG_UI))
         groups = [starting, watching, answering]
@@ -74,7 +76,7 @@ async def test_a_session_shows_the_same_in_all_dialects_and_client_libraries(aud
 async def shows_everywhere(audience: Audience, end: str) -> None:
     ended, log = await audience.ended(), await audience.log()
     assert log.end == end
-    assert len(ended) == len(CLIENTS | NATIVE | AI_SDK | AG_UI) + 2
+    assert len(ended) == len(CLIENTS | AG_UI) + 2
     for name, shown in ended.items():
         completion = name.startswith("chat completions")
         expected = replace(log, ids=log.ids if shown.ids else None, tools=[] if completion else log.tools)

@@ -171,14 +171,9 @@ async def python(job: JobAt, show: Show) -> Shown:
     return replace(shown_by(events, [event["id"] for event in events]), text=text)
 
 
-CLIENTS: dict[str, Follow] = {
-    "OpenAI, Python": openai_python,
-    "OpenAI, Node": openai_node,
-    "WebSocket, Python": websocket_python,
-    "WebSocket, Node": websocket_node,
-    "clients/js": js,
-    "clients/python": python,
-}
+OPENAI: dict[str, Follow] = {"OpenAI, Python": openai_python, "OpenAI, Node": openai_node}
+WEBSOCKET: dict[str, Follow] = {"WebSocket, Python": websocket_python, "WebSocket, Node": websocket_node}
+LIBRARIES: dict[str, Follow] = {"clients/js": js, "clients/python": python}
 
 
 class Followers:
