@@ -16,22 +16,21 @@ from tests.support.followers import Follow, JobAt, Json, Show, Shown
 from tests.support.node import FOLDER
 from tests.support.node_lines import node_lines
 
-KEY = {"Idempotency-Key": "one"}
-
 
 def completions(gate: Path) -> dict[str, Follow]:
     """Return clients that start the job of this gate, or receive it from its beginning."""
     body = {"model": "gated", "messages": [{"role": "user", "content": str(gate)}], "stream": True}
+    key = {"Idempotency-Key": gate.name}
     return {
-        "chat completions, Python": partial(completion_python, body),
-        "chat completions, Node": partial(completion_node, body),
+        "chat completions, Python": partial(completion_python, body, key),
+        "chat completions, Node": partial(completion_node, body, key),
     }
 
 
-async def completion_python(body: Json, job: JobAt, show: Show) -> Shown:
+async def completion_python(body: Json, key: dict[str, str], job: JobAt, show: Show) -> Shown:
     deltas: list[Json] = []
     end = "cut"
-    given: Any = {**body, "extra_headers": KEY}
+    given: Any = {**body, "extra_headers": key}
     async with AsyncOpenAI(base_url=f"{job.url}/openai/v1", api_key="none", max_retries=0) as sdk:
         try:
             async for chunk in await sdk.chat.completions.create(**given):
@@ -42,10 +41,10 @@ async def completion_python(body: Json, job: JobAt, show: Show) -> Shown:
     return _shown(deltas, end)
 
 
-async def completion_node(body: Json, job: JobAt, show: Show) -> Shown:
+async def completion_node(body: Json, key: dict[str, str], job: JobAt, show: Show) -> Shown:
     deltas: list[Json] = []
     end = "cut"
-    given = {"base": f"{job.url}/openai/v1", "call": "complete", "body": body, "headers": KEY}
+    given = {"base": f"{job.url}/openai/v1", "call": "complete", "body": body, "headers": key}
     async for line in node_lines(FOLDER / "openai.mjs", **given):
         if "event" in line:
             end = _add(deltas, line["event"], show)
