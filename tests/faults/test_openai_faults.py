@@ -1,4 +1,4 @@
-"""OpenAI's clients are cut, drained, refreshed and taken over: what they end with equals the log."""
+"""OpenAI's clients at a takeover and at a gateway that stops. test_clients.py has all faults in one job."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.support.fault_proxy import FaultProxy, port_of
 from tests.support.openai_node import openai_node
-from tests.support.openai_reader import ENDS, READERS, Json, Read, read_to_the_end, with_python
+from tests.support.openai_reader import READERS, Json, Read
 from tests.support.process import Gateway, Process, Processes, until
 from tests.support.travel import THOUGHTS, told
 from tests.support.workers import Client
@@ -93,33 +92,6 @@ def read(request: pytest.FixtureRequest) -> Read:
     return READERS[request.param]
 
 
-async def test_a_client_that_is_cut_goes_on_after_its_last_event(stage: Stage, read: Read) -> None:
-    async with FaultProxy(port_of(stage.gateways[0].url)) as proxy:
-        reading = asyncio.create_task(read(f"http://127.0.0.1:{proxy.port}", BODY, None, None))
-        await stage.spoke(20)
-        proxy.cut()
-        events = await reading
-    assert events[-1]["type"] not in ENDS
-    await stage.check(await read_to_the_end(read, lambda: stage.gateways[1].url, BODY, events))
-
-
-async def test_a_client_of_a_stopping_gateway_is_cut_and_goes_on_at_another(stage: Stage, read: Read) -> None:
-    reading = asyncio.create_task(read(stage.gateways[0].url, BODY, None, None))
-    await stage.spoke(20)
-    stage.gateways[0].terminate()
-    events = await reading
-    assert events[-1]["type"] not in ENDS
-    await stage.check(await read_to_the_end(read, lambda: stage.gateways[1].url, BODY, events))
-
-
-async def test_a_page_that_is_refreshed_in_the_middle_has_all_from_the_beginning(stage: Stage) -> None:
-    first = asyncio.create_task(with_python(stage.gateways[0].url, BODY))
-    await stage.spoke(20)
-    refreshed = await with_python(stage.gateways[1].url, BODY, stage.response_id)
-    assert refreshed == await first
-    await stage.check(refreshed)
-
-
 async def test_a_takeover_ends_with_the_text_that_counts(stage: Stage, read: Read) -> None:
     reading = asyncio.create_task(read(stage.gateways[0].url, BODY, None, None))
     await stage.spoke(20)
@@ -147,39 +119,6 @@ async def test_the_helpers_survive_a_takeover(stage: Stage, helper: str) -> None
     assert await reading == told("Faro", WORDS)
 
 
-async def test_a_takeover_ends_a_completion_with_an_error(stage: Stage) -> None:
-    messages: Any = [{"role": "user", "content": "ask"}]
-    async with sdk_at(stage.gateways[0]) as sdk:
-
-        async def read() -> None:
-            options: Any = {"temperature": 1, "max_tokens": WORDS, "stream": True}
-            async for _ in await sdk.chat.completions.create(model="travels", messages=messages, **options):
-                pass
-
-        reading = asyncio.create_task(read())
-        await stage.spoke(20)
-        await stage.replace_worker()
-        with pytest.raises(openai.APIError) as failed:
-            await reading
-    assert failed.value.code == "attempt_reset"
-
-
-async def test_a_stopping_gateway_cuts_a_completion(stage: Stage) -> None:
-    messages: Any = [{"role": "user", "content": "ask"}]
-    async with sdk_at(stage.gateways[0]) as sdk:
-
-        async def read() -> None:
-            options: Any = {"temperature": 1, "max_tokens": WORDS, "stream": True}
-            async for _ in await sdk.chat.completions.create(model="travels", messages=messages, **options):
-                pass
-
-        reading = asyncio.create_task(read())
-        await stage.spoke(20)
-        stage.gateways[0].terminate()
-        with pytest.raises(openai.APIConnectionError):
-            await reading
-
-
 async def test_a_stopping_gateway_shows_no_part_of_a_response_as_the_whole(stage: Stage) -> None:
     async with sdk_at(stage.gateways[0]) as sdk:
         body: Any = BODY | {"input": "go", "max_output_tokens": 2000}
@@ -198,14 +137,3 @@ async def test_a_stopping_gateway_shows_no_part_of_a_response_as_the_whole(stage
     response_id = re.findall(r"resp_[\w-]+", stopped.value.message)[0]
     async with sdk_at(stage.gateways[1]) as sdk:
         assert (await sdk.responses.cancel(response_id)).status == "cancelled"
-
-
-async def test_a_stop_in_the_middle_ends_every_stream(stage: Stage) -> None:
-    first = asyncio.create_task(with_python(stage.gateways[0].url, BODY))
-    await stage.spoke(20)
-    second = asyncio.create_task(READERS["node"](stage.gateways[1].url, BODY, stage.response_id, 0))
-    async with sdk_at(stage.gateways[1]) as sdk:
-        assert (await sdk.responses.cancel(stage.response_id)).status == "cancelled"
-    ends = [(await reading)[-1] for reading in (first, second)]
-    assert [end["response"]["status"] for end in ends] == ["cancelled", "cancelled"]
-    assert ends[0]["response"]["output"] == ends[1]["response"]["output"]

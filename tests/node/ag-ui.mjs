@@ -106,7 +106,7 @@ async function tanstack() {
     persistence: true,
     onChunk: (chunk) => {
       events.push(chunk.type);
-      if (chunk.type === 'RUN_STARTED') failed = null;
+      if (chunk.type === 'RUN_STARTED') [failed, interrupts] = [null, []];
       if (chunk.type === 'RUN_ERROR') failed = chunk.message;
       if (chunk.type === 'RUN_FINISHED') interrupts = chunk.outcome?.interrupts ?? [];
     },

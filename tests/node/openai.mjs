@@ -2,8 +2,8 @@
 // line of JSON for each event, then `{"final": …}`, or `{"error": …}`.
 import OpenAI from "openai";
 
-const { base, call, body, id, after, stopAt } = JSON.parse(process.argv[2]);
-const client = new OpenAI({ baseURL: base, apiKey: "none", maxRetries: 0 });
+const { base, call, body, id, after, stopAt, headers } = JSON.parse(process.argv[2]);
+const client = new OpenAI({ baseURL: base, apiKey: "none", maxRetries: 0, defaultHeaders: headers });
 const print = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 
 async function read(stream) {
@@ -13,18 +13,19 @@ async function read(stream) {
   }
 }
 
+async function whole(answer) {
+  if (!body.stream) return answer;
+  await read(answer);
+  return null;
+}
+
 const calls = {
   async response() {
     const stream = client.responses.stream(body);
     await read(stream);
     return stream.finalResponse();
   },
-  async create() {
-    const answer = await client.responses.create(body);
-    if (!body.stream) return answer;
-    await read(answer);
-    return null;
-  },
+  create: async () => whole(await client.responses.create(body)),
   async replay() {
     const stream = client.responses.stream({ response_id: id });
     await read(stream);
@@ -60,7 +61,7 @@ const calls = {
     await read(stream);
     return stream.finalChatCompletion();
   },
-  complete: () => client.chat.completions.create(body),
+  complete: async () => whole(await client.chat.completions.create(body)),
   models: async () => (await client.models.list()).data,
 };
 

@@ -1,16 +1,10 @@
 """Cuts the stream of a running job at random bytes, and resumes it by the id of its last event, as TanStack AI does.
-
-    python -m tests.support.ag_ui_cuts 1000
-
-prints how many events were lost and doubled over so many cuts. Workers are killed meanwhile.
-"""
+Workers are killed meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +12,8 @@ from typing import Any
 import httpx2
 import orjson
 
+from tests.support.cut_counts import CutCounts
 from tests.support.process import Processes
-from tests.support.redis_server import RedisServer
 from tests.support.workers import Client
 
 AGENTS = {"HOLDFAST_AGENTS": "tests.support.dialect_agents", "HOLDFAST_LEASE_SECONDS": "1"}
@@ -31,25 +25,18 @@ MOST_PER_RUN = 40
 
 @dataclass
 class Cuts:
-    """What a client has received over all its connections: ids and events. `outages`: cuts by the gateway."""
+    """What a client has received over all its connections: ids and events. `cuts`: not those by the gateway."""
 
     received: list[tuple[str, bytes]] = field(default_factory=list)
     cuts: int = 0
-    outages: int = 0
 
     @property
     def ended(self) -> bool:
         return bool(self.received) and orjson.loads(self.received[-1][1])["type"] in ("RUN_FINISHED", "RUN_ERROR")
 
-    def line(self, expected: list[tuple[str, bytes]]) -> str:
+    def counts(self, expected: list[tuple[str, bytes]]) -> CutCounts:
         """Compare with the events of a client that was never cut."""
-        lost = len(set(expected) - set(self.received))
-        doubled = len(self.received) - len(set(self.received))
-        other = "" if lost or doubled or self.received == expected else "; in another order"
-        return (
-            f"{self.cuts} cuts, {self.outages} by the gateway; {len(expected)} events, {lost} lost, {doubled} doubled"
-            + other
-        )
+        return CutCounts.of(self.cuts, self.received, expected)
 
 
 async def read_on(client: httpx2.AsyncClient, run: dict[str, Any], cuts: Cuts, limit: int | None) -> None:
@@ -66,7 +53,7 @@ async def read_on(client: httpx2.AsyncClient, run: dict[str, Any], cuts: Cuts, l
                     body, cut = body[:limit], True
                     break
     except httpx2.RemoteProtocolError:
-        cuts.outages += 1
+        pass  # cut by the gateway, at a takeover
     for frame in body.split(b"\n\n")[:-1]:
         if frame.startswith(b"id: "):
             event_id, _, data = frame.partition(b"\ndata: ")
@@ -87,48 +74,31 @@ async def cut_until_the_end(
     return whole.received
 
 
-async def play(most: int, seed: int, folder: Path, redis_url: str) -> list[str]:
-    """Cut runs, one after the other, until there were so many cuts. Each is taken over once or twice. Returns a line
-    for each run."""
-    processes, rng, jobs, lines = Processes(folder), random.Random(seed), Client(redis_url), []
+async def play(most: int, seed: int, folder: Path, redis_url: str) -> CutCounts:
+    """Cut runs, one after the other, until there were so many cuts. Each is taken over once or twice."""
+    processes, rng, jobs, counts = Processes(folder), random.Random(seed), Client(redis_url), CutCounts()
     gateway, worker = processes.gateway(redis_url), processes.worker(redis_url, **AGENTS)
     await gateway.until_ready()
     await jobs.offered("strides")
-    total, number = 0, 0
+    number = 0
     async with httpx2.AsyncClient(
         base_url=gateway.url, trust_env=False, timeout=60, headers={"accept-encoding": "identity"}
     ) as client:
-        while total < most:
+        while counts.cuts < most:
             number += 1
             thread, cuts = f"t{number}", Cuts()
             messages = [{"id": "m1", "role": "user", "content": "Go"}]
             run = {"threadId": thread, "runId": "r1", "messages": messages, "forwardedProps": {"options": OPTIONS}}
             await read_on(client, run, cuts, 1)  # starts the job; the snapshot is for clients that repeat it
             [job] = (await jobs.sessions.jobs(thread, None, 1)).jobs
-            cutting = asyncio.create_task(cut_until_the_end(client, run, cuts, rng, min(MOST_PER_RUN, most - total)))
+            cutting = asyncio.create_task(
+                cut_until_the_end(client, run, cuts, rng, min(MOST_PER_RUN, most - counts.cuts))
+            )
             for kill_after in sorted(rng.randint(5, 70) for _ in range(rng.randint(1, 2))):
                 await jobs.spoke(thread, job.job_id, kill_after)
                 dead, worker = worker, processes.worker(redis_url, **AGENTS)
                 dead.kill()
-            lines.append(cuts.line(await cutting))
-            total += cuts.cuts
+            counts.add(cuts.counts(await cutting))
     await jobs.close()
     processes.kill()
-    return lines
-
-
-async def main() -> None:
-    most, seed = int(sys.argv[1]), random.randrange(1 << 32)
-    sys.stdout.write(f"seed {seed}\n")
-    with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(Path(folder) / "redis")
-        server.start()
-        try:
-            for line in await play(most, seed, Path(folder), server.url):
-                sys.stdout.write(f"{line}\n")
-        finally:
-            server.kill()
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+    return counts

@@ -26,7 +26,7 @@ class FaultProxy:
     piece, which holds up those behind it, `slice_bytes` as the largest piece, `bytes_per_s`, `black_hole` (nothing
     passes, nothing closes), `refusing` (new connections are reset), `answer` (new connections get these bytes and then
     FIN, whatever they ask), `target` (the port to which new connections go). `cut`, `reset`, `half_close` act on open
-    ones."""
+    ones; `cuts` counts the connections that the first two ended."""
 
     def __init__(self, port: int) -> None:
         self.target = port
@@ -42,6 +42,7 @@ class FaultProxy:
         self.answer: bytes | None = None
         self.connections = 0
         self.dropped = 0
+        self.cuts = 0
         self._open = asyncio.Event()
         self._open.set()
 
@@ -64,11 +65,13 @@ class FaultProxy:
 
     def cut(self) -> None:
         """Close every connection in order, FIN to both sides."""
+        self.cuts += len(self._links)
         for link in tuple(self._links):
             link.close()
 
     def reset(self) -> None:
         """RST to both sides."""
+        self.cuts += len(self._links)
         for link in tuple(self._links):
             link.reset()
 
