@@ -20,6 +20,7 @@ class Piece(NamedTuple):
     Args:
         earlier: the piece before it.
         id: the event that it begins with.
+        last: the event that it ends with.
         size: bytes of this piece and those before it.
         key: the id of the message, or of the tool call; the model of a usage.
         about: the tool's name and the id of its message, the tool call of a result, or the tokens of a usage.
@@ -27,6 +28,7 @@ class Piece(NamedTuple):
 
     earlier: Piece | None
     id: EventId
+    last: EventId
     size: int
     kind: Literal["text", "reasoning", "call", "arguments", "result", "usage"]
     key: str
@@ -35,15 +37,18 @@ class Piece(NamedTuple):
 
 
 def extended(last: Piece | None, piece: Piece, *, boundary: bool) -> Piece:
-    """Return the newest piece with one more behind it. Deltas are merged, but not at a boundary of discarding."""
+    """Return the newest piece with one more behind it. Deltas are merged, but not at a boundary of discarding: at a mark,
+    or at an event between them, which may have taken the mark of the delta."""
     if (
         last is not None
         and not boundary
         and (last.kind, last.key) == (piece.kind, piece.key)
         and piece.kind in ("text", "reasoning", "arguments")
+        and piece.id == last.last.next()
         and len(last.text) < _MERGED_CHARACTERS
     ):
-        return Piece(last.earlier, last.id, last.size + len(piece.text), *last[3:5], last.text + piece.text)
+        size, text = last.size + len(piece.text), last.text + piece.text
+        return Piece(last.earlier, last.id, piece.id, size, last.kind, last.key, text)
     size = (0 if last is None else last.size) + _PIECE_BYTES + len(piece.text)
     return piece._replace(earlier=last, size=size)
 

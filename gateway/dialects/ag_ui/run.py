@@ -76,7 +76,7 @@ def add_delta(run: Run, at: EventId, kind: str, event: Fields) -> Added:
             break
     else:
         started, run, block = _begun(run, at, kind, agent, part)
-    piece = Piece(None, at, 0, "text" if kind == "text.delta" else "reasoning", block.id, text)
+    piece = Piece(None, at, at, 0, "text" if kind == "text.delta" else "reasoning", block.id, text)
     return [*started, _content(block, text)], _keep(run, piece, boundary="checkpoint" in event)
 
 
@@ -166,14 +166,14 @@ def _tool_started(run: Run, at: EventId, event: Fields) -> Added:
     ends: list[AgUiEvent] = [{"type": "TOOL_CALL_END", "toolCallId": call.id} for call in oldest if call.open]
     ended, run = _end_blocks(run, [event.get("agent")])
     call, parent = Call(_tool_call_id(run, event), at), f"{run.job_id}/{at}"
-    run = _keep(run, Piece(None, at, 0, "call", call.id, "", (event["name"], parent)))
+    run = _keep(run, Piece(None, at, at, 0, "call", call.id, "", (event["name"], parent)))
     run = run._replace(calls=(*run.calls[len(oldest) :], call))
     start = {"toolCallId": call.id, "toolCallName": event["name"], "parentMessageId": parent}
     return [*ends, *ended, {"type": "TOOL_CALL_START", **start}], run
 
 
 def _arguments(run: Run, at: EventId, call: Call, text: str, *, boundary: bool) -> Added:
-    run = _keep(run, Piece(None, at, 0, "arguments", call.id, text), boundary=boundary)
+    run = _keep(run, Piece(None, at, at, 0, "arguments", call.id, text), boundary=boundary)
     event = {"type": "TOOL_CALL_ARGS", "toolCallId": call.id, "delta": text}
     return [event], _with_call(run, call._replace(written=True))
 
@@ -212,7 +212,7 @@ def _result(run: Run, at: EventId, event: Fields, content: str) -> Added:
     if call is not None and call.open:
         ended.append({"type": "TOOL_CALL_END", "toolCallId": call_id})
     run = run._replace(calls=tuple(other for other in run.calls if other.id != call_id))
-    run = _keep(run, Piece(None, at, 0, "result", message_id, content, (call_id,)))
+    run = _keep(run, Piece(None, at, at, 0, "result", message_id, content, (call_id,)))
     fields = {"messageId": message_id, "toolCallId": call_id, "content": content, "role": "tool"}
     return [*ended, {"type": "TOOL_CALL_RESULT", **fields}], run
 
@@ -256,7 +256,7 @@ def _answered(run: Run, at: EventId, event: Fields) -> Added:
 
 def _usage(run: Run, at: EventId, event: Fields) -> Added:
     tokens = event["input_tokens"], event["output_tokens"]
-    return (), _keep(run, Piece(None, at, 0, "usage", event["model"], "", tokens))
+    return (), _keep(run, Piece(None, at, at, 0, "usage", event["model"], "", tokens))
 
 
 def _agent(event: Fields) -> Fields:

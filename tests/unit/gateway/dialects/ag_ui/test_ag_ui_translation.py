@@ -123,6 +123,26 @@ def test_a_run_that_continues_behind_a_question_takes_back_what_came_before_it()
     assert [message["id"] for message in snapshot["messages"]] == ["m1"]
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param({"kind": "status", "message": "Next"}, id="an event"),
+        pytest.param({"kind": "section.started", "title": "B", "index": 1}, id="a section"),
+        pytest.param({"kind": "of.the.future"}, id="an unknown event"),
+    ],
+)
+def test_a_takeover_discards_text_behind_another_event_than_a_delta(between: dict[str, Any]) -> None:
+    """The writer marks the first delta after a checkpoint, unless another event comes first."""
+    entries = [
+        entry(2, "text.delta", text="Alpha. ", part=0),
+        entry(3, **between),
+        entry(4, "text.delta", text="Be", part=0),
+        entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-3"),
+    ]
+    [snapshot] = [event for event in events(wire(Numbered(stream()), entries)) if event["type"] == "MESSAGES_SNAPSHOT"]
+    assert snapshot["messages"][-1]["content"] == "Alpha. "
+
+
 def test_discarded_reasoning_is_emptied() -> None:
     """HttpAgent keeps reasoning that a snapshot lacks, unless the snapshot has other reasoning."""
     entries = [
