@@ -84,13 +84,19 @@ def _converted(message: Message, number: int) -> Message | None:
         converted["content"] = message["content"]
     if role == "tool":
         converted["toolCallId"] = f"{job_id}/{message.get('call_id')}"
-    if role == "assistant" and message.get("tool_calls"):
-        converted["toolCalls"] = [
-            {
-                "id": f"{job_id}/{call['call_id']}",
-                "type": "function",
-                "function": {"name": call["name"], "arguments": as_text(call.get("arguments"))},
-            }
-            for call in message["tool_calls"]
-        ]
+    if role == "assistant" and (calls := _calls(message.get("tool_calls"), job_id)):
+        converted["toolCalls"] = calls
     return converted if role in _ROLES else None
+
+
+def _calls(given: Any, job_id: str) -> list[Message]:
+    """Convert the tool calls of a message. One that a client has sent may have any other shape, and is left out."""
+    return [
+        {
+            "id": f"{job_id}/{call['call_id']}",
+            "type": "function",
+            "function": {"name": call["name"], "arguments": as_text(call.get("arguments"))},
+        }
+        for call in (given if isinstance(given, list) else ())
+        if isinstance(call, dict) and isinstance(call.get("call_id"), str) and isinstance(call.get("name"), str)
+    ]
