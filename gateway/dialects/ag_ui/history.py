@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -68,18 +69,31 @@ def of_session(stored: Sequence[bytes], given: Any, job_id: str) -> History:
         if size > MAX_HISTORY_BYTES:
             break
     earlier = [message for message in reversed(newest) if message.get("job_id") != job_id]
-    converted = [_converted(message, n) for n, message in enumerate([*earlier, *input_messages(given, job_id)])]
+    asked = [(f"input-{job_id}-{n}", message) for n, message in enumerate(input_messages(given, job_id))]
+    converted = [_converted(message_id, message) for message_id, message in [*_named(earlier), *asked]]
     return History.of([message for message in converted if message is not None])
+
+
+def _named(stored: Sequence[Message]) -> list[tuple[str, Message]]:
+    """Return stored messages with their ids: counted from the end of their job, since only its oldest ones may be
+    missing. No id is like those that a translation gives to the output of the job."""
+    counts: Counter[str] = Counter()
+    named = []
+    for message in reversed(stored):
+        job_id = message.get("job_id", "")
+        named.append((f"message-{job_id}-{counts[job_id]}", message))
+        counts[job_id] += 1
+    return named[::-1]
 
 
 def _is_of(message: Message, job_id: str | None) -> bool:
     return job_id is not None and isinstance(message["id"], str) and message["id"].startswith(f"{job_id}/")
 
 
-def _converted(message: Message, number: int) -> Message | None:
+def _converted(message_id: str, message: Message) -> Message | None:
     """Convert a message of a conversation. None: of a role that AG-UI lacks."""
     role, job_id = message.get("role"), message.get("job_id", "")
-    converted: Message = {"id": f"{job_id}/message-{number}", "role": role, "content": as_text(message.get("content"))}
+    converted: Message = {"id": message_id, "role": role, "content": as_text(message.get("content"))}
     if role == "user" and isinstance(message.get("content"), list):
         converted["content"] = message["content"]
     if role == "tool":

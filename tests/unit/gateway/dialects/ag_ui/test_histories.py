@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from holdfast.gateway.dialects.ag_ui.history import of_session
+from holdfast.gateway.dialects.ag_ui.history import of_client, of_session
 from holdfast.gateway.dialects.ag_ui.hydration import hydration
 from holdfast.gateway.dialects.ag_ui.kept import Message
 
@@ -31,3 +31,17 @@ def test_tool_calls_of_another_shape_are_left_out(calls: Any) -> None:
     messages = stored({"role": "assistant", "content": "Hm", "tool_calls": calls, "job_id": "j1"})
     assert [(message["content"], "toolCalls" in message) for message in shown(messages)] == [("Hm", False)]
     assert hydration(messages, None, None)["messages"][0]["parts"] == [{"type": "text", "content": "Hm"}]
+
+
+def test_a_client_that_repeats_a_joined_run_keeps_its_input() -> None:
+    joined = shown(stored({"role": "user", "content": "Earlier", "job_id": "j1"}), "Hello", "j2")
+    output = {"id": "j2/1763683200123-2", "role": "assistant", "content": "Hi"}
+    assert [orjson.loads(message) for message in of_client([*joined, output], "j2").messages] == joined
+
+
+def test_a_message_keeps_its_id_when_older_ones_are_left_out() -> None:
+    """HttpAgent keeps a message whose id it has at its place."""
+    turns = stored(*({"role": "user", "content": str(n), "job_id": f"j{n // 3}"} for n in range(9)))
+    assert shown(turns[2:], "Hello", "j4") == shown(turns, "Hello", "j4")[2:]
+    ids = [message["id"] for message in shown(turns, "Hello", "j4")]
+    assert len(set(ids)) == len(ids)
