@@ -15,7 +15,7 @@ from holdfast.gateway.dialects.ag_ui.history import History
 from holdfast.gateway.dialects.ag_ui.translation import AgUiStream
 from holdfast.gateway.dialects.dialect import CUT, END, Dialect
 from holdfast.gateway.dialects.translation import Numbered
-from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.ids import parse_id
 from holdfast.shared.log.entries import Entry
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -39,9 +39,9 @@ def stream(**fields: Any) -> AgUiStream:
     return AgUiStream(**{"thread_id": "t1", "run_id": "r1", "job_id": "j1", "history": HISTORY, **fields})
 
 
-def joined(entries: list[Entry], **fields: Any) -> AgUiStream:
-    """The stream of a client that joins after the last of these entries."""
-    return stream(snapshot=True, known=entries[-1].id if entries else EventId(0, 0), **fields)
+def joined(**fields: Any) -> AgUiStream:
+    """The stream of a client that joins a job that has ended."""
+    return stream(**{"snapshot": True, "answered": None, **fields})
 
 
 def wire(dialect: Dialect, entries: list[Entry]) -> bytes:
@@ -54,13 +54,13 @@ def golden(name: str) -> dict[str, bytes]:
     """Return the golden files of a log: of a client from the start, and of one that joins at the end."""
     entries = log(name)
     files = {f"{name}.sse": wire(Numbered(stream()), entries)}
-    rest = wire(Numbered(joined(entries)), entries)
+    rest = wire(Numbered(joined()), entries)
     opening = Numbered(stream(snapshot=True)).opening
     if rest != opening + files[f"{name}.sse"].removeprefix(Numbered(stream()).opening):
         files[f"{name}.joined.sse"] = rest
     if name == "question":
         files["question.continued.sse"] = wire(
-            Numbered(stream(run_id="r2", after_question="q1", known=entries[3].id)), entries
+            Numbered(stream(run_id="r2", after_question="q1")), entries
         )
     return files
 

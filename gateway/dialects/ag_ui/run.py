@@ -48,13 +48,12 @@ class Step(NamedTuple):
 
 class Run(NamedTuple):
     """What later events depend on. `kept`: the newest piece of content that counts; `full`: there was more of it than
-    is kept. `answered`: the questions that have an answer."""
+    is kept."""
 
     job_id: str
     blocks: tuple[Block, ...] = ()
     calls: tuple[Call, ...] = ()
     steps: tuple[Step, ...] = ()
-    answered: tuple[str, ...] = ()
     kept: Piece | None = None
     full: bool = False
 
@@ -142,7 +141,7 @@ def _keep(run: Run, piece: Piece, *, boundary: bool = True) -> Run:
     kept = extended(run.kept, piece, boundary=boundary)
     if kept.size > MAX_KEPT_BYTES:
         return run._replace(kept=None, full=True)
-    return Run(run.job_id, run.blocks, run.calls, run.steps, run.answered, kept)  # faster than _replace
+    return Run(run.job_id, run.blocks, run.calls, run.steps, kept)  # faster than _replace
 
 
 def _tool_call_id(run: Run, event: Fields) -> str:
@@ -249,9 +248,7 @@ def _fallback(run: Run, at: EventId, event: Fields) -> Added:
 
 
 def _answered(run: Run, at: EventId, event: Fields) -> Added:
-    question_id = str(event["question_id"])
-    run = run._replace(answered=(*run.answered[1 - MAX_OPEN :], question_id))
-    return [custom("holdfast.answer", {"questionId": question_id, "value": event.get("value")})], run
+    return [custom("holdfast.answer", {"questionId": str(event["question_id"]), "value": event.get("value")})], run
 
 
 def _usage(run: Run, at: EventId, event: Fields) -> Added:

@@ -141,8 +141,7 @@ async def stream_run(request: Request, stream: AgUiStream, job: JobState, cursor
     """Stream a job after the cursor. One in another job is ignored. Raises EventsTrimmed, RedisError."""
     if cursor is not None and cursor.id.epoch and (job.first is None or cursor.id < job.first):
         cursor = None
-    pending = None if job.question is None else job.question["question_id"]
-    stream = replace(stream, cursor=cursor, known=job.cursor, pending=pending)
+    stream = replace(stream, cursor=cursor, answered=job.answered if job.end is None else None)
     return await stream_job(request, request.scope["state"], job, stream, cursor)
 
 

@@ -66,8 +66,6 @@ class Progress(NamedTuple):
         at: the last event.
         first: of the events with an effect, the first.
         last: of the events with an effect that count, the last.
-        known: the end of the log when the client connected, until it is reached.
-        pending: the question that was open then.
         skipping: events up to a question are not sent: the client has them from the run before.
     """
 
@@ -75,13 +73,11 @@ class Progress(NamedTuple):
     at: EventId = ORIGIN
     first: EventId | None = None
     last: EventId | None = None
-    known: EventId = ORIGIN
-    pending: str | None = None
     skipping: bool = False
 
     def __eq__(self, other: object) -> bool:
-        """Progress depends on the log alone, but for what is known ahead."""
-        return isinstance(other, Progress) and (self.at, self.known) == (other.at, other.known)
+        """Within one stream, progress depends on the log alone."""
+        return isinstance(other, Progress) and self.at == other.at
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -102,8 +98,7 @@ class AgUiStream(Translation):
         reasoning: the messages of reasoning that the client has of the job. HttpAgent keeps them, so the snapshot at
             the beginning empties them.
         cursor: the last event that the client has received.
-        known: the end of the log when the client connected.
-        pending: the question that was open then.
+        answered: the questions that had an answer when the client connected; None: all of a job that had ended.
     """
 
     thread_id: str
@@ -114,13 +109,12 @@ class AgUiStream(Translation):
     after_question: str | None = None
     reasoning: tuple[str, ...] = field(default=(), compare=False)
     cursor: Cursor | None = field(default=None, compare=False)
-    known: EventId = field(default=ORIGIN, compare=False)
-    pending: str | None = field(default=None, compare=False)
+    answered: tuple[str, ...] | None = ()
 
     @property
     def initial(self) -> Hashable:
         skipping = self.after_question is not None and not self.snapshot
-        return Progress(Run(self.job_id), known=self.known, pending=self.pending, skipping=skipping)
+        return Progress(Run(self.job_id), skipping=skipping)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -139,8 +133,6 @@ class AgUiStream(Translation):
         events, after = self._translated(state, entry)
         if not isinstance(after, Progress):
             return events, after
-        if after.known != ORIGIN and entry.id >= after.known:
-            after = after._replace(known=ORIGIN, pending=None)
         return ((), after) if state.skipping else (events, after)
 
     def lost(self, state: Hashable) -> Sequence[Event]:
@@ -186,8 +178,7 @@ class AgUiStream(Translation):
         after = _with(state, run, at, effect=True)._replace(
             skipping=state.skipping and question_id != self.after_question
         )
-        answered = question_id in (self.after_question, *run.answered)
-        if answered or (at <= state.known and question_id != state.pending):
+        if self.answered is None or question_id in (self.after_question, *self.answered):
             return events, after
         outcome = interrupted(self.job_id, self.run_id, event)
         return [*events, Last(type="RUN_FINISHED", threadId=self.thread_id, runId=self.run_id, outcome=outcome)], END
@@ -204,7 +195,7 @@ class AgUiStream(Translation):
             return [*ended, TOO_LONG], END
         kept = discard(run, discard_from)
         if discard_from <= state.first:
-            kept = Run(self.job_id, answered=run.answered)
+            kept = Run(self.job_id)
         last = kept.kept.id if kept.kept is not None else None
         first = state.first if last is not None else None
         events = [*ended, self._snapshot(kept, run), custom("holdfast.takeover", {"discardFrom": str(discard_from)})]
