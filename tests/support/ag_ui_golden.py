@@ -59,9 +59,7 @@ def golden(name: str) -> dict[str, bytes]:
     if rest != opening + files[f"{name}.sse"].removeprefix(Numbered(stream()).opening):
         files[f"{name}.joined.sse"] = rest
     if name == "question":
-        files["question.continued.sse"] = wire(
-            Numbered(stream(run_id="r2", after_question="q1")), entries
-        )
+        files["question.continued.sse"] = wire(Numbered(stream(run_id="r2", after_question="q1")), entries)
     return files
 
 

@@ -37,8 +37,8 @@ class Piece(NamedTuple):
 
 
 def extended(last: Piece | None, piece: Piece, *, boundary: bool) -> Piece:
-    """Return the newest piece with one more behind it. Deltas are merged, but not at a boundary of discarding: at a mark,
-    or at an event between them, which may have taken the mark of the delta."""
+    """Return the newest piece with one more behind it. Deltas are merged, but not at a boundary of discarding: at a
+    mark, or at an event between them, which may have taken the mark of the delta."""
     if (
         last is not None
         and not boundary

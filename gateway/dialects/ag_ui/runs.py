@@ -22,7 +22,7 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
     job_value,
     parse_run_input,
 )
-from holdfast.gateway.dialects.ag_ui.translation import AgUiStream
+from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, discards_for
 from holdfast.gateway.dialects.job_stream import stream_job
 from holdfast.gateway.errors import NOT_JSON, BodyInvalid
 from holdfast.gateway.intents import answer, cancel, check_answer
@@ -138,11 +138,15 @@ async def job_of_run(state: State, session_id: str, run_id: str) -> str:
 
 
 async def stream_run(request: Request, stream: AgUiStream, job: JobState, cursor: Cursor | None) -> ASGIApp:
-    """Stream a job after the cursor. One in another job is ignored. Raises EventsTrimmed, RedisError."""
+    """Stream a job after the cursor. One in another job is ignored. A client that begins with a snapshot is not shown
+    what was discarded before it connected. Raises EventsTrimmed, RedisError."""
     if cursor is not None and cursor.id.epoch and (job.first is None or cursor.id < job.first):
         cursor = None
     stream = replace(stream, cursor=cursor, answered=job.answered if job.end is None else None)
-    return await stream_job(request, request.scope["state"], job, stream, cursor)
+    state: State = request.scope["state"]
+    if stream.snapshot and job.attempt > 1:
+        stream = replace(stream, discards=discards_for(cursor, await state["log"].discards(job.session_id, job.job_id)))
+    return await stream_job(request, state, job, stream, cursor)
 
 
 def cursor_of(request: Request) -> Cursor | None:

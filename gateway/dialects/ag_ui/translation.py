@@ -7,9 +7,10 @@ with it: the answer comes with the next run. Clients: `@ag-ui/client`, TanStack 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,6 +33,7 @@ from holdfast.gateway.dialects.ag_ui.run import (
 from holdfast.gateway.dialects.dialect import END
 from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.log.discards import Discard, Discards
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.events import (
     ASKED,
@@ -67,6 +69,7 @@ class Progress(NamedTuple):
         first: of the events with an effect, the first.
         last: of the events with an effect that count, the last.
         skipping: events up to a question are not sent: the client has them from the run before.
+        hidden: discarded events are not sent, and there were some with an effect.
     """
 
     run: Run
@@ -74,6 +77,7 @@ class Progress(NamedTuple):
     first: EventId | None = None
     last: EventId | None = None
     skipping: bool = False
+    hidden: bool = False
 
     def __eq__(self, other: object) -> bool:
         """Within one stream, progress depends on the log alone."""
@@ -99,6 +103,7 @@ class AgUiStream(Translation):
             the beginning empties them.
         cursor: the last event that the client has received.
         answered: the questions that had an answer when the client connected; None: all of a job that had ended.
+        discards: what takeovers had discarded by then, of which the client has received nothing.
     """
 
     thread_id: str
@@ -110,6 +115,7 @@ class AgUiStream(Translation):
     reasoning: tuple[str, ...] = field(default=(), compare=False)
     cursor: Cursor | None = field(default=None, compare=False)
     answered: tuple[str, ...] | None = ()
+    discards: tuple[Discard, ...] = ()
 
     @property
     def initial(self) -> Hashable:
@@ -131,6 +137,8 @@ class AgUiStream(Translation):
     def translate(self, state: Hashable, entry: Entry) -> Translated:
         assert isinstance(state, Progress)
         events, after = self._translated(state, entry)
+        if self.discards and self._discarded.covers(self.job_id, entry.id):
+            return (), state._replace(at=entry.id, hidden=state.hidden or bool(events))
         if not isinstance(after, Progress):
             return events, after
         return ((), after) if state.skipping else (events, after)
@@ -150,6 +158,13 @@ class AgUiStream(Translation):
         """The end is sent in any case: without it clients report an error."""
         assert isinstance(cursor, tuple)
         return (place.id, place.part) <= cursor and type(event) is not Last
+
+    @cached_property
+    def _discarded(self) -> Discards:
+        discarded = Discards()
+        for known in self.discards:
+            discarded.add(*known)
+        return discarded
 
     def _translated(self, state: Progress, entry: Entry) -> Translated:
         if entry.kind in TERMINAL or entry.kind == DELETED:
@@ -187,6 +202,9 @@ class AgUiStream(Translation):
         """Take back what an attempt discards, if the client has received anything of it."""
         discard_from = _discard_from(entry)
         after = state._replace(at=entry.id)
+        if state.hidden:  # what is open ends for those too who were shown more, and ids are the same for all
+            ended, run = end_all(state.run)
+            return ended, after._replace(run=run, hidden=False)
         if discard_from is None or state.last is None or state.last < discard_from:
             return (), after
         assert state.first is not None
@@ -245,6 +263,11 @@ class AgUiStream(Translation):
             "message": as_text(fields.get("message")),
             "code": as_text(fields.get("code", "failed")),
         }
+
+
+def discards_for(cursor: Cursor | None, discards: Iterable[Discard]) -> tuple[Discard, ...]:
+    """Return the discards that a client with this cursor has received nothing of, or has seen taken back."""
+    return tuple(discard for discard in discards if cursor is None or not discard.first <= cursor.id <= discard.started)
 
 
 def _encoded(event: AgUiEvent) -> bytes:

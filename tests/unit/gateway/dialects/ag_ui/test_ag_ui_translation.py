@@ -10,10 +10,11 @@ from holdfast.gateway.dialects.ag_ui.history import MAX_HISTORY_BYTES, History
 from holdfast.gateway.dialects.ag_ui.ids import Cursor
 from holdfast.gateway.dialects.ag_ui.kept import MAX_KEPT_BYTES
 from holdfast.gateway.dialects.ag_ui.run import MAX_OPEN
-from holdfast.gateway.dialects.ag_ui.translation import Progress
+from holdfast.gateway.dialects.ag_ui.translation import Progress, discards_for
 from holdfast.gateway.dialects.dialect import CUT, END
 from holdfast.gateway.dialects.translation import Numbered
-from holdfast.shared.ids import EventId
+from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.log.discards import Discard
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.event_log import Gap
 
@@ -236,6 +237,47 @@ def test_a_run_that_is_too_long_to_correct_ends_with_an_error() -> None:
     whole = entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-2")
     data, state = dialect.frames(dialect.initial_state, [*long, whole])
     assert types(data)[-2:] == ["MESSAGES_SNAPSHOT", "CUSTOM"]
+
+
+def takeover_of_a_long_run() -> tuple[list[Entry], Discard]:
+    """A text longer than what is kept, a takeover that discards its end, and the rest."""
+    text = "t" * 4096
+    long = [entry(n, "text.delta", text=text, part=0) for n in range(2, 3 + MAX_KEPT_BYTES // 4096)]
+    started = entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-5")
+    rest = [entry(2, "text.delta", EPOCH + 1, text="rest", part=0), entry(3, "job.completed", EPOCH + 1)]
+    return [*long, started, *rest], Discard("j1", EventId(EPOCH, 5), started.id)
+
+
+def test_a_client_that_joins_is_shown_nothing_that_was_discarded() -> None:
+    entries, discard = takeover_of_a_long_run()
+    shown = events(wire(Numbered(joined(discards=(discard,))), entries))
+    assert shown[-1]["type"] == "RUN_FINISHED"
+    assert "".join(event.get("delta", "") for event in shown) == 3 * 4096 * "t" + "rest"
+    assert [event["type"] for event in shown].count("MESSAGES_SNAPSHOT") == 1
+
+
+@pytest.mark.parametrize("name", [name for name in LOGS if "takeover" in name])
+def test_what_follows_discarded_events_is_the_same_for_all(name: str) -> None:
+    entries, discards = log(name), tuple[Discard, ...]()
+    for one in entries:
+        if b"discard_from" in one.body:
+            first = parse_id(orjson.loads(one.body)["discard_from"])
+            discards = (*(discard for discard in discards if discard.first < first), Discard("j1", first, one.id))
+    started = discards[-1].started
+    sent, joining = (wire(Numbered(joined(discards=given)), entries) for given in ((), discards))
+    behind = [[frame for frame in frames(data) if cursor_of(frame).id > started] for data in (sent, joining)]
+    assert behind[0] == behind[1] != []
+    assert types(joining).count("MESSAGES_SNAPSHOT") == 1
+
+
+@pytest.mark.parametrize(
+    ("cursor", "skips"),
+    [(None, True), ("0-0.1", True), ("2-4.0", True), ("2-5.0", False), ("3-1.0", False), ("3-2.0", True)],
+)
+def test_events_that_a_client_may_have_received_are_taken_back(cursor: str | None, *, skips: bool) -> None:
+    discard = Discard("j1", EventId(2, 5), EventId(3, 1))
+    place = cursor and Cursor(parse_id(cursor.partition(".")[0]), int(cursor[-1]))
+    assert discards_for(place or None, [discard]) == ((discard,) if skips else ())
 
 
 def test_kept_deltas_are_merged() -> None:
