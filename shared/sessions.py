@@ -157,9 +157,12 @@ class Sessions:
         arguments = (request.idempotency_key or "", request.digest, self._key_lifetime_ms())
         return _submitted(await self._first(session_id, arguments))
 
-    async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
-        """Write the intent to cancel a job, unless it has ended. Raises SessionUnknown, JobUnknown."""
-        return _intent(await self._cancel(session_id, (job_id, by)))
+    async def cancel(self, session_id: str, job_id: str, by: str = "user", question_id: str | None = None) -> Intent:
+        """Write the intent to cancel a job, unless it has ended. `question_id`: only if this is its open question.
+
+        Raises SessionUnknown, JobUnknown, QuestionUnknown; QuestionAnswered if the question was answered, or its job
+        cancelled before."""
+        return _intent(await self._cancel(session_id, (job_id, by, question_id or "")))
 
     async def question(self, session_id: str, job_id: str) -> Question | None:
         """Return the open question of the job, or None. Raises SessionUnknown, JobUnknown."""

@@ -179,7 +179,7 @@ async def _started(
 
 
 async def _continued(state: State, caller: Principal, session_id: str, body: Body, cursor: Cursor | None) -> Found:
-    """Answer the question of an interrupt, unless it has been answered, or cancel its job."""
+    """Answer the question of an interrupt or cancel its job, unless it has been answered."""
     resume: Resume = body.value
     pair = pair_of(resume.interruptId)
     if pair is None:
@@ -187,18 +187,23 @@ async def _continued(state: State, caller: Principal, session_id: str, body: Bod
     job_id, question_id = pair
     if cursor is not None:
         return Found(job_id, True, question_id)
-    if resume.status == "cancelled":
-        await cancel(state, known_session(session_id, caller, "stop"), job_id)
-        return Found(job_id, after_question=question_id)
-    known_session(session_id, caller, "answer")
-    with _named(("value", "resume.0.payload")):
-        value = await state["cpu_slot"].run(body.size, encoded_value, AnswerBody.model_construct(value=resume.payload))
-        try:
-            await check_answer(state, session_id, job_id, question_id, resume.payload, body.size)
-            await answer(state, session_id, job_id, question_id, value)
-        except QuestionAnswered:  # the first answer counts
-            return Found(job_id, True, question_id)
+    known_session(session_id, caller, "stop" if resume.status == "cancelled" else "answer")
+    try:
+        if resume.status == "cancelled":
+            await cancel(state, session_id, job_id, question_id)
+        else:
+            await _answer(state, session_id, job_id, question_id, Body(resume.payload, body.size))
+    except QuestionAnswered:  # the first answer counts
+        return Found(job_id, True, question_id)
     return Found(job_id, after_question=question_id)
+
+
+async def _answer(state: State, session_id: str, job_id: str, question_id: str, payload: Body) -> None:
+    with _named(("value", "resume.0.payload")):
+        given = AnswerBody.model_construct(value=payload.value)
+        value = await state["cpu_slot"].run(payload.size, encoded_value, given)
+        await check_answer(state, session_id, job_id, question_id, payload.value, payload.size)
+        await answer(state, session_id, job_id, question_id, value)
 
 
 def _keyed(run_id: str, request: JobRequest = _NO_JOB) -> JobRequest:
