@@ -139,9 +139,9 @@ class AgUiStream(Translation):
         events, after = self._translated(state, entry)
         if self.discards and self._discarded.covers(self.job_id, entry.id):
             return (), state._replace(at=entry.id, hidden=state.hidden or bool(events))
-        if not isinstance(after, Progress):
-            return events, after
-        return ((), after) if state.skipping else (events, after)
+        if state.skipping:  # nothing is open in this run that could end
+            return [event for event in events if type(event) is Last], after
+        return events, after
 
     def lost(self, state: Hashable) -> Sequence[Event]:
         return (LOST,)

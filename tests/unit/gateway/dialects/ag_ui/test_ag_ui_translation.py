@@ -133,6 +133,21 @@ def test_viewers_for_whom_other_questions_are_open_do_not_share_their_frames() -
     assert Numbered(joined(answered=("q1",))) != Numbered(joined(answered=()))
 
 
+@pytest.mark.parametrize(
+    ("end", "events_sent"),
+    [
+        (entry(3, "job.cancelled", by="user"), ["RUN_STARTED", "RUN_ERROR"]),
+        (entry(3, "session.deleted"), ["RUN_STARTED", "RUN_ERROR"]),
+        (entry(3, "question.asked", question_id="q2", prompt="?", schema={}), ["RUN_STARTED", "RUN_FINISHED"]),
+    ],
+    ids=["cancelled", "deleted", "asked"],
+)
+def test_a_run_that_ends_before_its_question_sends_the_end_alone(end: Entry, events_sent: list[str]) -> None:
+    """Its client has the messages from the run before, and begins a run without any that are open."""
+    entries = [entry(2, "text.delta", text="Hi", part=0), end]
+    assert types(wire(Numbered(stream(after_question="q1")), entries)) == events_sent
+
+
 def test_a_run_that_continues_behind_a_question_takes_back_what_came_before_it() -> None:
     entries = [*log("question")[:4], entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-2")]
     continued = Numbered(stream(after_question="q1"))
