@@ -66,6 +66,24 @@ async def test_a_stop_of_an_ended_run_leaves_the_next_one_alone(gateway: Served)
         assert (await gateway.client.post(f"{API}/t1/stop", json={"runId": "r1"})).json() == {"stopped": False}
 
 
+async def test_a_stop_of_an_unknown_run_leaves_the_job_of_another_alone(gateway: Served) -> None:
+    """It may not have been accepted yet, or never. But a run that has answered a question is known by no id."""
+    async with gateway.client.stream("POST", API, json=body(forwardedProps={"options": {"tokens": 2000}})):
+        assert (await gateway.client.post(f"{API}/t1/stop", json={"runId": "r9"})).json() == {"stopped": False}
+        assert (await gateway.client.post(f"{API}/t1/stop")).json() == {"stopped": True}
+    asked = await gateway.client.post(TRAVELS, json=body("r2", forwardedProps={"options": {"tokens": 2000}}))
+    [interrupt] = frames(asked)[-1][1]["outcome"]["interrupts"]
+    resume = {"interruptId": interrupt["id"], "payload": "Monday"}
+    async with gateway.client.stream("POST", TRAVELS, json=body("r3", resume=[resume])):
+        assert (await gateway.client.post(f"{TRAVELS}/t1/stop", json={"runId": "r3"})).json() == {"stopped": True}
+
+
+async def test_a_run_whose_id_looks_like_that_of_a_job_is_found(gateway: Served) -> None:
+    first = await gateway.client.post(API, json=body("t1~r1"))
+    again = await gateway.client.get(API, params={"threadId": "t1", "runId": "t1~r1"})
+    assert frames(again)[-1][1] == frames(first)[-1][1]
+
+
 async def test_an_interrupt_that_was_answered_cancels_nothing(gateway: Served) -> None:
     """Another page may still show it."""
     props = {"options": {"tokens": 2000}}

@@ -107,9 +107,9 @@ async def join_run(
 
 
 async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool:
-    """Cancel the job of a run that has not ended; that of the thread, if the run is not known.
+    """Cancel the job of a run that has not ended, or the open one of the thread. Returns whether there was one.
 
-    Returns whether there was one."""
+    A run that has answered a question is not known: then the open job is cancelled if a question of it was answered."""
     state, caller = request.scope["state"], principal_of(request.scope)
     session_id = session_of(thread_id)
     try:
@@ -118,8 +118,11 @@ async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool
         return False
     job_id = session.current.job_id
     if run_id is not None:
-        with suppress(JobUnknown):  # a run that answered a question has no job of its own
+        try:
             job_id = await job_of_run(state, session_id, run_id)
+        except JobUnknown:
+            if not (await state["sessions"].job(session_id, job_id)).answered:
+                return False
     if job_id not in session.backlog:
         return False
     await cancel(state, session_id, job_id)
@@ -128,13 +131,13 @@ async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool
 
 async def job_of_run(state: State, session_id: str, run_id: str) -> str:
     """Return the job of a run, by the client's id or by `job_run_id`. Raises JobUnknown, RedisError."""
-    pair = pair_of(run_id)
-    if pair is not None and pair[0] == session_id:
-        return pair[1]
     submitted = await state["sessions"].first(session_id, _keyed(run_id))
-    if submitted is None:
+    if submitted is not None:
+        return str(submitted.job_id)
+    pair = pair_of(run_id)
+    if pair is None or pair[0] != session_id:
         raise JobUnknown
-    return str(submitted.job_id)
+    return pair[1]
 
 
 async def stream_run(request: Request, stream: AgUiStream, job: JobState, cursor: Cursor | None) -> ASGIApp:
