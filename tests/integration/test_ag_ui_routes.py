@@ -180,8 +180,9 @@ async def test_a_client_that_resumes_is_not_refused_but_cut(gateway: Served, mon
     monkeypatch.setattr(StreamHub, "full", True)
     with pytest.raises(httpx2.RemoteProtocolError):
         await gateway.client.post(API, json=body(), headers={"last-event-id": first[0][0]})
-    refused = await gateway.client.post(API, json=body())
+    refused = await gateway.client.post(API, json=body("r2"))
     assert (refused.status_code, refused.json()["error"]) == (503, "log_unavailable")
+    assert len(await jobs_of(gateway)) == 1, "a client sends a refused message again, as another run"
 
 
 async def test_a_client_that_resumes_without_redis_is_cut(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:

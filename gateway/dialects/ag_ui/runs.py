@@ -23,7 +23,7 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
     parse_run_input,
 )
 from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, discards_for
-from holdfast.gateway.dialects.job_stream import stream_job
+from holdfast.gateway.dialects.job_stream import check_room, stream_job
 from holdfast.gateway.errors import NOT_JSON, BodyInvalid
 from holdfast.gateway.intents import answer, cancel, check_answer
 from holdfast.gateway.limits import Body
@@ -66,6 +66,7 @@ async def start_run(request: Request, agent: str, body: Body) -> ASGIApp:
     session_id, cursor = session_of(given.threadId), cursor_of(request)
     known_session(session_id, caller, "read")
     try:
+        check_room(state)
         if given.resume:
             found = await _continued(state, caller, session_id, Body(given.resume[0], body.size), cursor)
         else:
