@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -13,6 +14,7 @@ import orjson
 from holdfast.gateway.dialects.ag_ui.kept import Message
 from holdfast.gateway.dialects.ag_ui.run import as_text
 from holdfast.shared.log.conversation import input_messages
+from holdfast.shared.sessions import RecentMessages
 
 MAX_HISTORY_BYTES = 128 * 1024
 _ROLES = frozenset({"developer", "system", "user", "assistant", "tool", "reasoning"})
@@ -60,17 +62,21 @@ def reasoning_of(messages: Iterable[Message], job_id: str) -> tuple[str, ...]:
     return tuple(message["id"] for message in messages if message["role"] == "reasoning" and _is_of(message, job_id))
 
 
-def of_session(stored: Sequence[bytes], given: Any, job_id: str) -> History:
+def of_session(recent: RecentMessages, job_id: str) -> History:
     """Return the stored messages of earlier jobs, and the input of this one."""
-    size, newest = 0, []
-    for encoded in reversed(stored):
-        size += len(encoded)
-        newest.append(orjson.loads(encoded))
-        if size > MAX_HISTORY_BYTES:
-            break
-    earlier = [message for message in reversed(newest) if message.get("job_id") != job_id]
-    asked = [(f"input-{job_id}-{n}", message) for n, message in enumerate(input_messages(given, job_id))]
-    converted = [_converted(message_id, message) for message_id, message in [*_named(earlier), *asked]]
+    stored = [orjson.loads(message) for message in recent.stored]
+    earlier = takewhile(lambda message: message.get("job_id") not in recent.later, stored)
+    asked = [(f"input-{job_id}-{n}", message) for n, message in enumerate(input_messages(recent.given, job_id))]
+    return _history([*_named(list(earlier)), *asked])
+
+
+def of_all(recent: RecentMessages) -> History:
+    """Return the stored messages."""
+    return _history(_named([orjson.loads(message) for message in recent.stored]))
+
+
+def _history(named: Sequence[tuple[str, Message]]) -> History:
+    converted = [_converted(message_id, message) for message_id, message in named]
     return History.of([message for message in converted if message is not None])
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fastapi import Request
 from holdfast.gateway.dependencies import State, known_session
-from holdfast.gateway.dialects.ag_ui.history import History, of_client, of_session, reasoning_of
+from holdfast.gateway.dialects.ag_ui.history import MAX_HISTORY_BYTES, History, of_client, of_session, reasoning_of
 from holdfast.gateway.dialects.ag_ui.ids import Cursor, job_run_id, pair_of, parse_event_id, run_key, session_of
 from holdfast.gateway.dialects.ag_ui.kept import Message
 from holdfast.gateway.dialects.ag_ui.refusal import PauseAndCut
@@ -41,7 +41,7 @@ from holdfast.shared.errors import (
 )
 from holdfast.shared.job_record import JobState
 from holdfast.shared.redis.errors import RedisError
-from holdfast.shared.sessions import JobRequest, Submitted
+from holdfast.shared.sessions import JobRequest, RecentMessages, Submitted
 from starlette.types import ASGIApp
 
 HISTORY_MESSAGES = 200
@@ -96,8 +96,8 @@ async def join_run(
         else:
             job_id = await job_of_run(state, session_id, run_id)
         job = await state["sessions"].job(session_id, job_id)
-        stored, given = await state["sessions"].messages_before(session_id, job_id, HISTORY_MESSAGES)
-        history = await state["cpu_slot"].run(sum(map(len, stored)), of_session, stored, given, job_id)
+        recent = await recent_messages(state, session_id, job_id)
+        history = await state["cpu_slot"].run(sum(map(len, recent.stored)), of_session, recent, job_id)
         stream = AgUiStream(thread_id, run_id or job_run_id(session_id, job_id), job_id, history, snapshot=True)
         stream = replace(stream, reasoning=reasoning_of(held, job_id))
         return await stream_run(request, stream, job, cursor)
@@ -105,6 +105,11 @@ async def join_run(
         if cursor is None:
             raise
         return PauseAndCut()
+
+
+async def recent_messages(state: State, session_id: str, job_id: str) -> RecentMessages:
+    """Read the stored messages of a thread that its history can have. Raises RedisError."""
+    return await state["sessions"].recent(session_id, job_id, HISTORY_MESSAGES, MAX_HISTORY_BYTES)
 
 
 async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool:
