@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from holdfast.shared.ids import EventId
+from holdfast.shared.ids import ORIGIN, EventId
 
 Message = dict[str, Any]
 
@@ -58,6 +58,19 @@ def before(last: Piece | None, event_id: EventId) -> Piece | None:
     while last is not None and last.id >= event_id:
         last = last.earlier
     return last
+
+
+def condensed(last: Piece | None) -> Piece | None:
+    """Return what is left of pieces that are too large to be kept: the sums of the usage, and the id of the last
+    reasoning."""
+    kept: Piece | None = None
+    reasoning = [piece for piece in _in_order(last) if piece.kind == "reasoning"]
+    for piece in reasoning[-1:]:
+        kept = extended(kept, piece._replace(text=""), boundary=True)
+    for total in usages(last):
+        tokens = total["inputTokens"], total["outputTokens"]
+        kept = extended(kept, Piece(None, ORIGIN, ORIGIN, 0, "usage", total["model"], "", tokens), boundary=True)
+    return kept
 
 
 def messages(last: Piece | None) -> list[Message]:

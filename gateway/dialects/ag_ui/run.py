@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from holdfast.gateway.dialects.ag_ui.kept import MAX_KEPT_BYTES, Piece, before, extended
+from holdfast.gateway.dialects.ag_ui.kept import MAX_KEPT_BYTES, Piece, before, condensed, extended
 from holdfast.shared.ids import EventId
 
 AgUiEvent = dict[str, Any]
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 class Run(NamedTuple):
     """What later events depend on. `kept`: the newest piece of content that counts; `full`: there was more of it than
-    is kept."""
+    is kept, and it is condensed."""
 
     job_id: str
     blocks: tuple[Block, ...] = ()
@@ -136,11 +136,11 @@ def _end_blocks(run: Run, agents: Sequence[str | None] | None = None) -> tuple[l
 
 
 def _keep(run: Run, piece: Piece, *, boundary: bool = True) -> Run:
-    if run.full:
+    if run.full and piece.kind not in ("usage", "reasoning"):
         return run
     kept = extended(run.kept, piece, boundary=boundary)
-    if kept.size > MAX_KEPT_BYTES:
-        return run._replace(kept=None, full=True)
+    if run.full or kept.size > MAX_KEPT_BYTES:
+        return run._replace(kept=condensed(kept), full=True)
     return Run(run.job_id, run.blocks, run.calls, run.steps, kept)  # faster than _replace
 
 

@@ -254,6 +254,23 @@ def test_a_run_that_is_too_long_to_correct_ends_with_an_error() -> None:
     assert types(data)[-2:] == ["MESSAGES_SNAPSHOT", "CUSTOM"]
 
 
+def test_a_run_that_is_too_long_to_correct_has_its_usage_and_empties_its_reasoning() -> None:
+    text = "t" * 4096
+    entries = [
+        entry(2, "usage", model="m", input_tokens=1, output_tokens=2),
+        entry(3, "reasoning.delta", text="Hm", part=0),
+        *(entry(n, "text.delta", text=text, part=0) for n in range(4, 5 + MAX_KEPT_BYTES // 4096)),
+        entry(999, "usage", model="m", input_tokens=3, output_tokens=4),
+    ]
+    finished = events(wire(Numbered(stream()), [*entries, entry(1000, "job.completed")]))[-1]
+    assert finished["usage"] == [{"model": "m", "inputTokens": 4, "outputTokens": 6}]
+    started = entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-2")
+    [snapshot] = [
+        event for event in events(wire(Numbered(stream()), [*entries, started])) if event["type"] == "MESSAGES_SNAPSHOT"
+    ]
+    assert snapshot["messages"][1:] == [{"id": f"j1/{EPOCH}-3", "role": "reasoning", "content": ""}]
+
+
 def takeover_of_a_long_run() -> tuple[list[Entry], Discard]:
     """A text longer than what is kept, a takeover that discards its end, and the rest."""
     text = "t" * 4096
