@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
 from holdfast.shared.ids import ORIGIN, EventId
@@ -58,6 +59,17 @@ def before(last: Piece | None, event_id: EventId) -> Piece | None:
     while last is not None and last.id >= event_id:
         last = last.earlier
     return last
+
+
+def without_calls(last: Piece | None, call_ids: Collection[str]) -> Piece | None:
+    """Return the newest piece, without tool calls and their arguments."""
+    if not call_ids:
+        return last
+    kept: Piece | None = None
+    for piece in _in_order(last):
+        if piece.kind not in ("call", "arguments") or piece.key not in call_ids:
+            kept = extended(kept, piece, boundary=True)
+    return kept
 
 
 def condensed(last: Piece | None) -> Piece | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from holdfast.gateway.dialects.ag_ui.kept import MAX_KEPT_BYTES, Piece, before, condensed, extended
+from holdfast.gateway.dialects.ag_ui.kept import MAX_KEPT_BYTES, Piece, before, condensed, extended, without_calls
 from holdfast.shared.ids import EventId
 
 AgUiEvent = dict[str, Any]
@@ -95,9 +95,11 @@ def end_all(run: Run) -> Added:
 
 
 def discard(run: Run, discard_from: EventId) -> Run:
-    """Return an ended run without the content from an event on."""
-    calls = tuple(call for call in run.calls if call.at < discard_from)
-    return run._replace(calls=calls, kept=before(run.kept, discard_from))
+    """Return a run without the content from an event on, and with nothing open. Calls that were are made again: only
+    with the next attempt their arguments are complete."""
+    cut = {call.id for call in run.calls if call.open}
+    calls = tuple(call for call in run.calls if call.at < discard_from and not call.open)
+    return Run(run.job_id, calls=calls, kept=without_calls(before(run.kept, discard_from), cut))
 
 
 def custom(name: str, value: Any) -> AgUiEvent:

@@ -201,19 +201,17 @@ class AgUiStream(Translation):
     def _started(self, state: Progress, entry: Entry) -> Translated:
         """Take back what an attempt discards, if the client has received anything of it."""
         discard_from = _discard_from(entry)
-        after = state._replace(at=entry.id)
-        if state.hidden:  # what is open ends for those too who were shown more, and ids are the same for all
-            ended, run = end_all(state.run)
-            return ended, after._replace(run=run, hidden=False)
-        if discard_from is None or state.last is None or state.last < discard_from:
+        after = state._replace(at=entry.id, hidden=False)
+        ended, run = end_all(state.run)
+        if state.hidden and (run.full or not any(call.open for call in state.run.calls)):
+            # Nothing has to be taken back, but ids are the same for all.
+            return ended, after._replace(run=run)
+        if discard_from is None or state.last is None or (state.last < discard_from and not state.hidden):
             return (), after
         assert state.first is not None
-        ended, run = end_all(state.run)
         if run.full and discard_from > state.first:
             return [*ended, TOO_LONG], END
-        kept = discard(run, discard_from)
-        if discard_from <= state.first:
-            kept = Run(self.job_id)
+        kept = discard(state.run, discard_from) if discard_from > state.first else Run(self.job_id)
         last = kept.kept.id if kept.kept is not None else None
         first = state.first if last is not None else None
         events = [*ended, self._snapshot(kept, run), custom("holdfast.takeover", {"discardFrom": str(discard_from)})]

@@ -99,6 +99,27 @@ def test_a_run_that_is_too_long_to_correct_has_its_usage_and_empties_its_reasoni
     assert snapshot["messages"][1:] == [{"id": f"j1/{EPOCH}-3", "role": "reasoning", "content": ""}]
 
 
+@pytest.mark.parametrize("joins", [False, True])
+def test_a_call_that_a_takeover_cuts_is_made_again(*, joins: bool) -> None:
+    """Another step was recorded while its arguments were streaming: the rest of them comes with the next attempt."""
+    entries = [
+        entry(2, "tool.started", call_id="c1", name="t"),
+        entry(3, "tool.arguments.delta", call_id="c1", delta='{"x":'),
+        entry(4, "text.delta", text="Lost", part=0, checkpoint=True),
+        entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-4"),
+        entry(2, "tool.arguments.delta", EPOCH + 1, call_id="c1", delta="1}"),
+        entry(3, "tool.called", EPOCH + 1, call_id="c1", name="t", arguments={"x": 1}),
+        entry(4, "tool.result", EPOCH + 1, call_id="c1", result="ok"),
+    ]
+    discards = (Discard("j1", EventId(EPOCH, 4), EventId(EPOCH + 1, 1)),) if joins else ()
+    shown = events(wire(Numbered(stream(snapshot=joins, discards=discards)), entries))
+    last = max(n for n, event in enumerate(shown) if event["type"] == "MESSAGES_SNAPSHOT")
+    assert shown[last]["messages"] == [{"id": "m1", "role": "user", "content": "Hello"}]
+    again = [event for event in shown[last:] if event["type"].startswith("TOOL_CALL")]
+    assert [event["type"] for event in again] == [f"TOOL_CALL_{name}" for name in ("START", "ARGS", "END", "RESULT")]
+    assert again[1]["delta"] == '{"x":1}'
+
+
 def takeover_of_a_long_run() -> tuple[list[Entry], Discard]:
     """A text longer than what is kept, a takeover that discards its end, and the rest."""
     text = "t" * 4096
