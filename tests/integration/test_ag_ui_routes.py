@@ -175,7 +175,7 @@ async def test_a_new_session_gets_the_messages_of_the_thread(gateway: Served) ->
 
 async def test_a_client_that_resumes_is_not_refused_but_cut(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """TanStack AI gives up on any status but 200, and after a clean end."""
-    monkeypatch.setattr(refusal, "PAUSE_S", 0)
+    monkeypatch.setattr(refusal, "PAUSE_S", (0, 0))
     first = frames(await gateway.client.post(API, json=body()))
     monkeypatch.setattr(StreamHub, "full", True)
     with pytest.raises(httpx2.RemoteProtocolError):
@@ -189,7 +189,7 @@ async def test_a_client_that_resumes_without_redis_is_cut(gateway: Served, monke
     async def unavailable(*_: object) -> None:
         raise RedisError
 
-    monkeypatch.setattr(refusal, "PAUSE_S", 0)
+    monkeypatch.setattr(refusal, "PAUSE_S", (0, 0))
     first = frames(await gateway.client.post(API, json=body()))
     monkeypatch.setattr(Sessions, "job", unavailable)
     for method, path in (("POST", API), ("GET", f"{API}/t1/events")):
