@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from holdfast.shared.keys import session_keys
 
 from tests.support.ag_ui_http import API, body, frames, jobs_of, types
 from tests.support.dialect_agents import travels
@@ -76,6 +77,24 @@ async def test_a_stop_of_an_unknown_run_leaves_the_job_of_another_alone(gateway:
     resume = {"interruptId": interrupt["id"], "payload": "Monday"}
     async with gateway.client.stream("POST", TRAVELS, json=body("r3", resume=[resume])):
         assert (await gateway.client.post(f"{TRAVELS}/t1/stop", json={"runId": "r3"})).json() == {"stopped": True}
+
+
+async def test_a_thread_whose_last_run_is_trimmed_is_joined_with_its_messages(gateway: Served, redis_url: str) -> None:
+    await gateway.client.post(API, json=body("r0"))
+    await gateway.client.post(API, json=body())
+    client = Client(redis_url)
+    await client.log_redis.xtrim(session_keys("t1").log, maxlen=1, approximate=False)
+    await client.close()
+    given = await gateway.client.get(API, params={"threadId": "t1", "runId": "r1"})
+    assert (given.status_code, given.json()["error"]) == (410, "events_trimmed")
+    connect = "/copilotkit/agent/scripted/connect"
+    for joined in (
+        await gateway.client.get(f"{API}/t1/events"),
+        await gateway.client.post(connect, json=body("r9", messages=[])),
+    ):
+        assert types(joined) == ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+        messages = frames(joined)[1][1]["messages"]
+        assert [message["content"] for message in messages] == ["Hello", "w0 w1 ", "Hello", "w0 w1 "]
 
 
 async def test_a_run_whose_id_looks_like_that_of_a_job_is_found(gateway: Served) -> None:

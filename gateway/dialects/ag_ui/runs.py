@@ -10,10 +10,17 @@ from typing import NamedTuple
 
 from fastapi import Request
 from holdfast.gateway.dependencies import State, known_session
-from holdfast.gateway.dialects.ag_ui.history import MAX_HISTORY_BYTES, History, of_client, of_session, reasoning_of
+from holdfast.gateway.dialects.ag_ui.history import (
+    MAX_HISTORY_BYTES,
+    History,
+    of_all,
+    of_client,
+    of_session,
+    reasoning_of,
+)
 from holdfast.gateway.dialects.ag_ui.ids import Cursor, job_run_id, pair_of, parse_event_id, run_key, session_of
 from holdfast.gateway.dialects.ag_ui.kept import Message
-from holdfast.gateway.dialects.ag_ui.refusal import PauseAndCut
+from holdfast.gateway.dialects.ag_ui.refusal import HEADERS, PauseAndCut
 from holdfast.gateway.dialects.ag_ui.run_input import (
     JOB_FIELDS,
     Resume,
@@ -24,7 +31,8 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
 )
 from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, discards_for
 from holdfast.gateway.dialects.job_stream import check_room, stream_job
-from holdfast.gateway.errors import NOT_JSON, BodyInvalid
+from holdfast.gateway.dialects.translation import Numbered
+from holdfast.gateway.errors import NOT_JSON, BodyInvalid, EventsTrimmed
 from holdfast.gateway.intents import answer, cancel, check_answer
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal, principal_of
@@ -40,8 +48,10 @@ from holdfast.shared.errors import (
     SessionUnknown,
 )
 from holdfast.shared.job_record import JobState
+from holdfast.shared.log.entries import Entry
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import JobRequest, RecentMessages, Submitted
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 HISTORY_MESSAGES = 200
@@ -87,7 +97,8 @@ async def join_run(
     request: Request, session_id: str, thread_id: str, run_id: str | None, held: Sequence[Message] = ()
 ) -> ASGIApp:
     """Stream a run from its beginning, with the thread's messages; without `run_id` the one that runs or is next,
-    else the last one. `held`: the messages that the client has. Raises SessionUnknown, JobUnknown."""
+    else the last one, of which the stored messages suffice. `held`: the messages that the client has. Raises
+    SessionUnknown, JobUnknown, EventsTrimmed."""
     state, caller, cursor = request.scope["state"], principal_of(request.scope), cursor_of(request)
     known_session(session_id, caller, "read")
     try:
@@ -100,7 +111,13 @@ async def join_run(
         history = await state["cpu_slot"].run(sum(map(len, recent.stored)), of_session, recent, job_id)
         stream = AgUiStream(thread_id, run_id or job_run_id(session_id, job_id), job_id, history, snapshot=True)
         stream = replace(stream, reasoning=reasoning_of(held, job_id))
-        return await stream_run(request, stream, job, cursor)
+        try:
+            return await stream_run(request, stream, job, cursor)
+        except EventsTrimmed:
+            if run_id is not None or job.end is None:
+                raise
+            history = await state["cpu_slot"].run(sum(map(len, recent.stored)), of_all, recent)
+            return _without_events(replace(stream, history=history), job)
     except (LogUnavailable, RedisError, SchemaNewer):
         if cursor is None:
             raise
@@ -213,6 +230,14 @@ async def _answer(state: State, session_id: str, job_id: str, question_id: str, 
         value = await state["cpu_slot"].run(payload.size, encoded_value, given)
         await check_answer(state, session_id, job_id, question_id, payload.value, payload.size)
         await answer(state, session_id, job_id, question_id, value)
+
+
+def _without_events(stream: AgUiStream, job: JobState) -> Response:
+    """Return the messages of a thread and the end of its last run."""
+    assert job.end is not None
+    dialect, end = Numbered(stream), Entry(job.end, f"job.{job.status}", job.job_id, job.end_body or b"{}", None)
+    content = dialect.opening + dialect.frames(dialect.initial_state, [end])[0]
+    return Response(content, headers=dict(HEADERS))
 
 
 def _keyed(run_id: str, request: JobRequest = _NO_JOB) -> JobRequest:
