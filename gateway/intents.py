@@ -13,11 +13,12 @@ from holdfast.gateway.submission import best_effort, notify_owner
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
-async def cancel(state: State, session_id: str, job_id: str) -> str:
+async def cancel(state: State, session_id: str, job_id: str, question_id: str | None = None) -> str:
     """Write the intent to cancel a job, and return the job's status. Has no effect on a job that has ended.
 
-    Raises SessionUnknown, JobUnknown, RedisError."""
-    intent = await state["sessions"].cancel(session_id, job_id)
+    `question_id`: only if this is its open question. Raises QuestionUnknown, QuestionAnswered, SessionUnknown,
+    JobUnknown, RedisError."""
+    intent = await state["sessions"].cancel(session_id, job_id, question_id=question_id)
     if intent.status not in ENDED:
         await best_effort(notify_owner(state["queue"], session_id, intent.lease_owner), session_id, job_id)
     return intent.status

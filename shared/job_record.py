@@ -26,7 +26,7 @@ SUMMARY = (
     *HEADLINE,
     *("usage", "before", "first", "started", "end", "end_body", "question", "prompt", "schema"),
 )
-RECORD = (*SUMMARY, "metadata")
+RECORD = (*SUMMARY, "metadata", "answered")
 
 
 Value = TypeVar("Value")
@@ -38,7 +38,7 @@ class JobState:
 
     Event ids: `first` is the job's first event, `before` its predecessor, `started` the start of the latest attempt,
     and `end` the terminal event, whose JSON is `end_body`. `question`: the open one (`question_id`, `prompt`,
-    `schema`)."""
+    `schema`). `answered`: the ids of those that have an answer."""
 
     session_id: str
     job_id: str
@@ -59,6 +59,7 @@ class JobState:
     end: EventId | None
     end_body: bytes | None
     question: dict[str, Any] | None
+    answered: tuple[str, ...] = ()
 
     @property
     def ending(self) -> dict[str, Any]:
@@ -99,4 +100,5 @@ def job_of(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
         end=read("end", parse_id),
         end_body=values["end_body"],
         question=question,
+        answered=tuple((values["answered"] or b"").decode().split()),
     )

@@ -122,6 +122,15 @@ class Conversation(NamedTuple):
     running: JobState | None
 
 
+class RecentMessages(NamedTuple):
+    """The newest messages of jobs that have ended, each as JSON, read for one job. `later`: the ids of that job and of
+    those behind it. `given`: its input; None if its record is gone."""
+
+    stored: list[bytes]
+    later: frozenset[str]
+    given: Any
+
+
 class Sessions:
     """All sessions. Every call raises RedisError when the log server does not answer."""
 
@@ -140,6 +149,7 @@ class Sessions:
         self._read_job = SessionScript(connections, "read_job")
         self._read_jobs = SessionScript(connections, "read_jobs")
         self._read_messages = SessionScript(connections, "read_messages")
+        self._read_history = SessionScript(connections, "read_history")
 
     async def submit(self, session_id: str, job_id: str, request: JobRequest) -> Submitted:
         """Add the job to the session's backlog. Idempotent by the job id.
@@ -157,9 +167,12 @@ class Sessions:
         arguments = (request.idempotency_key or "", request.digest, self._key_lifetime_ms())
         return _submitted(await self._first(session_id, arguments))
 
-    async def cancel(self, session_id: str, job_id: str, by: str = "user") -> Intent:
-        """Write the intent to cancel a job, unless it has ended. Raises SessionUnknown, JobUnknown."""
-        return _intent(await self._cancel(session_id, (job_id, by)))
+    async def cancel(self, session_id: str, job_id: str, by: str = "user", question_id: str | None = None) -> Intent:
+        """Write the intent to cancel a job, unless it has ended. `question_id`: only if this is its open question.
+
+        Raises SessionUnknown, JobUnknown, QuestionUnknown; QuestionAnswered if the question was answered, or its job
+        cancelled before."""
+        return _intent(await self._cancel(session_id, (job_id, by, question_id or "")))
 
     async def question(self, session_id: str, job_id: str) -> Question | None:
         """Return the open question of the job, or None. Raises SessionUnknown, JobUnknown."""
@@ -236,13 +249,11 @@ class Sessions:
         stored = await redis.lrange(session_keys(session_id).messages, 0, -1)
         return [orjson.loads(message) for message in stored]
 
-    async def messages_before(self, session_id: str, job_id: str, count: int) -> tuple[list[bytes], Any]:
-        """Read the newest stored messages, each as JSON, and the input of a job; None if its record is gone."""
-        redis = self._connections.connection_for(session_id).redis
-        keys = session_keys(session_id)
-        stored = await redis.lrange(keys.messages, -count, -1)
-        given = await redis.hget(keys.jobs, f"{job_id}:input")
-        return stored, None if given is None else orjson.loads(given)
+    async def recent(self, session_id: str, job_id: str, count: int, size: int) -> RecentMessages:
+        """Read the newest stored messages: at most `count`, and of `size` bytes, which the oldest one may exceed."""
+        messages, later, given = await self._read_history(session_id, (job_id, count, size))
+        jobs = frozenset(job.decode() for job in later)
+        return RecentMessages(messages[::-1], jobs, None if given is None else orjson.loads(given))
 
     async def _read(self, reading: SessionScript, session_id: str, *arguments: str | int) -> list[Any]:
         """Run a script that reads. Raises SessionUnknown, JobUnknown."""

@@ -15,6 +15,14 @@ from holdfast.shared.errors import LogUnavailable
 from holdfast.shared.job_record import JobState
 
 
+def check_room(state: State) -> None:
+    """Refuse a stream while the process is full or stopping, and a job whose stream would be refused before it is
+    accepted. Raises LogUnavailable."""
+    if state["hub"].full:
+        state["hub"].counters.refused += 1
+        raise LogUnavailable
+
+
 async def stream_job(
     request: Request, state: State, job: JobState, translation: Translation, cursor: Hashable = None
 ) -> EventStream:
@@ -26,9 +34,7 @@ async def stream_job(
         page = await state["log"].read(job.session_id, job.before, 1)
         if page.gap is not None and page.gap.reason == "trimmed" and page.gap.foreign is None:
             raise EventsTrimmed
-    if state["hub"].full:
-        state["hub"].counters.refused += 1
-        raise LogUnavailable
+    check_room(state)
     viewer = StreamRequest(job.session_id, Numbered(translation, cursor), raw=True, job=job)
     return EventStream(
         state["hub"],

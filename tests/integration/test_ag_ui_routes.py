@@ -16,11 +16,10 @@ from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import Sessions
 from starlette.types import Scope
 
+from tests.support.ag_ui_http import API, body, frames, jobs_of, types
 from tests.support.dialect_agents import travels
 from tests.support.served import Served, served
 from tests.support.workers import Client, worker_on
-
-API = "/ag-ui/scripted"
 
 
 @pytest.fixture
@@ -30,26 +29,6 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         await client.offered("scripted", "travels")
         await client.close()
         yield gateway
-
-
-def body(run: str = "r1", thread: str = "t1", text: str = "Hello", **fields: Any) -> dict[str, Any]:
-    messages = [{"id": "m1", "role": "user", "content": text}]
-    props = {"options": {"tokens": 2, "interval_ms": 1}}
-    return {"threadId": thread, "runId": run, "messages": messages, "forwardedProps": props, **fields}
-
-
-def frames(response: httpx2.Response) -> list[tuple[str, dict[str, Any]]]:
-    blocks = [block.partition("\ndata: ") for block in response.text.split("\n\n") if block.startswith("id: ")]
-    return [(head.removeprefix("id: "), orjson.loads(data)) for head, _, data in blocks]
-
-
-def types(response: httpx2.Response) -> list[str]:
-    return [event["type"] for _, event in frames(response)]
-
-
-async def jobs_of(gateway: Served, session: str = "t1") -> list[dict[str, Any]]:
-    jobs: list[dict[str, Any]] = (await gateway.client.get(f"/v1/sessions/{session}/jobs")).json()["jobs"]
-    return jobs
 
 
 async def test_a_run_is_a_stream_of_events_with_ids(gateway: Served) -> None:
@@ -144,49 +123,6 @@ async def test_a_thread_is_hydrated(gateway: Served) -> None:
     assert found["activeRun"]["runId"] == f"t1~{(await jobs_of(gateway))[0]['job_id']}"
 
 
-async def test_a_question_is_answered_by_the_next_run(gateway: Served) -> None:
-    asked = await gateway.client.post("/ag-ui/travels", json=body(forwardedProps={"options": {"tokens": 1}}))
-    [interrupt] = frames(asked)[-1][1]["outcome"]["interrupts"]
-    resume = {"interruptId": interrupt["id"], "status": "resolved"}
-    refused = await gateway.client.post("/ag-ui/travels", json=body("r2", resume=[{**resume, "payload": 1}]))
-    assert (refused.status_code, refused.json()["field"]) == (422, "resume.0.payload")
-    answer = body("r2", resume=[{**resume, "payload": "Monday"}])
-    answered = await gateway.client.post("/ag-ui/travels", json=answer)
-    assert frames(answered)[0][1]["runId"] == "r2"
-    assert types(answered)[:2] == ["RUN_STARTED", "CUSTOM"]
-    assert types(answered)[-1] == "RUN_FINISHED"
-    again = await gateway.client.post("/ag-ui/travels", json=answer)
-    assert types(again)[:2] == ["RUN_STARTED", "MESSAGES_SNAPSHOT"]
-    assert frames(again)[-1][1] == frames(answered)[-1][1]
-    assert len(await jobs_of(gateway)) == 1
-
-
-async def test_an_interrupt_that_is_cancelled_cancels_the_job(gateway: Served) -> None:
-    asked = await gateway.client.post("/ag-ui/travels", json=body())
-    [interrupt] = frames(asked)[-1][1]["outcome"]["interrupts"]
-    resume = [{"interruptId": interrupt["id"], "status": "cancelled"}]
-    cancelled = await gateway.client.post("/ag-ui/travels", json=body("r2", resume=resume))
-    assert frames(cancelled)[-1][1]["code"] == "cancelled"
-
-
-async def test_a_stop_ends_the_run_for_everyone(gateway: Served) -> None:
-    given = body(forwardedProps={"options": {"tokens": 10_000}})
-    async with gateway.client.stream("POST", API, json=given) as running:
-        stale = await gateway.client.post(f"{API}/t1/stop", json={"runId": f"t1~{'x' * 8}"})
-        assert stale.json() == {"stopped": False}
-        assert (await gateway.client.post(f"{API}/t1/stop", json={"runId": "r1"})).json() == {"stopped": True}
-        ended = (await running.aread()).decode()
-    assert '"code":"cancelled"' in ended
-    assert (await gateway.client.post(f"{API}/t1/stop")).json() == {"stopped": False}
-    assert (await gateway.client.post(f"{API}/t9/stop")).json() == {"stopped": False}
-
-
-async def test_a_stop_of_an_ended_run_leaves_the_next_one_alone(gateway: Served) -> None:
-    await gateway.client.post(API, json=body())
-    async with gateway.client.stream("POST", API, json=body("r2", forwardedProps={"options": {"tokens": 500}})):
-        assert (await gateway.client.post(f"{API}/t1/stop", json={"runId": "r1"})).json() == {"stopped": False}
-
-
 @pytest.mark.parametrize(
     ("content", "field", "message"),
     [
@@ -239,20 +175,21 @@ async def test_a_new_session_gets_the_messages_of_the_thread(gateway: Served) ->
 
 async def test_a_client_that_resumes_is_not_refused_but_cut(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """TanStack AI gives up on any status but 200, and after a clean end."""
-    monkeypatch.setattr(refusal, "PAUSE_S", 0)
+    monkeypatch.setattr(refusal, "PAUSE_S", (0, 0))
     first = frames(await gateway.client.post(API, json=body()))
     monkeypatch.setattr(StreamHub, "full", True)
     with pytest.raises(httpx2.RemoteProtocolError):
         await gateway.client.post(API, json=body(), headers={"last-event-id": first[0][0]})
-    refused = await gateway.client.post(API, json=body())
+    refused = await gateway.client.post(API, json=body("r2"))
     assert (refused.status_code, refused.json()["error"]) == (503, "log_unavailable")
+    assert len(await jobs_of(gateway)) == 1, "a client sends a refused message again, as another run"
 
 
 async def test_a_client_that_resumes_without_redis_is_cut(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unavailable(*_: object) -> None:
         raise RedisError
 
-    monkeypatch.setattr(refusal, "PAUSE_S", 0)
+    monkeypatch.setattr(refusal, "PAUSE_S", (0, 0))
     first = frames(await gateway.client.post(API, json=body()))
     monkeypatch.setattr(Sessions, "job", unavailable)
     for method, path in (("POST", API), ("GET", f"{API}/t1/events")):

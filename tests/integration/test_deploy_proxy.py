@@ -217,6 +217,7 @@ async def test_an_event_source_whose_gateway_dies_before_it_answers_is_told_to_c
         ("GET", "/v1/sessions/s", "*/*"),
         ("POST", "/v1/sessions/s/jobs", "*/*"),
         ("POST", "/v1/sessions/s/events", "text/event-stream"),
+        ("GET", "/ag-ui/demo/s/events", "*/*"),  # to AG-UI's clients a stream that ends is complete
     ],
 )
 async def test_everybody_else_who_finds_no_gateway_gets_a_problem(
@@ -228,6 +229,17 @@ async def test_everybody_else_who_finds_no_gateway_gets_a_problem(
     assert int(answer.headers["retry-after"]) > 0
     problem = answer.json()
     assert (problem["status"], problem["code"]) == (503, "gateway_unavailable")
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/ag-ui/demo"), ("GET", "/ag-ui/demo")])
+async def test_a_client_of_ag_ui_that_resumes_and_finds_no_gateway_is_cut(
+    proxy: Callable[..., Awaitable[str]], http: httpx2.AsyncClient, method: str, path: str
+) -> None:
+    """TanStack AI tries again after a lost connection, but not after an error."""
+    url = await proxy() + path
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await http.request(method, url, headers={"Last-Event-ID": "1763683200123-2.0"})
+    assert (await http.request(method, url)).status_code == 503
 
 
 async def test_a_post_that_a_gateway_took_is_not_sent_to_another(

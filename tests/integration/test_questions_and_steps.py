@@ -117,6 +117,23 @@ async def test_a_parked_job_can_be_cancelled(session: Session) -> None:
     assert (await session.sessions.job("s", "j1")).status == "cancelled"
 
 
+async def test_a_job_is_cancelled_by_its_open_question_only(session: Session) -> None:
+    attempt = await session.started()
+    with pytest.raises(QuestionUnknown):
+        await session.sessions.cancel("s", "j1", question_id="q1")
+    await ask(session, attempt, 1)
+    await session.sessions.answer("s", "j1", "q1", b"1")
+    with pytest.raises(QuestionAnswered):
+        await session.sessions.cancel("s", "j1", question_id="q1")
+    assert not await session.redis.hexists(session.keys.jobs, "j1:cancel")
+    await ask(session, attempt, 2, "q2")
+    await session.sessions.cancel("s", "j1", question_id="q2")
+    for _ in range(2):  # also once it has ended
+        with pytest.raises(QuestionAnswered):
+            await session.sessions.cancel("s", "j1", question_id="q2")
+        await session.finish(attempt, 3)
+
+
 async def test_a_step_is_recorded_for_the_next_attempt_and_its_first_outcome_stays(session: Session) -> None:
     attempt = await session.started()
     await session.record(attempt, b"1")

@@ -63,7 +63,7 @@ class AgUiClient:
 
 
 def _cut(state: dict[str, Any]) -> bool:
-    assert not str(state["error"]).startswith("HTTP 4"), state["error"]
+    assert not str(state["error"]).startswith(("HTTP 4", "HTTP 500")), state["error"]
     return bool(state["error"]) and state["events"][-1:] != ["RUN_ERROR"]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 from holdfast.gateway.dialects.ag_ui.history import History
-from holdfast.gateway.dialects.ag_ui.translation import AgUiStream
+from holdfast.gateway.dialects.ag_ui.ids import Cursor
+from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, Progress
 from holdfast.gateway.dialects.dialect import CUT, END, Dialect
 from holdfast.gateway.dialects.translation import Numbered
 from holdfast.shared.ids import EventId, parse_id
@@ -20,6 +21,7 @@ from holdfast.shared.log.entries import Entry
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 LOGS = sorted(path.stem for path in (DATA / "logs").glob("*.ndjson"))
+EPOCH = 1763683200123
 HISTORY = History.of([{"id": "m1", "role": "user", "content": "Hello"}])
 
 
@@ -39,9 +41,9 @@ def stream(**fields: Any) -> AgUiStream:
     return AgUiStream(**{"thread_id": "t1", "run_id": "r1", "job_id": "j1", "history": HISTORY, **fields})
 
 
-def joined(entries: list[Entry], **fields: Any) -> AgUiStream:
-    """The stream of a client that joins after the last of these entries."""
-    return stream(snapshot=True, known=entries[-1].id if entries else EventId(0, 0), **fields)
+def joined(**fields: Any) -> AgUiStream:
+    """The stream of a client that joins a job that has ended."""
+    return stream(**{"snapshot": True, "answered": None, **fields})
 
 
 def wire(dialect: Dialect, entries: list[Entry]) -> bytes:
@@ -54,15 +56,45 @@ def golden(name: str) -> dict[str, bytes]:
     """Return the golden files of a log: of a client from the start, and of one that joins at the end."""
     entries = log(name)
     files = {f"{name}.sse": wire(Numbered(stream()), entries)}
-    rest = wire(Numbered(joined(entries)), entries)
+    rest = wire(Numbered(joined()), entries)
     opening = Numbered(stream(snapshot=True)).opening
     if rest != opening + files[f"{name}.sse"].removeprefix(Numbered(stream()).opening):
         files[f"{name}.joined.sse"] = rest
     if name == "question":
-        files["question.continued.sse"] = wire(
-            Numbered(stream(run_id="r2", after_question="q1", known=entries[3].id)), entries
-        )
+        files["question.continued.sse"] = wire(Numbered(stream(run_id="r2", after_question="q1")), entries)
     return files
+
+
+def frames(data: bytes) -> list[bytes]:
+    return [frame for frame in data.split(b"\n\n") if frame.startswith(b"id: ")]
+
+
+def events(data: bytes) -> list[dict[str, Any]]:
+    return [orjson.loads(frame.partition(b"data: ")[2]) for frame in data.split(b"\n\n") if b"data: " in frame]
+
+
+def types(data: bytes) -> list[str]:
+    return [event["type"] for event in events(data)]
+
+
+def entry(seq: int, kind: str, epoch: int = EPOCH, **fields: object) -> Entry:
+    body = orjson.dumps({"type": kind, "job_id": "j1", **fields})
+    return Entry(EventId(epoch, seq), kind, "j1", body, None)
+
+
+def cursor_of(frame: bytes) -> Cursor:
+    place, _, part = frame.partition(b"\n")[0].removeprefix(b"id: ").decode().partition(".")
+    epoch, _, seq = place.partition("-")
+    return Cursor(EventId(int(epoch), int(seq)), int(part))
+
+
+def progress(entries: list[Entry]) -> Progress:
+    state: object = stream().initial
+    for one in entries:
+        assert isinstance(state, Progress)
+        state = stream().translate(state, one)[1]
+    assert isinstance(state, Progress)
+    return state
 
 
 def main() -> None:

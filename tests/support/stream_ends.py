@@ -29,7 +29,7 @@ from tests.support.ports import free_port
 from tests.support.process import Gateway, Processes, until
 from tests.support.proxies import CADDY, Way, caddy, nginx
 from tests.support.redis_server import RedisServer
-from tests.support.wire import End, Stream, Wires, completion, requests_of
+from tests.support.stream_wires import End, Stream, Wires, completion, requests_of
 from tests.support.workers import Client
 
 AGENTS = {"HOLDFAST_AGENTS": "tests.support.gated", "HOLDFAST_LEASE_SECONDS": "1"}

@@ -1,109 +1,71 @@
-"""The streams of every dialect as their transport shows them: their pieces, and how each one ends."""
+"""Golden files of dialects: the logs in tests/data/logs, and the bytes that each dialect makes of them.
+
+    python -m tests.support.wire
+
+writes the bytes anew. A changed file is a change of that protocol.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
 
 import orjson
+from holdfast.gateway.dialects.ai_sdk.translation import UiMessageStream
+from holdfast.gateway.dialects.dialect import CUT, Dialect
+from holdfast.gateway.dialects.translation import Numbered
+from holdfast.shared.ids import parse_id
+from holdfast.shared.log.discards import Discard
+from holdfast.shared.log.entries import Entry
 
-from tests.support.followers import JobAt
-from tests.support.node import FOLDER
-from tests.support.node_lines import node_lines
-from tests.support.process import until
-from tests.support.proxies import Way
-
-
-class Request(NamedTuple):
-    """How a dialect's stream of a job is asked for."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: str = ""
+DATA = Path(__file__).resolve().parents[1] / "data"
+LOGS = sorted(path.stem for path in (DATA / "logs").glob("*.ndjson"))
 
 
-class End(NamedTuple):
-    """`how`: "end", "cut", "RST_STREAM <code>", or the error of a connection that was not made."""
-
-    status: int
-    how: str
-    text: str
+def log(name: str) -> list[Entry]:
+    """Read the log of this name. Each line is an event in the form of the NDJSON dialect."""
+    return [_entry(line) for line in (DATA / "logs" / f"{name}.ndjson").read_bytes().splitlines()]
 
 
-def requests_of(job: JobAt) -> dict[str, Request]:
-    """Return the requests for the streams of a job that a chat completion may join by its key."""
-    native = f"/v1/sessions/{job.session_id}/jobs/{job.job_id}/events"
-    return {
-        "SSE": Request("GET", native, {"accept": "text/event-stream"}),
-        "NDJSON": Request("GET", native, {"accept": "application/x-ndjson"}),
-        "AI SDK": Request("GET", f"/ai-sdk/v7/{job.agent}/{job.session_id}/stream", {}),
-        "AI SDK, Workflow": Request("GET", f"/ai-sdk/workflow/{job.agent}/{job.session_id}/stream?startIndex=0", {}),
-        "OpenAI Responses": Request("GET", f"/openai/v1/responses/resp_{job.session_id}{job.job_id}?stream=true", {}),
-        "AG-UI": Request("GET", f"/ag-ui/{job.agent}/{job.session_id}/events", {}),
-    }
+def _entry(line: bytes) -> Entry:
+    event = orjson.loads(line)
+    event_id = parse_id(event.pop("id"))
+    prev = parse_id(event["prev"]) if "prev" in event else None
+    return Entry(event_id, event["type"], event.get("job_id", ""), orjson.dumps(event), prev)
 
 
-def completion(agent: str, given: str) -> Request:
-    """Return the request for the chat completion of this input. All with one input are those of one job."""
-    body = {"model": agent, "messages": [{"role": "user", "content": given}], "stream": True}
-    headers = {"content-type": "application/json", "idempotency-key": given.rpartition("/")[2]}
-    return Request("POST", "/openai/v1/chat/completions", headers, orjson.dumps(body).decode())
+def takeovers(entries: Sequence[Entry]) -> tuple[Discard, ...]:
+    """Return what the starts in a log discarded."""
+    starts = [(entry, orjson.loads(entry.body)) for entry in entries if entry.kind == "job.started"]
+    found = [(entry, body["discard_from"]) for entry, body in starts if "discard_from" in body]
+    return tuple(Discard(entry.job_id, parse_id(first), entry.id) for entry, first in found)
 
 
-Stream = tuple[Way, str]
+def wire(dialect: Dialect, entries: Sequence[Entry]) -> bytes:
+    """Return what a viewer of this log receives, with a last line that says so if the stream is cut."""
+    data, state = dialect.frames(dialect.initial_state, entries)
+    return dialect.opening + data + (b"CUT\n" if state is CUT else b"")
 
 
-class Wires:
-    """Streams that are read side by side, by way and dialect."""
+def ai_sdk(name: str) -> dict[str, bytes]:
+    """Return the golden files of the AI SDK for this log, by name. `resumed` and `workflow`: what a client of either
+    version, and one that counts chunks, reads if it connects after the takeovers."""
+    entries, known = log(name), takeovers(log(name))
+    files = {}
+    for version in (6, 7):
+        files[f"{name}.v{version}.txt"] = wire(Numbered(UiMessageStream("s1", "j1", version)), entries)
+    if known:
+        for kind, counted in (("resumed", False), ("workflow", True)):
+            resumed = UiMessageStream("s1", "j1", 7, counted, discards=known)
+            files[f"{name}.{kind}.txt"] = wire(Numbered(resumed), entries)
+    return files
 
-    def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
-        self._ends: dict[str, End] = {}
-        self._streams: dict[str, Stream] = {}
 
-    @contextlib.asynccontextmanager
-    async def open(self, ways: Sequence[Way], requests: dict[str, Request]) -> AsyncIterator[None]:
-        """Ask for these streams in every way, until the block ends."""
-        streams = {f"{way.name} {dialect}": (way, dialect) for way in ways for dialect in requests}
-        given = [self._given(name, way, requests[dialect]) for name, (way, dialect) in streams.items()]
-        self._streams |= streams
-        self._texts |= dict.fromkeys(streams, "")
-        reading = asyncio.create_task(self._read(given))
-        try:
-            yield
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+def main() -> None:
+    for name in LOGS:
+        for file, data in ai_sdk(name).items():
+            (DATA / "ai_sdk" / file).write_bytes(data)
 
-    def _given(self, name: str, way: Way, request: Request) -> dict[str, Any]:
-        fields = request._asdict() | {"url": way.url + request.path}
-        return fields | {"name": name, "http": way.http}
 
-    async def _read(self, requests: list[dict[str, Any]]) -> None:
-        async for line in node_lines(FOLDER / "wire.mjs", requests=requests):
-            name = line["name"]
-            if "text" in line:
-                self._texts[name] += line["text"]
-            else:
-                self._ends[name] = End(line["status"], line["end"], self._texts[name])
-
-    async def show(self, text: str) -> None:
-        """Wait until every stream has the text."""
-        await until(
-            lambda: all(text in received for received in self._texts.values()),
-            describe=lambda: str(
-                {
-                    name: (received[-200:], self._ends.get(name))
-                    for name, received in self._texts.items()
-                    if text not in received
-                }
-            ),
-        )
-
-    async def ended(self) -> dict[Stream, End]:
-        """Wait until every stream has ended."""
-        await until(lambda: len(self._ends) == len(self._streams), describe=lambda: f"ended: {sorted(self._ends)}")
-        return {self._streams[name]: end for name, end in self._ends.items()}
+if __name__ == "__main__":
+    main()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,6 +14,7 @@ import orjson
 from holdfast.gateway.dialects.ag_ui.kept import Message
 from holdfast.gateway.dialects.ag_ui.run import as_text
 from holdfast.shared.log.conversation import input_messages
+from holdfast.shared.sessions import RecentMessages
 
 MAX_HISTORY_BYTES = 128 * 1024
 _ROLES = frozenset({"developer", "system", "user", "assistant", "tool", "reasoning"})
@@ -59,38 +62,61 @@ def reasoning_of(messages: Iterable[Message], job_id: str) -> tuple[str, ...]:
     return tuple(message["id"] for message in messages if message["role"] == "reasoning" and _is_of(message, job_id))
 
 
-def of_session(stored: Sequence[bytes], given: Any, job_id: str) -> History:
+def of_session(recent: RecentMessages, job_id: str) -> History:
     """Return the stored messages of earlier jobs, and the input of this one."""
-    size, newest = 0, []
-    for encoded in reversed(stored):
-        size += len(encoded)
-        newest.append(orjson.loads(encoded))
-        if size > MAX_HISTORY_BYTES:
-            break
-    earlier = [message for message in reversed(newest) if message.get("job_id") != job_id]
-    converted = [_converted(message, n) for n, message in enumerate([*earlier, *input_messages(given, job_id)])]
+    stored = [orjson.loads(message) for message in recent.stored]
+    earlier = takewhile(lambda message: message.get("job_id") not in recent.later, stored)
+    asked = [(f"input-{job_id}-{n}", message) for n, message in enumerate(input_messages(recent.given, job_id))]
+    return _history([*_named(list(earlier)), *asked])
+
+
+def of_all(recent: RecentMessages) -> History:
+    """Return the stored messages."""
+    return _history(_named([orjson.loads(message) for message in recent.stored]))
+
+
+def _history(named: Sequence[tuple[str, Message]]) -> History:
+    converted = [_converted(message_id, message) for message_id, message in named]
     return History.of([message for message in converted if message is not None])
+
+
+def _named(stored: Sequence[Message]) -> list[tuple[str, Message]]:
+    """Return stored messages with their ids: counted from the end of their job, since only its oldest ones may be
+    missing. No id is like those that a translation gives to the output of the job."""
+    counts: Counter[str] = Counter()
+    named = []
+    for message in reversed(stored):
+        job_id = message.get("job_id", "")
+        named.append((f"message-{job_id}-{counts[job_id]}", message))
+        counts[job_id] += 1
+    return named[::-1]
 
 
 def _is_of(message: Message, job_id: str | None) -> bool:
     return job_id is not None and isinstance(message["id"], str) and message["id"].startswith(f"{job_id}/")
 
 
-def _converted(message: Message, number: int) -> Message | None:
+def _converted(message_id: str, message: Message) -> Message | None:
     """Convert a message of a conversation. None: of a role that AG-UI lacks."""
     role, job_id = message.get("role"), message.get("job_id", "")
-    converted: Message = {"id": f"{job_id}/message-{number}", "role": role, "content": as_text(message.get("content"))}
+    converted: Message = {"id": message_id, "role": role, "content": as_text(message.get("content"))}
     if role == "user" and isinstance(message.get("content"), list):
         converted["content"] = message["content"]
     if role == "tool":
         converted["toolCallId"] = f"{job_id}/{message.get('call_id')}"
-    if role == "assistant" and message.get("tool_calls"):
-        converted["toolCalls"] = [
-            {
-                "id": f"{job_id}/{call['call_id']}",
-                "type": "function",
-                "function": {"name": call["name"], "arguments": as_text(call.get("arguments"))},
-            }
-            for call in message["tool_calls"]
-        ]
+    if role == "assistant" and (calls := _calls(message.get("tool_calls"), job_id)):
+        converted["toolCalls"] = calls
     return converted if role in _ROLES else None
+
+
+def _calls(given: Any, job_id: str) -> list[Message]:
+    """Convert the tool calls of a message. One that a client has sent may have any other shape, and is left out."""
+    return [
+        {
+            "id": f"{job_id}/{call['call_id']}",
+            "type": "function",
+            "function": {"name": call["name"], "arguments": as_text(call.get("arguments"))},
+        }
+        for call in (given if isinstance(given, list) else ())
+        if isinstance(call, dict) and isinstance(call.get("call_id"), str) and isinstance(call.get("name"), str)
+    ]

@@ -6,21 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from holdfast.gateway.dialects.ag_ui.history import of_session
+from holdfast.gateway.dialects.ag_ui.history import of_all, of_session
 from holdfast.gateway.dialects.ag_ui.ids import job_run_id
 from holdfast.gateway.dialects.ag_ui.kept import Message
 from holdfast.shared.job_record import JobState
+from holdfast.shared.sessions import RecentMessages
 
 
-def hydration(stored: Sequence[bytes], running: JobState | None, given: Any) -> dict[str, Any]:
-    """Return the answer to a hydrating client.
-
-    Args:
-        stored: messages, each as JSON.
-        running: the job that has not ended, which the client then joins.
-        given: the input of that job.
-    """
-    history = of_session(stored, given, running.job_id) if running else of_session(stored, None, "")
+def hydration(recent: RecentMessages, running: JobState | None) -> dict[str, Any]:
+    """Return the answer to a hydrating client. `running`: the job that has not ended, which the client then joins."""
+    history = of_session(recent, running.job_id) if running else of_all(recent)
     return {
         "messages": _ui_messages([orjson.loads(message) for message in history.messages]),
         "activeRun": None if running is None else {"runId": job_run_id(running.session_id, running.job_id)},

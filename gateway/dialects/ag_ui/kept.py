@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
-from holdfast.shared.ids import EventId
+from holdfast.shared.ids import ORIGIN, EventId
 
 Message = dict[str, Any]
 
@@ -20,6 +21,7 @@ class Piece(NamedTuple):
     Args:
         earlier: the piece before it.
         id: the event that it begins with.
+        last: the event that it ends with.
         size: bytes of this piece and those before it.
         key: the id of the message, or of the tool call; the model of a usage.
         about: the tool's name and the id of its message, the tool call of a result, or the tokens of a usage.
@@ -27,6 +29,7 @@ class Piece(NamedTuple):
 
     earlier: Piece | None
     id: EventId
+    last: EventId
     size: int
     kind: Literal["text", "reasoning", "call", "arguments", "result", "usage"]
     key: str
@@ -35,17 +38,19 @@ class Piece(NamedTuple):
 
 
 def extended(last: Piece | None, piece: Piece, *, boundary: bool) -> Piece:
-    """Return the newest piece with one more behind it. Deltas are merged, but not at a boundary of discarding."""
+    """Return the newest piece with one more behind it. Deltas are merged, but not at a boundary of discarding: at a
+    mark, or at an event between them, which may have taken the mark of the delta."""
     if (
         last is not None
         and not boundary
         and last.key == piece.key
         and last.kind == piece.kind
         and piece.kind in ("text", "reasoning", "arguments")
+        and piece.id == last.last.next()
         and len(last.text) < _MERGED_CHARACTERS
     ):
         size, text = last.size + len(piece.text), last.text + piece.text
-        return Piece(last.earlier, last.id, size, last.kind, last.key, text)
+        return Piece(last.earlier, last.id, piece.id, size, last.kind, last.key, text)
     size = (0 if last is None else last.size) + _PIECE_BYTES + len(piece.text)
     return piece._replace(earlier=last, size=size)
 
@@ -55,6 +60,30 @@ def before(last: Piece | None, event_id: EventId) -> Piece | None:
     while last is not None and last.id >= event_id:
         last = last.earlier
     return last
+
+
+def without_calls(last: Piece | None, call_ids: Collection[str]) -> Piece | None:
+    """Return the newest piece, without tool calls and their arguments."""
+    if not call_ids:
+        return last
+    kept: Piece | None = None
+    for piece in _in_order(last):
+        if piece.kind not in ("call", "arguments") or piece.key not in call_ids:
+            kept = extended(kept, piece, boundary=True)
+    return kept
+
+
+def condensed(last: Piece | None) -> Piece | None:
+    """Return what is left of pieces that are too large to be kept: the sums of the usage, and the id of the last
+    reasoning."""
+    kept: Piece | None = None
+    reasoning = [piece for piece in _in_order(last) if piece.kind == "reasoning"]
+    for piece in reasoning[-1:]:
+        kept = extended(kept, piece._replace(text=""), boundary=True)
+    for total in usages(last):
+        tokens = total["inputTokens"], total["outputTokens"]
+        kept = extended(kept, Piece(None, ORIGIN, ORIGIN, 0, "usage", total["model"], "", tokens), boundary=True)
+    return kept
 
 
 def messages(last: Piece | None) -> list[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 from holdfast.gateway.dialects.dialect import stream_headers
 from holdfast.gateway.dialects.translation import Translation
@@ -11,19 +12,24 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 HEADERS = stream_headers(Translation.media_type)
-PAUSE_S = 1.0
+PAUSE_S = (3.0, 6.0)
+PINGS = 8
 
 
 class PauseAndCut(Response):
-    """A stream without events that is cut after PAUSE_S. TanStack AI allows 5 of these in a row."""
+    """A stream without events that is cut after a random pause, so that clients do not return in step. TanStack AI
+    allows 5 of these in a row."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection: StreamProtocol = scope["extensions"][EXTENSION]["connection"]
         fields = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": fields})
-        await send({"type": "http.response.body", "body": b": try again\n\n", "more_body": True})
-        if not connection.stopping:
-            await asyncio.sleep(PAUSE_S)
+        pause_s = random.uniform(*PAUSE_S)  # noqa: S311 - jitter, not a secret
+        for _ in range(PINGS):
+            await send({"type": "http.response.body", "body": b": try again\n\n", "more_body": True})
+            if connection.stopping:
+                break
+            await asyncio.sleep(pause_s / PINGS)
         connection.transport.abort()
         while (await receive())["type"] != "http.disconnect":
             pass

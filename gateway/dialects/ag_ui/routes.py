@@ -8,12 +8,13 @@ from fastapi import APIRouter, Request
 from holdfast.gateway.dependencies import State, known_session
 from holdfast.gateway.dialects.ag_ui.hydration import hydration
 from holdfast.gateway.dialects.ag_ui.ids import pair_of, session_of
-from holdfast.gateway.dialects.ag_ui.runs import HISTORY_MESSAGES, join_run, start_run, stop_run
+from holdfast.gateway.dialects.ag_ui.runs import join_run, recent_messages, start_run, stop_run
 from holdfast.gateway.limits import read_json
 from holdfast.gateway.principal import principal_of
 from holdfast.gateway.routes.schemas import json_response
 from holdfast.gateway.routes.stream_route import StreamRoute
 from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
+from holdfast.shared.sessions import RecentMessages
 from starlette.types import ASGIApp
 
 PREFIX = "/ag-ui/"
@@ -42,11 +43,11 @@ async def get_run(request: Request, agent: str) -> ASGIApp:
         session_id = known_session(session_of(thread_id), principal_of(request.scope), "read")
         session = await state["sessions"].session(session_id)
     except SessionUnknown:
-        return json_response(hydration((), None, None))
+        return json_response(hydration(RecentMessages([], frozenset(), None), None))
     running = session.current if session.current.job_id in session.backlog else None
-    stored, given = await state["sessions"].messages_before(session_id, session.current.job_id, HISTORY_MESSAGES)
-    size = sum(map(len, stored))
-    return json_response(await state["cpu_slot"].run(size, hydration, stored, running, given))
+    recent = await recent_messages(state, session_id, session.current.job_id)
+    size = sum(map(len, recent.stored))
+    return json_response(await state["cpu_slot"].run(size, hydration, recent, running))
 
 
 @router.get("/ag-ui/{agent}/{thread_id:path}/events", response_model=None)

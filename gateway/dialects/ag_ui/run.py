@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from holdfast.gateway.dialects.ag_ui.kept import MAX_KEPT_BYTES, Piece, before, extended
+from holdfast.gateway.dialects.ag_ui.kept import MAX_KEPT_BYTES, Piece, before, condensed, extended, without_calls
 from holdfast.shared.ids import EventId
 
 AgUiEvent = dict[str, Any]
@@ -48,13 +48,12 @@ class Step(NamedTuple):
 
 class Run(NamedTuple):
     """What later events depend on. `kept`: the newest piece of content that counts; `full`: there was more of it than
-    is kept. `answered`: the questions that have an answer."""
+    is kept, and it is condensed."""
 
     job_id: str
     blocks: tuple[Block, ...] = ()
     calls: tuple[Call, ...] = ()
     steps: tuple[Step, ...] = ()
-    answered: tuple[str, ...] = ()
     kept: Piece | None = None
     full: bool = False
 
@@ -76,7 +75,7 @@ def add_delta(run: Run, at: EventId, kind: str, event: Fields) -> Added:
             break
     else:
         started, run, block = _begun(run, at, kind, agent, part)
-    piece = Piece(None, at, 0, "text" if kind == "text.delta" else "reasoning", block.id, text)
+    piece = Piece(None, at, at, 0, "text" if kind == "text.delta" else "reasoning", block.id, text)
     return [*started, _content(block, text)], _keep(run, piece, boundary="checkpoint" in event)
 
 
@@ -96,9 +95,11 @@ def end_all(run: Run) -> Added:
 
 
 def discard(run: Run, discard_from: EventId) -> Run:
-    """Return an ended run without the content from an event on."""
-    calls = tuple(call for call in run.calls if call.at < discard_from)
-    return run._replace(calls=calls, kept=before(run.kept, discard_from))
+    """Return a run without the content from an event on, and with nothing open. Calls that were are made again: only
+    with the next attempt their arguments are complete."""
+    cut = {call.id for call in run.calls if call.open}
+    calls = tuple(call for call in run.calls if call.at < discard_from and not call.open)
+    return Run(run.job_id, calls=calls, kept=without_calls(before(run.kept, discard_from), cut))
 
 
 def custom(name: str, value: Any) -> AgUiEvent:
@@ -137,12 +138,12 @@ def _end_blocks(run: Run, agents: Sequence[str | None] | None = None) -> tuple[l
 
 
 def _keep(run: Run, piece: Piece, *, boundary: bool = True) -> Run:
-    if run.full:
+    if run.full and piece.kind not in ("usage", "reasoning"):
         return run
     kept = extended(run.kept, piece, boundary=boundary)
-    if kept.size > MAX_KEPT_BYTES:
-        return run._replace(kept=None, full=True)
-    return Run(run.job_id, run.blocks, run.calls, run.steps, run.answered, kept)  # faster than _replace
+    if run.full or kept.size > MAX_KEPT_BYTES:
+        return run._replace(kept=condensed(kept), full=True)
+    return Run(run.job_id, run.blocks, run.calls, run.steps, kept)  # faster than _replace
 
 
 def _tool_call_id(run: Run, event: Fields) -> str:
@@ -166,14 +167,14 @@ def _tool_started(run: Run, at: EventId, event: Fields) -> Added:
     ends: list[AgUiEvent] = [{"type": "TOOL_CALL_END", "toolCallId": call.id} for call in oldest if call.open]
     ended, run = _end_blocks(run, [event.get("agent")])
     call, parent = Call(_tool_call_id(run, event), at), f"{run.job_id}/{at}"
-    run = _keep(run, Piece(None, at, 0, "call", call.id, "", (event["name"], parent)))
+    run = _keep(run, Piece(None, at, at, 0, "call", call.id, "", (event["name"], parent)))
     run = run._replace(calls=(*run.calls[len(oldest) :], call))
     start = {"toolCallId": call.id, "toolCallName": event["name"], "parentMessageId": parent}
     return [*ends, *ended, {"type": "TOOL_CALL_START", **start}], run
 
 
 def _arguments(run: Run, at: EventId, call: Call, text: str, *, boundary: bool) -> Added:
-    run = _keep(run, Piece(None, at, 0, "arguments", call.id, text), boundary=boundary)
+    run = _keep(run, Piece(None, at, at, 0, "arguments", call.id, text), boundary=boundary)
     event = {"type": "TOOL_CALL_ARGS", "toolCallId": call.id, "delta": text}
     return [event], _with_call(run, call._replace(written=True))
 
@@ -212,7 +213,7 @@ def _result(run: Run, at: EventId, event: Fields, content: str) -> Added:
     if call is not None and call.open:
         ended.append({"type": "TOOL_CALL_END", "toolCallId": call_id})
     run = run._replace(calls=tuple(other for other in run.calls if other.id != call_id))
-    run = _keep(run, Piece(None, at, 0, "result", message_id, content, (call_id,)))
+    run = _keep(run, Piece(None, at, at, 0, "result", message_id, content, (call_id,)))
     fields = {"messageId": message_id, "toolCallId": call_id, "content": content, "role": "tool"}
     return [*ended, {"type": "TOOL_CALL_RESULT", **fields}], run
 
@@ -249,14 +250,12 @@ def _fallback(run: Run, at: EventId, event: Fields) -> Added:
 
 
 def _answered(run: Run, at: EventId, event: Fields) -> Added:
-    question_id = str(event["question_id"])
-    run = run._replace(answered=(*run.answered[1 - MAX_OPEN :], question_id))
-    return [custom("holdfast.answer", {"questionId": question_id, "value": event.get("value")})], run
+    return [custom("holdfast.answer", {"questionId": str(event["question_id"]), "value": event.get("value")})], run
 
 
 def _usage(run: Run, at: EventId, event: Fields) -> Added:
     tokens = event["input_tokens"], event["output_tokens"]
-    return (), _keep(run, Piece(None, at, 0, "usage", event["model"], "", tokens))
+    return (), _keep(run, Piece(None, at, at, 0, "usage", event["model"], "", tokens))
 
 
 def _agent(event: Fields) -> Fields:

@@ -90,7 +90,7 @@ def _input(messages: list[Message]) -> str | dict[str, list[Message]]:
     converted = [
         {"role": _SENT_TO_AGENTS[message["role"]], "content": _content(message["content"])}
         for message in messages
-        if message["role"] in _SENT_TO_AGENTS and message.get("content")
+        if message["role"] in _SENT_TO_AGENTS and (message.get("content") or message["role"] == "user")
     ]
     if len(converted) == 1 and converted[0]["role"] == "user" and isinstance(converted[0]["content"], str):
         return str(converted[0]["content"])

@@ -10,10 +10,17 @@ from typing import NamedTuple
 
 from fastapi import Request
 from holdfast.gateway.dependencies import State, known_session
-from holdfast.gateway.dialects.ag_ui.history import History, of_client, of_session, reasoning_of
+from holdfast.gateway.dialects.ag_ui.history import (
+    MAX_HISTORY_BYTES,
+    History,
+    of_all,
+    of_client,
+    of_session,
+    reasoning_of,
+)
 from holdfast.gateway.dialects.ag_ui.ids import Cursor, job_run_id, pair_of, parse_event_id, run_key, session_of
 from holdfast.gateway.dialects.ag_ui.kept import Message
-from holdfast.gateway.dialects.ag_ui.refusal import PauseAndCut
+from holdfast.gateway.dialects.ag_ui.refusal import HEADERS, PauseAndCut
 from holdfast.gateway.dialects.ag_ui.run_input import (
     JOB_FIELDS,
     Resume,
@@ -22,9 +29,10 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
     job_value,
     parse_run_input,
 )
-from holdfast.gateway.dialects.ag_ui.translation import AgUiStream
-from holdfast.gateway.dialects.job_stream import stream_job
-from holdfast.gateway.errors import NOT_JSON, BodyInvalid
+from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, discards_for
+from holdfast.gateway.dialects.job_stream import check_room, stream_job
+from holdfast.gateway.dialects.translation import Numbered
+from holdfast.gateway.errors import NOT_JSON, BodyInvalid, EventsTrimmed
 from holdfast.gateway.intents import answer, cancel, check_answer
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal, principal_of
@@ -40,8 +48,10 @@ from holdfast.shared.errors import (
     SessionUnknown,
 )
 from holdfast.shared.job_record import JobState
+from holdfast.shared.log.entries import Entry
 from holdfast.shared.redis.errors import RedisError
-from holdfast.shared.sessions import JobRequest, Submitted
+from holdfast.shared.sessions import JobRequest, RecentMessages, Submitted
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 HISTORY_MESSAGES = 200
@@ -66,6 +76,7 @@ async def start_run(request: Request, agent: str, body: Body) -> ASGIApp:
     session_id, cursor = session_of(given.threadId), cursor_of(request)
     known_session(session_id, caller, "read")
     try:
+        check_room(state)
         if given.resume:
             found = await _continued(state, caller, session_id, Body(given.resume[0], body.size), cursor)
         else:
@@ -86,7 +97,8 @@ async def join_run(
     request: Request, session_id: str, thread_id: str, run_id: str | None, held: Sequence[Message] = ()
 ) -> ASGIApp:
     """Stream a run from its beginning, with the thread's messages; without `run_id` the one that runs or is next,
-    else the last one. `held`: the messages that the client has. Raises SessionUnknown, JobUnknown."""
+    else the last one, of which the stored messages suffice. `held`: the messages that the client has. Raises
+    SessionUnknown, JobUnknown, EventsTrimmed."""
     state, caller, cursor = request.scope["state"], principal_of(request.scope), cursor_of(request)
     known_session(session_id, caller, "read")
     try:
@@ -95,21 +107,32 @@ async def join_run(
         else:
             job_id = await job_of_run(state, session_id, run_id)
         job = await state["sessions"].job(session_id, job_id)
-        stored, given = await state["sessions"].messages_before(session_id, job_id, HISTORY_MESSAGES)
-        history = await state["cpu_slot"].run(sum(map(len, stored)), of_session, stored, given, job_id)
+        recent = await recent_messages(state, session_id, job_id)
+        history = await state["cpu_slot"].run(sum(map(len, recent.stored)), of_session, recent, job_id)
         stream = AgUiStream(thread_id, run_id or job_run_id(session_id, job_id), job_id, history, snapshot=True)
         stream = replace(stream, reasoning=reasoning_of(held, job_id))
-        return await stream_run(request, stream, job, cursor)
+        try:
+            return await stream_run(request, stream, job, cursor)
+        except EventsTrimmed:
+            if run_id is not None or job.end is None:
+                raise
+            history = await state["cpu_slot"].run(sum(map(len, recent.stored)), of_all, recent)
+            return _without_events(replace(stream, history=history), job)
     except (LogUnavailable, RedisError, SchemaNewer):
         if cursor is None:
             raise
         return PauseAndCut()
 
 
-async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool:
-    """Cancel the job of a run that has not ended; that of the thread, if the run is not known.
+async def recent_messages(state: State, session_id: str, job_id: str) -> RecentMessages:
+    """Read the stored messages of a thread that its history can have. Raises RedisError."""
+    return await state["sessions"].recent(session_id, job_id, HISTORY_MESSAGES, MAX_HISTORY_BYTES)
 
-    Returns whether there was one."""
+
+async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool:
+    """Cancel the job of a run that has not ended, or the open one of the thread. Returns whether there was one.
+
+    A run that has answered a question is not known: then the open job is cancelled if a question of it was answered."""
     state, caller = request.scope["state"], principal_of(request.scope)
     session_id = session_of(thread_id)
     try:
@@ -118,8 +141,11 @@ async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool
         return False
     job_id = session.current.job_id
     if run_id is not None:
-        with suppress(JobUnknown):  # a run that answered a question has no job of its own
+        try:
             job_id = await job_of_run(state, session_id, run_id)
+        except JobUnknown:
+            if not (await state["sessions"].job(session_id, job_id)).answered:
+                return False
     if job_id not in session.backlog:
         return False
     await cancel(state, session_id, job_id)
@@ -128,22 +154,25 @@ async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool
 
 async def job_of_run(state: State, session_id: str, run_id: str) -> str:
     """Return the job of a run, by the client's id or by `job_run_id`. Raises JobUnknown, RedisError."""
-    pair = pair_of(run_id)
-    if pair is not None and pair[0] == session_id:
-        return pair[1]
     submitted = await state["sessions"].first(session_id, _keyed(run_id))
-    if submitted is None:
+    if submitted is not None:
+        return str(submitted.job_id)
+    pair = pair_of(run_id)
+    if pair is None or pair[0] != session_id:
         raise JobUnknown
-    return str(submitted.job_id)
+    return pair[1]
 
 
 async def stream_run(request: Request, stream: AgUiStream, job: JobState, cursor: Cursor | None) -> ASGIApp:
-    """Stream a job after the cursor. One in another job is ignored. Raises EventsTrimmed, RedisError."""
+    """Stream a job after the cursor. One in another job is ignored. A client that begins with a snapshot is not shown
+    what was discarded before it connected. Raises EventsTrimmed, RedisError."""
     if cursor is not None and cursor.id.epoch and (job.first is None or cursor.id < job.first):
         cursor = None
-    pending = None if job.question is None else job.question["question_id"]
-    stream = replace(stream, cursor=cursor, known=job.cursor, pending=pending)
-    return await stream_job(request, request.scope["state"], job, stream, cursor)
+    stream = replace(stream, cursor=cursor, answered=job.answered if job.end is None else None)
+    state: State = request.scope["state"]
+    if stream.snapshot and job.attempt > 1:
+        stream = replace(stream, discards=discards_for(cursor, await state["log"].discards(job.session_id, job.job_id)))
+    return await stream_job(request, state, job, stream, cursor)
 
 
 def cursor_of(request: Request) -> Cursor | None:
@@ -176,7 +205,7 @@ async def _started(
 
 
 async def _continued(state: State, caller: Principal, session_id: str, body: Body, cursor: Cursor | None) -> Found:
-    """Answer the question of an interrupt, unless it has been answered, or cancel its job."""
+    """Answer the question of an interrupt or cancel its job, unless it has been answered."""
     resume: Resume = body.value
     pair = pair_of(resume.interruptId)
     if pair is None:
@@ -184,18 +213,31 @@ async def _continued(state: State, caller: Principal, session_id: str, body: Bod
     job_id, question_id = pair
     if cursor is not None:
         return Found(job_id, True, question_id)
-    if resume.status == "cancelled":
-        await cancel(state, known_session(session_id, caller, "stop"), job_id)
-        return Found(job_id, after_question=question_id)
-    known_session(session_id, caller, "answer")
-    with _named(("value", "resume.0.payload")):
-        value = await state["cpu_slot"].run(body.size, encoded_value, AnswerBody.model_construct(value=resume.payload))
-        try:
-            await check_answer(state, session_id, job_id, question_id, resume.payload, body.size)
-            await answer(state, session_id, job_id, question_id, value)
-        except QuestionAnswered:  # the first answer counts
-            return Found(job_id, True, question_id)
+    known_session(session_id, caller, "stop" if resume.status == "cancelled" else "answer")
+    try:
+        if resume.status == "cancelled":
+            await cancel(state, session_id, job_id, question_id)
+        else:
+            await _answer(state, session_id, job_id, question_id, Body(resume.payload, body.size))
+    except QuestionAnswered:  # the first answer counts
+        return Found(job_id, True, question_id)
     return Found(job_id, after_question=question_id)
+
+
+async def _answer(state: State, session_id: str, job_id: str, question_id: str, payload: Body) -> None:
+    with _named(("value", "resume.0.payload")):
+        given = AnswerBody.model_construct(value=payload.value)
+        value = await state["cpu_slot"].run(payload.size, encoded_value, given)
+        await check_answer(state, session_id, job_id, question_id, payload.value, payload.size)
+        await answer(state, session_id, job_id, question_id, value)
+
+
+def _without_events(stream: AgUiStream, job: JobState) -> Response:
+    """Return the messages of a thread and the end of its last run."""
+    assert job.end is not None
+    dialect, end = Numbered(stream), Entry(job.end, f"job.{job.status}", job.job_id, job.end_body or b"{}", None)
+    content = dialect.opening + dialect.frames(dialect.initial_state, [end])[0]
+    return Response(content, headers=dict(HEADERS))
 
 
 def _keyed(run_id: str, request: JobRequest = _NO_JOB) -> JobRequest:

@@ -7,9 +7,10 @@ with it: the answer comes with the next run. Clients: `@ag-ui/client`, TanStack 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,6 +33,7 @@ from holdfast.gateway.dialects.ag_ui.run import (
 from holdfast.gateway.dialects.dialect import END
 from holdfast.gateway.dialects.translation import Event, Place, Translated, Translation
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.log.discards import Discard, Discards
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.events import (
     ASKED,
@@ -66,22 +68,20 @@ class Progress(NamedTuple):
         at: the last event.
         first: of the events with an effect, the first.
         last: of the events with an effect that count, the last.
-        known: the end of the log when the client connected, until it is reached.
-        pending: the question that was open then.
         skipping: events up to a question are not sent: the client has them from the run before.
+        hidden: discarded events are not sent, and there were some with an effect.
     """
 
     run: Run
     at: EventId = ORIGIN
     first: EventId | None = None
     last: EventId | None = None
-    known: EventId = ORIGIN
-    pending: str | None = None
     skipping: bool = False
+    hidden: bool = False
 
     def __eq__(self, other: object) -> bool:
-        """Progress depends on the log alone, but for what is known ahead."""
-        return isinstance(other, Progress) and (self.at, self.known) == (other.at, other.known)
+        """Within one stream, progress depends on the log alone."""
+        return isinstance(other, Progress) and self.at == other.at
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -102,8 +102,8 @@ class AgUiStream(Translation):
         reasoning: the messages of reasoning that the client has of the job. HttpAgent keeps them, so the snapshot at
             the beginning empties them.
         cursor: the last event that the client has received.
-        known: the end of the log when the client connected.
-        pending: the question that was open then.
+        answered: the questions that had an answer when the client connected; None: all of a job that had ended.
+        discards: what takeovers had discarded by then, of which the client has received nothing.
     """
 
     thread_id: str
@@ -114,13 +114,13 @@ class AgUiStream(Translation):
     after_question: str | None = None
     reasoning: tuple[str, ...] = field(default=(), compare=False)
     cursor: Cursor | None = field(default=None, compare=False)
-    known: EventId = field(default=ORIGIN, compare=False)
-    pending: str | None = field(default=None, compare=False)
+    answered: tuple[str, ...] | None = ()
+    discards: tuple[Discard, ...] = ()
 
     @property
     def initial(self) -> Hashable:
         skipping = self.after_question is not None and not self.snapshot
-        return Progress(Run(self.job_id), known=self.known, pending=self.pending, skipping=skipping)
+        return Progress(Run(self.job_id), skipping=skipping)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -140,11 +140,11 @@ class AgUiStream(Translation):
             events, after = _with_delta(state, entry)
         else:
             events, after = self._translated(state, entry)
-        if not isinstance(after, Progress):
-            return events, after
-        if after.known != ORIGIN and entry.id >= after.known:
-            after = after._replace(known=ORIGIN, pending=None)
-        return ((), after) if state.skipping else (events, after)
+        if self.discards and self._discarded.covers(self.job_id, entry.id):
+            return (), state._replace(at=entry.id, hidden=state.hidden or bool(events))
+        if state.skipping:  # nothing is open in this run that could end
+            return [event for event in events if type(event) is Last], after
+        return events, after
 
     def lost(self, state: Hashable) -> Sequence[Event]:
         return (LOST,)
@@ -161,6 +161,13 @@ class AgUiStream(Translation):
         """The end is sent in any case: without it clients report an error."""
         assert isinstance(cursor, tuple)
         return (place.id, place.part) <= cursor and type(event) is not Last
+
+    @cached_property
+    def _discarded(self) -> Discards:
+        discarded = Discards()
+        for known in self.discards:
+            discarded.add(*known)
+        return discarded
 
     def _translated(self, state: Progress, entry: Entry) -> Translated:
         if entry.kind in TERMINAL or entry.kind == DELETED:
@@ -186,8 +193,7 @@ class AgUiStream(Translation):
         after = _with(state, run, at, effect=True)._replace(
             skipping=state.skipping and question_id != self.after_question
         )
-        answered = question_id in (self.after_question, *run.answered)
-        if answered or (at <= state.known and question_id != state.pending):
+        if self.answered is None or question_id in (self.after_question, *self.answered):
             return events, after
         outcome = interrupted(self.job_id, self.run_id, event)
         return [*events, Last(type="RUN_FINISHED", threadId=self.thread_id, runId=self.run_id, outcome=outcome)], END
@@ -195,16 +201,17 @@ class AgUiStream(Translation):
     def _started(self, state: Progress, entry: Entry) -> Translated:
         """Take back what an attempt discards, if the client has received anything of it."""
         discard_from = _discard_from(entry)
-        after = state._replace(at=entry.id)
-        if discard_from is None or state.last is None or state.last < discard_from:
+        after = state._replace(at=entry.id, hidden=False)
+        ended, run = end_all(state.run)
+        if state.hidden and (run.full or not any(call.open for call in state.run.calls)):
+            # Nothing has to be taken back, but ids are the same for all.
+            return ended, after._replace(run=run)
+        if discard_from is None or state.last is None or (state.last < discard_from and not state.hidden):
             return (), after
         assert state.first is not None
-        ended, run = end_all(state.run)
         if run.full and discard_from > state.first:
             return [*ended, TOO_LONG], END
-        kept = discard(run, discard_from)
-        if discard_from <= state.first:
-            kept = Run(self.job_id, answered=run.answered)
+        kept = discard(state.run, discard_from) if discard_from > state.first else Run(self.job_id)
         last = kept.kept.id if kept.kept is not None else None
         first = state.first if last is not None else None
         events = [*ended, self._snapshot(kept, run), custom("holdfast.takeover", {"discardFrom": str(discard_from)})]
@@ -256,6 +263,11 @@ class AgUiStream(Translation):
         }
 
 
+def discards_for(cursor: Cursor | None, discards: Iterable[Discard]) -> tuple[Discard, ...]:
+    """Return the discards that a client with this cursor has received nothing of, or has seen taken back."""
+    return tuple(discard for discard in discards if cursor is None or not discard.first <= cursor.id <= discard.started)
+
+
 def _encoded(event: AgUiEvent) -> bytes:
     try:
         return orjson.dumps(event)
@@ -274,7 +286,7 @@ def _with_delta(state: Progress, entry: Entry) -> Translated:
 def _with(state: Progress, run: Run, at: EventId, *, effect: bool) -> Progress:
     if not effect:
         return state._replace(run=run, at=at)
-    return Progress(run, at, state.first or at, at, state.known, state.pending, state.skipping)
+    return Progress(run, at, state.first or at, at, state.skipping, state.hidden)
 
 
 def _discard_from(entry: Entry) -> EventId | None:

@@ -8,46 +8,35 @@ import orjson
 import pytest
 from holdfast.gateway.dialects.ag_ui.history import MAX_HISTORY_BYTES, History
 from holdfast.gateway.dialects.ag_ui.ids import Cursor
-from holdfast.gateway.dialects.ag_ui.kept import MAX_KEPT_BYTES
 from holdfast.gateway.dialects.ag_ui.run import MAX_OPEN
-from holdfast.gateway.dialects.ag_ui.translation import Progress
 from holdfast.gateway.dialects.dialect import CUT, END
 from holdfast.gateway.dialects.translation import Numbered
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.event_log import Gap
 
-from tests.support.ag_ui_golden import DATA, HISTORY, LOGS, golden, joined, log, stream, wire
-
-EPOCH = 1763683200123
-
-
-def frames(data: bytes) -> list[bytes]:
-    return [frame for frame in data.split(b"\n\n") if frame.startswith(b"id: ")]
-
-
-def events(data: bytes) -> list[dict[str, Any]]:
-    return [orjson.loads(frame.partition(b"data: ")[2]) for frame in data.split(b"\n\n") if b"data: " in frame]
-
-
-def types(data: bytes) -> list[str]:
-    return [event["type"] for event in events(data)]
-
-
-def entry(seq: int, kind: str, epoch: int = EPOCH, **fields: object) -> Entry:
-    body = orjson.dumps({"type": kind, "job_id": "j1", **fields})
-    return Entry(EventId(epoch, seq), kind, "j1", body, None)
-
-
-def cursor_of(frame: bytes) -> Cursor:
-    place, _, part = frame.partition(b"\n")[0].removeprefix(b"id: ").decode().partition(".")
-    epoch, _, seq = place.partition("-")
-    return Cursor(EventId(int(epoch), int(seq)), int(part))
+from tests.support.ag_ui_golden import (
+    DATA,
+    EPOCH,
+    HISTORY,
+    LOGS,
+    cursor_of,
+    entry,
+    events,
+    frames,
+    golden,
+    joined,
+    log,
+    progress,
+    stream,
+    types,
+    wire,
+)
 
 
 def resumed(name: str, cursor: Cursor) -> bytes:
     entries = log(name)
-    return wire(Numbered(joined(entries, cursor=cursor), cursor), entries)
+    return wire(Numbered(joined(cursor=cursor), cursor), entries)
 
 
 @pytest.mark.parametrize("name", LOGS)
@@ -63,7 +52,7 @@ def test_every_golden_file_has_a_log() -> None:
 @pytest.mark.parametrize("name", LOGS)
 def test_the_events_do_not_depend_on_the_pages(name: str) -> None:
     entries = log(name)
-    dialect = Numbered(joined(entries))
+    dialect = Numbered(joined())
     data, state = dialect.opening, dialect.initial_state
     for one in entries:
         framed, state = dialect.frames(state, [one])
@@ -73,19 +62,19 @@ def test_the_events_do_not_depend_on_the_pages(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOGS)
 def test_each_event_has_an_id_of_its_own(name: str) -> None:
-    found = [cursor_of(frame) for frame in frames(wire(Numbered(joined(log(name))), log(name)))]
+    found = [cursor_of(frame) for frame in frames(wire(Numbered(joined()), log(name)))]
     assert found == sorted(set(found))
 
 
 @pytest.mark.parametrize("name", LOGS)
 def test_a_client_that_reconnects_after_any_event_has_each_event_once(name: str) -> None:
-    everything = frames(wire(Numbered(joined(log(name))), log(name)))
+    everything = frames(wire(Numbered(joined()), log(name)))
     for received, frame in enumerate(everything[:-1], 1):
         assert frames(resumed(name, cursor_of(frame))) == everything[received:]
 
 
 def test_a_client_that_has_received_the_end_receives_it_again_under_another_id() -> None:
-    last = frames(wire(Numbered(joined(log("text"))), log("text")))[-1]
+    last = frames(wire(Numbered(joined()), log("text")))[-1]
     [again] = frames(resumed("text", cursor_of(last)))
     assert events(again) == events(last)
     [once_more] = frames(resumed("text", cursor_of(again)))
@@ -94,7 +83,7 @@ def test_a_client_that_has_received_the_end_receives_it_again_under_another_id()
 
 def test_an_open_question_ends_the_run_and_the_stream() -> None:
     entries = log("question")[:3]
-    for dialect in (Numbered(stream()), Numbered(joined(entries, pending="q1"))):
+    for dialect in (Numbered(stream()), Numbered(joined(answered=()))):
         data, state = dialect.frames(dialect.initial_state, entries)
         assert state is END
         assert events(data)[-1]["outcome"]["interrupts"][0]["id"] == "j1~q1"
@@ -108,29 +97,43 @@ def test_a_question_that_is_asked_again_after_its_answer_ends_nothing() -> None:
         entry(3, "question.answered", EPOCH + 1, question_id="q1", value="Rome"),
         entry(4, "job.completed", EPOCH + 1),
     ]
-    dialect = Numbered(joined(entries))
+    dialect = Numbered(joined(answered=("q1",)))
     data, state = dialect.frames(dialect.initial_state, [*entries, *again])
     assert state is not END
     assert types(data)[-1] == "RUN_FINISHED"
     assert "outcome" not in events(data)[-1]
 
 
-def test_a_run_that_continues_behind_a_question_takes_back_what_came_before_it() -> None:
-    entries = [*log("question")[:4], entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-2")]
-    continued = Numbered(stream(after_question="q1", known=entries[3].id))
-    assert types(wire(continued, entries)) == ["RUN_STARTED", "CUSTOM", "MESSAGES_SNAPSHOT", "CUSTOM"]
-    [snapshot] = [event for event in events(wire(continued, entries)) if event["type"] == "MESSAGES_SNAPSHOT"]
-    assert [message["id"] for message in snapshot["messages"]] == ["m1"]
-
-
-def test_discarded_reasoning_is_emptied() -> None:
-    """HttpAgent keeps reasoning that a snapshot lacks, unless the snapshot has other reasoning."""
+def test_an_answered_question_is_not_open_before_the_log_has_the_answer() -> None:
+    """After a takeover the agent asks once more, and only then the answer is appended."""
     entries = [
-        entry(2, "reasoning.delta", text="Hm", part=0),
+        *log("question")[:3],
         entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-2"),
+        entry(2, "question.asked", EPOCH + 1, question_id="q1", prompt="Which city?", schema={}),
     ]
-    [snapshot] = [event for event in events(wire(Numbered(stream()), entries)) if event["type"] == "MESSAGES_SNAPSHOT"]
-    assert snapshot["messages"][-1] == {"id": f"j1/{EPOCH}-2", "role": "reasoning", "content": ""}
+    dialect = Numbered(joined(answered=("q1",)))
+    data, state = dialect.frames(dialect.initial_state, entries)
+    assert state is not END
+    assert "RUN_FINISHED" not in types(data)
+
+
+def test_viewers_for_whom_other_questions_are_open_do_not_share_their_frames() -> None:
+    assert Numbered(joined(answered=("q1",))) != Numbered(joined(answered=()))
+
+
+@pytest.mark.parametrize(
+    ("end", "events_sent"),
+    [
+        (entry(3, "job.cancelled", by="user"), ["RUN_STARTED", "RUN_ERROR"]),
+        (entry(3, "session.deleted"), ["RUN_STARTED", "RUN_ERROR"]),
+        (entry(3, "question.asked", question_id="q2", prompt="?", schema={}), ["RUN_STARTED", "RUN_FINISHED"]),
+    ],
+    ids=["cancelled", "deleted", "asked"],
+)
+def test_a_run_that_ends_before_its_question_sends_the_end_alone(end: Entry, events_sent: list[str]) -> None:
+    """Its client has the messages from the run before, and begins a run without any that are open."""
+    entries = [entry(2, "text.delta", text="Hi", part=0), end]
+    assert types(wire(Numbered(stream(after_question="q1")), entries)) == events_sent
 
 
 def test_reasoning_that_a_client_has_of_the_run_is_emptied_before_it_is_sent_again() -> None:
@@ -169,44 +172,14 @@ def test_a_schema_that_is_nested_too_deeply_is_left_out() -> None:
     assert "responseSchema" not in asked[-1]["outcome"]["interrupts"][0]
 
 
-def progress(entries: list[Entry]) -> Progress:
-    state: object = stream().initial
-    for one in entries:
-        assert isinstance(state, Progress)
-        state = stream().translate(state, one)[1]
-    assert isinstance(state, Progress)
-    return state
-
-
 def test_what_is_open_is_bounded() -> None:
     many = [
         *(entry(n, "tool.started", call_id=f"c{n}", name="t") for n in range(1, 400)),
         *(entry(n, "text.delta", text="t", part=0, agent=f"a{n}") for n in range(400, 600)),
         *(entry(n, "section.started", title="same", index=n) for n in range(600, 800)),
-        *(entry(n, "question.answered", question_id=f"q{n}", value=1) for n in range(800, 1000)),
     ]
     run = progress(many).run
-    assert {len(run.calls), len(run.blocks), len(run.steps), len(run.answered)} == {MAX_OPEN}
-
-
-def test_a_run_that_is_too_long_to_correct_ends_with_an_error() -> None:
-    text = "t" * 4096
-    long = [entry(n, "text.delta", text=text, part=0) for n in range(2, 3 + MAX_KEPT_BYTES // 4096)]
-    assert progress(long).run.kept is None
-    middle = entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-5")
-    dialect = Numbered(stream())
-    data, state = dialect.frames(dialect.initial_state, [*long, middle])
-    assert (types(data)[-1], state) == ("RUN_ERROR", END)
-    whole = entry(1, "job.started", EPOCH + 1, discard_from=f"{EPOCH}-2")
-    data, state = dialect.frames(dialect.initial_state, [*long, whole])
-    assert types(data)[-2:] == ["MESSAGES_SNAPSHOT", "CUSTOM"]
-
-
-def test_kept_deltas_are_merged() -> None:
-    kept = progress([entry(n, "text.delta", text="word ", part=0) for n in range(2, 500)]).run.kept
-    assert kept is not None
-    assert kept.earlier is None
-    assert kept.text == "word " * 498
+    assert {len(run.calls), len(run.blocks), len(run.steps)} == {MAX_OPEN}
 
 
 def test_viewers_at_one_event_share_their_frames() -> None:
