@@ -46,6 +46,7 @@ class HttpServer:
     """The factory for uvicorn's `http=`: creates the connections of one server and holds their shared deadlines."""
 
     state: ServerState
+    tasks: set[asyncio.Task[None]]
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.max_head_bytes = limits.max_head_bytes
@@ -53,13 +54,13 @@ class HttpServer:
         self.refusals: Counter[str] = Counter()  # by error code, of requests refused before the app
         self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, lambda idle: idle.transport.close())
         self.heads: Deadline[Timed] = Deadline(limits.head_seconds, time_out)
-        self.messages: Deadline[Timed] = Deadline(MESSAGE_SECONDS, time_out)
+        self.message_deadline: Deadline[Timed] = Deadline(MESSAGE_SECONDS, time_out)
         self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, lambda one: one.transport.abort())
         self._protocol: type[StreamProtocol] | None = None
 
     def __call__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **_: Any) -> Connection:
         if self._protocol is None:
-            self.state = server_state
+            self.state, self.tasks = server_state, server_state.tasks
             self._protocol = _protocol_of(HttpToolsProtocol(config, server_state, app_state))
         return Connection(self)
 
