@@ -95,11 +95,10 @@ async def test_a_stopping_gateway_waits_for_the_messages_of_clients_that_are_gon
     async with served.connect() as socket:
         await socket.send("1")
         await until(lambda: served.desk.log == ["begun 1"])
-        await socket.send("2")
     await served.stop()
     served.desk.released.set()
     await asyncio.wait_for(served.serving, SECONDS)
-    assert served.desk.log == ["begun 1", "done 1", "begun 2", "done 2", "end of the lifespan"]
+    assert served.desk.log == ["begun 1", "done 1", "end of the lifespan"]
 
 
 async def test_a_stopping_gateway_answers_what_it_carries_out_before_it_closes(served: Served) -> None:
