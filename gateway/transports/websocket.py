@@ -8,7 +8,6 @@ from collections.abc import Callable
 from holdfast.gateway.transports.connection import Connection
 from holdfast.gateway.transports.inbox import Answer, Inbox
 from holdfast.gateway.transports.websocket_frames import (
-    BINARY,
     CLOSE,
     NO_STATUS_CLOSE,
     NORMAL,
@@ -16,7 +15,6 @@ from holdfast.gateway.transports.websocket_frames import (
     POLICY_VIOLATION,
     PONG,
     TEXT,
-    UNSUPPORTED_DATA,
     close_frame,
     frame,
     is_close,
@@ -45,13 +43,9 @@ class WebSocketTransport:
         *("_reader", "_turn_due", "_unsent", "blocked_since", "closed", "on_gone", "on_shutdown", "on_writable"),
     )
 
-    def __init__(
-        self,
-        connection: Connection,
-        head: bytes,
-        answer: Answer,
-        max_bytes: int,
-    ) -> None:
+    new_reader = WebSocketReader
+
+    def __init__(self, connection: Connection, head: bytes, answer: Answer, max_bytes: int) -> None:
         self._connection = connection
         self._head = head
         self._answer = answer
@@ -89,7 +83,7 @@ class WebSocketTransport:
 
     def data_received(self, data: bytes) -> None:
         if self._reader is None:
-            self._reader = WebSocketReader(self._max_bytes)
+            self._reader = self.new_reader(self._max_bytes)
         self._reader.feed(data)
         if not self._turn_due:
             self._turn()
@@ -177,6 +171,8 @@ class WebSocketTransport:
                 if received is None:
                     break
                 self._process(received)
+                if self._reader is not None and not self._reader.is_within_message:
+                    self._connection.server.message_deadline.stop(self)  # the next message gets its own
             else:
                 self._turn_due = True
                 asyncio.get_running_loop().call_soon(self._turn)
@@ -215,12 +211,9 @@ class WebSocketTransport:
         elif opcode == PING:
             self._put_later_if_blocked(PONG, frame(PONG, payload))
         elif opcode == TEXT:
-            self._connection.server.message_deadline.stop(self)  # the next message gets its own
             if self._inbox is None:
                 self._inbox = Inbox(self._connection.server.tasks, self._answer, self._reply, self._on_inbox_change)
             self._inbox.add(payload)
-        elif opcode == BINARY:
-            raise ProtocolViolation(UNSUPPORTED_DATA, "only text messages are accepted")
 
     def _answer_close(self, payload: bytes) -> None:
         """Close the connection with the client's code, unless this is the reply to the close frame of the gateway."""

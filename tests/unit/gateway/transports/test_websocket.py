@@ -140,6 +140,14 @@ class TestMessages:
         assert client.frames[-1] == ServerFrame(CLOSE, (1008).to_bytes(2) + b"a message took too long to arrive")
         assert client.half_closed
 
+    async def test_a_frame_between_messages_has_a_deadline_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        client, ping = Client(), client_frame(PING, b"p")
+        stopped: list[object] = []
+        client.send(ping[:3])
+        monkeypatch.setattr(client.message_deadline, "stop", stopped.append)
+        client.send(ping[3:] + ping[:3])
+        assert stopped == [client.stream]
+
 
 class TestClosing:
     async def test_the_gateway_waits_for_the_close_frame_of_the_client(self) -> None:
