@@ -229,6 +229,26 @@ class TestUpgrade:
             raw.get("/livez", OFFER[:1])
             assert (await raw.head()).startswith("HTTP/1.1 200 ")
 
+    @pytest.mark.parametrize(
+        ("fields", "accepted"),
+        [
+            (["Origin: http://localhost"], True),
+            (["Origin: http://localhost", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: websocket"], True),
+            (["Origin: https://app.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: websocket"], True),
+            (["Origin: http://localhost:81", "Sec-Fetch-Site: same-site"], False),
+            (["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"], False),
+            (["Origin: null", "Sec-Fetch-Site: cross-site"], False),
+        ],
+        ids=["own", "own, with metadata", "listed", "another port", "foreign", "none"],
+    )
+    async def test_the_origin_of_a_page_decides(
+        self, redis_url: str, session: Session, fields: list[str], *, accepted: bool
+    ) -> None:
+        await session.started()
+        async with served(redis_url, cors_origins="https://app.example") as gateway, Raw(gateway.port) as raw:
+            raw.get("/v1/sessions/s/ws", [*OFFER, *fields])
+            assert (await raw.head()).startswith(f"HTTP/1.1 {101 if accepted else 403} ")
+
     async def test_a_request_behind_a_refused_offer_is_answered(self, gateway: Served) -> None:
         async with Raw(gateway.port) as raw:
             raw.get("/v1/sessions/s/ws", OFFER, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
