@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, ClassVar
 
 import orjson
 from holdfast.gateway.dependencies import State, is_idempotency_key, known_job, known_session
@@ -48,57 +48,63 @@ class ClientMessages:
         RedisError."""
         if text.strip() == STOP:
             context["to"] = "cancel"
-            return await self._cancel({}, len(text))
+            return await self._cancel(Body({}, len(text)))
         body = await read_message(text, self._state["cpu_slot"])
         if not isinstance(body.value, dict):
             raise RequestInvalid("body", "should be an object, or the text STOP")
-        given: Members = body.value
-        kinds: Mapping[str, Callable[[Members, int], Awaitable[Members]]] = {
-            "answer": self._answer,
-            "cancel": self._cancel,
-            "job": self._job,
-        }
-        kind, ref = given.pop("type", None), given.pop("ref", None)
-        if ref is not None:
-            if not isinstance(ref, str) or len(ref) > MAX_REF_CHARACTERS:
-                raise RequestInvalid("ref", f"should be a string of at most {MAX_REF_CHARACTERS} characters")
-            context["ref"] = ref
-        if not isinstance(kind, str) or kind not in kinds:
-            raise RequestInvalid("type", f"should be one of {', '.join(kinds)}")
-        context["to"] = kind
-        return await kinds[kind](given, body.size)
+        kind = _take_kind(body.value, context, self._carried_out_by)
+        return await self._carried_out_by[kind](self, body)
 
-    async def _job(self, given: Members, size: int) -> Members:
-        key = given.pop("idempotency_key", None)
+    async def _job(self, body: Body) -> Members:
+        key = body.value.pop("idempotency_key", None)
         if key is not None and not (isinstance(key, str) and is_idempotency_key(key)):
             raise RequestInvalid("idempotency_key", "should be 1 to 255 visible ASCII characters")
-        submitted = await submit(self._state, self._caller, self._session_id, Body(given, size), key)
+        submitted = await submit(self._state, self._caller, self._session_id, body, key)
         replayed = {"replayed": True} if submitted.replayed else {}
         return accepted_json(self._session_id, submitted) | replayed
 
-    async def _cancel(self, given: Members, size: int) -> Members:
+    async def _cancel(self, body: Body) -> Members:
         self._check_right("stop")
-        job_id = await self._job_id(given)
-        if given:
-            raise BodyInvalid([(name, "unknown field") for name in given])
+        job_id = await self._job_id(body)
+        if body.value:
+            raise BodyInvalid([(name, "unknown field") for name in body.value])
         status = await cancel(self._state, self._session_id, job_id)
         return {"session_id": self._session_id, "job_id": job_id, "status": status}
 
-    async def _answer(self, given: Members, size: int) -> Members:
+    async def _answer(self, body: Body) -> Members:
         self._check_right("answer")
-        job_id = await self._job_id(given)
-        await answer_with(self._state, self._session_id, job_id, Body(given, size))
+        job_id = await self._job_id(body)
+        await answer_with(self._state, self._session_id, job_id, body)
         return {"session_id": self._session_id, "job_id": job_id}
 
     def _check_right(self, right: Right) -> None:
         """Raise SessionUnknown unless the caller has this right to the session."""
         known_session(self._session_id, self._caller, right)
 
-    async def _job_id(self, given: Members) -> str:
+    async def _job_id(self, body: Body) -> str:
         """Take the job that is meant from a message: by default the one that runs or is next, else the last one."""
-        job_id = given.pop("job_id", None)
+        job_id = body.value.pop("job_id", None)
         if job_id is None:
             return (await self._state["sessions"].session(self._session_id)).current.job_id
         if not isinstance(job_id, str):
             raise RequestInvalid("job_id", "should be a string")
         return known_job(job_id)
+
+    _carried_out_by: ClassVar[Mapping[str, Callable[[ClientMessages, Body], Awaitable[Members]]]] = {
+        "answer": _answer,
+        "cancel": _cancel,
+        "job": _job,
+    }
+
+
+def _take_kind(message: Members, context: Members, kinds: Collection[str]) -> str:
+    """Move what every message may have into `context`, and return which of these kinds it is. Raises RequestInvalid."""
+    kind, ref = message.pop("type", None), message.pop("ref", None)
+    if ref is not None:
+        if not isinstance(ref, str) or len(ref) > MAX_REF_CHARACTERS:
+            raise RequestInvalid("ref", f"should be a string of at most {MAX_REF_CHARACTERS} characters")
+        context["ref"] = ref
+    if not isinstance(kind, str) or kind not in kinds:
+        raise RequestInvalid("type", f"should be one of {', '.join(kinds)}")
+    context["to"] = kind
+    return kind

@@ -43,7 +43,8 @@ class Server(Protocol):
 
     stopping: bool
     lingering: Deadline[Connection]
-    messages: Deadline[Timed]  # of WebSockets, while they are incomplete
+    message_deadline: Deadline[Timed]  # of a WebSocket whose message is incomplete
+    tasks: set[asyncio.Task[None]]  # which the server awaits when it stops
 
     def opened(self, connection: Connection) -> None:
         """Register the connection and set its first handler."""

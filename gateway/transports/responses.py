@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+CLOSE = (b"connection", b"close")
 
 
-class CapturedHead:
-    """Captures the head of a response in place of the transport, to send it in one write with the first bytes."""
+class _Captured:
+    """Captures what is written in place of the transport."""
 
     data = b""
 
     def write(self, data: bytes) -> None:
         self.data = data
+
+
+async def captured_head(cycle: RequestResponseCycle, send: Send, status: int) -> bytes:
+    """Begin a response, and return its head up to the last field, to be sent in one write with the first bytes."""
+    transport, captured = cycle.transport, _Captured()
+    cycle.transport = captured  # type: ignore[assignment]
+    try:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+    finally:
+        cycle.transport = transport
+    return captured.data.removesuffix(b"\r\n")
+
+
+def last_response(response: Response, default_fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return a response as it is sent without ASGI on a connection that closes."""
+    fields = b"".join(b"%b: %b\r\n" % field for field in (*default_fields, *response.raw_headers, CLOSE))
+    return STATUS_LINE[response.status_code] + fields + b"\r\n" + bytes(response.body)
 
 
 class CloseDelimited:

@@ -17,14 +17,14 @@ from holdfast.gateway.errors import HeadTimeout, RequestMalformed, problem
 from holdfast.gateway.transports.connection import Connection, Timed, time_out
 from holdfast.gateway.transports.deadline import Deadline
 from holdfast.gateway.transports.request_head import ConnectionLimits, RequestHead
-from holdfast.gateway.transports.responses import CapturedHead, CloseDelimited
+from holdfast.gateway.transports.responses import CLOSE, CloseDelimited, captured_head, last_response
 from holdfast.gateway.transports.transport import Stream
 from holdfast.gateway.transports.websocket_handshake import offers_websocket
 from holdfast.shared.errors import HoldfastError
 from starlette.types import Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
@@ -36,7 +36,6 @@ LINGER_SECONDS = 2.0
 MESSAGE_SECONDS = 30.0
 _NEW_LINE = b"\r\n"
 _FRAMING = (b"content-length", b"transfer-encoding")
-_CLOSE = (b"connection", b"close")
 
 # State of the parser: between requests, in a head, in a body, in the head that `_on_upgrade` repeats, holding back
 # what follows the offer of a WebSocket until that is answered, or stopped.
@@ -47,6 +46,7 @@ class HttpServer:
     """The factory for uvicorn's `http=`: creates the connections of one server and holds their shared deadlines."""
 
     state: ServerState
+    tasks: set[asyncio.Task[None]]
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.max_head_bytes = limits.max_head_bytes
@@ -54,13 +54,13 @@ class HttpServer:
         self.refusals: Counter[str] = Counter()  # by error code, of requests refused before the app
         self.idle: Deadline[StreamProtocol] = Deadline(limits.idle_seconds, lambda idle: idle.transport.close())
         self.heads: Deadline[Timed] = Deadline(limits.head_seconds, time_out)
-        self.messages: Deadline[Timed] = Deadline(MESSAGE_SECONDS, time_out)
+        self.message_deadline: Deadline[Timed] = Deadline(MESSAGE_SECONDS, time_out)
         self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, lambda one: one.transport.abort())
         self._protocol: type[StreamProtocol] | None = None
 
     def __call__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **_: Any) -> Connection:
         if self._protocol is None:
-            self.state = server_state
+            self.state, self.tasks = server_state, server_state.tasks
             self._protocol = _protocol_of(HttpToolsProtocol(config, server_state, app_state))
         return Connection(self)
 
@@ -120,7 +120,7 @@ class StreamProtocol(HttpToolsProtocol):
             fields: header fields as they are sent, each ended by CRLF.
             make: constructs the transport, with the arguments of HttpTransport.
             status: 101 to continue as a WebSocket, which the request must offer. What the client has sent already is
-                passed to its transport in the next iteration of the event loop.
+                passed to its transport in a later callback, and nothing is read before.
 
         Returns:
             The connection's transport, or None when the client has disconnected.
@@ -133,11 +133,7 @@ class StreamProtocol(HttpToolsProtocol):
             cycle.chunked_encoding, cycle.keep_alive = False, True
         elif unread:
             cycle.keep_alive = False
-        cycle.transport = kept = CapturedHead()  # type: ignore[assignment]
-        try:
-            await send({"type": "http.response.start", "status": status, "headers": []})
-        finally:
-            cycle.transport = self.transport
+        head = await captured_head(cycle, send, status)
         if status == 101:
             held, self._held = self._held, held
         if cycle.disconnected or self.followed or self._held or self.transport.is_closing():
@@ -146,7 +142,7 @@ class StreamProtocol(HttpToolsProtocol):
             return None
         stream = make(
             self._connection,
-            kept.data.removesuffix(_NEW_LINE) + fields + _NEW_LINE,
+            head + fields + _NEW_LINE,
             chunked=cycle.chunked_encoding is True,
             keep_alive=cycle.keep_alive,
             drain_input=unread,
@@ -155,10 +151,11 @@ class StreamProtocol(HttpToolsProtocol):
             stream.pause_writing()
         self._connection.handler = stream
         cycle.disconnected = True  # uvicorn must not report an incomplete response when the task ends
-        self.flow.resume_reading()
-        self._forget()
         if held:
-            asyncio.get_running_loop().call_soon(stream.data_received, held)
+            asyncio.get_running_loop().call_soon(_continue, self.flow, stream, held)
+        else:
+            self.flow.resume_reading()
+        self._forget()
         return stream
 
     def shutdown(self) -> None:
@@ -262,7 +259,7 @@ class StreamProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         fields = [field for field in scope["headers"] if field[0] in _FRAMING]
         if not self.cycle.keep_alive:
-            fields.append(_CLOSE)
+            fields.append(CLOSE)
         self.data_received(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % field for field in fields) + rest)
 
     def _check_head(self) -> None:
@@ -300,10 +297,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _answer(self, error: HoldfastError) -> None:
         """Write an error response without ASGI, and close."""
-        response = problem(error)
-        fields = (*self.server_state.default_headers, *response.raw_headers, _CLOSE)
-        head = b"".join(b"%b: %b\r\n" % field for field in fields)
-        self.transport.write(STATUS_LINE[response.status_code] + head + _NEW_LINE + bytes(response.body))
+        self.transport.write(last_response(problem(error), self.server_state.default_headers))
         self._forget()
         self._connection.linger()
 
@@ -336,6 +330,12 @@ def _protocol_of(template: HttpToolsProtocol) -> type[StreamProtocol]:
 
 class _Stop(Exception):
     """Raised in a parser callback to stop the parser."""
+
+
+def _continue(flow: FlowControl, stream: Stream, held: bytes) -> None:
+    """Pass held bytes to a stream. Reading resumes here: uvloop reads a socket before it runs callbacks that wait."""
+    flow.resume_reading()
+    stream.data_received(held)
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

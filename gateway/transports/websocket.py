@@ -8,7 +8,6 @@ from collections.abc import Callable
 from holdfast.gateway.transports.connection import Connection
 from holdfast.gateway.transports.inbox import Answer, Inbox
 from holdfast.gateway.transports.websocket_frames import (
-    BINARY,
     CLOSE,
     NO_STATUS_CLOSE,
     NORMAL,
@@ -16,7 +15,6 @@ from holdfast.gateway.transports.websocket_frames import (
     POLICY_VIOLATION,
     PONG,
     TEXT,
-    UNSUPPORTED_DATA,
     close_frame,
     frame,
     is_close,
@@ -41,17 +39,13 @@ class WebSocketTransport:
     """
 
     __slots__ = (
-        *("_answer", "_close_sent", "_connection", "_head", "_inbox", "_max_bytes", "_paused"),
+        *("_answer", "_close_sent", "_connection", "_head", "_inbox", "_last", "_max_bytes", "_paused"),
         *("_reader", "_turn_due", "_unsent", "blocked_since", "closed", "on_gone", "on_shutdown", "on_writable"),
     )
 
-    def __init__(
-        self,
-        connection: Connection,
-        head: bytes,
-        answer: Answer,
-        max_bytes: int,
-    ) -> None:
+    new_reader = WebSocketReader
+
+    def __init__(self, connection: Connection, head: bytes, answer: Answer, max_bytes: int) -> None:
         self._connection = connection
         self._head = head
         self._answer = answer
@@ -61,6 +55,7 @@ class WebSocketTransport:
         self._paused = False
         self._turn_due = False
         self._unsent: dict[int, bytes] | None = None  # the newest pong and a reply, while the client takes nothing
+        self._last: bytes | None = None  # what ends the stream, from the call of `write` on
         self._close_sent = False
         self.on_writable: Callable[[], None] | None = None
         self.on_gone: Callable[[], None] | None = None
@@ -69,15 +64,16 @@ class WebSocketTransport:
         self.closed = False
 
     def write(self, data: bytes, *, more: bool = True) -> None:
-        """Write frames; `more=False` closes, with code 1000 if the frames have no close frame."""
-        if self.closed or self._close_sent:
+        """Write frames; `more=False` closes, with code 1000 if the frames have no close frame.
+
+        What ends the stream is sent behind the replies to the messages that are being carried out."""
+        if self.closed or self._last is not None:
             return
-        if not more:
-            self._close_sent = True
-            data = data if is_close(data) else data + _NORMAL_CLOSE
-        self._put(data)
-        if not more and self.blocked_since is None:
-            self._complete()
+        if more:
+            self._put(data)
+        else:
+            self._last = data if is_close(data) else data + _NORMAL_CLOSE
+            self._end_if_idle()
 
     def abort(self) -> None:
         """Drop the connection now and discard unsent bytes."""
@@ -87,7 +83,7 @@ class WebSocketTransport:
 
     def data_received(self, data: bytes) -> None:
         if self._reader is None:
-            self._reader = WebSocketReader(self._max_bytes)
+            self._reader = self.new_reader(self._max_bytes)
         self._reader.feed(data)
         if not self._turn_due:
             self._turn()
@@ -105,16 +101,18 @@ class WebSocketTransport:
         if self._unsent:
             self._put(b"".join(self._unsent.values()))
             self._unsent = None
-        if _is_blocked(self):
+        if self._is_blocked:
             return
         if self._inbox is not None:
             self._inbox.resume()
-        if self.on_writable is not None:
+        if self._last is not None:
+            self._end_if_idle()
+        elif self.on_writable is not None:
             self.on_writable()
 
     def connection_lost(self, exc: Exception | None = None) -> None:
         """End the stream: the client disconnected, or the connection was dropped."""
-        self._connection.server.messages.stop(self)
+        self._connection.server.message_deadline.stop(self)
         self._end()
         self._reader = None
 
@@ -127,6 +125,20 @@ class WebSocketTransport:
         """Close: a message is still incomplete at its deadline."""
         self._fail(POLICY_VIOLATION, "a message took too long to arrive")
 
+    @property
+    def _is_blocked(self) -> bool:
+        return self.blocked_since is not None
+
+    def _end_if_idle(self) -> None:
+        """Send what ends the stream, if it was written and no message is being carried out."""
+        if self._last is None or self._close_sent or self._is_blocked or self.closed:
+            return
+        if self._inbox is None or self._inbox.is_idle:
+            self._close_sent = True
+            self._put(self._last)
+            if not self._is_blocked:
+                self._complete()
+
     def _put(self, data: bytes) -> None:
         if self._head:
             data, self._head = self._head + data, b""
@@ -136,15 +148,19 @@ class WebSocketTransport:
         """Write a frame, or keep it until the client takes something; only the newest frame of an opcode is kept."""
         if self._close_sent:
             return
-        if self.blocked_since is None:
+        if not self._is_blocked:
             self._put(data)
         else:
             self._unsent = (self._unsent or {}) | {opcode: data}
 
     def _reply(self, text: bytes) -> None:
         self._put_later_if_blocked(TEXT, text_frame(text))
-        if self.blocked_since is not None and self._inbox is not None:
+        if self._is_blocked and self._inbox is not None:
             self._inbox.pause()
+
+    def _on_inbox_change(self) -> None:
+        self._turn()
+        self._end_if_idle()
 
     def _turn(self) -> None:
         """Process received frames, at most FRAMES_PER_TURN of them; the rest in the next iteration of the loop."""
@@ -155,6 +171,8 @@ class WebSocketTransport:
                 if received is None:
                     break
                 self._process(received)
+                if self._reader is not None and not self._reader.is_within_message:
+                    self._connection.server.message_deadline.stop(self)  # the next message gets its own
             else:
                 self._turn_due = True
                 asyncio.get_running_loop().call_soon(self._turn)
@@ -173,29 +191,29 @@ class WebSocketTransport:
         if reader is not None and reader.is_empty:
             self._reader = reader = None
         if reader is None or full:
-            self._connection.server.messages.stop(self)
+            self._connection.server.message_deadline.stop(self)
         else:
-            self._connection.server.messages.start(self)
-        if (full or self._turn_due) is not self._paused and not self._connection.transport.is_closing():
-            self._paused = not self._paused
-            transport = self._connection.transport
-            transport.pause_reading() if self._paused else transport.resume_reading()
+            self._connection.server.message_deadline.start(self)
+        paused, transport = full or self._turn_due, self._connection.transport
+        if paused != self._paused and not transport.is_closing():
+            self._paused = paused
+            if paused:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
 
     def _process(self, received: Received) -> None:
         opcode, payload = received
         if opcode == CLOSE:
             self._answer_close(payload)
-        elif self._close_sent:
+        elif self._last is not None:
             return
         elif opcode == PING:
             self._put_later_if_blocked(PONG, frame(PONG, payload))
         elif opcode == TEXT:
-            self._connection.server.messages.stop(self)  # the next message gets its own
             if self._inbox is None:
-                self._inbox = Inbox(self._answer, self._reply, self._turn)
+                self._inbox = Inbox(self._connection.server.tasks, self._answer, self._reply, self._on_inbox_change)
             self._inbox.add(payload)
-        elif opcode == BINARY:
-            raise ProtocolViolation(UNSUPPORTED_DATA, "only text messages are accepted")
 
     def _answer_close(self, payload: bytes) -> None:
         """Close the connection with the client's code, unless this is the reply to the close frame of the gateway."""
@@ -211,7 +229,7 @@ class WebSocketTransport:
     def _fail(self, code: int, reason: str) -> None:
         """Close because of what the client sent. The rest of it is discarded."""
         self._reader = None
-        self._connection.server.messages.stop(self)
+        self._connection.server.message_deadline.stop(self)
         if self._close_sent:
             self._connection.transport.close()
             return
@@ -219,6 +237,7 @@ class WebSocketTransport:
         self._put(close_frame(code, reason))
         self._end()
         if self._paused:
+            self._paused = False
             self._connection.transport.resume_reading()
         self._connection.linger()
 
@@ -237,7 +256,3 @@ class WebSocketTransport:
         on_gone, self.on_gone = self.on_gone, None
         if on_gone is not None:
             asyncio.get_running_loop().call_soon(on_gone)
-
-
-def _is_blocked(transport: WebSocketTransport) -> bool:
-    return transport.blocked_since is not None  # which a write may have changed

@@ -35,7 +35,7 @@ def accepting_fields(fields: HeaderFields) -> bytes:
     answered = b"upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: %b\r\n" % _accept(
         _values(fields, b"sec-websocket-key")
     )
-    if SUBPROTOCOL in _tokens(fields, b"sec-websocket-protocol"):
+    if SUBPROTOCOL in _listed(fields, b"sec-websocket-protocol"):
         answered += b"sec-websocket-protocol: %b\r\n" % SUBPROTOCOL
     return answered
 
@@ -55,4 +55,8 @@ def _values(fields: HeaderFields, name: bytes) -> list[bytes]:
 
 
 def _tokens(fields: HeaderFields, name: bytes) -> list[bytes]:
-    return [token.strip().lower() for token in b",".join(_values(fields, name)).split(b",")]
+    return [token.lower() for token in _listed(fields, name)]
+
+
+def _listed(fields: HeaderFields, name: bytes) -> list[bytes]:
+    return [token.strip() for token in b",".join(_values(fields, name)).split(b",")]

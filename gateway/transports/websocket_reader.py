@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from holdfast.gateway.transports.websocket_frames import (
     PROTOCOL_ERROR,
     TEXT,
     TOO_BIG,
+    UNSUPPORTED_DATA,
 )
 
 PART = -1
@@ -41,27 +43,41 @@ class Received(NamedTuple):
 
 
 _PART = Received(PART, b"")
+_DECODER = codecs.getincrementaldecoder("utf-8")
 
 
 class WebSocketReader:
     """The received bytes that are not processed yet, and the parts of a message that is incomplete.
 
+    Payloads are unmasked and checked as they arrive: messages that end at once must not block the event loop.
+
     Args:
         max_bytes: the largest message. Nothing larger is buffered.
     """
 
-    __slots__ = ("_buffer", "_max_bytes", "_message", "_opcode")
+    __slots__ = ("_buffer", "_decoder", "_is_final", "_left", "_mask", "_max_bytes", "_message", "_opcode")
+
+    messages = frozenset({TEXT})  # the opcodes of the messages that are accepted
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._buffer = bytearray()
         self._message = bytearray()
         self._opcode: int | None = None  # of the incomplete message
+        self._decoder: codecs.IncrementalDecoder | None = None  # of an incomplete text
+        self._left = 0  # bytes of the payload that the current frame still lacks
+        self._mask = b""
+        self._is_final = False
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is buffered: neither a part of a frame nor a part of a message."""
         return self._opcode is None and not self._buffer
+
+    @property
+    def is_within_message(self) -> bool:
+        """Whether a message has begun and is incomplete."""
+        return self._opcode is not None
 
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
@@ -69,6 +85,27 @@ class WebSocketReader:
 
     def next(self) -> Received | None:
         """Return what the next frame completes; None: more bytes are needed. Raises ProtocolViolation."""
+        if self._left:
+            return self._take(self._mask, self._left)
+        head, buffer = self._head(), self._buffer
+        if head is None:
+            return None
+        opcode, start, size = head
+        if len(buffer) < (start + size if opcode >= CLOSE else start):
+            return None
+        is_final, mask = buffer[0] >= 0x80, bytes(buffer[start - _MASK_BYTES : start])
+        if opcode < CLOSE and (self._opcode is not None or not is_final or len(buffer) < start + size):
+            self._opcode, self._is_final = opcode or self._opcode, is_final
+            del buffer[:start]
+            return self._take(mask, size)
+        payload = unmasked(bytes(buffer[start : start + size]), mask)
+        del buffer[: start + size]
+        if opcode == TEXT:
+            _check_text(payload)
+        return Received(opcode, payload)
+
+    def _head(self) -> tuple[int, int, int] | None:
+        """Return opcode, start and size of the payload of the next frame. Raises ProtocolViolation."""
         buffer = self._buffer
         if len(buffer) < 2:
             return None
@@ -81,13 +118,7 @@ class WebSocketReader:
             size = int.from_bytes(buffer[2:start])
         if opcode < CLOSE and len(self._message) + size > self._max_bytes:
             raise ProtocolViolation(TOO_BIG, f"a message must have at most {self._max_bytes} bytes")
-        end = start + _MASK_BYTES + size
-        if len(buffer) < end:
-            return None
-        is_final = buffer[0] >= 0x80
-        payload = unmasked(bytes(buffer[start + _MASK_BYTES : end]), buffer[start : start + _MASK_BYTES])
-        del buffer[:end]
-        return Received(opcode, payload) if opcode >= CLOSE else self._joined(opcode, payload, is_final=is_final)
+        return opcode, start + _MASK_BYTES, size
 
     def _check_head(self, opcode: int, first: int, second: int) -> None:
         """Check the first two bytes of a frame. Raises ProtocolViolation."""
@@ -102,19 +133,27 @@ class WebSocketReader:
                 raise _violation("a control frame must be whole and have at most 125 bytes")
         elif (opcode == CONTINUATION) != (self._opcode is not None):
             raise _violation("a continuation must follow the unfinished part of a message, and nothing else may")
+        elif opcode != CONTINUATION and opcode not in self.messages:
+            raise ProtocolViolation(UNSUPPORTED_DATA, "only text messages are accepted")
 
-    def _joined(self, opcode: int, payload: bytes, *, is_final: bool) -> Received:
-        """Add the payload of a frame to its message."""
-        if self._opcode is None and is_final:
-            return _whole(opcode, payload)
-        if self._opcode is None:
-            self._opcode = opcode
+    def _take(self, mask: bytes, size: int) -> Received | None:
+        """Add what has arrived of a frame's payload to its message. `size`: what the frame still lacks."""
+        payload = unmasked(bytes(self._buffer[:size]), mask)
+        del self._buffer[:size]
+        self._left, at = size - len(payload), len(payload) % _MASK_BYTES
+        self._mask = mask[at:] + mask[:at]
+        ends = self._is_final and not self._left
+        if self._opcode == TEXT:
+            if self._decoder is None:
+                self._decoder = _DECODER()
+            _check_text(payload, self._decoder, ends=ends)
         self._message += payload
-        if not is_final:
-            return _PART
-        opcode, payload = self._opcode, bytes(self._message)
-        self._message, self._opcode = bytearray(), None
-        return _whole(opcode, payload)
+        if not ends:
+            return None if self._left else _PART
+        assert self._opcode is not None
+        received = Received(self._opcode, bytes(self._message))
+        self._message, self._opcode, self._decoder = bytearray(), None, None
+        return received
 
 
 def unmasked(payload: bytes, mask: Sequence[int]) -> bytes:
@@ -136,15 +175,13 @@ def close_code(payload: bytes) -> int | None:
     return code
 
 
-def _whole(opcode: int, payload: bytes) -> Received:
-    if opcode == TEXT:
-        _check_text(payload)
-    return Received(opcode, payload)
-
-
-def _check_text(payload: bytes) -> None:
+def _check_text(payload: bytes, decoder: codecs.IncrementalDecoder | None = None, *, ends: bool = True) -> None:
+    """Check a text, or the next part of one. Raises ProtocolViolation."""
     try:
-        payload.decode()
+        if decoder is None:
+            payload.decode()
+        else:
+            decoder.decode(payload, ends)
     except UnicodeDecodeError:
         raise ProtocolViolation(INVALID_TEXT, "text must be valid UTF-8") from None
 

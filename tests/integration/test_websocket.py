@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 import pytest
+from holdfast.gateway.principal import Principal, anonymous
+from starlette.types import Scope
 from websockets.exceptions import InvalidStatus
 
 from tests.support.log import Session
@@ -82,6 +84,11 @@ def whole_texts(wire: bytes) -> list[bytes]:
             return [frame.payload for frame in server_frames(wire) if frame.opcode == TEXT]
         except (AssertionError, IndexError):
             wire = wire[:-1]
+
+
+def reading_paused(gateway: Served) -> bool:
+    """Whether the gateway reads nothing from its only connection for now."""
+    return [connection.handler.flow.read_paused for connection in gateway.server.server_state.connections] == [True]  # type: ignore[union-attr]
 
 
 async def counts(gateway: Served, line: str) -> bool:
@@ -222,6 +229,26 @@ class TestUpgrade:
             raw.get("/livez", OFFER[:1])
             assert (await raw.head()).startswith("HTTP/1.1 200 ")
 
+    @pytest.mark.parametrize(
+        ("fields", "accepted"),
+        [
+            (["Origin: http://localhost"], True),
+            (["Origin: http://localhost", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: websocket"], True),
+            (["Origin: https://app.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: websocket"], True),
+            (["Origin: http://localhost:81", "Sec-Fetch-Site: same-site"], False),
+            (["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"], False),
+            (["Origin: null", "Sec-Fetch-Site: cross-site"], False),
+        ],
+        ids=["own", "own, with metadata", "listed", "another port", "foreign", "none"],
+    )
+    async def test_the_origin_of_a_page_decides(
+        self, redis_url: str, session: Session, fields: list[str], *, accepted: bool
+    ) -> None:
+        await session.started()
+        async with served(redis_url, cors_origins="https://app.example") as gateway, Raw(gateway.port) as raw:
+            raw.get("/v1/sessions/s/ws", [*OFFER, *fields])
+            assert (await raw.head()).startswith(f"HTTP/1.1 {101 if accepted else 403} ")
+
     async def test_a_request_behind_a_refused_offer_is_answered(self, gateway: Served) -> None:
         async with Raw(gateway.port) as raw:
             raw.get("/v1/sessions/s/ws", OFFER, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -241,6 +268,22 @@ class TestUpgrade:
         async with Raw(gateway.port) as raw:
             await raw.upgrade(client_frame(PING, b"early"))
             await raw.until(b"\x8a\x05early")
+
+    async def test_frames_in_front_of_the_response_keep_their_order(self, redis_url: str, session: Session) -> None:
+        await session.started()
+        allowed, early = asyncio.Event(), client_frame(TEXT, b'{"ref":"1"}') + client_frame(TEXT, b'{"ref":"2"}')
+
+        async def authenticate(scope: Scope) -> Principal:
+            await allowed.wait()
+            return await anonymous(scope)
+
+        async with served(redis_url, authenticate=authenticate) as gateway, Raw(gateway.port) as raw:
+            raw.get("/v1/sessions/s/ws", OFFER, early[:7])
+            await until(lambda: reading_paused(gateway))
+            raw.writer.write(early[7:])
+            await until(lambda: raw.writer.transport.get_write_buffer_size() == 0)
+            allowed.set()
+            assert b'"ref":"1"' in await raw.until(b'"ref":"2"')
 
     async def test_the_subprotocol_is_confirmed(self, gateway: Served, session: Session) -> None:
         await session.started()

@@ -9,18 +9,28 @@ import uvicorn
 from holdfast.gateway.transports.request_head import ConnectionLimits
 from holdfast.gateway.transports.uvicorn import EXTENSION, HttpServer, StreamProtocol
 from holdfast.gateway.transports.websocket import WebSocketTransport
-from holdfast.gateway.transports.websocket_frames import BINARY, frame
+from holdfast.gateway.transports.websocket_frames import BINARY, TEXT, frame
 from holdfast.gateway.transports.websocket_handshake import accepting_fields
-from holdfast.gateway.transports.websocket_reader import Received
+from holdfast.gateway.transports.websocket_reader import Received, WebSocketReader
 from starlette.types import Receive, Scope, Send
 
 MAX_BYTES = 16 * 1024 * 1024  # of the suite's largest message
 
 
-class Echo(WebSocketTransport):
-    """Returns binary messages too, which the gateway refuses."""
+class EchoReader(WebSocketReader):
+    """Accepts binary messages too, which the gateway refuses."""
 
     __slots__ = ()
+
+    messages = frozenset({TEXT, BINARY})
+
+
+class Echo(WebSocketTransport):
+    """Returns every message."""
+
+    __slots__ = ()
+
+    new_reader = EchoReader
 
     def _process(self, received: Received) -> None:
         if received.opcode == BINARY and not self._close_sent:

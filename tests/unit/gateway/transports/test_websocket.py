@@ -21,7 +21,8 @@ class Client:
         self.transport: Any = self
         self.server: Any = self
         self.lingering: Deadline[Any] = Deadline(60, lambda _: None)
-        self.messages: Deadline[Any] = Deadline(60, lambda one: one.time_out())
+        self.message_deadline: Deadline[Any] = Deadline(60, lambda one: one.time_out())
+        self.tasks: set[asyncio.Task[None]] = set()
         self.wire = b""
         self.reading = True
         self.closed = self.half_closed = False
@@ -131,13 +132,21 @@ class TestMessages:
     async def test_a_message_has_a_deadline_until_it_is_complete(self) -> None:
         client = Client()
         client.send(client_frame(TEXT, b"a", final=False))
-        assert len(client.messages) == 1
+        assert len(client.message_deadline) == 1
         client.send(client_frame(PING), client_frame(0, b"b"))
-        assert len(client.messages) == 0
+        assert len(client.message_deadline) == 0
         client.send(b"\x81")
         client.stream.time_out()
         assert client.frames[-1] == ServerFrame(CLOSE, (1008).to_bytes(2) + b"a message took too long to arrive")
         assert client.half_closed
+
+    async def test_a_frame_between_messages_has_a_deadline_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        client, ping = Client(), client_frame(PING, b"p")
+        stopped: list[object] = []
+        client.send(ping[:3])
+        monkeypatch.setattr(client.message_deadline, "stop", stopped.append)
+        client.send(ping[3:] + ping[:3])
+        assert stopped == [client.stream]
 
 
 class TestClosing:

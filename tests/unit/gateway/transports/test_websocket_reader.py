@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+from holdfast.gateway.transports import websocket_reader
 from holdfast.gateway.transports.websocket_frames import (
     BINARY,
     CLOSE,
@@ -31,9 +34,13 @@ from tests.support.websocket_frames import client_frame, server_frames
 LIMIT = 70_000
 
 
+class BinaryReader(WebSocketReader):
+    messages = frozenset({TEXT, BINARY})
+
+
 def read(wire: bytes, *, piece: int = 0, max_bytes: int = LIMIT) -> list[Received]:
     """What these bytes contain, when they arrive at once or in pieces; parts of messages left out."""
-    reader, received = WebSocketReader(max_bytes), []
+    reader, received = BinaryReader(max_bytes), []
     for start in range(0, len(wire), piece or len(wire)):
         reader.feed(wire[start : start + (piece or len(wire))])
         while (one := reader.next()) is not None:
@@ -165,6 +172,37 @@ class TestLimits:
     def test_a_ping_fits_beside_a_message_at_the_limit(self) -> None:
         wire = client_frame(TEXT, b"a" * 100, final=False) + client_frame(PING, b"p" * 125) + client_frame(CONTINUATION)
         assert read(wire, max_bytes=100) == [(PING, b"p" * 125), (TEXT, b"a" * 100)]
+
+
+class TestParts:
+    def test_a_text_is_checked_as_it_arrives(self) -> None:
+        reader = WebSocketReader(LIMIT)
+        reader.feed(client_frame(TEXT, b"a\xffbc")[:-2])
+        with pytest.raises(ProtocolViolation, match="UTF-8"):
+            reader.next()
+
+    @given(st.text(max_size=200), st.integers(1, 9), st.integers(0, 200))
+    def test_any_text_arrives_in_any_pieces(self, text: str, piece: int, cut: int) -> None:
+        wire = client_frame(TEXT, text.encode()[:cut], final=False)
+        assert read(wire + client_frame(CONTINUATION, text.encode()[cut:]), piece=piece) == [(TEXT, text.encode())]
+
+    def test_the_end_of_a_large_message_leaves_little_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        sizes: list[int] = []
+
+        def counted(payload: bytes, mask: Sequence[int]) -> bytes:
+            sizes.append(len(payload))
+            return unmasked(payload, mask)
+
+        monkeypatch.setattr(websocket_reader, "unmasked", counted)
+        wire = client_frame(TEXT, b"a" * LIMIT)
+        assert read(wire, piece=1000) == [(TEXT, b"a" * LIMIT)]
+        assert max(sizes) <= 1000
+
+    def test_a_binary_message_is_refused_before_it_arrives(self) -> None:
+        reader = WebSocketReader(LIMIT)
+        reader.feed(client_frame(BINARY, b"a", final=False)[:2])
+        with pytest.raises(ProtocolViolation, match="only text messages are accepted"):
+            reader.next()
 
 
 class TestClose:
