@@ -8,6 +8,8 @@ Without names, all of them, one after the other, each with a Redis, a gateway an
 - chunk numbers, AG-UI ids: plain HTTP with the cursors of WorkflowChatTransport and of AG-UI, cut at random bytes
   while workers are killed
 - the others: unmodified clients, cut at random moments. What they show in the end is compared with the log
+
+Some of the clients log each cut to stderr.
 """
 
 from __future__ import annotations
@@ -98,14 +100,14 @@ def main() -> int:
     _print(
         f"seed {seed}\n\n| client | cuts | compared | lost | doubled | wrong |\n| --- | --- | --- | --- | --- | --- |"
     )
-    clean = True
+    clean, wrong = True, list[str]()
     for name in chosen.names or ALL:
         counts = asyncio.run(run(name, chosen.cuts, seed))
         row = (name, counts.cuts, counts.items, counts.lost, counts.doubled, len(counts.wrong))
         _print(f"| {' | '.join(map(str, row))} |")
-        for line in counts.wrong[:20]:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+        wrong += [f"{name}: {line}" for line in counts.wrong]
         clean = clean and counts.clean
+    _print("\n".join(["", *wrong[:20]]))
     return 0 if clean else 1
 
 

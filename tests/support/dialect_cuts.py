@@ -63,7 +63,8 @@ async def _cut_job(
         await asyncio.gather(cutting, return_exceptions=True)
         made = proxy.cuts
     log = shown_by(await jobs.kept(*address), [str(entry.id) for entry in await jobs.entries(address[0])])
-    counts = CutCounts.of(made, shown.ids or shown.text.split(" "), log.ids if shown.ids else log.text.split(" "))
+    seen, expected = (each.ids if shown.ids and each.ids else each.text.split(" ") for each in (shown, log))
+    counts = CutCounts.of(made, seen, expected)
     if counts.clean and shown != (log if shown.ids else replace(log, ids=None)):
         counts.wrong.append(f"{name}: {shown} is not {log}")
     return counts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -61,7 +61,7 @@ def shown_by(events: list[Json], ids: list[str] | None = None) -> Shown:
     )
 
 
-Follow = Callable[[JobAt, Show], Awaitable[Shown]]
+Follow = Callable[[JobAt, Show], Coroutine[Any, Any, Shown]]
 
 
 async def openai_python(job: JobAt, show: Show) -> Shown:
