@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from holdfast.gateway.dialects.bodies import gap_body, queued_body, with_id
+from holdfast.gateway.dialects.bodies import gap_body, with_id
 from holdfast.gateway.dialects.dialect import Frames, State
 from holdfast.gateway.errors import problem
 from holdfast.gateway.transports.websocket_frames import TRY_AGAIN_LATER, UNSOLICITED_PONG, close_frame, text_frame
@@ -42,7 +42,7 @@ class WebSocket:
         return text_frame(body if gap.reason == "trimmed" else with_id(b"%d-%d" % position, body)), state
 
     def queued(self, job_id: str, position: int) -> bytes:
-        return text_frame(queued_body(job_id, position))
+        return b""  # the reply to the job has it; a WebSocket streams sessions only
 
     def cursor_only(self, cursor: EventId) -> bytes:
         return text_frame(b'{"id":"%d-%d"}' % as_cursor(cursor))
