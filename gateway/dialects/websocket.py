@@ -16,6 +16,9 @@ class WebSocket(EventDialect):
     def frame(self, event_id: bytes | None, body: bytes) -> bytes:
         return text_frame(body if event_id is None else with_id(event_id, body))
 
+    def queued(self, job_id: str, position: int) -> bytes:
+        return b""  # the reply to the job has it; a WebSocket streams sessions only
+
     def ping_event(self, cursor: EventId) -> bytes:
         return self.frame(None, ping_body(cursor))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import random
 import socket as sockets
@@ -12,6 +13,8 @@ from typing import Self
 
 import pytest
 from holdfast.gateway.principal import Principal, anonymous
+from holdfast.gateway.transports import uvicorn
+from holdfast.gateway.transports.websocket import WebSocketTransport
 from starlette.types import Scope
 from websockets.exceptions import InvalidStatus
 
@@ -89,6 +92,11 @@ def whole_texts(wire: bytes) -> list[bytes]:
 def reading_paused(gateway: Served) -> bool:
     """Whether the gateway reads nothing from its only connection for now."""
     return [connection.handler.flow.read_paused for connection in gateway.server.server_state.connections] == [True]  # type: ignore[union-attr]
+
+
+def is_stopping(gateway: Served) -> bool:
+    """Whether the gateway accepts no more connections."""
+    return not any(server.is_serving() for server in gateway.server.servers)
 
 
 async def counts(gateway: Served, line: str) -> bool:
@@ -334,6 +342,35 @@ class TestClosing:
             last = (await raw.rest())[-1]
         assert (last.opcode, int.from_bytes(last.payload[:2])) == (CLOSE, code)
 
+    async def test_a_message_that_does_not_end_closes_the_connection(
+        self, redis_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await session.started()
+        monkeypatch.setattr(uvicorn, "MESSAGE_SECONDS", 0.1)
+        async with served(redis_url) as gateway, Raw(gateway.port) as raw:
+            await raw.upgrade(client_frame(TEXT, b"STOP", final=False))
+            last = (await raw.rest())[-1]
+        assert (last.opcode, int.from_bytes(last.payload[:2])) == (CLOSE, 1008)
+
+    async def test_a_handshake_during_the_stop_is_closed_at_once(self, redis_url: str, session: Session) -> None:
+        await session.started()
+        arrived, allowed = asyncio.Event(), asyncio.Event()
+
+        async def authenticate(scope: Scope) -> Principal:
+            arrived.set()
+            await allowed.wait()
+            return await anonymous(scope)
+
+        async with served(redis_url, authenticate=authenticate) as gateway, Raw(gateway.port) as raw:
+            raw.get("/v1/sessions/s/ws", OFFER)
+            await arrived.wait()
+            gateway.server.should_exit = True
+            await until(lambda: is_stopping(gateway))
+            allowed.set()
+            await raw.head()
+            last = (await raw.rest())[-1]
+        assert (last.opcode, int.from_bytes(last.payload[:2])) == (CLOSE, 1013)
+
     async def test_a_thousand_viewers_that_come_and_go_leave_nothing_behind(
         self, gateway: Served, session: Session
     ) -> None:
@@ -341,6 +378,8 @@ class TestClosing:
         for _ in range(20):
             await asyncio.gather(*(self._visit(gateway) for _ in range(50)))
         await until(lambda: len(gateway.server.server_state.connections) <= 1)
+        await until(lambda: not any(type(each) is WebSocketTransport for each in gc.get_objects()))
+        assert not gateway.server.server_state.tasks
 
     async def _visit(self, gateway: Served) -> None:
         async with Raw(gateway.port) as raw:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 from tests.support.javascript import Program
 from tests.support.log import Session
 from tests.support.process import Gateway, Processes
+from tests.support.redis_server import RedisServer
 from tests.support.served import Served, served
 from tests.support.websocket_client import open_socket, receive, receive_until, request, until_closed
 
@@ -95,6 +96,18 @@ class TestReplies:
         replies = [message for message in [await receive(socket) for _ in range(50)] if message["type"] == "reply"]
         assert [(reply["ref"], reply["position"]) for reply in replies] == [(str(ref), ref) for ref in range(50)]
 
+    async def test_a_viewer_that_catches_up_gets_replies_and_every_event(
+        self, gateway: Served, session: Session
+    ) -> None:
+        attempt = await session.started()
+        await session.append(attempt, 1, *("x" * 1000 for _ in range(2999)))
+        async with open_socket(gateway.port, query="?raw=true") as socket:
+            await socket.send("STOP")
+            messages = [await receive(socket) for _ in range(3001)]
+        assert [message["to"] for message in messages if "to" in message] == ["cancel"]
+        ids = [message["id"] for message in messages if "id" in message]
+        assert ids == [f"{attempt.epoch}-{seq}" for seq in range(1, 3001)]
+
     async def test_a_message_may_have_the_size_of_a_body(self, socket: ClientConnection) -> None:
         reply = await request(socket, type="job", agent="scripted", input="x" * 1_000_000)
         assert reply["type"] == "reply"
@@ -149,6 +162,14 @@ class TestErrors:
         await session.submit()
         assert (await request(socket, type="cancel", job_id="j2"))["code"] == "job_unknown"
         assert (await request(socket, type="answer", job_id="../x", value=1))["code"] == "job_unknown"
+
+    async def test_without_redis_a_message_is_to_be_repeated(self, redis_server: Callable[[], RedisServer]) -> None:
+        server = redis_server()
+        async with served(server.url) as gateway, open_socket(gateway.port, query="?wait=true") as socket:
+            server.kill()
+            error = await request(socket, type="cancel", ref="r")
+            assert (error["to"], error["ref"], error["code"]) == ("cancel", "r", "log_unavailable")
+            assert error["retry_after_s"] > 0
 
     async def test_a_job_for_a_full_backlog_says_when_to_come_back(self, redis_url: str) -> None:
         async with served(redis_url, session_backlog_limit=1) as gateway:

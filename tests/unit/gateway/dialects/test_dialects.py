@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import orjson
 import pytest
 from holdfast.gateway.dialects.ndjson import NDJSON
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.dialects.sse import SSE
+from holdfast.gateway.dialects.websocket import WEBSOCKET
 from holdfast.gateway.errors import NotAcceptable
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.log.event_log import Gap
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.entries import EPOCH, entry, parsed, text
 from tests.support.sse import SseParser
+from tests.support.websocket_frames import server_frames
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -110,3 +113,12 @@ class TestChoose:
     def test_a_request_that_accepts_no_dialect_is_refused(self) -> None:
         with pytest.raises(NotAcceptable):
             choose("image/png, text/event-stream;q=0")
+
+
+class TestWebSocket:
+    @pytest.mark.parametrize(("reason", "cursor"), [("lost", {"id": f"{EPOCH}-7"}), ("trimmed", {})])
+    def test_a_gap_is_a_message_that_moves_the_cursor_only_where_events_are_lost(
+        self, reason: Any, cursor: dict[str, str]
+    ) -> None:
+        [frame] = server_frames(WEBSOCKET.gap(None, Gap(reason, EventId(EPOCH, 7)))[0])
+        assert json.loads(frame.payload) == cursor | {"type": "gap", "reason": reason, "position": f"{EPOCH}-7"}

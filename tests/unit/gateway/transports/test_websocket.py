@@ -25,7 +25,7 @@ class Client:
         self.tasks: set[asyncio.Task[None]] = set()
         self.wire = b""
         self.reading = True
-        self.closed = self.half_closed = False
+        self.closed = self.aborted = self.half_closed = False
         self.gone = 0
         self.asked: list[bytes] = []
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
@@ -63,6 +63,10 @@ class Client:
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        assert not self.aborted
+        self.closed = self.aborted = True
 
     def linger(self) -> None:
         self.half_closed = True
@@ -202,6 +206,33 @@ class TestClosing:
         await until(client.answers.empty)
         await asyncio.sleep(0)
         assert client.frames == []
+
+    async def test_nothing_is_written_behind_an_abort(self) -> None:
+        client = Client()
+        client.send(text("1"))
+        await until(lambda: client.asked == [b"1"])
+        client.stream.write(b"", more=False)
+        client.stream.abort()
+        client.stream.abort()
+        client.stream.write(text_frame(b"late"))
+        client.stream.connection_lost(None)
+        client.answers.put_nowait(b"one")
+        await until(lambda: not client.tasks)
+        assert (client.aborted, client.frames) == (True, [])
+
+    async def test_the_end_waits_for_a_client_that_takes_no_replies(self) -> None:
+        client = Client()
+        client.send(text("1"), text("2"))
+        await until(lambda: client.asked == [b"1"])
+        client.stream.write(close_frame(1013), more=False)
+        client.stream.pause_writing()
+        client.answers.put_nowait(b"one")
+        client.answers.put_nowait(b"two")
+        await until(lambda: not client.tasks)
+        assert client.frames == []
+        client.stream.resume_writing()
+        await until(lambda: client.gone == 1)
+        assert client.frames == [(TEXT, b"one"), (TEXT, b"two"), (CLOSE, (1013).to_bytes(2))]
 
     @pytest.mark.parametrize("lost_first", [True, False])
     async def test_the_end_is_reported_once(self, *, lost_first: bool) -> None:
