@@ -10,7 +10,7 @@ const server = await context({});
 await server.serve({ host: "127.0.0.1", port: Number(port), servedir: import.meta.dirname });
 
 const command = join(import.meta.dirname, "..", "..", "scripts", "run");
-const env = { ...process.env, HOLDFAST_CORS_ORIGINS: pages };
+const env = { ...process.env, HOLDFAST_CORS_ORIGINS: `${pages},http://localhost:${port}` };
 const holdfast = spawn(command, process.argv.slice(2), { env, stdio: "inherit" });
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => holdfast.kill(signal));
 holdfast.on("exit", (code) => process.exit(code ?? 1));
