@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import re
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
@@ -19,6 +20,7 @@ from tests.browser.conftest import QuietHandler
 from tests.support.browser import Context, Page
 from tests.support.fault_proxy import FaultProxy
 from tests.support.node import NODE
+from tests.support.ports import free_port
 from tests.support.process import ROOT, Gateway, Process, Processes
 from tests.support.workers import Client
 
@@ -38,7 +40,8 @@ class Chat:
 
     async def send(self, text: str) -> None:
         field = self._selector("input", "textarea")
-        await self.page.until(f"document.querySelector({json.dumps(field)})?.disabled === false")
+        shown = f"document.querySelector({json.dumps(field)})?.disabled === false"
+        await self.page.until(f"document.readyState === 'complete' && {shown}")
         await self.page.call("fill", field, text)
         await self.page.call("press", field, "Enter")
 
@@ -180,3 +183,21 @@ async def test_stop_ends_the_job_after_a_refresh_in_the_middle(application: Appl
     for chat in chats:
         end = await application.jobs.end(chat.kind, await application.job_id(chat))
         assert end["type"] == "job.cancelled", chat.kind
+
+
+async def test_one_command_serves_the_pages_with_holdfast_behind_them(
+    processes: Processes, redis_url: str, context: Context
+) -> None:
+    ports = {"HOLDFAST_PORT": str(free_port()), "PAGES_PORT": str(free_port())}
+    command = processes.start([str(SOURCE / "run")], HOLDFAST_REDIS_URL=redis_url, **ports)
+    try:
+        await command.until_output(f"Holdfast is at http://127.0.0.1:{ports['HOLDFAST_PORT']}", 120)
+        [address] = re.findall(r"The pages are at (\S+)", command.output())
+        page = await context.page(address)
+        await page.call("click", "text=without a build step")
+        chat = Chat(page, "plain")
+        await chat.send("What is a holdfast?")
+        await chat.until_written("You asked: “What is a holdfast?”")
+    finally:
+        command.interrupt()  # it ends Holdfast, which a SIGKILL would leave alone
+        assert await command.wait() == 0
