@@ -1,4 +1,4 @@
-"""TanStack AI's `useChat` and CopilotKit's core in a real browser, on a page of another origin."""
+"""TanStack AI's `useChat`, CopilotKit's core and `HttpAgent` in a real browser, on a page of another origin."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tests.support.workers import Client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+KINDS = ["tanstack", "copilotkit", "http"]
 SOURCE = Path(__file__).parent / "ag-ui"
 AGENTS = {"HOLDFAST_AGENTS": "tests.support.dialect_agents", "HOLDFAST_LEASE_SECONDS": "1"}
 TEXT = (
@@ -70,15 +71,16 @@ class Application:
 
     async def page(self, kind: str, **options: Any) -> Page:
         gateway = f"http://127.0.0.1:{self.proxy.port}"
-        query = urlencode({"kind": kind, "url": gateway, "agent": "travels", "thread": "t1"})
+        query = urlencode({"kind": kind, "url": gateway, "agent": "travels", "thread": kind})
         page = await self.context.page(f"{self.url}/?{query}")
         await page.evaluate(f"localStorage.setItem('options', {json.dumps(json.dumps(options))})")
         await page.call("reload")
-        await page.until("window.chat && !window.chat.isLoading")
+        await page.until("window.chat.send && (window.chat.messages.length || !window.chat.isLoading)")
         return page
 
     async def take_over(self) -> None:
-        dead, self.worker = self.worker, self.processes.worker(self.redis_url, **AGENTS)
+        """Kill the worker. The next one writes faster, so that an answer is long before and short afterwards."""
+        dead, self.worker = self.worker, self.processes.worker(self.redis_url, **AGENTS, TRAVELS_INTERVAL_MS="3")
         dead.kill()
 
     async def drain(self) -> None:
@@ -93,7 +95,7 @@ async def application(
     processes: Processes, redis_url: str, page_url: str, context: Context
 ) -> AsyncIterator[Application]:
     gateways = [processes.gateway(redis_url, HOLDFAST_CORS_ORIGINS=page_url) for _ in range(2)]
-    worker = processes.worker(redis_url, **AGENTS)
+    worker = processes.worker(redis_url, **AGENTS, TRAVELS_INTERVAL_MS="40")
     for gateway in gateways:
         await gateway.until_ready()
     jobs = Client(redis_url)
@@ -108,10 +110,12 @@ async def until_written(page: Page, text: str) -> None:
     assert not await page.evaluate(f"Boolean({COMPLETE})"), "the answer was complete before anything happened to it"
 
 
-@pytest.mark.parametrize("kind", ["tanstack", "copilotkit"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_chat_that_everything_happens_to_ends_equal_to_its_log(application: Application, kind: str) -> None:
-    page = await application.page(kind, tokens=70, interval_ms=40, ask=False)
+    page = await application.page(kind, tokens=400)
     await page.evaluate("void window.chat.send('Plan a trip')")
+    await page.until("window.chat.interrupts.length && !window.chat.isLoading")
+    await page.evaluate("void window.chat.answer('Monday')")
     await until_written(page, "w3 ")
     application.proxy.cut()
     await until_written(page, "w10 ")
@@ -120,9 +124,20 @@ async def test_a_chat_that_everything_happens_to_ends_equal_to_its_log(applicati
     await page.call("reload")
     await until_written(page, "w26 ")
     await application.take_over()
-    await page.until(f"{COMPLETE} && {TEXT}.includes('w69 ')")
+    await page.until(f"{COMPLETE} && {TEXT}.includes('w399 ')")
     messages = json.loads(await page.evaluate("JSON.stringify(window.chat.messages)"))
-    [job] = (await application.jobs.sessions.jobs("t1", None, 10)).jobs
+    [job] = (await application.jobs.sessions.jobs(kind, None, 10)).jobs
     assert job.attempt == 2
     assert [message["role"] for message in messages].count("user") == 1
-    assert shown({"messages": messages}) == shown_of(await application.jobs.kept("t1", job.job_id))
+    assert shown({"messages": messages}) == shown_of(await application.jobs.kept(kind, job.job_id))
+
+
+async def test_stop_ends_the_job_in_the_middle(application: Application) -> None:
+    for kind in KINDS:
+        page = await application.page(kind, tokens=2000, ask=False)
+        await page.evaluate("void window.chat.send('Plan a trip')")
+        await until_written(page, "w3 ")
+        await page.evaluate("void window.chat.stop()")
+        [job] = (await application.jobs.sessions.jobs(kind, None, 10)).jobs
+        assert (await application.jobs.end(kind, job.job_id))["type"] == "job.cancelled"
+        await page.until("!window.chat.isLoading")

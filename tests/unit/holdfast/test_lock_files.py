@@ -18,7 +18,7 @@ def pins(name: str) -> set[str]:
     return set(re.findall(r"^[a-z][^ ;\\]*==[^ ;\\]*", (ROOT / name).read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", [*NAMES, "tests/node/package-lock.json"])
+@pytest.mark.parametrize("name", [*NAMES, "tests/node/package-lock.json", "examples/web/package-lock.json"])
 def test_it_names_no_host(name: str) -> None:
     assert HOST.findall(FUNDING.sub("", (ROOT / name).read_text())) == []
 
@@ -33,6 +33,9 @@ def test_each_holds_all_of_the_smaller_one() -> None:
     assert pins("requirements.txt") < pins("requirements-run.txt") < pins("requirements-dev.txt")
 
 
-@pytest.mark.parametrize("path", [".ci/run", *(f"scripts/{name}" for name in ["run", "test", "check", "lock", "venv"])])
+@pytest.mark.parametrize(
+    "path",
+    [".ci/run", "examples/web/run", *(f"scripts/{name}" for name in ["run", "test", "check", "lock", "venv", "node"])],
+)
 def test_a_script_can_be_run(path: str) -> None:
     assert Path(ROOT / path).stat().st_mode & 0o111 == 0o111
