@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import subprocess
-import sysconfig
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,12 +18,9 @@ from holdfast.gateway.coding import GZIP
 from tests.support.log import Session
 from tests.support.ports import free_port
 from tests.support.process import Process, Processes, until
+from tests.support.proxies import CADDY, CADDYFILE, caddyfile, start_caddy
 from tests.support.sse import SseStream
 from tests.support.websocket_client import open_socket, receive, request, until_closed
-
-CADDY = Path(sysconfig.get_path("scripts")) / "caddy"
-CADDYFILE = Path(__file__).resolve().parents[2] / "deploy/Caddyfile"
-GATEWAYS = re.compile(r"dynamic a gateway 8000 \{[^}]*\}")
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -105,32 +100,11 @@ def start(processes: Processes, tmp_path: Path) -> Start:
 
     async def start(*gateways: str, aside: str = "2s") -> Proxy:
         port = free_port()
-        text = CADDYFILE.read_text("utf-8")
-        config = tmp_path / "Caddyfile"
-        config.write_text(adapted(text, port, gateways, aside), "utf-8")
-        folder = str(tmp_path)
-        command = [str(CADDY), "run", "--config", str(config), "--adapter", "caddyfile"]
-        process = processes.start(command, XDG_CONFIG_HOME=folder, XDG_DATA_HOME=folder)
-        await process.until_output("serving initial configuration")
+        ports = [int(address.partition(":")[2]) for address in gateways]
+        process = await start_caddy(processes, tmp_path, caddyfile(port, ports, aside=aside))
         return Proxy(f"http://127.0.0.1:{port}", process)
 
     return start
-
-
-def adapted(text: str, port: int, gateways: tuple[str, ...], aside: str) -> str:
-    """The shipped configuration with other addresses. Gateways stay dynamic ones, each of a name of its own."""
-    changes = {
-        ":8000 {": f":{port} {{\n\tbind 127.0.0.1",
-        "format json": "format json\n\t\tlevel DEBUG",
-        "fail_duration 2s": f"fail_duration {aside}",
-    }
-    for old, new in changes.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    assert len(GATEWAYS.findall(text)) == 1
-    ports = [address.partition(":")[2] for address in gateways]
-    sources = "\n".join(f"a localhost {port} {{\nversions ipv4\nrefresh 1s\n}}" for port in ports)
-    return GATEWAYS.sub(f"dynamic multi {{\n{sources}\n}}", text) if gateways else text
 
 
 @pytest.fixture
