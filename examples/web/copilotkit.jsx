@@ -13,17 +13,24 @@ import { createRoot } from "react-dom/client";
 import { Composer } from "./composer.jsx";
 import { agent as agentId, gateway, sessionId } from "./settings.js";
 
+const LOST = ["agent_run_failed", "agent_connect_failed"];
+
 // CopilotChat joins the run when the page is opened. This joins it again when the connection was lost.
 function useRejoin() {
   const { copilotkit } = useCopilotKit();
   const { agent } = useAgent({ agentId });
   useEffect(() => {
     let timer;
-    const join = () => copilotkit.connectAgent({ agent });
-    const onRunFailed = ({ error }) => {
-      if (!(error.status < 500)) timer = setTimeout(join, 1000);
+    const join = () => {
+      agent.pendingInterrupts = []; // those that are still open come again; an answered one would prevent joining
+      copilotkit.connectAgent({ agent });
     };
-    const { unsubscribe } = agent.subscribe({ onRunFailed });
+    const onError = ({ code, error }) => {
+      if (!LOST.includes(code) || error.status < 500) return;
+      clearTimeout(timer);
+      timer = setTimeout(join, 1000);
+    };
+    const { unsubscribe } = copilotkit.subscribe({ onError });
     return () => {
       clearTimeout(timer);
       unsubscribe();
