@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from tests.stream_ends.viewers import Curl
 from tests.support.log import Session
 from tests.support.process import Processes, until
 from tests.support.proxies import nginx_binary
+
+pytestmark = pytest.mark.skipif(
+    None in (shutil.which("curl"), shutil.which("openssl")), reason="curl or openssl is not installed"
+)
 
 CUT = {False: 18, True: 92}  # curl's exit codes: a body without its end, a reset stream of HTTP/2
 
