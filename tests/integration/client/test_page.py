@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.process import ROOT, Processes, inherited_env
 from tests.support.scene import words
+from tests.support.workers import Client
 
 PAGE = (ROOT / "docs" / "clients-python.md").read_text("utf-8")
 
@@ -24,9 +25,12 @@ def programs(page: str) -> list[str]:
 
 @pytest.mark.parametrize("number", range(4))
 async def test_a_program_of_the_page_prints_the_answer(number: int, processes: Processes, redis_url: str) -> None:
-    gateway, worker = processes.gateway(redis_url), processes.worker(redis_url)
+    gateway = processes.gateway(redis_url)
+    processes.worker(redis_url)
     await gateway.until_ready()
-    await worker.until_output("worker started")
+    client = Client(redis_url)
+    await client.offered("scripted")
+    await client.close()
     program = programs(PAGE)[number].replace("http://127.0.0.1:8000", gateway.url)
     program = program.replace("holdfast_client", "holdfast.client").replace('agent="demo"', SCRIPTED)
     done = subprocess.run(
