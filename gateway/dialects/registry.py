@@ -1,4 +1,4 @@
-"""The list of dialects, and the choice of one by a request's Accept header."""
+"""The dialects of Holdfast's own events, and the choice of one by a request's Accept header."""
 
 from __future__ import annotations
 
