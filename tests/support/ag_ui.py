@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from tests.support.node import FOLDER, NODE
+from tests.support.node import FOLDER
+from tests.support.node_lines import killed, started
 from tests.support.process import until
 
 
@@ -57,9 +58,7 @@ class AgUiClient:
 
     async def kill(self) -> None:
         """End the client without a word to the gateway, as a closed tab does."""
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.communicate()
+        await killed(self._process)
 
 
 def _cut(state: dict[str, Any]) -> bool:
@@ -74,10 +73,8 @@ async def ag_ui_clients() -> AsyncIterator[Callable[..., Awaitable[AgUiClient]]]
 
     async def start(kind: str, url: str, thread: str, *, agent: str = "scripted", **options: Any) -> AgUiClient:
         given = {"client": kind, "url": url, "thread": thread, "agent": agent, **options}
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            NODE, "ag-ui.mjs", orjson.dumps(given).decode(), cwd=FOLDER, stdin=pipe, stdout=pipe, limit=1 << 26
-        )
+        stdin = asyncio.subprocess.PIPE
+        process = await started(FOLDER / "ag-ui.mjs", orjson.dumps(given).decode(), stdin=stdin, limit=1 << 26)
         clients.append(AgUiClient(process, kind))
         return clients[-1]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from tests.support.node import FOLDER, NODE
+from tests.support.node import FOLDER
+from tests.support.node_lines import killed, started
 from tests.support.process import until
 
 Part = dict[str, Any]
@@ -57,9 +58,7 @@ class AiChat:
 
     async def kill(self) -> None:
         """End the chat without a word to the gateway, as a closed tab does."""
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.communicate()
+        await killed(self._process)
 
 
 @contextlib.asynccontextmanager
@@ -69,10 +68,8 @@ async def ai_chats() -> AsyncIterator[Callable[..., Awaitable[AiChat]]]:
 
     async def start(sdk: str, url: str, chat_id: str, *, agent: str = "scripted", **options: Any) -> AiChat:
         given = {"sdk": sdk, "api": f"{url}/ai-sdk/{sdk}/{agent}", "id": chat_id, **options}
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            NODE, "ai-sdk.mjs", orjson.dumps(given).decode(), cwd=FOLDER, stdin=pipe, stdout=pipe, limit=1 << 26
-        )
+        stdin = asyncio.subprocess.PIPE
+        process = await started(FOLDER / "ai-sdk.mjs", orjson.dumps(given).decode(), stdin=stdin, limit=1 << 26)
         chats.append(AiChat(process))
         return chats[-1]
 

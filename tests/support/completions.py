@@ -45,11 +45,12 @@ async def completion_node(body: Json, key: dict[str, str], job: JobAt, show: Sho
     deltas: list[Json] = []
     end = "cut"
     given = {"base": f"{job.url}/openai/v1", "call": "complete", "body": body, "headers": key}
-    async for line in node_lines(FOLDER / "openai.mjs", **given):
-        if "event" in line:
-            end = _add(deltas, line["event"], show)
-        elif "error" in line:
-            return _shown(deltas, line["error"].get("code") or "cut")
+    async with node_lines(FOLDER / "openai.mjs", **given) as lines:
+        async for line in lines:
+            if "event" in line:
+                end = _add(deltas, line["event"], show)
+            elif "error" in line:
+                return _shown(deltas, line["error"].get("code") or "cut")
     assert end == "completed", "ended early as if it were finished"
     return _shown(deltas, end)
 

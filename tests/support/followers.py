@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -80,11 +81,12 @@ async def openai_python(job: JobAt, show: Show) -> Shown:
 async def openai_node(job: JobAt, show: Show) -> Shown:
     given = {"base": f"{job.url}/openai/v1", "call": "endure", "id": _response_id(job)}
     events: list[Json] = []
-    async for line in node_lines(FOLDER / "openai.mjs", **given):
-        assert "error" not in line, line
-        if "event" in line:
-            events += [line["event"]]
-            show(_delta(events[-1]))
+    async with node_lines(FOLDER / "openai.mjs", **given) as lines:
+        async for line in lines:
+            assert "error" not in line, line
+            if "event" in line:
+                events += [line["event"]]
+                show(_delta(events[-1]))
     return _shown_by_response(events)
 
 
@@ -122,8 +124,9 @@ async def websocket_python(job: JobAt, show: Show) -> Shown:
 
 async def websocket_node(job: JobAt, show: Show) -> Shown:
     events: list[Json] = []
-    async for line in _follow_in_node("websocket", job):
-        add(events, line["event"], show)
+    async with _follow_in_node("websocket", job) as lines:
+        async for line in lines:
+            add(events, line["event"], show)
     return shown_by(events, [event["id"] for event in events])
 
 
@@ -137,16 +140,17 @@ def has_ended(events: list[Json], job: JobAt) -> bool:
     return bool(events) and events[-1]["type"] in TERMINAL and events[-1]["job_id"] == job.job_id
 
 
-def _follow_in_node(client: str, job: JobAt) -> AsyncIterator[Any]:
+def _follow_in_node(client: str, job: JobAt) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
     given = {"client": client, "url": job.url, "session": job.session_id, "job": job.job_id}
     return node_lines(FOLDER / "follow.mjs", **given)
 
 
 async def js(job: JobAt, show: Show) -> Shown:
     message: Json = {}
-    async for line in _follow_in_node("js", job):
-        show(line["message"]["content"][len(message.get("content", "")) :])
-        message = line["message"]
+    async with _follow_in_node("js", job) as lines:
+        async for line in lines:
+            show(line["message"]["content"][len(message.get("content", "")) :])
+            message = line["message"]
     return _shown_by_message(message)
 
 
