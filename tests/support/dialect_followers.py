@@ -73,6 +73,9 @@ async def ag_ui(kind: str, job: JobAt, show: Show) -> Shown:
             elif state["events"][-1:] in (["RUN_FINISHED"], ["RUN_ERROR"]):
                 break
             else:
+                if kind == "tanstack":  # it has given up, and joins only once: the page is loaded again
+                    await client.kill()
+                    client = await start(kind, job.url, job.session_id, agent=job.agent)
                 await client.do("join")
     shown = shown_by_run(state)
     end = "cancelled" if state["error"] else "completed"
