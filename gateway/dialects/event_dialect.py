@@ -1,4 +1,4 @@
-"""Dialects that send Holdfast's own events, each in a frame of its own, whatever a viewer has received before."""
+"""Dialects that send Holdfast's own events, each in its own frame, whatever a viewer has received before."""
 
 from __future__ import annotations
 

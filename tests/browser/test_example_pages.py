@@ -90,11 +90,11 @@ class Application:
     context: Context
 
     async def open(self) -> list[Chat]:
-        """Open every page, each in a session of its own."""
+        """Open every page, each in its own session."""
         given = {"gateway": f"http://127.0.0.1:{self.proxy.port}", "agent": "travels"}
         urls = {kind: f"{self.url}/{kind}.html?{urlencode(given | {'session': kind})}" for kind in PAGES}
         chats = [Chat(await self.context.page(url), kind) for kind, url in urls.items()]
-        # AG-UI's client rejects a second promise of a run that was cut, which nobody can catch.
+        # AG-UI's client rejects a second promise of a run that was cut, which a page cannot handle.
         await chats[-1].page.evaluate("addEventListener('unhandledrejection', (event) => event.preventDefault())")
         return chats
 

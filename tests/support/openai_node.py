@@ -1,4 +1,4 @@
-"""OpenAI's Node client in a process of its own."""
+"""OpenAI's Node client in its own process."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class AgUiStream(Translation):
         return [*events, Last(type="RUN_FINISHED", threadId=self.thread_id, runId=self.run_id, outcome=outcome)], END
 
     def _started(self, state: Progress, entry: Entry) -> Translated:
-        """Take back what an attempt discards, if the client has received anything of it."""
+        """Correct what an attempt discards, if the client has received anything of it."""
         discard_from = _discard_from(entry)
         after = state._replace(at=entry.id, hidden=False)
         ended, run = end_all(state.run)

@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 
 def pause_and_end(headers: Mapping[str, str], retry_ms: int) -> Response:
-    """Return an empty stream that ends after `retry_ms`: the client has no delay of its own."""
+    """Return an empty stream that ends after `retry_ms`: the client reconnects without a delay."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b": try again\n\n"

@@ -185,7 +185,7 @@ def _start_index(request: Request, client: str) -> int:
 
 
 def _nothing(client: str) -> Response:
-    """Return that there is nothing to resume. WorkflowChatTransport takes a 204 for an error."""
+    """Return that there is nothing to resume. To WorkflowChatTransport a 204 is an error."""
     if client == "workflow":
         return Response(framed({"type": "finish"}), headers=HEADERS)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""Data of an agent that the AI SDK has a part of its own for: sources and files."""
+"""Data of an agent for which the AI SDK has special parts: sources and files."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Progress(NamedTuple):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Progress) and self.at == other.at
 
-    def __ne__(self, other: object) -> bool:  # a tuple has one of its own, which compares all fields
+    def __ne__(self, other: object) -> bool:  # that of a tuple compares all fields
         return not self == other
 
     def __hash__(self) -> int:

@@ -72,7 +72,7 @@ class Changes:
         self._emit_end(item)
 
     def retract(self, event_id: EventId) -> None:
-        """Take back everything from this event of the log on.
+        """Discard everything from this event of the log on.
 
         What was sent cannot be changed. So the items that it concerns are finished and left out of the final output, or
         are in it without what was discarded; tool calls that run again are new items."""

@@ -41,7 +41,7 @@ class CompletionHead(NamedTuple):
 
 @dataclass(frozen=True)
 class CompletionTranslation(Translation):
-    """Has no cursor: a completion is read once. It cannot take back what it has sent, so it ends with an error when
+    """Has no cursor: a completion is read once. It cannot retract what it has sent, so it ends with an error when
     something of that is discarded.
 
     Args:
