@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GATEWAY_PORT = 8000
 GATEWAY_ANSWERS_S = 8.0
+REDIS_ANSWERS_S = 5.0
 LOOK_S = 0.5
 
 
@@ -39,16 +40,24 @@ def gateway() -> str | None:
 
 
 async def worker() -> str | None:
-    """Whether the heartbeat of this container's worker moves in Redis; a worker beats three times in a lease."""
+    """What keeps this container's worker from its work: missing rights in Redis, or a heartbeat that stands still.
+
+    A worker beats three times in a lease."""
     # Only here: the gateway's check runs every few seconds, too, and needs nothing of this.
     from holdfast.shared.leases import Leases  # noqa: PLC0415
-    from holdfast.shared.redis.client import connect  # noqa: PLC0415
+    from holdfast.shared.redis.client import connect, user_of  # noqa: PLC0415
     from holdfast.shared.redis.errors import RedisError  # noqa: PLC0415
+    from holdfast.shared.redis.rights import missing_rights  # noqa: PLC0415
+    from holdfast.shared.redis.users import WORKER  # noqa: PLC0415
     from holdfast.shared.settings import CommonSettings, read_settings  # noqa: PLC0415
 
     settings = read_settings(CommonSettings)
-    redis = connect(settings.redis_url, max_connections=1, socket_timeout_s=5)
+    redis = connect(settings.redis_url, max_connections=1, socket_timeout_s=REDIS_ANSWERS_S)
+    servers = (settings.redis_url, WORKER.on_queue), (settings.log_url, WORKER.on_log)
     try:
+        for url, rights in servers:
+            if missing := await missing_rights(url, rights, REDIS_ANSWERS_S):
+                return f"the user {user_of(url)} may not {'; '.join(missing)}"
         return await heart_stands(Leases(redis, settings), f"{socket.gethostname()[:40]}-", settings.lease_seconds)
     except (RedisError, OSError) as error:
         return f"Redis does not answer: {error!r}"

@@ -1,4 +1,4 @@
-"""`python -m holdfast.gateway`: run one gateway process until SIGTERM or SIGINT."""
+"""`python -m holdfast.gateway`: run the gateway processes of one address until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import resource
 import sys
 from contextlib import suppress
 
+import structlog
 import uvicorn
 from holdfast.gateway.app import create_app
-from holdfast.gateway.hosts import check_listen_host
-from holdfast.gateway.principal import Authenticate, anonymous
+from holdfast.gateway.authentication.authentication import check_authentication
+from holdfast.gateway.hosts import check_listen_host, is_loopback
+from holdfast.gateway.principal import Authenticate
+from holdfast.gateway.processes import PortTaken, Processes, listeners, reserve
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.transports.request_head import ConnectionLimits
 from holdfast.gateway.transports.uvicorn import HttpServer
@@ -18,7 +21,11 @@ from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
 
+logger = structlog.get_logger()
+
 BAD_SETTINGS = 2
+# No browser guesses another type, and no other site learns the address of a session.
+_FIELDS = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
 STRAGGLER_SECONDS = 6  # longer than the Redis timeout, so that no request is cancelled halfway
 
 
@@ -29,7 +36,7 @@ def raise_open_files_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def build_server(settings: GatewaySettings, authenticate: Authenticate = anonymous) -> GatewayServer:
+def build_server(settings: GatewaySettings, authenticate: Authenticate | None = None) -> GatewayServer:
     """Build a server, ready for `run()` or `await serve()`."""
     http = HttpServer(ConnectionLimits(settings.max_head_bytes, settings.head_seconds, settings.idle_seconds))
     return GatewayServer(
@@ -46,6 +53,7 @@ def build_server(settings: GatewaySettings, authenticate: Authenticate = anonymo
             access_log=False,
             proxy_headers=False,  # the client's address is not used
             server_header=False,
+            headers=_FIELDS,
             timeout_graceful_shutdown=settings.gateway_grace_seconds + STRAGGLER_SECONDS,
         ),
         settings.gateway_grace_seconds,
@@ -57,12 +65,34 @@ def main() -> None:
     try:
         settings = read_settings(GatewaySettings)
         check_listen_host(settings.host)
+        check_authentication(settings)
     except SettingsInvalid as error:
         sys.stderr.writelines(f"holdfast gateway: {line}\n" for line in str(error).splitlines())
         sys.exit(BAD_SETTINGS)
     configure(as_json=settings.log_as_json, process="gateway")
+    if not settings.authenticates and not is_loopback(settings.host):
+        logger.warning("authentication is off: whoever can connect can use every session", host=settings.host)
     raise_open_files_limit()
-    build_server(settings).run()
+    if settings.gateway_processes == 1:
+        build_server(settings).run()
+    else:
+        run_processes(settings)
+
+
+def run_processes(settings: GatewaySettings) -> None:
+    """Run several processes on one port. Exits with 1 if it is taken."""
+    try:
+        settings = settings.model_copy(update={"port": reserve(settings.host, settings.port)})
+    except PortTaken as error:
+        sys.exit(f"holdfast gateway: {error}")
+
+    def serve(number: int, lifeline: int) -> None:
+        configure(as_json=settings.log_as_json, process=f"gateway-{number}")
+        server = build_server(settings)
+        server.lifeline = lifeline
+        server.run(listeners(settings.host, settings.port))
+
+    Processes(serve).run(settings.gateway_processes)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
+from holdfast.gateway.principal import Principal
 from holdfast.shared.errors import AgentUnknown, NoAgents
 from holdfast.shared.offered_agents import OfferedAgents
 
@@ -31,9 +32,10 @@ class AgentCatalog:
         self._offered = offered
         self._known: dict[str, CatalogEntry] = {}
 
-    async def schemas(self) -> dict[str, dict[str, Any]]:
-        """Return the JSON schema of each agent's input, not cached."""
-        return await self._offered.schemas()
+    async def schemas(self, caller: Principal) -> dict[str, dict[str, Any]]:
+        """Return the JSON schema of the input of each agent that the caller may use, not cached."""
+        offered = await self._offered.schemas()
+        return {name: schema for name, schema in offered.items() if caller.may_use(name)}
 
     async def schema(self, agent: str) -> bytes:
         """Return the JSON schema of an agent's input. Raises AgentUnknown, or NoAgents while no agent is announced."""

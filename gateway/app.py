@@ -8,18 +8,22 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from holdfast.gateway.authentication.authentication import Authentication
+from holdfast.gateway.authentication.credentials import COOKIE
+from holdfast.gateway.authentication.rate_limited import RateLimitedAuthentication
 from holdfast.gateway.dialects.mounts import MOUNTS, ErrorForms, Mount
 from holdfast.gateway.errors import UnexpectedErrors, add_handlers
-from holdfast.gateway.layers.authentication import Authentication
 from holdfast.gateway.layers.body_limit import BodyLimit
 from holdfast.gateway.layers.compression import Compression
 from holdfast.gateway.layers.cors import Cors
+from holdfast.gateway.layers.door import Door
+from holdfast.gateway.layers.edge import Edge
 from holdfast.gateway.layers.host_check import HostCheck
 from holdfast.gateway.layers.origin_check import OriginCheck
 from holdfast.gateway.lifespan import lifespan_of
-from holdfast.gateway.metrics import CountRequests, Metrics
-from holdfast.gateway.principal import Authenticate, anonymous
-from holdfast.gateway.routes import agents, events, health, jobs, sessions, web, websocket
+from holdfast.gateway.metrics import Metrics
+from holdfast.gateway.principal import Authenticate
+from holdfast.gateway.routes import agents, events, health, jobs, sessions, tickets, web, websocket
 from holdfast.gateway.routes.job_body import AnswerBody, JobBody
 from holdfast.gateway.routes.schemas import OF_EVERY_CALL, Problem, problems
 from holdfast.gateway.routes.stream_route import FastPath
@@ -29,28 +33,36 @@ from starlette.types import ASGIApp
 
 Layer = Callable[[ASGIApp], ASGIApp]
 
-ROUTERS = (jobs.router, sessions.router, agents.router, health.router, web.router)
+ROUTERS = (jobs.router, sessions.router, tickets.router, agents.router, health.router, web.router)
+
+
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, a JWT or a ticket"},
+    "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
+    "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+}
 
 
 def create_app(
     settings: GatewaySettings,
     refusals: Mapping[str, int] | None = None,
-    authenticate: Authenticate = anonymous,
+    authenticate: Authenticate | None = None,
     mounts: Sequence[Mount] = MOUNTS,
 ) -> ASGIApp:
     """Create the app of one gateway. It connects to Redis when its lifespan starts.
 
     Args:
         refusals: counts of requests that the server refused before the app, by error code.
-        authenticate: tells who sends a request.
+        authenticate: tells who sends a request; None: as the settings say.
         mounts: the dialects that have routes of their own.
     """
     metrics = Metrics({} if refusals is None else refusals)
+    auth = Authentication(settings, authenticate)
     app = FastAPI(
         title="Holdfast",
         version="1",
         summary="Queue agent jobs, and read their events as a stream that can be resumed",
-        lifespan=lifespan_of(settings, metrics),
+        lifespan=lifespan_of(settings, metrics, auth),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -68,6 +80,9 @@ def create_app(
     app.add_middleware(UnexpectedErrors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     stack: ASGIApp = FastPath(app, streams)
+    authenticate = auth.authenticate
+    if settings.limits_requests:
+        authenticate = RateLimitedAuthentication(authenticate, settings.trusted_networks)
     for layer in reversed(_layers(settings, metrics, authenticate, mounts)):
         stack = layer(stack)
     return stack
@@ -78,13 +93,16 @@ def _layers(
 ) -> Sequence[Layer]:
     """List the layers that every request passes before a route, streams included. The first one runs first."""
     return (
-        partial(CountRequests, metrics=metrics),
+        partial(Edge, metrics=metrics),
         *([partial(ErrorForms, mounts=mounts)] if mounts else []),
         UnexpectedErrors,
         *([partial(Cors, origins=settings.origins)] if settings.origins else []),
-        partial(HostCheck, allowed=settings.hosts),
-        partial(OriginCheck, origins=settings.origins),
-        partial(Authentication, authenticate=authenticate),
+        partial(
+            Door,
+            host_check=HostCheck(settings.hosts),
+            origin_check=OriginCheck(settings.origins),
+            authenticate=authenticate,
+        ),
         partial(BodyLimit, max_bytes=settings.max_body_bytes),
     )
 
@@ -99,6 +117,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(extra["$defs"])
+        schema["components"]["securitySchemes"] = _SECURITY
+        schema["security"] = [{}, *({name: []} for name in _SECURITY)]
         _correct(schema)
         app.openapi_schema = schema
     return app.openapi_schema

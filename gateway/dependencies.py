@@ -7,20 +7,26 @@ from typing import Annotated, Any, TypedDict, cast
 
 from fastapi import Depends, Header, Path, Query, Request
 from holdfast.gateway.agent_catalog import AgentCatalog
+from holdfast.gateway.authentication.auth_watch import AuthWatch
+from holdfast.gateway.client_address import client_address
 from holdfast.gateway.limits import Body, CpuSlot, read_json
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.principal import Principal, Right, principal_of
 from holdfast.gateway.readiness import Readiness
+from holdfast.gateway.request_rates import RateLimits
 from holdfast.gateway.session_list import SessionList
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.subscriber import Subscriber
+from holdfast.shared.auth_store import AuthStore
+from holdfast.shared.day_usage import DayUsage
 from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
 from holdfast.shared.ids import SESSION_ID_PATTERN, check_session_id
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.queue import Queue
 from holdfast.shared.secret import Secret
 from holdfast.shared.sessions import Sessions
+from starlette.types import Scope
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -34,6 +40,7 @@ class State(TypedDict):
     sessions: Sessions
     log: EventLog
     queue: Queue
+    day_usage: DayUsage
     agent_catalog: AgentCatalog
     subscriber: Subscriber
     hub: StreamHub
@@ -42,6 +49,9 @@ class State(TypedDict):
     session_list: SessionList
     secret: Secret
     cpu_slot: CpuSlot
+    auth_store: AuthStore
+    auth_watch: AuthWatch
+    rate_limits: RateLimits
 
 
 async def _state(request: Request) -> State:
@@ -62,24 +72,25 @@ SessionPath = Annotated[str, Path(json_schema_extra={"pattern": SESSION_ID_PATTE
 JobPath = Annotated[str, Path(json_schema_extra={"example": "rJ0x6nC3Qp2vW8aB"})]
 
 
-async def _new_session(session_id: SessionPath) -> str:
-    return check_session_id(session_id)
+async def _new_session(session_id: SessionPath, caller: Caller) -> str:
+    return caller.complete(check_session_id(session_id))
 
 
 ChosenSession = Annotated[str, Depends(_new_session)]
 
 
 def known_session(session_id: str, caller: Principal, right: Right) -> str:
-    """Return the id of a session that should exist.
+    """Return the complete id of a session of the caller that should exist.
 
-    Raises SessionUnknown if it is not a valid id, or if the caller does not have this right to the session."""
+    Raises SessionUnknown if it is not a valid id, or not one that the caller may know of; Forbidden without this
+    right."""
     try:
         check_session_id(session_id)
     except RequestInvalid:
         raise SessionUnknown from None
-    if not caller.may(right, session_id):
-        raise SessionUnknown
-    return session_id
+    complete = caller.complete(session_id)
+    caller.check(right)
+    return complete
 
 
 def _session_for(right: Right) -> Any:
@@ -89,10 +100,17 @@ def _session_for(right: Right) -> Any:
     return Depends(session)
 
 
+def address_of(scope: Scope) -> str:
+    """Return the client's address."""
+    state: State = scope["state"]
+    return client_address(scope, state["settings"].trusted_networks)
+
+
 ReadableSession = Annotated[str, _session_for("read")]
 StoppableSession = Annotated[str, _session_for("stop")]
 AnswerableSession = Annotated[str, _session_for("answer")]
 DeletableSession = Annotated[str, _session_for("delete")]
+TicketedSession = Annotated[str, _session_for("ticket")]
 
 
 def known_job(job_id: str) -> str:
@@ -170,3 +188,13 @@ async def _json_body(request: Request, state: GatewayState) -> Body:
 
 
 JsonBody = Annotated[Body, Depends(_json_body)]
+
+
+async def _optional_json_body(request: Request, state: GatewayState) -> Body | None:
+    fields = request.headers
+    if fields.get("content-length", "0") == "0" and "transfer-encoding" not in fields:
+        return None
+    return await read_json(request, state["cpu_slot"])
+
+
+OptionalJsonBody = Annotated[Body | None, Depends(_optional_json_body)]

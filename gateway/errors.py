@@ -69,6 +69,27 @@ class RouteUnknown(HoldfastError):
     title = "No route matches this URL"
 
 
+class Unauthenticated(HoldfastError):
+    """The credential of a request is missing or not valid.
+
+    Args:
+        detail: why the credential is not valid, without a part of it; left out where there is none.
+    """
+
+    code = "unauthenticated"
+    status = 401
+    title = "The request needs a valid credential"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.is_invalid = detail != ""
+
+    @property
+    def challenge(self) -> str:
+        """How to authenticate (RFC 6750, section 3.1): the code of an error only where a credential was sent."""
+        return 'Bearer error="invalid_token"' if self.is_invalid else 'Bearer realm="holdfast"'
+
+
 class MethodNotAllowed(HoldfastError):
     """`allow` lists the methods that the URL supports."""
 
@@ -130,10 +151,36 @@ class UpgradeRequired(HoldfastError):
     title = "This address is a WebSocket of version 13 over HTTP/1.1"
 
 
+class RateLimited(HoldfastError):
+    """A tenant or an address sends too many requests, or too many credentials that are not valid.
+
+    Args:
+        whose: "tenant" or "address".
+        retry_after_s: whole seconds until a request is accepted again, at least 1.
+    """
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, whose: str, retry_after_s: int) -> None:
+        super().__init__(f"This {whose} sends too many requests: try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
 class HeadTooLarge(HoldfastError):
     code = "head_too_large"
     status = 431
     title = "The request line and header fields are too large"
+
+
+class AuthenticationUnavailable(HoldfastError):
+    """Whether a credential is valid cannot be found out at the moment."""
+
+    code = "authentication_unavailable"
+    status = 503
+    title = "Credentials cannot be checked at the moment"
+    retry_after_s = 2
 
 
 class NotReady(HoldfastError):
@@ -151,16 +198,23 @@ class NotReady(HoldfastError):
 
 def problem(error: HoldfastError) -> Response:
     """Return the response to an error, with the additional members and headers of its class."""
+    body = orjson.dumps({"type": "about:blank", **problem_members(error)})
+    return Response(body, error.status, headers_of(error), media_type=MEDIA_TYPE)
+
+
+def headers_of(error: HoldfastError) -> dict[str, str]:
+    """Return the headers of the response to an error, in whatever form its body is."""
     headers = {}
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allow)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, UpgradeRequired):
         headers |= {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-    body = orjson.dumps({"type": "about:blank", **problem_members(error)})
-    return Response(body, error.status, headers, media_type=MEDIA_TYPE)
+    return headers
 
 
 def problem_members(error: HoldfastError) -> dict[str, Any]:

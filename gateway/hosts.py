@@ -38,6 +38,11 @@ class Host:
         return self.address is not None and self.address.is_loopback
 
 
+def is_loopback(listen: str) -> bool:
+    """Return whether a name or IP address to listen on is that of the loopback interface."""
+    return (_ipv6(listen) or Host(listen.lower())).is_loopback
+
+
 def parse_host(value: str) -> Host | None:
     """Parse the value of a Host header (RFC 9110 7.2): `name`, `name:port` or `[IPv6]:port`. None when malformed."""
     found = _HOST.fullmatch(value.lower())

@@ -8,20 +8,25 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 from fastapi import FastAPI
 from holdfast.gateway.agent_catalog import AgentCatalog
+from holdfast.gateway.authentication.authentication import Authentication
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.limits import CpuSlot
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.readiness import Readiness
+from holdfast.gateway.request_rates import RateLimits
 from holdfast.gateway.session_list import CLEAN_SECONDS, SessionList
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.subscriber import Subscriber
+from holdfast.gateway.stream.viewer_counts import ViewerLimits
 from holdfast.shared.background import repeat
+from holdfast.shared.day_usage import DayUsage
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis.client import connect
 from holdfast.shared.redis.log_connections import connect_logs
+from holdfast.shared.request_rates import SharedBuckets
 from holdfast.shared.secret import Secret
 from holdfast.shared.session_index import SessionIndex
 from holdfast.shared.sessions import Sessions
@@ -32,7 +37,17 @@ SUBSCRIBER_FLUSH_S = 0.001
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
 
-def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
+def stream_limits(settings: GatewaySettings) -> StreamLimits:
+    """Return the limits of streams that are set."""
+    return StreamLimits(
+        settings.max_viewers,
+        settings.send_deadline_seconds,
+        settings.ping_seconds,
+        ViewerLimits(settings.session_max_viewers, settings.tenant_max_viewers, settings.address_max_viewers),
+    )
+
+
+def lifespan_of(settings: GatewaySettings, metrics: Metrics, auth: Authentication) -> Lifespan:
     """Create the lifespan of an app with these settings. It yields the state that routes read."""
 
     @asynccontextmanager
@@ -44,20 +59,22 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
             max_connections=connections,
             deadline_s=REDIS_TIMEOUT_S,
             flush_interval_s=SUBSCRIBER_FLUSH_S,
+            masters=settings.master_keys,
         )
         queue = Queue(queue_redis, settings)
         sessions, log = Sessions(logs, settings), EventLog(logs, pipelined=True)
-        limits = StreamLimits(settings.max_viewers, settings.send_deadline_seconds, settings.ping_seconds)
-        hub = StreamHub(logs, log, sessions, limits)
-        readiness = Readiness(queue_redis, logs)
+        hub = StreamHub(logs, log, sessions, stream_limits(settings))
+        readiness = Readiness(settings.redis_url, queue_redis, logs)
         metrics.watch(hub.counters)
         hub.start()
         session_list = SessionList(SessionIndex(queue_redis), sessions, settings.retention_seconds)
+        tasks = auth.start(hub.access)
         watching = asyncio.create_task(readiness.watch())
         cleaning = asyncio.create_task(repeat("session list", session_list.clean, longest_pause_s=CLEAN_SECONDS))
         try:
             yield State(
                 settings=settings,
+                day_usage=DayUsage(queue_redis, settings.day_limits),
                 sessions=sessions,
                 log=log,
                 queue=queue,
@@ -69,14 +86,18 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics) -> Lifespan:
                 session_list=session_list,
                 secret=Secret(logs.servers[0].redis),
                 cpu_slot=CpuSlot(),
+                rate_limits=RateLimits.of(settings, SharedBuckets(queue_redis)),
+                auth_store=auth.store,
+                auth_watch=auth.watch,
             )
         finally:
-            for task in (watching, cleaning):
+            for task in (watching, cleaning, *tasks):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
             await hub.close()
             await logs.aclose()
             await queue_redis.aclose()
+            await auth.aclose()
 
     return lifespan

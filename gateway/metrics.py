@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import cache
@@ -18,7 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
@@ -45,6 +44,18 @@ class Metrics:
         self.queue_depth = Gauge("holdfast_queue_depth", "Open jobs", registry=self.registry)
         self.queue_up = Gauge("holdfast_queue_up", "1 if the queue server is available, else 0", registry=self.registry)
         self.registry.register(_RefusalCollector(refusals))
+        self._series = cache(self._labelled)  # looking up labels takes checks and a lock
+
+    def count(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count a response when it starts, and observe the time until then."""
+        route = getattr(scope.get("route"), "path", "none") if status not in (404, 405) else "none"
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        requests, latency = self._series(method, route, status)
+        requests.inc()
+        latency.observe(seconds)
+
+    def _labelled(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self.requests.labels(method, route, str(status)), self.latency.labels(route)
 
     def watch(self, counters: Counters) -> None:
         """Expose the stream counters of this process."""
@@ -78,36 +89,3 @@ class _RefusalCollector(Collector):
         for code, count in self._refusals.items():
             family.add_metric([code], count)
         yield family
-
-
-class CountRequests:
-    """ASGI layer: count each response when it starts, and observe the time until then."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self.metrics = metrics
-        self._series = cache(self._labelled)  # looking up labels takes checks and a lock
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began = time.perf_counter()
-
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._count(scope, message["status"], time.perf_counter() - began)
-            await send(message)
-
-        await self.app(scope, receive, counted)
-
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none") if status not in (404, 405) else "none"
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        requests, latency = self._series(method, route, status)
-        requests.inc()
-        latency.observe(seconds)
-
-    def _labelled(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-        metrics = self.metrics
-        return metrics.requests.labels(method, route, str(status)), metrics.latency.labels(route)

@@ -2,29 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from holdfast.shared.errors import HoldfastError, SessionUnknown
+from holdfast.shared.owner import Owner, complete_id
 from starlette.types import Scope
 
-Right = Literal["submit", "read", "stop", "answer", "delete"]
+Right = Literal["submit", "read", "stop", "answer", "delete", "ticket", "operate"]
+RIGHTS: frozenset[Right] = frozenset(get_args(Right))
+
+
+class Forbidden(HoldfastError):
+    """The caller may not do this, whatever exists."""
+
+    code = "forbidden"
+    status = 403
+    title = "These credentials do not allow this"
+
+    def __init__(self, right: Right) -> None:
+        super().__init__(f"The right `{right}` is needed")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller of one request, who may do everything with every session.
+    """The caller of one request, who may use the sessions of one owner.
 
-    A subclass restricts that by `may`."""
+    Args:
+        owner: None without authentication: all callers share all sessions.
+        expires_at: in seconds since 1970.
+        session: the complete id of the only session that a ticket is for; None for all sessions of the owner.
+        key_id: the API key that the credentials are, or were made with; its revocation ends them.
+        issued_at: when a ticket was made, in seconds since 1970; tickets made before a revocation are void.
+        renewable_until: up to when a ticket may be renewed, in seconds since 1970.
+        agents, models: what the caller's tenant may use; None: everything on offer.
+    """
 
-    subject: str
+    owner: Owner | None = None
+    rights: frozenset[Right] = RIGHTS
+    expires_at: float = math.inf
+    session: str | None = None
+    key_id: str | None = None
+    issued_at: float = math.inf
+    renewable_until: float = 0
+    agents: frozenset[str] | None = None
+    models: frozenset[str] | None = None
 
-    def may(self, right: Right, session_id: str) -> bool:
-        """Return whether the caller has a right to this session. Without any right, the session looks nonexistent."""
-        return True
+    def complete(self, session_id: str) -> str:
+        """Return the complete id of a session that the caller names.
+
+        Raises SessionUnknown for another session than that of a ticket."""
+        complete = complete_id(self.owner, session_id)
+        if self.session is not None and self.session != complete:
+            raise SessionUnknown
+        return complete
+
+    def check(self, right: Right) -> None:
+        """Raise Forbidden without this right."""
+        if right not in self.rights:
+            raise Forbidden(right)
+
+    def may_use(self, agent: str) -> bool:
+        """Return whether the caller's tenant may use an agent. Otherwise it looks nonexistent."""
+        return self.agents is None or agent in self.agents
 
 
-ANONYMOUS = Principal("anonymous")
+ANONYMOUS = Principal()
 
 Authenticate = Callable[[Scope], Awaitable[Principal]]
 """Return the caller of a request, by the ASGI scope of the request (`headers`, `path`, `client`); the body is not read

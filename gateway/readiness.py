@@ -1,16 +1,26 @@
-"""Readiness: whether the Redis servers are available and configured as Holdfast requires."""
+"""Readiness: whether the Redis servers are available, configured as Holdfast requires, and grant it its rights."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
-from holdfast.shared.redis.client import Redis
-from holdfast.shared.redis.errors import RedisError, ResponseError
+from holdfast.shared.redis.client import Redis, user_of
+from holdfast.shared.redis.errors import (
+    AuthenticationError,
+    CertificateRefused,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 from holdfast.shared.redis.log_connections import LogConnections
+from holdfast.shared.redis.rights import missing_rights
+from holdfast.shared.redis.users import GATEWAY, Right
 
 logger = structlog.get_logger()
 
@@ -51,28 +61,63 @@ def _new_enough(version: str) -> bool:
 
 def _reason(error: Exception) -> str:
     """Return the code of the server's error, such as BUSY; without one, the kind of the failure."""
+    if isinstance(error, CertificateRefused):
+        return str(error)
     code = str(error).partition(" ")[0]
     return code if isinstance(error, ResponseError) and code.isupper() else type(error).__name__
+
+
+class Server:
+    """One server: its state, and whether the user of its address has the rights of a gateway."""
+
+    def __init__(self, name: str, url: str, redis: Redis, rights: Sequence[Right]) -> None:
+        self.name = name
+        self._url = url
+        self._redis = redis
+        self._rights = rights
+        self._looking = asyncio.Lock()  # each look at the rights opens a connection
+        self._missing: list[str] = []
+        self._looked_s = -math.inf
+
+    async def reasons(self) -> list[str]:
+        """Return why the server cannot be used. Raises RedisError when it does not answer."""
+        missing = await self._missing_rights()
+        try:
+            return missing + reasons_not_ready(await self._redis.info())
+        except NoPermissionError:
+            return missing
+
+    async def _missing_rights(self) -> list[str]:
+        async with self._looking:
+            now_s = time.monotonic()
+            if now_s - self._looked_s >= WATCH_INTERVAL_S:
+                missing = await missing_rights(self._url, self._rights, PROBE_DEADLINE_S)
+                self._missing = [f"the user {user_of(self._url)} may not {right}" for right in missing]
+                self._looked_s = now_s
+            return self._missing
 
 
 class Readiness:
     """Checks the queue server and the log servers."""
 
-    def __init__(self, queue_redis: Redis, logs: LogConnections) -> None:
-        self._servers = [("queue", queue_redis), *(("log", server.redis) for server in logs.servers)]
+    def __init__(self, queue_url: str, queue_redis: Redis, logs: LogConnections) -> None:
+        queue = Server("queue", queue_url, queue_redis, GATEWAY.on_queue)
+        self._servers = [queue, *(Server("log", log.url, log.redis, GATEWAY.on_log) for log in logs.servers)]
 
     async def reasons(self) -> list[str]:
         """Return why the gateway is not ready; empty if it is. Takes at most PROBE_DEADLINE_S."""
-        probes = await asyncio.gather(*(self._probe(name, redis) for name, redis in self._servers))
+        probes = await asyncio.gather(*map(self._probe, self._servers))
         return [reason for found in probes for reason in found]
 
-    async def _probe(self, name: str, redis: Redis) -> list[str]:
+    async def _probe(self, server: Server) -> list[str]:
         try:
             async with asyncio.timeout(PROBE_DEADLINE_S):
-                reasons = reasons_not_ready(await redis.info())
+                reasons = await server.reasons()
+        except AuthenticationError:
+            reasons = ["refuses the user or the password in its address"]
         except (RedisError, TimeoutError) as error:
             reasons = [f"does not answer ({_reason(error)})"]
-        return [f"{name} redis: {reason}" for reason in reasons]
+        return [f"{server.name} redis: {reason}" for reason in reasons]
 
     async def watch(self) -> None:
         """Log the reasons when they change and when the gateway becomes ready; then end."""

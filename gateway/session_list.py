@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import structlog
 from holdfast.gateway.principal import Principal
-from holdfast.shared.errors import SchemaNewer, SessionUnknown
+from holdfast.shared.errors import DataKeyGone, SessionUnknown, UnreadableHere
 from holdfast.shared.redis.errors import RedisError, is_of_data
 from holdfast.shared.session_index import Listed, SessionIndex
 from holdfast.shared.sessions import Sessions, SessionSummary
@@ -57,15 +57,16 @@ class SessionList:
         self._reported = Once()
 
     async def page(self, caller: Principal, behind_us: int | None, count: int) -> SessionsPage:
-        """Return the existing sessions among the next `count` of the index that the caller may read."""
-        listed = await self._index.newest(behind_us, count + 1)
+        """Return the existing sessions among the next `count` of the caller's in the index. Raises Forbidden."""
+        caller.check("read")
+        listed = await self._index.newest(caller.owner, behind_us, count + 1)
         page = listed[:count]
         found = await self._summaries(page)
         return SessionsPage(
             [
                 ListedSession(summary, one.active_us // 1000)
                 for one, summary in found
-                if isinstance(summary, SessionSummary) and caller.may("read", one.session_id)
+                if isinstance(summary, SessionSummary) and caller.session in (None, one.session_id)
             ],
             page[-1].active_us if len(listed) > count else None,
         )
@@ -107,7 +108,7 @@ class SessionList:
             return await self._sessions.summary(session_id)
         except SessionUnknown:
             return "gone"
-        except (SchemaNewer, ValueError, RedisError) as error:
+        except (DataKeyGone, UnreadableHere, ValueError, RedisError) as error:
             if isinstance(error, RedisError) and not is_of_data(error):
                 raise
             if self._reported.add(session_id):

@@ -5,24 +5,31 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Awaitable
+from dataclasses import replace
 
+import orjson
 import structlog
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal
 from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
 from holdfast.gateway.schema import check
+from holdfast.gateway.webhooks import webhook_json
+from holdfast.shared.budget import Amounts, read_amounts, write_amounts
 from holdfast.shared.errors import (
     AgentUnknown,
     IdempotencyMismatch,
     LogUnavailable,
     QueueFull,
-    SchemaNewer,
+    RequestInvalid,
     SessionBusy,
     SessionUnknown,
+    UnreadableHere,
 )
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.ids import new_job_id, new_session_id
+from holdfast.shared.offered_agents import unknown
+from holdfast.shared.owner import complete_id, tenant_of
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import JobRequest, Submitted
@@ -33,12 +40,13 @@ logger = structlog.get_logger()
 STUCK_AFTER_S = 6.0
 
 
-async def session_id_for(state: State, idempotency_key: str | None) -> str:
-    """Return the id of a new session: random, or derived from the idempotency key so that a repeated request finds its
-    job. Raises RedisError."""
+async def session_id_for(state: State, caller: Principal, idempotency_key: str | None) -> str:
+    """Return the complete id of a new session: random, or derived from the owner and the idempotency key so that a
+    repeated request finds its job. Raises RedisError, and SessionUnknown for a ticket, which is for another session."""
     if idempotency_key is None:
-        return new_session_id()
-    return derived_session_id(await state["secret"].read(), idempotency_key)
+        return caller.complete(new_session_id())
+    secret = await state["secret"].read()
+    return caller.complete(derived_session_id(secret, complete_id(caller.owner, idempotency_key)))
 
 
 def derived_session_id(secret: bytes, idempotency_key: str) -> str:
@@ -52,6 +60,8 @@ async def submit(state: State, caller: Principal, session_id: str, body: Body, k
     cpu_slot, size = state["cpu_slot"], body.size
     parsed = await cpu_slot.run(size, parse_job_body, body.value)
     request = await cpu_slot.run(size, job_request, parsed)
+    if parsed.webhook is not None:
+        request = replace(request, webhook=webhook_json(parsed.webhook, state["settings"]))
     if key is not None:
         request = await cpu_slot.run(size, with_key, request, parsed, key)
     return await accept(state, caller, session_id, request, Body(parsed.input, size))
@@ -66,16 +76,23 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
     Raises:
         AgentUnknown: no worker offers the agent.
         BodyInvalid: the agent's schema does not allow the input.
+        RequestInvalid: the budget is above the deployment's.
+        DayBudgetExhausted: the tenant has used up its budget of this day.
         LogUnavailable: Redis is unavailable; the job may have been accepted.
-        SessionUnknown: the caller may not submit to the session, or the session is being deleted.
+        Forbidden: the caller may not submit jobs.
+        SessionUnknown: the session is being deleted.
         HoldfastError: an error of Queue.reserve or Sessions.submit.
     """
-    if not caller.may("submit", session_id):
-        raise SessionUnknown
+    caller.check("submit")
+    if not caller.may_use(request.agent):
+        raise unknown(request.agent)
+    _check_model(caller, request)
+    request = replace(request, budget=budget_within(request.budget, state["settings"].job_limits))
     job_id = new_job_id()
     try:
         submitted = await _find_replay(state, session_id, request)
         if submitted is None:
+            await state["day_usage"].check(tenant_of(session_id))
             schema = await state["agent_catalog"].schema(request.agent)
             await state["cpu_slot"].run(given.size, check, given.value, schema, "input")
             submitted = await _submit(state, session_id, job_id, request)
@@ -86,6 +103,26 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
         raise LogUnavailable(job_id) from None
     state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
     return submitted
+
+
+def _check_model(caller: Principal, request: JobRequest) -> None:
+    """Raise RequestInvalid if the job's options name a model that the caller's tenant may not use."""
+    if caller.models is None or b'"model"' not in request.options:
+        return
+    model = orjson.loads(request.options).get("model")
+    if model is not None and model not in caller.models:
+        raise RequestInvalid("options.model", f"must be one of {', '.join(sorted(caller.models))}")
+
+
+def budget_within(asked: bytes, limits: Amounts) -> bytes:
+    """Return the budget of a job: what its body asks for, and the deployment's limits for the rest.
+
+    Raises RequestInvalid where it asks for more."""
+    budget = read_amounts(asked)
+    for name, limit in limits.items():
+        if budget.get(name, 0) > limit:
+            raise RequestInvalid(f"budget.{name}", f"must be at most {limit:g}")
+    return write_amounts(limits | budget) if limits or budget else b""
 
 
 async def _find_replay(state: State, session_id: str, request: JobRequest) -> Submitted | None:
@@ -99,10 +136,10 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
     Raises RedisError, and the errors of Queue.reserve and Sessions.submit."""
     try:
         failpoint("before_reserve")
-        await state["queue"].reserve(session_id, job_id, request.agent)
+        await state["queue"].reserve(session_id, job_id, request.agent, webhook=bool(request.webhook))
         failpoint("after_reserve_before_submit")
         submitted = await state["sessions"].submit(session_id, job_id, request)
-    except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull, SchemaNewer):
+    except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull, UnreadableHere):
         await best_effort(state["queue"].discard(session_id, job_id, request.agent), session_id, job_id)
         raise
     if submitted.replayed:

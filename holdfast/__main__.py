@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from holdfast.cli.commands import DEFAULT_FOLDER, data_keys, keys, redis_users, tenants
 from holdfast.shared.errors import HoldfastError, SettingsInvalid
 
 if TYPE_CHECKING:
     from holdfast.client import Event
     from holdfast.client.requests import OnBusy
 
-DEFAULT_FOLDER = Path(".holdfast")
 MARKS = {
     True: click.style("ok  ", fg="green"),
     False: click.style("bad ", fg="red"),
@@ -32,6 +32,10 @@ url_option = click.option("--url", help="The gateway. Default: HOLDFAST_HOST and
 @click.version_option(package_name="holdfast")
 def cli() -> None:
     """A message-queue streaming gateway with resumable sessions."""
+
+
+for command in (keys, tenants, data_keys, redis_users):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -50,10 +54,13 @@ def dev(agents: str | None, data: Path) -> None:
 
 
 @cli.command()
-def gateway() -> None:
-    """Run one gateway."""
+@click.option("--processes", type=click.IntRange(min=1), help="On one port. Default: HOLDFAST_GATEWAY_PROCESSES, 1.")
+def gateway(processes: int | None) -> None:
+    """Run a gateway."""
     from holdfast.gateway.__main__ import main as run
 
+    if processes is not None:
+        os.environ["HOLDFAST_GATEWAY_PROCESSES"] = str(processes)
     warn_of_unknown_variables()
     run()
 
@@ -218,6 +225,25 @@ async def _check(data: Path, url: str | None) -> bool:
         click.echo(f"{MARKS[finding.ok]} {finding.text}")
         failed = failed or finding.ok is False
     return failed
+
+
+@cli.group()
+def webhooks() -> None:
+    """What receivers of webhooks need."""
+
+
+@webhooks.command()
+@click.option("--tenant", default="", help="Default: a deployment without authentication.")
+def secret(tenant: str) -> None:
+    """Print the secret with which webhooks of a tenant are signed: the newest of HOLDFAST_WEBHOOK_SECRET."""
+    from holdfast.shared.owner import check_tenant
+    from holdfast.shared.settings import CommonSettings, read_settings
+    from holdfast.shared.webhooks.signature import parse_secrets, tenant_secret
+
+    secrets = parse_secrets(read_settings(CommonSettings).webhook_secret)
+    if not secrets:
+        raise SettingsInvalid("HOLDFAST_WEBHOOK_SECRET is not set")
+    click.echo(tenant_secret(secrets[0], check_tenant(tenant) if tenant else ""))
 
 
 def main() -> None:

@@ -112,6 +112,11 @@ class QueueFull(HoldfastError):
     retry_after_s = 5
 
 
+class TenantQueueFull(QueueFull):
+    code = "tenant_queue_full"
+    title = "Too many jobs of this tenant are waiting"
+
+
 class LogUnavailable(HoldfastError):
     """Redis did not answer. The job may have been accepted: repeat with the same Idempotency-Key."""
 
@@ -125,16 +130,36 @@ class LogUnavailable(HoldfastError):
         self.job_id = job_id
 
 
-class SchemaNewer(HoldfastError):
+class UnreadableHere(HoldfastError):
+    """This process cannot handle the data. Another one may."""
+
+    status = 503
+    retry_after_s = 2
+
+
+class SchemaNewer(UnreadableHere):
     """Data was written by a newer version of Holdfast. Processes of that version can handle it."""
 
     code = "schema_newer"
-    status = 503
     title = "This was written by a newer version of Holdfast"
-    retry_after_s = 2
 
     def __init__(self, what: str, version: int, known: int) -> None:
         super().__init__(f"{what} has schema version {version}; this process knows versions up to {known}")
+
+
+class MasterKeyMissing(UnreadableHere):
+    """Data is encrypted, and this process lacks the master key of the tenant's data key."""
+
+    code = "master_key_missing"
+    title = "This process has no master key for the tenant's data key"
+
+
+class DataKeyGone(HoldfastError):
+    """The tenant's data key was deleted, so what it encrypted is lost for good."""
+
+    code = "data_key_gone"
+    status = 410
+    title = "The data key of this session is gone: its content cannot be read any more"
 
 
 class EventInvalid(HoldfastError):

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, TypeVar
 
 import orjson
+from holdfast.shared.budget import read_amounts
 from holdfast.shared.ids import EventId, parse_id
 
 # All fields that a record may have; the scripts name them, and submit.lua deletes them with the record.
 FIELDS = (
-    *("agent", "input", "options", "metadata", "timeout_s", "key"),  # as submitted
-    *("status", "created_at", "started_at", "ended_at", "end", "end_body", "usage"),
+    *("agent", "input", "options", "metadata", "timeout_s", "budget", "key"),  # as submitted
+    *("status", "created_at", "started_at", "ended_at", "end", "end_body", "usage", "spent"),
     *("attempt", "delivery", "strikes", "open", "worker"),  # deliveries and attempts
     *("before", "first", "started", "discards", "resume"),  # ids in the log
     *("cancel", "cancel_at", "overtakes"),  # intents
     *("question", "schema", "prompt", "asked_at", "answered"),
+    "webhook",
 )
 
 # Each is a prefix of the next: `job_of` reads the fields by position.
@@ -26,8 +28,11 @@ SUMMARY = (
     *HEADLINE,
     *("usage", "before", "first", "started", "end", "end_body", "question", "prompt", "schema"),
 )
-RECORD = (*SUMMARY, "metadata", "answered")
+RECORD = (*SUMMARY, "metadata", "answered", "budget", "spent")
 
+
+# Places of encrypted values that belong to a session as a whole, see shared.sealing.
+ANSWER, MESSAGE, TITLE = "answer", "message", "title"
 
 Value = TypeVar("Value")
 
@@ -38,7 +43,8 @@ class JobState:
 
     Event ids: `first` is the job's first event, `before` its predecessor, `started` the start of the latest attempt,
     and `end` the terminal event, whose JSON is `end_body`. `question`: the open one (`question_id`, `prompt`,
-    `schema`). `answered`: the ids of those that have an answer."""
+    `schema`). `answered`: the ids of those that have an answer.
+    `budget`: its `limits` and what all attempts have `used`, by name; None without limits."""
 
     session_id: str
     job_id: str
@@ -60,11 +66,21 @@ class JobState:
     end_body: bytes | None
     question: dict[str, Any] | None
     answered: tuple[str, ...] = ()
+    budget: dict[str, Any] | None = None
 
     @property
     def ending(self) -> dict[str, Any]:
         """The terminal event; empty until the job has ended."""
         return orjson.loads(self.end_body) if self.end_body else {}
+
+
+def placed(job_id: str, fields: Mapping[str, Value], status: str = "") -> list[tuple[str, Value]]:
+    """Return fields of a record with their places, see shared.sealing. `end_body` is the job's terminal event, whose
+    type follows from the `status`."""
+    return [
+        (f"{job_id} job.{status}" if name == "end_body" else f"{job_id} {name}", value)
+        for name, value in fields.items()
+    ]
 
 
 def job_of(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
@@ -101,4 +117,12 @@ def job_of(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
         end_body=values["end_body"],
         question=question,
         answered=tuple((values["answered"] or b"").decode().split()),
+        budget=_budget(values["budget"], values["spent"]),
     )
+
+
+def _budget(limits: bytes | None, spent: bytes | None) -> dict[str, Any] | None:
+    if not limits:
+        return None
+    known, used = read_amounts(limits), read_amounts(spent)
+    return {"limits": known, "used": {name: used.get(name, 0) for name in known}}

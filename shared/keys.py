@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Log server: one family per session, and the secret that session ids are derived from.
+from holdfast.shared.owner import Owner, complete_id
+
+# Log server: one family per session, the secret that session ids are derived from, and the data keys of each tenant.
 PREFIX = "holdfast:"
 SECRET = PREFIX + "secret"
+DATA_KEYS = PREFIX + "datakey:"  # completed with the tenant
 
 
 class SessionKeys(NamedTuple):
@@ -64,11 +67,35 @@ WORKERS = QUEUE + "workers"
 WAKE = QUEUE + "wake"
 RECOVERY = QUEUE + "recovery"
 RECOVERY_TURN = QUEUE + "recovery:turn"
+WEBHOOK_TENANTS = QUEUE + "webhooks:tenants"
+WEBHOOK_TRIES = QUEUE + "webhooks:tries"
+WEBHOOK_ASKED = QUEUE + "webhooks:asked"
 AGENTS = QUEUE + "agents"
 AGENTS_SEEN = QUEUE + "agents:seen"
-SESSIONS = PREFIX + "sessions:*"  # one list, until sessions belong to principals
+RATE = PREFIX + "rate:"
+SESSIONS = PREFIX + "sessions:*"  # of all owners
 
-# Prefixes that scripts and callers complete with the name of a lane or a worker.
+AUTH = PREFIX + "auth:"
+AUTH_KEYS = AUTH + "keys"
+AUTH_TENANTS = AUTH + "tenants"
+AUTH_REVOKED = AUTH + "revoked"
+AUTH_VERSION = AUTH + "version"
+AUTH_SECRET = AUTH + "secret"
+
+
+def sessions_key(owner: Owner | None) -> str:
+    """Return the key of the list of an owner's sessions; without one, of all sessions."""
+    return SESSIONS if owner is None else SESSIONS[:-1] + complete_id(owner, "").removesuffix("/")
+
+
+def usage_key(tenant: str, day: str) -> str:
+    """Return the key of what a tenant used on a UTC day such as 2026-11-23."""
+    return f"{PREFIX}usage:{tenant}:{day}"
+
+
+# Prefixes that scripts and callers complete with the name of a lane, a worker or a tenant.
 READY = QUEUE + "ready:"
+TENANT = QUEUE + "tenant:"  # then `counts`, `paused`, `turns:<lane>`, `ready:<tenant>/<lane>` or `lanes:<tenant>`
 LEASED = QUEUE + "leased:"
 MAILBOX = QUEUE + "mailbox:"
+WEBHOOKS = QUEUE + "webhooks:due:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from holdfast.shared import keys
 from holdfast.shared.queue import PLACES, QueueEntry, payload_of
@@ -10,6 +11,8 @@ from holdfast.shared.redis.client import Redis
 from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
 from redis import Redis as BlockingRedis
+
+RECOUNT_US = 300_000_000
 
 
 class Leases:
@@ -23,6 +26,7 @@ class Leases:
         self._retake = queue_script(redis, "retake")
         self._take_over = queue_script(redis, "take_over")
         self._sweep = queue_script(redis, "sweep")
+        self._recount = queue_script(redis, "recount")
 
     async def beat(self, worker_id: str) -> set[str]:
         """Increment the worker's heartbeat counter. Returns the ids of the entries that it leases."""
@@ -47,6 +51,11 @@ class Leases:
         """Let any worker end the jobs that waited too long, even if no worker offers their agent."""
         await self._sweep(PLACES, (self._settings.queue_seconds * 1_000_000,))
 
+    async def recount(self) -> int:
+        """Count the jobs of all tenants anew, at most once in RECOUNT_US for all workers. Returns how many counts were
+        wrong."""
+        return int(await self._recount(PLACES, (RECOUNT_US,)))
+
     async def leave(self, worker_id: str) -> None:
         """Unregister a worker. Entries that it still leases become visible again."""
         counts = await self.workers()
@@ -58,5 +67,7 @@ def beat_blocking(url: str, worker_id: str, timeout_s: float) -> None:
     """Increment a worker's heartbeat counter, from a thread while its event loop is blocked, and wait for the reply.
 
     Connects anew each time, since it is rarely needed. Raises OSError or redis.RedisError."""
-    with BlockingRedis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+    limits: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    unnamed: dict[str, Any] = {"lib_name": None, "lib_version": None}  # CLIENT SETINFO needs another right
+    with BlockingRedis.from_url(url, **limits, **unnamed) as client:
         client.hincrby(keys.WORKERS, worker_id, 1)

@@ -33,8 +33,11 @@ class OfferedAgents:
         """Return the JSON schema of an agent's input. Raises AgentUnknown, and NoAgents when no agent at all is
         offered."""
         schema: bytes | None = await self._redis.hget(keys.AGENTS, agent)
+        if schema is None and not await self._redis.exists(keys.AGENTS):
+            raise NoAgents
+        schema = schema or await self._redis.hget(keys.AGENTS, agent)  # it may have been announced in between
         if schema is None:
-            raise unknown(agent) if await self._redis.exists(keys.AGENTS) else NoAgents
+            raise unknown(agent)
         return schema
 
     async def offer(self, agents: dict[str, dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import structlog
 from holdfast.shared.errors import RequestInvalid
 from holdfast.shared.ids import check_session_id
 from holdfast.shared.keys import STATES, session_keys, session_of
+from holdfast.shared.owner import check_tenant, owner_of, public_id
 from holdfast.shared.queue import JobRef
 from holdfast.shared.redis.errors import RedisError, is_lasting
 from holdfast.shared.redis.log_connections import LogConnection, LogConnections
@@ -98,9 +99,13 @@ class OpenSessions:
 def _session(key: bytes) -> str | None:
     """Return the session of a state key; None for a foreign key."""
     try:
-        return check_session_id(session_of(key.decode()))
-    except (UnicodeDecodeError, RequestInvalid):
+        name = session_of(key.decode())
+        if (owner := owner_of(name)) is not None:
+            check_tenant(owner.tenant)
+        check_session_id(public_id(name))
+    except (ValueError, RequestInvalid):
         return None
+    return name
 
 
 def _text(value: bytes | None) -> str | None:

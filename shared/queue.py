@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
 from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 from holdfast.shared import keys
-from holdfast.shared.errors import NoAgents, QueueFull
+from holdfast.shared.errors import NoAgents, QueueFull, TenantQueueFull
 from holdfast.shared.offered_agents import MEMORY_US, unknown
 from holdfast.shared.redis.client import Redis
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
+from holdfast.shared.webhooks import refused_webhooks
 
 PLACES = (
     keys.ENTRIES,
@@ -38,11 +39,17 @@ PLACES = (
     keys.RECOVERY,
     keys.RECOVERY_TURN,
     keys.SESSIONS,
+    keys.TENANT,
+    keys.WEBHOOKS,
+    keys.WEBHOOK_TENANTS,
+    keys.WEBHOOK_TRIES,
+    keys.WEBHOOK_ASKED,
 )
 ANY_LANE = "*"
 RESERVE_US = 5_000_000
 MAILBOX_LIMIT = 1000
 MAILBOX_SECONDS = 60
+WEBHOOK_REFUSED = 2  # a reply of drop.lua
 
 _DELIVERY = re.compile(rb'"t":(\d+)')
 
@@ -52,7 +59,7 @@ class QueueEntry:
     """A leased queue entry.
 
     `job_id` is None for a control entry. `made_at`: ms since 1970 by the clock of the process that created the entry.
-    `schema`: the schema version in which it was written."""
+    `schema`: the schema version in which it was written. `webhook`: the job may have one, as its record tells."""
 
     session_id: str
     job_id: str | None
@@ -60,6 +67,7 @@ class QueueEntry:
     delivery: int
     made_at: int
     schema: int = SCHEMA
+    webhook: bool = True
 
     @property
     def id(self) -> str:
@@ -100,10 +108,12 @@ class Queue:
     def __init__(self, redis: Redis, settings: CommonSettings) -> None:
         self._redis = redis
         self._settings = settings
+        self._max_running = settings.tenant_max_running or 0
         self._reserve = queue_script(redis, "reserve")
         self._ready = queue_script(redis, "ready")
         self._notify = queue_script(redis, "notify")
         self._take = queue_script(redis, "take")
+        self._pause = queue_script(redis, "pause")
         self._put_back = queue_script(redis, "put_back")
         self._drop = queue_script(redis, "drop")
         self._discard = queue_script(redis, "discard")
@@ -114,19 +124,22 @@ class Queue:
 
     # Called by gateways.
 
-    async def reserve(self, session_id: str, job_id: str, agent: str) -> None:
-        """Create the entry of a job that is about to be accepted, visible after 5 s.
+    async def reserve(self, session_id: str, job_id: str, agent: str, *, webhook: bool = False) -> None:
+        """Create the entry of a job that is about to be accepted, visible after 5 s. `webhook`: the job has one.
 
-        Raises AgentUnknown, QueueFull, and NoAgents when no agent at all is offered."""
-        limits = (RESERVE_US, self._settings.queue_limit, agent, MEMORY_US)
+        Raises AgentUnknown, QueueFull, TenantQueueFull, and NoAgents when no agent at all is offered."""
+        settings = self._settings
+        limits = (RESERVE_US, settings.queue_limit, agent, MEMORY_US, settings.tenant_queue_limit)
         entry = entry_id(session_id, job_id)
-        answer = await self._reserve(PLACES, (entry, _payload(session_id, job_id, agent), *limits))
+        answer = await self._reserve(PLACES, (entry, _payload(session_id, job_id, agent, webhook=webhook), *limits))
         if answer == b"none":
             raise NoAgents
         if answer == b"unknown":
             raise unknown(agent)
+        if answer == b"tenant full":
+            raise TenantQueueFull(f"A tenant may have {settings.tenant_queue_limit} open jobs")
         if answer == b"full":
-            raise QueueFull
+            raise QueueFull("The deployment has as many open jobs as it may have")
 
     async def discard(self, session_id: str, job_id: str, agent: str) -> None:
         """Drop the entry of a job that was refused."""
@@ -166,21 +179,37 @@ class Queue:
         await self._redis.lpush(keys.WAKE, "1")
 
     async def take(self, worker_id: str, agents: list[str], count: int) -> list[QueueEntry]:
-        """Lease up to `count` of the oldest visible entries of these agents."""
-        flat = await self._take(PLACES, (worker_id, count, ANY_LANE, *agents))
+        """Lease up to `count` visible entries of these agents: those of the tenants whose turn it is, of each the
+        oldest."""
+        flat = await self._take(PLACES, (worker_id, count, self._max_running, ANY_LANE, *agents))
         return [_entry(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
 
     async def put_back(self, worker_id: str, entry: QueueEntry, *, delivery: int, delay_s: float = 0) -> bool:
-        """Put a leased entry back with this delivery number. Returns False where the worker no longer leases it."""
-        return bool(await self._put_back(PLACES, (worker_id, entry.id, delivery, int(delay_s * 1_000_000))))
+        """Put a leased entry back with this delivery number; without a delay as the next one of its tenant.
+
+        Returns False where the worker no longer leases it."""
+        delay_us = int(delay_s * 1_000_000)
+        return bool(await self._put_back(PLACES, (worker_id, entry.id, delivery, delay_us, self._max_running)))
+
+    async def pause(self, worker_id: str, paused: Collection[str], resumed: Collection[str]) -> set[str]:
+        """Record which entries of tenants take no slot any more, since their jobs wait for a person, and which take one
+        again. Returns those that the worker does not lease, which are ignored."""
+        lost = await self._pause(PLACES, (worker_id, self._max_running, len(paused), *paused, *resumed))
+        return {name.decode() for name in lost}
 
     async def drop(self, worker_id: str, entry: QueueEntry) -> bool:
         """Drop a leased entry, whose job has ended. Returns False where the worker no longer leases it."""
-        return bool(await self._drop(PLACES, (worker_id, entry.id)))
+        limits = self._max_running, self._settings.tenant_webhook_limit
+        reply = int(await self._drop(PLACES, (worker_id, entry.id, *limits)))
+        if reply == WEBHOOK_REFUSED:
+            refused_webhooks.note(entry.id, "ended")
+        return bool(reply)
 
     async def retire(self, session_id: str, job_ids: Sequence[str]) -> None:
         """Drop the entries of jobs that ended while they waited."""
-        await self._retire(PLACES, [entry_id(session_id, job_id) for job_id in job_ids])
+        entries = [entry_id(session_id, job_id) for job_id in job_ids]
+        for refused in await self._retire(PLACES, (self._settings.tenant_webhook_limit, *entries)):
+            refused_webhooks.note(refused.decode(), "ended")
 
     async def recovery_page(self, page_s: float, first_round_page_s: float) -> tuple[int, int] | None:
         """Return the page of log server keys to search now for jobs without an entry: its cursor, and the number of
@@ -210,9 +239,13 @@ class Queue:
         return int(await self._restore(PLACES, (int(delay_s * 1_000_000), *flat)))
 
 
-def _payload(session_id: str, job_id: str | None, agent: str, delivery: int = 1) -> bytes:
-    version, made_at = {"v": SCHEMA}, int(time.time() * 1000)
-    return serialize_job(agent, (session_id, job_id), version, delivery, made_at, serializer=orjson.dumps)
+def _payload(
+    session_id: str, job_id: str | None, agent: str, delivery: int = 1, *, webhook: bool | None = None
+) -> bytes:
+    """Return the payload of an entry. An entry that is created again claims a webhook: the record of its job tells."""
+    claims = job_id is not None if webhook is None else webhook
+    named, made_at = {"v": SCHEMA} | ({"w": 1} if claims else {}), int(time.time() * 1000)
+    return serialize_job(agent, (session_id, job_id), named, delivery, made_at, serializer=orjson.dumps)
 
 
 def payload_of(entry: QueueEntry) -> bytes:
@@ -223,11 +256,11 @@ def payload_of(entry: QueueEntry) -> bytes:
 def _entry(name: str, payload: bytes) -> QueueEntry:
     """Parse an entry. Where the payload is unreadable, the entry's name identifies the job, and the delivery number is
     found in the payload as the scripts find it."""
-    session_id, _, job_id = name.partition("/")
+    session_id, _, job_id = name.rpartition("/")
     try:
         agent, _, named, delivery, made_at = deserialize_job_raw(payload, deserializer=orjson.loads)
         schema = int(named.get("v", 0))
-        return QueueEntry(session_id, job_id or None, str(agent), int(delivery), int(made_at), schema)
+        return QueueEntry(session_id, job_id or None, str(agent), int(delivery), int(made_at), schema, "w" in named)
     except (DeserializationError, AttributeError, TypeError, ValueError):
         matched = _DELIVERY.search(payload)
         return QueueEntry(session_id, job_id or None, ANY_LANE, int(matched[1]) if matched else 1, 0)

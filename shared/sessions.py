@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +17,18 @@ from holdfast.shared.errors import (
     SessionUnknown,
 )
 from holdfast.shared.ids import EventId, as_cursor, parse_id
-from holdfast.shared.job_record import FIELDS, HEADLINE, RECORD, SUMMARY, JobState, job_of
+from holdfast.shared.job_record import (
+    ANSWER,
+    FIELDS,
+    HEADLINE,
+    MESSAGE,
+    RECORD,
+    SUMMARY,
+    TITLE,
+    JobState,
+    job_of,
+    placed,
+)
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log.conversation import Message
 from holdfast.shared.log.turns import TurnReader
@@ -32,7 +44,8 @@ JOBS_PAGE_BYTES = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class JobRequest:
     """A job to submit. `input`, `options` and `metadata` are JSON. `digest`: of the whole body. `title`: for the
-    session, where this job is its first."""
+    session, where this job is its first. `webhook`: JSON of `url` and `events`, or empty. `budget`: JSON amounts, see
+    shared/budget.py; empty for none."""
 
     agent: str
     input: bytes
@@ -43,6 +56,8 @@ class JobRequest:
     idempotency_key: str | None
     digest: str
     title: str = ""
+    webhook: bytes = b""
+    budget: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,15 @@ class SessionSummary:
     current: JobState
 
 
+class JobWebhook(NamedTuple):
+    """A job and its webhook, as JSON; None without one. `asked_at`: when its open question was asked, in ms since
+    1970."""
+
+    job: JobState
+    webhook: bytes | None
+    asked_at: int | None
+
+
 class JobsPage(NamedTuple):
     """Jobs, newest first. `more`: the job after which the next page begins; None on the last page."""
 
@@ -136,6 +160,7 @@ class Sessions:
 
     def __init__(self, connections: LogConnections, settings: CommonSettings) -> None:
         self._connections = connections
+        self._keyring = connections.keyring
         self._settings = settings
         self._turns = TurnReader(connections)
         self._submit = SessionScript(connections, "submit")
@@ -155,10 +180,19 @@ class Sessions:
         """Add the job to the session's backlog. Idempotent by the job id.
 
         Raises SessionBusy, IdempotencyMismatch, QueueFull, and SessionUnknown for a session that is being deleted."""
-        job = (job_id, request.agent, request.input, request.options, request.metadata, request.timeout_s)
+        given = {"input": request.input, "options": request.options, "metadata": request.metadata}
+        if request.webhook:
+            given["webhook"] = request.webhook
+        values = [(TITLE, request.title.encode()), *placed(job_id, given)]
+        title, *stored, webhook = [*await self._keyring.sealed(session_id, values), *([] if request.webhook else [b""])]
+        job = (job_id, request.agent, *stored, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
-        limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT, request.title, *FIELDS)
-        submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits)))
+        limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT)
+        rest = (title, webhook, request.budget, *FIELDS)
+        try:
+            submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits, *rest)))
+        except QueueFull:
+            raise QueueFull(f"A session may have {self._settings.session_backlog_limit} open jobs") from None
         assert submitted is not None
         return submitted
 
@@ -178,13 +212,15 @@ class Sessions:
         """Return the open question of the job, or None. Raises SessionUnknown, JobUnknown."""
         _, record = await self._read(self._read_job, session_id, job_id, "agent", "question", "schema")
         question_id, schema = record[-2:]
+        (schema,) = await self._keyring.opened(session_id, placed(job_id, {"schema": schema}))
         return None if question_id is None else Question(question_id.decode(), schema or b"{}")
 
     async def answer(self, session_id: str, job_id: str, question_id: str | None, value: bytes) -> Answered:
         """Answer a question of the job; without `question_id` the open one. `value` is JSON.
 
         Raises QuestionAnswered, QuestionUnknown, SessionUnknown, JobUnknown."""
-        word, *rest = await self._answer(session_id, (job_id, question_id or "", value))
+        (stored,) = await self._keyring.sealed(session_id, [(ANSWER, value)])
+        word, *rest = await self._answer(session_id, (job_id, question_id or "", stored))
         if word != b"ok":
             raise REFUSALS[word.decode()]
         return Answered(rest[0].decode() or None, rest[1].decode())
@@ -193,7 +229,7 @@ class Sessions:
         """Return the answer to a question of the session's running job, as JSON; None if none is recorded."""
         redis = self._connections.connection_for(session_id).redis
         found: bytes | None = await redis.hget(session_keys(session_id).journal, f"question:{question_id}")
-        return found
+        return (await self._keyring.opened(session_id, [(ANSWER, found)]))[0]
 
     async def delete(self, session_id: str) -> Intent:
         """Write the intent to delete the session. Raises SessionUnknown."""
@@ -208,20 +244,29 @@ class Sessions:
             as_cursor(parse_id(top)),
             [job.decode() for job in ids],
             [job.decode() for job in backlog],
-            job_of(session_id, record, as_cursor(parse_id(top))),
+            await self._job_of(session_id, record, as_cursor(parse_id(top))),
         )
 
     async def summary(self, session_id: str) -> SessionSummary:
         """Read the summary of the session. Raises SessionUnknown."""
         top, created, title, record = await self._read(self._read_summary, session_id, *HEADLINE)
         cursor = parse_id(top)
+        (title,) = await self._keyring.opened(session_id, [(TITLE, title)])
         job = job_of(session_id, record, cursor)
         return SessionSummary(session_id, int(created), (title or b"").decode(), cursor, job)
 
     async def job(self, session_id: str, job_id: str) -> JobState:
         """Read one job. Raises SessionUnknown, JobUnknown."""
         top, record = await self._read(self._read_job, session_id, job_id, *RECORD)
-        return job_of(session_id, record, as_cursor(parse_id(top)))
+        return await self._job_of(session_id, record, as_cursor(parse_id(top)))
+
+    async def webhook(self, session_id: str, job_id: str) -> JobWebhook:
+        """Read one job with its webhook. Raises SessionUnknown, JobUnknown."""
+        top, record = await self._read(self._read_job, session_id, job_id, *RECORD, "webhook", "asked_at")
+        *known, webhook, asked_at = record
+        (webhook,) = await self._keyring.opened(session_id, placed(job_id, {"webhook": webhook}))
+        job = await self._job_of(session_id, known, as_cursor(parse_id(top)))
+        return JobWebhook(job, webhook, None if asked_at is None else int(asked_at))
 
     async def jobs(self, session_id: str, behind: str | None, count: int) -> JobsPage:
         """Read at most `count` jobs, newest first, starting after the job `behind`.
@@ -229,17 +274,18 @@ class Sessions:
         A page ends early with the job whose record fills JOBS_PAGE_BYTES. Raises SessionUnknown."""
         arguments = (behind or "", count, JOBS_PAGE_BYTES, *RECORD)
         top, more, *records = await self._read(self._read_jobs, session_id, *arguments)
-        jobs = [job_of(session_id, record, as_cursor(parse_id(top))) for record in records]
+        jobs = [await self._job_of(session_id, record, as_cursor(parse_id(top))) for record in records]
         return JobsPage(jobs, more.decode() or None)
 
     async def messages(self, session_id: str) -> Conversation:
         """Read the conversation, including the turn so far of a running job. Raises SessionUnknown."""
         top, stored, record = await self._read(self._read_messages, session_id, *SUMMARY)
+        stored = await self._messages(session_id, stored)
         newest = parse_id(top)
         cursor = as_cursor(newest)
         if record is None:
             return Conversation(stored, cursor, None)
-        running = job_of(session_id, record, cursor)
+        running = await self._job_of(session_id, record, cursor)
         turn = await self._turns.read(session_id, running.job_id, newest.next())
         return Conversation([*stored, *turn], cursor, running)
 
@@ -247,13 +293,27 @@ class Sessions:
         """Read the conversation of the jobs that have ended."""
         redis = self._connections.connection_for(session_id).redis
         stored = await redis.lrange(session_keys(session_id).messages, 0, -1)
-        return [orjson.loads(message) for message in stored]
+        return [orjson.loads(message) for message in await self._messages(session_id, stored)]
 
     async def recent(self, session_id: str, job_id: str, count: int, size: int) -> RecentMessages:
         """Read the newest stored messages: at most `count`, and of `size` bytes, which the oldest one may exceed."""
         messages, later, given = await self._read_history(session_id, (job_id, count, size))
         jobs = frozenset(job.decode() for job in later)
-        return RecentMessages(messages[::-1], jobs, None if given is None else orjson.loads(given))
+        (given,) = await self._keyring.opened(session_id, placed(job_id, {"input": given}))
+        stored = await self._messages(session_id, messages[::-1])
+        return RecentMessages(stored, jobs, None if given is None else orjson.loads(given))
+
+    async def _job_of(self, session_id: str, record: Sequence[Any], top: EventId) -> JobState:
+        """Build a job from its record, as `job_of` does, with its values opened."""
+        job_id, position, *stored = record
+        fields = dict(zip(RECORD, stored, strict=False))
+        values = await self._keyring.opened(
+            session_id, placed(job_id.decode(), fields, (fields["status"] or b"").decode())
+        )
+        return job_of(session_id, (job_id, position, *values), top)
+
+    async def _messages(self, session_id: str, stored: Sequence[bytes]) -> list[Any]:
+        return await self._keyring.opened(session_id, [(MESSAGE, message) for message in stored])
 
     async def _read(self, reading: SessionScript, session_id: str, *arguments: str | int) -> list[Any]:
         """Run a script that reads. Raises SessionUnknown, JobUnknown."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from holdfast.shared.budget import REQUESTABLE, Amounts
 from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.master_keys import MasterKeys, parse_master_keys
+from holdfast.shared.redis.address import check_ca, complete_url, read_password
 from holdfast.shared.redis.client import check_url
-from pydantic import Field, ValidationError, field_validator
+from holdfast.shared.webhooks.addresses import parse_networks
+from holdfast.shared.webhooks.signature import parse_secrets
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -19,22 +25,87 @@ class CommonSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", env_ignore_empty=True, frozen=True)
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    log_redis_url: str | None = None
+    redis_password_file: str | None = None
+    redis_ca: str | None = None
+    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False, validate_default=True)
+    log_redis_url: str | None = Field(None, repr=False)
     lease_seconds: float = Field(10, ge=0.5, le=3600)
     queue_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
     ask_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
     queue_limit: int = Field(10_000, ge=1)
+    tenant_queue_limit: int = Field(2000, ge=1)
+    tenant_max_running: int | None = Field(None, ge=1, le=8000)
+    tenant_webhook_limit: int = Field(10_000, ge=1)
     session_backlog_limit: int = Field(100, ge=1, le=1000)
     max_attempts: int = Field(3, ge=1, le=100)
+    tenant_tokens_per_day: int | None = Field(None, ge=1)
+    tenant_cost_usd_per_day: float | None = Field(None, gt=0)
+    tenant_seconds_per_day: float | None = Field(None, gt=0)
+    tenant_tool_calls_per_day: int | None = Field(None, ge=1)
     retention_events: int = Field(100_000, ge=1000)
     retention_seconds: int = Field(86_400, ge=60)
+    encryption_keys: SecretStr | None = None
+    encryption_keys_file: Path | None = None
+    webhook_secret: str = Field("", repr=False)
+    webhook_networks: str = ""
     log_format: Literal["auto", "text", "json"] = "auto"
+
+    @field_validator("redis_password_file", "redis_ca")
+    @classmethod
+    def _file(cls, file: str | None, info: ValidationInfo) -> str | None:
+        if file is not None:
+            _ = check_ca(file) if info.field_name == "redis_ca" else read_password(file)
+        return file
 
     @field_validator("redis_url", "log_redis_url")
     @classmethod
-    def _address(cls, url: str | None) -> str | None:
-        return None if url is None else check_url(url)
+    def _address(cls, url: str | None, info: ValidationInfo) -> str | None:
+        """Complete an address. The files are validated before, and missing here if they are invalid."""
+        if url is None:
+            return None
+        file = info.data.get("redis_password_file")
+        return complete_url(check_url(url), file and read_password(file), info.data.get("redis_ca"))
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _master_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            parse_master_keys(keys.get_secret_value())
+        return keys
+
+    @field_validator("encryption_keys_file")
+    @classmethod
+    def _file_of_master_keys(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None:
+            if info.data.get("encryption_keys") is not None:
+                raise ValueError("should not be set together with HOLDFAST_ENCRYPTION_KEYS")
+            parse_master_keys(_text_of(path))
+        return path
+
+    @property
+    def master_keys(self) -> MasterKeys:
+        """The master keys of the encryption at rest; empty while it is off. Reads their file."""
+        if self.encryption_keys is not None:
+            return parse_master_keys(self.encryption_keys.get_secret_value())
+        return {} if self.encryption_keys_file is None else parse_master_keys(_text_of(self.encryption_keys_file))
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secrets(cls, text: str) -> str:
+        parse_secrets(text)
+        return text
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        parse_networks(text)
+        return text
+
+    @property
+    def day_limits(self) -> Amounts:
+        """What each tenant may use per UTC day, by the names of shared/budget.py."""
+        limits = {name: getattr(self, f"tenant_{name}_per_day") for name in REQUESTABLE}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @property
     def log_url(self) -> str:
@@ -43,6 +114,14 @@ class CommonSettings(BaseSettings):
     @property
     def log_as_json(self) -> bool:
         return self.log_format == "json" or (self.log_format == "auto" and not sys.stderr.isatty())
+
+
+def _text_of(path: Path) -> str:
+    """Read a file. Raises ValueError with the reason where it cannot be read."""
+    try:
+        return path.read_text("ascii")
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
 
 
 Settings = TypeVar("Settings", bound=BaseSettings)

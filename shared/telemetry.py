@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Hashable
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -14,9 +15,12 @@ from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, plai
 from structlog.types import EventDict, Processor
 
 # Not in the text of a line with level `info`.
-_OMITTED = ("level", "job_id", "session_id", "worker_id")
+_OMITTED = ("level", "job_id", "request_id", "session_id", "worker_id")
 
 REMEMBERED = 1000  # keys of repeated conditions
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id")
+"""The id of the request that a gateway is handling, for its log lines."""
 
 
 class TextRenderer:
@@ -66,7 +70,8 @@ def configure(*, as_json: bool, process: str) -> None:
 
     def add_process(_: object, __: str, entry: EventDict) -> EventDict:
         entry["process"] = process  # a context variable would be missing in callbacks of connections and in threads
-        return entry
+        request_id = REQUEST_ID.get(None)
+        return entry if request_id is None else {"request_id": request_id, **entry}
 
     shared: list[Processor] = [
         add_process,

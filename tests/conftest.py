@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from httpx2 import create_ssl_context
+from hypothesis import settings
 
 from tests.support.process import Processes, inherited_env
 from tests.support.redis_server import RedisServer
+
+# The same examples in each run, so that a red run is about the change. `--hypothesis-profile=default` tries others.
+settings.register_profile("suite", derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,6 +27,14 @@ def _clean_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in set(os.environ) - set(inherited_env()):
             patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_ssl_context() -> Iterator[None]:
+    """Reading the certificates takes 20 ms, in each of thousands of clients of which hardly one uses TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx2._transports.default.create_ssl_context", cache(create_ssl_context))
         yield
 
 

@@ -6,6 +6,7 @@ from bench.peers import bare, bare_redis, completions, holdfast, naive, nchan, r
 
 ALL_PEERS = (
     holdfast.PEER,
+    holdfast.AUTHENTICATED,
     holdfast.WEBSOCKET,
     naive.PEER,
     naive.TUNED,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import orjson
 from holdfast.gateway.dialects.openai.completion_body import completion_job, parse_completion_body
-from holdfast.gateway.principal import ANONYMOUS
 from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
 from holdfast.gateway.submission import derived_session_id
 from holdfast.shared.secret import Secret
@@ -20,10 +19,7 @@ BODY = {"model": AGENT, "messages": [{"role": "user", "content": "go"}], "stream
 async def submissions(secret: Secret, sessions: int) -> list[Submission]:
     """Return the sessions and jobs that the gateway makes of the viewers' requests, whose keys are 0, 1, …"""
     shared = await secret.read()
-    return [
-        Submission(derived_session_id(shared, f"{ANONYMOUS.subject}\0{number}"), _request(str(number)))
-        for number in range(sessions)
-    ]
+    return [Submission(derived_session_id(shared, str(number)), _request(str(number))) for number in range(sessions)]
 
 
 def _request(key: str) -> JobRequest:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from holdfast.gateway.authentication.tickets import Ticket, write_ticket
 from holdfast.gateway.dialects.openai.response_ids import RESPONSE
+from holdfast.shared.auth_store import AuthStore
 from holdfast.shared.keys import log_key
 from holdfast.shared.log.entries import name_of
 from holdfast.shared.log.log_replies import Attempt
 from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.owner import Owner, complete_id
+from holdfast.shared.redis.client import connect
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.secret import Secret
 from holdfast.shared.sessions import JobRequest, Sessions
@@ -25,6 +30,16 @@ AGENT = "bench"
 JOB = "abcdefghijklmnop"  # as the events say
 EVENTS = "/v1/sessions/bench-{session}/events"
 RETENTION_EVENTS = b"100000"
+OWNER = Owner("bench")
+_ENOUGH = "100000"  # so that every limit is checked and none is reached
+GUARDED = {
+    "HOLDFAST_AUTH": "keys",
+    "HOLDFAST_TENANT_REQUESTS_PER_SECOND": _ENOUGH,
+    "HOLDFAST_ADDRESS_REQUESTS_PER_SECOND": _ENOUGH,
+    "HOLDFAST_SESSION_MAX_VIEWERS": _ENOUGH,
+    "HOLDFAST_TENANT_MAX_VIEWERS": _ENOUGH,
+    "HOLDFAST_ADDRESS_MAX_VIEWERS": _ENOUGH,
+}
 
 
 class Submission(NamedTuple):
@@ -43,11 +58,24 @@ async def plain_submissions(_: Secret, sessions: int) -> list[Submission]:
 Submissions = Callable[[Secret, int], Awaitable[list[Submission]]]
 
 
-def start(stage: Stage, *, gateways: int = 1, submissions: Submissions = plain_submissions) -> Target:
+async def owned_submissions(secret: Secret, sessions: int) -> list[Submission]:
+    """Return the same sessions of the tenant OWNER."""
+    plain = await plain_submissions(secret, sessions)
+    return [Submission(complete_id(OWNER, each.session_id), each.request) for each in plain]
+
+
+def start(
+    stage: Stage,
+    *,
+    gateways: int = 1,
+    submissions: Submissions = plain_submissions,
+    settings: dict[str, str] | None = None,
+) -> Target:
     redis = stage.redis()
     attempts = asyncio.run(claimed(redis.url, stage.sessions, submissions))
     ports = [free_port() for _ in range(gateways)]
-    servers = [stage.gateway(port, HOLDFAST_REDIS_URL=redis.url, HOLDFAST_PORT=str(port)) for port in ports]
+    env = {"HOLDFAST_REDIS_URL": redis.url} | (settings or {})
+    servers = [stage.gateway(port, HOLDFAST_PORT=str(port), **env) for port in ports]
     feed = Feed(redis.port, "resp", [appends(attempt, stage.event) for attempt in attempts], batch=stage.batch)
     return Target(ports, EVENTS, feed, servers, redis)
 
@@ -66,6 +94,25 @@ def start_at(stage: Stage, path: str, submissions: Submissions = plain_submissio
     """The same events at another path."""
     target = start(stage, submissions=submissions)
     return Target(target.ports, path, target.feed, target.server, target.redis)
+
+
+def start_guarded(stage: Stage) -> Target:
+    """The same events where the gateway authenticates and limits its callers: viewers send a ticket."""
+    target = start(stage, submissions=owned_submissions, settings=GUARDED)
+    assert target.redis is not None
+    path = f"{EVENTS}?ticket={asyncio.run(_ticket(target.redis.url))}"
+    return Target(target.ports, path, target.feed, target.server, target.redis)
+
+
+async def _ticket(redis_url: str) -> str:
+    """Return a sign-in, which is valid for all sessions of the tenant."""
+    redis = connect(redis_url, max_connections=1)
+    try:
+        secret = (await AuthStore(redis).state()).version.secret
+    finally:
+        await redis.aclose()
+    now = time.time()
+    return write_ticket(secret or b"", Ticket("", *OWNER, ["read"], now, now + 3600, 0))
 
 
 async def claimed(redis_url: str, sessions: int, submissions: Submissions = plain_submissions) -> Sequence[Attempt]:
@@ -101,6 +148,7 @@ def _xadd(attempt: Attempt, event: bytes, *options: bytes) -> bytes:
 
 
 PEER = Peer("holdfast", "Holdfast", start)
+AUTHENTICATED = Peer("authenticated", "Holdfast, authentication and limits", start_guarded)
 WEBSOCKET = Peer("websocket", "Holdfast, WebSocket", start_websocket)
 RAW = Peer("holdfast", "Holdfast, event by event", start_raw)
 DIALECTS = tuple(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, Protocol
 
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.event_log import Gap
 from starlette.responses import Response
+from starlette.types import Scope
 
 State = Hashable
 """What a dialect remembers of the events that a viewer has received. None for a dialect that remembers nothing."""
@@ -23,6 +24,12 @@ END: Final[State] = "end"
 
 Frames = tuple[bytes, State]
 """Complete frames, and the dialect's state after them. A plain tuple: one is made for each live event."""
+
+ResumeRefusal = Callable[[Scope, int], Response | None]
+"""Refuses temporarily what a client resumes that gives up on an error: it reconnects after so many ms. None: a request
+whose client gets an error."""
+
+RESUME_REFUSAL = "holdfast.resume_refusal"  # the key in the scope of a request to a dialect that has its own
 
 
 class Dialect(Protocol):
@@ -62,6 +69,9 @@ class Dialect(Protocol):
 
     def cursor_only(self, cursor: EventId) -> bytes:
         """Move the client's cursor without an event."""
+
+    def ticket(self, event: bytes) -> bytes:
+        """Announce a renewed ticket, by an event of a dialect that has one for it. b"" if the client cannot use it."""
 
     def closing(self, retry_ms: int) -> bytes | None:
         """Return the last bytes of a stream that the gateway ends early, with the time after which to reconnect.

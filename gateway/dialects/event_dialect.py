@@ -83,6 +83,9 @@ class EventDialect(ABC):
     def cursor_only(self, cursor: EventId) -> bytes:
         return b""
 
+    def ticket(self, event: bytes) -> bytes:
+        return self.frame(None, event)
+
     def closing(self, retry_ms: int) -> bytes | None:
         return None
 

@@ -10,7 +10,10 @@ from holdfast.gateway.dialects.sse import SSE
 from holdfast.gateway.errors import NotAcceptable
 
 # The first that accepts a request is chosen. SSE is last, since it accepts */*.
-DIALECTS: Sequence[EventDialect] = (NDJSON, SSE)
+DIALECTS: Sequence[EventDialect] = (
+    NDJSON,
+    SSE,
+)
 
 _REFUSED = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
 

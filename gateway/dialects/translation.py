@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, cast
+from weakref import WeakValueDictionary
 
 import structlog
 from holdfast.gateway.dialects.dialect import CUT, END, Frames, State, stream_headers
@@ -97,14 +98,29 @@ _new_place: Callable[[Iterable[Any]], Place] = partial(cast("Any", tuple.__new__
 _new_progress: Callable[[Iterable[Any]], _Progress] = partial(cast("Any", tuple.__new__), _Progress)
 
 
-@dataclass(frozen=True)
+# One of all equal translations. They are compared for each viewer and write, and by identity that takes no time.
+_representatives: WeakValueDictionary[Translation, Translation] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, eq=False)
 class Numbered:
     """The Dialect of a translation, for a client that has received the events up to `cursor`; None: no events.
 
     Viewers of one job that have passed their cursors are in the same state, and share their frames."""
 
     translation: Translation
-    cursor: Hashable = field(default=None, compare=False)
+    cursor: Hashable = None
+    _representative: Translation = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        representative = _representatives.setdefault(self.translation, self.translation)
+        object.__setattr__(self, "_representative", representative)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Numbered) and self._representative is other._representative
+
+    def __hash__(self) -> int:
+        return hash(self._representative)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -152,6 +168,9 @@ class Numbered:
         return self._framed(events, ORIGIN, state.next, None)[0], self.translation.after_lost
 
     def queued(self, job_id: str, position: int) -> bytes:
+        return b""
+
+    def ticket(self, event: bytes) -> bytes:
         return b""
 
     def cursor_only(self, cursor: EventId) -> bytes:

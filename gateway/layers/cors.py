@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from holdfast.gateway.errors import METHODS
@@ -16,9 +17,10 @@ REQUEST_HEADERS = (
 EXPOSED_HEADERS = (
     "Location, Content-Location, Idempotency-Replayed, x-workflow-run-id, x-workflow-stream-tail-index, "
     "x-vercel-ai-ui-message-stream, Stream-Next-Offset, Stream-Up-To-Date, Stream-Cursor, Stream-Closed, "
-    "ETag, Retry-After, X-Should-Retry"
+    "ETag, Retry-After, X-Request-Id, X-Should-Retry"
 )
 _VARY = (b"vary", b"Origin")
+_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]*")  # RFC 9110, section 5.6.2
 
 
 class Cors:
@@ -54,7 +56,9 @@ def _fields_for(origin: bytes) -> list[tuple[bytes, bytes]]:
 
 def _preflight(given: dict[bytes, bytes]) -> Response:
     """Allow every method, so that a page can read the 405 for a wrong one, and every requested header."""
-    wanted = given.get(b"access-control-request-headers", REQUEST_HEADERS.encode())
+    wanted = given.get(b"access-control-request-headers", b"")
+    if not wanted or not _NAMES.fullmatch(wanted):
+        wanted = REQUEST_HEADERS.encode()
     return Response(
         status_code=204,
         headers={

@@ -5,12 +5,11 @@ The browser then treats both as one origin. Only the Host header still has the n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
-from holdfast.gateway.errors import respond
 from holdfast.gateway.hosts import AllowedHosts, parse_host
 from holdfast.shared.errors import HoldfastError
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_HOST_BYTES = 262  # a name of 255 bytes, a colon and a port
 _REMEMBERED = 256
@@ -26,20 +25,17 @@ class HostNotAllowed(HoldfastError):
 
 
 class HostCheck:
-    """ASGI layer: answer 421 to a request whose Host is not allowed."""
+    """Refuses requests whose Host is not allowed."""
 
-    def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
-        self.app = app
+    def __init__(self, allowed: AllowedHosts) -> None:
         self._allowed = allowed
         self._allows = lru_cache(_REMEMBERED)(self._is_allowed)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            for name, value in scope["headers"]:
-                if name == b"host" and (len(value) > MAX_HOST_BYTES or not self._allows(value)):
-                    await respond(scope, HostNotAllowed())(scope, receive, send)
-                    return
-        await self.app(scope, receive, send)
+    def check(self, fields: Mapping[bytes, bytes]) -> None:
+        """Raise HostNotAllowed unless the header fields name an allowed host, or none (HTTP/1.0)."""
+        host = fields.get(b"host")
+        if host is not None and (len(host) > MAX_HOST_BYTES or not self._allows(host)):
+            raise HostNotAllowed
 
     def _is_allowed(self, value: bytes) -> bool:
         host = parse_host(value.decode("latin-1"))

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from holdfast.gateway.errors import respond
 from holdfast.shared.errors import HoldfastError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-_FIELDS = frozenset({b"origin", b"sec-fetch-site"})
 _LINKABLE = frozenset({"/", "/openapi.json", "/livez", "/readyz", "/metrics"})
 
 
@@ -25,45 +23,47 @@ class OriginNotAllowed(HoldfastError):
 
 
 class OriginCheck:
-    """ASGI layer: answer 403 to requests from pages of other origins.
+    """Refuses requests from pages of other origins.
 
     Clients other than browsers send neither header and pass, and so do links to the web page."""
 
-    def __init__(self, app: ASGIApp, origins: Collection[bytes]) -> None:
-        self.app = app
+    def __init__(self, origins: Collection[bytes]) -> None:
         self._origins = origins
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            fields = [field for field in scope["headers"] if field[0] in _FIELDS]
-            if fields and not self._allows(scope, fields):
-                await respond(scope, OriginNotAllowed())(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-    def _allows(self, scope: Scope, fields: list[tuple[bytes, bytes]]) -> bool:
-        given = dict(fields)
-        if len(given) < len(fields):  # a browser sends each of them once
-            return False
-        origin, site = given.get(b"origin"), given.get(b"sec-fetch-site")
+    def check(self, scope: Scope, fields: Mapping[bytes, bytes]) -> None:
+        """Raise OriginNotAllowed if these header fields are those of a foreign page."""
+        origin, site = fields.get(b"origin"), fields.get(b"sec-fetch-site")
+        if origin is None and site is None:
+            return
         if origin in self._origins or site == b"same-origin":
-            return True
-        if site is None or site == b"none":
-            return origin is None or _is_own(origin, scope)
-        return _is_link(scope)
+            return
+        own = site in (None, b"none") and (origin is None or _is_own(origin, fields))
+        if not own and (site in (None, b"none") or not _is_link(scope, fields)):
+            raise OriginNotAllowed
+
+    def check_cookie(self, scope: Scope, fields: Mapping[bytes, bytes]) -> None:
+        """Raise OriginNotAllowed unless the request comes from a page of the gateway, or has no effect.
+
+        A browser sends cookies with requests that any page causes. It names the origin of all that can have an effect,
+        and of WebSockets."""
+        if scope["method"] in ("GET", "HEAD") and b"upgrade" not in fields:
+            return
+        origin = fields.get(b"origin")
+        if fields.get(b"sec-fetch-site") != b"same-origin" and (origin is None or not _is_own(origin, fields)):
+            raise OriginNotAllowed
 
 
-def _is_own(origin: bytes, scope: Scope) -> bool:
+def _is_own(origin: bytes, fields: Mapping[bytes, bytes]) -> bool:
     """Return whether the origin has the host and port of the Host header.
 
     The schemes may differ: a proxy may end TLS."""
     scheme, _, place = origin.partition(b"://")
-    hosts = [value.lower() for name, value in scope["headers"] if name == b"host"]
-    return len(hosts) == 1 and place in (hosts[0], hosts[0].removesuffix(b":443" if scheme == b"https" else b":80"))
+    host = fields.get(b"host", b"").lower()
+    return place in (host, host.removesuffix(b":443" if scheme == b"https" else b":80")) and bool(place)
 
 
-def _is_link(scope: Scope) -> bool:
+def _is_link(scope: Scope, fields: Mapping[bytes, bytes]) -> bool:
     """Return whether this is a navigation to the web page: no script can read its response."""
-    if scope["method"] not in ("GET", "HEAD") or (b"sec-fetch-mode", b"navigate") not in scope["headers"]:
+    if scope["method"] not in ("GET", "HEAD") or fields.get(b"sec-fetch-mode") != b"navigate":
         return False
     return scope["path"] in _LINKABLE or scope["path"].startswith("/web/")

@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import orjson
-from holdfast.gateway.dependencies import State, is_idempotency_key, known_job, known_session
+from holdfast.gateway.dependencies import State, is_idempotency_key, known_job
 from holdfast.gateway.errors import BodyInvalid, presentable, problem_members
 from holdfast.gateway.intents import answer_with, cancel
 from holdfast.gateway.limits import Body, read_message
-from holdfast.gateway.principal import Principal, Right
+from holdfast.gateway.principal import Principal
 from holdfast.gateway.routes.jobs import accepted_json
 from holdfast.gateway.submission import submit
 from holdfast.shared.errors import RequestInvalid
+from holdfast.shared.owner import public_id, tenant_of
 
 STOP = b"STOP"
 MAX_REF_CHARACTERS = 128
@@ -22,14 +23,19 @@ Members = dict[str, Any]
 
 
 class ClientMessages:
-    """Answers the messages of one client, whose rights are checked for each of them."""
+    """Answers the messages of one client, whose rights are checked for each of them.
 
-    __slots__ = ("_caller", "_session_id", "_state")
+    Args:
+        session_id: the complete id of the client's session.
+    """
 
-    def __init__(self, state: State, caller: Principal, session_id: str) -> None:
+    __slots__ = ("_address", "_caller", "_session_id", "_state")
+
+    def __init__(self, state: State, caller: Principal, session_id: str, address: str) -> None:
         self._state = state
         self._caller = caller
         self._session_id = session_id
+        self._address = address
 
     async def answer(self, text: bytes) -> bytes:
         """Carry out what a text message requests. Returns the reply, which is JSON; errors are replies too."""
@@ -48,12 +54,18 @@ class ClientMessages:
         RedisError."""
         if text.strip() == STOP:
             context["to"] = "cancel"
+            await self._count()
             return await self._cancel(Body({}, len(text)))
         body = await read_message(text, self._state["cpu_slot"])
         if not isinstance(body.value, dict):
             raise RequestInvalid("body", "should be an object, or the text STOP")
         kind = _take_kind(body.value, context, self._carried_out_by)
+        await self._count()
         return await self._carried_out_by[kind](self, body)
+
+    async def _count(self) -> None:
+        """Count the message as a request that writes. Raises RateLimited."""
+        await self._state["rate_limits"].check(tenant_of(self._session_id), self._address, writes=True)
 
     async def _job(self, body: Body) -> Members:
         key = body.value.pop("idempotency_key", None)
@@ -64,22 +76,18 @@ class ClientMessages:
         return accepted_json(self._session_id, submitted) | replayed
 
     async def _cancel(self, body: Body) -> Members:
-        self._check_right("stop")
+        self._caller.check("stop")
         job_id = await self._job_id(body)
         if body.value:
             raise BodyInvalid([(name, "unknown field") for name in body.value])
         status = await cancel(self._state, self._session_id, job_id)
-        return {"session_id": self._session_id, "job_id": job_id, "status": status}
+        return {"session_id": public_id(self._session_id), "job_id": job_id, "status": status}
 
     async def _answer(self, body: Body) -> Members:
-        self._check_right("answer")
+        self._caller.check("answer")
         job_id = await self._job_id(body)
         await answer_with(self._state, self._session_id, job_id, body)
-        return {"session_id": self._session_id, "job_id": job_id}
-
-    def _check_right(self, right: Right) -> None:
-        """Raise SessionUnknown unless the caller has this right to the session."""
-        known_session(self._session_id, self._caller, right)
+        return {"session_id": public_id(self._session_id), "job_id": job_id}
 
     async def _job_id(self, body: Body) -> str:
         """Take the job that is meant from a message: by default the one that runs or is next, else the last one."""

@@ -18,7 +18,7 @@ from holdfast.gateway.routes.session_stream import open_session, without_session
 from holdfast.gateway.routes.stream_route import PARAMETERS, StreamRoute, read_stream_request
 from holdfast.gateway.stream.response import EventStream
 from holdfast.gateway.stream.viewer import StreamRequest, retry_ms
-from holdfast.shared.errors import SchemaNewer, SessionUnknown
+from holdfast.shared.errors import SessionUnknown, UnreadableHere
 from holdfast.shared.job_record import JobState
 from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
@@ -46,7 +46,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
         "content": example_content(reversed(DIALECTS)),
     },
     204: {"description": "No events follow this cursor. An EventSource stops reconnecting"},
-    **problems(400, 404, 406, 422, 503),
+    **problems(400, 404, 406, 410, 422, 503),
 }
 
 
@@ -79,7 +79,7 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
             presence, _ = await state["subscriber"].subscribe(stream_request)
             begin = partial(EventStream, state["hub"])
             return await without_session(state, replace(stream_request, wait=False), presence, begin)
-    except (RedisError, SchemaNewer):
+    except (RedisError, UnreadableHere):
         return stream_request.dialect.refusal(retry_ms())
     return EventStream(
         state["hub"],

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter
-from holdfast.gateway.dependencies import GatewayState
+from holdfast.gateway.dependencies import Caller, GatewayState
 from holdfast.gateway.errors import NotReady
 from holdfast.gateway.routes.schemas import json_response, problems
 from holdfast.shared.redis.errors import RedisError
@@ -33,7 +33,8 @@ async def livez() -> Response:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=_example({"status": "ready"}) | problems(503))
 async def readyz(state: GatewayState) -> Response:
-    """Report readiness: Redis is available, new enough, writable and evicts nothing. Otherwise 503 with the reasons."""
+    """Report readiness: Redis is available, new enough, writable, evicts nothing and grants the rights of a gateway.
+    Otherwise 503 with the reasons."""
     reasons = await state["readiness"].reasons()
     if state["hub"].draining:
         reasons = ["the gateway is stopping"]
@@ -43,8 +44,9 @@ async def readyz(state: GatewayState) -> Response:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(state: GatewayState) -> Response:
+async def metrics(state: GatewayState, caller: Caller) -> Response:
     """Return metrics in the Prometheus text format. Values from Redis stay unchanged while Redis is unavailable."""
+    caller.check("operate")
     gauges = state["metrics"]
     try:
         async with asyncio.timeout(SCRAPE_DEADLINE_S):

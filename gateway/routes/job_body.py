@@ -10,12 +10,16 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, limit_unknown_fields
+from holdfast.gateway.webhooks import WEBHOOK_EVENTS
+from holdfast.shared.budget import write_amounts
 from holdfast.shared.errors import EventInvalid, RequestInvalid
 from holdfast.shared.log.events import MAX_EVENT_BYTES, encode
 from holdfast.shared.sessions import JobRequest
+from holdfast.shared.webhooks.target import MAX_URL_BYTES
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 MAX_TIMEOUT_S = 86_400
+MAX_AMOUNT = 10**12
 MAX_METADATA_BYTES = 16 * 1024
 MAX_OPTIONS_BYTES = 256 * 1024
 MAX_VALUE_BYTES = MAX_EVENT_BYTES - 4096
@@ -24,6 +28,16 @@ ROLES = ("user", "assistant", "system", "tool")
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _LOOKED_AT = 1000  # characters of an input, for the title, before whitespace is collapsed
+_WEBHOOK_SCHEMA = {
+    "type": ["object", "null"],
+    "required": ["url"],
+    "additionalProperties": False,
+    "properties": {
+        "url": {"type": "string", "format": "uri", "maxLength": MAX_URL_BYTES},
+        "events": {"type": "array", "minItems": 1, "items": {"enum": list(WEBHOOK_EVENTS)}},
+    },
+    "description": "Called at the job's end and when it asks a question, see docs/webhooks.md",
+}
 _TEXT_PART = {
     "type": "object",
     "required": ["type", "text"],
@@ -58,6 +72,19 @@ _INPUT_SCHEMA = {
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
+class BudgetBody(BaseModel):
+    """What the job may use over all of its attempts. Absent limits are those of the deployment."""
+
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"examples": [{"tokens": 100_000, "cost_usd": 0.5}]})
+
+    tokens: Annotated[int | None, Field(ge=1, le=MAX_AMOUNT, description="Of input and output")] = None
+    cost_usd: Annotated[float | None, Field(gt=0, le=MAX_AMOUNT, description="By the prices of the deployment")] = None
+    seconds: Annotated[
+        float | None, Field(gt=0, le=MAX_AMOUNT, description="Run time, without waiting for a person")
+    ] = None
+    tool_calls: Annotated[int | None, Field(ge=1, le=MAX_AMOUNT)] = None
+
+
 class JobBody(BaseModel):
     """A job: one run of an agent."""
 
@@ -80,6 +107,10 @@ class JobBody(BaseModel):
         Literal["queue", "reject", "interrupt"],
         Field(description="If the session has an open job: wait, 409 session_busy, or cancel it and run next"),
     ] = "queue"
+    webhook: Annotated[dict[str, Any] | None, WithJsonSchema(_WEBHOOK_SCHEMA)] = None
+    budget: Annotated[
+        BudgetBody | None, Field(description="Ends the job as failed with `budget_exceeded` when it is used up")
+    ] = None
 
 
 class AnswerBody(BaseModel):
@@ -165,13 +196,22 @@ def job_request(body: JobBody) -> JobRequest:
         idempotency_key=None,
         digest="",
         title=title_of(body.input, given),
+        budget=b"" if body.budget is None else write_amounts(body.budget.model_dump(exclude_none=True)),
     )
 
 
 def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobRequest:
     """Add an idempotency key. The digest does not depend on whitespace or the order of members."""
-    digest = sha256(orjson.dumps(dict(body), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    digest = sha256(orjson.dumps(_digested(body), option=orjson.OPT_SORT_KEYS)).hexdigest()
     return replace(request, idempotency_key=idempotency_key, digest=digest)
+
+
+def _digested(body: JobBody) -> dict[str, Any]:
+    """Return the members of a body. One without a webhook or a budget has the digest of earlier versions."""
+    members = dict(body)
+    added = {"webhook": members.pop("webhook"), "budget": members.pop("budget")}
+    added["budget"] = added["budget"] and added["budget"].model_dump()
+    return members | {name: value for name, value in added.items() if value is not None}
 
 
 def _encoded(field: str, value: Any, most: int | None = None) -> bytes:

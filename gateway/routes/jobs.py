@@ -33,6 +33,7 @@ from holdfast.gateway.routes.schemas import (
     problems,
 )
 from holdfast.gateway.submission import session_id_for, submit
+from holdfast.shared.owner import public_id
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
 
@@ -60,7 +61,7 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 @router.post("/v1/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
 async def post_job(state: GatewayState, caller: Caller, key: IdempotencyKey, body: JsonBody) -> Response:
     """Queue a job in a new session with an unguessable id."""
-    return await _accept(state, caller, await session_id_for(state, key), body, key)
+    return await _accept(state, caller, await session_id_for(state, caller, key), body, key)
 
 
 @router.post("/v1/sessions/{session_id}/jobs", status_code=202, responses=_ACCEPTED, openapi_extra=_body("JobBody"))
@@ -81,10 +82,11 @@ async def _accept(state: State, caller: Principal, session_id: str, body: Body, 
 
 
 def accepted_json(session_id: str, submitted: Submitted) -> dict[str, Any]:
-    session_url = f"/v1/sessions/{session_id}"
+    public = public_id(session_id)
+    session_url = f"/v1/sessions/{public}"
     return {
         "job_id": submitted.job_id,
-        "session_id": session_id,
+        "session_id": public,
         "status": submitted.status,
         "position": submitted.position,
         "cursor": str(submitted.cursor),
@@ -93,7 +95,7 @@ def accepted_json(session_id: str, submitted: Submitted) -> dict[str, Any]:
     }
 
 
-@router.get("/v1/sessions/{session_id}/jobs", response_model=JobsAnswer, responses=problems(404, 422, 503))
+@router.get("/v1/sessions/{session_id}/jobs", response_model=JobsAnswer, responses=problems(404, 410, 422, 503))
 async def list_jobs(
     state: GatewayState, session_id: ReadableSession, cursor: JobCursor, limit: PageLimit = 50
 ) -> Response:
@@ -102,7 +104,7 @@ async def list_jobs(
     return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.more})
 
 
-@router.get("/v1/sessions/{session_id}/jobs/{job_id}", response_model=JobAnswer, responses=problems(404, 503))
+@router.get("/v1/sessions/{session_id}/jobs/{job_id}", response_model=JobAnswer, responses=problems(404, 410, 503))
 async def get_job(state: GatewayState, session_id: ReadableSession, job_id: KnownJob) -> Response:
     """Read the state and the result of a job."""
     return json_response(job_json(await state["sessions"].job(session_id, job_id)))
@@ -117,17 +119,17 @@ async def get_job(state: GatewayState, session_id: ReadableSession, job_id: Know
 async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: KnownJob) -> Response:
     """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
     status = await cancel(state, session_id, job_id)
-    return json_response({"session_id": session_id, "job_id": job_id, "status": status}, 202)
+    return json_response({"session_id": public_id(session_id), "job_id": job_id, "status": status}, 202)
 
 
 @router.post(
     "/v1/sessions/{session_id}/jobs/{job_id}/answer",
     status_code=202,
     response_model=AnsweredAnswer,
-    responses=problems(404, 409, 413, 415, 422, 503),
+    responses=problems(404, 409, 410, 413, 415, 422, 503),
     openapi_extra=_body("AnswerBody"),
 )
 async def answer_job(state: GatewayState, session_id: AnswerableSession, job_id: KnownJob, body: JsonBody) -> Response:
     """Answer the pending question of a job. The first answer counts; a later one gets 409."""
     await answer_with(state, session_id, job_id, body)
-    return json_response({"session_id": session_id, "job_id": job_id}, 202)
+    return json_response({"session_id": public_id(session_id), "job_id": job_id}, 202)

@@ -9,6 +9,7 @@ from holdfast.gateway.errors import MEDIA_TYPE
 from holdfast.gateway.session_list import SessionsPage
 from holdfast.shared.ids import as_cursor
 from holdfast.shared.job_record import JobState
+from holdfast.shared.owner import public_id
 from holdfast.shared.sessions import Conversation, SessionState, SessionSummary
 from orjson import Fragment
 from pydantic import BaseModel, Field, JsonValue
@@ -60,9 +61,15 @@ class _State(_Headline):
     question: _Question
 
 
+class BudgetAnswer(BaseModel):
+    limits: Annotated[dict[str, float], Field(examples=[{"tokens": 100_000, "seconds": 600}])]
+    used: Annotated[dict[str, float], Field(description="Over all attempts", examples=[{"tokens": 512, "seconds": 9}])]
+
+
 class JobAnswer(_State):
     position: int | None
     metadata: JsonValue
+    budget: Annotated[BudgetAnswer | None, Field(description="Null where nothing limits the job")]
 
 
 class JobsAnswer(BaseModel):
@@ -117,6 +124,18 @@ class DeletedAnswer(BaseModel):
     status: Literal["deleting"] = "deleting"
 
 
+class TicketAnswer(BaseModel):
+    ticket: str
+    expires_at: Milliseconds
+
+
+class SignInAnswer(BaseModel):
+    tenant: str | None
+    subject: str | None
+    rights: list[str]
+    expires_at: Milliseconds | None
+
+
 class AgentAnswer(BaseModel):
     name: str
     input_schema: dict[str, JsonValue]
@@ -146,12 +165,14 @@ class Problem(BaseModel):
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, media_type="application/json")
+    fields = {"Cache-Control": "no-store"} | (headers or {})
+    return Response(orjson.dumps(content), status, fields, media_type="application/json")
 
 
 def job_json(job: JobState) -> dict[str, Any]:
     ending = job.ending
-    own = {"cursor": str(job.cursor), "result": ending.get("result"), "error": ending.get("error")}
+    own: dict[str, Any] = {"session_id": public_id(job.session_id), "cursor": str(job.cursor)}
+    own |= {"result": ending.get("result"), "error": ending.get("error")}
     return {name: own[name] if name in own else getattr(job, name) for name in JobAnswer.model_fields}
 
 
@@ -174,7 +195,7 @@ def sessions_json(page: SessionsPage) -> dict[str, Any]:
 
 def _summary_json(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
     own = {"title": summary.title, "created_at": summary.created_at, "updated_at": updated_at}
-    own["cursor"] = str(summary.cursor)
+    own |= {"session_id": public_id(summary.session_id), "cursor": str(summary.cursor)}
     return {
         name: own[name] if name in own else getattr(summary.current, name) for name in SessionSummaryAnswer.model_fields
     }
@@ -183,7 +204,7 @@ def _summary_json(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
 def messages_json(session_id: str, conversation: Conversation) -> dict[str, Any]:
     running = conversation.running
     return {
-        "session_id": session_id,
+        "session_id": public_id(session_id),
         "messages": [Fragment(message) for message in conversation.messages],  # encoded already
         "cursor": str(conversation.cursor),
         "job_id": running and running.job_id,
@@ -194,25 +215,27 @@ def messages_json(session_id: str, conversation: Conversation) -> dict[str, Any]
 
 CODES = {
     400: "malformed_request; of a stream also cursor_invalid or request_behind_stream",
-    403: "origin_not_allowed",
+    401: "unauthenticated",
+    403: "origin_not_allowed or forbidden",
     404: "session_unknown, job_unknown, agent_unknown or question_unknown",
     406: "not_acceptable",
     408: "head_timeout or body_timeout",
     409: "session_busy or question_answered",
+    410: "data_key_gone",
     413: "body_too_large",
     415: "unsupported_media_type",
     421: "host_not_allowed",
     422: "invalid_request, or idempotency_mismatch",
     426: "upgrade_required",
-    429: "queue_full",
+    429: "rate_limited; of a job also queue_full, tenant_queue_full or budget_exhausted",
     431: "head_too_large",
     500: "internal",
-    503: "log_unavailable or schema_newer, of a job also no_agents (on /readyz not_ready)",
+    503: "log_unavailable, schema_newer or master_key_missing, of a job also no_agents (on /readyz not_ready)",
 }
 
 
 # The layers in front of all routes can return these.
-OF_EVERY_CALL = (400, 403, 408, 421, 431, 500)
+OF_EVERY_CALL = (400, 401, 403, 408, 421, 429, 431, 500)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

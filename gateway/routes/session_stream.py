@@ -7,7 +7,7 @@ from typing import Protocol
 
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.stream.viewer import StreamRequest, retry_ms
-from holdfast.shared.errors import SchemaNewer, SessionUnknown
+from holdfast.shared.errors import SessionUnknown, UnreadableHere
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.log.event_log import Entry, Page, Presence
 from holdfast.shared.log.events import DELETED
@@ -38,7 +38,7 @@ async def open_session(
         presence, first = await state["subscriber"].subscribe(request)
         if presence != "there":
             return await without_session(state, request, presence, begin, nothing_follows)
-    except (RedisError, SchemaNewer):
+    except (RedisError, UnreadableHere):
         return request.dialect.refusal(retry_ms())
     return begin(request, first)
 

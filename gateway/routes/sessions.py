@@ -25,6 +25,7 @@ from holdfast.gateway.routes.schemas import (
     sessions_json,
 )
 from holdfast.gateway.submission import best_effort
+from holdfast.shared.owner import public_id
 from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 
@@ -37,14 +38,14 @@ async def list_sessions(state: GatewayState, caller: Caller, cursor: SessionCurs
     return json_response(sessions_json(await state["session_list"].page(caller, cursor, limit)))
 
 
-@router.get("/v1/sessions/{session_id}", response_model=SessionAnswer, responses=problems(404, 503))
+@router.get("/v1/sessions/{session_id}", response_model=SessionAnswer, responses=problems(404, 410, 503))
 async def get_session(state: GatewayState, session_id: ReadableSession) -> Response:
     """Read the state of a session."""
     session = await state["sessions"].session(session_id)
     return json_response(session_json(session))
 
 
-@router.get("/v1/sessions/{session_id}/messages", response_model=MessagesAnswer, responses=problems(404, 503))
+@router.get("/v1/sessions/{session_id}/messages", response_model=MessagesAnswer, responses=problems(404, 410, 503))
 async def get_messages(state: GatewayState, session_id: ReadableSession) -> Response:
     """Read the conversation, including the output of the running job so far. Continue from `cursor` with
     `?last_event_id=`."""
@@ -61,4 +62,4 @@ async def delete_session(state: GatewayState, session_id: DeletableSession) -> R
         await best_effort(state["queue"].notify(intent.lease_owner, session_id), session_id)
     with suppress(RedisError):  # best effort: reading the list also removes it
         await state["session_list"].remove(session_id)
-    return json_response({"session_id": session_id, "status": "deleting"}, 202)
+    return json_response({"session_id": public_id(session_id), "status": "deleting"}, 202)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Request
 from fastapi.routing import APIRoute
-from holdfast.gateway.dependencies import known_session
+from holdfast.gateway.dependencies import address_of, known_session
 from holdfast.gateway.dialects.dialect import Dialect
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.errors import body_invalid, refused
@@ -88,14 +88,17 @@ def read_stream_request(request: Request, session_id: str, dialect: Dialect | No
     query = _query(request) if request.scope["query_string"] else _PLAIN
     cursor = _cursor(request)
     from_now = query.start == "now" and cursor is None
+    caller = principal_of(request.scope)
     return StreamRequest(
-        known_session(session_id, principal_of(request.scope), "read"),
+        known_session(session_id, caller, "read"),
         dialect or _dialect(request),
         cursor,
         from_now,
         query.raw,
         wait=query.wait,
         ping_events=query.ping == "event",
+        principal=caller,
+        address=address_of(request.scope),
     )
 
 

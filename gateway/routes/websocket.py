@@ -23,7 +23,7 @@ router = APIRouter(tags=["events"], route_class=StreamRoute, generate_unique_id_
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     101: {"description": "The events as messages, and messages of the client the other way"},
-    **problems(400, 404, 422, 426, 503),
+    **problems(400, 404, 410, 422, 426, 503),
 }
 
 
@@ -38,7 +38,7 @@ async def session_websocket(request: Request, session_id: SessionPath) -> ASGIAp
     """Stream the events of a session over a WebSocket, and accept jobs, cancellations and answers."""
     state: State = request.scope["state"]
     stream_request = read_stream_request(request, session_id, WEBSOCKET)
-    messages = ClientMessages(state, principal_of(request.scope), session_id)
+    messages = ClientMessages(state, principal_of(request.scope), stream_request.session_id, stream_request.address)
     max_bytes = min(state["settings"].max_body_bytes, MAX_MESSAGE_BYTES)
     handshake = shake_hands(request.scope, messages.answer, max_bytes)
     begin = partial(WebSocketStream, state["hub"], handshake)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 
 import structlog
 from holdfast.gateway.dialects.dialect import CUT, END
@@ -12,7 +13,7 @@ from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.page_cache import CachedPage, PageCache
 from holdfast.gateway.stream.replay import Rendered, Replay
 from holdfast.gateway.stream.viewer import Viewer
-from holdfast.shared.errors import JobUnknown, SchemaNewer, SessionUnknown
+from holdfast.shared.errors import DataKeyGone, JobUnknown, SessionUnknown, UnreadableHere
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.job_record import JobState
 from holdfast.shared.log.discards import Discard
@@ -89,7 +90,8 @@ class CatchUp:
 
     def _start(self) -> None:
         if self._queue and not self._paused and len(self._tasks) < CONCURRENT_READS:
-            task = asyncio.get_running_loop().create_task(self._run())
+            # The task serves viewers of several requests: its log lines must not have the id of one of them.
+            task = asyncio.get_running_loop().create_task(self._run(), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -110,9 +112,9 @@ class CatchUp:
         """Send a viewer one page. Returns the seconds to wait before its next one."""
         try:
             await self._advance(viewer)
-        except (SessionUnknown, JobUnknown):
+        except (SessionUnknown, JobUnknown, DataKeyGone):
             viewer.end_early()
-        except SchemaNewer as error:  # the client may reach a newer gateway
+        except UnreadableHere as error:  # the client may reach another gateway
             self._log_error(viewer, error)
             viewer.end_early()
         except ResponseError as error:

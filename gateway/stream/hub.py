@@ -7,11 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from holdfast.gateway.stream.access import Access
 from holdfast.gateway.stream.catch_up import CatchUp
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.keep_alive import KeepAlive
 from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.viewer import StreamRequest, Viewer
+from holdfast.gateway.stream.viewer_counts import UNLIMITED, ViewerCounts, ViewerLimits
 from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.log.event_log import EventLog, Page
 from holdfast.shared.redis.log_connections import LogConnections
@@ -25,6 +27,7 @@ class StreamLimits:
     max_viewers: int = 20_000
     send_deadline_s: float = 20
     ping_s: float = 10
+    viewers: ViewerLimits = UNLIMITED
     recheck_s: float = 5
     redis_deadline_s: float = 5
 
@@ -43,10 +46,12 @@ class StreamHub:
         self.counters = Counters()
         self.draining = False
         self.viewers: set[Viewer] = set()
+        self._viewer_counts = ViewerCounts(self._limits.viewers)
         self._connections = connections
         self.tailers = {server: self._new_tailer(server.url) for server in connections.servers}
         self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
         self.keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
+        self.access = Access()
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
@@ -56,9 +61,13 @@ class StreamHub:
         """Whether new streams are refused: the limit is reached or the process is stopping."""
         return self.draining or len(self.viewers) >= self._limits.max_viewers
 
+    def admits(self, session_id: str, address: str) -> bool:
+        """Return whether another viewer of this session from this address is accepted."""
+        return not self.full and self._viewer_counts.allows(session_id, address)
+
     def start(self) -> None:
         """Start the background tasks in the running loop. Redis may be unavailable."""
-        runs = [self.keep_alive.run(), *(tailer.run() for tailer in self.tailers.values())]
+        runs = [self.keep_alive.run(), self.access.run(), *(tailer.run() for tailer in self.tailers.values())]
         self._tasks = [asyncio.create_task(run) for run in runs]
 
     async def close(self) -> None:
@@ -99,8 +108,10 @@ class StreamHub:
         transport.on_gone = partial(self._detach, viewer)
         transport.on_shutdown = self.end_all
         self.viewers.add(viewer)
+        self._viewer_counts.add(request.session_id, request.address)
         self._empty.clear()
         self.keep_alive.add(viewer)
+        self.access.add(viewer)
         self.counters.viewers += 1
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
@@ -118,7 +129,9 @@ class StreamHub:
         """Remove a viewer whose connection has closed or whose response is complete."""
         self.viewers.discard(viewer)
         self.keep_alive.remove(viewer)
+        self.access.remove(viewer)
         self._tailer_of(viewer.request).unwatch(viewer.channel, viewer)
+        self._viewer_counts.remove(viewer.request.session_id, viewer.request.address)
         self.counters.viewers -= 1
         if not self.viewers:
             self._empty.set()
@@ -137,8 +150,8 @@ class StreamHub:
         viewer.go_live(partial(self._tailer_of(viewer.request).join, viewer.channel, viewer))
 
     def _new_tailer(self, url: str) -> Tailer:
-        limits = self._limits
-        return Tailer(url, self.counters, recheck_s=limits.recheck_s, deadline_s=limits.redis_deadline_s)
+        limits, keyring = self._limits, self._connections.keyring
+        return Tailer(url, self.counters, keyring, recheck_s=limits.recheck_s, deadline_s=limits.redis_deadline_s)
 
     def _tailer_of(self, request: StreamRequest) -> Tailer:
         return self.tailers[self._connections.connection_for(request.session_id)]

@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 class EventStream:
     """The ASGI response to a stream request.
 
-    204 when the job has ended and the cursor is at its end; a refusal when the process is full or stopping; else a
-    stream. Works only under StreamProtocol, as `holdfast.gateway.__main__` serves it.
+    204 when the job has ended and the cursor is at its end; a refusal when the process stops or a limit of viewers
+    is reached; else a stream. Works only under StreamProtocol, as `holdfast.gateway.__main__` serves it.
 
     Args:
         first: the page after the viewer's cursor, if it has been read already.
@@ -39,7 +39,7 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _nothing_to_come(self.request):
             await Response(status_code=204)(scope, receive, send)
-        elif self.hub.full:
+        elif not self.hub.admits(self.request.session_id, self.request.address):
             self.hub.counters.refused += 1
             await self.request.dialect.refusal(retry_ms())(scope, receive, send)
         else:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from holdfast.gateway.stream.replay import FIRST_PAGE_EVENTS
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.ids import ORIGIN
+from holdfast.shared.keyring import Keyring
 from holdfast.shared.log.event_log import Page, Presence, page_behind, page_question, presence, question
 from holdfast.shared.redis.auto_pipeline import PipelinedConnection
 from holdfast.shared.redis.errors import RedisError, RedisTimeoutError
@@ -47,11 +48,12 @@ class Subscriber:
     async def _subscribe(self, request: StreamRequest) -> Subscription:
         async with self._checks:
             connection = await self._connections.connection_for(request.session_id).pipeline.connection()
+            keyring = self._connections.keyring
             if request.from_now or request.session_id in self._reading:
                 return Subscription(await _presence(connection, request), None)
             self._reading.add(request.session_id)
             try:
-                return await _read(connection, request)
+                return await _read(connection, request, keyring)
             finally:
                 self._reading.discard(request.session_id)
 
@@ -60,12 +62,14 @@ async def _presence(connection: PipelinedConnection, request: StreamRequest) -> 
     return presence(*await connection.execute_soon(*question(request.session_id)))
 
 
-async def _read(connection: PipelinedConnection, request: StreamRequest) -> Subscription:
+async def _read(connection: PipelinedConnection, request: StreamRequest, keyring: Keyring) -> Subscription:
     cursor = request.cursor or ORIGIN
     found: list[Any] = []  # filled before the reply to the next command arrives
     connection.call_soon(found.append, *page_question(request.session_id, cursor, FIRST_PAGE_EVENTS))
     state = await _presence(connection, request)
     anchored = found[0]  # may be an error: the next read of the log reports it
+    if keyring.on and not isinstance(anchored, RedisError):
+        anchored = await keyring.opened_entries(request.session_id, anchored, b"%d-%d" % cursor)
     return Subscription(
         state, None if isinstance(anchored, RedisError) else page_behind(cursor, anchored, FIRST_PAGE_EVENTS)
     )

@@ -19,10 +19,12 @@ from holdfast.gateway.stream.batch import Batch, batches
 from holdfast.gateway.stream.counters import Counters
 from holdfast.shared.background import repeat
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.keyring import Keyring
 from holdfast.shared.keys import log_key
 from holdfast.shared.log.entries import following
+from holdfast.shared.log.sealed_entries import Reply
 from holdfast.shared.redis.connection import RedisConnection
-from holdfast.shared.redis.errors import ConnectionLost, RedisError
+from holdfast.shared.redis.errors import ConnectionLost, NoPermissionError, RedisError
 
 logger = structlog.get_logger()
 
@@ -99,8 +101,9 @@ class Tailer:
 
     There are more than 20, since a channel's position, its changes and the one read in flight change together."""
 
-    def __init__(self, url: str, counters: Counters, *, recheck_s: float, deadline_s: float) -> None:
+    def __init__(self, url: str, counters: Counters, keyring: Keyring, *, recheck_s: float, deadline_s: float) -> None:
         self._url = url
+        self._keyring = keyring
         self._counters = counters
         self._recheck_s = recheck_s / RECHECK_SLICES
         self._deadline_s = deadline_s
@@ -206,16 +209,19 @@ class Tailer:
             self._in_outage = True
             logger.warning("log server unavailable; live streams are paused", reason=reason)
 
+    def _log_recovery(self) -> None:
+        if self._in_outage:
+            self._in_outage = False
+            logger.info("log server available again")
+
     def _begin(self, connection: RedisConnection) -> None:
         """Read all channels again on the new connection: changes in between were not reported."""
         self._lost.clear()
         if not connection.alive:
             self._lost.set()
             return
-        if self._in_outage:
-            self._counters.reconnects += 1
-            self._in_outage = False
-            logger.info("log server available again")
+        self._counters.reconnects += self._in_outage
+        self._log_recovery()
         self._connection, self._in_flight = connection, 0
         for channel in self.channels.values():
             channel.reading = None
@@ -284,41 +290,43 @@ class Tailer:
         if isinstance(reply, RedisError):
             self._on_read_error(channels, reply)
             return
+        self._log_recovery()
         found: dict[bytes, list[Any]] = reply or {}
         for channel in channels:
             self._on_channel_read(channel, count, found.get(channel.key))
 
     def _on_read_error(self, channels: Sequence[Channel], error: Exception) -> None:
-        """Read each channel separately: one unreadable key makes Redis refuse the whole command."""
-        if len(channels) == 1:
-            channel = channels[0]
+        """Read each channel separately: one unreadable key makes Redis refuse the whole command. Without the right to
+        read, wait for the next recheck."""
+        for channel in channels:
             channel.reading = None
-            logger.warning(
-                "reading a log failed; its viewers catch up",
-                session_id=channel.session_id,
-                error=str(error),
-            )
-            self._fall_behind(channel)
+        if isinstance(error, NoPermissionError):
+            self._log_outage(f"{type(error).__name__}: {error}")
+        elif len(channels) == 1:
+            session_id = channels[0].session_id
+            logger.warning("reading a log failed; its viewers catch up", session_id=session_id, error=str(error))
+            self._fall_behind(channels[0])
         elif self._connection is not None:
             for channel in channels:
-                channel.reading = None
                 if channel.position is not None:  # it still has live viewers
                     self._read(self._connection, [channel])
 
-    def _on_channel_read(self, channel: Channel, count: int, found: list[Any] | None) -> None:
+    def _on_channel_read(self, channel: Channel, count: int, found: Reply | None) -> None:
         asked, channel.reading = channel.reading, None
         if asked is None or channel.position != asked:
             self._schedule_read(channel)
             return
         changed, channel.changed = channel.changed, False
         if found:
-            self._advance(channel, asked, found)
+            keyring = self._keyring
+            opened = keyring.opened_entries_now(channel.session_id, found) if keyring.on else found
+            self._advance(channel, asked, opened)
             if len(found) >= count:
                 self._schedule_read(channel)
         elif changed and asked != ORIGIN:
             self._check_position(channel, asked)
 
-    def _advance(self, channel: Channel, position: EventId, found: list[Any]) -> None:
+    def _advance(self, channel: Channel, position: EventId, found: Reply) -> None:
         entries = following(position, found)
         for batch in batches(position, entries) if entries else ():
             channel.position = batch.last

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from holdfast.gateway.dialects.dialect import CUT, END, Dialect, Frames, State
+from holdfast.gateway.principal import ANONYMOUS, Principal
 from holdfast.gateway.stream.batch import NO_JOB, Batch
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.replay import Replay
@@ -31,6 +32,8 @@ class StreamRequest:
         wait: wait for a session that does not exist yet.
         ping_events: send pings as events instead of comments.
         deleted: the session is being deleted; only `session.deleted` is sent.
+        principal: the caller.
+        address: the client's.
     """
 
     session_id: str
@@ -42,6 +45,8 @@ class StreamRequest:
     wait: bool = False
     ping_events: bool = False
     deleted: bool = False
+    principal: Principal = ANONYMOUS
+    address: str = ""
 
 
 def retry_ms() -> int:
@@ -72,8 +77,8 @@ class Viewer:
 
     __slots__ = (
         *("_closing", "_callbacks", "_pending_end", "_pending", "pending_bytes", "_state", "_written"),
-        *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "transport", "replay"),
-        *("scheduled", "request"),
+        *("begun", "bucket", "channel", "cursor", "deleted", "ended", "job", "job_id", "principal", "transport"),
+        *("replay", "scheduled", "request"),
     )
 
     def __init__(
@@ -81,6 +86,7 @@ class Viewer:
     ) -> None:
         self._callbacks = callbacks
         self.request = request
+        self.principal = request.principal
         self.transport = transport
         transport.on_writable = self._writable
         self.channel = channel
@@ -123,6 +129,13 @@ class Viewer:
             return
         dialect = self.request.dialect
         self._write(dialect.ping_event(self._sent) if self.request.ping_events else dialect.ping)
+
+    def send_ticket(self, event: bytes) -> bool:
+        """Send a renewed ticket. Returns False if the dialect has no such event, or the client is blocked."""
+        data = b"" if self.gone or self.blocked else self.request.dialect.ticket(event)
+        if data:
+            self._write(data)
+        return bool(data)
 
     @property
     def _sent(self) -> EventId:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 Answer = Callable[[bytes], Awaitable[bytes]]
 """Carry out what a text message requests, and return the reply. Raises nothing."""
@@ -68,7 +69,8 @@ class Inbox:
 
     def _start(self) -> None:
         if self._waiting and not self._paused and self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            # Which callback begins it is chance: its log lines must not have the id of that one's request.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
             self._tasks.add(self._task)
             self._task.add_done_callback(self._tasks.discard)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from holdfast.gateway.errors import problem
+from holdfast.gateway.request_ids import HEADER, RequestIds
+from holdfast.shared.errors import HoldfastError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -35,6 +38,13 @@ def last_response(response: Response, default_fields: Iterable[tuple[bytes, byte
     """Return a response as it is sent without ASGI on a connection that closes."""
     fields = b"".join(b"%b: %b\r\n" % field for field in (*default_fields, *response.raw_headers, CLOSE))
     return STATUS_LINE[response.status_code] + fields + b"\r\n" + bytes(response.body)
+
+
+def refusal(error: HoldfastError, request_ids: RequestIds) -> Response:
+    """Return the response to a request that does not reach the app, with a new id."""
+    response = problem(error)
+    response.headers[HEADER.decode()] = request_ids.new()
+    return response
 
 
 class CloseDelimited:

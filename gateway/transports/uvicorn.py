@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import httptools
-from holdfast.gateway.errors import HeadTimeout, RequestMalformed, problem
+from holdfast.gateway.errors import HeadTimeout, RequestMalformed
+from holdfast.gateway.request_ids import RequestIds
 from holdfast.gateway.transports.connection import Connection, Timed, time_out
 from holdfast.gateway.transports.deadline import Deadline
 from holdfast.gateway.transports.request_head import ConnectionLimits, RequestHead
-from holdfast.gateway.transports.responses import CLOSE, CloseDelimited, captured_head, last_response
+from holdfast.gateway.transports.responses import CLOSE, CloseDelimited, captured_head, last_response, refusal
 from holdfast.gateway.transports.transport import Stream
 from holdfast.gateway.transports.websocket_handshake import offers_websocket
 from holdfast.shared.errors import HoldfastError
@@ -57,6 +58,7 @@ class HttpServer:
         self.message_deadline: Deadline[Timed] = Deadline(MESSAGE_SECONDS, time_out)
         self.lingering: Deadline[Connection] = Deadline(LINGER_SECONDS, lambda one: one.transport.abort())
         self._protocol: type[StreamProtocol] | None = None
+        self.request_ids = RequestIds()
 
     def __call__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **_: Any) -> Connection:
         if self._protocol is None:
@@ -297,7 +299,8 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _answer(self, error: HoldfastError) -> None:
         """Write an error response without ASGI, and close."""
-        self.transport.write(last_response(problem(error), self.server_state.default_headers))
+        response = refusal(error, self._server.request_ids)
+        self.transport.write(last_response(response, self.server_state.default_headers))
         self._forget()
         self._connection.linger()
 
@@ -307,7 +310,7 @@ class StreamProtocol(HttpToolsProtocol):
         if version == "1.0":
             app = CloseDelimited(app, cycle)
         elif version != "1.1":
-            app = problem(RequestMalformed("only HTTP/1.1 and HTTP/1.0 are supported"))
+            app = refusal(RequestMalformed("only HTTP/1.1 and HTTP/1.0 are supported"), self._server.request_ids)
             self._server.refusals[RequestMalformed.code] += 1
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)

@@ -20,11 +20,12 @@ class GatewayServer(uvicorn.Server):
     """A uvicorn server that exits with 0 after a signal, since it does not raise the signal again.
 
     After `grace_seconds` it drops all connections: a request with an incomplete body ends as if its client had
-    disconnected."""
+    disconnected. It stops as after a signal once `lifeline`, a descriptor, is readable."""
 
     def __init__(self, config: uvicorn.Config, grace_seconds: float = 10) -> None:
         super().__init__(config)
         self.grace_seconds = grace_seconds
+        self.lifeline: int | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on the first signal; stop waiting on the second."""
@@ -37,6 +38,8 @@ class GatewayServer(uvicorn.Server):
         for listener in listeners:  # first: connections accepted earlier do not inherit the options
             set_socket_options(listener)
         tune_garbage_collector()
+        if self.lifeline is not None:
+            asyncio.get_running_loop().add_reader(self.lifeline, self._on_lifeline, self.lifeline)
         for listener in listeners:
             host, port = listener.getsockname()[:2]
             logger.info("listening", host=host, port=port)
@@ -47,6 +50,10 @@ class GatewayServer(uvicorn.Server):
         await super().shutdown(sockets)
         dropping.cancel()
         logger.info("stopped")
+
+    def _on_lifeline(self, lifeline: int) -> None:
+        asyncio.get_running_loop().remove_reader(lifeline)
+        self.should_exit = True
 
     def _drop_connections(self) -> None:
         for connection in tuple(self.server_state.connections):

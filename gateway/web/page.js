@@ -1,6 +1,7 @@
 // The page: one session and its conversation, and the connection of events to views.
 
-import { client } from "./client.js";
+import { Access } from "./access.js";
+import { client, isTicketLink } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
 import { Conversation, inputText } from "./conversation.js";
@@ -39,11 +40,13 @@ const dirty = new Set();
 const turns = new Turns(find("turns"), { cancel, answer });
 const outbox = new Outbox(find("outbox"), { submit, sent, refused });
 const composer = new Composer({ send });
+const access = new Access(enter);
 
 // ---------------------------------------------------------------------------------------------- the session
 
 /** Show the session in the URL, or a new one. */
 function enter() {
+  if (isTicketLink()) location.reload();
   const named = /^#([A-Za-z0-9_-]{1,128})$/.exec(location.hash)?.[1];
   const id = named ?? randomName();
   if (!named) history.replaceState(null, "", `#${id}`);
@@ -89,7 +92,7 @@ function take({ messages, connection, error }, events) {
   accepted.push(...events.map(({ id }) => id).filter(Boolean));
   if (accepted.length > REMEMBERED_IDS) accepted = accepted.slice(-REMEMBERED_IDS / 2);
   showConnection({ deleted: "gone", failed: "closed" }[connection] ?? connection);
-  if (error) showProblem(error.message);
+  if (error && !access.take(error)) showProblem(error.message);
   if (!detailed && connection === "live") {
     detailed = true;
     detail(conversation);
@@ -133,7 +136,7 @@ function sent(entry, { job_id: id }) {
 
 function refused(entry, problem) {
   if (entry.sessionId === session.id) composer.restore(inputText(entry.job.input));
-  if (problem) showProblem(problem.message);
+  if (problem && !access.take(problem)) showProblem(problem.message);
   changed();
 }
 

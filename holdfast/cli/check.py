@@ -19,14 +19,17 @@ from holdfast.gateway.hosts import check_listen_host
 from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.client import connect, user_of
 from holdfast.shared.redis.errors import RedisError
+from holdfast.shared.redis.rights import missing_rights
+from holdfast.shared.redis.users import GATEWAY, SESSION, USERS, WORKER, Right
 from holdfast.shared.settings import CommonSettings, check_settings, read_settings
 from holdfast.worker.__main__ import agents, modules
 from holdfast.worker.process.settings import WorkerSettings
 from holdfast.worker.sdk.registry import Registry
 
 ANSWER_SECONDS = 5.0
+APPEND = (Right("xadd", (SESSION.log,)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
         client = connect(url, max_connections=1, socket_timeout_s=ANSWER_SECONDS)
         info = await client.info()
         await client.aclose()
+        rights = await rights_findings(name, url)
     except ValueError:  # its text may quote the text in place of the port, such as a password with a #
         variable = "HOLDFAST_LOG_REDIS_URL" if name == "log redis" else "HOLDFAST_REDIS_URL"
         yield Finding(
@@ -161,6 +165,28 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
     if not reasons:
         yield Finding(ok=True, text=f"{name}: new enough, takes writes, evicts nothing")
     yield persistence(name, info)
+    for finding in rights:
+        yield finding
+
+
+async def rights_findings(name: str, url: str) -> list[Finding]:
+    """Check that the user in the address has the rights of one of the users, and note which it has too many of. Raises
+    RedisError."""
+    user, missing = user_of(url), {}
+    for role in USERS:
+        here = {"queue redis": role.on_queue, "log redis": role.on_log}
+        rights = here.get(name, (*role.on_log, *role.queue))
+        missing[role.name] = await missing_rights(url, rights, ANSWER_SECONDS)
+    roles = [role for role, lacks in missing.items() if not lacks]
+    if not roles:
+        role_name = min((GATEWAY.name, WORKER.name), key=lambda role: len(", ".join(missing[role]).split(",")))
+        text = f"{name}: the user {user}, as a {role_name}, may not"
+        return [Finding(ok=False, text=f"{text} {right}") for right in missing[role_name]]
+    found = [Finding(ok=True, text=f"{name}: the user {user} has the rights of: {', '.join(roles)}")]
+    if GATEWAY.name in roles and name != "queue redis" and not await missing_rights(url, APPEND, ANSWER_SECONDS):
+        text = f"{name}: the user {user} may append to logs, which no gateway needs; docs/redis.md has a user for each"
+        found.append(Finding(ok=None, text=text))
+    return found
 
 
 def persistence(name: str, info: dict[str, Any]) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,11 @@ class GatewayError(HoldfastError):
 
 @contextmanager
 def connected(url: str, patience_s: float = PATIENCE_S) -> Iterator[SyncClient]:
-    """Open a client for the gateway at this address. Raises GatewayError in place of every ClientError."""
+    """Open a client for the gateway at this address, with the token of HOLDFAST_TOKEN, if any.
+
+    Raises GatewayError in place of every ClientError."""
     try:
-        with SyncClient(url, patience_s=patience_s) as client:
+        with SyncClient(url, token=os.environ.get("HOLDFAST_TOKEN"), patience_s=patience_s) as client:
             yield client
     except ClientError as error:
         raise GatewayError(str(error)) from None

@@ -170,6 +170,7 @@ async def is_up(client: httpx.AsyncClient, *, with_agents: bool) -> bool:
     try:
         if (await client.get("/readyz")).status_code != 200:
             return False
-        return not with_agents or bool((await client.get("/v1/agents")).json().get("agents"))
+        agents = await client.get("/v1/agents") if with_agents else None
+        return agents is None or agents.status_code == 401 or bool(agents.json().get("agents"))
     except httpx.TransportError:
         return False

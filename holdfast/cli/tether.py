@@ -40,12 +40,12 @@ def _lifeline() -> tuple[int, int]:
 def main(arguments: Sequence[str]) -> int:
     parent, lifeline, *command = arguments
     if lifeline == "-":
-        _die_with(int(parent))
+        die_with_parent(int(parent))
         os.execvp(command[0], command)  # noqa: S606 - no shell wanted
     return _hold(int(lifeline), command)
 
 
-def _die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     import ctypes  # noqa: PLC0415 - of no use to the other way
 
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -10,8 +10,8 @@ from holdfast.shared.settings import variables_of
 from holdfast.worker.process.settings import WorkerSettings
 
 PREFIX = "HOLDFAST_"
-# Read by compose, and by the failpoints of tests.
-OTHERS = {"HOLDFAST_FAILPOINTS", "HOLDFAST_GATEWAYS", "HOLDFAST_IMAGE", "HOLDFAST_WORKERS"}
+# Read by compose, by the failpoints of tests, and by the commands that call a gateway.
+OTHERS = {f"{PREFIX}{name}" for name in ("CERTIFICATES", "FAILPOINTS", "GATEWAYS", "IMAGE", "SITE", "TOKEN", "WORKERS")}
 
 
 def known_variables() -> set[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
+from holdfast.shared.errors import DataKeyGone
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
 from holdfast.shared.keys import log_key, session_keys, state_key
 from holdfast.shared.log.discards import Discard, ranges_of
@@ -63,6 +65,7 @@ class EventLog:
 
     def __init__(self, connections: LogConnections, *, pipelined: bool = False) -> None:
         self._connections = connections
+        self._keyring = connections.keyring
         self._pipelined = pipelined
         self._reported = Once()
 
@@ -70,8 +73,10 @@ class EventLog:
         """Read the entries after the cursor.
 
         Raises RedisError when the server does not answer, SchemaNewer when the next entry has a newer schema
-        version."""
+        version, and the errors of shared.keyring."""
         anchored = await self._call(session_id, *page_question(session_id, cursor, count))
+        if self._keyring.on:
+            anchored = await self._keyring.opened_entries(session_id, anchored, b"%d-%d" % cursor)
         return await self._page(session_id, cursor, count, anchored)
 
     async def read_with_presence(self, session_id: str, cursor: EventId, count: int) -> tuple[Page, Presence]:
@@ -82,6 +87,8 @@ class EventLog:
             if isinstance(reply, RedisError):
                 raise reply
         found_as = presence(*fields)
+        if self._keyring.on:
+            anchored = await self._keyring.opened_entries(session_id, anchored, b"%d-%d" % cursor)
         return await self._page(session_id, cursor, count, anchored), found_as
 
     async def backwards(self, session_id: str, first: EventId, below: EventId | None, count: int) -> Part:
@@ -89,17 +96,21 @@ class EventLog:
         entries. Returns them, oldest first, and the `below` of the next page; None on the last one."""
         end = "+" if below is None else f"({below}"
         found = await self._call(session_id, "XREVRANGE", log_key(session_id), end, str(first), "COUNT", count)
-        return own_entries(found[::-1]), parse_id(found[-1][0]) if len(found) == count else None
+        entries = own_entries(await self._keyring.opened_entries(session_id, found[::-1]))
+        return entries, parse_id(found[-1][0]) if len(found) == count else None
 
     async def last(self, session_id: str) -> Entry | None:
-        """Return the newest entry that is not foreign."""
+        """Return the newest entry that is not foreign, and whose data key is there."""
         below = "+"
         key = log_key(session_id)
         while found := await self._call(session_id, "XREVRANGE", key, below, "-", "COUNT", LAST_ENTRIES):
-            entries = own_entries(found[::-1])
+            found.reverse()
+            with suppress(DataKeyGone):
+                found = await self._keyring.opened_entries(session_id, found)
+            entries = own_entries(found)
             if entries:
                 return entries[-1]
-            below = f"({found[-1][0].decode()}"
+            below = f"({found[0][0].decode()}"
         return None
 
     async def top(self, session_id: str) -> EventId:
@@ -127,7 +138,8 @@ class EventLog:
         """Read the oldest entries from `first` to `last`, both included. Skips holes and foreign entries. Returns them,
         and the `first` of the next page; None on the last one."""
         found = await self._call(session_id, "XRANGE", log_key(session_id), str(first), str(last), "COUNT", count)
-        return own_entries(found), parse_id(found[-1][0]).next() if len(found) == count else None
+        entries = own_entries(await self._keyring.opened_entries(session_id, found))
+        return entries, parse_id(found[-1][0]).next() if len(found) == count else None
 
     def _call(self, session_id: str, *command: Argument) -> Awaitable[Any]:
         return self._server(session_id).call(*command)
@@ -146,6 +158,8 @@ class EventLog:
         below = await self._newest_upto(session_id, cursor)
         if below not in (ORIGIN, cursor):
             return Page([], Gap("lost", below))
+        if not self._keyring.on:  # foreign entries may be encrypted ones, which this process cannot read
+            later = await self._keyring.opened_entries(session_id, later)
         foreign = foreign_lead(later)
         if foreign:
             last = parse_id(later[foreign - 1][0])

@@ -52,7 +52,8 @@ class Attempt:
     """A successful claim: the right to run the job and to append in this epoch, after seq 1.
 
     `last`: no further attempt is allowed. `first`: the id of the job's first event. `discard_from`: the attempt
-    discards the job's events from this id on; None for the first attempt."""
+    discards the job's events from this id on; None for the first attempt. `budget` and `spent`: JSON amounts, see
+    shared/budget.py; an empty budget limits nothing."""
 
     session_id: str
     job_id: str
@@ -67,6 +68,8 @@ class Attempt:
     discard_from: EventId | None
     last: bool
     first: EventId | None = None
+    budget: bytes = b""
+    spent: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

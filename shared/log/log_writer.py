@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
+from holdfast.shared.job_record import ANSWER, placed
 from holdfast.shared.keys import log_key, session_keys
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.log.events import encode
@@ -24,6 +25,7 @@ from holdfast.shared.log.log_replies import (
     raise_for,
     unless_full,
 )
+from holdfast.shared.log.sealed_entries import sealed
 from holdfast.shared.log.session_claims import MESSAGES_LIMIT, SessionClaims
 from holdfast.shared.redis.errors import ExecAbortError, RedisError, ResponseError, is_full
 from holdfast.shared.redis.log_connections import LogConnections
@@ -45,10 +47,12 @@ class LogWriter(SessionClaims):
         self._ask = SessionScript(connections, "ask")
         self._rewind = SessionScript(connections, "rewind")
         self._journal = SessionScript(connections, "journal")
+        self._spend = SessionScript(connections, "spend")
 
     async def append(self, session_id: str, epoch: int, after_seq: int, events: Sequence[Event]) -> Appended:
         """Append a batch after `after_seq`, all of it or nothing. Raises Fenced, LogBehind, LogGone, LogFull."""
         keys = session_keys(session_id)
+        events = await self._sealed(session_id, EventId(epoch, after_seq + 1), events)
         flat = [part for event in events for part in event.field()]
         connection = await self._connections.connection_for(session_id).pipeline.connection()
         now = asyncio.get_running_loop().time()
@@ -72,6 +76,12 @@ class LogWriter(SessionClaims):
 
         The id is the fence: a takeover puts a higher id into the log first. A transaction for which the server has no
         memory is refused as a whole. Single events do not trim the log, since the script soon does."""
+        if self._keyring.on:
+            seal = self._keyring.seal_now(session_id)
+            if seal is None:  # `append` loads the key
+                asyncio.get_running_loop().call_soon(on_reply, AppendOutcome.REFUSED)
+                return
+            events = sealed(seal, first, events)
         ids = [b"%d-%d" % (first.epoch, first.seq + number) for number in range(len(events))]
         commands = [_xadd(session_id, *entry) for entry in zip(ids, events, strict=True)]
         if len(events) == 1:
@@ -101,8 +111,10 @@ class LogWriter(SessionClaims):
         """Append a job's terminal event after `after_seq` and close its record. `usage` is JSON, or empty.
 
         Raises Fenced, LogBehind, LogGone."""
+        event = (await self._sealed(session_id, EventId(epoch, after_seq + 1), [event]))[0]
         fixed = (epoch, after_seq, event.job_id, event.kind, event.body, usage)
-        reply = await self._finish(session_id, (*fixed, self._settings.retention_seconds, MESSAGES_LIMIT, *messages))
+        stored = await self._sealed_messages(session_id, messages)
+        reply = await self._finish(session_id, (*fixed, self._settings.retention_seconds, MESSAGES_LIMIT, *stored))
         raise_for(reply)
         if reply[0] == b"ended":
             return Finished(None, head_of(reply[1:]))
@@ -113,8 +125,10 @@ class LogWriter(SessionClaims):
 
         Until then the job's record has the prompt and the schema. Raises Fenced, LogBehind, LogGone, LogFull."""
         asked = orjson.loads(event.body)
-        schema, prompt = encode(asked.get("schema", {})), encode(asked.get("prompt"))
-        fixed = (epoch, after_seq, event.job_id, question_id, event.body, schema, prompt)
+        event = (await self._sealed(session_id, EventId(epoch, after_seq + 1), [event]))[0]
+        fields = {"schema": encode(asked.get("schema", {})), "prompt": encode(asked.get("prompt"))}
+        stored = await self._keyring.sealed(session_id, placed(event.job_id, fields))
+        fixed = (epoch, after_seq, event.job_id, question_id, event.body, *stored)
         call = self._ask(session_id, fixed)
         reply = await unless_full(call)
         raise_for(reply)
@@ -124,6 +138,7 @@ class LogWriter(SessionClaims):
         """Append another start of the attempt after `after_seq`. It discards the job's events from an id on.
 
         Returns the newest seq. Raises Fenced, LogBehind, LogGone, LogFull."""
+        event = (await self._sealed(session_id, EventId(epoch, after_seq + 1), [event]))[0]
         fixed = (epoch, after_seq, event.job_id, event.body, str(discard_from))
         reply = await unless_full(self._rewind(session_id, fixed))
         raise_for(reply)
@@ -133,8 +148,13 @@ class LogWriter(SessionClaims):
         """Record results of steps in the journal of the running job. A takeover keeps the job's events below `resume`.
 
         Raises Fenced, LogGone, LogFull."""
-        flat = [part for outcome in outcomes for part in outcome]
+        values = await self._keyring.sealed(session_id, [(f"step:{key}", value) for key, value, _ in outcomes])
+        flat = [part for (key, _, mark), value in zip(outcomes, values, strict=True) for part in (key, value, mark)]
         raise_for(await unless_full(self._journal(session_id, (epoch, str(resume), *flat))))
+
+    async def spend(self, session_id: str, epoch: int, spent: bytes) -> None:
+        """Record what all attempts of the running job have used, see shared/budget.py. Raises Fenced, LogGone."""
+        raise_for(await self._spend(session_id, (epoch, spent)))
 
     async def confirm(self, session_id: str, epoch: int) -> None:
         """Raise Fenced where another attempt has claimed the session."""
@@ -145,7 +165,10 @@ class LogWriter(SessionClaims):
     async def recorded(self, session_id: str) -> Recorded:
         """Read the journal of the running job."""
         found = await self._redis(session_id).hgetall(session_keys(session_id).journal)
-        fields = [(*field.decode().split(":", 1), value) for field, value in found.items()]
+        names = [field.decode() for field in found]
+        places = [ANSWER if name.startswith("question:") else name for name in names]
+        values = await self._keyring.opened(session_id, list(zip(places, found.values(), strict=True)))
+        fields = [(*name.split(":", 1), value) for name, value in zip(names, values, strict=True)]
         of = {
             kind: {name: value for found, name, value in fields if found == kind}
             for kind in ("step", "mark", "question")
@@ -154,10 +177,13 @@ class LogWriter(SessionClaims):
 
     async def answer_to(self, session_id: str, question_id: str) -> bytes | None:
         """Return the answer to a question of the running job as JSON, or None."""
-        answer: bytes | None = await self._redis(session_id).hget(
-            session_keys(session_id).journal, f"question:{question_id}"
-        )
-        return answer
+        journal = session_keys(session_id).journal
+        answer: bytes | None = await self._redis(session_id).hget(journal, f"question:{question_id}")
+        return (await self._keyring.opened(session_id, [(ANSWER, answer)]))[0]
+
+    async def _sealed(self, session_id: str, first: EventId, events: Sequence[Event]) -> Sequence[Event]:
+        """Seal events whose ids follow each other from `first` on, where encryption is on."""
+        return sealed(await self._keyring.seal_for(session_id), first, events) if self._keyring.on else events
 
 
 def _xadd(session_id: str, entry_id: bytes, event: Event, *options: str | int) -> tuple[str | bytes | int, ...]:

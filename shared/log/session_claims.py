@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from holdfast.shared.errors import LogFull, RedisRefused
+from holdfast.shared.errors import DataKeyGone, Fenced, LogFull, MasterKeyMissing, RedisRefused
 from holdfast.shared.ids import parse_id
+from holdfast.shared.job_record import MESSAGE, placed
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log.entries import name_of
 from holdfast.shared.log.events import CANCELLED, DELETED, FAILED, encode
@@ -32,6 +35,7 @@ class SessionClaims:
     def __init__(self, connections: LogConnections, settings: CommonSettings) -> None:
         self._settings = settings
         self._connections = connections
+        self._keyring = connections.keyring
         self._turns = TurnReader(connections)
         self._claim = SessionScript(connections, "claim")
         self._claim_end = SessionScript(connections, "claim", when_full=True)
@@ -48,18 +52,20 @@ class SessionClaims:
         `delivery`: the delivery number of the queue entry. `claim_id`: a random id of this claim, which makes it
         idempotent. `offered`: whether the worker has the job's agent."""
         fixed = (job_id, delivery, claim_id, worker_id, secrets.randbelow(1000))
+        if self._keyring.on:  # what cannot be encrypted is left to other workers
+            await self._keyring.seal_for(session_id)
         try:
             reply = await self._claimed(session_id, job_id, (*fixed, int(offered)), self._claim)
         except LogFull:  # no attempt can start, but a job that must end still ends
             reply = await self._claimed(session_id, job_id, (*fixed, ""), self._claim_end)
         if reply[0] == b"run":
-            return _attempt(session_id, job_id, claim_id, reply)
+            return await self._attempt(session_id, job_id, claim_id, reply)
         return _refusal(reply[0].decode(), reply)
 
     async def end_lost(self, attempt: Attempt, reason: str = "log_lost") -> Refusal:
         """End a job whose log vanished, by a claim that creates the log again and appends the terminal event.
 
-        `reason` is `log_lost`, or `log_error` where the log exists and refused a write."""
+        `reason` is `log_lost`, `log_error` where the log exists and refused a write, or `data_key_gone`."""
         fixed = (attempt.job_id, 0, attempt.claim_id, "", secrets.randbelow(1000), 1)
         ending = await self._ending(attempt.session_id, attempt.job_id, reason, by="", before=b"")
         reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, self._claim_end, ending)
@@ -71,7 +77,8 @@ class SessionClaims:
         `epoch`: that of the caller's attempt; None when the caller has none. The verdict is ended, unknown, or held (an
         attempt runs). Raises Fenced."""
         fixed = (event.job_id, "" if epoch is None else epoch, secrets.randbelow(1000))
-        reply = await self._close_record(session_id, (*fixed, event.kind, event.body, self._settings.retention_seconds))
+        (body,) = await self._keyring.sealed(session_id, [(name_of(event.job_id, event.kind), event.body)])
+        reply = await self._close_record(session_id, (*fixed, event.kind, body, self._settings.retention_seconds))
         raise_for(reply)
         return _refusal(reply[0].decode(), reply)
 
@@ -132,7 +139,7 @@ class SessionClaims:
                     await retire(retired)
             elif word == b"turn":
                 job_id = rest[0].decode()
-                turn = [job_id, *await self._turns.read(session_id, job_id)]
+                turn = [job_id, *await self._turn(session_id, job_id)]
             else:
                 ended += named
                 if word != b"more":
@@ -148,13 +155,40 @@ class SessionClaims:
 
     async def _ending(self, session_id: str, job_id: str, reason: str, *, by: str, before: bytes) -> tuple[Any, ...]:
         """Return the arguments with which a claim ends the job: reason, event, messages for the conversation."""
-        messages = await self._turns.read(session_id, job_id) if before else []
+        messages = await self._turn(session_id, job_id) if before else []
         if reason == "cancelled":
             return reason, CANCELLED, b'"by":' + encode(by), *messages
         return reason, FAILED, b'"error":' + encode(ENDINGS[reason]), *messages
 
+    async def _attempt(self, session_id: str, job_id: str, claim_id: str, reply: list[bytes]) -> Attempt | Refusal:
+        """Return the attempt of a claim, with its values opened. A job whose data key is gone ends.
+
+        Raises MasterKeyMissing, after releasing the session."""
+        attempt = _attempt(session_id, job_id, claim_id, reply)
+        fields = {"input": attempt.input, "options": attempt.options, "metadata": attempt.metadata}
+        try:
+            given, options, metadata = await self._keyring.opened(session_id, placed(job_id, fields))
+        except DataKeyGone as gone:
+            return await self.end_lost(attempt, gone.code)
+        except MasterKeyMissing:
+            with suppress(Fenced):
+                await self.release(session_id, attempt.epoch)
+            raise
+        return replace(attempt, input=given, options=options, metadata=metadata)
+
+    async def _turn(self, session_id: str, job_id: str) -> list[bytes]:
+        """Return the messages of a job that ends without an attempt, as they are stored; none if its data key is
+        gone."""
+        with suppress(DataKeyGone):
+            return await self._sealed_messages(session_id, await self._turns.read(session_id, job_id))
+        return []
+
+    async def _sealed_messages(self, session_id: str, messages: Sequence[bytes]) -> list[bytes]:
+        return await self._keyring.sealed(session_id, [(MESSAGE, message) for message in messages])
+
 
 ENDINGS = {
+    DataKeyGone.code: {"code": DataKeyGone.code, "message": DataKeyGone.title, "retryable": False},
     "exhausted": {"code": "poisoned", "message": "Every attempt lost its worker", "retryable": False},
     "expired": {"code": "expired", "message": "The job waited too long for a worker", "retryable": True},
     "unanswered": {"code": "unanswered", "message": "Nobody answered the question in time", "retryable": True},
@@ -178,6 +212,8 @@ def _attempt(session_id: str, job_id: str, claim_id: str, reply: list[bytes]) ->
         discard_from=parse_id(reply[8]) if reply[8] else None,
         last=bool(reply[9]),
         first=parse_id(reply[10]),
+        budget=reply[11],
+        spent=reply[12],
     )
 
 

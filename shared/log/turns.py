@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import structlog
 from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.job_record import placed
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log.conversation import FOLDED, Fold
 from holdfast.shared.log.entries import Entry, bodies_of
@@ -36,6 +37,7 @@ class TurnReader:
     def __init__(self, connections: LogConnections) -> None:
         self._connections = connections
         self._log = EventLog(connections)
+        self._keyring = connections.keyring
         self._reported = Once()
 
     async def read(self, session_id: str, job_id: str, below: EventId | None = None) -> list[bytes]:
@@ -49,6 +51,7 @@ class TurnReader:
         first, given = await redis.hmget(session_keys(session_id).jobs, fields)
         if first is None or given is None:
             return []
+        (given,) = await self._keyring.opened(session_id, placed(job_id, {"input": given}))
         kept = _Kept(job_id, parse_id(first), below)
         await self._collect(session_id, kept)
         messages = await _folded(kept, orjson.loads(given))

@@ -107,3 +107,8 @@ def check_url(url: str) -> str:
     if options.keys().isdisjoint({"host", "path"}) or not (database or "0").isdecimal():
         raise ValueError("should be redis://host:6379/0, rediss://host:6379/0 or unix:///path")
     return url
+
+
+def user_of(url: str) -> str:
+    """Return the name of the user in an address. Raises ValueError for an invalid address."""
+    return str(parse_url(url).get("username") or "default")

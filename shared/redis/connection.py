@@ -10,12 +10,13 @@ See https://redis.io/docs/latest/develop/reference/client-side-caching/.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import hiredis
-from holdfast.shared.redis.errors import ConnectionLost, ReadOnlyError, RedisError
+from holdfast.shared.redis.errors import CertificateRefused, ConnectionLost, ReadOnlyError, RedisError
 from redis.asyncio.connection import (
     Connection,
     DefaultParser,
@@ -71,6 +72,7 @@ class RedisConnection(asyncio.Protocol):
 
         Raises:
             ConnectionLost: no connection could be established in `deadline_s`.
+            CertificateRefused: the server cannot prove that it is the one in the URL.
             RedisError: the server refuses: wrong password, missing permission, still loading.
         """
         connection = cls(listener, deadline_s)
@@ -83,6 +85,9 @@ class RedisConnection(asyncio.Protocol):
         except RedisError:
             connection.abort()
             raise
+        except ssl.SSLError as error:
+            connection.abort()
+            raise CertificateRefused(_tls_failure(error)) from error
         except Exception as error:  # OSError, TimeoutError, uvloop's RuntimeError for a closed transport
             connection.abort()
             raise ConnectionLost(f"{type(error).__name__}: {error}") from error
@@ -196,6 +201,14 @@ async def _connect(url: str, protocol: RedisConnection) -> dict[str, Any]:
     host, port = address.get("host", "localhost"), address.get("port", 6379)
     await loop.create_connection(lambda: protocol, host, port, ssl=context)
     return address
+
+
+def _tls_failure(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of the server is refused: {error.verify_message}; HOLDFAST_REDIS_CA names its authority"
+        )
+    return f"no TLS with this server: {error.reason or error}; rediss:// needs the TLS port"
 
 
 async def reply_to(send: Callable[..., None], command: Sequence[Argument]) -> Any:

@@ -16,8 +16,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 __all__ = [
+    "AuthenticationError",
+    "CertificateRefused",
     "ConnectionLost",
     "ExecAbortError",
+    "NoPermissionError",
     "NoScriptError",
     "PipelineFull",
     "ReadOnlyError",
@@ -30,8 +33,9 @@ __all__ = [
     "is_of_data",
 ]
 
-# Permanent refusals. Every other one is retried: a proxy's errors have codes and texts that Redis does not use.
-_LASTING = (AuthenticationError, NoPermissionError)  # redis-py maps these codes to classes and drops the code
+# Permanent refusals. Every other one is retried: a proxy's errors have codes and texts that Redis does not use. A user
+# that was removed, or whose password was changed, is waited for as a server that is away: nothing works without it.
+_LASTING = (NoPermissionError,)  # redis-py maps this code to a class and drops the code
 _LASTING_CODES = frozenset({"CROSSSLOT", "DENIED", "MOVED", "NOPROTO", "WRONGTYPE"})
 _LASTING_TEXTS = (  # errors with the code ERR, which redis-py drops
     "acl failure in script",
@@ -59,6 +63,11 @@ class ConnectionLost(RedisConnectionError):
     Also the reply to every command in flight: it is unknown whether the server ran it."""
 
 
+class CertificateRefused(ConnectionLost):
+    """The server's certificate is not trusted, is not that of the host, or the server does not speak TLS. Nothing was
+    sent to it."""
+
+
 class PipelineFull(RedisConnectionError):
     """Too many commands in flight, or too many unsent bytes, on the connection: this command was not sent."""
 
@@ -71,7 +80,7 @@ def is_full(error: ResponseError) -> bool:
 def is_lasting(error: RedisError) -> bool:
     """Return whether the error is permanent, so that a retry fails until the server or its data is changed.
 
-    Examples: the user is unknown or lacks a right, the key has another type, the command does not exist."""
+    Examples: the user lacks a right, the key has another type, the command does not exist."""
     text = str(error)
     code = text.partition(" ")[0]
     if isinstance(error, _LASTING) or code in _LASTING_CODES or text.lower().startswith(_LASTING_TEXTS):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from holdfast.shared.keyring import Keyring
+from holdfast.shared.master_keys import MasterKeys
 from holdfast.shared.redis.auto_pipeline import FLUSH_INTERVAL_S, AutoPipeline
 from holdfast.shared.redis.client import Redis, connect
 
@@ -24,24 +27,35 @@ class LogConnection:
 
 class LogConnections:
     """The log servers of a deployment. Today there is one. Callers name the session, so several servers need addresses
-    in the settings, a LogConnection each, and a rule in `connection_for`."""
+    in the settings, a LogConnection each, and a rule in `connection_for`.
 
-    def __init__(self, *servers: LogConnection) -> None:
+    `keyring`: encrypts what sessions store; the data keys are on the first server. By default it is off."""
+
+    def __init__(self, *servers: LogConnection, keyring: Keyring | None = None) -> None:
         self.servers = servers
+        self.keyring = keyring or Keyring(servers[0].redis, {})
 
     def connection_for(self, session_id: str) -> LogConnection:
         """Return the connections to the server that holds the session's keys."""
         return self.servers[0]
 
     async def aclose(self) -> None:
+        await self.keyring.aclose()
         for server in self.servers:
             await server.aclose()
 
 
 def connect_logs(
-    url: str, *, max_connections: int, deadline_s: float, flush_interval_s: float = FLUSH_INTERVAL_S
+    url: str,
+    *,
+    max_connections: int,
+    deadline_s: float,
+    flush_interval_s: float = FLUSH_INTERVAL_S,
+    masters: MasterKeys = MappingProxyType({}),
 ) -> LogConnections:
-    """Create the connections to one log server, as `redis.connect` and `AutoPipeline` do. They are opened on demand."""
+    """Create the connections to one log server, as `redis.connect` and `AutoPipeline` do. They are opened on demand.
+
+    `masters`: the master keys of the encryption at rest; without any it is off."""
     redis = connect(url, max_connections=max_connections, socket_timeout_s=deadline_s)
     pipeline = AutoPipeline(url, deadline_s=deadline_s, flush_interval_s=flush_interval_s)
-    return LogConnections(LogConnection(url, redis, pipeline))
+    return LogConnections(LogConnection(url, redis, pipeline), keyring=Keyring(redis, masters))

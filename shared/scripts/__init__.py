@@ -1,33 +1,47 @@
-"""The Lua scripts, one per file, in two families: `session/` and `queue/`. Each has a `prelude.lua` that they share."""
+"""The Lua scripts, one per file, in families. `session` and `queue` have a `prelude.lua` each."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.shared.keys import session_keys
 from holdfast.shared.redis.client import Redis
 from holdfast.shared.redis.errors import NoScriptError, ResponseError
-from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.schema import refused
 
+if TYPE_CHECKING:
+    from holdfast.shared.redis.log_connections import LogConnections  # imports the keyring, which runs a script
+
 SHEBANG = "#!lua"
+_FUNCTION = re.compile(r"^(?:--.*\n)*local function (?P<name>\w+)\(.*\n(?:.*\n)*?end\n+", re.MULTILINE)
 
 Send = Callable[..., Awaitable[Any]]
 
 
 def source(family: str, name: str, *, prelude: bool = True) -> str:
-    """Return the text of a script with its prelude inserted after the first line, which must hold the flags."""
+    """Return the text of a script with what it uses of its prelude inserted after the first line, which must hold the
+    flags."""
     folder = files(__name__) / family
     text = (folder / f"{name}.lua").read_text("utf-8")
     common = (folder / "prelude.lua").read_text("utf-8") if prelude else ""
     first, _, rest = text.partition("\n")
     if not first.startswith(SHEBANG):
         raise ValueError(f"{family}/{name}.lua does not begin with {SHEBANG}")
-    return f"{first}\n{common}\n{rest}"
+    return f"{first}\n{_used(common, rest)}\n{rest}"
+
+
+def _used(prelude: str, script: str) -> str:
+    """Return the prelude without the functions that a script does not use: each takes 0.1 us of every call."""
+    for function in reversed([*_FUNCTION.finditer(prelude)]):  # a function uses only those before it
+        start, end = function.span()
+        if re.search(rf"\b{function['name']}\(", prelude[end:] + script) is None:
+            prelude = prelude[:start] + prelude[end:]
+    return prelude
 
 
 class Script:

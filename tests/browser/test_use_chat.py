@@ -75,7 +75,7 @@ class Application:
         api = f"http://127.0.0.1:{self.proxy.port}/ai-sdk/{kind}/travels"
         query = urlencode({"id": "c1", "api": api, **({"workflow": "1"} if kind == "workflow" else {})})
         page = await self.context.page(f"{self.url}/?{query}")
-        await page.until("window.chat.status === 'ready'")
+        await page.until("['ready', 'streaming'].includes(window.chat.status)")  # it may be resuming already
         return page
 
     async def take_over(self) -> None:

@@ -91,7 +91,7 @@ async def test_f06_f61_a_worker_that_dies_or_freezes_at_any_step_costs_no_event_
 def met(worker: Process, act: str) -> bool:
     """Whether the worker has met its failpoint."""
     if act == "exit":
-        return not worker.running and worker._popen.returncode == EXIT_CODE
+        return not worker.running and worker.returncode == EXIT_CODE
     return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 

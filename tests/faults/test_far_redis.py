@@ -58,4 +58,5 @@ async def test_calls_at_once_share_the_connections_that_the_setting_allows(redis
         async with served(proxy.url, gateway_redis_connections=2) as gateway:
             await gateway.offer("scripted")
             await at_once(gateway, 100, "POST", "/v1/sessions/s{}/jobs", json={"agent": "scripted", "input": "go"})
-            assert proxy.connections <= 2 + 2 + 2  # to the queue, to the log, and those that tail and catch up
+            # To the queue, to the log, those that tail and catch up, and those that probe rights at the start.
+            assert proxy.connections <= 2 + 2 + 2 + 2

@@ -164,9 +164,10 @@ async def test_f52_without_a_free_descriptor_new_viewers_wait_old_ones_go_on_and
     play.watch()
     await play.heard(5)
     used = len(list(Path(f"/proc/{gateway.pid}/fd").iterdir()))
+    assert used < 60
     _, hard = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (used + 8, hard))
-    storm = [await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2])) for _ in range(40)]
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (64, hard))
+    storm = [await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2])) for _ in range(80)]
     before = len(play.watchers[0].transcript.events())
     await play.heard(before + 20)
     for _, writer in storm:

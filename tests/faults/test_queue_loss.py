@@ -194,18 +194,18 @@ async def test_the_entry_of_a_job_that_ends_during_the_search_is_not_lost(
 
 async def test_foreign_keys_and_values_hide_no_lost_entry_of_their_page(client: Client, recovery: Recovery) -> None:
     await client.offered_agents.offer({"scripted": {}})
-    for session in ("lost", "line", "record"):
+    for session in ("lost", "north/a%2Fb/lost", "line", "record"):
         await client.post(session)
     await client.log_redis.lset(session_keys("line").backlog, 0, b"\xff\xfe")
     await client.log_redis.hset(session_keys("record").jobs, "j1:agent", b"\xff\xfe")
-    for name in (b"\xff\xfe", b"a/b", b""):
+    for name in (b"\xff\xfe", b"a/b", b"a b//s", b"a//", b"a/b/c/s", b""):
         await client.log_redis.hset(b"holdfast:{%s}:state" % name, "deleted", "1")
     await lose_jobs(client)
     with capture_logs() as lines:
         for _ in range(2):
             await client.redis.delete(RECOVERY_TURN)
             await recovery._step()
-    assert await client.redis.hkeys(ENTRIES) == [b"lost/j1"]
+    assert {*await client.redis.hkeys(ENTRIES)} == {b"lost/j1", b"north/a%2Fb/lost/j1"}
     assert await client.redis.hget(RECOVERY, "rounds") == b"2"
     assert [line["event"] for line in lines].count("key is not that of a session; skipped") == 1
 

@@ -10,7 +10,7 @@ import httpx2
 import orjson
 import pytest
 from holdfast.gateway.dialects.ag_ui import refusal
-from holdfast.gateway.principal import Principal, Right
+from holdfast.gateway.principal import Principal
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import Sessions
@@ -235,15 +235,8 @@ async def test_copilotkit_names_its_methods(gateway: Served) -> None:
     assert (response.status_code, response.json()["field"]) == (422, "method")
 
 
-class Restricted(Principal):
-    """May use the session `mine`."""
-
-    def may(self, right: Right, session_id: str) -> bool:
-        return session_id == "mine"
-
-
 async def _restricted(scope: Scope) -> Principal:
-    return Restricted("someone")
+    return Principal(session="mine")
 
 
 async def test_a_thread_of_another_caller_does_not_exist(redis_url: str) -> None:

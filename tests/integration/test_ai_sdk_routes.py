@@ -10,7 +10,7 @@ import httpx2
 import orjson
 import pytest
 from holdfast.gateway.dialects.ai_sdk import routes
-from holdfast.gateway.principal import Principal, Right
+from holdfast.gateway.principal import Principal
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import Sessions
 from starlette.types import Scope
@@ -299,15 +299,8 @@ async def test_a_stop_by_run_id_cancels_that_job(redis_url: str) -> None:
             await client.close()
 
 
-class Restricted(Principal):
-    """May use the session `mine`."""
-
-    def may(self, right: Right, session_id: str) -> bool:
-        return session_id == "mine"
-
-
 async def _restricted(scope: Scope) -> Principal:
-    return Restricted("someone")
+    return Principal(session="mine")
 
 
 async def test_a_chat_of_another_caller_does_not_exist(redis_url: str) -> None:

@@ -191,7 +191,8 @@ async def test_a_line_that_is_full_takes_no_more(redis_url: str) -> None:
         await gateway.offer("scripted")
         answers = [await post(gateway) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [202, 202, 429]
-        assert answers[2].json()["code"] == "queue_full"
+        refusal = answers[2].json()
+        assert (refusal["code"], refusal["detail"]) == ("queue_full", "A session may have 2 open jobs")
         assert int(answers[2].headers["retry-after"]) > 0
 
 
@@ -200,6 +201,9 @@ async def test_a_queue_that_is_full_takes_no_more(redis_url: str) -> None:
         await gateway.offer("scripted")
         answers = [await post(gateway, session_id) for session_id in "ab"]
         assert [answer.status_code for answer in answers] == [202, 429]
+        refusal = answers[1].json()
+        assert refusal["code"] == "queue_full"
+        assert refusal["detail"] == "The deployment has as many open jobs as it may have"
         assert (await gateway.client.get("/v1/sessions/b")).status_code == 404
 
 
@@ -288,6 +292,7 @@ async def test_the_state_of_a_job_has_every_field_of_the_contract(gateway: Serve
         "error": None,
         "question": None,
         "metadata": {"user": 7},
+        "budget": None,
     }
     listed = (await gateway.client.get("/v1/sessions/s/jobs")).json()
     assert listed == {"jobs": [state | {"created_at": created_at}], "next": None}

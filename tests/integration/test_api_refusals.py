@@ -165,7 +165,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(gatewa
         await until(lambda: bool(tasks))
         writer.close()
         await until(lambda: not tasks)
-    assert lines == []
+    assert [line for line in lines if line["event"] != "ready"] == []
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,8 @@ async def test_what_nobody_foresaw_is_logged_and_answered_without_a_word_of_it(
     monkeypatch.setattr(f"holdfast.gateway.routes.{part}", fail)
     with capture_logs() as lines:
         answer = await gateway.client.get(path)
-    assert [(line["log_level"], str(line["exc_info"])) for line in lines] == [("error", "secret of the house")]
+    problems = [line for line in lines if line["log_level"] != "info"]  # the gateway may become ready meanwhile
+    assert [(line["log_level"], str(line["exc_info"])) for line in problems] == [("error", "secret of the house")]
     check_problem(answer, 500, "internal")
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text

@@ -14,10 +14,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from tests.support.fork_server import Fork
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Process, Processes, inherited_env, until
 from tests.support.redis_server import RedisServer
@@ -38,10 +40,13 @@ def start_dev(processes: Processes, folder: str, port: int, **env: str) -> Proce
 
 
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, its output piped."""
-    return subprocess.run(
-        [*HOLDFAST, *arguments], env=inherited_env() | env, capture_output=True, text=True, timeout=60, check=False
-    )
+    """Run the command to its end, its output redirected."""
+    with TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        command = Fork("holdfast", *arguments, env=inherited_env() | env, cwd=ROOT, out=out, err=err)
+        command.wait(60)
+        assert command.returncode is not None
+        return subprocess.CompletedProcess(arguments, command.returncode, out.read_text(), err.read_text())
 
 
 def send(port: int, *arguments: str) -> list[dict[str, Any]]:
@@ -374,26 +379,30 @@ async def test_a_job_that_runs_while_its_agent_is_edited_goes_on_in_the_new_one_
 
 
 def test_check_is_content_with_a_server_that_will_do(redis_server: Callable[..., RedisServer]) -> None:
-    checked = run("check", HOLDFAST_REDIS_URL=redis_server(aof=True).url)
+    checked = run("check", HOLDFAST_PORT=str(free_port()), HOLDFAST_REDIS_URL=redis_server(aof=True).url)
     assert checked.returncode == 0, checked.stdout
     assert "bad" not in checked.stdout
     assert "keeps an append-only file" in checked.stdout
 
 
 def test_check_notes_that_nothing_is_kept_and_is_content(redis_server: Callable[..., RedisServer]) -> None:
-    checked = run("check", HOLDFAST_REDIS_URL=redis_server().url)
+    checked = run("check", HOLDFAST_PORT=str(free_port()), HOLDFAST_REDIS_URL=redis_server().url)
     assert checked.returncode == 0
     assert "note redis: keeps no append-only file" in checked.stdout
 
 
 def test_check_refuses_a_server_that_evicts(redis_server: Callable[..., RedisServer]) -> None:
-    checked = run("check", HOLDFAST_REDIS_URL=redis_server(maxmemory_policy="allkeys-lru").url)
+    checked = run(
+        "check", HOLDFAST_PORT=str(free_port()), HOLDFAST_REDIS_URL=redis_server(maxmemory_policy="allkeys-lru").url
+    )
     assert checked.returncode == 1
     assert "bad  redis: maxmemory-policy is allkeys-lru" in checked.stdout
 
 
 def test_check_names_a_server_that_does_not_answer_without_its_password() -> None:
-    checked = run("check", HOLDFAST_REDIS_URL=f"redis://user:secret@127.0.0.1:{free_port()}/0")
+    checked = run(
+        "check", HOLDFAST_PORT=str(free_port()), HOLDFAST_REDIS_URL=f"redis://user:secret@127.0.0.1:{free_port()}/0"
+    )
     assert checked.returncode == 1
     assert "bad  redis at redis://127.0.0.1" in checked.stdout
     assert "secret" not in checked.stdout + checked.stderr
@@ -418,7 +427,13 @@ def test_check_says_of_what_is_no_address_which_variable_it_is_and_keeps_the_sec
 
 def test_check_notes_a_variable_that_nothing_reads() -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}"
-    checked = run("check", HOLDFAST_REDIS_URL=nowhere, HOLDFAST_LEASE_SECOND="5", HOLDFAST_WORKERS="3")
+    checked = run(
+        "check",
+        HOLDFAST_PORT=str(free_port()),
+        HOLDFAST_REDIS_URL=nowhere,
+        HOLDFAST_LEASE_SECOND="5",
+        HOLDFAST_WORKERS="3",
+    )
     notes = [line for line in checked.stdout.splitlines() if line.startswith("note")]
     assert notes[:1] == [
         "note settings: HOLDFAST_LEASE_SECOND is not a setting and has no effect; did you mean HOLDFAST_LEASE_SECONDS?"
@@ -452,7 +467,12 @@ def test_check_reports_every_bad_setting_with_its_value_and_range() -> None:
 
 def test_check_imports_the_agents_and_names_a_module_that_does_not_exist() -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}"
-    checked = run("check", HOLDFAST_REDIS_URL=nowhere, HOLDFAST_AGENTS="examples.basic,no_such_module")
+    checked = run(
+        "check",
+        HOLDFAST_PORT=str(free_port()),
+        HOLDFAST_REDIS_URL=nowhere,
+        HOLDFAST_AGENTS="examples.basic,no_such_module",
+    )
     assert checked.returncode == 1
     assert "ok   agents: examples.basic offers " in checked.stdout
     assert "bad  agents: HOLDFAST_AGENTS: no_such_module" in checked.stdout

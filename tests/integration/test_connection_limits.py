@@ -70,8 +70,9 @@ class TestHead:
         assert answer.status == 200
 
     @pytest.mark.parametrize("end", [b"\r\n", b""])
-    async def test_one_of_too_many_fields_is_refused(self, gateway: Served, end: bytes) -> None:
-        assert (await raw_request(gateway.port, HEAD + b"a:b\r\n" * (MAX_HEADER_FIELDS + 1) + end)).status == 431
+    @pytest.mark.parametrize("fields", [MAX_HEADER_FIELDS + 1, 1000])
+    async def test_one_of_too_many_fields_is_refused(self, gateway: Served, fields: int, end: bytes) -> None:
+        assert (await raw_request(gateway.port, HEAD + b"a:b\r\n" * fields + end)).status == 431
 
     async def test_one_whose_body_comes_along_may_be_followed_by_another(self, gateway: Served) -> None:
         """The bytes of a body are none of the next head."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import subprocess
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -15,6 +14,7 @@ import orjson
 import pytest
 from holdfast.gateway.coding import GZIP
 
+from tests.support.fake_gateway import STREAM, FakeGateway, answering, chunk, gateway
 from tests.support.log import Session
 from tests.support.ports import free_port
 from tests.support.process import Process, Processes, until
@@ -22,50 +22,7 @@ from tests.support.proxies import CADDY, CADDYFILE, caddyfile, start_caddy
 from tests.support.sse import SseStream
 from tests.support.websocket_client import open_socket, receive, request, until_closed
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 JOB = b'{"agent":"a","input":"%s"}' % (b"x" * 200_000)
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunk(content: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(content), content)
-
-
-@dataclass
-class FakeGateway:
-    """Takes requests, and answers each as the test says. `heads` holds what came. Its port refuses connections when it
-    is gone."""
-
-    answer: Answer
-    heads: list[bytes] = field(default_factory=list)
-    address: str = ""
-
-    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            self.heads.append(await reader.readuntil(b"\r\n\r\n"))
-            await self.answer(reader, writer)
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def gateway(answer: Answer, port: int = 0) -> AsyncIterator[FakeGateway]:
-    fake = FakeGateway(answer)
-    server = await asyncio.start_server(fake.take, "127.0.0.1", port)
-    fake.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield fake
-    server.close()
-
-
-def answering(text: str, status: str = "200 OK", media_type: str = "application/json") -> Answer:
-    """An answer that is whole at once."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = f"HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {len(text)}\r\n"
-        writer.write(f"{head}Connection: close\r\n\r\n{text}".encode())
-        await writer.drain()
-
-    return answer
 
 
 async def accepting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -18,13 +18,21 @@ FILE = re.compile(r"`((?:gateway|tests)/[\w/]+\.py)`:\n\n```(python|diff)\n(.*?)
 
 
 def changed(text: str, diff: str) -> str:
-    """Apply a diff whose parts are separated by @@."""
-    for part in diff.split("@@\n"):
-        lines = part.splitlines(keepends=True)
-        before = "".join(line[1:] for line in lines if line[0] in " -")
-        assert text.count(before) == 1, before
-        text = text.replace(before, "".join(line[1:] for line in lines if line[0] in " +"))
-    return text
+    """Apply a diff of an import and of an entry. The linter sorts the imports."""
+    imports, entry = diff.split("@@\n")
+    before, after = (
+        "".join(line[1:] for line in entry.splitlines(keepends=True) if line[0] in kept) for kept in (" -", " +")
+    )
+    assert text.count(before) == 1, before
+    start = text.index("from holdfast.")
+    text = text[:start] + imports.removeprefix("+") + text[start:].replace(before, after)
+    return linted(text, "check", "--select", "I", "--fix-only", "--quiet").stdout
+
+
+def linted(text: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run the linter on a text."""
+    ruff = [str(Path(sys.executable).parent / "ruff"), *command, "--no-cache", "-"]
+    return subprocess.run(ruff, cwd=ROOT, input=text, check=False, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +61,5 @@ def test_the_dialects_of_the_page_pass_their_tests(tree: Path) -> None:
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=lambda command: command[0])
 @pytest.mark.parametrize("name", [name for name, *_ in FILE.findall(PAGE)])
 def test_a_file_of_the_page_passes_the_linter(tree: Path, name: str, command: list[str]) -> None:
-    ruff = [str(Path(sys.executable).parent / "ruff"), *command, "--no-cache", "--stdin-filename", name, "-"]
-    run = subprocess.run(
-        ruff, cwd=ROOT, input=(tree / name).read_bytes(), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert run.returncode == 0, run.stdout.decode()
+    run = linted((tree / name).read_text("utf-8"), *command, "--stdin-filename", name)
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -51,7 +51,7 @@ class Examples:
 
             async def offered() -> bool:
                 self.answer = await client.post(path, json={"agent": agent, "input": given})
-                return self.answer.status_code != 404
+                return self.answer.status_code not in (404, 503)  # 503 until a worker has announced an agent
 
             await until(offered, describe=self.worker.describe)
         return self.answer

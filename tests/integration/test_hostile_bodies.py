@@ -126,7 +126,7 @@ async def test_no_body_takes_more_than_ten_times_its_size_of_memory_or_10_mb(
     redis_url: str, processes: Processes, name: str
 ) -> None:
     """Each body meets a gateway of its own: memory that an earlier one has left behind would hide what it takes."""
-    gateway = processes.gateway(redis_url)
+    gateway = processes.unforked_gateway(redis_url)
     await gateway.until_ready()
     redis = connect(redis_url, max_connections=1)
     await OfferedAgents(redis).offer(SCHEMAS)

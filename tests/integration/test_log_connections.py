@@ -123,7 +123,7 @@ async def test_a_gateway_is_ready_when_all_servers_are(
 ) -> None:
     third = redis_server()
     more = LogConnections(*logs.servers, connect_logs(third.url, max_connections=1, deadline_s=5).servers[0])
-    readiness = Readiness(logs.servers[0].redis, more)
+    readiness = Readiness(logs.servers[0].url, logs.servers[0].redis, more)
     assert await readiness.reasons() == []
     third.kill()
     (reason,) = await readiness.reasons()

@@ -51,6 +51,20 @@ async def test_text_reasoning_and_two_rounds_of_tools_reach_a_viewer_while_they_
 
 
 @pytest.mark.parametrize("agent", ["openai", "anthropic"])
+async def test_a_budget_ends_an_agent_between_its_calls_of_the_provider(stage: Stage, agent: str) -> None:
+    usage = {"input_tokens": 12, "output_tokens": 5, "prompt_tokens": 12, "completion_tokens": 5}
+    calls = {"content": "Add", "toolCalls": [call("call_1", "calculator", expression="17 + 25")], "usage": usage}
+    async with stage.scene() as running:
+        await running.aimock.answer(*rounds("hi", calls, {"content": "It is 42"}))
+        state = await running.job(agent, budget={"tokens": 16}, tools=["calculator"])
+        assert running.viewer.end["error"]["code"] == "budget_exceeded"
+        assert running.viewer.joined("text.delta") == "Add"
+        assert len(running.viewer.of("usage")) == 1
+        assert running.viewer.of("tool.called") == []
+    assert state["budget"]["used"]["tokens"] == 17
+
+
+@pytest.mark.parametrize("agent", ["openai", "anthropic"])
 async def test_a_provider_that_drops_in_the_middle_gives_one_failed_end_and_keeps_the_text(
     stage: Stage, agent: str
 ) -> None:

@@ -320,3 +320,16 @@ class TestRetaking:
         assert await leases.retake("w1", [entry]) == {"s/j"}
         assert await leases.beat("w1") == set()
         assert await leases.beat("w2") == {"s/j"}
+
+
+async def test_an_agent_that_is_announced_while_its_schema_is_read_is_found(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered, exists = OfferedAgents(redis), redis.exists
+
+    async def announced_before(key: str) -> int:
+        await offered.offer({"a": {"type": "string"}})
+        return int(await exists(key))
+
+    monkeypatch.setattr(redis, "exists", announced_before)
+    assert await offered.schema("a") == b'{"type":"string"}'

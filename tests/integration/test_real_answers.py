@@ -50,6 +50,11 @@ async def test_every_route_answers_as_declared_to_a_job_that_asks_completes_and_
             pass
         async with client.stream("GET", f"{session}/ws", headers=OFFER) as response:
             assert response.status_code == 101
+        assert (await client.post(f"{session}/tickets", json={})).status_code == 201
+        assert (await client.delete(f"{session}/tickets")).status_code == 204
+        assert (await client.post("/v1/sign-in")).status_code == 200
+        assert (await client.get("/v1/sign-in")).status_code == 200
+        assert (await client.delete("/v1/sign-in")).status_code == 204
         await client.delete(session)
         assert gateway.contract.operations - gateway.contract.answered == set()
 

@@ -224,7 +224,7 @@ async def test_one_whose_first_job_may_still_be_accepted_is_not_forgotten(gatewa
 async def test_one_that_is_made_anew_while_it_is_forgotten_stays(gateway: Served, client: Client) -> None:
     index = SessionIndex(gateway.redis)
     await client.queue.reserve("s", "j1", "scripted")
-    read = await index.newest(None, 1)
+    read = await index.newest(None, None, 1)
     await client.queue.reserve("s", "j2", "scripted")
     await index.forget(read)
     assert await gateway.redis.zscore(keys.SESSIONS, "s") is not None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import pytest
-from holdfast.gateway.principal import Principal, Right
+from holdfast.gateway.principal import Principal
 from starlette.types import Scope
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
@@ -37,22 +36,12 @@ async def socket(gateway: Served) -> AsyncIterator[ClientConnection]:
         yield socket
 
 
-@dataclass(frozen=True, slots=True)
-class Limited(Principal):
-    """Has one right, or none."""
-
-    right: str
-
-    def may(self, right: Right, session_id: str) -> bool:
-        return right == self.right
-
-
 async def reader(_: Scope) -> Principal:
-    return Limited("reader", "read")
+    return Principal(rights=frozenset({"read"}))
 
 
 async def nobody(_: Scope) -> Principal:
-    return Limited("nobody", "")
+    return Principal(rights=frozenset())
 
 
 class TestReplies:
@@ -196,16 +185,16 @@ class TestErrors:
         async with served(redis_url, authenticate=reader) as gateway:
             await gateway.offer("scripted")
             async with open_socket(gateway.port) as socket:
-                assert (await request(socket, **message))["code"] == "session_unknown"
+                assert (await request(socket, **message))["code"] == "forbidden"
 
 
-async def test_a_caller_who_may_not_read_the_session_finds_none(redis_url: str, session: Session) -> None:
+async def test_a_caller_who_may_not_read_is_refused(redis_url: str, session: Session) -> None:
     await session.started()
     async with served(redis_url, authenticate=nobody) as gateway:
         with pytest.raises(InvalidStatus) as refused:
             await open_socket(gateway.port, query="?wait=true")
-    assert refused.value.response.status_code == 404
-    assert json.loads(refused.value.response.body or b"{}")["code"] == "session_unknown"
+    assert refused.value.response.status_code == 403
+    assert json.loads(refused.value.response.body or b"{}")["code"] == "forbidden"
 
 
 class TestWithAWorker:

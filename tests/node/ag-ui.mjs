@@ -1,6 +1,7 @@
 // A client of AG-UI without a page, for tests: HttpAgent, TanStack AI's ChatClient, or CopilotKit's core.
 //
-//   node ag-ui.mjs '{"client": "http" | "tanstack" | "copilotkit", "url": "http://…", "agent": "demo", "thread": "t1"}'
+//   node ag-ui.mjs '{"client": "http" | "tanstack" | "copilotkit", "url": "http://…", "agent": "demo", "thread": "t1",
+//     "headers": {}}'
 //
 // Commands are lines of JSON on stdin: {"do": "send", "text": …, "props": …}, {"do": "answer", "value": …},
 // {"do": "again"}: repeat the run that was cut, {"do": "join"}: as a page does that is opened, {"do": "stop"},
@@ -9,6 +10,7 @@
 import readline from 'node:readline';
 
 const options = JSON.parse(process.argv[2]);
+const headers = options.headers ?? {};
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 for (const method of ['log', 'warn', 'error', 'debug', 'info'])
   console[method] = (...words) => process.stderr.write(`${words.join(' ')}\n`);
@@ -67,20 +69,20 @@ async function http() {
   const url = `${options.url}/ag-ui/${options.agent}`;
   const thread = `${url}/${encodeURIComponent(options.thread)}`;
   class Agent extends HttpAgent {
-    connect() { return transformHttpEventStream(runHttpRequest(() => fetch(`${thread}/events`))); }
+    connect() { return transformHttpEventStream(runHttpRequest(() => fetch(`${thread}/events`, { headers }))); }
   }
-  const agent = new Agent({ url, threadId: options.thread });
+  const agent = new Agent({ url, threadId: options.thread, headers });
   return agentClient(agent, {
     run: (parameters) => agent.runAgent(parameters),
     connect: () => agent.connectAgent(),
-    stop: () => fetch(`${thread}/stop`, { method: 'POST' }),
+    stop: () => fetch(`${thread}/stop`, { method: 'POST', headers }),
   });
 }
 
 async function copilotkit() {
   const { CopilotKitCore } = await import('@copilotkit/core');
   globalThis.window = globalThis; // the core asks a runtime only in a browser
-  const core = new CopilotKitCore({ runtimeUrl: `${options.url}/copilotkit`, runtimeTransport: options.transport ?? 'rest' });
+  const core = new CopilotKitCore({ runtimeUrl: `${options.url}/copilotkit`, runtimeTransport: options.transport ?? 'rest', headers });
   let agent;
   while (!(agent = core.getAgent(options.agent))) await new Promise((resolve) => setTimeout(resolve, 20));
   agent.threadId = options.thread;
@@ -101,7 +103,7 @@ async function tanstack() {
   let failed = null;
   const url = `${options.url}/ag-ui/${options.agent}`;
   const chat = new ChatClient({
-    connection: fetchServerSentEvents(url),
+    connection: fetchServerSentEvents(url, { headers }),
     threadId: options.thread,
     persistence: true,
     onChunk: (chunk) => {
@@ -126,7 +128,7 @@ async function tanstack() {
       chat.attach();
       while (!chat.getMessages().length && !chat.getIsLoading()) await new Promise((resolve) => setTimeout(resolve, 10));
     },
-    stop: () => fetch(`${url}/${encodeURIComponent(options.thread)}/stop`, { method: 'POST' }),
+    stop: () => fetch(`${url}/${encodeURIComponent(options.thread)}/stop`, { method: 'POST', headers }),
     open: () => chat.getIsLoading() || chat.getStatus() === 'streaming' || chat.getSessionGenerating(),
     state: () => ({ messages: chat.getMessages(), events, interrupts, error: failed, status: chat.getStatus() }),
   };

@@ -1,6 +1,6 @@
 // A chat of the AI SDK without a page, for tests: real `ai` 6 or 7, with a real transport.
 //
-//   node ai-sdk.mjs '{"sdk": "v6" | "v7" | "workflow", "api": "http://…", "id": "chat", "messages": []}'
+//   node ai-sdk.mjs '{"sdk": "v6" | "v7" | "workflow", "api": "http://…", "id": "chat", "messages": [], "headers": {}}'
 //
 // Commands are lines of JSON on stdin: {"do": "send", "text": …}, {"do": "resume"}, {"do": "stop"},
 // {"do": "regenerate"}, {"do": "ended"}: wait until no request is open. Each is answered with a line of JSON:
@@ -27,10 +27,11 @@ class Chat extends AbstractChat {
 }
 
 async function transport() {
-  if (options.sdk !== 'workflow') return new DefaultChatTransport({ api: options.api, body: options.body });
+  if (options.sdk !== 'workflow') return new DefaultChatTransport({ api: options.api, body: options.body, headers: options.headers });
   const { WorkflowChatTransport } = await import('@ai-sdk/workflow/client');
   const workflow = new WorkflowChatTransport({
     api: options.api,
+    fetch: (url, init) => fetch(url, { ...init, headers: { ...init?.headers, ...options.headers } }),
     initialStartIndex: options.initialStartIndex,
     onChatEnd: ({ chunkIndex }) => say({ event: 'end', chunks: chunkIndex }),
     // The only way to a session of one's own: this transport sends no id.

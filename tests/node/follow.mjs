@@ -1,16 +1,16 @@
-// Follows a job to its end, across cuts: `node follow.mjs '{"client": "websocket" | "js", "url", "session", "job"}'`.
+// Follows a job to its end, across cuts: `node follow.mjs '{"client": "websocket" | "js", "url", "session", "job", "ticket"}'`.
 // Prints a line of JSON for each message ({"event"}, the platform's own WebSocket) or state ({"message"}, the client
 // library).
 import { Client } from '../../clients/js/src/index.js';
 
-const { client, url, session, job } = JSON.parse(process.argv[2]);
+const { client, url, session, job, ticket } = JSON.parse(process.argv[2]);
 const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const ENDS = ['job.completed', 'job.failed', 'job.cancelled'];
 
 async function websocket() {
   let [cursor, ended] = ['', false];
   while (!ended) {
-    const query = cursor && `&last_event_id=${cursor}`;
+    const query = (ticket ? `&ticket=${ticket}` : '') + (cursor && `&last_event_id=${cursor}`);
     const socket = new WebSocket(`${url.replace('http', 'ws')}/v1/sessions/${session}/ws?raw=true${query}`);
     socket.onmessage = ({ data }) => {
       const event = JSON.parse(data);

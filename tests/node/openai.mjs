@@ -2,8 +2,8 @@
 // line of JSON for each event, then `{"final": …}`, or `{"error": …}`.
 import OpenAI from "openai";
 
-const { base, call, body, id, after, stopAt, headers } = JSON.parse(process.argv[2]);
-const client = new OpenAI({ baseURL: base, apiKey: "none", maxRetries: 0, defaultHeaders: headers });
+const { base, call, body, id, after, stopAt, headers, apiKey = "none" } = JSON.parse(process.argv[2]);
+const client = new OpenAI({ baseURL: base, apiKey, maxRetries: 0, defaultHeaders: headers });
 const print = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 
 async function read(stream) {

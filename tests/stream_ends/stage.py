@@ -16,7 +16,7 @@ from holdfast.shared.keys import log_key
 from tests.stream_ends.dialects import AGENT, words
 from tests.support.ports import free_port
 from tests.support.process import Gateway, Process, Processes, until
-from tests.support.proxies import caddyfile, self_signed, start_caddy, start_nginx
+from tests.support.proxies import caddyfile, nginx_config, self_signed, start_caddy, start_nginx
 from tests.support.redis_server import RedisServer
 
 WORKER = {"HOLDFAST_AGENTS": "tests.stream_ends.agents", "HOLDFAST_MAX_JOBS": "50"}
@@ -108,7 +108,7 @@ async def front(way: Way, processes: Processes, folder: Path, ports: Sequence[in
         return f"http://127.0.0.1:{ports[0]}"
     port, tls = free_port(), self_signed(folder) if way.h2 else None
     if way.proxy == "nginx":
-        await start_nginx(processes, folder, port, ports, tls=tls)
+        await start_nginx(processes, folder, port, nginx_config(folder, port, ports, tls))
     else:
         await start_caddy(processes, folder, caddyfile(port, ports, tls=tls))
     return f"{'https' if way.h2 else 'http'}://127.0.0.1:{port}"

@@ -11,7 +11,7 @@ import httpx2
 
 from tests.support.node import FOLDER, NODE
 from tests.support.ports import free_port
-from tests.support.process import Process, until
+from tests.support.process import Process, spawn, until
 
 COMMAND = FOLDER / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 
@@ -38,7 +38,8 @@ class Aimock(Process):
             "--log-level",
             "warn",
         ]
-        super().__init__(command, env={}, log=folder / "aimock.log")
+        log = folder / "aimock.log"
+        super().__init__(spawn(command, env={}, log=log), log)
 
     async def answer(self, *fixtures: Fixture) -> None:
         """Forget everything, then answer as these fixtures say."""

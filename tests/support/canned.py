@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -18,13 +19,16 @@ def response(status: str, body: bytes = b"", content_type: str = "application/js
 
 
 class Canned:
-    """`requests` are what came. With `silent`, each connection stays open until the client closes it."""
+    """`requests` are what came. With `silent`, each connection stays open until the client closes it. `tls`: its end of
+    TLS."""
 
-    def __init__(self, *answers: bytes, silent: bool = False) -> None:
+    def __init__(self, *answers: bytes, silent: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self._silent = silent
         self.requests: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http{'' if tls is None else 's'}://127.0.0.1:{self._listener.getsockname()[1]}"
+        if tls is not None:
+            self._listener = tls.wrap_socket(self._listener, server_side=True)
         self._thread = threading.Thread(target=self._serve, args=(answers,))
         self._thread.start()
 

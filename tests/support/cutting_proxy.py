@@ -40,6 +40,7 @@ class CuttingProxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        await asyncio.sleep(0)  # connections that were just accepted become links
         for link in tuple(self._links):
             link.cancel()
         await asyncio.gather(*self._links, return_exceptions=True)
@@ -62,10 +63,10 @@ class CuttingProxy:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            back.close()  # first: this task may be cancelled while it waits
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            back.close()
 
     async def _cut(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what the server sends, up to the cut."""

@@ -43,7 +43,7 @@ async def ai_sdk(sdk: str, job: JobAt, show: Show) -> Shown:
         return not state["open"]
 
     async with ai_chats() as start:
-        chat: AiChat = await start(sdk, job.url, job.session_id, agent=job.agent, sendId=True)
+        chat: AiChat = await start(sdk, job.url, job.session_id, agent=job.agent, sendId=True, headers=job.headers)
         state: Json = {"messages": []}
         while "status" not in _answer(state).get("metadata", {}):
             await chat.do("resume")
@@ -69,7 +69,7 @@ async def ag_ui(kind: str, job: JobAt, show: Show) -> Shown:
         return not state["open"] or time.monotonic() > reload_at
 
     async with ag_ui_clients() as start:
-        client: AgUiClient = await start(kind, job.url, job.session_id, agent=job.agent)
+        client: AgUiClient = await start(kind, job.url, job.session_id, agent=job.agent, headers=job.headers)
         await client.do("join")
         while True:
             state = await client.shows(look)
@@ -81,7 +81,7 @@ async def ag_ui(kind: str, job: JobAt, show: Show) -> Shown:
                 if kind == "tanstack":  # it may have given up, and stay open, and joins only once
                     await client.kill()
                     reload_at = time.monotonic() + RELOAD_SECONDS
-                    client = await start(kind, job.url, job.session_id, agent=job.agent)
+                    client = await start(kind, job.url, job.session_id, agent=job.agent, headers=job.headers)
                 await client.do("join")
     shown = shown_by_run(state)
     end = "cancelled" if state["error"] else "completed"
@@ -111,7 +111,7 @@ async def ndjson(job: JobAt, show: Show) -> Shown:
 
 async def _stream(job: JobAt, events: list[Json], media_type: str) -> AsyncIterator[bytes]:
     """Read the job's raw stream after the last event, up to its end or a cut."""
-    headers = {"accept": media_type, "accept-encoding": "identity"}
+    headers = job.headers | {"accept": media_type, "accept-encoding": "identity"}
     if events:
         headers["last-event-id"] = events[-1]["id"]
     url = f"{job.url}/v1/sessions/{job.session_id}/jobs/{job.job_id}/events?raw=true"

@@ -31,10 +31,17 @@ Show = Callable[[str], None]  # called with each text that a client receives
 
 
 class JobAt(NamedTuple):
+    """`token`: an API key or a ticket, where the gateway authenticates."""
+
     url: str
     session_id: str
     job_id: str
     agent: str = "gated"
+    token: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ Follow = Callable[[JobAt, Show], Coroutine[Any, Any, Shown]]
 
 async def openai_python(job: JobAt, show: Show) -> Shown:
     events: list[Json] = []
-    async with AsyncOpenAI(base_url=f"{job.url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with AsyncOpenAI(base_url=f"{job.url}/openai/v1", api_key=job.token or "none", max_retries=0) as sdk:
         while not events or events[-1]["type"] not in ENDS:
             cursor: Any = {"starting_after": events[-1]["sequence_number"]} if events else {}
             with contextlib.suppress(openai.APIConnectionError):
@@ -79,7 +86,7 @@ async def openai_python(job: JobAt, show: Show) -> Shown:
 
 
 async def openai_node(job: JobAt, show: Show) -> Shown:
-    given = {"base": f"{job.url}/openai/v1", "call": "endure", "id": _response_id(job)}
+    given = {"base": f"{job.url}/openai/v1", "call": "endure", "id": _response_id(job), "apiKey": job.token or "none"}
     events: list[Json] = []
     async with node_lines(FOLDER / "openai.mjs", **given) as lines:
         async for line in lines:
@@ -116,7 +123,9 @@ async def websocket_python(job: JobAt, show: Show) -> Shown:
         cursor = f"&last_event_id={events[-1]['id']}" if events else ""
         port = int(job.url.rpartition(":")[2])
         with contextlib.suppress(ConnectionClosed, InvalidMessage, OSError):
-            async with open_socket(port, job.session_id, f"?raw=true{cursor}") as socket:
+            async with open_socket(
+                port, job.session_id, f"?raw=true{cursor}", additional_headers=job.headers
+            ) as socket:
                 while not has_ended(events, job):
                     add(events, await receive(socket), show)
     return shown_by(events, [event["id"] for event in events])
@@ -141,7 +150,7 @@ def has_ended(events: list[Json], job: JobAt) -> bool:
 
 
 def _follow_in_node(client: str, job: JobAt) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
-    given = {"client": client, "url": job.url, "session": job.session_id, "job": job.job_id}
+    given = {"client": client, "url": job.url, "session": job.session_id, "job": job.job_id, "ticket": job.token}
     return node_lines(FOLDER / "follow.mjs", **given)
 
 

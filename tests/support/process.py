@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from holdfast.cli.tether import tethered
+from tests.support.fork_server import Fork
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,25 +24,20 @@ READY_SECONDS = 30
 class Process:
     """A running command. Its output goes to a file, `output()` reads it; at a test's end it is killed."""
 
-    def __init__(self, command: list[str], *, env: Mapping[str, str], log: Path, cwd: Path = ROOT) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes] | Fork, log: Path) -> None:
         self.log = log
-        wrapped, descriptors = tethered(command)
-        with log.open("ab") as sink:
-            self._popen = subprocess.Popen(
-                wrapped,
-                env=inherited_env() | dict(env),
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                pass_fds=descriptors,
-                start_new_session=True,
-            )
-        self.pid = self._popen.pid
+        self._popen = popen
+        self.pid = popen.pid
 
     @property
     def running(self) -> bool:
         return self._popen.poll() is None
+
+    @property
+    def returncode(self) -> int:
+        """The exit code of a process that ended, negative for a signal."""
+        assert self._popen.returncode is not None
+        return self._popen.returncode
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
@@ -67,7 +63,7 @@ class Process:
     async def wait(self, timeout_s: float = READY_SECONDS) -> int:
         """Wait for the end. Returns the exit code, negative for a signal."""
         await until(lambda: not self.running, timeout_s, self.describe)
-        return self._popen.returncode
+        return self.returncode
 
     async def until_output(self, text: str, timeout_s: float = READY_SECONDS) -> None:
         """Wait until the output has the text. Fails at once when the process ended without it."""
@@ -75,7 +71,7 @@ class Process:
         assert text in self.output(), self.describe()
 
     def describe(self) -> str:
-        state = "runs" if self.running else f"ended with {self._popen.returncode}"
+        state = "runs" if self.running else f"ended with {self.returncode}"
         return f"process {self.pid} {state}; its output:\n{self.output()}"
 
     def _signal(self, number: signal.Signals) -> None:
@@ -83,13 +79,33 @@ class Process:
             self._popen.send_signal(number)
 
 
-class Gateway(Process):
-    """`python -m holdfast.gateway` at `url`."""
+def spawn(command: list[str], *, env: Mapping[str, str], log: Path, cwd: Path = ROOT) -> subprocess.Popen[bytes]:
+    """Start a command whose output goes to a file. It is killed if the tests die."""
+    wrapped, descriptors = tethered(command)
+    with log.open("ab") as sink:
+        return subprocess.Popen(
+            wrapped,
+            env=inherited_env() | dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            pass_fds=descriptors,
+            start_new_session=True,
+        )
 
-    def __init__(self, port: int, *, env: Mapping[str, str], log: Path) -> None:
+
+class Gateway(Process):
+    """A gateway at `url`."""
+
+    def __init__(self, port: int, *, env: Mapping[str, str], log: Path, forked: bool = True) -> None:
         self.url = f"http://127.0.0.1:{port}"
         bound = {"HOLDFAST_HOST": "127.0.0.1", "HOLDFAST_PORT": str(port)}
-        super().__init__([sys.executable, "-m", "holdfast.gateway"], env=dict(env) | bound, log=log)
+        env = inherited_env() | dict(env) | bound
+        if forked:
+            super().__init__(Fork("holdfast.gateway", env=env, cwd=ROOT, out=log, err=log), log)
+        else:
+            super().__init__(spawn([sys.executable, "-m", "holdfast.gateway"], env=env, log=log), log)
 
     async def until_ready(self, timeout_s: float = READY_SECONDS) -> None:
         """Wait until /readyz answers 200."""
@@ -112,9 +128,9 @@ class Processes:
         self._started: list[Process] = []
 
     def start(self, command: list[str], cwd: Path = ROOT, /, **env: str) -> Process:
-        process = Process(command, env=env, log=self._log(Path(command[0]).name), cwd=cwd)
-        self._started.append(process)
-        return process
+        log = self._log(Path(command[0]).name)
+        self._started.append(Process(spawn(command, env=env, log=log, cwd=cwd), log))
+        return self._started[-1]
 
     def gateway(self, redis_url: str, *, port: int | None = None, **env: str) -> Gateway:
         """Started, not ready yet: `await gateway.until_ready()`."""
@@ -122,10 +138,20 @@ class Processes:
         self._started.append(process)
         return process
 
+    def unforked_gateway(self, redis_url: str) -> Gateway:
+        """For a test of memory: that of a fork grows as it uses what was imported before."""
+        env = {"HOLDFAST_REDIS_URL": redis_url}
+        process = Gateway(free_port(), env=env, log=self._log("gateway"), forked=False)
+        self._started.append(process)
+        return process
+
     def worker(self, redis_url: str, **env: str) -> Process:
         """A worker that offers the scripted agent. GET /v1/agents tells when it does."""
         bound = {"HOLDFAST_REDIS_URL": redis_url, "HOLDFAST_SCRIPTED_AGENT": "1"}
-        return self.start([sys.executable, "-m", "holdfast.worker"], **(bound | env))
+        log = self._log("worker")
+        fork = Fork("holdfast.worker", env=inherited_env() | bound | env, cwd=ROOT, out=log, err=log)
+        self._started.append(Process(fork, log))
+        return self._started[-1]
 
     def kill(self) -> None:
         for process in self._started:

@@ -62,10 +62,13 @@ class Scene:
     viewer: Viewer
     answers: list[str] = field(default_factory=list)
 
-    async def job(self, agent: str, input: Any = "hi", session_id: str = "", **options: Any) -> dict[str, Any]:
+    async def job(
+        self, agent: str, input: Any = "hi", session_id: str = "", budget: Any = None, **options: Any
+    ) -> dict[str, Any]:
         """Queue a job, in a new session unless one is named, and watch it to its end. Returns its state then."""
         path = f"/v1/sessions/{session_id}/jobs" if session_id else "/v1/jobs"
-        answer = await self.client.post(path, json={"agent": agent, "input": input, "options": options})
+        body = {"agent": agent, "input": input, "options": options, "budget": budget}
+        answer = await self.client.post(path, json=body)
         assert answer.status_code == 202, answer.text
         queued = answer.json()
         await self.viewer.watch(f"{str(self.client.base_url).rstrip('/')}{queued['events_url']}")

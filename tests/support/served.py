@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 from holdfast.gateway.__main__ import build_server
-from holdfast.gateway.principal import Authenticate, anonymous
+from holdfast.gateway.principal import Authenticate
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.transports.uvicorn_server import GatewayServer
 from holdfast.shared.offered_agents import OfferedAgents
@@ -43,7 +43,7 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(redis_url: str, *, authenticate: Authenticate = anonymous, **settings: Any) -> AsyncIterator[Served]:
+async def served(redis_url: str, *, authenticate: Authenticate | None = None, **settings: Any) -> AsyncIterator[Served]:
     """Serve a gateway until the block ends."""
     chosen = GatewaySettings(redis_url=redis_url, port=0, **settings)
     server = build_server(chosen, authenticate)

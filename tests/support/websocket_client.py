@@ -14,7 +14,7 @@ SECONDS = 20
 
 
 def open_socket(port: int, session_id: str = "s", query: str = "", **options: Any) -> connect:
-    url = f"ws://127.0.0.1:{port}/v1/sessions/{session_id}/ws{query}"
+    url = f"{'wss' if 'ssl' in options else 'ws'}://127.0.0.1:{port}/v1/sessions/{session_id}/ws{query}"
     return connect(url, proxy=None, **options)
 
 

@@ -35,6 +35,7 @@ class Client:
 
     def __init__(self, redis_url: str, log_redis_url: str | None = None, **settings: Any) -> None:
         common = CommonSettings(redis_url=redis_url, log_redis_url=log_redis_url, **settings)
+        self.queue_url = redis_url
         self.redis = connect(redis_url, max_connections=16)
         self.logs = connect_logs(common.log_url, max_connections=16, deadline_s=10)
         self.log_redis = self.logs.servers[0].redis
@@ -48,10 +49,12 @@ class Client:
     async def post(
         self, session: str = "s", job: str = "j1", agent: str = "scripted", *, input: Any = "hi", **rest: Any
     ) -> str:
-        """Queue a job. `options` and `metadata` are objects; the rest is as in a JobRequest. Answers its id."""
+        """Queue a job. `options`, `metadata` and `webhook` are objects; the rest is as in a JobRequest."""
         options, metadata = rest.pop("options", {}), rest.pop("metadata", {})
-        await self.queue.reserve(session, job, agent)
+        webhook = {"events": ["job.ended", "question.asked"], **rest.pop("webhook")} if "webhook" in rest else None
+        await self.queue.reserve(session, job, agent, webhook=webhook is not None)
         body = {"input": orjson.dumps(input), "options": orjson.dumps(options), "metadata": orjson.dumps(metadata)}
+        body["webhook"] = b"" if webhook is None else orjson.dumps(webhook)
         submitted = await self.sessions.submit(session, job, request(agent=agent, **body, **rest))
         if submitted.position == 0:
             await self.queue.make_ready(session, job, agent)

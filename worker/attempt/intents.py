@@ -24,9 +24,15 @@ class Allowance:
     end."""
 
     def __init__(self, seconds: float, spent: Callable[[], None]) -> None:
-        self._left_s = seconds
+        self._seconds = self._left_s = seconds
         self._spent = spent
         self._timer: asyncio.TimerHandle | None = None
+
+    def used_s(self) -> float:
+        """Return the run time so far in seconds."""
+        if self._timer is None:
+            return self._seconds - self._left_s
+        return self._seconds - max(self._timer.when() - asyncio.get_running_loop().time(), 0)
 
     def run(self) -> None:
         """Start or resume the countdown."""

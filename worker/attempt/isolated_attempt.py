@@ -257,6 +257,6 @@ def attempt_of(line: bytes) -> Attempt:
     fields = orjson.loads(line)
     check_schema(fields.pop("v", None), "The worker")
     fields["claim_id"] = fields.pop("token")
-    texts = {name: fields[name].encode() for name in ("input", "options", "metadata")}
+    texts = {name: fields.get(name, "").encode() for name in ("input", "options", "metadata", "budget", "spent")}
     ids = {name: parse_id(fields[name]) if fields.get(name) else None for name in ("discard_from", "first")}
     return Attempt(**(fields | texts | ids))

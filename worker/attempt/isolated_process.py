@@ -16,9 +16,11 @@ from typing import Any, BinaryIO
 import orjson
 import uvloop
 from holdfast.shared.background import repeat
+from holdfast.shared.day_usage import DayUsage
 from holdfast.shared.errors import Fenced, SchemaNewer
 from holdfast.shared.log.log_replies import Attempt
 from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.redis.client import connect
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.sessions import Sessions
@@ -84,7 +86,9 @@ async def _attempt(
 ) -> dict[str, Any]:
     """Run the attempt. Returns the last report."""
     loop, intent_event, retired = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-    logs = connect_logs(settings.log_url, max_connections=CONNECTIONS, deadline_s=LOG_DEADLINE_SECONDS)
+    logs = connect_logs(
+        settings.log_url, max_connections=CONNECTIONS, deadline_s=LOG_DEADLINE_SECONDS, masters=settings.master_keys
+    )
     log_writer, sessions = LogWriter(logs, settings), Sessions(logs, settings)
     agent = registry[attempt.agent]
 
@@ -98,7 +102,8 @@ async def _attempt(
             async with asyncio.timeout(RETIRE_SECONDS):
                 await retired.wait()
 
-    outage = Outage("log")
+    outage, limits = Outage("log"), settings.day_limits
+    day_usage = DayUsage(connect(settings.redis_url, max_connections=1), limits) if limits else None
     job = Job(
         attempt,
         agent,
@@ -109,6 +114,7 @@ async def _attempt(
         on_intent=intent_event.set,
         on_wait_changed=report_waits,
         retire=retire,
+        day_usage=day_usage,
     )
     # A thread, so that the process ends with its worker even while the agent blocks the event loop.
     threading.Thread(

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import structlog
+from holdfast.shared.day_usage import DayUsage
 from holdfast.shared.errors import Fenced, LogGone, RedisRefused
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.log.events import COMPLETED
@@ -18,6 +19,7 @@ from holdfast.shared.log.session_claims import Retire
 from holdfast.shared.sessions import Sessions
 from holdfast.worker.attempt.agent_call import AgentCall
 from holdfast.worker.attempt.attempt_context import AttemptContext
+from holdfast.worker.attempt.budget import Budget
 from holdfast.worker.attempt.ending import Ending, failed
 from holdfast.worker.attempt.intents import Allowance, IntentPoller, Questions
 from holdfast.worker.attempt.resumption import Resumption
@@ -48,6 +50,7 @@ class Job:
         on_intent: Callable[[], None],
         on_wait_changed: Callable[[], None],
         retire: Retire,
+        day_usage: DayUsage | None = None,
     ) -> None:
         given = orjson.loads(attempt.input)
         self.context = context = AttemptContext(attempt, given, log_writer, outage, on_intent)
@@ -60,8 +63,11 @@ class Job:
             epoch=attempt.epoch,
             window_s=settings.batch_ms / 1000,
         )
+        self._budget: Budget | None = None
+        if attempt.budget or day_usage is not None:
+            self._budget = Budget(context, self._writer, settings.prices, day_usage)
         self._run = Run(
-            self._writer,
+            self._budget or self._writer,
             session_id=attempt.session_id,
             job_id=attempt.job_id,
             attempt=attempt.number,
@@ -69,12 +75,13 @@ class Job:
             options=orjson.loads(attempt.options),
             metadata=orjson.loads(attempt.metadata),
             history=[],
+            left=dict if self._budget is None else self._budget.left,
         )
         # Without a reference to the job, which is thus freed at once and not by a later garbage collection.
-        self._allowance = Allowance(attempt.timeout_s, context.time_out)
+        self._allowance = _allowance(context, self._budget)
         self._questions = Questions(context, self._allowance, settings.ask_seconds, on_wait_changed)
         self._intents = IntentPoller(context, self._writer, self._questions, retire)
-        self._resumption = Resumption(context, self._writer, self._run, self._questions)
+        self._resumption = Resumption(context, self._writer, self._run, self._questions, self._budget)
         history = partial(context.retry, sessions.history, attempt.session_id)
         self._call = AgentCall(agent, self._run, self._resumption, history)
 
@@ -123,12 +130,17 @@ class Job:
 
     async def release(self) -> None:
         """Stop at once and release the session, so that the job starts again elsewhere without a strike."""
+        if self._budget is not None:
+            await self._budget.record()
         self.lose(Fenced("the worker stops"))
         attempt = self.context.attempt
         await self.context.log_writer.release(attempt.session_id, attempt.epoch)
 
     async def _ending(self) -> Ending:
         """Run the agent. Returns the ending: the agent's own, a cancellation, or the timeout."""
+        budget = self._budget
+        if budget is not None and (ending := budget.start(self._allowance.used_s)) is not None:
+            return ending
         agent = asyncio.create_task(self._call.ending())
         either: set[asyncio.Future[Any]] = {agent, self.context.stopped}
         self._allowance.run()
@@ -137,12 +149,16 @@ class Job:
             stopped = self.context.stopped.result() if self.context.stopped.done() else None
             if isinstance(stopped, Exception):
                 raise stopped
-            if agent.done() or stopped is None:
+            if budget is not None and budget.ending is not None:
+                stopped = budget.ending  # also where the agent swallowed the error
+            elif agent.done() or stopped is None:
                 return agent.result()
             await self._stop_agent(agent)
             return stopped
         finally:
             self._allowance.pause()
+            if budget is not None:
+                budget.close()
             self._run.cancel()
             agent.cancel()
 
@@ -158,6 +174,8 @@ class Job:
         self._run.end()
         self._writer.gives_up_when_full = ending.kind != COMPLETED
         await self._resumption.leave()
+        if self._budget is not None:
+            await self._budget.record()
         transcript = self.context.transcript
         event = ending.event(self.context.attempt.job_id)
         return await self._writer.finish(event, messages=transcript.messages, usage=transcript.usage)
@@ -175,3 +193,11 @@ class Job:
         if refusal.verdict != "ended":
             raise Fenced
         return ending, refusal.head
+
+
+def _allowance(context: AttemptContext, budget: Budget | None) -> Allowance:
+    """Return the limit of the attempt's run time: its timeout, or what the budget leaves if that is less."""
+    timeout_s = context.attempt.timeout_s
+    if budget is None or budget.left_s > timeout_s:
+        return Allowance(timeout_s, context.time_out)
+    return Allowance(budget.left_s, budget.time_out)

@@ -21,9 +21,10 @@ from holdfast.shared.ids import EventId
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.events import DELTAS
 from holdfast.worker.attempt.current_job import tasks_beside
-from holdfast.worker.attempt.journal import Emitter, Journal, JournalLog, Step
+from holdfast.worker.attempt.journal import Journal, JournalLog, Step
 from holdfast.worker.attempt.kept import EventsMissing, KeptEvents
 from holdfast.worker.attempt.kept_queues import Kept, KeptQueues, Owners, digest_of, text_of
+from holdfast.worker.sdk.run import Sink
 from holdfast.worker.sdk.spans import NUMBERED
 
 # A new event waits until all kept events are matched. Without progress for so long the comparison ends; later while
@@ -55,7 +56,7 @@ class Conclusion:
 
     def __init__(
         self,
-        writer: Emitter,
+        writer: Sink,
         kept: KeptEvents,
         journal: Journal,
         log: ReplayLog,
@@ -143,21 +144,24 @@ class Conclusion:
 
 
 class Replay:
-    """Replaces the writer until all kept events are matched. `log_keys` are those of the log lines."""
+    """Replaces the writer until all kept events are matched. `log_keys` are those of the log lines.
+
+    `again`: where kept events are written again; default: the writer."""
 
     def __init__(
         self,
-        writer: Emitter,
+        writer: Sink,
         kept: KeptEvents,
         journal: Journal,
         log: ReplayLog,
         *,
         log_keys: dict[str, Any],
+        again: Sink | None = None,
     ) -> None:
         self._writer = writer
         self._journal = journal
         self._log = log
-        self._conclusion = Conclusion(writer, kept, journal, log, log_keys)
+        self._conclusion = Conclusion(again or writer, kept, journal, log, log_keys)
         self._owners, self._queues = self._conclusion.owners, self._conclusion.queues
         self._lock = asyncio.Lock()
         self._matching = True

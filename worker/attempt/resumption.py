@@ -14,12 +14,13 @@ from holdfast.shared.log.conversation import Message
 from holdfast.shared.log.events import ASKED, STARTED, encode, encode_event
 from holdfast.shared.log.log_replies import Outcome, Recorded
 from holdfast.worker.attempt.attempt_context import AttemptContext
+from holdfast.worker.attempt.budget import Budget
 from holdfast.worker.attempt.intents import Questions
 from holdfast.worker.attempt.journal import Journal, current_step
 from holdfast.worker.attempt.kept import KeptEvents
 from holdfast.worker.attempt.replay import Replay
 from holdfast.worker.attempt.writer import Writer
-from holdfast.worker.sdk.run import Run, RunEnded
+from holdfast.worker.sdk.run import Run, RunEnded, Sink
 
 log = structlog.get_logger()
 
@@ -27,11 +28,15 @@ log = structlog.get_logger()
 class Resumption:
     """Gives a run the journal of its job and the replay of earlier attempts, and writes to the log for both."""
 
-    def __init__(self, context: AttemptContext, writer: Writer, run: Run, questions: Questions) -> None:
+    def __init__(
+        self, context: AttemptContext, writer: Writer, run: Run, questions: Questions, budget: Budget | None
+    ) -> None:
         self._context = context
         self._writer = writer
         self._run = run
         self._questions = questions
+        self._budget = budget
+        self._live: Sink = budget or writer
         self._replay: Replay | None = None
 
     async def begin(self, history: list[Message]) -> None:
@@ -43,7 +48,7 @@ class Resumption:
         journal = Journal(attempt.job_id, self._writer, self, recorded=recorded, kept=kept)
         if kept:  # none of these events is to be emitted again
             keys = {**context.log_keys, "attempt": attempt.number}
-            self._replay = journal.follower = Replay(self._writer, kept, journal, self, log_keys=keys)
+            self._replay = journal.follower = Replay(self._live, kept, journal, self, log_keys=keys, again=self._writer)
             self._run.emit_to(self._replay)
         self._run.begin(history, journal)
 
@@ -75,7 +80,7 @@ class Resumption:
         """Append the question to the log, and wait for the answer unless an earlier attempt got one."""
         step = current_step()
         if step is None or not step.is_repeated or known is None:
-            emitter = self._replay or self._writer
+            emitter = self._replay or self._live
             await emitter.put(ASKED, encode_event(event), step)
             await emitter.flush()
         return orjson.loads(await self._questions.answer(question_id) if known is None else known)
@@ -111,9 +116,11 @@ class Resumption:
     def keep(self, kind: str, body: bytes) -> None:
         self._context.transcript.add(kind, body)
         self._run.note(kind, body)
+        if self._budget is not None:
+            self._budget.meter.keep(kind, body)
 
     def on_caught_up(self) -> None:
-        self._run.emit_to(self._writer)
+        self._run.emit_to(self._live)
 
     async def _kept(self) -> KeptEvents | None:
         """Return the kept events of earlier attempts; None in the first attempt."""

@@ -20,6 +20,7 @@ import structlog
 from arq import ArqRedis
 from arq.worker import Worker, func
 from holdfast.shared.background import repeat
+from holdfast.shared.day_usage import DayUsage
 from holdfast.shared.keys import QUEUE
 from holdfast.shared.leases import Leases, beat_blocking
 from holdfast.shared.log.log_writer import LogWriter
@@ -30,6 +31,7 @@ from holdfast.shared.redis.client import Redis, connect
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.sessions import Sessions
+from holdfast.shared.webhooks.deliveries import WebhookDeliveries
 from holdfast.worker.process.deliveries import CANCEL_AGAIN_SECONDS, Deliveries, IntentPolls, cancel
 from holdfast.worker.process.delivery import Delivery, DeliveryContext
 from holdfast.worker.process.lease import Lease, Reaper
@@ -39,6 +41,7 @@ from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSetting
 from holdfast.worker.process.threads import install
 from holdfast.worker.process.watchdog import Watchdog
 from holdfast.worker.sdk.registry import Registry
+from holdfast.worker.webhooks.webhooks import Webhooks
 
 POLL_SECONDS = 1.0  # safety net for lost wake-ups
 OFFER_SECONDS = 10.0
@@ -79,13 +82,16 @@ class HoldfastWorker(Worker):
         heartbeat_redis = self._connect(settings.redis_url, 1, timeout_s=max(settings.lease_seconds / 3, 0.5))
         heartbeats = Leases(heartbeat_redis, settings)
         self._wake_up_queue = Queue(self._connect(settings.redis_url, 1), settings)
-        self._logs = connect_logs(settings.log_url, max_connections=4, deadline_s=LOG_DEADLINE_SECONDS)
+        self._logs = connect_logs(
+            settings.log_url, max_connections=4, deadline_s=LOG_DEADLINE_SECONDS, masters=settings.master_keys
+        )
         self._offered = OfferedAgents(queue_redis)
         self._leases = Leases(queue_redis, settings)
         self._deliveries = Deliveries()
         self._intents = IntentPolls(self.id, self._deliveries)
         self._woken = asyncio.Event()
         queue_outage = Outage("queue")
+        webhooks = WebhookDeliveries(queue_redis, settings.tenant_webhook_limit)
         self._context = DeliveryContext(
             self.id,
             settings,
@@ -98,6 +104,8 @@ class HoldfastWorker(Worker):
             self._intents.notify,
             self._woken.set,
             set() if isolate_last_attempt else None,
+            webhooks,
+            DayUsage(queue_redis, settings.day_limits) if settings.day_limits else None,
         )
         lease_s = settings.lease_seconds
         self._lease = Lease(heartbeats, queue_outage, self.id, lease_s, self._deliveries, self._on_stray)
@@ -105,6 +113,7 @@ class HoldfastWorker(Worker):
         recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(self._logs)
         self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
         self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)
+        self._webhooks = Webhooks(webhooks, self._context.sessions, settings, queue_outage)
         self._stop_now = asyncio.Event()
         self._listening: asyncio.Task[WakeUp | None] | None = None
         self.listens_idle = False
@@ -125,6 +134,7 @@ class HoldfastWorker(Worker):
             self._reaper.run(),
             self._recovery.run(),
             self._watchdog.run(),
+            self._webhooks.run(),
         )
         loops = [asyncio.create_task(loop) for loop in beside]
         try:
@@ -192,11 +202,22 @@ class HoldfastWorker(Worker):
         if not self.allow_pick_jobs:
             return None
         self._woken.clear()
+        await self._report_paused()
         await self._take_ready_entries()
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await self._woken.wait()
         return 0
+
+    async def _report_paused(self) -> None:
+        """Report which jobs began to wait for a person or go on, so that a tenant's running jobs are those that take a
+        slot."""
+        paused, waiting = self._deliveries.paused, self._deliveries.waiting()
+        began, resumed = waiting - paused, paused - waiting
+        if began or resumed:
+            lost = await self._context.queue.pause(self.id, began, resumed)
+            paused |= began - lost
+            paused -= resumed
 
     async def _take_ready_entries(self) -> None:
         """Take visible entries for all free slots, and start them."""
@@ -263,7 +284,7 @@ class HoldfastWorker(Worker):
 
     def _on_stray(self, entry_id: str) -> None:
         """Deliver an entry that is leased to this worker without its knowledge."""
-        session_id, _, job_id = entry_id.partition("/")
+        session_id, _, job_id = entry_id.rpartition("/")
         self._start(QueueEntry(session_id, job_id or None, ANY_LANE, 0, 0))
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
+from holdfast.shared.owner import tenant_of
 from holdfast.shared.queue import QueueEntry
 from holdfast.worker.process.delivery import Delivery
 
@@ -18,7 +19,13 @@ log = structlog.get_logger()
 
 
 class Deliveries(dict[Delivery, asyncio.Task[None]]):
-    """The deliveries of a worker and their tasks."""
+    """The deliveries of a worker and their tasks.
+
+    `paused`: the entries of which the queue has recorded that they take no slot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: set[str] = set()
 
     def working(self) -> list[Delivery]:
         """Return those that take a slot: a job that waits for a person takes none."""
@@ -31,6 +38,10 @@ class Deliveries(dict[Delivery, asyncio.Task[None]]):
     def running(self) -> dict[str, QueueEntry]:
         """Return the entries, by their ids, whose sessions the worker owns."""
         return {delivery.entry.id: delivery.entry for delivery in self if delivery.job is not None}
+
+    def waiting(self) -> set[str]:
+        """Return the ids of the entries that count for a tenant and whose jobs wait for a person."""
+        return {delivery.entry.id for delivery in self if delivery.waits and tenant_of(delivery.entry.session_id)}
 
     def lose(self, entry_id: str) -> None:
         """Stop the delivery of an entry whose lease was lost."""

@@ -5,6 +5,7 @@ The log alone decides on a job's state. An entry that is delivered early, late o
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 import time
@@ -15,7 +16,8 @@ from functools import partial
 from typing import Any
 
 import structlog
-from holdfast.shared.errors import Fenced, RedisRefused, SchemaNewer
+from holdfast.shared.day_usage import DayUsage
+from holdfast.shared.errors import Fenced, RedisRefused, UnreadableHere
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.log.events import FAILED
 from holdfast.shared.log.log_replies import Attempt, Head, Refusal
@@ -23,6 +25,7 @@ from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
+from holdfast.shared.webhooks.deliveries import WebhookDeliveries
 from holdfast.worker.attempt.ending import Ending, failed
 from holdfast.worker.attempt.isolated_attempt import IsolatedAttempt, ProcessDied
 from holdfast.worker.attempt.jobs import Job
@@ -60,6 +63,8 @@ class DeliveryContext:
     on_intent: Callable[[str], None]
     on_wait_changed: Callable[[], None]
     isolated: set[IsolatedAttempt] | None
+    webhooks: WebhookDeliveries
+    day_usage: DayUsage | None = None
 
 
 class LeasedEntry:
@@ -111,6 +116,7 @@ class Delivery:
     def __init__(self, entry: QueueEntry, context: DeliveryContext) -> None:
         self.job: Job | IsolatedAttempt | None = None
         self._context = context
+        self._announcing: asyncio.Task[None] | None = None
         self._leased = LeasedEntry(entry, context.worker_id, context.queue, context.queue_outage)
 
     @property
@@ -129,8 +135,11 @@ class Delivery:
             await (self._settle() if self.entry.job_id is None else self._attempt(self.entry.job_id))
         except RedisRefused as refused:
             await self._give_up(refused)
-        except SchemaNewer as error:
-            log.warning("left to newer workers", **self._leased.log_keys(), reason=str(error))
+        except UnreadableHere as error:
+            log.warning("left to other workers", **self._leased.log_keys(), reason=str(error))
+            if self.job is not None:  # a data key was replaced by one that this worker cannot decrypt
+                await self._give_back(self.job)
+                return
             await self._leased.put_back(RETRY_SECONDS, delivery=self.entry.delivery)
         except Exception:
             log.exception("delivery failed", **self._leased.log_keys())
@@ -232,7 +241,7 @@ class Delivery:
         settings, log_writer, outage = context.settings, context.log_writer, context.log_outage
         # With max_attempts=1 every attempt would need a process of its own: those run in the worker.
         if context.isolated is not None and attempt.last and settings.max_attempts > 1:
-            changed, isolated = context.on_wait_changed, context.isolated
+            changed, isolated = self._on_wait_changed, context.isolated
             return IsolatedAttempt(
                 attempt, settings, log_writer, outage, isolated, on_wait_changed=changed, retire=retire
             )
@@ -244,9 +253,24 @@ class Delivery:
             context.sessions,
             outage,
             on_intent=partial(context.on_intent, attempt.session_id),
-            on_wait_changed=context.on_wait_changed,
+            on_wait_changed=self._on_wait_changed,
             retire=retire,
+            day_usage=context.day_usage,
         )
+
+    def _on_wait_changed(self) -> None:
+        self._context.on_wait_changed()
+        if self.waits and self.entry.webhook:
+            failpoint("after_question_before_webhook")
+            self._announcing = asyncio.create_task(self._announce_question(again=False))
+
+    async def _announce_question(self, *, again: bool) -> None:
+        """Create the delivery of the webhook at the job's question, where the job may have one."""
+        entry = self.entry
+        if entry.webhook and entry.job_id is not None:
+            ask = partial(self._context.webhooks.ask, entry.session_id, entry.job_id, again=again)
+            with suppress(RedisRefused):
+                await self._context.queue_outage.retry_until_available(ask)
 
     async def _give_up(self, refused: RedisRefused) -> None:
         """Handle a permanent refusal by Redis. Other workers may have other rights, so the entry is put back; after
@@ -290,6 +314,7 @@ class Delivery:
             case "stale":
                 await self._leased.put_back(0, delivery=refusal.delivery + 1)
             case "parked":
+                await self._announce_question(again=True)  # the worker that asked may have died before it did
                 await self._leased.put_back(PARKED_SECONDS, delivery=refusal.delivery + 1)
             case "unknown" if delivery <= 1 and self.entry.age_s < ACCEPTING_SECONDS:
                 await self._leased.put_back(RETRY_SECONDS, delivery=delivery)

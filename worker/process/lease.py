@@ -71,7 +71,9 @@ class Lease:
         running = self._deliveries.running()
         entries = [running[entry_id] for entry_id in entry_ids if entry_id in running]
         if entries:
-            for entry_id in await self._leases.retake(self._worker_id, entries):
+            lost = await self._leases.retake(self._worker_id, entries)
+            self._deliveries.paused -= {entry.id for entry in entries}  # the queue counts them as running
+            for entry_id in lost:
                 self._deliveries.lose(entry_id)
 
 
@@ -127,6 +129,8 @@ class Reaper:
             now_s = asyncio.get_running_loop().time()
             if now_s - self._swept_s >= self._lease_s:
                 await self._leases.sweep()
+                if wrong := await self._leases.recount():
+                    log.warning("counts of tenants were wrong", counts=wrong)
                 self._swept_s = now_s
         except Exception:
             self._detector.restart()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from holdfast.shared.settings import CommonSettings
 from holdfast.worker.agents.models import known_models
+from holdfast.worker.agents.prices import Prices, parse_prices
 from pydantic import Field, field_validator
 
 LOG_DEADLINE_SECONDS = 10.0  # close a connection to a log server after so long without a reply
@@ -20,9 +21,11 @@ class WorkerSettings(CommonSettings):
     agents: str = ""
     scripted_agent: bool = False
     models: str = ""
+    model_prices: str = ""
     max_jobs: int = Field(100, ge=1, le=100_000)
     grace_seconds: float = Field(20, ge=0, le=86_400)
     batch_ms: float = Field(20, ge=0, le=1000)
+    webhook_retry_seconds: float = Field(5, ge=0.05, le=3600)
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=1, le=65_535)
 
@@ -38,6 +41,17 @@ class WorkerSettings(CommonSettings):
     def _usable(cls, models: str) -> str:
         known_models(models)
         return models
+
+    @field_validator("model_prices")
+    @classmethod
+    def _amounts(cls, prices: str) -> str:
+        parse_prices(prices)
+        return prices
+
+    @property
+    def prices(self) -> Prices:
+        """The prices of HOLDFAST_MODEL_PRICES."""
+        return parse_prices(self.model_prices)
 
     @property
     def modules(self) -> list[str]:

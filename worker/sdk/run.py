@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from holdfast.shared.errors import EventInvalid, HoldfastError
 from holdfast.shared.json_schema import check_schema
 from holdfast.shared.log.events import encode, encode_event, missing_field
+from holdfast.shared.owner import Owner, owner_of
 from holdfast.worker.attempt.journal import Journal, Step, current_step
 from holdfast.worker.sdk.spans import Numbers, Section, ToolCall
 
@@ -54,9 +55,10 @@ class Sink(Protocol):
 class RunState:
     """The state that a run shares with the runs of its sub-agents."""
 
-    def __init__(self, sink: Sink, journal: Journal | None) -> None:
+    def __init__(self, sink: Sink, journal: Journal | None, left: Callable[[], dict[str, float]]) -> None:
         self.sink: Sink | None = sink
         self.journal = journal
+        self.left = left
         self.cancelled = False
         self.has_text = False
         self.numbers = Numbers()
@@ -68,7 +70,8 @@ class Run:
     It has more than 20 methods, since it is the whole interface of an agent: one method for each kind of event.
 
     `input` is a text or an object; `history` is the conversation before this job, as messages
-    `{"role": "user" | "assistant" | "tool", "content": str, …}`.
+    `{"role": "user" | "assistant" | "tool", "content": str, …}`. With authentication, `session_id` begins with its
+    owner and is unique among all tenants (`tenant/subject/session`).
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Run:
         metadata: dict[str, Any],
         history: list[dict[str, Any]],
         journal: Journal | None = None,
+        left: Callable[[], dict[str, float]] = dict,
     ) -> None:
         self.session_id = session_id
         self.job_id = job_id
@@ -91,8 +95,18 @@ class Run:
         self.options = options
         self.metadata = metadata
         self.history = history
-        self._state = RunState(sink, journal)
+        self._state = RunState(sink, journal, left)
         self._name: str | None = None
+
+    @property
+    def owner(self) -> Owner | None:
+        """The tenant and the subject that the session belongs to; None without authentication."""
+        return owner_of(self.session_id)
+
+    @property
+    def budget(self) -> dict[str, float]:
+        """What is left of the job's budget: `tokens`, `cost_usd`, `seconds`, `tool_calls`; only those with a limit."""
+        return self._state.left()
 
     @property
     def cancelled(self) -> bool:

@@ -77,7 +77,7 @@ export async function* readEvents(http, path, { cursor = "", raw, wait, signal, 
       const response = await http.fetch(`${path}?${query}`, { headers, signal: watch.signal });
       if (response.status === 204) return;
       if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
-        throw new HoldfastError(response.status, { title: "The response is not an event stream" });
+        throw new HoldfastError(response.status, { title: "This is not an event stream" });
       }
       steady = setTimeout(live, STEADY_AFTER_MS);
       for await (const { id, data, retry } of frames(response.body, () => watch.expectWithin(SILENT_AFTER_MS))) {
@@ -88,7 +88,8 @@ export async function* readEvents(http, path, { cursor = "", raw, wait, signal, 
         last = id || last;
         if (!event || event.type === "ping") continue;
         live();
-        yield id ? { ...event, id } : event;
+        if (event.type === "ticket") http.onTicket?.(event);
+        else yield id ? { ...event, id } : event;
         if (event.type === "session.deleted" || (job && ENDED[event.type])) return;
       }
     } catch (error) {

@@ -42,10 +42,11 @@ export function pause(pause_ms, signal) {
 export class Http {
   #retry_ms;
 
-  constructor(url, { headers = {}, retryMs = 60_000 } = {}) {
+  constructor(url, { headers = {}, onTicket, retryMs = 60_000 } = {}) {
     const { href } = new URL(url || ".", globalThis.document?.baseURI);
     this.base = href.endsWith("/") ? href : `${href}/`;
     this.headers = headers;
+    this.onTicket = onTicket;
     this.#retry_ms = retryMs;
   }
 

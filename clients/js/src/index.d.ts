@@ -14,6 +14,8 @@ export type Headers =
 export interface ClientOptions {
   /** Constant headers, or a callback for tokens. An error that it throws counts as a network error. */
   headers?: Headers;
+  /** Called with the ticket by which the gateway replaces that of an open stream: send it from now on. */
+  onTicket?: (renewed: { ticket: string; expires_at: number }) => void;
   /** How long calls are repeated while their outcome is open, in milliseconds; by default 60,000. */
   retryMs?: number;
   /** Another source of events than an own connection, such as `shared()` of `holdfast-client/shared`. */
@@ -35,9 +37,11 @@ export interface JobOptions extends CallOptions {
   onBusy?: "queue" | "reject" | "interrupt";
   /** How long one attempt may run, 1 to 86,400 seconds. */
   timeoutSeconds?: number;
+  budget?: { tokens?: number; cost_usd?: number; seconds?: number; tool_calls?: number };
   /** Options of the agent. */
   options?: Record<string, unknown>;
   metadata?: Record<string, unknown>;
+  webhook?: { url: string; events?: ("job.ended" | "question.asked")[] };
   /** Sent as `Idempotency-Key`; random by default. Within a day, the same key returns the same job. */
   idempotencyKey?: string;
 }

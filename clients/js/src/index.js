@@ -24,9 +24,10 @@ export class Client {
   }
 
   /** Submit a job. It is queued once, however often the request has to be repeated. */
-  send(input, { session, agent, onBusy, timeoutSeconds, options, metadata, idempotencyKey, ...how } = {}) {
+  send(input, { session, onBusy, timeoutSeconds, idempotencyKey, signal, onRetry, retryMs, ...fields } = {}) {
     const path = session ? `${sessionPath(session)}/jobs` : "v1/jobs";
-    const body = { agent, input, on_busy: onBusy, timeout_s: timeoutSeconds, options, metadata };
+    const body = { input, on_busy: onBusy, timeout_s: timeoutSeconds, ...fields };
+    const how = { signal, onRetry, retryMs };
     return this.#http.call(path, { ...how, method: "POST", body, key: idempotencyKey ?? randomKey() });
   }
 

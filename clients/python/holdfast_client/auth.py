@@ -17,6 +17,10 @@ class StaticToken(httpx.Auth):
     def __init__(self, token: str) -> None:
         self._token = token
 
+    def renew(self, ticket: str) -> None:
+        """Send a ticket that a stream has renewed."""
+        self._token = ticket
+
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         yield _with(request, self._token)
 
@@ -26,6 +30,10 @@ class _Renewed(httpx.Auth):
 
     def __init__(self) -> None:
         self._token: str | None = None
+
+    def renew(self, ticket: str) -> None:
+        """Send a ticket that a stream has renewed."""
+        self._token = ticket
 
     def _wanted(self, refused: str | None) -> str | None:
         """Return the token, None if a new one is needed: without one, or if it is still the one that was refused."""

@@ -41,9 +41,9 @@ class Client:
         silence_s: float = transport.SILENCE_S,
     ) -> None:
         """Raises ArgumentInvalid for an address that is none."""
-        auth = StaticToken(token) if isinstance(token, str) else None if token is None else AsyncToken(token)
+        self._auth = StaticToken(token) if isinstance(token, str) else None if token is None else AsyncToken(token)
         self._patience_s = patience_s
-        self._http = httpx.AsyncClient(**transport.options(url, auth, silence_s))
+        self._http = httpx.AsyncClient(**transport.options(url, self._auth, silence_s))
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,7 +73,13 @@ class Client:
 
         `job_id`: only this job's, up to its terminal event. `cursor`: after this event; None is from the start."""
         request = requests.events(session_id, job_id, options)
-        subscription = Subscription(cursor, of_job=job_id is not None, patience_s=self._patience_s, options=options)
+        subscription = Subscription(
+            cursor,
+            of_job=job_id is not None,
+            patience_s=self._patience_s,
+            options=options,
+            renew=None if self._auth is None else self._auth.renew,
+        )
         return EventStream(self._http, request, subscription)
 
     async def cancel(self, session_id: str, job_id: str) -> None:

@@ -58,6 +58,8 @@ class JobOptions(TypedDict, total=False):
     metadata: Mapping[str, Any]
     timeout_s: int
     on_busy: OnBusy
+    webhook: Mapping[str, Any]
+    budget: Mapping[str, float]
     idempotency_key: str
 
 

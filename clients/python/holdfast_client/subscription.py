@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from .errors import ProtocolError, Unavailable
 from .event import DELETED, TERMINAL, Event
@@ -12,6 +12,7 @@ from .retries import Retries
 from .sse import Frame, SseParser
 
 MEDIA_TYPE = "text/event-stream"
+TICKET = "ticket"
 
 
 class Subscription:
@@ -22,10 +23,19 @@ class Subscription:
     `feed` yielded last, None at the start.
 
     `of_job`: ends with the terminal event. `patience_s`: how long to wait for the first response; an outage after
-    that may last as long as `options` say."""
+    that may last as long as `options` say. `renew`: takes the tickets by which the gateway replaces the client's."""
 
-    def __init__(self, cursor: str | None, *, of_job: bool, patience_s: float, options: StreamOptions) -> None:
+    def __init__(
+        self,
+        cursor: str | None,
+        *,
+        of_job: bool,
+        patience_s: float,
+        options: StreamOptions,
+        renew: Callable[[str], None] | None = None,
+    ) -> None:
         self.cursor = cursor
+        self._renew = renew
         self.over = False
         self._of_job = of_job
         self._retries = Retries(patience_s)
@@ -98,6 +108,10 @@ class Subscription:
         self._alive()
         event = None if frame.data is None else Event.parse(frame.id, frame.data)
         self.cursor = frame.id or self.cursor
+        if event is not None and event.type == TICKET:
+            if self._renew is not None:
+                self._renew(str(event.body["ticket"]))
+            return None
         if event is not None:
             self.over = event.type == DELETED or (self._of_job and event.type in TERMINAL)
         return event

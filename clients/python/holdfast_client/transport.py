@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,15 +23,17 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def options(url: str, auth: httpx.Auth | None, silence_s: float) -> dict[str, Any]:
-    """Return the arguments of httpx's clients. Local addresses bypass proxies of the environment. Each stream holds a
-    connection, so that their number is not limited. Raises ArgumentInvalid."""
+    """Return the arguments of httpx's clients. Local addresses bypass proxies of the environment, but not its
+    SSL_CERT_FILE. Each stream holds a connection, so that their number is not limited. Raises ArgumentInvalid."""
     address = checked_url(url)
+    local = _is_local(address.host)
     return {
         "base_url": address,
         "auth": auth,
         "timeout": httpx.Timeout(silence_s, connect=CONNECT_S),
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
-        "trust_env": not _is_local(address.host),
+        "trust_env": not local,
+        "verify": ssl.create_default_context() if local and address.scheme == "https" else True,
     }
 
 

@@ -16,6 +16,7 @@ from holdfast.gateway.dialects.ag_ui.run_input import parse_run_input
 from holdfast.gateway.dialects.ag_ui.runs import join_run, start_run, stop_run
 from holdfast.gateway.errors import EventsTrimmed, body_invalid
 from holdfast.gateway.limits import Body, read_json
+from holdfast.gateway.principal import principal_of
 from holdfast.gateway.routes.schemas import json_response
 from holdfast.gateway.routes.stream_route import StreamRoute
 from holdfast.shared.errors import RequestInvalid, SessionUnknown
@@ -101,7 +102,7 @@ async def _body(request: Request) -> Body:
 
 async def _info(request: Request) -> Response:
     state: State = request.scope["state"]
-    names = await state["agent_catalog"].schemas()
+    names = await state["agent_catalog"].schemas(principal_of(request.scope))
     capabilities = {"transport": {"streaming": True, "resumable": True}}
     agents = {
         name: {"name": name, "description": "", "className": "HoldfastAgent", "capabilities": capabilities}

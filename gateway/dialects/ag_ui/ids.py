@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from holdfast.shared.errors import CursorInvalid, RequestInvalid
 from holdfast.shared.ids import EventId, check_session_id, parse_cursor
+from holdfast.shared.owner import public_id
 
 MAX_ID = 512
 _PLACE = re.compile(r"([0-9-]{3,40})\.([0-9]{1,5})")
@@ -52,7 +53,7 @@ def run_key(run_id: str) -> str:
 
 def job_run_id(session_id: str, job_id: str) -> str:
     """Return an id of a run that names its session, for clients that join a run by its id alone."""
-    return f"{session_id}~{job_id}"
+    return f"{public_id(session_id)}~{job_id}"
 
 
 def interrupt_id(job_id: str, question_id: str) -> str:

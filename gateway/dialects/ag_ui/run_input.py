@@ -13,7 +13,7 @@ from holdfast.gateway.errors import MAX_PROBLEMS, BodyInvalid, body_invalid
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "activity", "reasoning")
-JOB_FIELDS = ("options", "metadata", "timeout_s", "on_busy")
+JOB_FIELDS = ("options", "metadata", "timeout_s", "on_busy", "budget")
 _SENT_TO_AGENTS = {"developer": "system", "system": "system", "user": "user", "assistant": "assistant"}
 
 Message = dict[str, Any]

@@ -44,11 +44,12 @@ from holdfast.shared.errors import (
     LogUnavailable,
     QuestionAnswered,
     RequestInvalid,
-    SchemaNewer,
     SessionUnknown,
+    UnreadableHere,
 )
 from holdfast.shared.job_record import JobState
 from holdfast.shared.log.entries import Entry
+from holdfast.shared.owner import public_id
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import JobRequest, RecentMessages, Submitted
 from starlette.responses import Response
@@ -73,10 +74,9 @@ async def start_run(request: Request, agent: str, body: Body) -> ASGIApp:
     state: State = request.scope["state"]
     caller = principal_of(request.scope)
     given: RunInput = await state["cpu_slot"].run(body.size, parse_run_input, body.value)
-    session_id, cursor = session_of(given.threadId), cursor_of(request)
-    known_session(session_id, caller, "read")
+    session_id, cursor = known_session(session_of(given.threadId), caller, "read"), cursor_of(request)
     try:
-        check_room(state)
+        check_room(request, session_id)
         if given.resume:
             found = await _continued(state, caller, session_id, Body(given.resume[0], body.size), cursor)
         else:
@@ -87,7 +87,7 @@ async def start_run(request: Request, agent: str, body: Body) -> ASGIApp:
         if found.again:
             stream = replace(stream, reasoning=reasoning_of(given.messages, job.job_id))
         return await stream_run(request, stream, job, cursor)
-    except (LogUnavailable, RedisError, SchemaNewer):
+    except (LogUnavailable, RedisError, UnreadableHere):
         if cursor is None:
             raise
         return PauseAndCut()
@@ -100,7 +100,7 @@ async def join_run(
     else the last one, of which the stored messages suffice. `held`: the messages that the client has. Raises
     SessionUnknown, JobUnknown, EventsTrimmed."""
     state, caller, cursor = request.scope["state"], principal_of(request.scope), cursor_of(request)
-    known_session(session_id, caller, "read")
+    session_id = known_session(session_id, caller, "read")
     try:
         if run_id is None:
             job_id = (await state["sessions"].session(session_id)).current.job_id
@@ -118,7 +118,7 @@ async def join_run(
                 raise
             history = await state["cpu_slot"].run(sum(map(len, recent.stored)), of_all, recent)
             return _without_events(replace(stream, history=history), job)
-    except (LogUnavailable, RedisError, SchemaNewer):
+    except (LogUnavailable, RedisError, UnreadableHere):
         if cursor is None:
             raise
         return PauseAndCut()
@@ -134,9 +134,9 @@ async def stop_run(request: Request, thread_id: str, run_id: str | None) -> bool
 
     A run that has answered a question is not known: then the open job is cancelled if a question of it was answered."""
     state, caller = request.scope["state"], principal_of(request.scope)
-    session_id = session_of(thread_id)
     try:
-        session = await state["sessions"].session(known_session(session_id, caller, "stop"))
+        session_id = known_session(session_of(thread_id), caller, "stop")
+        session = await state["sessions"].session(session_id)
     except SessionUnknown:
         return False
     job_id = session.current.job_id
@@ -158,7 +158,7 @@ async def job_of_run(state: State, session_id: str, run_id: str) -> str:
     if submitted is not None:
         return str(submitted.job_id)
     pair = pair_of(run_id)
-    if pair is None or pair[0] != session_id:
+    if pair is None or pair[0] != public_id(session_id):
         raise JobUnknown
     return pair[1]
 
@@ -213,7 +213,7 @@ async def _continued(state: State, caller: Principal, session_id: str, body: Bod
     job_id, question_id = pair
     if cursor is not None:
         return Found(job_id, True, question_id)
-    known_session(session_id, caller, "stop" if resume.status == "cancelled" else "answer")
+    caller.check("stop" if resume.status == "cancelled" else "answer")
     try:
         if resume.status == "cancelled":
             await cancel(state, session_id, job_id, question_id)

@@ -20,7 +20,7 @@ Message = dict[str, Any]
 Input = str | dict[str, list[Message]]
 
 ROLES = ("system", "user", "assistant")
-JOB_FIELDS = ("options", "metadata", "timeout_s", "on_busy")
+JOB_FIELDS = ("options", "metadata", "timeout_s", "on_busy", "budget")
 
 
 class ChatBody(BaseModel):
@@ -35,6 +35,7 @@ class ChatBody(BaseModel):
     metadata: Any = None
     timeout_s: Any = None
     on_busy: Any = None
+    budget: Any = None
 
 
 def parse_chat_body(value: Any) -> ChatBody:
@@ -82,7 +83,10 @@ def message_key(body: ChatBody, agent: str) -> str | None:
         return None
     sent = {"agent": agent, "messages": [message["id"], message["parts"]]}
     digest = sha256()
-    for field, value in [*sent.items(), *((name, getattr(body, name)) for name in JOB_FIELDS)]:
+    fields = [(name, getattr(body, name)) for name in JOB_FIELDS]
+    if body.budget is None:  # the key of earlier versions
+        fields.remove(("budget", None))
+    for field, value in [*sent.items(), *fields]:
         try:
             digest.update(orjson.dumps(value, option=orjson.OPT_SORT_KEYS) + b"\n")
         except orjson.JSONEncodeError:

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from holdfast.shared.errors import RequestInvalid
 from holdfast.shared.ids import check_session_id
+from holdfast.shared.owner import public_id
 
 MAX_CHAT_ID = 512
 _RUN_ID = re.compile(r"([A-Za-z0-9_-]{1,128})~([A-Za-z0-9_-]{1,64})")
@@ -30,7 +31,7 @@ def session_of(chat_id: str) -> str:
 
 def run_id(session_id: str, job_id: str) -> str:
     """Return the id of a run, from which `job_of_run` finds the job."""
-    return f"{session_id}~{job_id}"
+    return f"{public_id(session_id)}~{job_id}"
 
 
 def job_of_run(text: str) -> tuple[str, str] | None:

@@ -17,7 +17,7 @@ from holdfast.gateway.dialects.ai_sdk.chat_ids import job_of_run, run_id, sessio
 from holdfast.gateway.dialects.ai_sdk.errors import about_messages
 from holdfast.gateway.dialects.ai_sdk.refusal import pause_and_end
 from holdfast.gateway.dialects.ai_sdk.translation import HEADERS, UiMessageStream, framed, lost_chunks
-from holdfast.gateway.dialects.job_stream import stream_job
+from holdfast.gateway.dialects.job_stream import check_room, stream_job
 from holdfast.gateway.errors import EventsTrimmed, RouteUnknown
 from holdfast.gateway.intents import cancel
 from holdfast.gateway.limits import Body, read_json
@@ -31,10 +31,11 @@ from holdfast.shared.errors import (
     JobUnknown,
     LogUnavailable,
     RequestInvalid,
-    SchemaNewer,
     SessionUnknown,
+    UnreadableHere,
 )
 from holdfast.shared.job_record import JobState
+from holdfast.shared.owner import public_id
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import SessionState, Submitted
 from starlette.responses import Response
@@ -55,16 +56,17 @@ async def post_messages(request: Request, client: str, agent: str) -> ASGIApp:
     body = await read_json(request, state["cpu_slot"], any_type=True)
     chat = await state["cpu_slot"].run(body.size, parse_chat_body, body.value)
     if chat.id is None:
-        session_id = await session_id_for(state, key)
+        caller.check("read")
+        session_id = await session_id_for(state, caller, key)
     else:
-        session_id = session_of(chat.id)
+        session_id = known_session(session_of(chat.id), caller, "read")
         key = key or await state["cpu_slot"].run(body.size, message_key, chat, agent)
-    known_session(session_id, caller, "read")
+    check_room(request, session_id)
     submitted = await _submit(state, caller, session_id, agent, Body(chat, body.size), key)
     try:
         job = await state["sessions"].job(session_id, submitted.job_id)
         return await _stream(request, state, client, job)
-    except (LogUnavailable, RedisError, SchemaNewer):
+    except (LogUnavailable, RedisError, UnreadableHere):
         if client != "workflow":
             raise
         run = {"x-workflow-run-id": run_id(session_id, submitted.job_id)}
@@ -86,7 +88,7 @@ async def resume_stream(request: Request, client: str, agent: str, chat_id: str)
         begun = index > 0 or job_of_run(chat_id) is not None  # the client has a part of the answer
         runs = job is not None and job.end is None
         return _lost(client) if begun or runs else _nothing(client)
-    except (LogUnavailable, RedisError, SchemaNewer):
+    except (LogUnavailable, RedisError, UnreadableHere):
         if client != "workflow":  # that client gives up on any status but 200
             raise
         return pause_and_end(HEADERS, retry_ms())
@@ -103,9 +105,9 @@ async def stop(request: Request, client: str, agent: str, chat_id: str) -> ASGIA
     except SessionUnknown:
         return json_response({"stopped": False})
     wanted = given if given is not None else job_id or _newest(session)
-    named = [job for job in session.backlog if wanted in (job, run_id(session_id, job))]
+    named = [job for job in session.backlog if wanted in (job, run_id(session.session_id, job))]
     for job in named:
-        await cancel(state, session_id, job)
+        await cancel(state, session.session_id, job)
     return json_response({"stopped": bool(named)})
 
 
@@ -206,5 +208,5 @@ async def _stream(request: Request, state: State, client: str, job: JobState, in
     discards = tuple(await state["log"].discards(job.session_id, job.job_id))
     version: Literal[6, 7] = 6 if client == "v6" else 7
     tail = -1 - index if index < 0 else None
-    stream = UiMessageStream(job.session_id, job.job_id, version, client == "workflow", discards, tail)
+    stream = UiMessageStream(public_id(job.session_id), job.job_id, version, client == "workflow", discards, tail)
     return await stream_job(request, state, job, stream, index if index > 0 else None)

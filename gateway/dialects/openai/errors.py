@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from holdfast.gateway.errors import BodyInvalid, MethodNotAllowed
-from holdfast.shared.errors import HoldfastError, LogUnavailable, QuestionAnswered, RequestInvalid, SchemaNewer
+from holdfast.gateway.errors import BodyInvalid, headers_of
+from holdfast.shared.errors import HoldfastError, LogUnavailable, QuestionAnswered, RequestInvalid, UnreadableHere
 from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 
@@ -102,12 +102,7 @@ def _param(error: HoldfastError) -> str | None:
 
 
 def _headers(error: HoldfastError) -> dict[str, str]:
-    headers = {}
-    if isinstance(error, MethodNotAllowed):
-        headers["Allow"] = ", ".join(error.allow)
-    retry_after_s = getattr(error, "retry_after_s", None)
-    if retry_after_s is not None:
-        headers["Retry-After"] = str(retry_after_s)
+    headers = headers_of(error)
     if not _should_retry(error):
         headers["X-Should-Retry"] = "false"  # as of OpenAI's clients
     return headers
@@ -127,7 +122,7 @@ def after_acceptance(name: str, *, repeatable: bool) -> Iterator[None]:
     """Name the response in errors within the block, after its job was accepted."""
     try:
         yield
-    except (RedisError, LogUnavailable, SchemaNewer) as error:
+    except (RedisError, LogUnavailable, UnreadableHere) as error:
         raise Unread(name, repeatable=repeatable) from error
 
 

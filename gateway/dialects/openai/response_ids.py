@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from holdfast.shared.errors import HoldfastError
+from holdfast.shared.owner import public_id
 
 RESPONSE, COMPLETION = "resp_", "chatcmpl-"
 _RESPONSE_ID = re.compile(r"resp_([A-Za-z0-9_-]{1,128})([A-Za-z0-9_-]{16})")
@@ -23,11 +24,11 @@ class JobAddress(NamedTuple):
 
 
 def response_id(session_id: str, job_id: str) -> str:
-    return f"{RESPONSE}{session_id}{job_id}"
+    return f"{RESPONSE}{public_id(session_id)}{job_id}"
 
 
 def completion_id(session_id: str, job_id: str) -> str:
-    return f"{COMPLETION}{session_id}{job_id}"
+    return f"{COMPLETION}{public_id(session_id)}{job_id}"
 
 
 def parse_response_id(text: str) -> JobAddress:

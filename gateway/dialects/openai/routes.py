@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
-from holdfast.gateway.dependencies import State, idempotency_key, known_session
+from holdfast.gateway.dependencies import State, address_of, idempotency_key, known_session
 from holdfast.gateway.dialects.job_stream import stream_job
 from holdfast.gateway.dialects.openai.answers import answer_question
 from holdfast.gateway.dialects.openai.completion_body import completion_job, parse_completion_body
@@ -35,6 +35,7 @@ from holdfast.gateway.routes.stream_route import StreamRoute
 from holdfast.gateway.submission import session_id_for, submit
 from holdfast.shared.errors import JobUnknown, LogUnavailable, RequestInvalid, SessionUnknown
 from holdfast.shared.job_record import JobState
+from holdfast.shared.owner import complete_id
 from starlette.types import ASGIApp
 
 PREFIX = "/openai/"
@@ -66,7 +67,7 @@ class _Accepted(NamedTuple):
 async def create_response(request: Request) -> ASGIApp:
     """Create a response: queue a job, in the session of `previous_response_id` if there is one."""
     state: State = request.scope["state"]
-    _check_room(state)
+    _check_room(request)
     accepted = await _accept_response(request, state)
     name = response_id(*accepted.address)
     with after_acceptance(name, repeatable=accepted.repeatable):
@@ -91,7 +92,7 @@ async def _accept_response(request: Request, state: State) -> _Accepted:
     else:
         session_id = _known(request, previous, "read").session_id
         if await _answered(request, state, previous, body.input):
-            return _Accepted(parse_response_id(previous), True, *wanted)
+            return _Accepted(_known(request, previous, "read"), True, *wanted)
     job_body = await state["cpu_slot"].run(given.size, response_job, body)
     address = await _submitted(request, state, session_id, Body(job_body, given.size), "input")
     return _Accepted(address, idempotency_key(request) is not None, *wanted)
@@ -99,7 +100,7 @@ async def _accept_response(request: Request, state: State) -> _Accepted:
 
 async def _answered(request: Request, state: State, previous: str, given: Any) -> bool:
     """Answer the question of a response if the input does so. Raises RequestInvalid if it should."""
-    job = await _job(state, parse_response_id(previous))
+    job = await _job(state, _known(request, previous, "read"))
     answer = answer_in(given)
     if answer is None and job.question is not None:
         call_id = job.question["question_id"]
@@ -137,7 +138,7 @@ async def cancel_response(request: Request, response_id: str) -> ASGIApp:
 async def create_completion(request: Request) -> ASGIApp:
     """Create a chat completion: queue a job in a new session."""
     state: State = request.scope["state"]
-    _check_room(state)
+    _check_room(request)
     accepted = await _accept_completion(request, state)
     name = completion_id(*accepted.address)
     with after_acceptance(name, repeatable=accepted.repeatable):
@@ -166,7 +167,7 @@ async def _accept_completion(request: Request, state: State) -> _Accepted:
 async def list_models(request: Request) -> ASGIApp:
     """List the agents as models."""
     state: State = request.scope["state"]
-    agents = await state["agent_catalog"].schemas()
+    agents = await state["agent_catalog"].schemas(principal_of(request.scope))
     return json_response({"object": "list", "data": [_model(name) for name in agents]})
 
 
@@ -174,7 +175,7 @@ async def list_models(request: Request) -> ASGIApp:
 async def retrieve_model(request: Request, model: str) -> ASGIApp:
     """Read one agent as a model."""
     state: State = request.scope["state"]
-    if model not in await state["agent_catalog"].schemas():
+    if model not in await state["agent_catalog"].schemas(principal_of(request.scope)):
         raise ModelUnknown
     return json_response(_model(model))
 
@@ -183,19 +184,21 @@ def _model(agent: str) -> dict[str, Any]:
     return {"id": agent, "object": "model", "created": 0, "owned_by": "holdfast"}
 
 
-def _check_room(state: State) -> None:
+def _check_room(request: Request) -> None:
     """Refuse a job whose stream would be refused, before it is accepted. Raises Overloaded."""
-    if state["hub"].full:
+    state: State = request.scope["state"]
+    session_id = complete_id(principal_of(request.scope).owner, "")  # of this owner: the session is not known yet
+    if not state["hub"].admits(session_id, address_of(request.scope)):
         raise Overloaded
 
 
 async def _new_session(request: Request, state: State) -> str:
     """Return the id of a new session, or that of the caller's request with the same idempotency key.
 
-    Raises SessionUnknown if the caller could not read the response, RedisError."""
+    Raises Forbidden if the caller could not read the response, SessionUnknown, RedisError."""
     key, caller = idempotency_key(request), principal_of(request.scope)
-    session_id = await session_id_for(state, None if key is None else f"{caller.subject}\0{key}")
-    return known_session(session_id, caller, "read")
+    caller.check("read")
+    return await session_id_for(state, caller, key)
 
 
 async def _submitted(request: Request, state: State, session_id: str, body: Body, field: str) -> JobAddress:
@@ -215,11 +218,10 @@ def _known(request: Request, response_id: str, *rights: Right) -> JobAddress:
     """Return the job of a response. Raises ResponseUnknown, also without one of the rights to its session."""
     address = parse_response_id(response_id)
     try:
-        for right in rights:
-            known_session(address.session_id, principal_of(request.scope), right)
+        complete = [known_session(address.session_id, principal_of(request.scope), right) for right in rights]
     except SessionUnknown:
         raise ResponseUnknown from None
-    return address
+    return JobAddress(complete[0], address.job_id)
 
 
 async def _job(state: State, address: JobAddress) -> JobState:

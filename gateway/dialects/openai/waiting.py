@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from holdfast.gateway.dependencies import State
+from holdfast.gateway.dependencies import State, address_of
 from holdfast.gateway.dialects.translation import Event, Numbered, Place, Translated, Translation
 from holdfast.gateway.stream.hub import StreamHub
 from holdfast.gateway.stream.viewer import StreamRequest
@@ -97,11 +97,13 @@ async def _signal(
 
     Raises ClientDisconnect."""
     protocol: StreamProtocol = request.scope["extensions"][EXTENSION]["connection"]
-    if hub.full or protocol.stopping:
+    address = address_of(request.scope)
+    if protocol.stopping or not hub.admits(job.session_id, address):
         return False
     kinds = _ENDS | {ASKED} if questions else _ENDS
     waiter = Waiter()
-    hub.attach(StreamRequest(job.session_id, Numbered(_Signals(kinds)), job.cursor, raw=True, job=job), waiter)
+    signals = Numbered(_Signals(kinds))
+    hub.attach(StreamRequest(job.session_id, signals, job.cursor, raw=True, job=job, address=address), waiter)
     protocol.on_shutdown = waiter.abort
     try:
         await asyncio.wait({waiter.over, left}, return_when=asyncio.FIRST_COMPLETED)

@@ -2,12 +2,15 @@
 -- Make an entry visible, at the latest after `delay` us, creating it if missing. A leased one becomes visible when it is
 -- put back. ARGV: entry, payload, delay us
 local id, delay = ARGV[1], tonumber(ARGV[3])
-local known = redis.call('HSETNX', ENTRIES, id, ARGV[2]) == 0
+local function is_ready(lane, tenant)
+    return redis.call('ZSCORE', ready_key(lane, tenant), id) or redis.call('ZSCORE', ready_key(ANY, tenant), id)
+end
+
+local known = not create(id, ARGV[2])
 local deferred = redis.call('ZSCORE', DEFERRED, id)
 if known and not deferred then
-    if not redis.call('ZSCORE', READY .. lane_of(ARGV[2]), id) and not redis.call('ZSCORE', READY .. ANY, id) then
-        redis.call('SADD', AGAIN, id)
-    end
+    local lane = lane_of(ARGV[2])
+    if not is_ready(lane, tenant_of(id)) and not is_ready(lane) then redis.call('SADD', AGAIN, id) end
     return 'ok'
 end
 if delay > 0 then

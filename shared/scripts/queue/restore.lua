@@ -4,7 +4,7 @@
 local delay, made = tonumber(ARGV[1]), 0
 for i = 2, #ARGV, 2 do
     local id = ARGV[i]
-    if redis.call('HSETNX', ENTRIES, id, ARGV[i + 1]) == 1 then
+    if create(id, ARGV[i + 1]) then
         made = made + 1
         touch(id)
         if delay > 0 then

@@ -4,11 +4,9 @@
 local worker, lost = ARGV[1], {}
 for i = 2, #ARGV, 2 do
     local id = ARGV[i]
-    local free = redis.call('HSETNX', ENTRIES, id, ARGV[i + 1]) == 1 or redis.call('ZREM', DEFERRED, id) == 1
-        or redis.call('ZREM', READY .. lane_of(redis.call('HGET', ENTRIES, id)), id) == 1
-        or redis.call('ZREM', READY .. ANY, id) == 1
-    if free then
-        redis.call('SADD', LEASED .. worker, id)
+    if create(id, ARGV[i + 1]) or redis.call('ZREM', DEFERRED, id) == 1
+        or unready(id, lane_of(redis.call('HGET', ENTRIES, id))) then
+        lease(worker, id)
     elseif redis.call('SISMEMBER', LEASED .. worker, id) == 0 then
         lost[#lost + 1] = id
     end

@@ -1,13 +1,19 @@
 #!lua flags=allow-oom
 -- Drop the queue entries of jobs that have ended. A leased one becomes visible at once when its worker puts it back.
--- ARGV: entry...
-for _, id in ipairs(ARGV) do
+-- ARGV: limit of a tenant's webhooks, entry... Returns the entries for which that limit allows no webhook.
+local refused = {}
+for i = 2, #ARGV do
+    local id = ARGV[i]
     local payload = redis.call('HGET', ENTRIES, id)
     if payload then
-        local removed = redis.call('ZREM', DEFERRED, id) + redis.call('ZREM', READY .. lane_of(payload), id)
-            + redis.call('ZREM', READY .. ANY, id)
         touch(id, true)
-        if removed > 0 then redis.call('HDEL', ENTRIES, id) else redis.call('SADD', AGAIN, id) end
+        if redis.call('ZREM', DEFERRED, id) == 1 or unready(id, lane_of(payload)) then
+            local delay = 1000000 -- the job ends in a moment
+            if not webhook_at_end(id, payload, delay, tonumber(ARGV[1])) then refused[#refused + 1] = id end
+            remove(id)
+        else
+            redis.call('SADD', AGAIN, id)
+        end
     end
 end
-return 'ok'
+return refused

@@ -1,14 +1,16 @@
 #!lua flags=allow-oom
--- Make all entries of a dead worker ready again, with the next delivery number, if its counter is still `count`.
+-- Make all entries of a dead worker ready again, each as the next one of its tenant and with the next delivery number, if
+-- the worker's counter is still `count`.
 -- ARGV: worker, count. Returns how many entries, or -1 when the worker is alive or another one took them over.
 local worker = ARGV[1]
 if redis.call('HGET', WORKERS, worker) ~= ARGV[2] then return -1 end
 local ids = redis.call('SMEMBERS', LEASED .. worker)
 for _, id in ipairs(ids) do
+    release(worker, id, 0)
     local payload = redis.call('HGET', ENTRIES, id)
     if payload then
         payload = set_delivery(id, tonumber(string.match(payload, '"t":(%d+)') or 0) + 1)
-        make_ready(id, lane_of(payload))
+        make_ready(id, lane_of(payload), true)
     end
 end
 redis.call('HDEL', WORKERS, worker)

@@ -2,7 +2,8 @@
 -- Claim the session for one attempt at the head of its backlog: start a new epoch and append its first entry.
 -- ARGV: job, delivery, claim_id, worker, random, offered (1, 0, empty: yes, but there is no memory), max attempts, queue ms,
 --       ask ms, retention ttl s, messages limit; to end the job instead: reason, kind, detail (a piece of JSON), message...
--- Returns {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first},
+-- Returns {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first,
+--   budget, spent},
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
 --   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (waits for an answer, which makes its
 --   entry visible).
@@ -17,7 +18,7 @@ local state = redis.call('HMGET', STATE, 'epoch', 'token', 'top', 'deleted')
 local epoch, held_by = state[1], state[2]
 if state[4] then return {'deleted'} end
 local record = job_get(job, 'status', 'delivery', 'attempt', 'strikes', 'open', 'cancel', 'created_at', 'first', 'agent',
-    'input', 'options', 'metadata', 'timeout_s', 'end', 'before', 'asked_at', 'resume')
+    'input', 'options', 'metadata', 'timeout_s', 'end', 'before', 'asked_at', 'resume', 'budget', 'spent')
 local status, known_delivery, attempt, first, agent = record[1], record[2], record[3], record[8], record[9]
 if not status then return {'unknown', unpack(head())} end
 if record[14] then return {'ended', unpack(head())} end
@@ -32,7 +33,7 @@ end
 local function run_answer(strikes)
     local discard_from = tonumber(attempt) > 1 and resume_from() or ''
     return {'run', epoch, attempt, agent, record[10], record[11], record[12], record[13], discard_from,
-        strikes + 1 >= max_attempts and '1' or '', first}
+        strikes + 1 >= max_attempts and '1' or '', first, record[18] or '', record[19] or ''}
 end
 
 local strikes = tonumber(record[4] or 0)
@@ -45,7 +46,7 @@ if record[5] and held_by ~= claim_id then strikes = strikes + 1 end
 local now = now_ms()
 local doom = ''
 if record[6] then doom = 'cancelled'
-elseif (reason == 'log_lost' or reason == 'log_error') and held_by == claim_id then doom = reason
+elseif (reason == 'log_lost' or reason == 'log_error' or reason == 'data_key_gone') and held_by == claim_id then doom = reason
 elseif record[16] and now - tonumber(record[16]) > ask_ms then doom = 'unanswered'
 elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'
@@ -87,8 +88,12 @@ attempt = int(tonumber(attempt) + 1)
 record[17] = attempt .. ' ' .. (discard_from ~= '' and discard_from or first)
 local body = '{"type":"job.started"' .. common .. ',"agent":' .. cjson.encode(agent) .. ',"attempt":' .. attempt
     .. (discard_from ~= '' and ',"discard_from":"' .. discard_from .. '"' or '')
-    .. ',"input":' .. record[10] .. '}'
-redis.call('XADD', LOG, id, job .. ' job.started', body, 'p', top, 'v', SCHEMA)
+    .. ',"input":'
+if is_sealed(record[10]) then -- readers complete the event, see shared/log/sealed_entries.py
+    redis.call('XADD', LOG, id, job .. ' job.started', body, 'p', top, 'v', SCHEMA, 'input', record[10])
+else
+    redis.call('XADD', LOG, id, job .. ' job.started', body .. record[10] .. '}', 'p', top, 'v', SCHEMA)
+end
 redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'top', id, 'job', job, 'worker', worker, 'schema', SCHEMA)
 job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker,
     'open', '1', 'strikes', int(strikes), 'resume', record[17])

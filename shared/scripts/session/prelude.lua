@@ -2,6 +2,7 @@
 -- KEYS: those of SessionKeys in shared/keys.py, in that order; only the first two where a script needs no others.
 local SCHEMA = 1 -- as in shared/schema.py
 local CONVERSATION_BYTES = 4 * 1024 * 1024 -- as in shared/log/conversation.py
+local SEAL_BYTES = 37 -- as in shared/sealing.py
 local LOG, STATE, BACKLOG, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
 
 -- The refusal of a session with a newer schema version, which is left to newer processes. Scripts that compare the epoch
@@ -160,10 +161,20 @@ local function cancelled(last)
     return found
 end
 
+-- Whether a value is encrypted, see shared/sealing.py.
+local function is_sealed(value)
+    return string.byte(value) == 1
+end
+
+-- The size of a value without its encryption, so that limits are the same with and without.
+local function size_of(value)
+    return is_sealed(value) and #value - SEAL_BYTES or #value
+end
+
 -- The size of the conversation in bytes. Workers of schema 0 did not record it.
 local function stored_bytes()
     local size = 0
-    for i = 0, redis.call('LLEN', MESSAGES) - 1 do size = size + #redis.call('LINDEX', MESSAGES, i) end
+    for i = 0, redis.call('LLEN', MESSAGES) - 1 do size = size + size_of(redis.call('LINDEX', MESSAGES, i)) end
     return size
 end
 
@@ -172,11 +183,11 @@ local function remember(messages, from, messages_limit)
     local size = tonumber(redis.call('HGET', STATE, 'messages_bytes') or stored_bytes())
     for i = from, #messages do
         redis.call('RPUSH', MESSAGES, messages[i])
-        size = size + #messages[i]
+        size = size + size_of(messages[i])
     end
     local count = redis.call('LLEN', MESSAGES)
     while count > messages_limit or size > CONVERSATION_BYTES and count > 0 do
-        size = size - #redis.call('LPOP', MESSAGES)
+        size = size - size_of(redis.call('LPOP', MESSAGES))
         count = count - 1
     end
     redis.call('HSET', STATE, 'messages_bytes', int(size))

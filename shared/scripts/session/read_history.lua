@@ -10,7 +10,7 @@ while read < count and bytes > 0 do
     for i = #piece, 1, -1 do
         if bytes > 0 and #messages < count then
             messages[#messages + 1] = piece[i]
-            bytes = bytes - #piece[i]
+            bytes = bytes - size_of(piece[i])
         end
     end
     if #piece < PIECE then break end

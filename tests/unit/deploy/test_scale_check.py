@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from deploy import scale_check
-from deploy.scale_check import Event, faults, lost, parse_events, twice
+from deploy.scale_check import judgement
+from deploy.scale_check.judgement import faults, lost, twice
+from deploy.scale_check.viewer import Event, parse_events
 
 
 @pytest.fixture(autouse=True)
 def _two_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scale_check, "TOKENS", 2)
+    monkeypatch.setattr(judgement, "TOKENS", 2)
 
 
 def event(event_id: str, kind: str, **fields: Any) -> Event:

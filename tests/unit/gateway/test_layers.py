@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi import FastAPI
 from holdfast.gateway.app import ROUTERS, create_app
-from holdfast.gateway.metrics import CountRequests
+from holdfast.gateway.layers.edge import Edge
 from holdfast.gateway.principal import Authenticate, Principal, anonymous
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.shared.errors import HoldfastError
@@ -84,7 +84,7 @@ def test_every_request_is_counted() -> None:
     refusing = served(deny)
     for call in CALLS:
         answer(refusing, call)
-    assert isinstance(refusing, CountRequests)
+    assert isinstance(refusing, Edge)
     lines = generate_latest(refusing.metrics.registry).decode().splitlines()
     counted = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("holdfast_http_requests_total")]
     assert sum(counted) == len(CALLS)

@@ -21,6 +21,19 @@ def text(seq: int, words: str) -> Entry:
     return entry(seq, "text.delta", b'{"text":"%b"}' % words.encode())
 
 
+class Opaque(Counting):
+    """Equal to all others, at a price."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        Opaque.comparisons += 1
+        return isinstance(other, Opaque)
+
+    def __hash__(self) -> int:
+        return 1
+
+
 LOG = [entry(1, "job.started", b"{}"), text(2, "a"), text(3, "b"), text(4, "c"), entry(5, "job.completed", b"{}")]
 LINES = [
     "0 hello",
@@ -69,6 +82,14 @@ def test_viewers_with_different_cursors_share_their_frames_once_they_have_passed
     assert one == other
     assert one.frames(one.initial_state, LOG[:2])[1] != other.frames(other.initial_state, LOG[:2])[1]
     assert one.frames(one.initial_state, LOG[:3])[1] == other.frames(other.initial_state, LOG[:3])[1]
+
+
+def test_viewers_of_equal_translations_are_compared_without_looking_into_them() -> None:
+    """They are compared for each viewer and write."""
+    one, other = Numbered(Opaque()), Numbered(Opaque())
+    Opaque.comparisons = 0
+    assert one == other
+    assert Opaque.comparisons == 0
 
 
 def test_nothing_follows_a_cut() -> None:

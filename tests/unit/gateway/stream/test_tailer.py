@@ -10,8 +10,11 @@ from holdfast.gateway.stream.batch import Batch
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
 from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.keyring import Keyring
 from holdfast.shared.log.event_log import Entry
 from holdfast.shared.redis.errors import ResponseError
+
+OFF = Keyring(None, {})
 
 
 class Viewer:
@@ -38,7 +41,7 @@ def of_bytes(size: int) -> Batch:
 
 async def test_the_tail_is_dropped_when_the_last_viewer_behind_disconnects() -> None:
     """Otherwise up to 256 KiB per session would be kept while other viewers remain."""
-    tailer = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1)
+    tailer = Tailer("redis://127.0.0.1:1", Counters(), OFF, recheck_s=3600, deadline_s=1)
     channel = tailer.watch("s")
     live, behind = Viewer(), Viewer()
     assert tailer.join(channel, live)
@@ -51,7 +54,7 @@ async def test_the_tail_is_dropped_when_the_last_viewer_behind_disconnects() -> 
 
 
 async def test_no_tail_is_kept_without_viewers_behind() -> None:
-    tailer = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1)
+    tailer = Tailer("redis://127.0.0.1:1", Counters(), OFF, recheck_s=3600, deadline_s=1)
     channel, live = tailer.watch("s"), Viewer()
     assert tailer.join(channel, live)
     tailer._advance(channel, ORIGIN, [[b"1763683200123-1", [b"j1 job.started", b"{}", b"p", b"0-0"]]])
@@ -85,7 +88,10 @@ class Connection:
 
 def reading(sessions: int, event_bytes: int) -> tuple[Tailer, Connection]:
     """A tailer with changed sessions and an estimated event size."""
-    tailer, connection = Tailer("redis://127.0.0.1:1", Counters(), recheck_s=3600, deadline_s=1), Connection()
+    tailer, connection = (
+        Tailer("redis://127.0.0.1:1", Counters(), OFF, recheck_s=3600, deadline_s=1),
+        Connection(),
+    )
     for number in range(sessions):
         channel = tailer.watch(f"s{number}")
         tailer.join(channel, Viewer())

@@ -19,6 +19,8 @@ PASSING = [
     "NOSCRIPT No matching script. Please use EVAL.",
     "EXECABORT Transaction discarded because of previous errors.",
     "ERR max number of clients reached",
+    "NOAUTH Authentication required.",
+    "WRONGPASS invalid username-password pair or user is disabled.",
     "MISCONF Errors writing to the AOF file script: on @user_script:2.",
     "OOM command not allowed when used memory > 'maxmemory'. script: on @user_script:2.",
     "upstream failure",  # of a proxy, as are the following
@@ -30,8 +32,6 @@ LASTING = [
     "NOPERM User u has no permissions to run the 'xadd' command",
     "NOPERM No permissions to access a key",
     "ERR ACL failure in script: User u has no permissions to run the 'xadd' command script: on @user_script:2.",
-    "NOAUTH Authentication required.",
-    "WRONGPASS invalid username-password pair or user is disabled.",
     "ERR unknown command 'XADD', with args beginning with: ",
     "ERR wrong number of arguments for 'xadd' command",
     "ERR Error running script (call to f_0): @user_script:2: attempt to index a nil value",

@@ -39,6 +39,7 @@ class Hand:
         self.here: set[str] = set()
         self.runs = {"s/a", "s/b"}
         self.lost: list[str] = []
+        self.paused: set[str] = set()
         self.stray: list[str] = []
         outage, deliveries = Outage("queue"), cast("Deliveries", self)
         self.lease = Lease(cast("Leases", leases), outage, "w", 10, deliveries, self.stray.append)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from holdfast.gateway.dialects.openai.waiting import settled
+from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.transports.uvicorn import EXTENSION
 from holdfast.shared.ids import EventId
 from holdfast.shared.job_record import JobState
@@ -22,12 +23,13 @@ ASKED = record(cursor=EventId(EPOCH, 2), question={"question_id": "q1"})
 class Hub:
     """Signals an event to every viewer at once; with `stops`, drops it instead."""
 
-    full = False
-
     def __init__(self, *, stops: bool = False, silent: bool = False) -> None:
         self.stops = stops
         self.silent = silent
         self.cursors: list[EventId] = []
+
+    def admits(self, session_id: str, address: str) -> bool:
+        return True
 
     def attach(self, request: Any, transport: Any) -> None:
         self.cursors.append(request.cursor)
@@ -50,8 +52,8 @@ async def waited(
         return next(records)
 
     protocol = SimpleNamespace(stopping=False, on_shutdown=None)
-    scope = {"type": "http", "extensions": {EXTENSION: {"connection": protocol}}}
-    state: Any = {"hub": hub, "sessions": SimpleNamespace(job=job)}
+    state: Any = {"hub": hub, "sessions": SimpleNamespace(job=job), "settings": GatewaySettings()}
+    scope = {"type": "http", "extensions": {EXTENSION: {"connection": protocol}}, "state": state}
     request = Request(scope, receive or asyncio.Event().wait)  # type: ignore[arg-type]
     return await settled(request, state, first, 30, questions=questions)
 

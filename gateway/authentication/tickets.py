@@ -1,0 +1,86 @@
+"""Tickets: short-lived credentials for one session, for clients that cannot keep a key, or cannot send a header.
+
+A ticket is `hft_<payload>.<signature>`, both base64url: a JSON array, and its HMAC-SHA256. Nothing is stored for it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import orjson
+from holdfast.gateway.errors import Unauthenticated
+from holdfast.gateway.principal import RIGHTS, Principal, Right
+from holdfast.shared.owner import Owner
+
+PREFIX = "hft_"
+MAX_BYTES = 2048
+_LABEL = b"ticket\0"
+_MAC_BYTES = 32
+
+
+class Ticket(NamedTuple):
+    """What a ticket says. Times are in seconds since 1970.
+
+    Args:
+        session: the complete id of its session; empty for a sign-in, which is for all sessions of the owner.
+        tenant, subject: the owner, of whom no session need exist.
+        until: up to when the ticket may be renewed.
+        key_id: the API key that it was made with; empty for other credentials.
+    """
+
+    session: str
+    tenant: str
+    subject: str
+    rights: list[Right]
+    issued_at: float
+    expires_at: float
+    until: float
+    key_id: str = ""
+
+
+def write_ticket(secret: bytes, ticket: Ticket) -> str:
+    """Return the text of a ticket."""
+    payload = urlsafe_b64encode(orjson.dumps([*ticket])).rstrip(b"=")
+    return f"{PREFIX}{payload.decode()}.{urlsafe_b64encode(_mac(secret, payload)).rstrip(b'=').decode()}"
+
+
+def read_ticket(secret: bytes, text: str) -> Ticket:
+    """Return a ticket that was signed with the secret. Raises Unauthenticated; the expiry is not checked."""
+    payload, _, mac = text.removeprefix(PREFIX).encode("ascii", "replace").rpartition(b".")
+    try:
+        signed = len(text) <= MAX_BYTES and hmac.compare_digest(urlsafe_b64decode(mac + b"="), _mac(secret, payload))
+        if not signed:
+            raise Unauthenticated("the ticket is not one of this deployment")
+        return Ticket(*orjson.loads(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))))
+    except (Base64Error, ValueError, TypeError):
+        raise Unauthenticated("the ticket is malformed") from None
+
+
+def principal_with(ticket: Ticket) -> Principal:
+    """Return the caller that presents a ticket."""
+    owner = Owner(ticket.tenant, ticket.subject) if ticket.tenant else None
+    return Principal(
+        owner,
+        RIGHTS.intersection(ticket.rights),
+        ticket.expires_at,
+        ticket.session or None,
+        ticket.key_id or None,
+        ticket.issued_at,
+        ticket.until,
+    )
+
+
+def is_void(principal: Principal, revoked: Mapping[str, int]) -> bool:
+    """Return whether the tickets of a caller's session or tenant were revoked after this one was made."""
+    if not revoked or principal.owner is None:
+        return False
+    latest = max(revoked.get(principal.session or "", 0), revoked.get(principal.owner.tenant, 0))
+    return principal.issued_at * 1000 <= latest
+
+
+def _mac(secret: bytes, payload: bytes) -> bytes:
+    return hmac.digest(secret, _LABEL + payload, "sha256")

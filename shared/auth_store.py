@@ -1,0 +1,154 @@
+"""API keys, tenants and revocations, on the queue server. Only gateways and operators read them.
+
+A key is `hf_<key id>_<secret>`. Only a SHA-256 digest of the secret is stored; it has 256 random bits, so that a slow
+hash would add nothing. Every change increments a version, which gateways poll.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Collection, Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import orjson
+from holdfast.shared import keys
+from holdfast.shared.owner import check_tenant
+from holdfast.shared.redis.client import Redis
+
+KEY_PREFIX = "hf_"
+SECRET_BYTES = 32
+LONGEST_TICKET_MS = 7 * 86_400_000  # no ticket is renewed for longer; older revocations are forgotten
+
+
+class ApiKey(NamedTuple):
+    """An API key without its secret. `rights`: their names. Times are in ms since 1970."""
+
+    key_id: str
+    tenant: str
+    digest: str
+    rights: list[str]
+    created_at: int
+    expires_at: int | None = None
+    name: str = ""
+
+    def matches(self, secret: str) -> bool:
+        """Return whether this is the key's secret, in constant time."""
+        return hmac.compare_digest(self.digest, _digest(secret))
+
+
+class Tenant(NamedTuple):
+    """What a tenant may use; None: everything on offer."""
+
+    agents: list[str] | None = None
+    models: list[str] | None = None
+
+
+class Version(NamedTuple):
+    """The number of changes so far, as text, and the secret that signs tickets."""
+
+    changes: bytes | None
+    secret: bytes | None
+
+
+class AuthState(NamedTuple):
+    """Everything that authentication needs, as of one version.
+
+    Args:
+        revoked: a tenant or the complete id of a session, to the time in ms before which its tickets are void.
+    """
+
+    version: Version
+    keys: Mapping[str, ApiKey]
+    tenants: Mapping[str, Tenant]
+    revoked: Mapping[str, int]
+
+
+class AuthStore:
+    """Reads and changes the stored credentials. Every call raises RedisError when the server does not answer."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def version(self) -> Version:
+        """Return what changes with every change, and when the server was emptied."""
+        return Version(*await self._redis.mget(keys.AUTH_VERSION, keys.AUTH_SECRET))
+
+    async def state(self) -> AuthState:
+        """Read everything. Creates the secret if missing."""
+        await self._redis.set(keys.AUTH_SECRET, secrets.token_bytes(SECRET_BYTES), nx=True)
+        version, secret, found, tenants, revoked = await self._redis.transaction(
+            ("GET", keys.AUTH_VERSION),
+            ("GET", keys.AUTH_SECRET),
+            ("HGETALL", keys.AUTH_KEYS),
+            ("HGETALL", keys.AUTH_TENANTS),
+            ("HGETALL", keys.AUTH_REVOKED),
+        )
+        return AuthState(
+            Version(version, secret),
+            {key_id: ApiKey(*orjson.loads(record)) for key_id, record in _pairs(found)},
+            {name: Tenant(*orjson.loads(record)) for name, record in _pairs(tenants)},
+            {name: int(at) for name, at in _pairs(revoked)},
+        )
+
+    async def keys(self) -> list[ApiKey]:
+        """Read all keys, for operators, who may not read the secret."""
+        found = await self._redis.call("HGETALL", keys.AUTH_KEYS)
+        return [ApiKey(*orjson.loads(record)) for _, record in _pairs(found)]
+
+    async def tenants(self) -> dict[str, Tenant]:
+        """Read what tenants may use, by their names."""
+        found = await self._redis.call("HGETALL", keys.AUTH_TENANTS)
+        return {name: Tenant(*orjson.loads(record)) for name, record in _pairs(found)}
+
+    async def create_key(
+        self, tenant: str, rights: Collection[str], name: str = "", expires_at: int | None = None
+    ) -> tuple[ApiKey, str]:
+        """Create a key. Returns it with its token, which is not stored. Raises RequestInvalid for a bad tenant name."""
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        key = ApiKey(
+            secrets.token_hex(6), check_tenant(tenant), _digest(secret), sorted(rights), _now_ms(), expires_at, name
+        )
+        await self._change(("HSET", keys.AUTH_KEYS, key.key_id, orjson.dumps([*key])))
+        return key, f"{KEY_PREFIX}{key.key_id}_{secret}"
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """Delete a key; open streams of it end within seconds. Returns whether it existed."""
+        return bool((await self._change(("HDEL", keys.AUTH_KEYS, key_id)))[0])
+
+    async def set_tenant(self, name: str, tenant: Tenant) -> None:
+        """Set what a tenant may use. Raises RequestInvalid for a bad name."""
+        await self._change(("HSET", keys.AUTH_TENANTS, check_tenant(name), orjson.dumps([*tenant])))
+
+    async def revoke_tickets(self, of: str) -> None:
+        """Void all tickets of a tenant, or of a session by its complete id, that were made before now."""
+        now = _now_ms()
+        known = _pairs(await self._redis.call("HGETALL", keys.AUTH_REVOKED))
+        old = [name for name, at in known if now - int(at) > LONGEST_TICKET_MS]
+        forgetting = [("HDEL", keys.AUTH_REVOKED, *old)] if old else []
+        await self._change(("HSET", keys.AUTH_REVOKED, of, now), *forgetting)
+
+    async def _change(self, *commands: Any) -> list[Any]:
+        replies: list[Any] = await self._redis.transaction(*commands, ("INCR", keys.AUTH_VERSION))
+        return replies
+
+
+def parse_key(token: str) -> tuple[str, str] | None:
+    """Return the key id and the secret of a token; None if it does not have the form of a key."""
+    key_id, separator, secret = token[len(KEY_PREFIX) :].partition("_")
+    return (key_id, secret) if token.startswith(KEY_PREFIX) and separator and secret else None
+
+
+def _pairs(reply: Any) -> list[tuple[str, Any]]:
+    items = reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)
+    return [(bytes(name).decode(), value) for name, value in items]
+
+
+def _digest(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

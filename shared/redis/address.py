@@ -1,0 +1,57 @@
+"""Addresses of Redis servers, completed with what other settings say: the password of the user, and the TLS options."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+MAX_PASSWORD_BYTES = 4096
+
+
+def read_password(file: str) -> str:
+    """Return the first line of a file. Raises ValueError when it cannot be read or is empty."""
+    try:
+        with Path(file).open("rb") as opened:
+            password = opened.read(MAX_PASSWORD_BYTES).decode().partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read: {_reason(error)}") from None
+    if not password:
+        raise ValueError(f"{file} is empty; its first line must be a password")
+    return password
+
+
+def check_ca(file: str) -> str:
+    """Return the path of a file with certificates of authorities in PEM. Raises ValueError when it has none."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"{file} has no certificate in PEM: {_reason(error)}") from None
+    return file
+
+
+def complete_url(url: str, password: str | None, ca_file: str | None) -> str:
+    """Return the address with the password, if it names a user without one, and with `ca_file` for `rediss://`.
+
+    The host name in the certificate is checked unless the address itself switches that off.
+
+    Raises ValueError for an address without TLS although a file of authorities is set."""
+    parts = urlsplit(url)
+    if parts.username and parts.password is None and password is not None:
+        host = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{parts.username}:{quote(password, safe='')}@{host}")
+    if parts.scheme == "rediss":
+        options = dict(parse_qsl(parts.query))
+        if options.get("ssl_cert_reqs") != "none":
+            options.setdefault("ssl_check_hostname", "true")
+        if ca_file is not None:
+            options.setdefault("ssl_ca_certs", ca_file)
+        parts = parts._replace(query=urlencode(options))
+    elif parts.scheme == "redis" and ca_file is not None:
+        raise ValueError("should be rediss://host:6379/0, since HOLDFAST_REDIS_CA is set")
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"  # geturl() drops the // of unix:///path
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

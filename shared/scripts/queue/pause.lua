@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- Record which leased entries take no slot, since their jobs wait for a person: they do not count as running.
+-- ARGV: worker, limit of a tenant's running jobs or 0, number of entries that take none any more, these, those that take one
+-- again. Returns the entries that the worker does not lease.
+local worker, limit, paused, lost = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {}
+for i = 4, #ARGV do
+    local id = ARGV[i]
+    if redis.call('SISMEMBER', LEASED .. worker, id) == 0 then
+        lost[#lost + 1] = id
+    elseif i > paused + 3 then
+        if redis.call('SREM', TENANT .. 'paused', id) == 1 then add_running(tenant_of(id), 1) end
+    elseif redis.call('SADD', TENANT .. 'paused', id) == 1 then
+        stop_running(tenant_of(id), limit)
+    end
+end
+return lost

@@ -1,0 +1,210 @@
+"""Tickets: short-lived, for one session, renewed in its stream; and the sign-in of a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from holdfast.gateway.authentication.tickets import Ticket, write_ticket
+from holdfast.shared import keys
+from holdfast.shared.auth_store import AuthStore
+
+from tests.support.access import Caller, guarded, key_of
+from tests.support.served import Served
+from tests.support.sse import Frame, SseStream
+
+LATER = 4e9
+
+
+@pytest.fixture
+async def gateway(redis_url: str) -> AsyncIterator[Served]:
+    async with guarded(redis_url) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def owner(gateway: Served) -> Caller:
+    """A caller with the session `s`."""
+    caller = await key_of(gateway, "acme")
+    await caller.job()
+    return caller
+
+
+def events(gateway: Served, ticket: str) -> SseStream:
+    return SseStream(f"{gateway.url}/v1/sessions/s/events?ticket={ticket}")
+
+
+async def until_end(stream: SseStream) -> Sequence[Frame]:
+    return [frame async for frame in stream]
+
+
+class TestRights:
+    async def test_a_ticket_reads_its_session_by_header_query_and_cookie(self, gateway: Served, owner: Caller) -> None:
+        ticket = await owner.ticket()
+        for path, fields in (
+            ("/v1/sessions/s", {"Authorization": f"Bearer {ticket}"}),
+            (f"/v1/sessions/s?ticket={ticket}", {}),
+            ("/v1/sessions/s", {"Cookie": f"a=b; __Host-holdfast-ticket={ticket}"}),
+        ):
+            assert (await Caller(gateway)("GET", path, **fields)).status_code == 200
+
+    async def test_to_a_ticket_another_session_of_its_owner_does_not_exist(
+        self, gateway: Served, owner: Caller
+    ) -> None:
+        await owner.job("other")
+        caller = Caller(gateway, await owner.ticket())
+        there, nowhere = await caller("GET", "/v1/sessions/other"), await caller("GET", "/v1/sessions/nowhere")
+        assert (there.status_code, there.content) == (404, nowhere.content)
+        assert (await caller("GET", "/v1/sessions")).json()["sessions"][0]["session_id"] == "s"
+
+    async def test_a_ticket_has_only_the_rights_that_were_asked_for(self, gateway: Served, owner: Caller) -> None:
+        job = await owner.job()
+        reading = Caller(gateway, await owner.ticket())
+        for method, path in (
+            ("POST", f"/v1/sessions/s/jobs/{job}/cancel"),
+            ("POST", "/v1/sessions/s/jobs"),
+            ("POST", "/v1/sessions/s/tickets"),
+            ("DELETE", "/v1/sessions/s"),
+        ):
+            refused = await reading(method, path, {"agent": "scripted", "input": "x"} if method == "POST" else None)
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), path
+        stopping = Caller(gateway, await owner.ticket(rights=["read", "stop"]))
+        assert (await stopping("POST", f"/v1/sessions/s/jobs/{job}/cancel")).status_code == 202
+
+    async def test_nobody_can_give_rights_that_he_lacks(self, gateway: Served, owner: Caller) -> None:
+        caller = await key_of(gateway, "acme", ["read", "ticket"])
+        assert (await caller("POST", "/v1/sessions/s/tickets", {"rights": ["stop"]})).status_code == 403
+
+    async def test_a_ticket_is_made_for_sessions_that_exist_only(self, gateway: Served, owner: Caller) -> None:
+        stranger = await key_of(gateway, "other")
+        foreign = await stranger("POST", "/v1/sessions/s/tickets", {})
+        unknown = await stranger("POST", "/v1/sessions/t/tickets", {})
+        assert (foreign.status_code, foreign.content) == (404, unknown.content)
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"rights": []}, "rights"),
+            ({"rights": ["delete"]}, "rights.0"),
+            ({"rights": "read"}, "rights"),
+            ({"expires_in_s": 0}, "expires_in_s"),
+            ({"expires_in_s": 3601}, "expires_in_s"),
+            ({"for": "ever"}, "for"),
+            ([], "body"),
+        ],
+    )
+    async def test_an_invalid_body_names_the_field(self, owner: Caller, body: object, field: str) -> None:
+        refused = await owner("POST", "/v1/sessions/s/tickets", body)
+        assert (refused.status_code, refused.json()["field"]) == (422, field)
+
+    async def test_a_ticket_does_not_contain_the_key_that_made_it(self, owner: Caller) -> None:
+        assert owner.token.split("_")[2] not in await owner.ticket()
+
+
+class TestForgery:
+    @pytest.mark.parametrize("change", ["payload", "signature", "secret"])
+    async def test_a_ticket_that_was_changed_is_refused(self, gateway: Served, owner: Caller, change: str) -> None:
+        secret = await gateway.redis.get(keys.AUTH_SECRET)
+        ticket = Ticket("acme//s", "acme", "", ["read"], 1, LATER, 0)
+        text = write_ticket(b"another" if change == "secret" else secret or b"", ticket)
+        if change == "payload":
+            other = write_ticket(b"", ticket._replace(session="acme//t"))
+            text = f"{other.partition('.')[0]}.{text.partition('.')[2]}"
+        if change == "signature":
+            text = text[:-2] + ("AA" if text[-2:] != "AA" else "BB")
+        assert (await Caller(gateway, text)("GET", "/v1/sessions/s")).status_code == 401
+
+    async def test_two_tickets_in_one_query_are_refused(self, gateway: Served, owner: Caller) -> None:
+        ticket = await owner.ticket()
+        refused = await Caller(gateway)("GET", f"/v1/sessions/s?ticket={ticket}&ticket={ticket}")
+        assert refused.status_code == 401
+
+
+class TestStreams:
+    async def test_a_stream_gets_a_new_ticket_before_its_own_expires_and_goes_on(
+        self, gateway: Served, owner: Caller
+    ) -> None:
+        async with events(gateway, await owner.ticket(expires_in_s=2)) as stream:
+            renewed = [event.json async for event in _tickets(stream, 2)]
+        assert all(event["expires_at"] for event in renewed)
+        fresh = Caller(gateway, renewed[-1]["ticket"])
+        assert (await fresh("GET", "/v1/sessions/s")).status_code == 200
+
+    async def test_a_renewed_ticket_moves_no_cursor(self, gateway: Served, owner: Caller) -> None:
+        async with events(gateway, await owner.ticket(expires_in_s=2)) as stream:
+            assert [event.id async for event in _tickets(stream, 1)] == [""]
+
+    async def test_a_stream_whose_ticket_is_not_renewable_ends_when_it_expires(
+        self, gateway: Served, owner: Caller
+    ) -> None:
+        ticket = await owner.ticket(expires_in_s=1, renewable=False)
+        async with events(gateway, ticket) as stream:
+            assert await until_end(stream) == []
+        assert (await Caller(gateway, ticket)("GET", "/v1/sessions/s/events")).status_code == 401
+
+    async def test_a_stream_whose_ticket_is_revoked_ends(self, gateway: Served, owner: Caller) -> None:
+        ticket = await owner.ticket()
+        async with events(gateway, ticket) as stream:
+            assert stream.status == 200
+            assert (await owner("DELETE", "/v1/sessions/s/tickets")).status_code == 204
+            assert await until_end(stream) == []
+        assert (await Caller(gateway, ticket)("GET", "/v1/sessions/s")).status_code == 401
+        assert (await Caller(gateway, await owner.ticket())("GET", "/v1/sessions/s")).status_code == 200
+
+    async def test_a_stream_ends_with_the_key_that_made_its_ticket(self, gateway: Served, owner: Caller) -> None:
+        async with events(gateway, await owner.ticket()) as stream:
+            await AuthStore(gateway.redis).revoke_key(owner.token.split("_")[1])
+            assert await until_end(stream) == []
+
+    async def test_the_stream_of_another_session_goes_on_after_a_revocation(
+        self, gateway: Served, owner: Caller
+    ) -> None:
+        await owner.job("other")
+        ticket = await owner.ticket("other", expires_in_s=2)
+        async with SseStream(f"{gateway.url}/v1/sessions/other/events?ticket={ticket}") as stream:
+            await owner("DELETE", "/v1/sessions/s/tickets")
+            assert [event.json["type"] async for event in _tickets(stream, 2)] == ["ticket", "ticket"]
+
+
+class TestSignIn:
+    async def test_a_sign_in_is_a_cookie_that_no_script_reads(self, gateway: Served, owner: Caller) -> None:
+        signed_in = await owner("POST", "/v1/sign-in")
+        assert (signed_in.status_code, signed_in.json()["tenant"]) == (200, "acme")
+        name, *attributes = signed_in.headers["set-cookie"].split("; ")
+        assert {"Path=/", "Secure", "HttpOnly", "SameSite=Strict"} <= set(attributes)
+        browser = Caller(gateway, Cookie=name)
+        assert (await browser("GET", "/v1/sessions/s")).status_code == 200
+        assert (await browser("GET", "/v1/sign-in")).json()["rights"] == sorted(signed_in.json()["rights"])
+
+    @pytest.mark.parametrize(
+        ("fields", "status"),
+        [
+            ({}, 403),
+            ({"Origin": "https://evil.example"}, 403),
+            ({"Sec-Fetch-Site": "none"}, 403),
+            ({"Sec-Fetch-Site": "same-origin"}, 202),
+        ],
+    )
+    async def test_a_cookie_has_an_effect_from_pages_of_the_gateway_only(
+        self, gateway: Served, owner: Caller, fields: dict[str, str], status: int
+    ) -> None:
+        cookie = (await owner("POST", "/v1/sign-in")).headers["set-cookie"].partition(";")[0]
+        body = {"agent": "scripted", "input": "x"}
+        answered = await Caller(gateway, Cookie=cookie)("POST", "/v1/sessions/s/jobs", body, **fields)
+        assert answered.status_code == status
+
+    async def test_signing_out_deletes_the_cookie(self, owner: Caller) -> None:
+        assert "Max-Age=0" in (await owner("DELETE", "/v1/sign-in")).headers["set-cookie"]
+
+    async def test_a_ticket_is_no_sign_in(self, gateway: Served, owner: Caller) -> None:
+        assert (await Caller(gateway, await owner.ticket())("POST", "/v1/sign-in")).status_code == 403
+
+
+async def _tickets(stream: SseStream, count: int) -> AsyncIterator[Frame]:
+    async for frame in stream:
+        if json.loads(frame.data)["type"] == "ticket":
+            yield frame
+            count -= 1
+            if not count:
+                return

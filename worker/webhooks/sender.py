@@ -1,0 +1,157 @@
+"""Send a webhook by HTTP/1.1, to exactly the address that was checked.
+
+The code has no redirects, proxies, cookies and connection pools: a name is resolved once, each of its addresses is
+checked, and the socket is connected to one of these, while TLS and `Host` keep the name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any
+
+import h11
+from holdfast.shared.webhooks.addresses import Network, is_allowed, is_in
+from holdfast.shared.webhooks.target import Target
+
+DEADLINE_SECONDS = 10.0  # of a delivery, after its name is resolved
+LOOKUP_SECONDS = 10.0
+MAX_ADDRESSES = 4  # tried one after the other
+MAX_HEAD_BYTES = 16 * 1024
+
+Address = tuple[Any, ...]
+Resolve = Callable[[str, int], Awaitable[Sequence[tuple[socket.AddressFamily, Address]]]]
+
+
+class NotSent(Exception):
+    """A try failed. The message names neither the URL nor anything that the receiver sent."""
+
+
+class AddressRefused(NotSent):
+    """The name has an address to which no webhook may be sent."""
+
+
+class Sender:
+    """Sends webhooks. `networks`: those that may receive them although they are not public. `resolve`: looks a name
+    up."""
+
+    def __init__(self, networks: Sequence[Network], resolve: Resolve | None = None) -> None:
+        self._networks = networks
+        self._resolve = resolve or _looked_up
+        self._tls = ssl.create_default_context()
+        self._tls.set_alpn_protocols(["http/1.1"])
+
+    async def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> int:
+        """Send one request, and return the status of the response, whose body is not read. Raises NotSent."""
+        addresses = await self._addresses(target)
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                reader, writer = await self._connect(target, addresses)
+                try:
+                    return await _exchange(reader, writer, target, headers, body)
+                finally:
+                    writer.close()
+        except TimeoutError:
+            raise NotSent("no response in time") from None
+        except ssl.SSLError as error:
+            raise NotSent(f"TLS failed: {error.reason or type(error).__name__}") from None
+        except OSError as error:
+            raise NotSent(f"the connection failed: {error.strerror or type(error).__name__}") from None
+        except (h11.ProtocolError, EOFError):
+            raise NotSent("the response is not HTTP") from None
+
+    async def _addresses(self, target: Target) -> list[tuple[socket.AddressFamily, Address]]:
+        """Resolve the host. Raises AddressRefused unless every address is allowed, NotSent where there is none."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            found = await self._resolve(target.host, target.port)
+        except (OSError, UnicodeError):
+            found = []
+        if not found or loop.time() - began_s > LOOKUP_SECONDS:
+            raise NotSent("the host name was not resolved")
+        for _, address in found:
+            if not self._may_reach(target, str(address[0])):
+                raise AddressRefused("the host has a private or reserved address")
+        return list(found[:MAX_ADDRESSES])
+
+    def _may_reach(self, target: Target, address: str) -> bool:
+        """Whether the address is allowed. Without TLS, only the networks of the setting are."""
+        if target.scheme == "http":
+            return is_in(ip_address(address), self._networks)
+        return is_allowed(address, self._networks)
+
+    async def _connect(
+        self, target: Target, addresses: Sequence[tuple[socket.AddressFamily, Address]]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the first address that accepts. Raises OSError, TimeoutError."""
+        loop = asyncio.get_running_loop()
+        for family, address in addresses:
+            connection = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                connection.setblocking(False)
+                async with asyncio.timeout(DEADLINE_SECONDS / len(addresses)):
+                    await loop.sock_connect(connection, address)
+                if target.scheme == "http":
+                    return await asyncio.open_connection(sock=connection)
+                name = target.host.rstrip(".")
+                return await asyncio.open_connection(sock=connection, ssl=self._tls, server_hostname=name)
+            except (OSError, TimeoutError):
+                connection.close()
+                if address is addresses[-1][1]:
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+        raise NotSent("the host name was not resolved")
+
+
+async def _exchange(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    target: Target,
+    headers: Mapping[str, str],
+    body: bytes,
+) -> int:
+    """Send the request and read the head of the response. Returns its status. Raises h11.ProtocolError, OSError."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+    fixed = {"Host": target.authority, "Content-Length": str(len(body)), "Connection": "close"}
+    request = h11.Request(method="POST", target=target.path, headers=[*(fixed | dict(headers)).items()])
+    for part in (request, h11.Data(data=body), h11.EndOfMessage()):
+        writer.write(connection.send(part) or b"")
+    with suppress(ConnectionError):  # a receiver may respond before it has read everything
+        await writer.drain()
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Response):
+            return int(event.status_code)
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(4096))
+        elif not isinstance(event, h11.InformationalResponse):
+            raise h11.RemoteProtocolError("no response")
+
+
+async def _looked_up(host: str, port: int) -> list[tuple[socket.AddressFamily, Address]]:
+    """Resolve a name in a thread of its own: a slow name server delays neither other names nor the process's exit."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[list[Any]] = loop.create_future()
+
+    def settle(found: list[Any]) -> None:
+        if not result.done():
+            result.set_result(found)
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            found = []
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=look_up, daemon=True, name="lookup for a webhook").start()
+    return [(family, address) for family, _, _, _, address in await result]
