@@ -71,7 +71,7 @@ async def test_a_refused_websocket_has_the_fields_of_all_responses(
     answer = await gateway.client.get(f"/v1/sessions/{path}/ws?{query}", headers=offered | fields)
     assert answer.status_code == status
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers.get_list("x-request-id") == [answer.json()["request_id"]] == ["mine.5"]
+    assert answer.headers.get_list("x-request-id") == ["mine.5"]
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, "a\tb", "ä"])
