@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,8 @@ class Session:
         self._deployment = deployment
         self._client = client
         self._random = random.Random(seed)  # noqa: S311 - chance, not secrecy
+        self._headers: Mapping[str, str] = deployment.headers
+        self._ticket = ""
         self._tally = tally
         self._history = History()
         self._watchers: list[Watcher] = []
@@ -60,6 +62,12 @@ class Session:
         self._history.accepted.add((self.id, job.id))
         self._tally.jobs += 1
         return job
+
+    async def sign_in(self) -> None:
+        """Get a ticket for the viewers that never read, and for half of the sessions' others."""
+        self._ticket = await self._client.ticket(self.id)
+        if self._random.random() < 0.5:
+            self._headers = {"Authorization": f"Bearer {self._ticket}"}
 
     async def cancel(self, job: Job) -> None:
         await self._client.cancel(self.id, job.id)
@@ -80,7 +88,8 @@ class Session:
         self._history.transcripts.append(transcript)
         make = SlowWatcher if slow else Watcher
         path = f"/v1/sessions/{self.id}/events?raw={str(raw).lower()}"
-        watcher = make([self._deployment.url], path, transcript, self._random.randrange(2**32), stay_s=stay_s)
+        seed = self._random.randrange(2**32)
+        watcher = make(self._deployment.urls, path, transcript, seed, stay_s=stay_s, headers=self._headers)
         self._watchers.append(watcher)
         self._tally.viewers[kind] += 1
         self._begin(watcher.watch())
@@ -89,14 +98,16 @@ class Session:
         """Start a viewer of one job, up to its end."""
         transcript = self._history.client(self.id, f"reader of {self.id} {job.id}", raw=False)
         path = f"/v1/sessions/{self.id}/jobs/{job.id}/events"
-        reader = Watcher([self._deployment.url], path, transcript, self._random.randrange(2**32), stay_s=2)
+        seed = self._random.randrange(2**32)
+        reader = Watcher(self._deployment.urls, path, transcript, seed, stay_s=2, headers=self._headers)
         self._readers.append((reader, job))
         self._tally.viewers["of a job"] += 1
         self._begin(reader.watch())
 
     def stare(self) -> None:
         """Start a viewer that never reads."""
-        self._deaf.append(Deaf(f"{self._deployment.url}/v1/sessions/{self.id}/events?raw=true"))
+        path = f"/v1/sessions/{self.id}/events?raw=true&ticket={self._ticket}"
+        self._deaf.append(Deaf(f"{self._deployment.url}{path}"))
         self._tally.viewers["deaf"] += 1
 
     # What has to be true.
@@ -104,7 +115,7 @@ class Session:
     async def judge(self) -> None:
         """All jobs have ended: every viewer has to have what is in the log, no more and no less. Later jobs are judged
         by themselves."""
-        log = await final_log(self._deployment.log, self.id)
+        log = await final_log(self._deployment.log, self._deployment.complete(self.id))
         with contextlib.suppress(AssertionError):  # who never had it all is found below
             await until(lambda: self._all_told(log), TOLD_S)
         logs = {self.id: log}

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.soak.chaos import Chaos
 from bench.soak.client import Client
 from bench.soak.deployment import Deployment
 from bench.soak.samples import Sample, Samples, left_behind
@@ -79,15 +80,16 @@ async def soak(plan: Plan, folder: Path) -> Report:
 
 async def _live(deployment: Deployment, plan: Plan, tally: Tally) -> list[Sample]:
     """Run sessions and take samples."""
-    async with Client(deployment.url) as client:
+    async with Client(deployment.url, deployment.headers) as client:
         workload, during = Workload(deployment, client, plan.seed, tally), list[Sample]()
+        chaos = asyncio.create_task(Chaos(deployment, plan.seed, tally).rage())
         looking = asyncio.create_task(_keep_looking(deployment, plan, during))
         try:
             await workload.run(plan.seconds)
-            await dismiss([looking])
+            await dismiss([looking, chaos])
             await workload.wait()
         finally:
-            await dismiss([looking])
+            await dismiss([looking, chaos])
             await workload.close()
     return during
 

@@ -14,8 +14,9 @@ from tests.support.history import Transcript
 @dataclass
 class Tally:
     """`fates` counts sessions by what became of them, `ends` jobs by their terminal event, `viewers` by their kind.
-    `deliveries`: events that viewers took. `violations`: what breaks a promise."""
+    `faults`: what chaos did. `deliveries`: events that viewers took. `violations`: what breaks a promise."""
 
+    faults: Counter[str] = field(default_factory=Counter)
     fates: Counter[str] = field(default_factory=Counter)
     jobs: int = 0
     ends: Counter[str] = field(default_factory=Counter)
@@ -37,6 +38,7 @@ class Tally:
 
     def lines(self) -> list[str]:
         return [
+            f"faults      {_listed(self.faults)}",
             f"sessions    {self.fates.total()}: {_listed(self.fates)}; postponed {self.postponed}",
             f"jobs        {self.jobs}; ends seen {_listed(self.ends)}",
             f"viewers     {self.viewers.total()}: {_listed(self.viewers)}",

@@ -18,7 +18,7 @@ class SlowWatcher(Watcher):
     """Takes a few KiB at a time, through the smallest of buffers, so that the gateway feels it."""
 
     def _stream(self, url: str, cursor: str | None) -> SseStream:
-        return SlowStream(url, last_event_id=cursor, narrow=True)
+        return SlowStream(url, last_event_id=cursor, narrow=True, headers=self._headers)
 
 
 class SlowStream(SseStream):

@@ -75,6 +75,7 @@ class Workload:
         fate = chance.choices(["ended", "cancelled", "deleted while it ran"], [7, 1, 2])[0]
         async with asyncio.timeout(VISIT_S):
             jobs = [await session.post(**_options(chance)) for _ in range(chance.randint(1, 3))]
+            await session.sign_in()
             _start_viewers(session, jobs, chance)
             await asyncio.sleep(chance.uniform(0.3, 2))
             if chance.random() < 0.4:

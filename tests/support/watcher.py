@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from holdfast.shared.ids import ORIGIN, EventId, parse_cursor
 
@@ -20,15 +20,23 @@ STOPS = 204
 class Watcher:
     """Comes back by its own Last-Event-ID, as an EventSource would: any status but 200 or 204 is `refused`.
 
-    `stay_s`: the longest that one connection lasts; None: until it ends by itself."""
+    `stay_s`: the longest that one connection lasts; None: until it ends by itself. `headers`: of each request."""
 
     def __init__(
-        self, gateways: Sequence[str], path: str, transcript: Transcript, seed: int, *, stay_s: float | None = None
+        self,
+        gateways: Sequence[str],
+        path: str,
+        transcript: Transcript,
+        seed: int,
+        *,
+        stay_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._gateways = gateways
         self._path = path
         self._random = random.Random(seed)
         self._stay_s = stay_s
+        self._headers = headers or {}
         self.transcript = transcript
         self._texts: list[tuple[EventId, str | None, str]] = []
         self.over = False
@@ -70,7 +78,7 @@ class Watcher:
                     await self._read(stream)
 
     def _stream(self, url: str, cursor: str | None) -> SseStream:
-        return SseStream(url, last_event_id=cursor)
+        return SseStream(url, last_event_id=cursor, headers=self._headers)
 
     async def _read(self, stream: SseStream) -> None:
         async for frame in stream:
