@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shutil
 import subprocess
 import threading
@@ -21,6 +20,7 @@ import pytest_asyncio
 from tests.browser.conftest import QuietHandler
 from tests.support.ai_sdk import shown, shown_of
 from tests.support.browser import Context, Page
+from tests.support.documents import blocks
 from tests.support.fault_proxy import FaultProxy
 from tests.support.node import FOLDER, NODE
 from tests.support.process import Gateway, Process, Processes, until
@@ -29,7 +29,6 @@ from tests.support.workers import Client
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SOURCE = Path(__file__).parent / "use-chat"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "dialects" / "ai-sdk.md"
 AGENTS = {"HOLDFAST_AGENTS": "tests.support.dialect_agents", "HOLDFAST_LEASE_SECONDS": "1"}
 ANSWER = "(window.chat.messages.find((message) => message.role === 'assistant') ?? {parts: []})"
 TEXT = f"{ANSWER}.parts.filter((part) => part.type === 'text').map((part) => part.text).join('')"
@@ -42,8 +41,7 @@ def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("use-chat")
     for file in ("index.html", "page.jsx"):
         shutil.copy(SOURCE / file, folder)
-    snippets = re.findall(r"^```jsx?\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
-    (folder / "snippets.jsx").write_text("\n".join(snippets))
+    (folder / "snippets.jsx").write_text("\n".join(each.text for each in blocks("docs/dialects/ai-sdk.md")))
     built = folder / "page.jsx"
     command = [NODE, "node_modules/esbuild/bin/esbuild", str(built), "--bundle", "--format=esm", "--jsx=automatic"]
     defined = ['--define:process.env.NODE_ENV="production"', f"--outfile={folder / 'page.js'}", "--log-level=error"]

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
 from tests.browser.conftest import Stack
 from tests.support.browser import Context
-from tests.support.process import ROOT, Processes
+from tests.support.documents import block
+from tests.support.process import Processes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-[EXAMPLE] = [
-    code
-    for code in re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "websocket.md").read_text("utf-8"), re.DOTALL)
-    if "function connect()" in code
-]
+EXAMPLE = block("docs/websocket.md", "function connect()")
 JOB = '{ agent: "demo", input: "Compare three kinds of tea" }'
 URL = "ws://127.0.0.1:8000/v1/sessions/tea-talk/ws?"
 OPEN = """

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import blocks
 from tests.support.process import ROOT
 from tests.support.sabotage import copy_tree
 
 PAGE = (ROOT / "docs" / "dialects" / "README.md").read_text("utf-8")
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`((?:gateway|tests)/[\w/]+\.py)`:\n\n```(python|diff)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -47,7 +47,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_block_of_the_page_is_a_file_or_its_change() -> None:
-    assert [kind for kind, _ in BLOCK.findall(PAGE)] == [kind for _, kind, _ in FILE.findall(PAGE)]
+    kinds = [each.language for each in blocks("docs/dialects/README.md") if each.language]
+    assert kinds == [kind for _, kind, _ in FILE.findall(PAGE)]
 
 
 def test_the_dialects_of_the_page_pass_their_tests(tree: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.documents import block, blocks
 from tests.support.job_viewer import JobViewer
 from tests.support.process import ROOT, Gateway, Process, Processes, until
 from tests.support.redis_server import RedisServer
@@ -20,15 +20,16 @@ PATTERNS = {
     "ask_a_person", "basic", "fallback", "parallel_agents", "progress", "progressive_report", "steps", "tools",
     "typed_input",
 }  # fmt: skip
-README = (ROOT / "README.md").read_text()
+OWN_AGENT = block("README.md", "async def", "python")
+KINDS = blocks("docs/agents.md")[0].text
 
 
 class Examples:
     """A gateway, and a worker that offers all examples and the README's agent."""
 
     def __init__(self, processes: Processes, redis_url: str, folder: Path) -> None:
-        (folder / "my_agent.py").write_text(own_agent_of(README))
-        (folder / "kinds.py").write_text(kinds_of((ROOT / "docs" / "agents.md").read_text()))
+        (folder / "my_agent.py").write_text(OWN_AGENT)
+        (folder / "kinds.py").write_text(KINDS)
         self._processes = processes
         self._redis_url = redis_url
         self._modules = {
@@ -66,17 +67,6 @@ class Examples:
         return JobViewer([self.gateway.url], accepted["events_url"])
 
 
-def own_agent_of(readme: str) -> str:
-    """Return the code block that follows `my_agent.py` and a colon."""
-    [code] = re.findall(r"`my_agent\.py`:\n\n```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    return str(code)
-
-
-def kinds_of(page: str) -> str:
-    """The first code block of docs/agents.md."""
-    return page.partition("```python\n")[2].partition("```\n")[0]
-
-
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
     folder = tmp_path_factory.mktemp("examples")
@@ -93,7 +83,7 @@ def test_every_example_is_run_by_a_test() -> None:
 
 
 def test_the_readmes_agent_has_ten_lines() -> None:
-    assert len(own_agent_of(README).splitlines()) <= 10
+    assert len(OWN_AGENT.splitlines()) <= 10
 
 
 async def test_the_readmes_agent_streams_what_it_yields(examples: Examples) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +11,12 @@ from click.testing import CliRunner
 from holdfast.shared.webhooks.signature import parse_secrets, signature, tenant_secret
 
 from holdfast.__main__ import cli
+from tests.support.documents import block
 from tests.support.receiver import receiver
 from tests.support.served import served
 from tests.support.workers import worker_on
 
 SECRET = "0123456789abcdef0123456789abcdef"
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "webhooks.md"
 
 
 @pytest.mark.parametrize(
@@ -85,8 +83,6 @@ def test_the_command_prints_the_secret_of_a_tenant(monkeypatch: pytest.MonkeyPat
 
 def example() -> Any:
     """The function `receive` of the page."""
-    found = re.search(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    assert found is not None
     names: dict[str, Any] = {"json": json}
-    exec(found[1], names)
+    exec(block("docs/webhooks.md", "def receive"), names)
     return names["receive"]

@@ -5,22 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from itertools import groupby
 
 import pytest
 
-from tests.support.process import ROOT, Processes, inherited_env
+from tests.support.documents import blocks
+from tests.support.process import Processes, inherited_env
 from tests.support.scene import words
 from tests.support.workers import Client
 
-PAGE = (ROOT / "docs" / "clients-python.md").read_text("utf-8")
-
-
-def programs(page: str) -> list[str]:
-    """The indented blocks that import the client."""
-    blocks = groupby(page.splitlines(), lambda line: not line or line.startswith("    "))
-    texts = ["\n".join(line[4:] for line in lines).strip() for indented, lines in blocks if indented]
-    return [text for text in texts if re.search(r"^from holdfast_client import", text, re.MULTILINE)]
+IMPORT = re.compile(r"^from holdfast_client import", re.MULTILINE)
+PROGRAMS = [each.text for each in blocks("docs/clients-python.md") if IMPORT.search(each.text)]
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -31,7 +25,7 @@ async def test_a_program_of_the_page_prints_the_answer(number: int, processes: P
     client = Client(redis_url)
     await client.offered("scripted")
     await client.close()
-    program = programs(PAGE)[number].replace("http://127.0.0.1:8000", gateway.url)
+    program = PROGRAMS[number].replace("http://127.0.0.1:8000", gateway.url)
     program = program.replace("holdfast_client", "holdfast.client").replace('agent="demo"', SCRIPTED)
     done = subprocess.run(
         [sys.executable, "-c", program], env=inherited_env(), capture_output=True, text=True, timeout=60, check=False
@@ -43,4 +37,4 @@ SCRIPTED = 'agent="scripted", options={"tokens": 3, "interval_ms": 1}'
 
 
 def test_every_program_of_the_page_is_run() -> None:
-    assert len(programs(PAGE)) == 4
+    assert len(PROGRAMS) == 4
