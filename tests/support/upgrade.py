@@ -28,6 +28,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.releases import Release, check_out, previous_commit, this_release
 
 GATEWAYS = WORKERS = 2
+PACE = 3  # some forty jobs run at any time, which a worker that stops hands over
 TOLD_S = 60
 ENDS_WELL = {"job.completed", "job.cancelled"}
 
@@ -77,8 +78,8 @@ class Findings:
     def lines(self, name: str) -> list[str]:
         ends = ", ".join(f"{kind} {count}" for kind, count in sorted(self.ends.items()))
         return [
-            f"{name}: {self.jobs} jobs in {self.seconds:.0f} s, {self.attempts} attempts, "
-            f"{self.replaced} processes replaced; {ends}",
+            f"{name}: {self.jobs} jobs in {self.seconds:.0f} s; {ends}",
+            f"    {self.replaced} processes replaced, {self.attempts} attempts",
             f"    {self.events} events, {self.connections} connections of viewers",
             f"    lost {self.lost}, doubled {self.doubled}, failed {len(self.failed)}",
             *(f"        {found}" for found in self.failed[:20]),
@@ -199,7 +200,9 @@ async def compare(findings: Findings, history: History, workload: Workload, judg
         findings.events += len(log)
         findings.attempts += sum(event.kind == "job.started" for event in log)
         findings.ends.update(event.kind for event in log if event.kind in TERMINAL)
-    findings.failed += [f"{count} jobs ended as {kind}" for kind, count in findings.ends.items() if kind not in ENDS_WELL]
+    findings.failed += [
+        f"{count} jobs ended as {kind}" for kind, count in findings.ends.items() if kind not in ENDS_WELL
+    ]
     findings.failed += [
         f"{reader.transcript.client} has another text than the agent's"
         for job_id, reader in workload.readers.items()
@@ -229,7 +232,7 @@ def main() -> int:
     given = parser.parse_args()
     old = check_out(given.revision or previous_commit())
     sys.stdout.write(f"{old.name} and {this_release().name}\n")
-    return 0 if asyncio.run(play_all(old, Plan(given.seed, given.seconds / 60, given.jobs))) else 1
+    return 0 if asyncio.run(play_all(old, Plan(given.seed, given.seconds / 60, given.jobs, PACE))) else 1
 
 
 if __name__ == "__main__":
