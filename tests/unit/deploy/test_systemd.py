@@ -22,11 +22,13 @@ def unit(name: str) -> str:
 
 
 def settings_of(name: str) -> dict[str, str]:
-    return dict(re.findall(r"(HOLDFAST_\w+)=(\S+)", "\n".join(re.findall(r"^Environment=(.*)$", unit(name), re.M))))
+    return dict(
+        re.findall(r"(HOLDFAST_\w+)=(\S+)", "\n".join(re.findall(r"^Environment=(.*)$", unit(name), re.MULTILINE)))
+    )
 
 
 def value(name: str, key: str) -> str:
-    [found] = re.findall(rf"^{key}=(.*)$", unit(name), re.M)
+    [found] = re.findall(rf"^{key}=(.*)$", unit(name), re.MULTILINE)
     return str(found)
 
 
@@ -63,4 +65,4 @@ def test_one_process_gets_the_signal_and_a_process_that_ends_is_started_again(na
 
 
 def test_the_gateway_may_raise_its_limit_of_open_files() -> None:
-    assert "@resources" not in " ".join(re.findall(r"^SystemCallFilter=(.*)$", unit("gateway"), re.M))
+    assert "@resources" not in " ".join(re.findall(r"^SystemCallFilter=(.*)$", unit("gateway"), re.MULTILINE))
