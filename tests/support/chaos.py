@@ -57,11 +57,13 @@ AGENT = {
 
 @dataclass(frozen=True)
 class Plan:
-    """`seed` decides every choice; an odd one keeps queue and logs on two servers."""
+    """`seed` decides every choice; an odd one keeps queue and logs on two servers. `pace`: by how much longer the time
+    between two tokens is."""
 
     seed: int
     minutes: float
     jobs: int
+    pace: int = 1
 
     @property
     def two_servers(self) -> bool:
@@ -289,9 +291,10 @@ class Workload:
 
     async def _post(self, session_id: str, number: int) -> None:
         cancel, read, climbs = (self._random.random() < share for share in (0.05, 0.3, 0.33))
-        options: dict[str, int] = {"interval_ms": self._random.choice([0, 10, 40])}
+        interval_ms = self._plan.pace * self._random.choice([10, 40, 120] if climbs else [0, 10, 40])
+        options: dict[str, int] = {"interval_ms": interval_ms}
         if climbs:
-            options = {"steps": self._random.randint(1, 12), "interval_ms": self._random.choice([10, 40, 120])}
+            options |= {"steps": self._random.randint(1, 12)}
             text = climbed(options["steps"])
         else:
             options |= {"tokens": self._random.randint(1, 60), "tools": self._random.randrange(2)}

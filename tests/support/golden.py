@@ -113,15 +113,16 @@ async def _fill(client: Client, url: str) -> None:
         await client.post("queued", job, agent="waits")
 
 
-async def dump(redis: Redis) -> list[Key]:
-    """All keys but those that are of workers and wake-ups."""
+async def dump(redis: Redis, left_out: tuple[str, ...] = (":workers", ":wake")) -> list[Key]:
+    """All keys but those that end so: by default those of workers and wake-ups."""
     names = sorted(name.decode() for name in await redis.keys("*"))
-    return [await _dumped(redis, name) for name in names if not name.endswith((":workers", ":wake"))]
+    return [await _dumped(redis, name) for name in names if not name.endswith(left_out)]
 
 
 async def _dumped(redis: Redis, name: str) -> Key:
     kind = (await redis.type(name)).decode()
     readers = {
+        "string": ("GET", name),
         "hash": ("HGETALL", name),
         "list": ("LRANGE", name, 0, -1),
         "set": ("SMEMBERS", name),
@@ -148,6 +149,8 @@ async def restore(redis: Redis, keys: list[Key]) -> None:
 async def _restored(redis: Redis, name: str, kind: str, value: Any) -> None:
     now_ms = str(time.time_ns() // 1_000_000)
     match kind:
+        case "string":
+            await redis.call("SET", name, value)
         case "hash":
             fresh = {field: now_ms for field in value if field.endswith((":created_at", ":asked_at"))}
             await redis.call("HSET", name, *(part for pair in (value | fresh).items() for part in pair))
