@@ -20,7 +20,9 @@ from tests.support.documents import PAGES, Block, block, blocks, checked_as, ent
 from tests.support.node import FOLDER, NODE
 from tests.support.process import ROOT
 
-FOREIGN = {"curl", "docker", "export", "kubectl", "npm", "openssl", "pip", "redis-cli", "sudo", "systemctl"}
+FOREIGN = {
+    "cp", "curl", "docker", "export", "kubectl", "mkdir", "npm", "openssl", "pip", "python3", "redis-cli", "systemctl"
+}  # fmt: skip
 OF_CLIENTS = {"HOLDFAST_TOKEN"}
 ALSO_IN = ("bench", "tests", "deploy", "scripts", "examples")
 
@@ -100,9 +102,10 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def _check_command(words: list[str]) -> None:
     program, *rest = words
-    if program == "holdfast":
+    name = program.rpartition("/")[2]
+    if name == "holdfast":
         _check_subcommand(cli, rest)
-    elif program not in FOREIGN:
+    elif name not in FOREIGN:
         assert os.access(ROOT / program, os.X_OK), f"no program {program}"
         for option in (word for word in rest if word.startswith("--")):
             _check_option(option)
