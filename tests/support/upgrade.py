@@ -87,7 +87,7 @@ class Findings:
 
 
 class Mixed:
-    """The deployment of a scenario. It has what `Workload` and `Judge` of the chaos run look at."""
+    """The deployment of a scenario."""
 
     def __init__(self, folder: Path, scenario: Scenario) -> None:
         self.server = RedisServer(folder / "redis", aof=True)
