@@ -18,10 +18,12 @@ from holdfast.client.transport import checked_url
 from holdfast.gateway.hosts import check_listen_host
 from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.stream.polling import POLL_SECONDS
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.redis.client import connect, user_of
 from holdfast.shared.redis.errors import RedisError
-from holdfast.shared.redis.rights import missing_rights
+from holdfast.shared.redis.probe import tracking_problem
+from holdfast.shared.redis.rights import missing_rights, refusals
 from holdfast.shared.redis.users import GATEWAY, SESSION, USERS, WORKER, Right
 from holdfast.shared.settings import CommonSettings, check_settings, read_settings
 from holdfast.worker.__main__ import agents, modules
@@ -148,7 +150,7 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
         client = connect(url, max_connections=1, socket_timeout_s=ANSWER_SECONDS)
         info = await client.info()
         await client.aclose()
-        rights = await rights_findings(name, url)
+        rights = [*await command_findings(name, url), *await rights_findings(name, url)]
     except ValueError:  # its text may quote the text in place of the port, such as a password with a #
         variable = "HOLDFAST_LOG_REDIS_URL" if name == "log redis" else "HOLDFAST_REDIS_URL"
         yield Finding(
@@ -169,13 +171,23 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
         yield finding
 
 
+async def command_findings(name: str, url: str) -> list[Finding]:
+    """Check that the server has every command that gateways and workers need; managed services may lack some. Raises
+    RedisError."""
+    here = {"queue redis": [GATEWAY.on_queue, WORKER.on_queue], "log redis": [GATEWAY.needed_on_log, WORKER.on_log]}
+    everything = [(*role.needed_on_log, *role.queue) for role in (GATEWAY, WORKER)]
+    rights = [right for of_role in here.get(name, everything) for right in of_role]
+    lacking = (await refusals(url, rights, ANSWER_SECONDS)).commands
+    return [Finding(ok=False, text=f"{name}: the server has no command {command}") for command in lacking]
+
+
 async def rights_findings(name: str, url: str) -> list[Finding]:
     """Check that the user in the address has the rights of one of the users, and note which it has too many of. Raises
     RedisError."""
     user, missing = user_of(url), {}
     for role in USERS:
-        here = {"queue redis": role.on_queue, "log redis": role.on_log}
-        rights = here.get(name, (*role.on_log, *role.queue))
+        here = {"queue redis": role.on_queue, "log redis": role.needed_on_log}
+        rights = here.get(name, (*role.needed_on_log, *role.queue))
         missing[role.name] = await missing_rights(url, rights, ANSWER_SECONDS)
     roles = [role for role, lacks in missing.items() if not lacks]
     if not roles:
@@ -183,10 +195,17 @@ async def rights_findings(name: str, url: str) -> list[Finding]:
         text = f"{name}: the user {user}, as a {role_name}, may not"
         return [Finding(ok=False, text=f"{text} {right}") for right in missing[role_name]]
     found = [Finding(ok=True, text=f"{name}: the user {user} has the rights of: {', '.join(roles)}")]
-    if GATEWAY.name in roles and name != "queue redis" and not await missing_rights(url, APPEND, ANSWER_SECONDS):
-        text = f"{name}: the user {user} may append to logs, which no gateway needs; docs/redis.md has a user for each"
-        found.append(Finding(ok=None, text=text))
+    if GATEWAY.name in roles and name != "queue redis":
+        found += [Finding(ok=None, text=f"{name}: {text}") async for text in log_notes(url)]
     return found
+
+
+async def log_notes(url: str) -> AsyncIterator[str]:
+    """Yield what a gateway's user should not have, or could have besides, on the log server. Raises RedisError."""
+    if not await missing_rights(url, APPEND, ANSWER_SECONDS):
+        yield (f"the user {user_of(url)} may append to logs, which no gateway needs; docs/redis.md has a user for each")
+    if problem := await tracking_problem(url, ANSWER_SECONDS):
+        yield f"does not notify of changes, so that gateways poll every {POLL_SECONDS * 1000:.0f} ms: {problem}"
 
 
 def persistence(name: str, info: dict[str, Any]) -> Finding:

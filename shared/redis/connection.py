@@ -49,8 +49,8 @@ class Listener(Protocol):
 class RedisConnection(asyncio.Protocol):
     """One connection: commands are sent in order, replies arrive in order.
 
-    With a listener, each command that reads a key also tracks it until its next change. Every failure of the connection
-    is a ConnectionLost."""
+    With a listener and `tracking`, each command that reads a key also tracks it until its next change. Every failure of
+    the connection is a ConnectionLost."""
 
     def __init__(self, listener: Listener | None, deadline_s: float) -> None:
         self._listener = listener
@@ -59,12 +59,15 @@ class RedisConnection(asyncio.Protocol):
         self._waiting: deque[OnReply] = deque()
         self._received = True
         self._silent_checks = 0
+        self.tracking = listener is not None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def open(cls, url: str, deadline_s: float, *, listener: Listener | None = None) -> RedisConnection:
-        """Connect and authenticate; with a `listener`, switch tracking on.
+    async def open(
+        cls, url: str, deadline_s: float, *, listener: Listener | None = None, tracking: bool = True
+    ) -> RedisConnection:
+        """Connect and authenticate; with a `listener`, switch tracking on unless told otherwise.
 
         Args:
             deadline_s: seconds without a byte from the server, while commands are pending, until the connection is
@@ -76,6 +79,7 @@ class RedisConnection(asyncio.Protocol):
             RedisError: the server refuses: wrong password, missing permission, still loading.
         """
         connection = cls(listener, deadline_s)
+        connection.tracking = connection.tracking and tracking
         try:
             async with asyncio.timeout(deadline_s):
                 address = await _connect(url, connection)
@@ -178,13 +182,13 @@ class RedisConnection(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(self._check_s, self._check)
 
     async def _handshake(self, address: dict[str, Any]) -> None:
-        hello: list[Argument] = ["HELLO", "2" if self._listener is None else "3"]  # invalidation needs RESP3
+        hello: list[Argument] = ["HELLO", "3" if self.tracking else "2"]  # invalidation needs RESP3
         if address.get("password") is not None:
             hello += ["AUTH", address.get("username") or "default", address["password"]]
         commands: list[tuple[Argument, ...]] = [tuple(hello)]
         if address.get("db"):
             commands.append(("SELECT", address["db"]))
-        if self._listener is not None:
+        if self.tracking:
             commands.append(("CLIENT", "TRACKING", "ON"))
         await asyncio.gather(*(self.execute(*command) for command in commands))
 
