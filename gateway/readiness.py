@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
+from holdfast.shared.redis.address import sentinel_address
 from holdfast.shared.redis.client import Redis, user_of
 from holdfast.shared.redis.errors import (
     AuthenticationError,
@@ -20,6 +21,7 @@ from holdfast.shared.redis.errors import (
 )
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.redis.rights import refusals
+from holdfast.shared.redis.sentinel import replication_problems
 from holdfast.shared.redis.users import GATEWAY, Right
 
 logger = structlog.get_logger()
@@ -83,9 +85,11 @@ class Server:
         """Return why the server cannot be used. Raises RedisError when it does not answer."""
         missing = await self._refusals()
         try:
-            return missing + reasons_not_ready(await self._redis.info())
+            info = await self._redis.info()
         except NoPermissionError:
             return missing
+        replication = replication_problems(info) if sentinel_address(self._url) else []
+        return missing + reasons_not_ready(info) + replication
 
     async def _refusals(self) -> list[str]:
         async with self._looking:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import structlog
 from holdfast.shared.redis.connection import Listener, RedisConnection
 from holdfast.shared.redis.probe import tracking_problem
+from holdfast.shared.redis.sentinel import open_connection
 
 logger = structlog.get_logger()
 
@@ -22,7 +23,7 @@ async def open_tail(url: str, deadline_s: float, listener: Listener) -> RedisCon
     problem = await tracking_problem(url, deadline_s)
     if problem is not None:
         logger.warning("log server does not notify of changes; polling", reason=problem, poll_seconds=POLL_SECONDS)
-    return await RedisConnection.open(url, deadline_s, listener=listener, tracking=problem is None)
+    return await open_connection(RedisConnection, url, deadline_s, listener=listener, tracking=problem is None)
 
 
 async def poll_until(stop: asyncio.Event, poll: Callable[[], None]) -> None:

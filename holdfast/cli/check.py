@@ -20,10 +20,12 @@ from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.polling import POLL_SECONDS
 from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.redis.address import sentinel_address
 from holdfast.shared.redis.client import connect, user_of
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.probe import tracking_problem
 from holdfast.shared.redis.rights import missing_rights, refusals
+from holdfast.shared.redis.sentinel import replication_notes, replication_problems
 from holdfast.shared.redis.users import GATEWAY, SESSION, USERS, WORKER, Right
 from holdfast.shared.settings import CommonSettings, check_settings, read_settings
 from holdfast.worker.__main__ import agents, modules
@@ -154,7 +156,8 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
     except ValueError:  # its text may quote the text in place of the port, such as a password with a #
         variable = "HOLDFAST_LOG_REDIS_URL" if name == "log redis" else "HOLDFAST_REDIS_URL"
         yield Finding(
-            ok=False, text=f"{place}: {variable} is no address; redis://host:6379/0, rediss:// or unix:///path"
+            ok=False,
+            text=f"{place}: {variable} is no address; redis://host:6379/0, rediss://, redis+sentinel:// or unix:///path",
         )
         return
     except (RedisError, OSError) as error:
@@ -167,6 +170,9 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
     if not reasons:
         yield Finding(ok=True, text=f"{name}: new enough, takes writes, evicts nothing")
     yield persistence(name, info)
+    if sentinel_address(url):
+        for finding in replication_findings(name, info):
+            yield finding
     for finding in rights:
         yield finding
 
@@ -206,6 +212,13 @@ async def log_notes(url: str) -> AsyncIterator[str]:
         yield (f"the user {user_of(url)} may append to logs, which no gateway needs; docs/redis.md has a user for each")
     if problem := await tracking_problem(url, ANSWER_SECONDS):
         yield f"does not notify of changes, so that gateways poll every {POLL_SECONDS * 1000:.0f} ms: {problem}"
+
+
+def replication_findings(name: str, info: dict[str, Any]) -> list[Finding]:
+    """Check that a primary of sentinels cannot take writes that a failover loses for good."""
+    faults = [Finding(ok=False, text=f"{name}: {problem}") for problem in replication_problems(info)]
+    faults += [Finding(ok=False, text=f"{name}: {note}") for note in replication_notes(info)]
+    return faults or [Finding(ok=True, text=f"{name}: has replicas, and takes no writes without one")]
 
 
 def persistence(name: str, info: dict[str, Any]) -> Finding:

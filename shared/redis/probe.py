@@ -11,6 +11,7 @@ from contextlib import suppress
 from holdfast.shared.keys import state_key
 from holdfast.shared.redis.connection import RedisConnection
 from holdfast.shared.redis.errors import RedisError, is_lasting
+from holdfast.shared.redis.sentinel import open_connection
 
 PROBE_KEY = state_key("~")  # no session has this id
 PUSH_SECONDS = 1.0
@@ -40,7 +41,7 @@ async def tracking_problem(url: str, deadline_s: float) -> str | None:
     Raises RedisError when the server does not answer or refuses the user."""
     pushes = _Pushes()
     try:
-        connection = await RedisConnection.open(url, deadline_s, listener=pushes)
+        connection = await open_connection(RedisConnection, url, deadline_s, listener=pushes)
     except RedisError as error:
         if is_lasting(error):
             return f"HELLO 3 or CLIENT TRACKING is refused: {error}"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from holdfast.shared.redis.connection import RedisConnection
 from holdfast.shared.redis.errors import NoPermissionError, ResponseError
+from holdfast.shared.redis.sentinel import open_connection
 from holdfast.shared.redis.users import Right
 
 # The arguments with which a command can be queued, where they are not just the key.
@@ -74,7 +75,7 @@ async def refusals(url: str, rights: Sequence[Right], deadline_s: float) -> Refu
     """Return which of these rights the user in the address lacks, and which of their commands the server.
 
     Raises RedisError when the server does not answer or refuses the user."""
-    connection = await RedisConnection.open(url, deadline_s)
+    connection = await open_connection(RedisConnection, url, deadline_s)
     try:
         await connection.execute("MULTI")
         sent = [*probes(rights)]

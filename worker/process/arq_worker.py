@@ -72,7 +72,7 @@ class HoldfastWorker(Worker):
         super().__init__(
             functions=[func(_dispatched_elsewhere, name=name) for name in registry],
             queue_name=QUEUE.rstrip(":"),
-            redis_pool=ArqRedis.from_url(settings.redis_url),  # required by arq's constructor; never connected
+            redis_pool=ArqRedis(),  # required by arq's constructor; never connected
             handle_signals=handle_signals,
             max_jobs=settings.max_jobs,
             job_serializer=orjson.dumps,
