@@ -1,7 +1,7 @@
 """A primary, two replicas and three sentinels on one machine, whose parts a test may kill, freeze and cut off.
 
 Everybody reaches the first primary through a proxy, which knows clients, replicas and sentinels apart and cuts them off
-by kind. The replicas are reached directly.
+by kind, as a pulled cable does. The replicas are reached directly.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import redis
+
 from holdfast.cli.embedded import server_binary
 from holdfast.cli.tether import tethered
 from tests.support.ports import free_port
@@ -25,21 +26,22 @@ from tests.support.redis_server import RedisServer
 NAME = "main"
 DOWN_AFTER_MS = 1000
 READ_BYTES = 65536
+KIND_IN_READS = 4
 Kind = Literal["client", "replica", "sentinel"]
 _WORDS: dict[bytes, Kind] = {b"REPLCONF": "replica", b"sentinel-": "sentinel"}
 
 
 class PrimaryProxy:
-    """Passes connections to the first primary. `cut` closes those of a kind, now and later."""
+    """Passes connections to the first primary. Nothing passes on those of a kind in `cut`, and nothing closes them."""
 
     def __init__(self, port: int) -> None:
         self._target = port
-        self._links: dict[_Link, None] = {}
-        self._cut: set[Kind] = set()
+        self._links: set[_Link] = set()
+        self.cut: set[Kind] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
 
-    async def __aenter__(self) -> PrimaryProxy:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -47,16 +49,9 @@ class PrimaryProxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        self.cut("client", "replica", "sentinel")
+        for link in tuple(self._links):
+            link.close()
         await until(lambda: not self._links)
-
-    def cut(self, *kinds: Kind) -> None:
-        self._cut |= {*kinds}
-        for link in self._links:
-            link.close_if(self._cut)
-
-    def heal(self) -> None:
-        self._cut.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -64,51 +59,51 @@ class PrimaryProxy:
         except OSError:
             writer.transport.abort()
             return
-        link = _Link((reader, writer), there)
-        self._links[link] = None
+        link = _Link(self.cut, (reader, writer), there)
+        self._links.add(link)
         try:
-            await link.run(self._cut)
+            await link.run()
         finally:
-            del self._links[link]
+            self._links.discard(link)
 
 
 class _Link:
     """One connection through the proxy. Until it has shown its kind it passes as a client's."""
 
-    def __init__(self, *ends: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    def __init__(self, cut: set[Kind], *ends: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        self._cut = cut
         self._near, self._far = ends
         self._kind: Kind = "client"
 
-    def close_if(self, cut: set[Kind]) -> None:
-        if self._kind in cut:
-            for _, writer in (self._near, self._far):
-                writer.transport.abort()
+    def close(self) -> None:
+        for _, writer in (self._near, self._far):
+            writer.transport.abort()
 
-    async def run(self, cut: set[Kind]) -> None:
-        ways = [asyncio.create_task(self._up(cut)), asyncio.create_task(self._pass(self._far[0], self._near[1]))]
+    async def run(self) -> None:
+        ways = [asyncio.create_task(self._up()), asyncio.create_task(self._pass(self._far[0], self._near[1]))]
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
-        self.close_if({self._kind})
+        self.close()
         await asyncio.gather(*ways, return_exceptions=True)
 
-    async def _up(self, cut: set[Kind]) -> None:
-        """Pass on what a client sends. The first kilobytes tell its kind."""
-        seen = b""
-        with contextlib.suppress(OSError):
-            while data := await self._near[0].read(READ_BYTES):
-                if len(seen) < 1000 and self._kind == "client":
-                    seen += data
-                    self._kind = next((kind for word, kind in _WORDS.items() if word in seen), "client")
-                    self.close_if(cut)
-                self._far[1].write(data)
-                await self._far[1].drain()
+    async def _up(self) -> None:
+        """Pass on what a client sends. Its first commands tell its kind."""
+        for _ in range(KIND_IN_READS):
+            data = await self._near[0].read(READ_BYTES)
+            self._kind = next((kind for word, kind in _WORDS.items() if word in data), self._kind)
+            self._write(self._far[1], data)
+        await self._pass(self._near[0], self._far[1])
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(READ_BYTES):
-                writer.write(data)
+                self._write(writer, data)
                 await writer.drain()
+
+    def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        if self._kind not in self._cut:
+            writer.write(data)
 
 
 class Sentinel:
@@ -182,12 +177,15 @@ class SentinelDeployment:
         return next(server for server in self.servers if server.port == port)
 
     async def replicated(self) -> None:
-        """Wait until both replicas are in reach of the first primary and known to each sentinel."""
+        """Wait until both replicas follow the first primary and are known to each sentinel.
+
+        A replica that was synchronized counts as good at once, but gets no commands before it has confirmed some."""
 
         def good() -> bool:
             with redis.Redis(port=self.servers[0].port) as primary:
                 info: Any = primary.info("replication")
-            return bool(info["min_slaves_good_slaves"] == len(self.servers) - 1)
+            replicas = [info.get(f"slave{number}", {"offset": 0}) for number in range(len(self.servers) - 1)]
+            return all(replica["offset"] > 0 for replica in replicas)
 
         def known() -> bool:
             replies = [sentinel.ask("CKQUORUM", NAME) for sentinel in self.sentinels]
