@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 MAX_PASSWORD_BYTES = 4096
 SENTINEL = "+sentinel"  # at the end of the scheme
+SENTINEL_PORT = 26379
 
 
 class SentinelAddress(NamedTuple):
@@ -41,8 +42,12 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     if scheme not in ("redis", "rediss") or not name or not all(hosts.split(",")):
         raise ValueError("should be redis+sentinel://host:26379,host:26379,host:26379/MASTER")
     query = f"?{parts.query}" if parts.query else ""
-    sentinels = tuple(f"{scheme}://{host}/0{query}" for host in hosts.split(","))
+    sentinels = tuple(f"{scheme}://{_with_port(host)}/0{query}" for host in hosts.split(","))
     return SentinelAddress(sentinels, unquote(name), f"{scheme}://{user}{at}", f"/{database or 0}{query}")
+
+
+def _with_port(host: str) -> str:
+    return host if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else f"{host}:{SENTINEL_PORT}"
 
 
 def place_of(reply: Sequence[bytes] | None) -> str | None:

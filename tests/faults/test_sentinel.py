@@ -12,6 +12,7 @@ import redis
 from holdfast.shared.keys import log_key
 from redis.exceptions import ResponseError
 
+from tests.support.failovers import Load, fail_over
 from tests.support.history import Gap
 from tests.support.log import Session
 from tests.support.patience import patient
@@ -134,3 +135,11 @@ async def test_f28_without_a_replica_in_reach_jobs_wait_and_nobody_takes_them_ov
         for replica in deployment.servers[1:]:
             replica.cont()
         await completed(play, "s", tokens=80)
+
+
+@pytest.mark.parametrize("fault", ["frozen", "cut"])
+async def test_the_script_counts_what_a_failover_under_load_costs(tmp_path: Path, fault: str) -> None:
+    result = await fail_over(fault, Load(jobs=12, viewers=24, tokens=100, interval_ms=100), tmp_path)
+    assert (result.violations, result.lost, result.doubled) == ((), 0, 0)
+    assert result.events == 12 * 102
+    assert result.attempts == 1
