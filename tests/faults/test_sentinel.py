@@ -74,7 +74,7 @@ async def test_f25_a_planned_failover_loses_no_event_and_closes_the_old_connecti
 async def test_f26_a_live_worker_writes_the_tail_again_that_a_failover_lost(deployment: SentinelDeployment) -> None:
     async with worker_on(deployment.url), scene(deployment.url) as play:
         await stream(play, "s", tokens=120)
-        deployment.proxy.cut.add("replica")
+        deployment.proxy.cut("replica")
         await play.heard(len(play.watchers[0].transcript.events()) + 10)
         shown = play.watchers[0].transcript.cursor
         deployment.servers[0].kill()
@@ -90,7 +90,7 @@ async def test_f26_a_tail_that_nobody_can_write_again_is_declared_lost(deploymen
         play.history.accepted.add(("s", "j1"))
         await session.append(attempt, 1, "kept")
         await until(lambda: {last_id(server) for server in deployment.servers} == {(attempt.epoch, 2)})
-        deployment.proxy.cut.add("replica")
+        deployment.proxy.cut("replica")
         await session.append(attempt, 2, "lost")
         viewer = play.watch()
         await play.heard(3)
@@ -105,7 +105,7 @@ async def test_f26_a_tail_that_nobody_can_write_again_is_declared_lost(deploymen
 async def test_f27_the_old_side_of_a_split_takes_no_writes_and_everybody_moves(deployment: SentinelDeployment) -> None:
     async with worker_on(deployment.url), scene(deployment.url) as play:
         await stream(play, "s", tokens=200)
-        deployment.proxy.cut |= {"replica", "sentinel"}
+        deployment.proxy.cut("replica", "sentinel")
         primary = await deployment.moved()
         await completed(play, "s", tokens=200)
         assert last_id(primary) == play.watchers[0].transcript.cursor

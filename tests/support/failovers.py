@@ -81,7 +81,7 @@ async def planned(deployment: SentinelDeployment) -> None:
 
 async def cut(deployment: SentinelDeployment) -> None:
     """SIGKILL of the primary after its replicas were cut off: what they did not receive is lost with it."""
-    deployment.proxy.cut.add("replica")
+    deployment.proxy.cut("replica")
     await asyncio.sleep(CUT_SECONDS)
     await killed(deployment)
 
@@ -162,6 +162,7 @@ async def _measure(fault: str, load: Load, deployment: SentinelDeployment, clien
     audience = Audience(urls, load, history)
     try:
         await audience.begun()
+        assert {*deployment.named()} == {deployment.proxy.port}, "a failover before the fault: this machine is too slow"
         await FAULTS[fault](deployment)
         for session, job in sorted(history.accepted):
             await client.until(session, job, lambda state: state.end is not None, WAIT_S)

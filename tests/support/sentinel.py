@@ -1,109 +1,30 @@
 """A primary, two replicas and three sentinels on one machine, whose parts a test may kill, freeze and cut off.
 
-Everybody reaches the first primary through a proxy, which knows clients, replicas and sentinels apart and cuts them off
-by kind, as a pulled cable does. The replicas are reached directly.
+Everybody reaches the first primary through a proxy, which can cut off clients, replicas or sentinels. The replicas are
+reached directly.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import redis
 
 from holdfast.cli.embedded import server_binary
 from holdfast.cli.tether import tethered
 from tests.support.ports import free_port
+from tests.support.primary_proxy import PrimaryProxy
 from tests.support.process import until
 from tests.support.redis_server import RedisServer
 
 NAME = "main"
 DOWN_AFTER_MS = 1000
-READ_BYTES = 65536
-KIND_IN_READS = 4
-Kind = Literal["client", "replica", "sentinel"]
-_WORDS: dict[bytes, Kind] = {b"REPLCONF": "replica", b"sentinel-": "sentinel"}
-
-
-class PrimaryProxy:
-    """Passes connections to the first primary. Nothing passes on those of a kind in `cut`, and nothing closes them."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._links: set[_Link] = set()
-        self.cut: set[Kind] = set()
-        self._server: asyncio.Server | None = None
-        self.port = 0
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for link in tuple(self._links):
-            link.close()
-        await until(lambda: not self._links)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        link = _Link(self.cut, (reader, writer), there)
-        self._links.add(link)
-        try:
-            await link.run()
-        finally:
-            self._links.discard(link)
-
-
-class _Link:
-    """One connection through the proxy. Until it has shown its kind it passes as a client's."""
-
-    def __init__(self, cut: set[Kind], *ends: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-        self._cut = cut
-        self._near, self._far = ends
-        self._kind: Kind = "client"
-
-    def close(self) -> None:
-        for _, writer in (self._near, self._far):
-            writer.transport.abort()
-
-    async def run(self) -> None:
-        ways = [asyncio.create_task(self._up()), asyncio.create_task(self._pass(self._far[0], self._near[1]))]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        self.close()
-        await asyncio.gather(*ways, return_exceptions=True)
-
-    async def _up(self) -> None:
-        """Pass on what a client sends. Its first commands tell its kind."""
-        for _ in range(KIND_IN_READS):
-            data = await self._near[0].read(READ_BYTES)
-            self._kind = next((kind for word, kind in _WORDS.items() if word in data), self._kind)
-            self._write(self._far[1], data)
-        await self._pass(self._near[0], self._far[1])
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(READ_BYTES):
-                self._write(writer, data)
-                await writer.drain()
-
-    def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        if self._kind not in self._cut:
-            writer.write(data)
 
 
 class Sentinel:
@@ -206,7 +127,7 @@ async def sentinel_deployment(folder: Path) -> AsyncIterator[SentinelDeployment]
     }
     servers = [RedisServer(folder / f"server-{number}", **options) for number in range(3)]
     sentinels = [Sentinel(folder / f"sentinel-{number}") for number in range(3)]
-    async with PrimaryProxy(servers[0].port) as proxy:
+    with PrimaryProxy(servers[0].port) as proxy:
         try:
             servers[0].start()
             for replica in servers[1:]:
