@@ -18,6 +18,7 @@ from tests.support.process import until
 from tests.support.redis_server import RedisServer
 from tests.support.served import served
 from tests.support.streams import Streams, frames_until, ids_until, streams
+from tests.support.workers import worker_on
 
 StartRedis = Callable[..., RedisServer]
 
@@ -98,11 +99,14 @@ async def test_tracking_that_is_accepted_without_invalidations_is_found() -> Non
         writer.write(replies[10:])
         await reader.read(-1)
         writer.close()
+        left.set()
 
+    left = asyncio.Event()
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         problem = await tracking_problem(f"redis://127.0.0.1:{port}/0", 5)
+        await left.wait()
     assert problem == "CLIENT TRACKING is accepted, but no invalidation arrives"
 
 
@@ -112,6 +116,20 @@ async def test_commands_that_a_server_lacks_are_named(redis_server: StartRedis) 
     assert found.sentences("default") == ["the server has no command XSETID"]
     (finding,) = await command_findings("log redis", server.url)
     assert (finding.ok, finding.text) == (False, "log redis: the server has no command XSETID")
+
+
+async def test_a_worker_logs_at_its_start_what_the_server_lacks(
+    redis_server: StartRedis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with worker_on(redis_server(rename_command=("XSETID", "hidden")).url):
+        printed = ""
+
+        def said() -> bool:
+            nonlocal printed
+            printed += "".join(capsys.readouterr())
+            return "the server has no command XSETID" in printed
+
+        await until(said)
 
 
 async def test_readyz_names_a_command_that_the_server_lacks(redis_server: StartRedis) -> None:

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from holdfast.shared.log.events import TERMINAL
 
 from tests.support.history import Gap, History, Told, Transcript, final_log
 from tests.support.patience import patient
-from tests.support.process import Processes, until
+from tests.support.process import ROOT, Processes, until
 from tests.support.sentinel import NAME, SentinelDeployment, sentinel_deployment
 from tests.support.watcher import Watcher, dismiss
 from tests.support.workers import Client
@@ -40,8 +39,8 @@ class Load:
 
 @dataclass
 class Result:
-    """`silence_s`: the longest time in which no viewer received an event. `lost` and `doubled`: events of all viewers
-    that no gap declares. `attempts`: of the job with the most."""
+    """`silence_s`: the longest time in which a viewer of another process received no event. `lost`, `doubled`: events
+    of all viewers that no gap declares. `attempts`: of the job with the most."""
 
     events: int = 0
     delivered: int = 0
@@ -101,40 +100,25 @@ class Audience:
             transcript = history.client(session, f"viewer {number} of {session}")
             self.watchers.append(Watcher(urls, f"/v1/sessions/{session}/events?raw=true", transcript, number))
         self._tasks = {asyncio.create_task(watcher.watch()) for watcher in self.watchers}
-        self._silence = asyncio.create_task(self._measure())
-        self.silence_s = 0.0
 
     async def begun(self) -> None:
-        """Wait until every viewer has some events; from then on silence counts. Fails if a job has ended by then."""
+        """Wait until every viewer has some events. Fails if a job has ended by then."""
         steps = [watcher.transcript.steps for watcher in self.watchers]
         await until(lambda: all(len(received) >= BEGUN_EVENTS for received in steps), WAIT_S)
         ended = sum(isinstance(received[-1], Told) and received[-1].kind in TERMINAL for received in steps)
         assert not ended, f"{ended} viewers have the end of a job before the fault: more tokens are needed"
-        self.silence_s = 0.0
 
     async def ended(self, logs: dict[str, list[Told]]) -> None:
         """Wait until every viewer has the end of its log."""
         transcripts = [watcher.transcript for watcher in self.watchers]
         await until(lambda: all(one.cursor == logs[one.session_id][-1].id for one in transcripts), WAIT_S)
 
-    def stop_measuring(self) -> None:
-        self._silence.cancel()
-
     async def close(self) -> None:
-        await dismiss({*self._tasks, self._silence})
-
-    async def _measure(self) -> None:
-        received, since_s = 0, time.monotonic()
-        while True:
-            await asyncio.sleep(0.02)
-            now, now_s = sum(len(one.transcript.steps) for one in self.watchers), time.monotonic()
-            if now != received:
-                received, since_s = now, now_s
-            self.silence_s = max(self.silence_s, now_s - since_s)
+        await dismiss(self._tasks)
 
 
 async def fail_over(fault: str, load: Load, folder: Path) -> Result:
-    """Run a deployment under this load, with the fault once every viewer receives events."""
+    """Start a deployment and the load, and count what the fault costs."""
     processes = Processes(folder)
     async with sentinel_deployment(folder / "redis") as deployment:
         client = Client(deployment.url)
@@ -146,34 +130,47 @@ async def fail_over(fault: str, load: Load, folder: Path) -> Result:
                 await gateway.until_ready()
             for redis in (client.redis, client.log_redis):
                 patient(redis)
-            return await _measure(fault, load, deployment, client, [gateway.url for gateway in gateways])
+            await client.offered("scripted")
+            await post(client, load)
+            urls = [gateway.url for gateway in gateways]
+            lone = processes.start([sys.executable, "-m", "tests.support.lone_viewer", urls[0], "s0"], ROOT)
+            result = await watched(FAULTS[fault], load, deployment, client, urls)
+            await lone.wait()
+            result.silence_s = float(lone.output())
+            return result
         finally:
             await client.close()
             processes.kill()
 
 
-async def _measure(fault: str, load: Load, deployment: SentinelDeployment, client: Client, urls: list[str]) -> Result:
-    history = History(accepted={(f"s{number}", "j1") for number in range(load.jobs)})
-    await client.offered("scripted")
+async def post(client: Client, load: Load) -> None:
     options = {"tokens": load.tokens, "interval_ms": load.interval_ms}
     for first in range(0, load.jobs, POSTS_AT_A_TIME):
         numbers = range(first, min(first + POSTS_AT_A_TIME, load.jobs))
         await asyncio.gather(*(client.post(f"s{number}", options=options) for number in numbers))
+
+
+async def watched(
+    fault: Callable[[SentinelDeployment], Awaitable[None]],
+    load: Load,
+    deployment: SentinelDeployment,
+    client: Client,
+    urls: list[str],
+) -> Result:
+    """Watch the jobs to their end, with the fault once every viewer receives events."""
+    history = History(accepted={(f"s{number}", "j1") for number in range(load.jobs)})
     audience = Audience(urls, load, history)
     try:
         await audience.begun()
         assert {*deployment.named()} == {deployment.proxy.port}, "a failover before the fault: this machine is too slow"
-        await FAULTS[fault](deployment)
+        await fault(deployment)
         for session, job in sorted(history.accepted):
             await client.until(session, job, lambda state: state.end is not None, WAIT_S)
-        audience.stop_measuring()
         logs = {session: await final_log(client.log, session) for session, _ in history.accepted}
         await audience.ended(logs)
     finally:
         await audience.close()
-    result = count(history, logs)
-    result.silence_s = audience.silence_s
-    return result
+    return count(history, logs)
 
 
 def count(history: History, logs: dict[str, list[Told]]) -> Result:

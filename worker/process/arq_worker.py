@@ -37,6 +37,7 @@ from holdfast.worker.process.delivery import Delivery, DeliveryContext
 from holdfast.worker.process.lease import Lease, Reaper
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.recovery import Recovery
+from holdfast.worker.process.server_probe import ServerProbe
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.process.threads import install
 from holdfast.worker.process.watchdog import Watchdog
@@ -134,6 +135,7 @@ class HoldfastWorker(Worker):
             self._reaper.run(),
             self._recovery.run(),
             self._watchdog.run(),
+            ServerProbe(self._settings).run(),
             self._webhooks.run(),
         )
         loops = [asyncio.create_task(loop) for loop in beside]
