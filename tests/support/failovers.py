@@ -134,9 +134,10 @@ async def fail_over(fault: str, load: Load, folder: Path) -> Result:
             await post(client, load)
             urls = [gateway.url for gateway in gateways]
             lone = processes.start([sys.executable, "-m", "tests.support.lone_viewer", urls[0], "s0"], ROOT)
+            await lone.until_output("begun")
             result = await watched(FAULTS[fault], load, deployment, client, urls)
             await lone.wait()
-            result.silence_s = float(lone.output())
+            result.silence_s = float(lone.output().split()[-1])
             return result
         finally:
             await client.close()

@@ -15,13 +15,16 @@ from tests.support.watcher import Watcher
 
 
 class TimedTranscript(Transcript):
-    """`longest_s`: the longest time between two events."""
+    """`longest_s`: the longest time between two events. Prints `begun` at the first one."""
 
     last_s = 0.0
     longest_s = 0.0
 
     def accept(self, frame: Frame) -> None:
         super().accept(frame)
+        if not self.last_s:
+            sys.stdout.write("begun\n")
+            sys.stdout.flush()
         now_s = time.monotonic()
         self.longest_s = max(self.longest_s, now_s - (self.last_s or now_s))
         self.last_s = now_s
