@@ -37,6 +37,7 @@ OnReply = Callable[[Any], None]
 SILENCE_CHECKS = 4  # per deadline
 
 _INCOMPLETE = object()
+_parse_known_error: Callable[[str], RedisError] = DefaultParser.parse_error
 
 
 class Listener(Protocol):
@@ -230,7 +231,7 @@ def _role_in(hello: Any) -> str:
 def _parse_error(text: str) -> RedisError:
     if text.startswith("NOREPLICAS"):
         return NotEnoughReplicas(text)
-    return cast("RedisError", DefaultParser.parse_error(text))
+    return _parse_known_error(text)
 
 
 def _tls_failure(error: ssl.SSLError) -> str:

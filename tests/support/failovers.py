@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.shared.ids import EventId
 from holdfast.shared.log.events import TERMINAL
 
 from tests.support.history import Gap, History, Told, Transcript, final_log
@@ -190,7 +191,8 @@ def count(history: History, logs: dict[str, list[Told]]) -> Result:
 
 def doubled(transcript: Transcript) -> int:
     """How many events came again, though no gap had taken them back."""
-    kept, again = set(), 0
+    kept: set[EventId] = set()
+    again = 0
     for step in transcript.steps:
         if isinstance(step, Gap):
             kept = {event_id for event_id in kept if event_id <= step.position}

@@ -140,5 +140,7 @@ async def sentinel_deployment(folder: Path) -> AsyncIterator[SentinelDeployment]
             await deployment.replicated()
             yield deployment
         finally:
-            for process in (*sentinels, *servers):
-                process.kill()
+            for sentinel in sentinels:
+                sentinel.kill()
+            for server in servers:
+                server.kill()
