@@ -37,6 +37,7 @@ from holdfast.worker.process.delivery import Delivery, DeliveryContext
 from holdfast.worker.process.lease import Lease, Reaper
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.recovery import Recovery
+from holdfast.worker.process.server_probe import ServerProbe
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.process.threads import install
 from holdfast.worker.process.watchdog import Watchdog
@@ -72,7 +73,7 @@ class HoldfastWorker(Worker):
         super().__init__(
             functions=[func(_dispatched_elsewhere, name=name) for name in registry],
             queue_name=QUEUE.rstrip(":"),
-            redis_pool=ArqRedis.from_url(settings.redis_url),  # required by arq's constructor; never connected
+            redis_pool=ArqRedis(),  # required by arq's constructor; never connected
             handle_signals=handle_signals,
             max_jobs=settings.max_jobs,
             job_serializer=orjson.dumps,
@@ -134,6 +135,7 @@ class HoldfastWorker(Worker):
             self._reaper.run(),
             self._recovery.run(),
             self._watchdog.run(),
+            ServerProbe(self._settings).run(),
             self._webhooks.run(),
         )
         loops = [asyncio.create_task(loop) for loop in beside]
