@@ -49,6 +49,8 @@ class CommonSettings(BaseSettings):
     webhook_secret: str = Field("", repr=False)
     webhook_networks: str = ""
     log_format: Literal["auto", "text", "json"] = "auto"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=1, le=65_535)
 
     @field_validator("redis_password_file", "redis_ca")
     @classmethod

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from holdfast.shared.owner import tenant_of
 from holdfast.shared.queue import QueueEntry
 from holdfast.worker.process.delivery import Delivery
 
@@ -40,8 +39,8 @@ class Deliveries(dict[Delivery, asyncio.Task[None]]):
         return {delivery.entry.id: delivery.entry for delivery in self if delivery.job is not None}
 
     def waiting(self) -> set[str]:
-        """Return the ids of the entries that count for a tenant and whose jobs wait for a person."""
-        return {delivery.entry.id for delivery in self if delivery.waits and tenant_of(delivery.entry.session_id)}
+        """Return the ids of the entries whose jobs wait for a person."""
+        return {delivery.entry.id for delivery in self if delivery.waits}
 
     def lose(self, entry_id: str) -> None:
         """Stop the delivery of an entry whose lease was lost."""
