@@ -74,6 +74,7 @@ class Measures(Collector):
     def __init__(self, families: Sequence[Family]) -> None:
         self._families = {family.name: family for family in families}
         self._values: defaultdict[str, BoundedValues] = defaultdict(BoundedValues)
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._clear()
 
     def add(self, name: str, *labels: str, amount: float = 1) -> None:
@@ -102,7 +103,7 @@ class Measures(Collector):
         for name, labels, count in drained["counts"]:
             self.add(name, *labels, amount=count)
         for name, labels, counts, total in drained["distributions"]:
-            self._distribution(name, self._series(name, labels)).add(counts, total)
+            self._distribution(name, self._series(name, tuple(labels))).add(counts, total)
 
     def collect(self) -> Iterator[Metric]:
         for family in self._families.values():
@@ -131,9 +132,14 @@ class Measures(Collector):
             found = self._distributions[name][labels] = Distribution(self._families[name].bounds)
         return found
 
-    def _series(self, name: str, labels: Sequence[str]) -> tuple[str, ...]:
-        names = self._families[name].labels
-        return tuple(self._values[label].bounded(value) for label, value in zip(names, labels, strict=True))
+    def _series(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+        found = self._known.get((name, labels))
+        if found is None:
+            names = self._families[name].labels
+            found = tuple(self._values[label].bounded(value) for label, value in zip(names, labels, strict=True))
+            if found == labels:  # those that became OTHER are without bound
+                self._known[name, labels] = found
+        return found
 
     def _clear(self) -> None:
         self._counts: dict[str, defaultdict[tuple[str, ...], float]] = {n: defaultdict(float) for n in self._families}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.metadata import version
 
 from holdfast.shared.background import repeat
@@ -27,12 +29,16 @@ FAMILIES = (
 
 
 class Vitals(Collector):
-    """Measures one process while `run` runs. `servers`: the client of each Redis server, by its name."""
+    """Measures one process while `run` runs. `servers`: the client of each Redis server, by its name.
+
+    `up`: whether each server answered the last PING. `ticked_s`: when the event loop last ran, by the monotonic
+    clock."""
 
     def __init__(self, process: str, servers: Mapping[str, Redis], registry: CollectorRegistry) -> None:
         self._process = process
         self._servers = servers
-        self._up: dict[str, bool] = {}
+        self.up: dict[str, bool] = {}
+        self.ticked_s = time.monotonic()
         self._measures = Measures(FAMILIES)
         for collector in (self, self._measures):
             registry.register(collector)
@@ -40,7 +46,7 @@ class Vitals(Collector):
 
     async def run(self) -> None:
         """Measure until cancelled."""
-        pings = (repeat(f"ping {name}", lambda name=name: self._ping(name)) for name in self._servers)
+        pings = (repeat(f"ping {name}", partial(self._ping, name)) for name in self._servers)
         await asyncio.gather(repeat("event loop lag", self._tick), *pings)
 
     async def _tick(self) -> float:
@@ -48,6 +54,7 @@ class Vitals(Collector):
         due = loop.time() + TICK_SECONDS
         await asyncio.sleep(TICK_SECONDS)
         self._measures.observe(LAG, max(loop.time() - due, 0))
+        self.ticked_s = time.monotonic()
         return 0
 
     async def _ping(self, name: str) -> float:
@@ -57,9 +64,9 @@ class Vitals(Collector):
             async with asyncio.timeout(PING_DEADLINE_SECONDS):
                 await self._servers[name].call("PING")
         except (RedisError, TimeoutError):
-            self._up[name] = False
+            self.up[name] = False
         else:
-            self._up[name] = True
+            self.up[name] = True
             self._measures.observe(PING, loop.time() - began, name)
         return PING_SECONDS
 
@@ -67,6 +74,6 @@ class Vitals(Collector):
         info = GaugeMetricFamily("holdfast_process_info", "1 for each process", labels=["process", "version"])
         info.add_metric([self._process, version("holdfast-gateway")], 1)
         up = GaugeMetricFamily("holdfast_redis_up", "1 if the last PING was answered", labels=["server"])
-        for name, answered in dict(self._up).items():
+        for name, answered in dict(self.up).items():
             up.add_metric([name], answered)
         yield from (info, up)

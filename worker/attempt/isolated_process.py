@@ -27,6 +27,7 @@ from holdfast.shared.sessions import Sessions
 from holdfast.worker.__main__ import agents, configured
 from holdfast.worker.attempt.isolated_attempt import attempt_of
 from holdfast.worker.attempt.jobs import Job
+from holdfast.worker.process.measures import measures
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.process.threads import install
@@ -54,7 +55,8 @@ def main() -> None:
 
     def report(message: dict[str, Any]) -> None:
         with writing:
-            os.write(reports, orjson.dumps({"v": SCHEMA, **message}) + b"\n")
+            counted = {"measures": measures.drain()}
+            os.write(reports, orjson.dumps({"v": SCHEMA, **message, **counted}) + b"\n")
 
     try:
         attempt = attempt_of(line)

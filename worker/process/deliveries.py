@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,11 @@ class Deliveries(dict[Delivery, asyncio.Task[None]]):
     def working(self) -> list[Delivery]:
         """Return those that take a slot: a job that waits for a person takes none."""
         return [delivery for delivery in self if not delivery.waits]
+
+    def by_state(self) -> Counter[tuple[str, str]]:
+        """Count the jobs by state, `running` or `asking`, and agent. Callable from any thread."""
+        jobs = [delivery for delivery in list(self) if delivery.entry.job_id is not None]
+        return Counter(("asking" if delivery.waits else "running", delivery.entry.agent) for delivery in jobs)
 
     def held(self) -> set[str]:
         """Return the ids of the entries that the worker leases."""
