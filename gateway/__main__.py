@@ -21,6 +21,7 @@ from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.metrics.listener import check_free
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
+from holdfast.shared.tracing import check_tracing
 
 logger = structlog.get_logger()
 
@@ -68,6 +69,7 @@ def main() -> None:
         check_listen_host(settings.host)
         check_authentication(settings)
         check_metrics_ports(settings)
+        check_tracing(settings.otlp_endpoint)
     except SettingsInvalid as error:
         sys.stderr.writelines(f"holdfast gateway: {line}\n" for line in str(error).splitlines())
         sys.exit(BAD_SETTINGS)

@@ -33,6 +33,7 @@ from holdfast.shared.request_rates import SharedBuckets
 from holdfast.shared.secret import Secret
 from holdfast.shared.session_index import SessionIndex
 from holdfast.shared.sessions import Sessions
+from holdfast.shared.tracing import traced
 
 REDIS_TIMEOUT_S = 5.0
 SUBSCRIBER_FLUSH_S = 0.001
@@ -78,7 +79,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics, auth: Authenticatio
         cleaning = asyncio.create_task(repeat("session list", session_list.clean, longest_pause_s=CLEAN_SECONDS))
         measuring = asyncio.create_task(vitals.run())
         try:
-            with operation.listening(settings):
+            with operation.listening(settings), traced(settings.otlp_endpoint, "gateway"):
                 yield State(
                     settings=settings,
                     day_usage=DayUsage(queue_redis, settings.day_limits),

@@ -16,8 +16,10 @@ from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.metrics.listener import check_free
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
+from holdfast.shared.tracing import check_tracing, traced
 from holdfast.worker.agents.chat import chat_agents
 from holdfast.worker.agents.models import known_models
+from holdfast.worker.attempt.current_job import job_keys
 from holdfast.worker.process.arq_worker import HoldfastWorker
 from holdfast.worker.process.redaction import keep_out_of_log_lines, without_keys
 from holdfast.worker.process.settings import WorkerSettings, quieten
@@ -33,6 +35,7 @@ def main() -> None:
     try:
         settings = configured()
         registry = Registry(agents(settings))
+        check_tracing(settings.otlp_endpoint)
         if settings.metrics_port is not None:
             check_free(settings.metrics_host, settings.metrics_port)
     except SettingsInvalid as error:
@@ -48,7 +51,7 @@ def main() -> None:
 def configured() -> WorkerSettings:
     """Read the settings, and set up the process: log lines, and no telemetry of frameworks. Raises SettingsInvalid."""
     settings = read_settings(WorkerSettings)
-    configure(as_json=settings.log_as_json, process="worker")
+    configure(as_json=settings.log_as_json, process="worker", keys=job_keys)
     keep_out_of_log_lines()
     quieten()
     return settings
@@ -91,7 +94,7 @@ def _run(settings: WorkerSettings, registry: Registry) -> None:
 async def serve(settings: WorkerSettings, registry: Registry) -> None:
     worker = HoldfastWorker(settings, registry, isolate_last_attempt=True)
     try:
-        with worker.operation.listening():
+        with worker.operation.listening(), traced(settings.otlp_endpoint, "worker"):
             await worker.async_run()
     finally:
         await worker.close()

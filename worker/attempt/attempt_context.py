@@ -12,6 +12,7 @@ from holdfast.shared.log.conversation import Fold
 from holdfast.shared.log.events import encode
 from holdfast.shared.log.log_replies import Attempt, Event
 from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.trace_context import trace_keys
 from holdfast.worker.attempt.ending import Ending, timed_out
 from holdfast.worker.process.measures import EventMeter
 from holdfast.worker.process.outage import Outage
@@ -65,7 +66,9 @@ class AttemptContext:
     @property
     def log_keys(self) -> dict[str, Any]:
         attempt = self.attempt
-        return {"session_id": attempt.session_id, "job_id": attempt.job_id, "attempt": attempt.number}
+        return {"session_id": attempt.session_id, "job_id": attempt.job_id, "attempt": attempt.number} | trace_keys(
+            attempt.traceparent
+        )
 
     async def retry(self, call: Callable[..., Awaitable[Answer]], *arguments: Any) -> Answer:
         """Repeat a call until Redis accepts it."""

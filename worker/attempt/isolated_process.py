@@ -24,6 +24,7 @@ from holdfast.shared.redis.client import connect
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.sessions import Sessions
+from holdfast.shared.tracing import traced
 from holdfast.worker.__main__ import agents, configured
 from holdfast.worker.attempt.isolated_attempt import attempt_of
 from holdfast.worker.attempt.jobs import Job
@@ -67,7 +68,8 @@ def main() -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     install(loop)
-    last_report = loop.run_until_complete(_attempt(attempt, settings, registry, lines, report))
+    with traced(settings.otlp_endpoint, "worker"):
+        last_report = loop.run_until_complete(_attempt(attempt, settings, registry, lines, report))
     logging.shutdown()
     report(last_report)
     os._exit(0)  # without threads and tasks that do not end

@@ -9,6 +9,8 @@ import structlog
 from holdfast.shared.log.events import FAILED
 from holdfast.shared.log.log_replies import Attempt
 from holdfast.shared.queue import QueueEntry
+from holdfast.shared.trace_context import trace_keys
+from holdfast.shared.tracing import span_attributes, start_span
 from holdfast.worker.attempt.ending import Ending
 from holdfast.worker.process.measures import DURATION, ENDED, ERRORS, QUEUE_WAIT, STARTED, measures
 
@@ -23,15 +25,24 @@ class AttemptReport:
     def __init__(self, entry: QueueEntry, attempt: Attempt) -> None:
         self._agent = attempt.agent
         self._began_s = time.monotonic()
-        self._keys = log_keys(entry) | {"attempt": attempt.number}
+        keys = log_keys(entry) | {"attempt": attempt.number}
+        self._span = start_span("run attempt", "consumer", attempt.traceparent, span_attributes(keys))
+        self._keys = keys | trace_keys(self._span.traceparent)
         log.info("job started", **self._keys)
         measures.add(STARTED, attempt.agent)
         if attempt.number == 1 and entry.made_at:
             measures.observe(QUEUE_WAIT, max(entry.age_s, 0), attempt.agent)
+            start_span("wait in queue", "internal", attempt.traceparent, span_attributes(keys), entry.made_at).end()
+
+    @property
+    def traceparent(self) -> str:
+        """That of the attempt's span."""
+        return self._span.traceparent
 
     def ended(self, ending: Ending) -> None:
         """Report the end of the job."""
-        seconds = self._count(ending.kind.removeprefix("job."))
+        error = ending.fields["error"]["code"] if ending.kind == FAILED else ""
+        seconds = self._count(ending.kind.removeprefix("job."), error)
         log_end(ending, self._keys, int(seconds * 1000))
 
     def deleted(self) -> None:
@@ -41,20 +52,22 @@ class AttemptReport:
 
     def lost(self) -> None:
         """Report that another attempt has claimed the session."""
-        self._count("lost")
+        self._count("lost", "lost")
         log.warning("job lost", **self._keys)
 
     def died(self, reason: str) -> None:
         """Report that the attempt's own process died."""
-        self._count("died")
+        self._count("died", "died")
         log.warning("the process of the last attempt died", **self._keys, reason=reason)
 
     def interrupted(self) -> None:
         """Report that the attempt was released, or that Redis refused it: the job continues elsewhere, or is closed."""
-        self._count("interrupted")
+        self._count("interrupted", "interrupted")
 
-    def _count(self, outcome: str) -> float:
-        """Returns the seconds since the start."""
+    def _count(self, outcome: str, error: str = "") -> float:
+        """Count the outcome, and end the span. Returns the seconds since the start."""
+        self._span.set({"holdfast.outcome": outcome})
+        self._span.end(error)
         seconds = time.monotonic() - self._began_s
         measures.add(ENDED, self._agent, outcome)
         measures.observe(DURATION, seconds, self._agent)

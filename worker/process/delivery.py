@@ -177,7 +177,7 @@ class Delivery:
             await self._refused(claimed)
             return
         report = AttemptReport(self.entry, claimed)
-        self.job = job = self._job(claimed)
+        self.job = job = self._job(replace(claimed, traceparent=report.traceparent))
         try:
             ending, head = await job.run()
         except Fenced as fenced:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from holdfast.shared.metrics.listener import Page, health_page, listening, metrics_page
+from holdfast.shared.metrics.listener import Page, Pages, health_page, listening, metrics_page
 from holdfast.shared.metrics.vitals import Vitals
 from holdfast.shared.redis.client import Redis
 from holdfast.worker.process.deliveries import Deliveries
@@ -42,7 +42,7 @@ class Operation:
         """Serve them during the block, if the settings have a port. Raises SettingsInvalid."""
         if self._settings.metrics_port is None:
             return nullcontext()
-        pages = {
+        pages: Pages = {
             "/livez": self._liveness,
             "/readyz": self._readiness,
             "/metrics": partial(metrics_page, self._registry),
