@@ -11,8 +11,8 @@ from holdfast.gateway.authentication.auth_watch import AuthWatch
 from holdfast.gateway.client_address import client_address
 from holdfast.gateway.limits import Body, CpuSlot, read_json
 from holdfast.gateway.metrics import Metrics
+from holdfast.gateway.operation import Operation
 from holdfast.gateway.principal import Principal, Right, principal_of
-from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.request_rates import RateLimits
 from holdfast.gateway.session_list import SessionList
 from holdfast.gateway.settings import GatewaySettings
@@ -44,7 +44,7 @@ class State(TypedDict):
     agent_catalog: AgentCatalog
     subscriber: Subscriber
     hub: StreamHub
-    readiness: Readiness
+    operation: Operation
     metrics: Metrics
     session_list: SessionList
     secret: Secret

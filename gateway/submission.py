@@ -18,6 +18,7 @@ from holdfast.gateway.webhooks import webhook_json
 from holdfast.shared.budget import Amounts, read_amounts, write_amounts
 from holdfast.shared.errors import (
     AgentUnknown,
+    HoldfastError,
     IdempotencyMismatch,
     LogUnavailable,
     QueueFull,
@@ -33,6 +34,8 @@ from holdfast.shared.owner import complete_id, tenant_of
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import JobRequest, Submitted
+from holdfast.shared.trace_context import TRACEPARENT, trace_keys
+from holdfast.shared.tracing import span_attributes, start_span
 
 logger = structlog.get_logger()
 
@@ -83,6 +86,22 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
         SessionUnknown: the session is being deleted.
         HoldfastError: an error of Queue.reserve or Sessions.submit.
     """
+    keys = {"session_id": session_id, "agent": request.agent}
+    span = start_span("submit job", "server", TRACEPARENT.get(), span_attributes(keys))
+    try:
+        submitted = await _accept(state, caller, session_id, replace(request, traceparent=span.traceparent), given)
+    except BaseException as error:
+        span.end(error.code if isinstance(error, HoldfastError) else type(error).__name__)
+        raise
+    keys["job_id"] = submitted.job_id
+    span.set(span_attributes({**keys, "replayed": submitted.replayed}))
+    span.end()
+    state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
+    logger.info("job accepted", **keys, replayed=submitted.replayed, **trace_keys(span.traceparent))
+    return submitted
+
+
+async def _accept(state: State, caller: Principal, session_id: str, request: JobRequest, given: Body) -> Submitted:
     caller.check("submit")
     if not caller.may_use(request.agent):
         raise unknown(request.agent)
@@ -101,7 +120,6 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
     except RedisError as error:
         logger.warning("redis unavailable during a submission", session_id=session_id, job_id=job_id, error=repr(error))
         raise LogUnavailable(job_id) from None
-    state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
     return submitted
 
 

@@ -192,7 +192,7 @@ class Queue:
         return bool(await self._put_back(PLACES, (worker_id, entry.id, delivery, delay_us, self._max_running)))
 
     async def pause(self, worker_id: str, paused: Collection[str], resumed: Collection[str]) -> set[str]:
-        """Record which entries of tenants take no slot any more, since their jobs wait for a person, and which take one
+        """Record which entries take no slot any more, since their jobs wait for a person, and which take one
         again. Returns those that the worker does not lease, which are ignored."""
         lost = await self._pause(PLACES, (worker_id, self._max_running, len(paused), *paused, *resumed))
         return {name.decode() for name in lost}

@@ -70,6 +70,7 @@ class JobAnswer(_State):
     position: int | None
     metadata: JsonValue
     budget: Annotated[BudgetAnswer | None, Field(description="Null where nothing limits the job")]
+    trace_id: Annotated[str | None, Field(description="Its trace; null where neither client nor gateway traces")]
 
 
 class JobsAnswer(BaseModel):

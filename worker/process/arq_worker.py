@@ -35,6 +35,7 @@ from holdfast.shared.webhooks.deliveries import WebhookDeliveries
 from holdfast.worker.process.deliveries import CANCEL_AGAIN_SECONDS, Deliveries, IntentPolls, cancel
 from holdfast.worker.process.delivery import Delivery, DeliveryContext
 from holdfast.worker.process.lease import Lease, Reaper
+from holdfast.worker.process.operation import Operation
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.recovery import Recovery
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
@@ -114,6 +115,8 @@ class HoldfastWorker(Worker):
         self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
         self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)
         self._webhooks = Webhooks(webhooks, self._context.sessions, settings, queue_outage)
+        servers = {"queue": queue_redis, "log": self._logs.servers[0].redis}
+        self.operation = Operation(settings, self._deliveries, self._lease, self._slots, servers)
         self._stop_now = asyncio.Event()
         self._listening: asyncio.Task[WakeUp | None] | None = None
         self.listens_idle = False
@@ -135,6 +138,7 @@ class HoldfastWorker(Worker):
             self._recovery.run(),
             self._watchdog.run(),
             self._webhooks.run(),
+            self.operation.vitals.run(),
         )
         loops = [asyncio.create_task(loop) for loop in beside]
         try:
@@ -239,6 +243,9 @@ class HoldfastWorker(Worker):
     def _ended(self, delivery: Delivery) -> None:
         del self._deliveries[delivery]
         self._woken.set()
+
+    def _slots(self) -> int:
+        return self.max_jobs if self.allow_pick_jobs else 0
 
     @property
     def free_slots(self) -> int:
