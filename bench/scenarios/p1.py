@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from functools import partial
 
-from bench.load import load
+from bench.ledger import InvalidRun
+from bench.load import Target, load
 from bench.machine import Cores
 from bench.peers import holdfast
-from bench.peers.stage import Peer
+from bench.peers.stage import Peer, Stage
 from bench.plan import Plan
 from bench.report import Column, Table
 from bench.saturation import saturate
@@ -22,10 +24,21 @@ COLUMNS = (
     Column("redis", "Redis core"),
     Column("load", "load core"),
 )
-PEERS = (
-    Peer("1", "1 process", holdfast.start),
-    Peer("2", "2 processes", partial(holdfast.start, settings={"HOLDFAST_GATEWAY_PROCESSES": "2"})),
-)
+START_S = 20
+
+
+def _start(processes: int, stage: Stage) -> Target:
+    """Start a gateway and wait until all of its processes listen."""
+    target = holdfast.start(stage, settings={"HOLDFAST_GATEWAY_PROCESSES": str(processes)})
+    deadline = time.monotonic() + START_S
+    while target.server[0].output().count('"listening"') < processes:
+        if time.monotonic() > deadline:
+            raise InvalidRun(f"{processes} processes did not start within {START_S} s")
+        time.sleep(0.05)
+    return target
+
+
+PEERS = (Peer("1", "1 process", partial(_start, 1)), Peer("2", "2 processes", partial(_start, 2)))
 
 
 def run(plan: Plan) -> Table:

@@ -112,7 +112,7 @@ def test_a_rewrite_between_two_copies_makes_the_backup_begin_again(tmp_path: Pat
     (tmp_path / "ln").write_text(f'#!/bin/sh\n/bin/ln "$@"; cp {tmp_path}/second {files}/a.manifest\n')
     (tmp_path / "ln").chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    command = ["sh", ROOT / "deploy/redis-backup", tmp_path]
+    command = ["sh", str(ROOT / "deploy/redis-backup"), str(tmp_path)]
     archive = subprocess.run(command, check=True, env=env, stdout=subprocess.PIPE).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         assert {name.rpartition("/")[2] for name in tar.getnames()} == {"appendonlydir", "a.manifest", "a.2.base.rdb"}

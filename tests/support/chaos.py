@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import httpx2
 import orjson
@@ -123,6 +124,19 @@ class Death:
 
     at_s: float
     held: set[tuple[str, str]]
+
+
+class Addresses(Protocol):
+    """Where the gateways, the queue and the logs of a deployment are."""
+
+    @property
+    def urls(self) -> Sequence[str]: ...
+
+    @property
+    def queue_url(self) -> str: ...
+
+    @property
+    def log_url(self) -> str: ...
 
 
 class Deployment:
@@ -266,7 +280,7 @@ def _lines(process: Process) -> list[dict[str, str]]:
 class Workload:
     """Who posts, cancels and watches."""
 
-    def __init__(self, deployment: Deployment, history: History, plan: Plan, report: Report) -> None:
+    def __init__(self, deployment: Addresses, history: History, plan: Plan, report: Report) -> None:
         self._deployment = deployment
         self._history = history
         self._plan = plan
@@ -358,9 +372,8 @@ class Workload:
 class Judge:
     """Looks at the servers from behind, waits for the end of everything, and compares."""
 
-    def __init__(self, deployment: Deployment, history: History) -> None:
+    def __init__(self, deployment: Addresses, history: History) -> None:
         self._history = history
-        self._deployment = deployment
         self._queue = connect(deployment.queue_url, max_connections=2)
         self._logs = connect_logs(deployment.log_url, max_connections=4, deadline_s=10)
         self._redis = self._logs.servers[0].redis

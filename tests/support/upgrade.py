@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import subprocess
 import sys
 import tempfile
 import time
@@ -87,7 +88,7 @@ class Findings:
 
 
 class Mixed:
-    """The deployment of a scenario. It has what `Workload` and `Judge` of the chaos run look at."""
+    """The deployment of a scenario."""
 
     def __init__(self, folder: Path, scenario: Scenario) -> None:
         self.server = RedisServer(folder / "redis", aof=True)
@@ -230,7 +231,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30, help="over which these are submitted")
     parser.add_argument("--seed", type=int, default=8)
     given = parser.parse_args()
-    old = check_out(given.revision or previous_commit())
+    try:
+        old = check_out(given.revision or previous_commit())
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"scripts/upgrade: {' '.join(map(str, error.cmd))} failed; git needs the history of the commit")
     sys.stdout.write(f"{old.name} and {this_release().name}\n")
     return 0 if asyncio.run(play_all(old, Plan(given.seed, given.seconds / 60, given.jobs, PACE))) else 1
 

@@ -18,7 +18,7 @@ from kubernetes_validate import SchemaNotFoundError, validate
 ROOT = Path(__file__).resolve().parents[3]
 KUBERNETES = ROOT / "deploy/kubernetes"
 OVERLAYS = sorted(path.parent for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
-SERVICES = {"gateway": GatewaySettings, "worker": WorkerSettings}
+SERVICES: dict[str, type[GatewaySettings | WorkerSettings]] = {"gateway": GatewaySettings, "worker": WorkerSettings}
 METRICS = ROOT / "docs/metrics.md"
 MARGIN_S = 10
 

@@ -14,7 +14,7 @@ from holdfast.worker.process.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 MARGIN_S = 10
-UNITS = {"gateway": GatewaySettings, "worker": WorkerSettings}
+UNITS: dict[str, type[GatewaySettings | WorkerSettings]] = {"gateway": GatewaySettings, "worker": WorkerSettings}
 
 
 def unit(name: str) -> str:
