@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from holdfast.gateway.agent_catalog import AgentCatalog
 from holdfast.gateway.authentication.authentication import Authentication
 from holdfast.gateway.dependencies import State
+from holdfast.gateway.deployment import Deployment
 from holdfast.gateway.limits import CpuSlot
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.operation import Operation
@@ -22,6 +23,7 @@ from holdfast.gateway.stream.subscriber import Subscriber
 from holdfast.gateway.stream.viewer_counts import ViewerLimits
 from holdfast.shared.background import repeat
 from holdfast.shared.day_usage import DayUsage
+from holdfast.shared.job_requests import JobRequests
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.metrics.vitals import Vitals
 from holdfast.shared.offered_agents import OfferedAgents
@@ -34,6 +36,7 @@ from holdfast.shared.secret import Secret
 from holdfast.shared.session_index import SessionIndex
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.tracing import traced
+from holdfast.shared.workers import WorkerList
 
 REDIS_TIMEOUT_S = 5.0
 SUBSCRIBER_FLUSH_S = 0.001
@@ -69,7 +72,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics, auth: Authenticatio
         sessions, log = Sessions(logs, settings), EventLog(logs, pipelined=True)
         hub = StreamHub(logs, log, sessions, stream_limits(settings))
         readiness = Readiness(settings.redis_url, queue_redis, logs)
-        operation = Operation(readiness, hub, metrics, queue, QueueCounter(queue_redis))
+        counter = QueueCounter(queue_redis)
+        operation = Operation(readiness, hub, metrics, queue, counter)
         vitals = Vitals("gateway", {"queue": queue_redis, "log": logs.servers[0].redis}, metrics.registry)
         metrics.watch(hub.counters)
         hub.start()
@@ -85,11 +89,13 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics, auth: Authenticatio
                     day_usage=DayUsage(queue_redis, settings.day_limits),
                     sessions=sessions,
                     log=log,
+                    job_requests=JobRequests(logs),
                     queue=queue,
                     agent_catalog=AgentCatalog(OfferedAgents(queue_redis)),
                     subscriber=Subscriber(logs),
                     hub=hub,
                     operation=operation,
+                    deployment=Deployment(WorkerList(queue_redis), counter),
                     metrics=metrics,
                     session_list=session_list,
                     secret=Secret(logs.servers[0].redis),

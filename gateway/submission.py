@@ -6,6 +6,7 @@ import base64
 import hmac
 from collections.abc import Awaitable
 from dataclasses import replace
+from hashlib import sha256
 
 import orjson
 import structlog
@@ -68,6 +69,15 @@ async def submit(state: State, caller: Principal, session_id: str, body: Body, k
     if key is not None:
         request = await cpu_slot.run(size, with_key, request, parsed, key)
     return await accept(state, caller, session_id, request, Body(parsed.input, size))
+
+
+async def submit_again(state: State, caller: Principal, session_id: str, job_id: str, key: str | None) -> Submitted:
+    """Accept a new job with what was submitted with this one. Raises JobUnknown, and the errors of `accept`."""
+    request = await state["job_requests"].of(session_id, job_id)
+    digest = sha256(f"retry {job_id}".encode()).hexdigest()
+    request = replace(request, idempotency_key=key, digest=digest if key is not None else "")
+    given = await state["cpu_slot"].run(len(request.input), orjson.loads, request.input)
+    return await accept(state, caller, session_id, request, Body(given, len(request.input)))
 
 
 async def accept(state: State, caller: Principal, session_id: str, request: JobRequest, given: Body) -> Submitted:

@@ -218,7 +218,7 @@ CODES = {
     400: "malformed_request; of a stream also cursor_invalid or request_behind_stream",
     401: "unauthenticated",
     403: "origin_not_allowed or forbidden",
-    404: "session_unknown, job_unknown, agent_unknown or question_unknown",
+    404: "session_unknown, job_unknown, agent_unknown, question_unknown or worker_unknown",
     406: "not_acceptable",
     408: "head_timeout or body_timeout",
     409: "session_busy or question_answered",

@@ -85,6 +85,15 @@ class Measures(Collector):
         """Add a value, in seconds, to a histogram."""
         self._distribution(name, self._series(name, labels)).observe(value)
 
+    def counted(self, name: str) -> int:
+        """Return what a counter has counted, over all labels."""
+        return int(sum(self._counts[name].values()))
+
+    def observed(self, name: str) -> tuple[int, float]:
+        """Return how many values a histogram has, and their sum, over all labels."""
+        found = self._distributions[name].values()
+        return sum(sum(each.counts) for each in found), sum(each.total for each in found)
+
     def drain(self) -> dict[str, Any]:
         """Return everything counted so far, as JSON, and start again from 0."""
         counts, distributions = self._counts, self._distributions

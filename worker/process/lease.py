@@ -28,7 +28,8 @@ class Lease:
     """Keeps this worker's queue entries leased.
 
     `deliveries` are those of the entries that this worker works on. `on_stray` is called with each entry that is leased
-    to this worker without its knowledge, because the reply to a take was lost. `beat_at_s`: the time of the last
+    to this worker without its knowledge, because the reply to a take was lost. `status` describes the worker, see
+    shared/workers.py. `beat_at_s`: the time of the last
     heartbeat that was acknowledged, by the monotonic clock."""
 
     def __init__(
@@ -39,6 +40,7 @@ class Lease:
         lease_s: float,
         deliveries: Deliveries,
         on_stray: Callable[[str], None],
+        status: Callable[[], bytes] = lambda: b"{}",
     ) -> None:
         self._leases = leases
         self._outage = outage
@@ -46,6 +48,7 @@ class Lease:
         self._beat_s = lease_s / 3
         self._deliveries = deliveries
         self._on_stray = on_stray
+        self._status = status
         self._unheard_of: set[str] = set()
         self.beat_at_s = time.monotonic()
 
@@ -59,7 +62,7 @@ class Lease:
 
         Returns the seconds until the next heartbeat."""
         before, running = frozenset(self._deliveries.held()), frozenset(self._deliveries.running())
-        leased = await self._leases.beat(self._worker_id)
+        leased = await self._leases.beat(self._worker_id, self._status())
         self.beat_at_s = time.monotonic()
         held = self._deliveries.held()
         await self._retake(running - leased)
