@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
@@ -69,11 +70,8 @@ class WorkerList:
         return [_status(stored)[1] for stored in (await self._redis.hgetall(keys.STATUSES)).values()]
 
     async def _read(self, worker_ids: Sequence[str]) -> list[RegisteredWorker]:
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hmget(keys.STATUSES, worker_ids)
-        for worker_id in worker_ids:
-            pipeline.smembers(keys.LEASED + worker_id)
-        stored, *leased = await pipeline.execute()
+        stored = await self._redis.hmget(keys.STATUSES, worker_ids)
+        leased = await asyncio.gather(*(self._redis.smembers(keys.LEASED + worker_id) for worker_id in worker_ids))
         return [_worker(*each) for each in zip(worker_ids, stored, leased, strict=True)]
 
 

@@ -114,4 +114,4 @@ def _worker_json(worker: RegisteredWorker) -> dict[str, Any]:
 
 def _job_json(entry: str) -> dict[str, str | None]:
     session_id, _, job_id = entry.rpartition("/")
-    return {"session_id": public_id(session_id), "job_id": job_id, "tenant": tenant_of(session_id)}
+    return {"session_id": public_id(session_id), "job_id": job_id, "tenant": tenant_of(session_id) or None}

@@ -194,8 +194,8 @@ def sessions_json(page: SessionsPage) -> dict[str, Any]:
     }
 
 
-def _summary_json(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
-    own = {"title": summary.title, "created_at": summary.created_at, "updated_at": updated_at}
+def _summary_json(summary: SessionSummary, active_us: int) -> dict[str, Any]:
+    own = {"title": summary.title, "created_at": summary.created_at, "updated_at": active_us // 1000}
     own |= {"session_id": public_id(summary.session_id), "cursor": str(summary.cursor)}
     return {
         name: own[name] if name in own else getattr(summary.current, name) for name in SessionSummaryAnswer.model_fields
