@@ -18,8 +18,10 @@ from holdfast.gateway.transports.request_head import ConnectionLimits
 from holdfast.gateway.transports.uvicorn import HttpServer
 from holdfast.gateway.transports.uvicorn_server import GatewayServer
 from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.metrics.listener import check_free
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
+from holdfast.shared.tracing import check_tracing
 
 logger = structlog.get_logger()
 
@@ -66,6 +68,8 @@ def main() -> None:
         settings = read_settings(GatewaySettings)
         check_listen_host(settings.host)
         check_authentication(settings)
+        check_metrics_ports(settings)
+        check_tracing(settings.otlp_endpoint)
     except SettingsInvalid as error:
         sys.stderr.writelines(f"holdfast gateway: {line}\n" for line in str(error).splitlines())
         sys.exit(BAD_SETTINGS)
@@ -79,6 +83,18 @@ def main() -> None:
         run_processes(settings)
 
 
+def check_metrics_ports(settings: GatewaySettings) -> None:
+    """Raise SettingsInvalid if a process could not listen on its port for metrics."""
+    for number in range(settings.gateway_processes):
+        if (port := metrics_port(settings, number)) is not None:
+            check_free(settings.metrics_host, port)
+
+
+def metrics_port(settings: GatewaySettings, number: int) -> int | None:
+    """Return the port for the metrics of one of several processes, which count from 0."""
+    return None if settings.metrics_port is None else settings.metrics_port + number
+
+
 def run_processes(settings: GatewaySettings) -> None:
     """Run several processes on one port. Exits with 1 if it is taken."""
     try:
@@ -88,7 +104,7 @@ def run_processes(settings: GatewaySettings) -> None:
 
     def serve(number: int, lifeline: int) -> None:
         configure(as_json=settings.log_as_json, process=f"gateway-{number}")
-        server = build_server(settings)
+        server = build_server(settings.model_copy(update={"metrics_port": metrics_port(settings, number)}))
         server.lifeline = lifeline
         server.run(listeners(settings.host, settings.port))
 

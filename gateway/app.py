@@ -23,7 +23,7 @@ from holdfast.gateway.layers.origin_check import OriginCheck
 from holdfast.gateway.lifespan import lifespan_of
 from holdfast.gateway.metrics import Metrics
 from holdfast.gateway.principal import Authenticate
-from holdfast.gateway.routes import agents, events, health, jobs, sessions, tickets, web, websocket
+from holdfast.gateway.routes import agents, deployment, events, health, jobs, sessions, tickets, web, websocket
 from holdfast.gateway.routes.job_body import AnswerBody, JobBody
 from holdfast.gateway.routes.schemas import OF_EVERY_CALL, Problem, problems
 from holdfast.gateway.routes.stream_route import FastPath
@@ -33,7 +33,10 @@ from starlette.types import ASGIApp
 
 Layer = Callable[[ASGIApp], ASGIApp]
 
-ROUTERS = (jobs.router, sessions.router, tickets.router, agents.router, health.router, web.router)
+ROUTERS = (
+    *(jobs.router, sessions.router, tickets.router, agents.router, deployment.router),
+    *(health.router, web.router),
+)
 
 
 _SECURITY = {

@@ -9,10 +9,11 @@ from fastapi import Depends, Header, Path, Query, Request
 from holdfast.gateway.agent_catalog import AgentCatalog
 from holdfast.gateway.authentication.auth_watch import AuthWatch
 from holdfast.gateway.client_address import client_address
+from holdfast.gateway.deployment import Deployment
 from holdfast.gateway.limits import Body, CpuSlot, read_json
 from holdfast.gateway.metrics import Metrics
+from holdfast.gateway.operation import Operation
 from holdfast.gateway.principal import Principal, Right, principal_of
-from holdfast.gateway.readiness import Readiness
 from holdfast.gateway.request_rates import RateLimits
 from holdfast.gateway.session_list import SessionList
 from holdfast.gateway.settings import GatewaySettings
@@ -22,6 +23,7 @@ from holdfast.shared.auth_store import AuthStore
 from holdfast.shared.day_usage import DayUsage
 from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
 from holdfast.shared.ids import SESSION_ID_PATTERN, check_session_id
+from holdfast.shared.job_requests import JobRequests
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.queue import Queue
 from holdfast.shared.secret import Secret
@@ -39,12 +41,14 @@ class State(TypedDict):
     settings: GatewaySettings
     sessions: Sessions
     log: EventLog
+    job_requests: JobRequests
     queue: Queue
     day_usage: DayUsage
     agent_catalog: AgentCatalog
     subscriber: Subscriber
     hub: StreamHub
-    readiness: Readiness
+    operation: Operation
+    deployment: Deployment
     metrics: Metrics
     session_list: SessionList
     secret: Secret
@@ -107,6 +111,7 @@ def address_of(scope: Scope) -> str:
 
 
 ReadableSession = Annotated[str, _session_for("read")]
+SubmittableSession = Annotated[str, _session_for("submit")]
 StoppableSession = Annotated[str, _session_for("stop")]
 AnswerableSession = Annotated[str, _session_for("answer")]
 DeletableSession = Annotated[str, _session_for("delete")]

@@ -11,7 +11,7 @@ from holdfast.shared.errors import HoldfastError, SessionUnknown
 from holdfast.shared.owner import Owner, complete_id
 from starlette.types import Scope
 
-Right = Literal["submit", "read", "stop", "answer", "delete", "ticket", "operate"]
+Right = Literal["submit", "read", "stop", "answer", "delete", "ticket", "observe", "operate"]
 RIGHTS: frozenset[Right] = frozenset(get_args(Right))
 
 
@@ -63,6 +63,11 @@ class Principal:
         """Raise Forbidden without this right."""
         if right not in self.rights:
             raise Forbidden(right)
+
+    def check_observer(self) -> None:
+        """Raise Forbidden without the right to see the whole deployment, which operators have too."""
+        if "operate" not in self.rights:
+            self.check("observe")
 
     def may_use(self, agent: str) -> bool:
         """Return whether the caller's tenant may use an agent. Otherwise it looks nonexistent."""

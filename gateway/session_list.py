@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import structlog
 from holdfast.gateway.principal import Principal
 from holdfast.shared.errors import DataKeyGone, SessionUnknown, UnreadableHere
+from holdfast.shared.owner import public_id
 from holdfast.shared.redis.errors import RedisError, is_of_data
 from holdfast.shared.session_index import Listed, SessionIndex
 from holdfast.shared.sessions import Sessions, SessionSummary
@@ -17,6 +18,7 @@ from holdfast.shared.telemetry import Once
 logger = structlog.get_logger()
 
 ACCEPTING_US = 60_000_000  # an indexed session may not be in the log yet while its first job is being accepted
+SEARCHED = 200  # sessions for one page of a search
 CLEAN_SECONDS = 60.0
 CLEAN_PAUSE_SECONDS = 0.05
 CLEAN_SESSIONS = 100
@@ -25,10 +27,10 @@ Missing = Literal["gone", "unreadable"]
 
 
 class ListedSession(NamedTuple):
-    """A session and the time of its last activity, in ms since 1970."""
+    """A session and the time of its last activity, in µs since 1970, which is its place in the list."""
 
     summary: SessionSummary
-    updated_at: int
+    active_us: int
 
 
 class SessionsPage(NamedTuple):
@@ -64,12 +66,21 @@ class SessionList:
         found = await self._summaries(page)
         return SessionsPage(
             [
-                ListedSession(summary, one.active_us // 1000)
+                ListedSession(summary, one.active_us)
                 for one, summary in found
                 if isinstance(summary, SessionSummary) and caller.session in (None, one.session_id)
             ],
             page[-1].active_us if len(listed) > count else None,
         )
+
+    async def search(self, caller: Principal, behind_us: int | None, count: int, text: str) -> SessionsPage:
+        """Return those sessions among the next SEARCHED of the index whose id or title has the text, in any case; of
+        more than `count` the first. Raises Forbidden."""
+        searched = await self.page(caller, behind_us, SEARCHED)
+        found = [each for each in searched.sessions if _has(each.summary, text.casefold())]
+        if len(found) <= count:
+            return SessionsPage(found, searched.more)
+        return SessionsPage(found[:count], found[count - 1].active_us)
 
     async def remove(self, session_id: str) -> None:
         """Remove a session from the index."""
@@ -114,3 +125,7 @@ class SessionList:
             if self._reported.add(session_id):
                 logger.warning("session cannot be read; left out of the list", session_id=session_id, error=repr(error))
             return "unreadable"
+
+
+def _has(session: SessionSummary, text: str) -> bool:
+    return text in public_id(session.session_id).casefold() or text in session.title.casefold()

@@ -6,6 +6,7 @@ import base64
 import hmac
 from collections.abc import Awaitable
 from dataclasses import replace
+from hashlib import sha256
 
 import orjson
 import structlog
@@ -18,6 +19,7 @@ from holdfast.gateway.webhooks import webhook_json
 from holdfast.shared.budget import Amounts, read_amounts, write_amounts
 from holdfast.shared.errors import (
     AgentUnknown,
+    HoldfastError,
     IdempotencyMismatch,
     LogUnavailable,
     QueueFull,
@@ -33,6 +35,8 @@ from holdfast.shared.owner import complete_id, tenant_of
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import JobRequest, Submitted
+from holdfast.shared.trace_context import TRACEPARENT, trace_keys
+from holdfast.shared.tracing import span_attributes, start_span
 
 logger = structlog.get_logger()
 
@@ -67,6 +71,15 @@ async def submit(state: State, caller: Principal, session_id: str, body: Body, k
     return await accept(state, caller, session_id, request, Body(parsed.input, size))
 
 
+async def submit_again(state: State, caller: Principal, session_id: str, job_id: str, key: str | None) -> Submitted:
+    """Accept a new job with what was submitted with this one. Raises JobUnknown, and the errors of `accept`."""
+    request = await state["job_requests"].of(session_id, job_id)
+    digest = sha256(f"retry {job_id}".encode()).hexdigest()
+    request = replace(request, idempotency_key=key, digest=digest if key is not None else "")
+    given = await state["cpu_slot"].run(len(request.input), orjson.loads, request.input)
+    return await accept(state, caller, session_id, request, Body(given, len(request.input)))
+
+
 async def accept(state: State, caller: Principal, session_id: str, request: JobRequest, given: Body) -> Submitted:
     """Accept a job durably, or return the job that was accepted with the same idempotency key.
 
@@ -83,6 +96,22 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
         SessionUnknown: the session is being deleted.
         HoldfastError: an error of Queue.reserve or Sessions.submit.
     """
+    keys = {"session_id": session_id, "agent": request.agent}
+    span = start_span("submit job", "server", TRACEPARENT.get(), span_attributes(keys))
+    try:
+        submitted = await _accept(state, caller, session_id, replace(request, traceparent=span.traceparent), given)
+    except BaseException as error:
+        span.end(error.code if isinstance(error, HoldfastError) else type(error).__name__)
+        raise
+    keys["job_id"] = submitted.job_id
+    span.set(span_attributes({**keys, "replayed": submitted.replayed}))
+    span.end()
+    state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
+    logger.info("job accepted", **keys, replayed=submitted.replayed, **trace_keys(span.traceparent))
+    return submitted
+
+
+async def _accept(state: State, caller: Principal, session_id: str, request: JobRequest, given: Body) -> Submitted:
     caller.check("submit")
     if not caller.may_use(request.agent):
         raise unknown(request.agent)
@@ -101,7 +130,6 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
     except RedisError as error:
         logger.warning("redis unavailable during a submission", session_id=session_id, job_id=job_id, error=repr(error))
         raise LogUnavailable(job_id) from None
-    state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
     return submitted
 
 

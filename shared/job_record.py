@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import orjson
 from holdfast.shared.budget import read_amounts
 from holdfast.shared.ids import EventId, parse_id
+from holdfast.shared.trace_context import trace_id_of
 
 # All fields that a record may have; the scripts name them, and submit.lua deletes them with the record.
 FIELDS = (
@@ -20,6 +21,7 @@ FIELDS = (
     *("cancel", "cancel_at", "overtakes"),  # intents
     *("question", "schema", "prompt", "asked_at", "answered"),
     "webhook",
+    "traceparent",
 )
 
 # Each is a prefix of the next: `job_of` reads the fields by position.
@@ -28,7 +30,7 @@ SUMMARY = (
     *HEADLINE,
     *("usage", "before", "first", "started", "end", "end_body", "question", "prompt", "schema"),
 )
-RECORD = (*SUMMARY, "metadata", "answered", "budget", "spent")
+RECORD = (*SUMMARY, "metadata", "answered", "budget", "spent", "traceparent")
 
 
 # Places of encrypted values that belong to a session as a whole, see shared.sealing.
@@ -44,6 +46,7 @@ class JobState:
     Event ids: `first` is the job's first event, `before` its predecessor, `started` the start of the latest attempt,
     and `end` the terminal event, whose JSON is `end_body`. `question`: the open one (`question_id`, `prompt`,
     `schema`). `answered`: the ids of those that have an answer.
+    `traceparent`: of the span that submitted it; empty without one.
     `budget`: its `limits` and what all attempts have `used`, by name; None without limits."""
 
     session_id: str
@@ -67,6 +70,12 @@ class JobState:
     question: dict[str, Any] | None
     answered: tuple[str, ...] = ()
     budget: dict[str, Any] | None = None
+    traceparent: str = ""
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of its trace."""
+        return trace_id_of(self.traceparent)
 
     @property
     def ending(self) -> dict[str, Any]:
@@ -118,6 +127,7 @@ def job_of(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
         question=question,
         answered=tuple((values["answered"] or b"").decode().split()),
         budget=_budget(values["budget"], values["spent"]),
+        traceparent=(values["traceparent"] or b"").decode(),
     )
 
 

@@ -64,6 +64,7 @@ DEFERRED = QUEUE + "deferred"
 AGAIN = QUEUE + "again"
 LANES = QUEUE + "lanes"
 WORKERS = QUEUE + "workers"
+STATUSES = WORKERS + ":status"  # of workers
 WAKE = QUEUE + "wake"
 RECOVERY = QUEUE + "recovery"
 RECOVERY_TURN = QUEUE + "recovery:turn"

@@ -27,9 +27,11 @@ class Leases:
         self._sweep = queue_script(redis, "sweep")
         self._recount = queue_script(redis, "recount")
 
-    async def beat(self, worker_id: str) -> set[str]:
-        """Increment the worker's heartbeat counter. Returns the ids of the entries that it leases."""
-        return {name.decode() for name in await self._beat(PLACES, (worker_id,))}
+    async def beat(self, worker_id: str, status: bytes = b"{}") -> set[str]:
+        """Increment the worker's heartbeat counter, and store its status, see shared/workers.py.
+
+        Returns the ids of the entries that it leases."""
+        return {name.decode() for name in await self._beat(PLACES, (worker_id, status))}
 
     async def retake(self, worker_id: str, entries: Sequence[QueueEntry]) -> set[str]:
         """Lease entries again whose lease the queue lost. Returns the ids of those that another worker leases."""

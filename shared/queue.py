@@ -44,12 +44,15 @@ PLACES = (
     keys.WEBHOOK_TENANTS,
     keys.WEBHOOK_TRIES,
     keys.WEBHOOK_ASKED,
+    keys.STATUSES,
 )
 ANY_LANE = "*"
 RESERVE_US = 5_000_000
 MAILBOX_LIMIT = 1000
 MAILBOX_SECONDS = 60
 WEBHOOK_REFUSED = 2  # a reply of drop.lua
+
+DRAIN = "*drain"  # in a mailbox, where no session has such an id
 
 _DELIVERY = re.compile(rb'"t":(\d+)')
 
@@ -92,9 +95,12 @@ class JobRef(NamedTuple):
 
 
 class WakeUp(NamedTuple):
-    """A message to a worker: an entry is visible, or there are intents for the lease owner of `session_id`."""
+    """A message to a worker: an entry is visible, or there are intents for the lease owner of `session_id`.
+
+    `drains`: it has to finish its jobs and exit."""
 
     session_id: str | None
+    drains: bool = False
 
 
 def entry_id(session_id: str, job_id: str | None) -> str:
@@ -158,6 +164,10 @@ class Queue:
         """Notify the lease owner of the session that intents are pending. Best effort: the message may be lost."""
         await self._notify(PLACES, (worker_id, session_id, MAILBOX_LIMIT, MAILBOX_SECONDS))
 
+    async def drain(self, worker_id: str) -> None:
+        """Let a worker finish its jobs and exit. Best effort, as `notify`. Workers of an older version ignore it."""
+        await self.notify(worker_id, DRAIN)
+
     async def depth(self) -> int:
         """Return the number of entries, control entries included."""
         return int(await self._redis.hlen(keys.ENTRIES))
@@ -172,6 +182,8 @@ class Queue:
         found = await self._redis.blpop(places, timeout=timeout_s)
         if found is None:
             return None
+        if found[1] == DRAIN.encode():
+            return WakeUp(None, drains=True)
         return WakeUp(None if found[0] == keys.WAKE.encode() else found[1].decode())
 
     async def wake(self) -> None:
@@ -192,7 +204,7 @@ class Queue:
         return bool(await self._put_back(PLACES, (worker_id, entry.id, delivery, delay_us, self._max_running)))
 
     async def pause(self, worker_id: str, paused: Collection[str], resumed: Collection[str]) -> set[str]:
-        """Record which entries of tenants take no slot any more, since their jobs wait for a person, and which take one
+        """Record which entries take no slot any more, since their jobs wait for a person, and which take one
         again. Returns those that the worker does not lease, which are ignored."""
         lost = await self._pause(PLACES, (worker_id, self._max_running, len(paused), *paused, *resumed))
         return {name.decode() for name in lost}

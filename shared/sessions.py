@@ -45,7 +45,7 @@ JOBS_PAGE_BYTES = 1024 * 1024
 class JobRequest:
     """A job to submit. `input`, `options` and `metadata` are JSON. `digest`: of the whole body. `title`: for the
     session, where this job is its first. `webhook`: JSON of `url` and `events`, or empty. `budget`: JSON amounts, see
-    shared/budget.py; empty for none."""
+    shared/budget.py; empty for none. `traceparent`: of the span that submits it; empty for none."""
 
     agent: str
     input: bytes
@@ -58,6 +58,7 @@ class JobRequest:
     title: str = ""
     webhook: bytes = b""
     budget: bytes = b""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class Sessions:
         job = (job_id, request.agent, *stored, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
         limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT)
-        rest = (title, webhook, request.budget, *FIELDS)
+        rest = (title, webhook, request.budget, request.traceparent, *FIELDS)
         try:
             submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits, *rest)))
         except QueueFull:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,9 @@ class CommonSettings(BaseSettings):
     webhook_secret: str = Field("", repr=False)
     webhook_networks: str = ""
     log_format: Literal["auto", "text", "json"] = "auto"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=1, le=65_535)
+    otlp_endpoint: str | None = Field(None, repr=False)
 
     @field_validator("redis_password_file", "redis_ca")
     @classmethod
@@ -81,6 +85,13 @@ class CommonSettings(BaseSettings):
                 raise ValueError("should not be set together with HOLDFAST_ENCRYPTION_KEYS")
             parse_master_keys(_text_of(path))
         return path
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector(cls, url: str | None) -> str | None:
+        if url is not None and re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url) is None:
+            raise ValueError("should be the address of a collector, such as http://127.0.0.1:4318")
+        return url
 
     @property
     def master_keys(self) -> MasterKeys:

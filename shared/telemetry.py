@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, TextIO
@@ -15,7 +15,7 @@ from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, plai
 from structlog.types import EventDict, Processor
 
 # Not in the text of a line with level `info`.
-_OMITTED = ("level", "job_id", "request_id", "session_id", "worker_id")
+_OMITTED = ("level", "job_id", "replayed", "request_id", "session_id", "trace_id", "worker_id")
 
 REMEMBERED = 1000  # keys of repeated conditions
 
@@ -47,6 +47,8 @@ class TextRenderer:
         if fields.get("level") == "info":
             event = event.removeprefix(f"{fields['process']} ")
             fields = {name: value for name, value in fields.items() if name not in _OMITTED}
+            if fields.get("attempt") == 1:
+                del fields["attempt"]
         if event.startswith("job ") and "agent" in fields:
             event = event.replace("job", fields.pop("agent"), 1)
         if "ms" in fields:
@@ -65,13 +67,15 @@ def wants_colors(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR")
 
 
-def configure(*, as_json: bool, process: str) -> None:
-    """Configure logging of the process: structlog and the standard library write the same format to stderr."""
+def configure(*, as_json: bool, process: str, keys: Callable[[], Mapping[str, Any]] = dict) -> None:
+    """Configure logging of the process: structlog and the standard library write the same format to stderr.
+
+    `keys`: returns the fields of what is being worked on, which a line gets unless it has them."""
 
     def add_process(_: object, __: str, entry: EventDict) -> EventDict:
         entry["process"] = process  # a context variable would be missing in callbacks of connections and in threads
         request_id = REQUEST_ID.get(None)
-        return entry if request_id is None else {"request_id": request_id, **entry}
+        return {**({} if request_id is None else {"request_id": request_id}), **keys(), **entry}
 
     shared: list[Processor] = [
         add_process,

@@ -8,18 +8,19 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 import uvloop
 from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.metrics.listener import check_free
 from holdfast.shared.settings import read_settings
 from holdfast.shared.telemetry import configure
+from holdfast.shared.tracing import check_tracing, traced
 from holdfast.worker.agents.chat import chat_agents
 from holdfast.worker.agents.models import known_models
+from holdfast.worker.attempt.current_job import job_keys
 from holdfast.worker.process.arq_worker import HoldfastWorker
-from holdfast.worker.process.metrics import metrics_served
 from holdfast.worker.process.redaction import keep_out_of_log_lines, without_keys
 from holdfast.worker.process.settings import WorkerSettings, quieten
 from holdfast.worker.sdk.registry import Agent, ModuleBroken, OnBroken, Registry
@@ -31,25 +32,26 @@ log = structlog.get_logger()
 
 def main() -> None:
     """Run a worker configured by the environment. Exits 0 after SIGTERM, 2 when it cannot start."""
-    with ExitStack() as serving:
-        try:
-            settings = configured()
-            registry = Registry(agents(settings))
-            serving.enter_context(metrics_served(settings))
-        except SettingsInvalid as error:
-            lines = without_keys(str(error), opaque=False).splitlines()
-            sys.stderr.writelines(f"holdfast worker: {line}\n" for line in lines)
-            sys.exit(2)
-        registry.warm()
-        gc.collect()
-        gc.freeze()  # exempt long-lived objects from collection: shorter pauses for jobs
-        _run(settings, registry)
+    try:
+        settings = configured()
+        registry = Registry(agents(settings))
+        check_tracing(settings.otlp_endpoint)
+        if settings.metrics_port is not None:
+            check_free(settings.metrics_host, settings.metrics_port)
+    except SettingsInvalid as error:
+        lines = without_keys(str(error), opaque=False).splitlines()
+        sys.stderr.writelines(f"holdfast worker: {line}\n" for line in lines)
+        sys.exit(2)
+    registry.warm()
+    gc.collect()
+    gc.freeze()  # exempt long-lived objects from collection: shorter pauses for jobs
+    _run(settings, registry)
 
 
 def configured() -> WorkerSettings:
     """Read the settings, and set up the process: log lines, and no telemetry of frameworks. Raises SettingsInvalid."""
     settings = read_settings(WorkerSettings)
-    configure(as_json=settings.log_as_json, process="worker")
+    configure(as_json=settings.log_as_json, process="worker", keys=job_keys)
     keep_out_of_log_lines()
     quieten()
     return settings
@@ -92,7 +94,8 @@ def _run(settings: WorkerSettings, registry: Registry) -> None:
 async def serve(settings: WorkerSettings, registry: Registry) -> None:
     worker = HoldfastWorker(settings, registry, isolate_last_attempt=True)
     try:
-        await worker.async_run()
+        with worker.operation.listening(), traced(settings.otlp_endpoint, "worker"):
+            await worker.async_run()
     finally:
         await worker.close()
 

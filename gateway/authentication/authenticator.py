@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 REMEMBERED = 10_000
 PUBLIC = frozenset({"/", "/livez", "/readyz", "/openapi.json"})
-USER_RIGHTS = RIGHTS - {"operate"}
+USER_RIGHTS = RIGHTS - {"observe", "operate"}
 NOBODY = Principal(rights=frozenset())
 _SUBJECT = b"holdfast-subject"
 

@@ -10,6 +10,7 @@ from holdfast.gateway.layers.origin_check import OriginCheck, OriginNotAllowed
 from holdfast.gateway.principal import Authenticate
 from holdfast.gateway.stream.viewer import retry_ms
 from holdfast.shared.errors import HoldfastError
+from holdfast.shared.trace_context import TRACEPARENT, parse_traceparent
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -51,6 +52,7 @@ class Door:
     async def _enter(self, scope: Scope) -> None:
         """Raises the error that refuses the request."""
         fields = scope["fields"] = dict(scope["headers"])
+        TRACEPARENT.set(parse_traceparent(fields.get(b"traceparent")))
         if len(fields) < len(scope["headers"]):
             _check_single(scope)
         self._host_check.check(fields)

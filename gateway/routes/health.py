@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter
 from holdfast.gateway.dependencies import Caller, GatewayState
-from holdfast.gateway.errors import NotReady
+from holdfast.gateway.errors import NotReady, RouteUnknown
 from holdfast.gateway.routes.schemas import json_response, problems
-from holdfast.shared.redis.errors import RedisError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
 router = APIRouter(tags=["health"])
-
-SCRAPE_DEADLINE_S = 2.0
 
 
 def _example(content: dict[str, str]) -> dict[int | str, dict[str, Any]]:
@@ -35,23 +30,17 @@ async def livez() -> Response:
 async def readyz(state: GatewayState) -> Response:
     """Report readiness: Redis is available, new enough, writable, evicts nothing and grants the rights of a gateway.
     Otherwise 503 with the reasons."""
-    reasons = await state["readiness"].reasons()
-    if state["hub"].draining:
-        reasons = ["the gateway is stopping"]
-    if reasons:
+    if reasons := await state["operation"].reasons():
         raise NotReady(reasons)
     return json_response({"status": "ready"})
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(state: GatewayState, caller: Caller) -> Response:
-    """Return metrics in the Prometheus text format. Values from Redis stay unchanged while Redis is unavailable."""
+    """Return metrics in the Prometheus text format. Values from Redis stay unchanged while Redis is unavailable. With
+    a port of their own, metrics are not found here."""
+    if state["settings"].metrics_port is not None:
+        raise RouteUnknown
     caller.check("operate")
-    gauges = state["metrics"]
-    try:
-        async with asyncio.timeout(SCRAPE_DEADLINE_S):
-            gauges.queue_depth.set(await state["queue"].depth())
-        gauges.queue_up.set(1)
-    except (RedisError, TimeoutError):
-        gauges.queue_up.set(0)
-    return Response(generate_latest(gauges.registry), media_type=CONTENT_TYPE_LATEST)
+    page = await state["operation"].metrics()
+    return Response(page.body, media_type=page.content_type)

@@ -18,6 +18,7 @@ from holdfast.gateway.dependencies import (
     ReadableSession,
     State,
     StoppableSession,
+    SubmittableSession,
 )
 from holdfast.gateway.intents import answer_with, cancel
 from holdfast.gateway.limits import Body
@@ -32,7 +33,7 @@ from holdfast.gateway.routes.schemas import (
     json_response,
     problems,
 )
-from holdfast.gateway.submission import session_id_for, submit
+from holdfast.gateway.submission import session_id_for, submit, submit_again
 from holdfast.shared.owner import public_id
 from holdfast.shared.sessions import Submitted
 from starlette.responses import Response
@@ -73,7 +74,10 @@ async def post_session_job(
 
 
 async def _accept(state: State, caller: Principal, session_id: str, body: Body, key: str | None) -> Response:
-    submitted = await submit(state, caller, session_id, body, key)
+    return _accepted(session_id, await submit(state, caller, session_id, body, key))
+
+
+def _accepted(session_id: str, submitted: Submitted) -> Response:
     content = accepted_json(session_id, submitted)
     headers = {"Location": content["events_url"]}
     if submitted.replayed:
@@ -120,6 +124,14 @@ async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: 
     """Cancel a job. Has no effect on a job that is being cancelled or has ended."""
     status = await cancel(state, session_id, job_id)
     return json_response({"session_id": public_id(session_id), "job_id": job_id, "status": status}, 202)
+
+
+@router.post("/v1/sessions/{session_id}/jobs/{job_id}/retry", status_code=202, responses=_ACCEPTED)
+async def retry_job(
+    state: GatewayState, caller: Caller, session_id: SubmittableSession, job_id: KnownJob, key: IdempotencyKey
+) -> Response:
+    """Queue a new job in the session with the agent, the input and the options of this one."""
+    return _accepted(session_id, await submit_again(state, caller, session_id, job_id, key))
 
 
 @router.post(

@@ -70,6 +70,7 @@ class JobAnswer(_State):
     position: int | None
     metadata: JsonValue
     budget: Annotated[BudgetAnswer | None, Field(description="Null where nothing limits the job")]
+    trace_id: Annotated[str | None, Field(description="Its trace; null where neither client nor gateway traces")]
 
 
 class JobsAnswer(BaseModel):
@@ -193,8 +194,8 @@ def sessions_json(page: SessionsPage) -> dict[str, Any]:
     }
 
 
-def _summary_json(summary: SessionSummary, updated_at: int) -> dict[str, Any]:
-    own = {"title": summary.title, "created_at": summary.created_at, "updated_at": updated_at}
+def _summary_json(summary: SessionSummary, active_us: int) -> dict[str, Any]:
+    own = {"title": summary.title, "created_at": summary.created_at, "updated_at": active_us // 1000}
     own |= {"session_id": public_id(summary.session_id), "cursor": str(summary.cursor)}
     return {
         name: own[name] if name in own else getattr(summary.current, name) for name in SessionSummaryAnswer.model_fields
@@ -217,7 +218,7 @@ CODES = {
     400: "malformed_request; of a stream also cursor_invalid or request_behind_stream",
     401: "unauthenticated",
     403: "origin_not_allowed or forbidden",
-    404: "session_unknown, job_unknown, agent_unknown or question_unknown",
+    404: "session_unknown, job_unknown, agent_unknown, question_unknown or worker_unknown",
     406: "not_acceptable",
     408: "head_timeout or body_timeout",
     409: "session_busy or question_answered",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from holdfast.gateway.dependencies import (
     Caller,
     DeletableSession,
@@ -31,11 +32,17 @@ from starlette.responses import Response
 
 router = APIRouter(tags=["sessions"])
 
+SearchedText = Annotated[str, Query(max_length=100, description="Part of an id or a title, in any case")]
+
 
 @router.get("/v1/sessions", response_model=SessionsAnswer, responses=problems(422, 503))
-async def list_sessions(state: GatewayState, caller: Caller, cursor: SessionCursor, limit: PageLimit = 50) -> Response:
-    """List sessions, newest activity first. A page may hold fewer than `limit`."""
-    return json_response(sessions_json(await state["session_list"].page(caller, cursor, limit)))
+async def list_sessions(
+    state: GatewayState, caller: Caller, cursor: SessionCursor, limit: PageLimit = 50, q: SearchedText = ""
+) -> Response:
+    """List sessions, newest activity first. A page may hold fewer than `limit`, none even, and have a next one."""
+    listed = state["session_list"]
+    page = await (listed.search(caller, cursor, limit, q) if q else listed.page(caller, cursor, limit))
+    return json_response(sessions_json(page))
 
 
 @router.get("/v1/sessions/{session_id}", response_model=SessionAnswer, responses=problems(404, 410, 503))

@@ -210,6 +210,7 @@ class CatchUp:
 
     def _deliver(self, viewer: Viewer, replay: Replay, page: Page, rendered: Rendered) -> None:
         self._counters.events += rendered.events
+        self._counters.catch_up_pages += 1
         self._counters.gaps += page.gap is not None
         if rendered.state is CUT:
             viewer.cut(rendered.data)

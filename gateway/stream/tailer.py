@@ -343,6 +343,8 @@ class Tailer:
                 channel.keep(batch)
             for viewer in tuple(channel.live):
                 viewer.deliver(batch)
+            if batch.ending:
+                self._counters.lag.sample(batch.entries[-1].body)
         if len(entries) < len(found):
             self._fall_behind(channel)
 

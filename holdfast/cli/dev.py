@@ -105,7 +105,7 @@ class Dev:
         if "HOLDFAST_REDIS_URL" not in env:
             env["HOLDFAST_REDIS_URL"] = await self._start_redis()
         worker = ReloadedChild(plan("worker", env), self._console, self._agents, self._patience_s)
-        self._others += [Child(plan("gateway", env), self._console), worker]
+        self._others += [Child(plan("gateway", without_metrics_port(env)), self._console), worker]
         for child in self._others:
             await child.start()
         url = url_of(self._host, self._port)
@@ -149,6 +149,11 @@ def plan(name: str, env: Mapping[str, str]) -> Plan:
 def environment(port: int) -> dict[str, str]:
     """Return the environment of gateway and worker. Their log lines are JSON, which the console renders."""
     return os.environ | {"HOLDFAST_PORT": str(port), "HOLDFAST_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"}
+
+
+def without_metrics_port(env: Mapping[str, str]) -> dict[str, str]:
+    """Leave the port for metrics to the worker: the gateway of this machine has its metrics on the main port."""
+    return {name: value for name, value in env.items() if name != "HOLDFAST_METRICS_PORT"}
 
 
 def take_port(host: str, port: int) -> int:

@@ -53,7 +53,7 @@ class Attempt:
 
     `last`: no further attempt is allowed. `first`: the id of the job's first event. `discard_from`: the attempt
     discards the job's events from this id on; None for the first attempt. `budget` and `spent`: JSON amounts, see
-    shared/budget.py; an empty budget limits nothing."""
+    shared/budget.py; an empty budget limits nothing. `traceparent`: of its parent span; empty without one."""
 
     session_id: str
     job_id: str
@@ -70,6 +70,7 @@ class Attempt:
     first: EventId | None = None
     budget: bytes = b""
     spent: bytes = b""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,7 @@ def _attempt(session_id: str, job_id: str, claim_id: str, reply: list[bytes]) ->
         first=parse_id(reply[10]),
         budget=reply[11],
         spent=reply[12],
+        traceparent=reply[13].decode(),
     )
 
 

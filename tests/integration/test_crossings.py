@@ -13,7 +13,14 @@ from tests.support.process import Processes
 
 ATTEMPTS_MADE = 5 * len(ATTEMPTS)
 # Routes that name no session, and that to post a job, which makes a session of the caller's own.
-WITHOUT_SESSION = {"/ai-sdk/{client}/{agent}", "/copilotkit/info", "/copilotkit", "/copilotkit/", "/ag-ui/{agent}"}
+WITHOUT_SESSION = {
+    "/v1/workers/{worker_id}/drain",
+    "/ai-sdk/{client}/{agent}",
+    "/copilotkit/info",
+    "/copilotkit",
+    "/copilotkit/",
+    "/ag-ui/{agent}",
+}
 OWN = {"/v1/sessions/{session_id}/jobs", "/copilotkit/agent/{agent}/run"}
 
 

@@ -79,7 +79,6 @@ REFUSED = {
         ("RESTORE", LOG, "0", "a"),
         ("SADD", LEASED, "s/j"),
         ("ZPOPMIN", READY),
-        ("ZRANGE", READY, "0", "-1"),
         ("HGETALL", ENTRIES),
         ("HINCRBY", keys.WORKERS, "w", "1"),
         ("BLPOP", keys.WAKE, "0"),

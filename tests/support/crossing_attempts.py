@@ -58,6 +58,7 @@ ATTEMPTS = [
         )
     ),
     Attempt("POST", "/v1/sessions/{session}/jobs/{job}/cancel"),
+    Attempt("POST", "/v1/sessions/{session}/jobs/{job}/retry"),
     Attempt("POST", "/v1/sessions/{session}/jobs/{job}/answer", {"value": 1}),
     Attempt("PATCH", "/v1/sessions/{session}/jobs/{job}", HOOK),
     Attempt("POST", "/v1/sessions/{session}/tickets", {}),

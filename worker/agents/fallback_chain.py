@@ -21,6 +21,7 @@ from holdfast.worker.agents.dialect import (
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message, ToolUse, fitting, tokens
 from holdfast.worker.agents.models import Model, resolve
+from holdfast.worker.agents.provider_call import measured
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure, with_retries
 from holdfast.worker.agents.tool_calls import Answer
 from holdfast.worker.sdk.run import Run
@@ -113,7 +114,8 @@ class FallbackChain:
             client = await self._stack.enter_async_context(now.dialect.client(now.model, now.key, now.options))
             given = (client, now.model, now.options, self._tools)
             self._conversation = now.dialect.conversation(self._run, self._emitter, *given)
-        return await self._conversation.turn(await self._fitting(), streamed=self._streamed)
+        with measured(self._now.model.provider, self._now.model.model):
+            return await self._conversation.turn(await self._fitting(), streamed=self._streamed)
 
     async def _fitting(self) -> list[Message]:
         """Return the messages before this conversation that fit. The conversation itself belongs to the last turn,

@@ -12,6 +12,7 @@ import structlog
 from holdfast.shared.errors import DataKeyGone, EventInvalid, Fenced, LogGone
 from holdfast.shared.log.conversation import Message
 from holdfast.shared.log.events import MAX_EVENT_BYTES, encode
+from holdfast.shared.tracing import current_span
 from holdfast.worker.attempt.current_job import CurrentJob, running
 from holdfast.worker.attempt.ending import Ending, completed, failed
 from holdfast.worker.attempt.resumption import Resumption
@@ -32,8 +33,9 @@ log = structlog.get_logger()
 class AgentCall:
     """The call of an agent in one attempt, with the threads that it uses."""
 
-    def __init__(self, agent: Agent, run: Run, resumption: Resumption, history: History) -> None:
+    def __init__(self, agent: Agent, run: Run, resumption: Resumption, history: History, traceparent: str = "") -> None:
         self._agent = agent
+        self._job = CurrentJob(agent.name, run.session_id, run.job_id, run.attempt, traceparent)
         self._run = run
         self._resumption = resumption
         self._history = history
@@ -43,7 +45,7 @@ class AgentCall:
         """Run the agent. Any exception fails this job only."""
         self._threads.enter()
         try:
-            with running(CurrentJob(self._agent.name, self._run.session_id, self._run.job_id)):
+            with running(self._job), current_span(self._job.traceparent):
                 await self._resumption.begin(await self._history())
                 result = await call(self._agent.function, self._run)
                 await self._resumption.finish()
@@ -51,7 +53,7 @@ class AgentCall:
         except (AgentError, DataKeyGone, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)
         except BaseException as error:  # SystemExit of an agent must not end the worker
-            log.warning("agent raised", session_id=self._run.session_id, job_id=self._run.job_id, exc_info=error)
+            log.warning("agent raised", **self._job.log_keys(), exc_info=error)
             return failed(error)
 
     def close(self) -> None:

@@ -12,7 +12,9 @@ from holdfast.shared.log.conversation import Fold
 from holdfast.shared.log.events import encode
 from holdfast.shared.log.log_replies import Attempt, Event
 from holdfast.shared.log.log_writer import LogWriter
+from holdfast.shared.trace_context import trace_keys
 from holdfast.worker.attempt.ending import Ending, timed_out
+from holdfast.worker.process.measures import EventMeter
 from holdfast.worker.process.outage import Outage
 
 Answer = TypeVar("Answer")
@@ -57,12 +59,16 @@ class AttemptContext:
         self.outage = outage
         self.on_intent = on_intent
         self.transcript = Transcript(attempt.job_id, given)
+        self._meter = EventMeter(attempt.agent)
         self.intents_read_at = float("-inf")
         self.stopped: asyncio.Future[Ending | Exception] = asyncio.get_running_loop().create_future()
 
     @property
     def log_keys(self) -> dict[str, Any]:
-        return {"session_id": self.attempt.session_id, "job_id": self.attempt.job_id}
+        attempt = self.attempt
+        return {"session_id": attempt.session_id, "job_id": attempt.job_id, "attempt": attempt.number} | trace_keys(
+            attempt.traceparent
+        )
 
     async def retry(self, call: Callable[..., Awaitable[Answer]], *arguments: Any) -> Answer:
         """Repeat a call until Redis accepts it."""
@@ -81,6 +87,7 @@ class AttemptContext:
     def on_written(self, events: Sequence[Event]) -> None:
         for event in events:
             self.transcript.add(event.kind, event.body)
+        self._meter.count(events)
 
     def on_intents_read(self, at: float, *, pending: bool) -> None:
         self.intents_read_at = at

@@ -7,15 +7,24 @@ import contextlib
 import contextvars
 import gc
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from holdfast.shared.trace_context import trace_keys
 
 
 class CurrentJob(NamedTuple):
-    """The identity of a job, with the keys of log lines."""
+    """The identity of a job and of the attempt at it. `traceparent`: of the attempt's span."""
 
     agent: str
     session_id: str
     job_id: str
+    attempt: int = 0
+    traceparent: str = ""
+
+    def log_keys(self) -> dict[str, Any]:
+        """Return the fields of its log lines."""
+        keys = {"agent": self.agent, "session_id": self.session_id, "job_id": self.job_id, "attempt": self.attempt}
+        return keys | trace_keys(self.traceparent)
 
 
 class JobScope:
@@ -40,6 +49,18 @@ def running(job: CurrentJob) -> Iterator[None]:
         yield
     finally:
         scope.job = None
+
+
+def current_job() -> CurrentJob | None:
+    """Return the job in whose context the caller runs."""
+    scope = _scope.get()
+    return None if scope is None else scope.job
+
+
+def job_keys() -> dict[str, Any]:
+    """Return the fields of a log line that name the current job; none without one."""
+    job = current_job()
+    return {} if job is None else job.log_keys()
 
 
 def tasks_beside(task: asyncio.Task[object]) -> set[asyncio.Task[object]]:

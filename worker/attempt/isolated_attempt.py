@@ -5,7 +5,7 @@ the log. The two exchange lines of JSON. The worker sends the attempt, then `{}`
 intents. The process sends `{"waits": …}` periodically as a heartbeat, `{"retire": …}` with waiting jobs that it is
 about to end, to which the worker replies `{"retired": true}` once their queue entries are dropped, and at the end
 `{"ended": …}`, `{"fenced": …}` or `{"refused": …}`. The attempt and every line of the process carry the schema version,
-`v`; a newer one is refused.
+`v`; a newer one is refused. Every line of the process has what it counted since the line before, `measures`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from holdfast.shared.log.session_claims import Retire
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.schema import SCHEMA, check_schema
 from holdfast.worker.attempt.ending import Ending
+from holdfast.worker.process.measures import measures
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.settings import WorkerSettings
 
@@ -177,6 +178,8 @@ class IsolatedAttempt:
             if not line.endswith(b"\n"):
                 break
             report: dict[str, Any] = _checked(orjson.loads(line))
+            if (counted := report.pop("measures", None)) is not None:
+                measures.merge(counted)
             if "refused" in report:  # the two processes run different versions: not the job's fault
                 log.error(
                     "the isolated attempt runs another version of Holdfast; restart the worker",

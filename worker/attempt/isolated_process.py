@@ -24,9 +24,11 @@ from holdfast.shared.redis.client import connect
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.schema import SCHEMA
 from holdfast.shared.sessions import Sessions
+from holdfast.shared.tracing import traced
 from holdfast.worker.__main__ import agents, configured
 from holdfast.worker.attempt.isolated_attempt import attempt_of
 from holdfast.worker.attempt.jobs import Job
+from holdfast.worker.process.measures import measures
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.process.threads import install
@@ -54,7 +56,8 @@ def main() -> None:
 
     def report(message: dict[str, Any]) -> None:
         with writing:
-            os.write(reports, orjson.dumps({"v": SCHEMA, **message}) + b"\n")
+            counted = {"measures": measures.drain()}
+            os.write(reports, orjson.dumps({"v": SCHEMA, **message, **counted}) + b"\n")
 
     try:
         attempt = attempt_of(line)
@@ -65,7 +68,8 @@ def main() -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     install(loop)
-    last_report = loop.run_until_complete(_attempt(attempt, settings, registry, lines, report))
+    with traced(settings.otlp_endpoint, "worker"):
+        last_report = loop.run_until_complete(_attempt(attempt, settings, registry, lines, report))
     logging.shutdown()
     report(last_report)
     os._exit(0)  # without threads and tasks that do not end

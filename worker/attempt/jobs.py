@@ -83,7 +83,7 @@ class Job:
         self._intents = IntentPoller(context, self._writer, self._questions, retire)
         self._resumption = Resumption(context, self._writer, self._run, self._questions, self._budget)
         history = partial(context.retry, sessions.history, attempt.session_id)
-        self._call = AgentCall(agent, self._run, self._resumption, history)
+        self._call = AgentCall(agent, self._run, self._resumption, history, attempt.traceparent)
 
     @property
     def waits(self) -> bool:

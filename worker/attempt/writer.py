@@ -28,6 +28,7 @@ from holdfast.worker.attempt.appends import (
     WriterListener,
 )
 from holdfast.worker.attempt.journal import Step
+from holdfast.worker.process.measures import APPEND, measures
 from holdfast.worker.process.outage import Outage
 
 CHECKPOINT = b',"checkpoint":true}'
@@ -62,6 +63,10 @@ class Window:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def since_append_s(self) -> float:
+        """Return the seconds since the start of the last append."""
+        return self.loop.time() - self._appended_at
 
     def _passed(self, passed: Callable[[], None]) -> None:
         self._timer = None
@@ -245,6 +250,7 @@ class Writer:
         self._plain.allow(appended)
 
     def _acknowledge(self, batch: Sequence[Event]) -> None:
+        measures.observe(APPEND, self._window.since_append_s())
         self._buffer.remove(batch)
         self._scripts.tail.extend(batch)
         self._listener.on_written(batch)

@@ -32,13 +32,16 @@ from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.webhooks.deliveries import WebhookDeliveries
+from holdfast.shared.workers import status_json
 from holdfast.worker.process.deliveries import CANCEL_AGAIN_SECONDS, Deliveries, IntentPolls, cancel
 from holdfast.worker.process.delivery import Delivery, DeliveryContext
 from holdfast.worker.process.lease import Lease, Reaper
+from holdfast.worker.process.operation import Operation
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.recovery import Recovery
 from holdfast.worker.process.server_probe import ServerProbe
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
+from holdfast.worker.process.status import StatusReport
 from holdfast.worker.process.threads import install
 from holdfast.worker.process.watchdog import Watchdog
 from holdfast.worker.sdk.registry import Registry
@@ -109,12 +112,16 @@ class HoldfastWorker(Worker):
             DayUsage(queue_redis, settings.day_limits) if settings.day_limits else None,
         )
         lease_s = settings.lease_seconds
-        self._lease = Lease(heartbeats, queue_outage, self.id, lease_s, self._deliveries, self._on_stray)
+        self._report = StatusReport(registry, settings.max_jobs)
+        self._lease = Lease(heartbeats, queue_outage, self.id, lease_s, self._deliveries, self._on_stray, self._status)
         self._watchdog = Watchdog(partial(beat_blocking, settings.redis_url, self.id, lease_s / 3), lease_s)
         recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(self._logs)
         self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
         self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)
         self._webhooks = Webhooks(webhooks, self._context.sessions, settings, queue_outage)
+        servers = {"queue": queue_redis, "log": self._logs.servers[0].redis}
+        self.operation = Operation(settings, self._deliveries, self._lease, self._slots, servers)
+        self._stopping = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._listening: asyncio.Task[WakeUp | None] | None = None
         self.listens_idle = False
@@ -137,6 +144,7 @@ class HoldfastWorker(Worker):
             self._watchdog.run(),
             ServerProbe(self._settings).run(),
             self._webhooks.run(),
+            self.operation.vitals.run(),
         )
         loops = [asyncio.create_task(loop) for loop in beside]
         try:
@@ -151,8 +159,12 @@ class HoldfastWorker(Worker):
     def stop(self) -> None:
         """Take no further jobs, finish within the grace period, release the rest. A second call ends the grace
         period."""
-        if not self.allow_pick_jobs:
+        if self._stopping.is_set():
             self._stop_now.set()
+        self._stopping.set()
+        self._take_no_more()
+
+    def _take_no_more(self) -> None:
         self.allow_pick_jobs = False
         self._woken.set()
         self._listen_again_if_needed()
@@ -172,16 +184,23 @@ class HoldfastWorker(Worker):
         return connection
 
     async def _drain(self) -> None:
-        """Wait until the jobs have ended, the grace period is over, or `stop` was called again.
+        """Wait until the jobs have ended, the grace period after `stop` is over, or `stop` was called again.
 
         Jobs that wait for a person are not waited for."""
-        stop_now = asyncio.create_task(self._stop_now.wait())
+        await self._finish(self._stopping)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.grace_seconds):
-                while (working := self._deliveries.working()) and not stop_now.done():
-                    running = {stop_now, *(self._deliveries[delivery] for delivery in working)}
-                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        await cancel([stop_now])
+                await self._finish(self._stop_now)
+
+    async def _finish(self, until: asyncio.Event) -> None:
+        """Wait until the jobs have ended, or until the event."""
+        over = asyncio.create_task(until.wait())
+        try:
+            while (working := self._deliveries.working()) and not until.is_set():
+                running = {over, *(self._deliveries[delivery] for delivery in working)}
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel([over])
 
     async def _release(self) -> None:
         """Release what is still owned, and unregister. Uses the list of deliveries: a task that never ran has no
@@ -242,6 +261,9 @@ class HoldfastWorker(Worker):
         del self._deliveries[delivery]
         self._woken.set()
 
+    def _slots(self) -> int:
+        return self.max_jobs if self.allow_pick_jobs else 0
+
     @property
     def free_slots(self) -> int:
         """Return the number of free slots. A job that waits for a person takes none, so `max_jobs` may be exceeded for
@@ -270,7 +292,10 @@ class HoldfastWorker(Worker):
             self.loop.call_later(CANCEL_AGAIN_SECONDS, self._listen_again_if_needed)
 
     async def _on_wake_up(self, ring: WakeUp | None) -> None:
-        if ring is None or (ring.session_id is None and self.free_slots):
+        if ring is not None and ring.drains:
+            log.info("worker drains", worker_id=self.id, jobs=len(self._deliveries))
+            self._take_no_more()
+        elif ring is None or (ring.session_id is None and self.free_slots):
             self._woken.set()
         elif ring.session_id is not None:
             self._intents.notify(ring.session_id)
@@ -279,6 +304,9 @@ class HoldfastWorker(Worker):
                 await self._wake_up_queue.wake()
 
     # Background loops: intents, agents, lease.
+
+    def _status(self) -> bytes:
+        return status_json(self._report.status(draining=not self.allow_pick_jobs))
 
     async def _offer(self) -> float:
         await self._offered.offer(self._registry.schemas())

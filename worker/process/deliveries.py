@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 import structlog
-from holdfast.shared.owner import tenant_of
 from holdfast.shared.queue import QueueEntry
 from holdfast.worker.process.delivery import Delivery
 
@@ -31,6 +31,11 @@ class Deliveries(dict[Delivery, asyncio.Task[None]]):
         """Return those that take a slot: a job that waits for a person takes none."""
         return [delivery for delivery in self if not delivery.waits]
 
+    def by_state(self) -> Counter[tuple[str, str]]:
+        """Count the jobs by state, `running` or `asking`, and agent. Callable from any thread."""
+        jobs = [delivery for delivery in list(self) if delivery.entry.job_id is not None]
+        return Counter(("asking" if delivery.waits else "running", delivery.entry.agent) for delivery in jobs)
+
     def held(self) -> set[str]:
         """Return the ids of the entries that the worker leases."""
         return {delivery.entry.id for delivery in self}
@@ -40,8 +45,8 @@ class Deliveries(dict[Delivery, asyncio.Task[None]]):
         return {delivery.entry.id: delivery.entry for delivery in self if delivery.job is not None}
 
     def waiting(self) -> set[str]:
-        """Return the ids of the entries that count for a tenant and whose jobs wait for a person."""
-        return {delivery.entry.id for delivery in self if delivery.waits and tenant_of(delivery.entry.session_id)}
+        """Return the ids of the entries whose jobs wait for a person."""
+        return {delivery.entry.id for delivery in self if delivery.waits}
 
     def lose(self, entry_id: str) -> None:
         """Stop the delivery of an entry whose lease was lost."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,16 +18,16 @@ import structlog
 from holdfast.shared.day_usage import DayUsage
 from holdfast.shared.errors import Fenced, RedisRefused, UnreadableHere
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.log.events import FAILED
 from holdfast.shared.log.log_replies import Attempt, Head, Refusal
 from holdfast.shared.log.log_writer import LogWriter
 from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.webhooks.deliveries import WebhookDeliveries
-from holdfast.worker.attempt.ending import Ending, failed
+from holdfast.worker.attempt.ending import failed
 from holdfast.worker.attempt.isolated_attempt import IsolatedAttempt, ProcessDied
 from holdfast.worker.attempt.jobs import Job
+from holdfast.worker.process.attempt_report import AttemptReport, log_end, log_keys
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.settings import WorkerSettings
 from holdfast.worker.sdk.registry import Registry
@@ -40,7 +39,6 @@ HELD_SECONDS = 1.0  # delay of a control entry while the lease owner is to carry
 REFUSED_SECONDS = 20.0  # delay of a job whose commands Redis refuses
 REFUSED_DELIVERIES = 3  # after so many refused deliveries the job ends without an event
 ACCEPTING_SECONDS = 60.0  # after so long, an entry whose job the log does not know is dropped
-EXPLAINED = frozenset({"options_invalid"})  # errors whose message names fields and limits, no content of the job
 
 log = structlog.get_logger()
 
@@ -107,7 +105,7 @@ class LeasedEntry:
             await self._retry(partial(self._queue.retire, self.entry.session_id, job_ids))
 
     def log_keys(self) -> dict[str, Any]:
-        return {"session_id": self.entry.session_id, "job_id": self.entry.job_id, "agent": self.entry.agent}
+        return log_keys(self.entry)
 
 
 class Delivery:
@@ -178,34 +176,37 @@ class Delivery:
         if isinstance(claimed, Refusal):
             await self._refused(claimed)
             return
-        began_s = time.monotonic()
-        self.job = job = self._job(claimed)
-        log.info("job started", **self._leased.log_keys(), attempt=claimed.number)
+        report = AttemptReport(self.entry, claimed)
+        self.job = job = self._job(replace(claimed, traceparent=report.traceparent))
         try:
             ending, head = await job.run()
         except Fenced as fenced:
             fenced.with_traceback(None)  # the job references the error, whose frames would reference the job
-            await self._lost(job, claimed.number)
+            await self._lost(job, report)
             return
         except ProcessDied as died:
-            await self._died(job_id, died)
+            report.died(str(died))
+            await self._died(job_id)
             return
-        self._log_end(ending, int((time.monotonic() - began_s) * 1000))
+        except BaseException:
+            report.interrupted()
+            raise
+        report.ended(ending)
         self.job = None
         await self._leased.close(head)
 
-    async def _lost(self, job: Job | IsolatedAttempt, attempt: int) -> None:
+    async def _lost(self, job: Job | IsolatedAttempt, report: AttemptReport) -> None:
         """Handle the end of the ownership: another attempt has claimed the session, or it is being deleted."""
         deleted, is_deleted = False, partial(self._context.log_writer.is_deleted, self.entry.session_id)
         with suppress(RedisRefused):
             deleted = await self._context.log_outage.retry_until_available(is_deleted)
         if deleted:
             self.job = None
-            log.info("job ended with its session, which was deleted", **self._leased.log_keys(), attempt=attempt)
+            report.deleted()
             await self._settled()
             await self._leased.drop()
             return
-        log.warning("job lost", **self._leased.log_keys(), attempt=attempt)
+        report.lost()
         await self._give_back(job)
 
     async def _give_back(self, job: Job | IsolatedAttempt) -> None:
@@ -215,9 +216,8 @@ class Delivery:
         self.job = None
         await self._leased.put_back(HELD_SECONDS, delivery=self.entry.delivery + 1)
 
-    async def _died(self, job_id: str, died: ProcessDied) -> None:
+    async def _died(self, job_id: str) -> None:
         """Handle the death of the last attempt's process: another claim ends the job at once."""
-        log.warning("the process of the last attempt died", **self._leased.log_keys(), reason=str(died))
         self.job = None
         self._leased.entry = replace(self.entry, delivery=self.entry.delivery + 1)
         await self._attempt(job_id)
@@ -300,7 +300,7 @@ class Delivery:
         if refusal.verdict == "held":
             await self._leased.put_back(REFUSED_SECONDS, delivery=self.entry.delivery)
             return
-        self._log_end(ending, 0)
+        log_end(ending, self._leased.log_keys(), 0)
         await self._leased.close(refusal.head)
 
     async def _refused(self, refusal: Refusal) -> None:
@@ -338,11 +338,3 @@ class Delivery:
         failpoint("after_settle_before_next_head")
         await self._leased.make_ready(settled.head)
         return not settled.held
-
-    def _log_end(self, ending: Ending, ms: int) -> None:
-        if ending.kind == FAILED:
-            error = ending.fields["error"]
-            reason = {"reason": error["message"]} if error["code"] in EXPLAINED else {}
-            log.warning(ending.kind.replace(".", " "), **self._leased.log_keys(), code=error["code"], ms=ms, **reason)
-        else:
-            log.info(ending.kind.replace(".", " "), **self._leased.log_keys(), ms=ms)

@@ -9,12 +9,14 @@ failed or late observation restarts the series: while Redis was unavailable, no 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
 from holdfast.shared.background import repeat
 from holdfast.shared.leases import Leases
 from holdfast.worker.process.deliveries import Deliveries
+from holdfast.worker.process.measures import DEAD_WORKERS, TAKEOVERS, measures
 from holdfast.worker.process.outage import Outage
 
 LONGEST_PAUSE_S = 0.25  # between failed heartbeats
@@ -26,7 +28,9 @@ class Lease:
     """Keeps this worker's queue entries leased.
 
     `deliveries` are those of the entries that this worker works on. `on_stray` is called with each entry that is leased
-    to this worker without its knowledge, because the reply to a take was lost."""
+    to this worker without its knowledge, because the reply to a take was lost. `status` describes the worker, see
+    shared/workers.py. `beat_at_s`: the time of the last
+    heartbeat that was acknowledged, by the monotonic clock."""
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class Lease:
         lease_s: float,
         deliveries: Deliveries,
         on_stray: Callable[[str], None],
+        status: Callable[[], bytes] = lambda: b"{}",
     ) -> None:
         self._leases = leases
         self._outage = outage
@@ -43,7 +48,9 @@ class Lease:
         self._beat_s = lease_s / 3
         self._deliveries = deliveries
         self._on_stray = on_stray
+        self._status = status
         self._unheard_of: set[str] = set()
+        self.beat_at_s = time.monotonic()
 
     async def run(self) -> None:
         """Send heartbeats until cancelled."""
@@ -55,7 +62,8 @@ class Lease:
 
         Returns the seconds until the next heartbeat."""
         before, running = frozenset(self._deliveries.held()), frozenset(self._deliveries.running())
-        leased = await self._leases.beat(self._worker_id)
+        leased = await self._leases.beat(self._worker_id, self._status())
+        self.beat_at_s = time.monotonic()
         held = self._deliveries.held()
         await self._retake(running - leased)
         # A take may be in flight: an entry is stray only if two heartbeats in a row found it.
@@ -161,4 +169,6 @@ class Reaper:
         for worker, count in self._detector.observe(counts, now_s).items():
             jobs = await self._leases.take_over(worker, count)
             if jobs is not None:
+                measures.add(DEAD_WORKERS)
+                measures.add(TAKEOVERS, amount=jobs)
                 log.warning("worker is dead", worker_id=worker, jobs=jobs)

@@ -1,42 +1,61 @@
-"""Serve a worker's Prometheus metrics. Labels are agent names, never ids, so that their cardinality is bounded."""
+"""A worker's Prometheus metrics. Labels are agent names, never ids, so that their cardinality is bounded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import product
 
-from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.metrics.measures import OTHER, BoundedValues
+from holdfast.shared.queue import ANY_LANE
 from holdfast.shared.webhooks import refused_webhooks
-from holdfast.worker.process.settings import WorkerSettings
+from holdfast.worker.process.deliveries import Deliveries
+from holdfast.worker.process.lease import Lease
+from holdfast.worker.process.measures import measures
 from holdfast.worker.process.threads import thread_counts
 from holdfast.worker.process.watchdog import blocked_loops
 from holdfast.worker.webhooks.webhooks import outcomes
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+STATES = ("running", "asking")
 
-@contextmanager
-def metrics_served(settings: WorkerSettings) -> Iterator[None]:
-    """Serve the metrics of this process during the block, if the settings have a port. Raises SettingsInvalid."""
-    if settings.metrics_port is None:
-        yield
-        return
+
+def worker_registry(deliveries: Deliveries, lease: Lease, slots: Callable[[], int]) -> CollectorRegistry:
+    """Return a registry with the metrics of this process and of its worker. `slots`: how many jobs it may run now."""
     registry = CollectorRegistry()
-    registry.register(_Collector())
-    try:
-        server, _ = start_http_server(settings.metrics_port, settings.metrics_host, registry)
-    except OSError as error:
-        address = f"{settings.metrics_host}:{settings.metrics_port}"
-        raise SettingsInvalid(f"HOLDFAST_METRICS_HOST, HOLDFAST_METRICS_PORT: {address}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
+    for collector in (measures, _ProcessCollector(), _WorkerCollector(deliveries, lease, slots)):
+        registry.register(collector)
+    return registry
 
 
-class _Collector(Collector):
+class _WorkerCollector(Collector):
+    """Reads the state of a worker at each scrape."""
+
+    def __init__(self, deliveries: Deliveries, lease: Lease, slots: Callable[[], int]) -> None:
+        self._deliveries = deliveries
+        self._lease = lease
+        self._slots = slots
+        self._agents = BoundedValues()
+
+    def collect(self) -> Iterator[Metric]:
+        jobs = GaugeMetricFamily("holdfast_worker_jobs", "Jobs of this worker", labels=["state", "agent"])
+        counts: Counter[tuple[str, str]] = Counter()
+        for (state, agent), count in self._deliveries.by_state().items():
+            counts[state, OTHER if agent == ANY_LANE else self._agents.bounded(agent)] += count
+        for labels in product(STATES, {*self._agents.known, *(agent for _, agent in counts)}):
+            jobs.add_metric(labels, counts[labels])
+        age_s = time.monotonic() - self._lease.beat_at_s
+        yield from (
+            jobs,
+            GaugeMetricFamily("holdfast_worker_slots", "Jobs that this worker may run; 0 once it stops", self._slots()),
+            GaugeMetricFamily("holdfast_worker_heartbeat_age_seconds", "Since the last acknowledged heartbeat", age_s),
+        )
+
+
+class _ProcessCollector(Collector):
     """Reads the counters of this process at each scrape."""
 
     def collect(self) -> Iterator[Metric]:

@@ -26,8 +26,6 @@ class WorkerSettings(CommonSettings):
     grace_seconds: float = Field(20, ge=0, le=86_400)
     batch_ms: float = Field(20, ge=0, le=1000)
     webhook_retry_seconds: float = Field(5, ge=0.05, le=3600)
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int | None = Field(None, ge=1, le=65_535)
 
     @field_validator("agents")
     @classmethod

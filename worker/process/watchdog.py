@@ -96,7 +96,7 @@ def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *
     job = None if task is None else job_of_task(task)
     if job is None and not loop_only:
         return
-    names = (job or CurrentJob("", "", ""))._asdict()
+    names = (job or CurrentJob("", "", "")).log_keys()
     _blocks[names["agent"]] += 1
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way to another thread's stack
     walked = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=SHOWN_FRAMES, lookup_lines=False)

@@ -18,12 +18,13 @@ _BOUNDED = ("result", "question")
 
 
 class Message(NamedTuple):
-    """A webhook to send. `question_id`: of the question that it delivers, else empty."""
+    """A webhook to send. `question_id`: of the question that it delivers, else empty. `traceparent`: of its job."""
 
     id: str
     url: str
     body: bytes
     question_id: str
+    traceparent: str = ""
 
 
 class NotEndedYet(Exception):
@@ -59,7 +60,7 @@ def message_of(delivery: WebhookDelivery, read: JobWebhook) -> Message | None:
         "usage": job.usage,
     }
     body = encode({"type": kind, "timestamp": _iso(at or job.created_at), "data": data | _bounded(facts)})
-    return Message(_message_id(delivery, question_id), webhook["url"], body, question_id)
+    return Message(_message_id(delivery, question_id), webhook["url"], body, question_id, job.traceparent)
 
 
 def _ending(event: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from holdfast.shared.errors import DataKeyGone, JobUnknown, RequestInvalid, Sess
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import Sessions
+from holdfast.shared.tracing import span_attributes, start_span
 from holdfast.shared.webhooks.addresses import parse_networks
 from holdfast.shared.webhooks.deliveries import WebhookDeliveries, WebhookDelivery
 from holdfast.shared.webhooks.signature import parse_secrets, signature
@@ -135,7 +136,7 @@ class Webhooks:
         self._hosts[target.host] += 1
         try:
             failpoint("before_webhook")
-            status = await self._sender.post(target, self._headers(delivery, message), message.body)
+            status = await self._post(delivery, message, target)
             failpoint("after_webhook_before_done")
         except AddressRefused as error:
             outcomes["refused"] += 1
@@ -147,6 +148,23 @@ class Webhooks:
             await self._responded(delivery, message, target, status)
         finally:
             _decrement(self._hosts, target.host)
+
+    async def _post(self, delivery: WebhookDelivery, message: Message, target: Target) -> int:
+        """Post the message, in a span below that of its job's submission. Returns the status."""
+        keys = span_attributes(_log_keys(delivery))
+        span = start_span("send webhook", "client", message.traceparent, keys)
+        headers = self._headers(delivery, message) | ({"traceparent": span.traceparent} if span.traceparent else {})
+        error = "aborted"
+        try:
+            status = await self._sender.post(target, headers, message.body)
+            error = "" if 200 <= status < 300 else str(status)
+        except NotSent as failure:
+            error = type(failure).__name__
+            raise
+        else:
+            return status
+        finally:
+            span.end(error)
 
     async def _responded(self, delivery: WebhookDelivery, message: Message, target: Target, status: int) -> None:
         if 200 <= status < 300 or status == 410:

@@ -8,9 +8,11 @@ for i = 4, #ARGV do
     if redis.call('SISMEMBER', LEASED .. worker, id) == 0 then
         lost[#lost + 1] = id
     elseif i > paused + 3 then
-        if redis.call('SREM', TENANT .. 'paused', id) == 1 then add_running(tenant_of(id), 1) end
-    elseif redis.call('SADD', TENANT .. 'paused', id) == 1 then
-        stop_running(tenant_of(id), limit)
+        local resumed, tenant = redis.call('SREM', TENANT .. 'paused', id) == 1, tenant_of(id)
+        if resumed and tenant then add_running(tenant, 1) end
+    else
+        local stopped, tenant = redis.call('SADD', TENANT .. 'paused', id) == 1, tenant_of(id)
+        if stopped and tenant then stop_running(tenant, limit) end
     end
 end
 return lost

@@ -7,8 +7,9 @@ local ENTRIES, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], K
 local READY, LEASED, MAILBOX = KEYS[8], KEYS[9], KEYS[10] -- prefixes, since the queue never runs on a Cluster
 local RECOVERY, TURN = KEYS[11], KEYS[12]
 local SESSIONS = KEYS[13]
-local TENANT = KEYS[14] -- a prefix too, of the keys that exist only with tenants
+local TENANT = KEYS[14] -- a prefix too; all but `paused` exist only with tenants
 local WEBHOOKS, WEBHOOK_TENANTS, WEBHOOK_TRIES, WEBHOOK_ASKED = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
+local STATUSES = KEYS[19]
 local ANY = '*' -- the lane that every worker serves
 local WAKE_LIMIT = 128
 local TURN_RANGE, MOST_RUNNING = 2 ^ 40, 2 ^ 13 - 1 -- of a rank, which has to fit the 53 bits of a score
@@ -110,8 +111,8 @@ end
 
 local function release(worker, id, limit)
     if redis.call('SREM', LEASED .. worker, id) == 0 then return false end
-    local tenant = tenant_of(id)
-    if tenant and redis.call('SREM', TENANT .. 'paused', id) == 0 then stop_running(tenant, limit) end
+    local ran, tenant = redis.call('SREM', TENANT .. 'paused', id) == 0, tenant_of(id)
+    if ran and tenant then stop_running(tenant, limit) end
     return true
 end
 

@@ -14,6 +14,7 @@ for _, id in ipairs(ids) do
     end
 end
 redis.call('HDEL', WORKERS, worker)
+redis.call('HDEL', STATUSES, worker)
 redis.call('DEL', LEASED .. worker, MAILBOX .. worker)
 wake(#ids)
 return #ids

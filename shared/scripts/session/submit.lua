@@ -1,7 +1,7 @@
 #!lua
 -- Accept a job: check idempotency, create the record, add it to the backlog. A missing session is created.
 -- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, backlog limit, records limit, title of a new session,
--- webhook (may be empty), budget (JSON, may be empty), then the names of all fields of a record
+-- webhook (may be empty), budget (JSON, may be empty), traceparent (may be empty), then the names of all fields of a record
 -- Returns {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
 local refusal = newer()
 if refusal then return refusal end
@@ -78,6 +78,7 @@ job_set(job, 'agent', agent, 'input', input, 'options', options, 'metadata', met
     'status', 'queued', 'created_at', int(now), 'attempt', '0', 'delivery', '0')
 if ARGV[14] ~= '' then job_set(job, 'webhook', ARGV[14]) end
 if ARGV[15] ~= '' then job_set(job, 'budget', ARGV[15]) end
+if ARGV[16] ~= '' then job_set(job, 'traceparent', ARGV[16]) end
 if key ~= '' then
     redis.call('HSET', IDEMPOTENCY, key, job .. ' ' .. digest .. ' ' .. int(now))
     job_set(job, 'key', key)
@@ -105,7 +106,7 @@ if redis.call('LLEN', ORDER) > records_limit then
             local known = redis.call('HGET', IDEMPOTENCY, record[2])
             if known and string.match(known, '^%S+') == oldest then redis.call('HDEL', IDEMPOTENCY, record[2]) end
         end
-        for i = 16, #ARGV do redis.call('HDEL', JOBS, oldest .. ':' .. ARGV[i]) end
+        for i = 17, #ARGV do redis.call('HDEL', JOBS, oldest .. ':' .. ARGV[i]) end
     end
 end
 

@@ -23,7 +23,7 @@ class Beats:
         self.taken: set[str] = set()
         self.retaken: list[str] = []
 
-    async def beat(self, worker_id: str) -> set[str]:
+    async def beat(self, worker_id: str, status: bytes) -> set[str]:
         answer = set(self.leased)
         self.during()
         return answer

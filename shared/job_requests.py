@@ -1,0 +1,40 @@
+"""What was submitted with a job, for a job that repeats it."""
+
+from __future__ import annotations
+
+from holdfast.shared.job_record import placed
+from holdfast.shared.redis.log_connections import LogConnections
+from holdfast.shared.scripts import SessionScript
+from holdfast.shared.sessions import REFUSALS, JobRequest
+
+_PLAIN = ("agent", "timeout_s", "budget")
+_SEALED = ("input", "options", "metadata", "webhook")  # where their tenant has a key
+
+
+class JobRequests:
+    """Reads the requests of accepted jobs."""
+
+    def __init__(self, connections: LogConnections) -> None:
+        self._keyring = connections.keyring
+        self._read_job = SessionScript(connections, "read_job")
+
+    async def of(self, session_id: str, job_id: str) -> JobRequest:
+        """Return the request of a job, without its idempotency key. Raises SessionUnknown, JobUnknown, RedisError."""
+        word, *reply = await self._read_job(session_id, (job_id, *_PLAIN, *_SEALED))
+        if word != b"ok":
+            raise REFUSALS[word.decode()]
+        _, (_, _, agent, timeout_s, budget, *stored) = reply
+        sealed = placed(job_id, dict(zip(_SEALED, stored, strict=True)))
+        given, options, metadata, webhook = await self._keyring.opened(session_id, sealed)
+        return JobRequest(
+            agent.decode(),
+            given,
+            options,
+            metadata,
+            int(timeout_s),
+            on_busy="queue",
+            idempotency_key=None,
+            digest="",
+            webhook=webhook or b"",
+            budget=budget or b"",
+        )

@@ -1,0 +1,1 @@
+"""What the metrics of gateways and workers have in common."""
