@@ -1,4 +1,4 @@
-"""deploy/monitoring: Prometheus, its rules, and the dashboard, read as files. test_metrics.py compares their metrics."""
+"""deploy/monitoring, read as files: Prometheus, rules and dashboard. test_metrics.py compares the names of metrics."""
 
 from __future__ import annotations
 
