@@ -57,8 +57,7 @@ async def test_a_worker_without_redis_is_alive_and_not_ready(
 
 async def test_each_of_several_gateway_processes_has_a_port_for_metrics(processes: Processes, redis_url: str) -> None:
     port = free_port()
-    env = {"HOLDFAST_GATEWAY_PROCESSES": "2", "HOLDFAST_METRICS_PORT": str(port)}
-    gateway = processes.gateway(redis_url, **env)
+    gateway = processes.gateway(redis_url, HOLDFAST_GATEWAY_PROCESSES="2", HOLDFAST_METRICS_PORT=str(port))
     await gateway.until_ready()
     found: list[float] = []
     for number in range(2):
@@ -101,7 +100,7 @@ async def test_a_chat_counts_its_tokens_its_first_token_and_its_provider(stack: 
 
 
 async def test_a_failing_provider_is_counted_by_the_code_of_its_error(processes: Processes, redis_url: str) -> None:
-    async with observed(processes, redis_url, provider_status=401) as stack:
+    async with observed(processes, redis_url, model_status="401") as stack:
         await stack.ended("s", await stack.post("s", "kelp"))
         await stack.counted("holdfast_attempts_ended_total", agent="kelp", outcome="failed")
         samples = await stack.samples()

@@ -54,7 +54,7 @@ async def test_the_trace_of_a_client_is_continued_and_named_in_log_lines(stack: 
 
 
 async def test_a_failed_attempt_is_an_error_with_its_code(processes: Processes, redis_url: str) -> None:
-    async with observed(processes, redis_url, provider_status=401) as stack:
+    async with observed(processes, redis_url, model_status="401") as stack:
         await stack.ended("s", await stack.post("s", "kelp"))
         await stack.collector.got(run_attempt=1, request_model=1)
     for span in (*stack.collector.named("run attempt"), *stack.collector.named("request model")):

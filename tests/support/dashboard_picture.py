@@ -46,7 +46,9 @@ async def lines(client: httpx2.AsyncClient, panel: dict[str, Any], seconds: floa
         answer = (await client.get("/api/v1/query_range", params=asked)).json()
         for series in answer["data"]["result"]:
             labels = series["metric"]
-            name = re.sub(r"\{\{(\w+)\}\}", lambda match, of=labels: of.get(match[1], ""), target["legendFormat"])
+            name = target["legendFormat"]
+            for label in re.findall(r"\{\{(\w+)\}\}", name):
+                name = name.replace("{{" + label + "}}", labels.get(label, ""))
             points = [(float(at), float(value)) for at, value in series["values"] if value not in {"NaN", "+Inf"}]
             found.append(Line(name, points))
     return [line for line in found if line.points]

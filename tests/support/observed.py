@@ -86,11 +86,13 @@ class Observed:
 
 @asynccontextmanager
 async def observed(
-    processes: Processes, redis_url: str, *, provider_status: int = 200, **env: str
+    processes: Processes, redis_url: str, *, model_status: str = "200", **env: str
 ) -> AsyncIterator[Observed]:
-    """Run a gateway and a worker with the agents `scripted` and `kelp`, a chat with a model of a server here."""
+    """Run a gateway and a worker with the agents `scripted` and `kelp`, a chat with a model of a server here.
+
+    `model_status`: of all its responses. `env`: further variables of both processes."""
     ports = free_port(), free_port()
-    with trace_collector() as collector, chat_server(provider_status) as model_url:
+    with trace_collector() as collector, chat_server(int(model_status)) as model_url:
         env = {
             "HOLDFAST_LOG_FORMAT": "json",
             "HOLDFAST_OTLP_ENDPOINT": collector.url,
@@ -99,12 +101,12 @@ async def observed(
             "HOLDFAST_WEBHOOK_SECRET": SECRET,
             "HOLDFAST_WEBHOOK_NETWORKS": "127.0.0.0/8",
         } | env
-        gateway = processes.gateway(redis_url, HOLDFAST_METRICS_PORT=str(ports[0]), **env)
+        gateway = processes.gateway(redis_url, port=None, HOLDFAST_METRICS_PORT=str(ports[0]), **env)
         worker = processes.worker(redis_url, HOLDFAST_METRICS_PORT=str(ports[1]), **env)
         await gateway.until_ready()
         async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as client:
-            addresses = [f"http://127.0.0.1:{port}" for port in ports]
-            found = Observed(gateway, worker, *addresses, collector, client)
+            of_gateway, of_worker = (f"http://127.0.0.1:{port}" for port in ports)
+            found = Observed(gateway, worker, of_gateway, of_worker, collector, client)
             await until(lambda: _offers(found), describe=worker.describe)
             yield found
 
