@@ -62,6 +62,8 @@ class Distribution:
     of all values."""
 
     __slots__ = ("_bounds", "counts", "total")
+    counts: list[int]
+    total: float
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
