@@ -67,7 +67,8 @@ class Distribution:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self.clear()
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
 
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self._bounds, value)] += 1
