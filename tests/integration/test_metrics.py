@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.observed import Observed, Samples, observed, scrape, total
-from tests.support.ports import free_port
+from tests.support.ports import free_port, free_ports
 from tests.support.process import Processes, until
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
@@ -56,7 +56,7 @@ async def test_a_worker_without_redis_is_alive_and_not_ready(
 
 
 async def test_each_of_several_gateway_processes_has_a_port_for_metrics(processes: Processes, redis_url: str) -> None:
-    port = free_port()
+    port = free_ports(2)
     gateway = processes.gateway(redis_url, HOLDFAST_GATEWAY_PROCESSES="2", HOLDFAST_METRICS_PORT=str(port))
     await gateway.until_ready()
     found: list[float] = []
