@@ -47,7 +47,7 @@ async def worker() -> str | None:
     from holdfast.shared.leases import Leases  # noqa: PLC0415
     from holdfast.shared.redis.client import connect, user_of  # noqa: PLC0415
     from holdfast.shared.redis.errors import RedisError  # noqa: PLC0415
-    from holdfast.shared.redis.rights import missing_rights  # noqa: PLC0415
+    from holdfast.shared.redis.rights import refusals  # noqa: PLC0415
     from holdfast.shared.redis.users import WORKER  # noqa: PLC0415
     from holdfast.shared.settings import CommonSettings, read_settings  # noqa: PLC0415
 
@@ -56,8 +56,9 @@ async def worker() -> str | None:
     servers = (settings.redis_url, WORKER.on_queue), (settings.log_url, WORKER.on_log)
     try:
         for url, rights in servers:
-            if missing := await missing_rights(url, rights, REDIS_ANSWERS_S):
-                return f"the user {user_of(url)} may not {'; '.join(missing)}"
+            refused = await refusals(url, rights, REDIS_ANSWERS_S)
+            if any(refused):
+                return "; ".join(refused.sentences(user_of(url)))
         return await heart_stands(Leases(redis, settings), f"{socket.gethostname()[:40]}-", settings.lease_seconds)
     except (RedisError, OSError) as error:
         return f"Redis does not answer: {error!r}"

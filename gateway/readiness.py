@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
+from holdfast.shared.redis.address import sentinel_address
 from holdfast.shared.redis.client import Redis, user_of
 from holdfast.shared.redis.errors import (
     AuthenticationError,
@@ -19,7 +20,8 @@ from holdfast.shared.redis.errors import (
     ResponseError,
 )
 from holdfast.shared.redis.log_connections import LogConnections
-from holdfast.shared.redis.rights import missing_rights
+from holdfast.shared.redis.rights import refusals
+from holdfast.shared.redis.sentinel import replication_problems
 from holdfast.shared.redis.users import GATEWAY, Right
 
 logger = structlog.get_logger()
@@ -81,18 +83,20 @@ class Server:
 
     async def reasons(self) -> list[str]:
         """Return why the server cannot be used. Raises RedisError when it does not answer."""
-        missing = await self._missing_rights()
+        missing = await self._refusals()
         try:
-            return missing + reasons_not_ready(await self._redis.info())
+            info = await self._redis.info()
         except NoPermissionError:
             return missing
+        replication = replication_problems(info) if sentinel_address(self._url) else []
+        return missing + reasons_not_ready(info) + replication
 
-    async def _missing_rights(self) -> list[str]:
+    async def _refusals(self) -> list[str]:
         async with self._looking:
             now_s = time.monotonic()
             if now_s - self._looked_s >= WATCH_INTERVAL_S:
-                missing = await missing_rights(self._url, self._rights, PROBE_DEADLINE_S)
-                self._missing = [f"the user {user_of(self._url)} may not {right}" for right in missing]
+                refused = await refusals(self._url, self._rights, PROBE_DEADLINE_S)
+                self._missing = refused.sentences(user_of(self._url))
                 self._looked_s = now_s
             return self._missing
 
@@ -102,7 +106,7 @@ class Readiness:
 
     def __init__(self, queue_url: str, queue_redis: Redis, logs: LogConnections) -> None:
         queue = Server("queue", queue_url, queue_redis, GATEWAY.on_queue)
-        self._servers = [queue, *(Server("log", log.url, log.redis, GATEWAY.on_log) for log in logs.servers)]
+        self._servers = [queue, *(Server("log", log.url, log.redis, GATEWAY.needed_on_log) for log in logs.servers)]
 
     async def reasons(self) -> list[str]:
         """Return why the gateway is not ready; empty if it is. Takes at most PROBE_DEADLINE_S."""

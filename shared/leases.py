@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from holdfast.shared import keys
 from holdfast.shared.queue import PLACES, QueueEntry, payload_of
+from holdfast.shared.redis.blocking import connect_blocking
 from holdfast.shared.redis.client import Redis
 from holdfast.shared.scripts import queue_script
 from holdfast.shared.settings import CommonSettings
-from redis import Redis as BlockingRedis
 
 RECOUNT_US = 300_000_000
 
@@ -69,7 +68,5 @@ def beat_blocking(url: str, worker_id: str, timeout_s: float) -> None:
     """Increment a worker's heartbeat counter, from a thread while its event loop is blocked, and wait for the reply.
 
     Connects anew each time, since it is rarely needed. Raises OSError or redis.RedisError."""
-    limits: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    unnamed: dict[str, Any] = {"lib_name": None, "lib_version": None}  # CLIENT SETINFO needs another right
-    with BlockingRedis.from_url(url, **limits, **unnamed) as client:
+    with connect_blocking(url, timeout_s) as client:
         client.hincrby(keys.WORKERS, worker_id, 1)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import structlog
 from holdfast.gateway.stream.batch import Batch, batches
 from holdfast.gateway.stream.counters import Counters
+from holdfast.gateway.stream.polling import open_tail, poll_until
 from holdfast.shared.background import repeat
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keyring import Keyring
@@ -190,18 +191,25 @@ class Tailer:
         """Connect, and wait until the connection is lost. Returns the seconds until the next attempt."""
         retry_s, self._retry_s = self._retry_s, min(2 * self._retry_s, LAST_RETRY_S)
         try:
-            connection = await RedisConnection.open(self._url, self._deadline_s, listener=self)
+            connection = await open_tail(self._url, self._deadline_s, self)
         except RedisError as error:
             self._log_outage(f"{type(error).__name__}: {error}")
         else:
             try:
                 self._begin(connection)
+                if not connection.tracking:
+                    await poll_until(self._lost, self._poll)
                 await self._lost.wait()
             finally:
                 connection.abort()
             self._log_outage("the connection was lost")
             retry_s, self._retry_s = FIRST_RETRY_S, 2 * FIRST_RETRY_S
         return retry_s * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+
+    def _poll(self) -> None:
+        """Read all channels: this server does not tell which of them changed."""
+        self._dirty.update((channel, None) for channel in self.channels.values() if channel.position is not None)
+        self.drained()
 
     def _log_outage(self, reason: str) -> None:
         """Log the start of an outage once, not at every attempt."""
@@ -291,7 +299,7 @@ class Tailer:
             self._on_read_error(channels, reply)
             return
         self._log_recovery()
-        found: dict[bytes, list[Any]] = reply or {}
+        found: dict[bytes, list[Any]] = dict(reply or ())  # RESP2, without tracking: a list of pairs
         for channel in channels:
             self._on_channel_read(channel, count, found.get(channel.key))
 

@@ -18,10 +18,14 @@ from holdfast.client.transport import checked_url
 from holdfast.gateway.hosts import check_listen_host
 from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.stream.polling import POLL_SECONDS
 from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.redis.address import sentinel_address
 from holdfast.shared.redis.client import connect, user_of
 from holdfast.shared.redis.errors import RedisError
-from holdfast.shared.redis.rights import missing_rights
+from holdfast.shared.redis.probe import tracking_problem
+from holdfast.shared.redis.rights import missing_rights, refusals
+from holdfast.shared.redis.sentinel import replication_notes, replication_problems
 from holdfast.shared.redis.users import GATEWAY, SESSION, USERS, WORKER, Right
 from holdfast.shared.settings import CommonSettings, check_settings, read_settings
 from holdfast.worker.__main__ import agents, modules
@@ -148,11 +152,12 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
         client = connect(url, max_connections=1, socket_timeout_s=ANSWER_SECONDS)
         info = await client.info()
         await client.aclose()
-        rights = await rights_findings(name, url)
+        rights = [*await command_findings(name, url), *await rights_findings(name, url)]
     except ValueError:  # its text may quote the text in place of the port, such as a password with a #
         variable = "HOLDFAST_LOG_REDIS_URL" if name == "log redis" else "HOLDFAST_REDIS_URL"
         yield Finding(
-            ok=False, text=f"{place}: {variable} is no address; redis://host:6379/0, rediss:// or unix:///path"
+            ok=False,
+            text=f"{place}: {variable} is no address; redis://host:6379/0, rediss://, redis+sentinel:// or unix:///path",
         )
         return
     except (RedisError, OSError) as error:
@@ -165,8 +170,21 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
     if not reasons:
         yield Finding(ok=True, text=f"{name}: new enough, takes writes, evicts nothing")
     yield persistence(name, info)
+    if sentinel_address(url):
+        for finding in replication_findings(name, info):
+            yield finding
     for finding in rights:
         yield finding
+
+
+async def command_findings(name: str, url: str) -> list[Finding]:
+    """Check that the server has every command that gateways and workers need; managed services may lack some. Raises
+    RedisError."""
+    here = {"queue redis": [GATEWAY.on_queue, WORKER.on_queue], "log redis": [GATEWAY.needed_on_log, WORKER.on_log]}
+    everything = [(*role.needed_on_log, *role.queue) for role in (GATEWAY, WORKER)]
+    rights = [right for of_role in here.get(name, everything) for right in of_role]
+    lacking = (await refusals(url, rights, ANSWER_SECONDS)).commands
+    return [Finding(ok=False, text=f"{name}: the server has no command {command}") for command in lacking]
 
 
 async def rights_findings(name: str, url: str) -> list[Finding]:
@@ -174,8 +192,8 @@ async def rights_findings(name: str, url: str) -> list[Finding]:
     RedisError."""
     user, missing = user_of(url), {}
     for role in USERS:
-        here = {"queue redis": role.on_queue, "log redis": role.on_log}
-        rights = here.get(name, (*role.on_log, *role.queue))
+        here = {"queue redis": role.on_queue, "log redis": role.needed_on_log}
+        rights = here.get(name, (*role.needed_on_log, *role.queue))
         missing[role.name] = await missing_rights(url, rights, ANSWER_SECONDS)
     roles = [role for role, lacks in missing.items() if not lacks]
     if not roles:
@@ -183,10 +201,24 @@ async def rights_findings(name: str, url: str) -> list[Finding]:
         text = f"{name}: the user {user}, as a {role_name}, may not"
         return [Finding(ok=False, text=f"{text} {right}") for right in missing[role_name]]
     found = [Finding(ok=True, text=f"{name}: the user {user} has the rights of: {', '.join(roles)}")]
-    if GATEWAY.name in roles and name != "queue redis" and not await missing_rights(url, APPEND, ANSWER_SECONDS):
-        text = f"{name}: the user {user} may append to logs, which no gateway needs; docs/redis.md has a user for each"
-        found.append(Finding(ok=None, text=text))
+    if GATEWAY.name in roles and name != "queue redis":
+        found += [Finding(ok=None, text=f"{name}: {text}") async for text in log_notes(url)]
     return found
+
+
+async def log_notes(url: str) -> AsyncIterator[str]:
+    """Yield what a gateway's user should not have, or could have besides, on the log server. Raises RedisError."""
+    if not await missing_rights(url, APPEND, ANSWER_SECONDS):
+        yield (f"the user {user_of(url)} may append to logs, which no gateway needs; docs/redis.md has a user for each")
+    if problem := await tracking_problem(url, ANSWER_SECONDS):
+        yield f"does not notify of changes, so that gateways poll every {POLL_SECONDS * 1000:.0f} ms: {problem}"
+
+
+def replication_findings(name: str, info: dict[str, Any]) -> list[Finding]:
+    """Check that a primary of sentinels cannot take writes that a failover loses for good."""
+    faults = [Finding(ok=False, text=f"{name}: {problem}") for problem in replication_problems(info)]
+    faults += [Finding(ok=False, text=f"{name}: {note}") for note in replication_notes(info)]
+    return faults or [Finding(ok=True, text=f"{name}: has replicas, and takes no writes without one")]
 
 
 def persistence(name: str, info: dict[str, Any]) -> Finding:

@@ -48,10 +48,22 @@ class BoundedValues:
         return value
 
 
+class Count:
+    """One series of a counter."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+
 class Distribution:
-    """How often a value fell into each bucket, the last of which has no bound, and the sum of all values."""
+    """One series of a histogram: how often a value fell into each bucket, the last of which has no bound, and the sum
+    of all values."""
 
     __slots__ = ("_bounds", "counts", "total")
+    counts: list[int]
+    total: float
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
@@ -67,6 +79,11 @@ class Distribution:
         self.counts = [own + other for own, other in zip(self.counts, counts, strict=True)]
         self.total += total
 
+    def clear(self) -> None:
+        """Start again from 0."""
+        self.counts = [0] * (len(self._bounds) + 1)
+        self.total = 0.0
+
 
 class Measures(Collector):
     """The counters and histograms of these families. One thread counts; any thread may collect."""
@@ -74,20 +91,34 @@ class Measures(Collector):
     def __init__(self, families: Sequence[Family]) -> None:
         self._families = {family.name: family for family in families}
         self._values: defaultdict[str, BoundedValues] = defaultdict(BoundedValues)
-        self._known: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
-        self._clear()
+        self._counts: dict[str, dict[tuple[str, ...], Count]] = {name: {} for name in self._families}
+        self._distributions: dict[str, dict[tuple[str, ...], Distribution]] = {name: {} for name in self._families}
+
+    def counter(self, name: str, *labels: str) -> Count:
+        """Return the series of a counter, for callers that count often."""
+        series, values = self._counts[name], self._bounded(name, labels)
+        if values not in series:
+            series[values] = Count()
+        return series[values]
+
+    def histogram(self, name: str, *labels: str) -> Distribution:
+        """Return the series of a histogram, for callers that observe often."""
+        series, values = self._distributions[name], self._bounded(name, labels)
+        if values not in series:
+            series[values] = Distribution(self._families[name].bounds)
+        return series[values]
 
     def add(self, name: str, *labels: str, amount: float = 1) -> None:
         """Add to a counter."""
-        self._counts[name][self._series(name, labels)] += amount
+        self.counter(name, *labels).value += amount
 
     def observe(self, name: str, value: float, *labels: str) -> None:
         """Add a value, in seconds, to a histogram."""
-        self._distribution(name, self._series(name, labels)).observe(value)
+        self.histogram(name, *labels).observe(value)
 
     def counted(self, name: str) -> int:
         """Return what a counter has counted, over all labels."""
-        return int(sum(self._counts[name].values()))
+        return int(sum(count.value for count in self._counts[name].values()))
 
     def observed(self, name: str) -> tuple[int, float]:
         """Return how many values a histogram has, and their sum, over all labels."""
@@ -96,23 +127,25 @@ class Measures(Collector):
 
     def drain(self) -> dict[str, Any]:
         """Return everything counted so far, as JSON, and start again from 0."""
-        counts, distributions = self._counts, self._distributions
-        self._clear()
-        return {
-            "counts": [[name, labels, count] for name, of in counts.items() for labels, count in of.items()],
-            "distributions": [
-                [name, labels, found.counts, found.total]
-                for name, of in distributions.items()
-                for labels, found in of.items()
-            ],
-        }
+        drained: dict[str, Any] = {"counts": [], "distributions": []}
+        for name, counts in self._counts.items():
+            for labels, count in list(counts.items()):
+                if count.value:
+                    drained["counts"].append([name, labels, count.value])
+                    count.value = 0.0
+        for name, distributions in self._distributions.items():
+            for labels, found in list(distributions.items()):
+                if any(found.counts):
+                    drained["distributions"].append([name, labels, found.counts, found.total])
+                    found.clear()
+        return drained
 
     def merge(self, drained: dict[str, Any]) -> None:
         """Add what another process has drained."""
         for name, labels, count in drained["counts"]:
             self.add(name, *labels, amount=count)
         for name, labels, counts, total in drained["distributions"]:
-            self._distribution(name, self._series(name, tuple(labels))).add(counts, total)
+            self.histogram(name, *labels).add(counts, total)
 
     def collect(self) -> Iterator[Metric]:
         for family in self._families.values():
@@ -120,36 +153,21 @@ class Measures(Collector):
 
     def _counter(self, family: Family) -> Metric:
         found = CounterMetricFamily(family.name, family.meaning, labels=family.labels)
-        counts = dict(self._counts[family.name])
-        for labels, count in counts.items() if family.labels else [((), counts.get((), 0.0))]:
-            found.add_metric(labels, count)
+        if not family.labels:
+            self.counter(family.name)
+        for labels, count in dict(self._counts[family.name]).items():
+            found.add_metric(labels, count.value)
         return found
 
     def _histogram(self, family: Family) -> Metric:
         found = HistogramMetricFamily(family.name, family.meaning, labels=family.labels)
         bounds = [*map(floatToGoString, family.bounds), "+Inf"]
-        distributions = dict(self._distributions[family.name])
         if not family.labels:
-            distributions.setdefault((), Distribution(family.bounds))
-        for labels, each in distributions.items():
+            self.histogram(family.name)
+        for labels, each in dict(self._distributions[family.name]).items():
             found.add_metric(labels, [*zip(bounds, accumulate(each.counts), strict=True)], each.total)
         return found
 
-    def _distribution(self, name: str, labels: tuple[str, ...]) -> Distribution:
-        found = self._distributions[name].get(labels)
-        if found is None:
-            found = self._distributions[name][labels] = Distribution(self._families[name].bounds)
-        return found
-
-    def _series(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-        found = self._known.get((name, labels))
-        if found is None:
-            names = self._families[name].labels
-            found = tuple(self._values[label].bounded(value) for label, value in zip(names, labels, strict=True))
-            if found == labels:  # those that became OTHER are without bound
-                self._known[name, labels] = found
-        return found
-
-    def _clear(self) -> None:
-        self._counts: dict[str, defaultdict[tuple[str, ...], float]] = {n: defaultdict(float) for n in self._families}
-        self._distributions: dict[str, dict[tuple[str, ...], Distribution]] = {n: {} for n in self._families}
+    def _bounded(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+        names = self._families[name].labels
+        return tuple(self._values[label].bounded(value) for label, value in zip(names, labels, strict=True))

@@ -1,12 +1,68 @@
-"""Addresses of Redis servers, completed with what other settings say: the password of the user, and the TLS options."""
+"""Addresses of Redis servers, completed with what other settings say: the password of the user, and the TLS options.
+
+An address such as `redis+sentinel://user@s1:26379,s2:26379,s3:26379/MASTER/0` names sentinels, and the primary by the
+name under which they monitor it.
+"""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from typing import NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 MAX_PASSWORD_BYTES = 4096
+SENTINEL = "+sentinel"  # at the end of the scheme
+SENTINEL_PORT = 26379
+
+
+class SentinelAddress(NamedTuple):
+    """The sentinels, each as an address, and the name of the primary. `head` and `tail`: the parts of the primary's
+    address around its host and port."""
+
+    sentinels: tuple[str, ...]
+    name: str
+    head: str
+    tail: str
+
+    def at(self, place: str) -> str:
+        """Return the address of the server at `host:port`."""
+        return self.head + place + self.tail
+
+
+def sentinel_address(url: str) -> SentinelAddress | None:
+    """Parse an address that names sentinels; None for one that names a server. Raises ValueError."""
+    parts = urlsplit(url)
+    if not parts.scheme.endswith(SENTINEL):
+        return None
+    scheme = parts.scheme.removesuffix(SENTINEL)
+    user, at, hosts = parts.netloc.rpartition("@")
+    name, _, database = parts.path.strip("/").partition("/")
+    if scheme not in ("redis", "rediss") or not name or not all(hosts.split(",")):
+        raise ValueError("should be redis+sentinel://host:26379,host:26379,host:26379/MASTER")
+    query = f"?{parts.query}" if parts.query else ""
+    sentinels = tuple(f"{scheme}://{_with_port(host)}/0{query}" for host in hosts.split(","))
+    return SentinelAddress(sentinels, unquote(name), f"{scheme}://{user}{at}", f"/{database or 0}{query}")
+
+
+def _with_port(host: str) -> str:
+    return host if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else f"{host}:{SENTINEL_PORT}"
+
+
+def place_of(reply: Sequence[bytes] | None) -> str | None:
+    """Return `host:port` from a sentinel's reply with both, or None where it knows no primary."""
+    if not reply:
+        return None
+    host, port = (part.decode() for part in reply)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def server_url(url: str) -> str:
+    """Return an address with the user, the database and the options of this one, and with a server as redis-py knows
+    it. Raises ValueError."""
+    address = sentinel_address(url)
+    return url if address is None else address.at("primary:6379")
 
 
 def read_password(file: str) -> str:
@@ -40,14 +96,15 @@ def complete_url(url: str, password: str | None, ca_file: str | None) -> str:
     if parts.username and parts.password is None and password is not None:
         host = parts.netloc.rpartition("@")[2]
         parts = parts._replace(netloc=f"{parts.username}:{quote(password, safe='')}@{host}")
-    if parts.scheme == "rediss":
+    scheme = parts.scheme.removesuffix(SENTINEL)
+    if scheme == "rediss":
         options = dict(parse_qsl(parts.query))
         if options.get("ssl_cert_reqs") != "none":
             options.setdefault("ssl_check_hostname", "true")
         if ca_file is not None:
             options.setdefault("ssl_ca_certs", ca_file)
         parts = parts._replace(query=urlencode(options))
-    elif parts.scheme == "redis" and ca_file is not None:
+    elif scheme == "redis" and ca_file is not None:
         raise ValueError("should be rediss://host:6379/0, since HOLDFAST_REDIS_CA is set")
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"  # geturl() drops the // of unix:///path

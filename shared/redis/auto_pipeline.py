@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Any, cast
+from typing import Any
 
 import hiredis
 from holdfast.shared.redis.connection import Argument, Listener, OnReply, RedisConnection, reply_to, send_all
 from holdfast.shared.redis.errors import ConnectionLost, PipelineFull
+from holdfast.shared.redis.sentinel import open_connection
 
 FLUSH_INTERVAL_S = 0.004
 MAX_CALLS = 4096  # pending on one connection
@@ -128,7 +129,7 @@ class AutoPipeline:
         return connection
 
     async def _open(self) -> PipelinedConnection:
-        connection = cast("PipelinedConnection", await PipelinedConnection.open(self._url, self._deadline_s))
+        connection = await open_connection(PipelinedConnection, self._url, self._deadline_s)
         connection.flush_interval_s = self._flush_interval_s
         return connection
 

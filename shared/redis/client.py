@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
+from holdfast.shared.redis.address import sentinel_address, server_url
 from holdfast.shared.redis.auto_pipeline import AutoPipeline
 from holdfast.shared.redis.connection import Argument
 from holdfast.shared.redis.errors import RedisError
@@ -35,7 +36,7 @@ class Client(AsyncCoreCommands):
     connection_pool: Any = None  # required by redis-py's protocol; unused here
 
     def __init__(self, url: str, max_connections: int, deadline_s: float) -> None:
-        parse_url(url)  # raises ValueError for an invalid address
+        parse_url(server_url(url))  # raises ValueError for an invalid address
         self._pipelines = [AutoPipeline(url, deadline_s=deadline_s) for _ in range(max_connections)]
 
     async def call(self, *command: Argument) -> Any:
@@ -100,15 +101,25 @@ def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -
 def check_url(url: str) -> str:
     """Return the address. Raises ValueError, which does not quote it, when it is invalid."""
     try:
-        options = parse_url(url)
-        database = "" if url.startswith("unix:") else urlsplit(url).path.strip("/")
+        named = sentinel_address(url)
+        valid = _is_server(url) if named is None else all(map(_is_server, (*named.sentinels, server_url(url))))
     except ValueError:
-        options, database = {}, ""
-    if options.keys().isdisjoint({"host", "path"}) or not (database or "0").isdecimal():
-        raise ValueError("should be redis://host:6379/0, rediss://host:6379/0 or unix:///path")
+        valid = False
+    if not valid:
+        raise ValueError(
+            "should be redis://host:6379/0, rediss://host:6379/0, unix:///path or"
+            " redis+sentinel://host:26379,host:26379,host:26379/MASTER"
+        )
     return url
+
+
+def _is_server(url: str) -> bool:
+    """Return whether this is the address of one server. Raises ValueError."""
+    options = parse_url(url)
+    database = "" if url.startswith("unix:") else urlsplit(url).path.strip("/")
+    return not options.keys().isdisjoint({"host", "path"}) and (database or "0").isdecimal()
 
 
 def user_of(url: str) -> str:
     """Return the name of the user in an address. Raises ValueError for an invalid address."""
-    return str(parse_url(url).get("username") or "default")
+    return str(parse_url(server_url(url)).get("username") or "default")

@@ -13,10 +13,16 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Self, cast
 
 import hiredis
-from holdfast.shared.redis.errors import CertificateRefused, ConnectionLost, ReadOnlyError, RedisError
+from holdfast.shared.redis.errors import (
+    CertificateRefused,
+    ConnectionLost,
+    NotEnoughReplicas,
+    ReadOnlyError,
+    RedisError,
+)
 from redis.asyncio.connection import (
     Connection,
     DefaultParser,
@@ -31,6 +37,7 @@ OnReply = Callable[[Any], None]
 SILENCE_CHECKS = 4  # per deadline
 
 _INCOMPLETE = object()
+_parse_known_error: Callable[[str], RedisError] = DefaultParser.parse_error
 
 
 class Listener(Protocol):
@@ -49,22 +56,27 @@ class Listener(Protocol):
 class RedisConnection(asyncio.Protocol):
     """One connection: commands are sent in order, replies arrive in order.
 
-    With a listener, each command that reads a key also tracks it until its next change. Every failure of the connection
-    is a ConnectionLost."""
+    With a listener and `tracking`, each command that reads a key also tracks it until its next change. Every failure of
+    the connection is a ConnectionLost."""
 
     def __init__(self, listener: Listener | None, deadline_s: float) -> None:
         self._listener = listener
         self._check_s = deadline_s / SILENCE_CHECKS
-        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE, replyError=DefaultParser.parse_error)
+        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE, replyError=_parse_error)
         self._waiting: deque[OnReply] = deque()
         self._received = True
         self._silent_checks = 0
+        self._aborting: frozenset[type] = frozenset({ReadOnlyError})  # no longer the primary: reconnect to find it
+        self.role = ""
+        self.tracking = listener is not None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def open(cls, url: str, deadline_s: float, *, listener: Listener | None = None) -> RedisConnection:
-        """Connect and authenticate; with a `listener`, switch tracking on.
+    async def open(
+        cls, url: str, deadline_s: float, *, listener: Listener | None = None, tracking: bool = True
+    ) -> Self:
+        """Connect and authenticate; with a `listener`, switch tracking on unless told otherwise.
 
         Args:
             deadline_s: seconds without a byte from the server, while commands are pending, until the connection is
@@ -76,6 +88,7 @@ class RedisConnection(asyncio.Protocol):
             RedisError: the server refuses: wrong password, missing permission, still loading.
         """
         connection = cls(listener, deadline_s)
+        connection.tracking = connection.tracking and tracking
         try:
             async with asyncio.timeout(deadline_s):
                 address = await _connect(url, connection)
@@ -125,6 +138,10 @@ class RedisConnection(asyncio.Protocol):
         send_all(self.call, commands, lambda replies: None if done.done() else done.set_result(replies))
         return await done
 
+    def abort_on(self, error: type[RedisError]) -> None:
+        """Drop the connection after a reply of this type too."""
+        self._aborting |= {error}
+
     def abort(self) -> None:
         """Drop the connection at once."""
         if self._transport is not None:
@@ -161,7 +178,7 @@ class RedisConnection(asyncio.Protocol):
             if not self._waiting:
                 raise hiredis.ProtocolError("a reply without a command")
             self._waiting.popleft()(reply)
-            if type(reply) is ReadOnlyError:  # the server is no longer the primary: reconnect to find the new one
+            if type(reply) in self._aborting:
                 self.abort()
         elif reply[0] == b"invalidate" and self._listener is not None:
             self._listener.invalidated(reply[1])
@@ -178,15 +195,16 @@ class RedisConnection(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(self._check_s, self._check)
 
     async def _handshake(self, address: dict[str, Any]) -> None:
-        hello: list[Argument] = ["HELLO", "2" if self._listener is None else "3"]  # invalidation needs RESP3
+        hello: list[Argument] = ["HELLO", "3" if self.tracking else "2"]  # invalidation needs RESP3
         if address.get("password") is not None:
             hello += ["AUTH", address.get("username") or "default", address["password"]]
         commands: list[tuple[Argument, ...]] = [tuple(hello)]
         if address.get("db"):
             commands.append(("SELECT", address["db"]))
-        if self._listener is not None:
+        if self.tracking:
             commands.append(("CLIENT", "TRACKING", "ON"))
-        await asyncio.gather(*(self.execute(*command) for command in commands))
+        replies = await asyncio.gather(*(self.execute(*command) for command in commands))
+        self.role = _role_in(replies[0])
 
 
 async def _connect(url: str, protocol: RedisConnection) -> dict[str, Any]:
@@ -201,6 +219,19 @@ async def _connect(url: str, protocol: RedisConnection) -> dict[str, Any]:
     host, port = address.get("host", "localhost"), address.get("port", 6379)
     await loop.create_connection(lambda: protocol, host, port, ssl=context)
     return address
+
+
+def _role_in(hello: Any) -> str:
+    """Return the role in a reply to HELLO: `master` or `replica`, or an empty text if there is none."""
+    if isinstance(hello, list):  # RESP2
+        hello = dict(zip(hello[::2], hello[1::2], strict=True))
+    return str(hello.get(b"role", b""), "ascii") if isinstance(hello, dict) else ""
+
+
+def _parse_error(text: str) -> RedisError:
+    if text.startswith("NOREPLICAS"):
+        return NotEnoughReplicas(text)
+    return _parse_known_error(text)
 
 
 def _tls_failure(error: ssl.SSLError) -> str:

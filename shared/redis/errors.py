@@ -22,6 +22,7 @@ __all__ = [
     "ExecAbortError",
     "NoPermissionError",
     "NoScriptError",
+    "NotEnoughReplicas",
     "PipelineFull",
     "ReadOnlyError",
     "RedisConnectionError",
@@ -66,6 +67,10 @@ class ConnectionLost(RedisConnectionError):
 class CertificateRefused(ConnectionLost):
     """The server's certificate is not trusted, is not that of the host, or the server does not speak TLS. Nothing was
     sent to it."""
+
+
+class NotEnoughReplicas(ResponseError):
+    """The server refuses writes, since too few replicas confirm them (min-replicas-to-write)."""
 
 
 class PipelineFull(RedisConnectionError):

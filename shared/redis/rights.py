@@ -1,15 +1,17 @@
-"""Find out which rights the user of a connection lacks, without a command that needs rights of its own.
+"""Find out which commands a server refuses to the user of a connection, without one that needs rights of its own.
 
-Redis checks the rights of a command when a transaction queues it. So each command is queued and none is run: the
-connection is closed before EXEC.
+Redis checks a command, and the user's rights, when a transaction queues it. So each command is queued and none is run:
+the connection is closed before EXEC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from holdfast.shared.redis.connection import RedisConnection
-from holdfast.shared.redis.errors import NoPermissionError
+from holdfast.shared.redis.errors import NoPermissionError, ResponseError
+from holdfast.shared.redis.sentinel import open_connection
 from holdfast.shared.redis.users import Right
 
 # The arguments with which a command can be queued, where they are not just the key.
@@ -56,24 +58,56 @@ ARGUMENTS = {
 _NOT_QUEUED = frozenset({"multi", "exec", "discard"})  # within a transaction these act on it
 
 
-async def missing_rights(url: str, rights: Sequence[Right], deadline_s: float) -> list[str]:
-    """Return the rights that the user in the address lacks, as `HSET, HDEL on holdfast:{*}:state`.
+class Refusals(NamedTuple):
+    """What a server refuses. `rights`: those that the user lacks, as `HSET, HDEL on holdfast:{*}:state`. `commands`:
+    those that the server does not have, as `XSETID`; some managed services lack or rename commands."""
+
+    rights: list[str]
+    commands: list[str]
+
+    def sentences(self, user: str) -> list[str]:
+        """Say what is missing, one sentence each."""
+        lacking = [f"the server has no command {name}" for name in self.commands]
+        return [*lacking, *(f"the user {user} may not {right}" for right in self.rights)]
+
+
+async def refusals(url: str, rights: Sequence[Right], deadline_s: float) -> Refusals:
+    """Return which of these rights the user in the address lacks, and which of their commands the server.
 
     Raises RedisError when the server does not answer or refuses the user."""
-    connection = await RedisConnection.open(url, deadline_s)
+    connection = await open_connection(RedisConnection, url, deadline_s)
     try:
         await connection.execute("MULTI")
         sent = [*probes(rights)]
         replies = await connection.execute_all([command for _, _, command in sent])
     except NoPermissionError:
-        return ["MULTI"]
+        return Refusals(["MULTI"], [])
+    except ResponseError as error:
+        if not _is_unknown(error):
+            raise
+        return Refusals([], ["MULTI"])
     finally:
         connection.abort()
     missing: dict[str, list[str]] = {}
+    unknown: dict[str, None] = {}
     for (name, pattern, _), reply in zip(sent, replies, strict=True):
+        shown = name.replace("|", " ").upper()
         if isinstance(reply, NoPermissionError):
-            missing.setdefault(pattern, []).append(name.replace("|", " ").upper())
-    return [", ".join(names) + (f" on {pattern}" if pattern else "") for pattern, names in missing.items()]
+            missing.setdefault(pattern, []).append(shown)
+        elif _is_unknown(reply):
+            unknown[shown] = None
+    lacking = [", ".join(names) + (f" on {pattern}" if pattern else "") for pattern, names in missing.items()]
+    return Refusals(lacking, [*unknown])
+
+
+async def missing_rights(url: str, rights: Sequence[Right], deadline_s: float) -> list[str]:
+    """Return the rights that the user in the address lacks, as `refusals` does."""
+    return (await refusals(url, rights, deadline_s)).rights
+
+
+def _is_unknown(reply: object) -> bool:
+    """Return whether the server does not have a command: it was removed, renamed, or never there."""
+    return isinstance(reply, ResponseError) and str(reply).lower().startswith(("unknown command", "unknown subcommand"))
 
 
 def probes(rights: Sequence[Right]) -> Iterator[tuple[str, str, list[str]]]:

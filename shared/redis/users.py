@@ -45,6 +45,11 @@ class User(NamedTuple):
         return (*self.every, *self.log)
 
     @property
+    def needed_on_log(self) -> tuple[Right, ...]:
+        """The rights on the log server without which the process does not work."""
+        return tuple(right for right in self.on_log if right is not TRACKING)
+
+    @property
     def on_queue(self) -> tuple[Right, ...]:
         return (*self.every, *self.queue)
 
@@ -57,12 +62,14 @@ class User(NamedTuple):
 
 
 _CONNECTION = Right("hello ping select info")
+# A gateway works without it, more slowly: see gateway/stream/polling.py.
+TRACKING = Right("client|tracking")
 
 GATEWAY = User(
     "gateway",
     every=(_CONNECTION, Right("multi exec discard time")),
     log=(
-        Right("client|tracking"),
+        TRACKING,
         Right("xread xrange xrevrange hget hmget lindex llen lpos lrange eval evalsha persist", (ANY_OF_SESSION,)),
         Right("hset hdel", (SESSION.state, SESSION.jobs, SESSION.idempotency, SESSION.journal)),
         Right("rpush", (SESSION.backlog, SESSION.order)),

@@ -293,6 +293,7 @@ async def test_the_state_of_a_job_has_every_field_of_the_contract(gateway: Serve
         "question": None,
         "metadata": {"user": 7},
         "budget": None,
+        "trace_id": None,
     }
     listed = (await gateway.client.get("/v1/sessions/s/jobs")).json()
     assert listed == {"jobs": [state | {"created_at": created_at}], "next": None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import redis
@@ -102,7 +103,7 @@ async def test_a_connection_that_has_opened_just_before_its_pipeline_is_closed_i
     opened: list[RedisConnection] = []
     closing: list[asyncio.Task[None]] = []
 
-    async def open_then_close(url: str, deadline_s: float) -> RedisConnection:
+    async def open_then_close(url: str, deadline_s: float, **_: Any) -> RedisConnection:
         opened.append(await open_connection(url, deadline_s))
         closing.append(asyncio.create_task(pipeline.aclose()))  # runs before the pipeline has the opened connection
         return opened[0]

@@ -215,7 +215,7 @@ async def _gone(client: httpx2.AsyncClient) -> bool:
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        ("-client|tracking", "log redis: the user gateway may not CLIENT TRACKING"),
+        ("-time", "log redis: the user gateway may not TIME"),
         ("-info", "queue redis: the user gateway may not INFO"),
     ],
 )

@@ -19,7 +19,7 @@ class RedisServer:
     """One server on a fixed 127.0.0.1 port; its data stays in `folder` over `restart()`.
 
     `aof`: keep an append-only file; `fsync`: always, everysec or no; `maxmemory`: bytes, 0 is unbounded; `options`:
-    further configuration by its Redis name, with `_` for `-`.
+    further configuration by its Redis name, with `_` for `-`; a tuple for several words.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RedisServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [server_binary(), "--port", str(self.port)]
         for name, value in self._options.items():
-            command += [f"--{name}", str(value)]
+            command += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
         wrapped, descriptors = tethered(command)
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -31,6 +31,7 @@ from holdfast.worker.attempt.journal import Step
 from holdfast.worker.process.measures import APPEND, measures
 from holdfast.worker.process.outage import Outage
 
+_APPEND_SECONDS = measures.histogram(APPEND)
 CHECKPOINT = b',"checkpoint":true}'
 
 
@@ -250,7 +251,7 @@ class Writer:
         self._plain.allow(appended)
 
     def _acknowledge(self, batch: Sequence[Event]) -> None:
-        measures.observe(APPEND, self._window.since_append_s())
+        _APPEND_SECONDS.observe(self._window.since_append_s())
         self._buffer.remove(batch)
         self._scripts.tail.extend(batch)
         self._listener.on_written(batch)

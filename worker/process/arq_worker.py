@@ -39,6 +39,7 @@ from holdfast.worker.process.lease import Lease, Reaper
 from holdfast.worker.process.operation import Operation
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.recovery import Recovery
+from holdfast.worker.process.server_probe import ServerProbe
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
 from holdfast.worker.process.status import StatusReport
 from holdfast.worker.process.threads import install
@@ -75,7 +76,7 @@ class HoldfastWorker(Worker):
         super().__init__(
             functions=[func(_dispatched_elsewhere, name=name) for name in registry],
             queue_name=QUEUE.rstrip(":"),
-            redis_pool=ArqRedis.from_url(settings.redis_url),  # required by arq's constructor; never connected
+            redis_pool=ArqRedis(),  # required by arq's constructor; never connected
             handle_signals=handle_signals,
             max_jobs=settings.max_jobs,
             job_serializer=orjson.dumps,
@@ -141,6 +142,7 @@ class HoldfastWorker(Worker):
             self._reaper.run(),
             self._recovery.run(),
             self._watchdog.run(),
+            ServerProbe(self._settings).run(),
             self._webhooks.run(),
             self.operation.vitals.run(),
         )

@@ -113,6 +113,22 @@ class FailureDetector:
         self._seen.clear()
 
 
+class OwnHeartbeat:
+    """Whether this worker's own counter stands still. Then Redis answers reads and refuses writes, for lack of replicas
+    for instance, and no worker could send heartbeats."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._still_s = lease_s / 2  # it moves three times in a lease
+        self._count: int | None = None
+        self._moved_s = float("-inf")
+
+    def stands(self, count: int | None, now_s: float) -> bool:
+        """Add an observation of the counter; None: it was never sent, or was lost."""
+        if count != self._count:
+            self._count, self._moved_s = count, now_s
+        return count is not None and now_s - self._moved_s > self._still_s
+
+
 class Reaper:
     """Observes the other workers while this one runs."""
 
@@ -123,6 +139,7 @@ class Reaper:
         self._lease_s = lease_s
         self._every_s = min(max(lease_s / 25, 0.05), 0.4)
         self._detector = FailureDetector(lease_s, late_s=lease_s / 4)
+        self._own = OwnHeartbeat(lease_s)
         self._swept_s = 0.0
 
     async def run(self) -> None:
@@ -146,9 +163,10 @@ class Reaper:
         return self._every_s
 
     async def _observe(self) -> None:
-        counts = await self._leases.workers()
-        counts.pop(self._worker_id, None)
-        for worker, count in self._detector.observe(counts, asyncio.get_running_loop().time()).items():
+        counts, now_s = await self._leases.workers(), asyncio.get_running_loop().time()
+        if self._own.stands(counts.pop(self._worker_id, None), now_s):
+            self._detector.restart()
+        for worker, count in self._detector.observe(counts, now_s).items():
             jobs = await self._leases.take_over(worker, count)
             if jobs is not None:
                 measures.add(DEAD_WORKERS)

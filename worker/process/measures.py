@@ -54,19 +54,21 @@ class EventMeter:
 
     def __init__(self, agent: str) -> None:
         self._agent = agent
+        self._events = measures.counter(EVENTS, agent)
+        self._deltas = measures.counter(DELTAS, agent)
         self._began_s = time.monotonic()
         self._waits_for_token = True
 
     def count(self, events: Sequence[Event]) -> None:
         """Count a batch that is in the log."""
-        measures.add(EVENTS, self._agent, amount=len(events))
-        if deltas := sum(event.kind in _TEXTS for event in events):
-            measures.add(DELTAS, self._agent, amount=deltas)
-            if self._waits_for_token:
-                self._waits_for_token = False
-                measures.observe(FIRST_TOKEN, time.monotonic() - self._began_s, self._agent)
+        self._events.value += len(events)
         for event in events:
-            if event.kind == "usage":
+            if event.kind in _TEXTS:
+                self._deltas.value += 1
+                if self._waits_for_token:
+                    self._waits_for_token = False
+                    measures.observe(FIRST_TOKEN, time.monotonic() - self._began_s, self._agent)
+            elif event.kind == "usage":
                 used = orjson.loads(event.body)
                 for direction in ("input", "output"):
                     measures.add(TOKENS, self._agent, direction, amount=used[f"{direction}_tokens"])

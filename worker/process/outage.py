@@ -10,7 +10,9 @@ from typing import TypeVar
 import structlog
 from holdfast.shared.background import Pause
 from holdfast.shared.errors import LogFull, RedisRefused
-from holdfast.shared.redis.errors import RedisError, is_lasting
+from holdfast.shared.redis.errors import NotEnoughReplicas, RedisError, is_lasting
+
+WRITES_TAKEN_S = 2.0  # without a refused write: then the calls that succeed include some
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
@@ -42,6 +44,8 @@ class Outage:
         self._server = server
         self._away = Condition()
         self._full = Condition()
+        self._unreplicated = Condition()
+        self._unreplicated_s = -math.inf
         self._refusal = ""
 
     def began(self, error: RedisError | LogFull, asked_s: float = math.inf) -> None:
@@ -50,6 +54,10 @@ class Outage:
         if isinstance(error, LogFull):
             if self._full.change(True, asked_s):
                 log.warning("redis is full", server=self._server, error=text)
+        elif isinstance(error, NotEnoughReplicas):
+            self._unreplicated_s = time.monotonic()
+            if self._unreplicated.change(True, asked_s):
+                log.warning("redis takes no writes", server=self._server, error=text)
         elif is_lasting(error):
             if str(error) != self._refusal:
                 self._refusal = str(error)
@@ -63,6 +71,9 @@ class Outage:
             log.info("redis is available again", server=self._server)
         if wrote and self._full.change(False, asked_s):
             log.info("redis is no longer full", server=self._server)
+        silent = time.monotonic() - self._unreplicated_s > WRITES_TAKEN_S
+        if (wrote or silent) and self._unreplicated.change(False, asked_s):
+            log.info("redis takes writes again", server=self._server)
 
     async def retry_until_available(
         self,

@@ -15,6 +15,7 @@ from holdfast.shared.errors import DataKeyGone, JobUnknown, RequestInvalid, Sess
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import Sessions
+from holdfast.shared.trace_context import trace_keys
 from holdfast.shared.tracing import span_attributes, start_span
 from holdfast.shared.webhooks.addresses import parse_networks
 from holdfast.shared.webhooks.deliveries import WebhookDeliveries, WebhookDelivery
@@ -169,7 +170,8 @@ class Webhooks:
     async def _responded(self, delivery: WebhookDelivery, message: Message, target: Target, status: int) -> None:
         if 200 <= status < 300 or status == 410:
             outcomes["gone" if status == 410 else "delivered"] += 1
-            log.info("webhook delivered", **_log_keys(delivery), host=target.host, status=status)
+            trace = trace_keys(message.traceparent)
+            log.info("webhook delivered", **_log_keys(delivery), **trace, host=target.host, status=status)
             await self._deliveries.done(delivery, message.question_id)
         else:
             outcomes["failed"] += 1

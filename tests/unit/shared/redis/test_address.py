@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.shared.redis.address import complete_url
+from holdfast.shared.redis.address import complete_url, sentinel_address
 from holdfast.shared.settings import CommonSettings, read_settings
 from redis.asyncio.connection import parse_url
 
@@ -111,3 +111,45 @@ def test_a_file_without_certificates_is_one_line_that_names_it(
         read_settings(CommonSettings)
     (line,) = str(raised.value).splitlines()
     assert line.startswith(f"HOLDFAST_REDIS_CA: {file} has no certificate in PEM: ")
+
+
+SENTINELS = "redis+sentinel://gateway@s1:26379,s2,[::1]:26380/main"
+
+
+def test_an_address_of_sentinels_names_each_of_them_and_the_primary() -> None:
+    address = sentinel_address(f"{SENTINELS}/2")
+    assert address is not None
+    assert address.sentinels == ("redis://s1:26379/0", "redis://s2:26379/0", "redis://[::1]:26380/0")
+    assert address.name == "main"
+    assert address.at("10.0.0.1:6379") == "redis://gateway@10.0.0.1:6379/2"
+    assert sentinel_address("redis://host:6379/0") is None
+
+
+def test_an_address_of_sentinels_is_completed_as_that_of_a_server(
+    monkeypatch: pytest.MonkeyPatch, password: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("HOLDFAST_REDIS_URL", SENTINELS.replace("redis+", "rediss+"))
+    monkeypatch.setenv("HOLDFAST_REDIS_CA", str(authority.file))
+    address = sentinel_address(read_settings(CommonSettings).redis_url)
+    assert address is not None
+    parts = parsed(address.at("db:6379"))
+    assert (parts["username"], parts["password"], parts["ssl_ca_certs"]) == ("gateway", password, str(authority.file))
+    assert parsed(address.sentinels[0])["ssl_ca_certs"] == str(authority.file)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://s1:26379",
+        "redis+sentinel:///main",
+        "redis+sentinel://s1,,s2/main",
+        "redis+sentinel://s1:x/main",
+        "redis+sentinel://s1/main/x",
+        "unix+sentinel://s1/main",
+    ],
+)
+def test_an_address_of_sentinels_without_a_part_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("HOLDFAST_REDIS_URL", url)
+    with pytest.raises(SettingsInvalid, match="HOLDFAST_REDIS_URL: should be redis://host:6379/0"):
+        read_settings(CommonSettings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from holdfast.shared.errors import LogFull
-from holdfast.shared.redis.errors import ConnectionLost
+from holdfast.shared.redis.errors import ConnectionLost, NotEnoughReplicas
 from holdfast.worker.process.outage import Outage
 from structlog.testing import capture_logs
 
@@ -40,3 +40,13 @@ def test_a_server_that_refuses_writes_stays_full_while_it_answers_reads() -> Non
             outage.ended(time.monotonic())
         outage.ended(time.monotonic(), wrote=True)
     assert [line["event"] for line in lines] == ["redis is full", "redis is no longer full"]
+
+
+def test_a_server_without_replicas_is_logged_once_while_it_answers_reads() -> None:
+    outage = Outage("queue")
+    with capture_logs() as lines:
+        for _ in range(3):
+            outage.began(NotEnoughReplicas("NOREPLICAS"), time.monotonic())
+            outage.ended(time.monotonic())
+        outage.ended(time.monotonic(), wrote=True)
+    assert [line["event"] for line in lines] == ["redis takes no writes", "redis takes writes again"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.worker.process.lease import FailureDetector
+from holdfast.worker.process.lease import FailureDetector, OwnHeartbeat
 
 LEASE_S = 10.0
 
@@ -59,3 +59,17 @@ def test_only_the_dead_are_named() -> None:
     for now_s in range(10):
         assert watch.observe({"dead": 3, "alive": now_s}, now_s) == {}
     assert watch.observe({"dead": 3, "alive": 10}, 10) == {"dead": 3}
+
+
+def test_an_own_heartbeat_that_stands_still_shows_that_nobody_can_send_one() -> None:
+    own = OwnHeartbeat(LEASE_S)
+    assert not own.stands(7, 0)
+    assert not own.stands(7, LEASE_S / 3)
+    assert own.stands(7, LEASE_S * 0.6)
+    assert not own.stands(8, LEASE_S * 0.7)
+
+
+def test_a_worker_without_a_heartbeat_of_its_own_still_observes_the_others() -> None:
+    own = OwnHeartbeat(LEASE_S)
+    assert not own.stands(None, 0)
+    assert not own.stands(None, 10 * LEASE_S)
