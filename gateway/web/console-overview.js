@@ -55,8 +55,8 @@ export class Overview {
     this.#depth.add(now.at, now.jobs.waiting);
     const { waiting, running, asking, deferred } = now.jobs;
     const oldest = now.oldest_wait_s == null ? "" : `, the oldest for ${duration(now.oldest_wait_s)}`;
-    const jobs = `${running} running, ${waiting} waiting${oldest}, ${asking} asking, ${deferred} deferred.`;
-    this.#facts.textContent = `${now.workers} workers; jobs: ${jobs}`;
+    const counts = `${running} running, ${waiting} waiting${oldest}, ${asking} asking, ${deferred} deferred.`;
+    this.#facts.textContent = `Workers: ${now.workers}. Jobs: ${counts}`;
     if (!before || now.at <= before.at) return;
     this.#tokens.add(now.at, Math.max(0, now.deltas - before.deltas) / ((now.at - before.at) / 1000));
     const begun = now.first_tokens - before.first_tokens;

@@ -6,6 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 300;
 const HEIGHT = 60;
 const KEPT_MS = 300_000;
+const SHORTEST_MS = 20_000;
 
 /** `show`: the words for a value. */
 export class Plot {
@@ -31,7 +32,8 @@ export class Plot {
     while (this.#points[0][0] < at - KEPT_MS) this.#points.shift();
     setText(this.#value, this.#show(value));
     const most = Math.max(1e-9, ...this.#points.map(([, each]) => each));
-    const x = (time) => WIDTH - ((at - time) / KEPT_MS) * WIDTH;
+    const span = Math.max(SHORTEST_MS, at - this.#points[0][0]);
+    const x = (time) => WIDTH - ((at - time) / span) * WIDTH;
     const y = (each) => HEIGHT - 2 - (each / most) * (HEIGHT - 4);
     const points = this.#points.map(([time, each]) => `${x(time).toFixed(1)},${y(each).toFixed(1)}`);
     this.#line.setAttribute("points", points.join(" "));
