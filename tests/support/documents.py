@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tests.support.process import ROOT
 
-PATTERNS = ("*.md", "docs/**/*.md", "clients/*/README.md", "examples/**/README.md", "deploy/**/*.md")
+PATTERNS = ("*.md", "docs/**/*.md", "clients/*/README.md", "examples/*/README.md", "deploy/*/README.md")
 PAGES = sorted({str(page.relative_to(ROOT)) for pattern in PATTERNS for page in ROOT.glob(pattern)})
 FENCE = re.compile(r"^( *)```(\w*)$")
 INDENT = "    "
