@@ -49,7 +49,9 @@ def lines(overview: Answer, before: Answer | None, queue: Answer, workers: Answe
     )
     yield ""
     states = ("waiting", "running", "asking", "deferred")
-    rows = [(row["agent"], *(row[state] for state in states), duration(row["oldest_wait_s"])) for row in queue["agents"]]
+    rows = [
+        (row["agent"], *(row[state] for state in states), duration(row["oldest_wait_s"])) for row in queue["agents"]
+    ]
     yield from table(("AGENT", "WAITING", "RUNNING", "ASKING", "DEFERRED", "OLDEST WAIT"), rows)
     if queue["tenants"]:
         yield ""

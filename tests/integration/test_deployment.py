@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from holdfast.cli.connection import GatewayError
-from holdfast.cli.top import run as run_top
 from holdfast.gateway.authentication.authenticator import USER_RIGHTS
 from holdfast.worker import Run
 
+from holdfast.cli.connection import GatewayError
+from holdfast.cli.top import run as run_top
 from tests.support.access import Caller, guarded, key_of
 from tests.support.process import until
 from tests.support.served import Served, served
