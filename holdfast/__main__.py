@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +198,17 @@ def default_url() -> str:
 
     settings = read_settings(GatewaySettings)
     return url_of(settings.host, settings.port)
+
+
+@cli.command()
+@click.option("--once", is_flag=True, help="Print one page.")
+@url_option
+def top(once: bool, url: str | None) -> None:
+    """Show workers, queue and rates of a deployment until Ctrl-C. HOLDFAST_TOKEN: a key with the right `observe`."""
+    from holdfast.cli.top import run
+
+    with suppress(KeyboardInterrupt):
+        run(url or default_url(), sys.stdout, once=once)
 
 
 @cli.command()

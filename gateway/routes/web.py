@@ -61,9 +61,14 @@ async def page(request: Request) -> Response:
     return _file(request, "index.html")
 
 
+@router.api_route("/console", methods=["GET", "HEAD"])
+async def console(request: Request) -> Response:
+    return _file(request, "console.html")
+
+
 @router.api_route("/web/{name:path}", methods=["GET", "HEAD"])
 async def web_file(request: Request, name: str) -> Response:
-    if name == "index.html":
+    if name.endswith(".html"):
         raise RouteUnknown
     return _file(request, name)
 

@@ -21,7 +21,6 @@ export class Access {
     find("sign-in-form").addEventListener("submit", (event) => this.#submitted(event));
     find("sign-out").addEventListener("click", () => call("DELETE").finally(() => location.reload()));
     this.#dialog.addEventListener("cancel", (event) => event.preventDefault()); // nothing works without a sign-in
-    find("new").hidden = hasTicket;
     if (!hasTicket) this.#look();
   }
 

@@ -1,7 +1,7 @@
 // The page: one session and its conversation, and the connection of events to views.
 
 import { Access } from "./access.js";
-import { client, isTicketLink } from "./client.js";
+import { client, hasTicket, isTicketLink } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
 import { Conversation, inputText } from "./conversation.js";
@@ -224,6 +224,7 @@ for (const idea of IDEAS) {
   find("ideas").append(element("li", {}, button));
 }
 
+find("new").hidden = hasTicket;
 find("new").addEventListener("click", () => {
   location.hash = randomName();
 });

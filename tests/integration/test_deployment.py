@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from holdfast.gateway.authentication.authenticator import USER_RIGHTS
 from holdfast.worker import Run
 
+from holdfast.cli.connection import GatewayError
+from holdfast.cli.top import run as run_top
 from tests.support.access import Caller, guarded, key_of
 from tests.support.process import until
 from tests.support.served import Served, served
@@ -231,3 +234,23 @@ async def test_sessions_are_found_by_a_part_of_their_id_or_title(redis_url: str,
         assert [page["sessions"][0]["session_id"] for page in (first, rest)] == ["tea-two", "tea-one"]
         titled = (await owner("GET", "/v1/sessions?q=Hi")).json()
         assert len(titled["sessions"]) == 3
+
+
+async def test_top_prints_a_page_of_a_real_deployment(redis_url: str, gateway: Served, client: Client) -> None:
+    async with worker_on(redis_url, [hold]) as worker:
+        await client.offered("hold")
+        await client.post("s", agent="hold")
+        await client.running("s")
+        page = io.StringIO()
+        await until_read(gateway, "/v1/overview", lambda found: found["jobs"]["running"] == 1)
+        await asyncio.to_thread(run_top, gateway.url, page, once=True)
+    assert "running 1" in page.getvalue()
+    assert worker.id in page.getvalue()
+
+
+async def test_top_says_in_one_line_which_right_is_missing(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with guarded(redis_url) as gateway:
+        user = await key_of(gateway, "t")
+        monkeypatch.setenv("HOLDFAST_TOKEN", user.token)
+        with pytest.raises(GatewayError, match="observe"):
+            await asyncio.to_thread(run_top, gateway.url, io.StringIO(), once=True)
