@@ -83,8 +83,8 @@ def duration(seconds: float | None) -> str:
 
 def _rate(overview: Answer, before: Answer) -> float:
     """Deltas a second. A worker that left takes its count along."""
-    seconds = max((overview["at"] - before["at"]) / 1000, 1e-3)
-    return max(int(overview["deltas"]) - int(before["deltas"]), 0) / seconds
+    ms = max(int(overview["at"]) - int(before["at"]), 1)
+    return max(int(overview["deltas"]) - int(before["deltas"]), 0) * 1000 / ms
 
 
 def _worker(worker: Answer, now_ms: int) -> tuple[object, ...]:
