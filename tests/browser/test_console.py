@@ -16,7 +16,7 @@ from tests.support.process import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-AXE = (FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
+AXE = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 VIOLATIONS = """axe.run().then(({ passes, violations }) => [
     passes.length > 10, violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)])])"""
 LOOKS = [
@@ -132,7 +132,7 @@ async def test_axe_finds_nothing_in_any_view(stack: Stack, browsers: Browsers, l
     }.items():
         page = await opened(stack, view, context)
         await page.until(ready)
-        await page.evaluate(AXE)
+        await page.evaluate(AXE.read_text("utf-8"))
         assert await page.evaluate(VIOLATIONS) == [True, []]
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         await page.call("close")
