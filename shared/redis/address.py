@@ -4,9 +4,48 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 MAX_PASSWORD_BYTES = 4096
+CLUSTER = "+cluster"  # at the end of the scheme
+
+
+class ClusterAddress(NamedTuple):
+    """The nodes of a Redis Cluster from which the others are found, as `host:port`. `head` and `tail`: the parts of a
+    node's address around that."""
+
+    seeds: tuple[str, ...]
+    head: str
+    tail: str
+
+    def at(self, place: str) -> str:
+        """Return the address of the node at `host:port`."""
+        return self.head + place + self.tail
+
+
+def cluster_address(url: str) -> ClusterAddress | None:
+    """Parse the address of a cluster, such as `redis+cluster://user@h1:6379,h2:6379`; None for that of a server.
+
+    Raises ValueError."""
+    parts = urlsplit(url)
+    if not parts.scheme.endswith(CLUSTER):
+        return None
+    scheme = parts.scheme.removesuffix(CLUSTER)
+    user, at, hosts = parts.netloc.rpartition("@")
+    seeds = tuple(host if ":" in host.rpartition("]")[2] else f"{host}:6379" for host in hosts.split(","))
+    if scheme not in ("redis", "rediss") or not all(hosts.split(",")) or parts.path.strip("/") not in ("", "0"):
+        raise ValueError("should be redis+cluster://host:6379,host:6379 without a database")
+    query = f"?{parts.query}" if parts.query else ""
+    return ClusterAddress(seeds, f"{scheme}://{user}{at}", f"/0{query}")
+
+
+def server_url(url: str) -> str:
+    """Return an address with the user and the options of this one, and with a server as redis-py knows it.
+
+    Raises ValueError."""
+    cluster = cluster_address(url)
+    return url if cluster is None else cluster.at(cluster.seeds[0])
 
 
 def read_password(file: str) -> str:
@@ -40,14 +79,15 @@ def complete_url(url: str, password: str | None, ca_file: str | None) -> str:
     if parts.username and parts.password is None and password is not None:
         host = parts.netloc.rpartition("@")[2]
         parts = parts._replace(netloc=f"{parts.username}:{quote(password, safe='')}@{host}")
-    if parts.scheme == "rediss":
+    scheme = parts.scheme.removesuffix(CLUSTER)
+    if scheme == "rediss":
         options = dict(parse_qsl(parts.query))
         if options.get("ssl_cert_reqs") != "none":
             options.setdefault("ssl_check_hostname", "true")
         if ca_file is not None:
             options.setdefault("ssl_ca_certs", ca_file)
         parts = parts._replace(query=urlencode(options))
-    elif parts.scheme == "redis" and ca_file is not None:
+    elif scheme == "redis" and ca_file is not None:
         raise ValueError("should be rediss://host:6379/0, since HOLDFAST_REDIS_CA is set")
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"  # geturl() drops the // of unix:///path

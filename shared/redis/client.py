@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
+from holdfast.shared.redis.address import server_url
 from holdfast.shared.redis.auto_pipeline import AutoPipeline
 from holdfast.shared.redis.connection import Argument
 from holdfast.shared.redis.errors import RedisError
@@ -100,8 +101,9 @@ def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -
 def check_url(url: str) -> str:
     """Return the address. Raises ValueError, which does not quote it, when it is invalid."""
     try:
-        options = parse_url(url)
-        database = "" if url.startswith("unix:") else urlsplit(url).path.strip("/")
+        server = server_url(url)
+        options = parse_url(server)
+        database = "" if url.startswith("unix:") else urlsplit(server).path.strip("/")
     except ValueError:
         options, database = {}, ""
     if options.keys().isdisjoint({"host", "path"}) or not (database or "0").isdecimal():
@@ -111,4 +113,4 @@ def check_url(url: str) -> str:
 
 def user_of(url: str) -> str:
     """Return the name of the user in an address. Raises ValueError for an invalid address."""
-    return str(parse_url(url).get("username") or "default")
+    return str(parse_url(server_url(url)).get("username") or "default")
