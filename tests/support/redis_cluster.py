@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ KEYS_AT_ONCE = 100
 class ClusterServer(RedisServer):
     """One node of a cluster."""
 
-    def __init__(self, folder: Path, timeout_ms: int, **options: object) -> None:
+    def __init__(self, folder: Path, timeout_ms: int, **options: Any) -> None:
         self.bus_port = free_port()
-        cluster: dict[str, object] = {
+        cluster: dict[str, Any] = {
             "cluster-enabled": "yes",
             "cluster-port": self.bus_port,
             "cluster-node-timeout": timeout_ms,
@@ -51,7 +52,7 @@ class RedisCluster:
     Redis name with `_` for `-`."""
 
     def __init__(
-        self, folder: Path, *, masters: int = 3, replicas: int = 0, timeout_ms: int = 2000, **options: object
+        self, folder: Path, *, masters: int = 3, replicas: int = 0, timeout_ms: int = 2000, **options: Any
     ) -> None:
         count = masters * (1 + replicas)
         self.nodes = [ClusterServer(folder / f"node{number}", timeout_ms, **options) for number in range(count)]
@@ -78,7 +79,7 @@ class RedisCluster:
         wait(lambda: all(_info(node)["cluster_known_nodes"] == str(len(self.nodes)) for node in self.nodes))
         for number, replica in enumerate(self.nodes[len(self.masters) :]):
             master = self.masters[number % len(self.masters)]
-            wait(lambda replica=replica, master=master: _replicates(replica, master))
+            wait(partial(_replicates, replica, master))
         wait(lambda: all(self._settled(node) for node in self.nodes))
 
     def kill(self) -> None:
