@@ -101,11 +101,11 @@ class ClusterClient(Client):
 
     async def _get(self, keys: Sequence[Argument]) -> list[Any]:
         """Get values of several slots."""
-        replies = await self._calls.call_all([("GET", key) for key in keys])
+        replies = await self._calls.call_all([("MGET", key) for key in keys])
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply
-        return replies
+        return [value for (value,) in replies]
 
     async def _scan(self, cursor: Argument, *options: Argument) -> list[Any]:
         """Search one master after another: the cursor is that of a master's SCAN, times the number of masters, plus the

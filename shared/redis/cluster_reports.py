@@ -5,11 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from holdfast.shared.redis.address import cluster_address
 from holdfast.shared.redis.cluster_slots import SlotRange, ranges_of
 from holdfast.shared.redis.connection import RedisConnection
 from holdfast.shared.redis.errors import ConnectionLost, RedisError
 
 ANSWER_S = 1.0  # a frozen node delays a report by so much
+
+
+async def master_urls(url: str) -> list[str]:
+    """Return the addresses of the masters of a cluster; the address itself where it names one server.
+
+    Raises RedisError when no node answers."""
+    address = cluster_address(url)
+    if address is None:
+        return [url]
+    reports = SlotReports(address.seeds, address.at)
+    try:
+        return [address.at(place) for place in sorted({found.place for found in await reports.read([])})]
+    finally:
+        reports.close()
 
 
 class SlotReports:

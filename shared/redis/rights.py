@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from holdfast.shared.redis.address import cluster_address
+from holdfast.shared.redis.cluster_reports import master_urls
 from holdfast.shared.redis.connection import RedisConnection
 from holdfast.shared.redis.errors import NoPermissionError
-from holdfast.shared.redis.users import Right
+from holdfast.shared.redis.users import CLUSTER, Right
 
 # The arguments with which a command can be queued, where they are not just the key.
 ARGUMENTS = {
@@ -57,9 +59,17 @@ _NOT_QUEUED = frozenset({"multi", "exec", "discard"})  # within a transaction th
 
 
 async def missing_rights(url: str, rights: Sequence[Right], deadline_s: float) -> list[str]:
-    """Return the rights that the user in the address lacks, as `HSET, HDEL on holdfast:{*}:state`.
+    """Return the rights that the user in the address lacks, as `HSET, HDEL on holdfast:{*}:state`; for the address of a
+    Redis Cluster, those that the user lacks on any of its masters.
 
-    Raises RedisError when the server does not answer or refuses the user."""
+    Raises RedisError when a server does not answer or refuses the user."""
+    if cluster_address(url) is not None:
+        rights = (*rights, CLUSTER)
+    found = [await _missing_on(server, rights, deadline_s) for server in await master_urls(url)]
+    return [*dict.fromkeys(right for missing in found for right in missing)]
+
+
+async def _missing_on(url: str, rights: Sequence[Right], deadline_s: float) -> list[str]:
     connection = await RedisConnection.open(url, deadline_s)
     try:
         await connection.execute("MULTI")

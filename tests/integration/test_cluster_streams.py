@@ -71,7 +71,9 @@ async def test_an_empty_log_is_read_at_the_new_owner_of_its_slot(
     await session.submit()
     async with served.open(raw="true") as stream:
         await anext(stream.chunks())
-        await until(lambda: all(channel.live for tailer in served.hub.tailers.values() for channel in tailer.channels.values()))
+        await until(
+            lambda: all(channel.live for tailer in served.hub.tailers.values() for channel in tailer.channels.values())
+        )
         redis_cluster.move_slot(*move_of(redis_cluster, session))
         attempt = await session.claim()
         assert await ids_until(stream, f"{attempt.epoch}-1") == ids(attempt, 1)
