@@ -56,6 +56,7 @@ class Cluster:
         self._reports = SlotReports(address.seeds, address.at)
         self._watching: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._failure: RedisError | None = None  # of the last attempt to read the slot map
         self._closed = False
 
     def node(self, place: str) -> ClusterNode:
@@ -69,23 +70,23 @@ class Cluster:
         return found
 
     async def owner(self, key: str | bytes) -> ClusterNode:
-        """Return the node that owns a key. Raises ConnectionLost while none is known."""
+        """Return the node that owns a key. Raises ConnectionLost while none is known, or why no node says so."""
         self.keep_watching()
         slot = slot_of(key)
         if self.slots.owner(slot) is None:
             await self.refresh()
         place = self.slots.owner(slot)
         if place is None:
-            raise ConnectionLost(f"no node of the cluster owns slot {slot}")
+            raise self._failure or ConnectionLost(f"no node of the cluster owns slot {slot}")
         return self.node(place)
 
     async def masters(self) -> list[ClusterNode]:
-        """Return the nodes that own slots. Raises ConnectionLost while none is known."""
+        """Return the nodes that own slots. Raises ConnectionLost while none is known, or why no node says so."""
         self.keep_watching()
         if not self.slots.places:
             await self.refresh()
         if not self.slots.places:
-            raise ConnectionLost("no node of the cluster answers")
+            raise self._failure or ConnectionLost("no node of the cluster owns slots")
         return [self.node(place) for place in self.slots.places]
 
     async def call(self, way: Way, command: Sequence[Argument]) -> Any:
@@ -176,10 +177,11 @@ class Cluster:
         try:
             moved = self.slots.report(await self._reports.read(sorted(known)))
         except RedisError as error:
-            log.debug("no node of the cluster reports its slots", error=str(error))
+            self._failure = error.with_traceback(None)
             return
         finally:
             self._refreshing = None
+        self._failure = None
         if moved:
             self._moved(moved)
             await self._close(known - set(self.slots.places))
