@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +113,8 @@ class Deployment:
     async def start(self) -> None:
         self.queue.start()
         await asyncio.to_thread(self.cluster.start)
-        gateway = partial(self._processes.gateway, self.queue.url, **self._env)
-        self.gateways = [gateway(port=free_port()) for _ in range(GATEWAYS)]
+        ports = [free_port() for _ in range(GATEWAYS)]
+        self.gateways = [self._processes.gateway(self.queue.url, port=port, **self._env) for port in ports]
         self._workers = [self._processes.worker(self.queue.url, **self._env) for _ in range(WORKERS)]
         for gateway in self.gateways:
             await gateway.until_ready()
