@@ -12,6 +12,8 @@ import structlog
 from holdfast.shared.background import repeat
 from holdfast.shared.redis.address import sentinel_address
 from holdfast.shared.redis.client import Redis, user_of
+from holdfast.shared.redis.cluster import Cluster
+from holdfast.shared.redis.cluster_node import ClusterNode
 from holdfast.shared.redis.errors import (
     AuthenticationError,
     CertificateRefused,
@@ -19,7 +21,7 @@ from holdfast.shared.redis.errors import (
     RedisError,
     ResponseError,
 )
-from holdfast.shared.redis.log_connections import LogConnections
+from holdfast.shared.redis.log_connections import LogConnection, LogConnections
 from holdfast.shared.redis.rights import refusals
 from holdfast.shared.redis.sentinel import replication_problems
 from holdfast.shared.redis.users import GATEWAY, Right
@@ -28,6 +30,7 @@ logger = structlog.get_logger()
 
 OLDEST_VERSION = (7, 0)
 PROBE_DEADLINE_S = 2.0
+NODE_DEADLINE_S = 1.5  # of one node of a cluster
 WATCH_INTERVAL_S = 1.0
 
 
@@ -101,19 +104,52 @@ class Server:
             return self._missing
 
 
+class ClusterServer:
+    """A log server that is a Redis Cluster. It can be used while one master answers: the sessions of the others wait
+    for a failover."""
+
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        self.name = name
+        self._cluster = cluster
+        self._masters: dict[str, Server] = {}
+
+    async def reasons(self) -> list[str]:
+        """Return why masters that answer cannot be used. Raises RedisError or TimeoutError when none answers."""
+        found = await asyncio.gather(*map(self._reasons_of, await self._cluster.masters()), return_exceptions=True)
+        answers = [reasons for reasons in found if not isinstance(reasons, BaseException)]
+        failures = [error for error in found if isinstance(error, BaseException)]
+        if failures and not answers:
+            raise failures[0]
+        return [reason for reasons in answers for reason in reasons]
+
+    async def _reasons_of(self, node: ClusterNode) -> list[str]:
+        master = self._masters.get(node.place)
+        if master is None:
+            url = self._cluster.address.at(node.place)
+            master = self._masters[node.place] = Server(node.place, url, node.client, GATEWAY.on_cluster)
+        async with asyncio.timeout(NODE_DEADLINE_S):
+            return [f"{node.place} {reason}" for reason in await master.reasons()]
+
+
+def _log_server(log: LogConnection) -> Server | ClusterServer:
+    if log.cluster is not None:
+        return ClusterServer("log", log.cluster)
+    return Server("log", log.url, log.redis, GATEWAY.needed_on_log)
+
+
 class Readiness:
     """Checks the queue server and the log servers."""
 
     def __init__(self, queue_url: str, queue_redis: Redis, logs: LogConnections) -> None:
         queue = Server("queue", queue_url, queue_redis, GATEWAY.on_queue)
-        self._servers = [queue, *(Server("log", log.url, log.redis, GATEWAY.needed_on_log) for log in logs.servers)]
+        self._servers: list[Server | ClusterServer] = [queue, *map(_log_server, logs.servers)]
 
     async def reasons(self) -> list[str]:
         """Return why the gateway is not ready; empty if it is. Takes at most PROBE_DEADLINE_S."""
         probes = await asyncio.gather(*map(self._probe, self._servers))
         return [reason for found in probes for reason in found]
 
-    async def _probe(self, server: Server) -> list[str]:
+    async def _probe(self, server: Server | ClusterServer) -> list[str]:
         try:
             async with asyncio.timeout(PROBE_DEADLINE_S):
                 reasons = await server.reasons()

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from holdfast.shared.budget import REQUESTABLE, Amounts
 from holdfast.shared.errors import SettingsInvalid
 from holdfast.shared.master_keys import MasterKeys, parse_master_keys
-from holdfast.shared.redis.address import check_ca, complete_url, read_password
+from holdfast.shared.redis.address import check_ca, cluster_address, complete_url, read_password
 from holdfast.shared.redis.client import check_url
 from holdfast.shared.webhooks.addresses import parse_networks
 from holdfast.shared.webhooks.signature import parse_secrets
@@ -67,6 +67,8 @@ class CommonSettings(BaseSettings):
         """Complete an address. The files are validated before, and missing here if they are invalid."""
         if url is None:
             return None
+        if info.field_name == "redis_url" and cluster_address(url) is not None:
+            raise ValueError("should be one Redis: only HOLDFAST_LOG_REDIS_URL may be a cluster")
         file = info.data.get("redis_password_file")
         return complete_url(check_url(url), file and read_password(file), info.data.get("redis_ca"))
 

@@ -14,6 +14,7 @@ from httpx2 import create_ssl_context
 from hypothesis import settings
 
 from tests.support.process import Processes, inherited_env
+from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 
 # The same examples in each run, so that a red run is about the change. `--hypothesis-profile=default` tries others.
@@ -76,3 +77,22 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     processes = Processes(tmp_path)
     yield processes
     processes.kill()
+
+
+@pytest.fixture(scope="session")
+def _session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()
+
+
+@pytest.fixture
+def redis_cluster(_session_cluster: RedisCluster) -> RedisCluster:
+    """A real, empty Redis Cluster of three masters, whose slots a test may move."""
+    for master in _session_cluster.masters:
+        master.call("FLUSHALL")
+        master.call("SCRIPT", "FLUSH")
+    return _session_cluster

@@ -9,6 +9,8 @@ from functools import partial
 
 from holdfast.gateway.stream.access import Access
 from holdfast.gateway.stream.catch_up import CatchUp
+from holdfast.gateway.stream.channels import Channels
+from holdfast.gateway.stream.cluster_tailer import ClusterTailer
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.keep_alive import KeepAlive
 from holdfast.gateway.stream.tailer import Tailer
@@ -16,7 +18,7 @@ from holdfast.gateway.stream.viewer import StreamRequest, Viewer
 from holdfast.gateway.stream.viewer_counts import UNLIMITED, ViewerCounts, ViewerLimits
 from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.log.event_log import EventLog, Page
-from holdfast.shared.redis.log_connections import LogConnections
+from holdfast.shared.redis.log_connections import LogConnection, LogConnections
 from holdfast.shared.sessions import Sessions
 
 
@@ -48,7 +50,7 @@ class StreamHub:
         self.viewers: set[Viewer] = set()
         self._viewer_counts = ViewerCounts(self._limits.viewers)
         self._connections = connections
-        self.tailers = {server: self._new_tailer(server.url) for server in connections.servers}
+        self.tailers = {server: self._new_tailer(server) for server in connections.servers}
         self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
         self.keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
         self.access = Access()
@@ -149,9 +151,12 @@ class StreamHub:
     def _join(self, viewer: Viewer) -> None:
         viewer.go_live(partial(self._tailer_of(viewer.request).join, viewer.channel, viewer))
 
-    def _new_tailer(self, url: str) -> Tailer:
-        limits, keyring = self._limits, self._connections.keyring
-        return Tailer(url, self.counters, keyring, recheck_s=limits.recheck_s, deadline_s=limits.redis_deadline_s)
+    def _new_tailer(self, server: LogConnection) -> Channels:
+        limits, counters, keyring = self._limits, self.counters, self._connections.keyring
+        times = {"recheck_s": limits.recheck_s, "deadline_s": limits.redis_deadline_s}
+        if server.cluster is None:
+            return Tailer(server.url, counters, keyring, **times)
+        return ClusterTailer(server.cluster, counters, keyring, **times)
 
-    def _tailer_of(self, request: StreamRequest) -> Tailer:
+    def _tailer_of(self, request: StreamRequest) -> Channels:
         return self.tailers[self._connections.connection_for(request.session_id)]

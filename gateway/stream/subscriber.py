@@ -9,6 +9,7 @@ from holdfast.gateway.stream.replay import FIRST_PAGE_EVENTS
 from holdfast.gateway.stream.viewer import StreamRequest
 from holdfast.shared.ids import ORIGIN
 from holdfast.shared.keyring import Keyring
+from holdfast.shared.keys import log_key
 from holdfast.shared.log.event_log import Page, Presence, page_behind, page_question, presence, question
 from holdfast.shared.redis.auto_pipeline import PipelinedConnection
 from holdfast.shared.redis.errors import RedisError, RedisTimeoutError
@@ -47,7 +48,8 @@ class Subscriber:
 
     async def _subscribe(self, request: StreamRequest) -> Subscription:
         async with self._checks:
-            connection = await self._connections.connection_for(request.session_id).pipeline.connection()
+            pipeline = self._connections.connection_for(request.session_id).pipeline
+            connection = await pipeline.connection_for(log_key(request.session_id))
             keyring = self._connections.keyring
             if request.from_now or request.session_id in self._reading:
                 return Subscription(await _presence(connection, request), None)

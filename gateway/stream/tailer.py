@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-from holdfast.gateway.stream.batch import Batch, batches
+from holdfast.gateway.stream.channel import Channel
+from holdfast.gateway.stream.channels import Channels
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.polling import open_tail, poll_until
 from holdfast.shared.background import repeat
-from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.ids import EventId
 from holdfast.shared.keyring import Keyring
-from holdfast.shared.keys import log_key
-from holdfast.shared.log.entries import following
-from holdfast.shared.log.sealed_entries import Reply
 from holdfast.shared.redis.connection import RedisConnection
 from holdfast.shared.redis.errors import ConnectionLost, NoPermissionError, RedisError
 
@@ -32,83 +29,17 @@ logger = structlog.get_logger()
 READ_KEYS = 128
 READ_EVENTS = 256
 READ_BYTES = 512 * 1024
-EVENT_BYTES = 512  # initial estimate of the size of a session's events
-TAIL_BYTES = 256 * 1024
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 1.0
-RECHECK_SLICES = 20
 
 
-class LiveViewer(Protocol):
-    """What the tailer needs of a viewer."""
-
-    cursor: EventId
-
-    def deliver(self, batch: Batch) -> None:
-        """Deliver the next batch. The viewer skips known events, and falls behind if the batch leaves a hole."""
-
-    def fall_behind(self) -> None:
-        """Stop live delivery and read the log from the viewer's own cursor."""
-
-
-class Channel:
-    """A session with viewers. `position` is the last id read for the live viewers; None: there are none.
-
-    While viewers are `behind`, the newest batches are kept as `tail`, so that they can go live without missing events.
-    `changed`: an invalidation arrived since the last read began."""
-
-    __slots__ = (
-        *("behind", "event_bytes", "key", "live", "changed", "position", "reading", "session_id"),
-        *("tail", "tail_bytes"),
-    )
-
-    def __init__(self, session_id: str) -> None:
-        self.session_id = session_id
-        self.key = log_key(session_id).encode()
-        self.live: set[LiveViewer] = set()
-        self.behind = 0
-        self.position: EventId | None = None
-        self.reading: EventId | None = None
-        self.changed = False
-        self.event_bytes = EVENT_BYTES
-        self.tail: deque[Batch] = deque()
-        self.tail_bytes = 0
-
-    def keep(self, batch: Batch) -> None:
-        """Keep the batch for viewers that are behind, at most TAIL_BYTES in all."""
-        self.tail.append(batch)
-        self.tail_bytes += batch.size
-        while self.tail_bytes > TAIL_BYTES:
-            self.tail_bytes -= self.tail.popleft().size
-
-    def update_estimate(self, batch: Batch) -> None:
-        """Update the expected size of an event: it rises immediately and at most halves per batch."""
-        seen, half = batch.size // len(batch.entries), self.event_bytes // 2
-        self.event_bytes = seen if seen > half else half or 1
-
-    def drop_tail(self) -> None:
-        self.tail.clear()
-        self.tail_bytes = 0
-
-    def reaches(self, cursor: EventId) -> bool:
-        """Return whether a viewer with this cursor can go live from the position or the tail."""
-        if self.position is None or cursor >= self.position:
-            return True
-        return bool(self.tail) and self.tail[0].prev <= cursor
-
-
-class Tailer:
-    """All channels of one log server. All methods except `run` return immediately and are called from the event loop.
-
-    There are more than 20, since a channel's position, its changes and the one read in flight change together."""
+class Tailer(Channels):
+    """Reads all channels of one log server. Of its reads one is in flight at a time."""
 
     def __init__(self, url: str, counters: Counters, keyring: Keyring, *, recheck_s: float, deadline_s: float) -> None:
+        super().__init__(counters, keyring, recheck_s)
         self._url = url
-        self._keyring = keyring
-        self._counters = counters
-        self._recheck_s = recheck_s / RECHECK_SLICES
         self._deadline_s = deadline_s
-        self.channels: dict[bytes, Channel] = {}
         self._dirty: dict[Channel, None] = {}
         self._connection: RedisConnection | None = None
         self._in_flight = 0
@@ -116,56 +47,12 @@ class Tailer:
         self._in_outage = False
         self._lost = asyncio.Event()
         self._retry_s = FIRST_RETRY_S
-        self._unchecked: Iterator[Channel] = iter(())
 
     @property
     def connected(self) -> bool:
         return self._connection is not None
 
-    def watch(self, session_id: str) -> Channel:
-        """Return the session's channel and count one more viewer, which is behind until it joins."""
-        channel = self.channels.get(log_key(session_id).encode())
-        if channel is None:
-            channel = self.channels[log_key(session_id).encode()] = Channel(session_id)
-        channel.behind += 1
-        return channel
-
-    def join(self, channel: Channel, viewer: LiveViewer) -> bool:
-        """Make a viewer live that has read up to its cursor. Returns False when the channel is too far ahead of it."""
-        if not channel.live:
-            channel.position = viewer.cursor
-            channel.changed = True
-            self._schedule_read(channel)
-        elif not channel.reaches(viewer.cursor):
-            return False
-        channel.behind -= 1
-        channel.live.add(viewer)
-        for batch in tuple(channel.tail):
-            viewer.deliver(batch)
-        if not channel.behind:
-            channel.drop_tail()
-        return True
-
-    def leave(self, channel: Channel, viewer: LiveViewer) -> None:
-        """Count a live viewer as behind."""
-        channel.live.discard(viewer)
-        channel.behind += 1
-        self._pause_if_unused(channel)
-
-    def unwatch(self, channel: Channel, viewer: LiveViewer) -> None:
-        """Remove a viewer."""
-        if viewer in channel.live:
-            channel.live.discard(viewer)
-            self._pause_if_unused(channel)
-        else:
-            channel.behind -= 1
-        if not channel.behind:
-            channel.drop_tail()
-        if not channel.live and not channel.behind:
-            self.channels.pop(channel.key, None)
-
     async def run(self) -> None:
-        """Stay connected, until cancelled."""
         recheck = asyncio.create_task(repeat("recheck", self._recheck))
         try:
             await repeat("tailer", self._stay_connected)
@@ -236,27 +123,8 @@ class Tailer:
             channel.changed = True
             self._schedule_read(channel)
 
-    async def _recheck(self) -> float:
-        """Read a slice of the channels without an invalidation, as a safety net for lost ones."""
-        for channel in self._slice():
-            if channel.position is not None:
-                channel.changed = True
-                self._schedule_read(channel)
-        return self._recheck_s
-
-    def _slice(self) -> Sequence[Channel]:
-        size = len(self.channels) // RECHECK_SLICES + 1
-        taken = list(islice(self._unchecked, size))
-        if not taken:
-            self._unchecked = iter(list(self.channels.values()))
-        return taken
-
-    def _pause_if_unused(self, channel: Channel) -> None:
-        """Stop reading a channel without live viewers."""
-        if not channel.live:
-            channel.position = None
-            channel.drop_tail()
-            self._dirty.pop(channel, None)
+    def _forget(self, channel: Channel) -> None:
+        self._dirty.pop(channel, None)
 
     def _schedule_read(self, channel: Channel) -> None:
         if channel.position is None:
@@ -319,46 +187,7 @@ class Tailer:
                 if channel.position is not None:  # it still has live viewers
                     self._read(self._connection, [channel])
 
-    def _on_channel_read(self, channel: Channel, count: int, found: Reply | None) -> None:
-        asked, channel.reading = channel.reading, None
-        if asked is None or channel.position != asked:
-            self._schedule_read(channel)
-            return
-        changed, channel.changed = channel.changed, False
-        if found:
-            keyring = self._keyring
-            opened = keyring.opened_entries_now(channel.session_id, found) if keyring.on else found
-            self._advance(channel, asked, opened)
-            if len(found) >= count:
-                self._schedule_read(channel)
-        elif changed and asked != ORIGIN:
-            self._check_position(channel, asked)
-
-    def _advance(self, channel: Channel, position: EventId, found: Reply) -> None:
-        entries = following(position, found)
-        for batch in batches(position, entries) if entries else ():
-            channel.position = batch.last
-            channel.update_estimate(batch)
-            if channel.behind:
-                channel.keep(batch)
-            for viewer in tuple(channel.live):
-                viewer.deliver(batch)
-            if batch.ending:
-                self._counters.lag.sample(batch.entries[-1].body)
-        if len(entries) < len(found):
-            self._fall_behind(channel)
-
     def _check_position(self, channel: Channel, position: EventId) -> None:
-        """Check that the position still exists, after an invalidation without new events: it may be trimmed or lost."""
         if self._connection is not None:
             on_reply = partial(self._on_position_read, channel, position)
             self._connection.call(on_reply, "XRANGE", channel.key, str(position), str(position))
-
-    def _on_position_read(self, channel: Channel, position: EventId, reply: Any) -> None:
-        if not reply and channel.position == position:
-            self._fall_behind(channel)
-
-    def _fall_behind(self, channel: Channel) -> None:
-        """Let all live viewers read the log from their own cursors, after the chain of ids broke."""
-        for viewer in tuple(channel.live):
-            viewer.fall_behind()

@@ -10,9 +10,9 @@ from typing import Protocol
 from holdfast.gateway.dialects.dialect import CUT, END, Dialect, Frames, State
 from holdfast.gateway.principal import ANONYMOUS, Principal
 from holdfast.gateway.stream.batch import NO_JOB, Batch
+from holdfast.gateway.stream.channel import Channel
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.replay import Replay
-from holdfast.gateway.stream.tailer import Channel
 from holdfast.gateway.transports.transport import Transport
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.job_record import JobState

@@ -20,8 +20,9 @@ from holdfast.gateway.readiness import reasons_not_ready
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.stream.polling import POLL_SECONDS
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.shared.redis.address import sentinel_address
+from holdfast.shared.redis.address import cluster_address, sentinel_address
 from holdfast.shared.redis.client import connect, user_of
+from holdfast.shared.redis.cluster import Cluster
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.probe import tracking_problem
 from holdfast.shared.redis.rights import missing_rights, refusals
@@ -33,6 +34,7 @@ from holdfast.worker.process.settings import WorkerSettings
 from holdfast.worker.sdk.registry import Registry
 
 ANSWER_SECONDS = 5.0
+CLUSTER_NODE = "log redis node"
 APPEND = (Right("xadd", (SESSION.log,)),)
 
 
@@ -59,7 +61,8 @@ async def findings(folder: Path, url: str | None) -> AsyncIterator[Finding]:
     for finding in (*variable_findings(), *bad_host, *agent_findings(read_settings(WorkerSettings))):
         yield finding
     for name, server_url in servers(settings, folder).items():
-        async for finding in server_findings(name, server_url):
+        found = server_findings if cluster_address(server_url) is None else cluster_findings
+        async for finding in found(name, server_url):
             yield finding
     if url or not bad_host:
         yield await gateway_finding(url or url_of(settings.host, settings.port))
@@ -146,6 +149,25 @@ def readiness(url: str, response: httpx.Response) -> Finding:
     return Finding(ok=False, text=f"gateway: what answers at {url} is not a Holdfast gateway")
 
 
+async def cluster_findings(name: str, url: str) -> AsyncIterator[Finding]:
+    """Check each master of a Redis Cluster, and that each slot has one."""
+    place = f"{name} at {without_secret(url)}"
+    cluster = Cluster(url, max_connections=1, deadline_s=ANSWER_SECONDS, flush_interval_s=0)
+    try:
+        masters = [cluster.address.at(master.place) for master in await cluster.masters()]
+    except RedisError as error:
+        yield Finding(ok=False, text=f"{place}: {error}")
+        return
+    finally:
+        await cluster.aclose()
+    missing = cluster.slots.uncovered
+    text = f"{missing} slots have no master: their sessions cannot be used" if missing else "each slot has one"
+    yield Finding(ok=not missing, text=f"{place}: a cluster of {len(masters)} masters; {text}")
+    for master in masters:
+        async for finding in server_findings(CLUSTER_NODE, master):
+            yield finding
+
+
 async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
     place = f"{name} at {without_secret(url)}"
     try:
@@ -180,7 +202,11 @@ async def server_findings(name: str, url: str) -> AsyncIterator[Finding]:
 async def command_findings(name: str, url: str) -> list[Finding]:
     """Check that the server has every command that gateways and workers need; managed services may lack some. Raises
     RedisError."""
-    here = {"queue redis": [GATEWAY.on_queue, WORKER.on_queue], "log redis": [GATEWAY.needed_on_log, WORKER.on_log]}
+    here = {
+        "queue redis": [GATEWAY.on_queue, WORKER.on_queue],
+        "log redis": [GATEWAY.needed_on_log, WORKER.on_log],
+        CLUSTER_NODE: [GATEWAY.on_cluster, WORKER.on_cluster],
+    }
     everything = [(*role.needed_on_log, *role.queue) for role in (GATEWAY, WORKER)]
     rights = [right for of_role in here.get(name, everything) for right in of_role]
     lacking = (await refusals(url, rights, ANSWER_SECONDS)).commands
@@ -192,7 +218,7 @@ async def rights_findings(name: str, url: str) -> list[Finding]:
     RedisError."""
     user, missing = user_of(url), {}
     for role in USERS:
-        here = {"queue redis": role.on_queue, "log redis": role.needed_on_log}
+        here = {"queue redis": role.on_queue, "log redis": role.needed_on_log, CLUSTER_NODE: role.on_cluster}
         rights = here.get(name, (*role.needed_on_log, *role.queue))
         missing[role.name] = await missing_rights(url, rights, ANSWER_SECONDS)
     roles = [role for role, lacks in missing.items() if not lacks]

@@ -8,9 +8,10 @@ from typing import Literal
 
 from holdfast.shared.data_keys import DataKeys
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.settings import CommonSettings, read_settings
 
+ANSWER_SECONDS = 10.0
 Change = Literal["rotate", "rewrap", "forget"]
 
 
@@ -46,8 +47,8 @@ async def _opened() -> AsyncIterator[DataKeys]:
     settings = read_settings(CommonSettings)
     if not settings.master_keys:
         raise SettingsInvalid("HOLDFAST_ENCRYPTION_KEYS is not set")
-    redis = connect(settings.log_url, max_connections=1)
+    logs = connect_logs(settings.log_url, max_connections=1, deadline_s=ANSWER_SECONDS)
     try:
-        yield DataKeys(redis, settings.master_keys)
+        yield DataKeys(logs.servers[0].redis, settings.master_keys)
     finally:
-        await redis.aclose()
+        await logs.aclose()

@@ -15,6 +15,7 @@ from holdfast.shared.log.discards import Discard, ranges_of
 from holdfast.shared.log.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
 from holdfast.shared.redis.auto_pipeline import AutoPipeline
 from holdfast.shared.redis.client import Redis
+from holdfast.shared.redis.cluster_client import ClusterPipeline
 from holdfast.shared.redis.connection import Argument
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import LogConnections
@@ -144,7 +145,7 @@ class EventLog:
     def _call(self, session_id: str, *command: Argument) -> Awaitable[Any]:
         return self._server(session_id).call(*command)
 
-    def _server(self, session_id: str) -> Redis | AutoPipeline:
+    def _server(self, session_id: str) -> Redis | AutoPipeline | ClusterPipeline:
         connection = self._connections.connection_for(session_id)
         return connection.pipeline if self._pipelined else connection.redis
 

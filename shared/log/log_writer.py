@@ -27,6 +27,7 @@ from holdfast.shared.log.log_replies import (
 )
 from holdfast.shared.log.sealed_entries import sealed
 from holdfast.shared.log.session_claims import MESSAGES_LIMIT, SessionClaims
+from holdfast.shared.redis.cluster_slots import redirect_of
 from holdfast.shared.redis.errors import ExecAbortError, RedisError, ResponseError, is_full
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import Script, SessionScript, source
@@ -54,7 +55,7 @@ class LogWriter(SessionClaims):
         keys = session_keys(session_id)
         events = await self._sealed(session_id, EventId(epoch, after_seq + 1), events)
         flat = [part for event in events for part in event.field()]
-        connection = await self._connections.connection_for(session_id).pipeline.connection()
+        connection = await self._connections.connection_for(session_id).pipeline.connection_for(keys.log)
         now = asyncio.get_running_loop().time()
         fixed = (epoch, after_seq, self._settings.retention_events)
         reply = await unless_full(self._append.run(connection.execute_soon, (keys.log, keys.state), (*fixed, *flat)))
@@ -191,10 +192,13 @@ def _xadd(session_id: str, entry_id: bytes, event: Event, *options: str | int) -
 
 
 def _outcome_of(reply: Any, expected_ids: bytes | list[bytes]) -> AppendOutcome:
-    """Only the expected ids mean ADDED. A server without memory, or one that discards a transaction, added nothing."""
+    """Only the expected ids mean ADDED. A server without memory, one that discards a transaction, and a node of a
+    cluster without the key added nothing."""
     if reply == expected_ids:
         return AppendOutcome.ADDED
-    refused = isinstance(reply, ExecAbortError) or (isinstance(reply, ResponseError) and is_full(reply))
+    refused = isinstance(reply, ExecAbortError) or (
+        isinstance(reply, ResponseError) and (is_full(reply) or redirect_of(reply) is not None)
+    )
     return AppendOutcome.REFUSED if refused else AppendOutcome.UNKNOWN
 
 

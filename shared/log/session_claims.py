@@ -100,8 +100,9 @@ class SessionClaims:
 
     async def intents(self, session_id: str, epoch: int) -> Intents:
         """Read the pending intents of the session. Raises Fenced."""
-        connection = await self._connections.connection_for(session_id).pipeline.connection()
-        reply = await self._intents.run(connection.execute_soon, session_keys(session_id), (epoch,))
+        keys = session_keys(session_id)
+        connection = await self._connections.connection_for(session_id).pipeline.connection_for(keys.log)
+        reply = await self._intents.run(connection.execute_soon, keys, (epoch,))
         raise_for(reply)
         texts = [part.decode() for part in reply[2:]]
         return Intents(dict(zip(texts[::2], texts[1::2], strict=True)), bool(reply[1]))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 MAX_PASSWORD_BYTES = 4096
-SENTINEL = "+sentinel"  # at the end of the scheme
+SENTINEL, CLUSTER = "+sentinel", "+cluster"  # at the end of the scheme
 SENTINEL_PORT = 26379
 
 
@@ -31,6 +31,19 @@ class SentinelAddress(NamedTuple):
         return self.head + place + self.tail
 
 
+class ClusterAddress(NamedTuple):
+    """The nodes of a Redis Cluster from which the others are found, as `host:port`. `head` and `tail`: the parts of a
+    node's address around that."""
+
+    seeds: tuple[str, ...]
+    head: str
+    tail: str
+
+    def at(self, place: str) -> str:
+        """Return the address of the node at `host:port`."""
+        return self.head + place + self.tail
+
+
 def sentinel_address(url: str) -> SentinelAddress | None:
     """Parse an address that names sentinels; None for one that names a server. Raises ValueError."""
     parts = urlsplit(url)
@@ -42,12 +55,28 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     if scheme not in ("redis", "rediss") or not name or not all(hosts.split(",")):
         raise ValueError("should be redis+sentinel://host:26379,host:26379,host:26379/MASTER")
     query = f"?{parts.query}" if parts.query else ""
-    sentinels = tuple(f"{scheme}://{_with_port(host)}/0{query}" for host in hosts.split(","))
+    sentinels = tuple(f"{scheme}://{_with_port(host, SENTINEL_PORT)}/0{query}" for host in hosts.split(","))
     return SentinelAddress(sentinels, unquote(name), f"{scheme}://{user}{at}", f"/{database or 0}{query}")
 
 
-def _with_port(host: str) -> str:
-    return host if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else f"{host}:{SENTINEL_PORT}"
+def cluster_address(url: str) -> ClusterAddress | None:
+    """Parse the address of a cluster, such as `redis+cluster://user@h1:6379,h2:6379`; None for that of a server.
+
+    Raises ValueError."""
+    parts = urlsplit(url)
+    if not parts.scheme.endswith(CLUSTER):
+        return None
+    scheme = parts.scheme.removesuffix(CLUSTER)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if scheme not in ("redis", "rediss") or not all(hosts.split(",")) or parts.path.strip("/") not in ("", "0"):
+        raise ValueError("should be redis+cluster://host:6379,host:6379 without a database")
+    seeds = tuple(_with_port(host, 6379) for host in hosts.split(","))
+    query = f"?{parts.query}" if parts.query else ""
+    return ClusterAddress(seeds, f"{scheme}://{user}{at}", f"/0{query}")
+
+
+def _with_port(host: str, port: int) -> str:
+    return host if ":" in host.rpartition("]")[2] else f"{host}:{port}"
 
 
 def place_of(reply: Sequence[bytes] | None) -> str | None:
@@ -61,8 +90,10 @@ def place_of(reply: Sequence[bytes] | None) -> str | None:
 def server_url(url: str) -> str:
     """Return an address with the user, the database and the options of this one, and with a server as redis-py knows
     it. Raises ValueError."""
-    address = sentinel_address(url)
-    return url if address is None else address.at("primary:6379")
+    if sentinel := sentinel_address(url):
+        return sentinel.at("primary:6379")
+    cluster = cluster_address(url)
+    return url if cluster is None else cluster.at(cluster.seeds[0])
 
 
 def read_password(file: str) -> str:
@@ -96,7 +127,7 @@ def complete_url(url: str, password: str | None, ca_file: str | None) -> str:
     if parts.username and parts.password is None and password is not None:
         host = parts.netloc.rpartition("@")[2]
         parts = parts._replace(netloc=f"{parts.username}:{quote(password, safe='')}@{host}")
-    scheme = parts.scheme.removesuffix(SENTINEL)
+    scheme = parts.scheme.removesuffix(SENTINEL).removesuffix(CLUSTER)
     if scheme == "rediss":
         options = dict(parse_qsl(parts.query))
         if options.get("ssl_cert_reqs") != "none":

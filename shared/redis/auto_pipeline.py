@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -92,6 +92,10 @@ class AutoPipeline:
         if opening.cancelled():
             raise ConnectionLost("the pipeline was closed")
         return opening.result()
+
+    def connection_for(self, key: str) -> Awaitable[PipelinedConnection]:
+        """Return the open connection to the server of a key, as `connection` does: one server has all keys."""
+        return self.connection()
 
     async def call(self, *command: Argument) -> Any:
         """Send a command and wait for its reply. Raises RedisError; PipelineFull when too many commands are pending."""

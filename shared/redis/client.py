@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
-from holdfast.shared.redis.address import sentinel_address, server_url
+from holdfast.shared.redis.address import cluster_address, sentinel_address, server_url
 from holdfast.shared.redis.auto_pipeline import AutoPipeline
 from holdfast.shared.redis.connection import Argument
 from holdfast.shared.redis.errors import RedisError
@@ -101,14 +101,16 @@ def connect(url: str, *, max_connections: int, socket_timeout_s: float = 10.0) -
 def check_url(url: str) -> str:
     """Return the address. Raises ValueError, which does not quote it, when it is invalid."""
     try:
-        named = sentinel_address(url)
-        valid = _is_server(url) if named is None else all(map(_is_server, (*named.sentinels, server_url(url))))
+        named, cluster = sentinel_address(url), cluster_address(url)
+        sentinels = named.sentinels if named else ()
+        seeds = map(cluster.at, cluster.seeds) if cluster else ()
+        valid = all(map(_is_server, (*sentinels, *seeds, server_url(url))))
     except ValueError:
         valid = False
     if not valid:
         raise ValueError(
-            "should be redis://host:6379/0, rediss://host:6379/0, unix:///path or"
-            " redis+sentinel://host:26379,host:26379,host:26379/MASTER"
+            "should be redis://host:6379/0, rediss://host:6379/0, unix:///path,"
+            " redis+sentinel://host:26379,host:26379,host:26379/MASTER or, for logs, redis+cluster://host:6379,host:6379"
         )
     return url
 

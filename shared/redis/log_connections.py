@@ -7,18 +7,22 @@ from types import MappingProxyType
 
 from holdfast.shared.keyring import Keyring
 from holdfast.shared.master_keys import MasterKeys
+from holdfast.shared.redis.address import cluster_address
 from holdfast.shared.redis.auto_pipeline import FLUSH_INTERVAL_S, AutoPipeline
 from holdfast.shared.redis.client import Redis, connect
+from holdfast.shared.redis.cluster import Cluster
+from holdfast.shared.redis.cluster_client import ClusterClient, ClusterPipeline
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogConnection:
-    """The connections to one log server, at `url`: `redis` for single calls, `pipeline` for calls that many sessions
-    gather in one write."""
+    """The connections to one log server, or to one Redis Cluster, at `url`: `redis` for single calls, `pipeline` for
+    calls that many sessions gather in one write."""
 
     url: str
     redis: Redis
-    pipeline: AutoPipeline
+    pipeline: AutoPipeline | ClusterPipeline
+    cluster: Cluster | None = None
 
     async def aclose(self) -> None:
         await self.pipeline.aclose()
@@ -53,9 +57,17 @@ def connect_logs(
     flush_interval_s: float = FLUSH_INTERVAL_S,
     masters: MasterKeys = MappingProxyType({}),
 ) -> LogConnections:
-    """Create the connections to one log server, as `redis.connect` and `AutoPipeline` do. They are opened on demand.
+    """Create the connections to one log server or cluster, as `redis.connect` and `AutoPipeline` do. They are
+    opened on demand.
 
     `masters`: the master keys of the encryption at rest; without any it is off."""
-    redis = connect(url, max_connections=max_connections, socket_timeout_s=deadline_s)
-    pipeline = AutoPipeline(url, deadline_s=deadline_s, flush_interval_s=flush_interval_s)
-    return LogConnections(LogConnection(url, redis, pipeline), keyring=Keyring(redis, masters))
+    if cluster_address(url) is None:
+        redis = connect(url, max_connections=max_connections, socket_timeout_s=deadline_s)
+        pipeline = AutoPipeline(url, deadline_s=deadline_s, flush_interval_s=flush_interval_s)
+        log = LogConnection(url, redis, pipeline)
+    else:
+        cluster = Cluster(
+            url, max_connections=max_connections, deadline_s=deadline_s, flush_interval_s=flush_interval_s
+        )
+        log = LogConnection(url, ClusterClient(cluster), ClusterPipeline(cluster), cluster)
+    return LogConnections(log, keyring=Keyring(log.redis, masters))

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from holdfast.shared.redis.address import cluster_address
+from holdfast.shared.redis.cluster_reports import master_urls
 from holdfast.shared.redis.connection import RedisConnection
 from holdfast.shared.redis.errors import NoPermissionError, ResponseError
 from holdfast.shared.redis.sentinel import open_connection
-from holdfast.shared.redis.users import Right
+from holdfast.shared.redis.users import CLUSTER, Right
 
 # The arguments with which a command can be queued, where they are not just the key.
 ARGUMENTS = {
@@ -72,9 +74,18 @@ class Refusals(NamedTuple):
 
 
 async def refusals(url: str, rights: Sequence[Right], deadline_s: float) -> Refusals:
-    """Return which of these rights the user in the address lacks, and which of their commands the server.
+    """Return which of these rights the user in the address lacks, and which of their commands the server; for the
+    address of a Redis Cluster, on any of its masters.
 
-    Raises RedisError when the server does not answer or refuses the user."""
+    Raises RedisError when a server does not answer or refuses the user."""
+    if cluster_address(url) is not None:
+        rights = (*rights, CLUSTER)
+    found = [await _refusals_of(server, rights, deadline_s) for server in await master_urls(url)]
+    lacking = dict.fromkeys(right for refused in found for right in refused.rights)
+    return Refusals([*lacking], [*dict.fromkeys(name for refused in found for name in refused.commands)])
+
+
+async def _refusals_of(url: str, rights: Sequence[Right], deadline_s: float) -> Refusals:
     connection = await open_connection(RedisConnection, url, deadline_s)
     try:
         await connection.execute("MULTI")

@@ -50,17 +50,23 @@ class User(NamedTuple):
         return tuple(right for right in self.on_log if right is not TRACKING)
 
     @property
+    def on_cluster(self) -> tuple[Right, ...]:
+        """The rights on each node of a log server that is a Redis Cluster."""
+        return (*self.on_log, CLUSTER)
+
+    @property
     def on_queue(self) -> tuple[Right, ...]:
         return (*self.every, *self.queue)
 
     @property
     def rules(self) -> str:
         """The rules of ACL SETUSER, apart from the password."""
-        rights = (*self.every, *self.log, *self.queue)
+        rights = (*self.every, *self.log, CLUSTER, *self.queue)
         keyless = " ".join(right.rules for right in rights if not right.keys)
         return " ".join([keyless, *(f"({right.rules})" for right in rights if right.keys)])
 
 
+CLUSTER = Right("asking cluster|slots cluster|nodes")
 _CONNECTION = Right("hello ping select info")
 # A gateway works without it, more slowly: see gateway/stream/polling.py.
 TRACKING = Right("client|tracking")

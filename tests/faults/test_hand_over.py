@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import redis as blocking_redis
+from holdfast.gateway.stream.channel import Channel
 from holdfast.gateway.stream.hub import StreamLimits
-from holdfast.gateway.stream.tailer import Channel, Tailer
+from holdfast.gateway.stream.tailer import Tailer
 from holdfast.gateway.stream.viewer import Viewer
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keys import session_keys

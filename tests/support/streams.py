@@ -50,6 +50,7 @@ class Streams:
     @property
     def tailer(self) -> Tailer:
         (tailer,) = self.hub.tailers.values()
+        assert isinstance(tailer, Tailer)
         return tailer
 
     def open(self, session_id: str = "s", job_id: str = "", cursor: str | None = None, **query: str) -> SseStream:

@@ -22,7 +22,7 @@ class Server:
         self.reads = 0
         self.asked: list[asyncio.Future[list[bytes | None]]] = []
 
-    async def connection(self) -> Server:
+    async def connection_for(self, _key: str) -> Server:
         return self
 
     def call_soon(self, on_reply: Callable[[object], None], *_command: object) -> None:

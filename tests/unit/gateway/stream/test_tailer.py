@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from holdfast.gateway.stream.batch import Batch
+from holdfast.gateway.stream.channel import Channel
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.tailer import READ_BYTES, READ_EVENTS, Channel, Tailer
+from holdfast.gateway.stream.tailer import READ_BYTES, READ_EVENTS, Tailer
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keyring import Keyring
 from holdfast.shared.log.event_log import Entry

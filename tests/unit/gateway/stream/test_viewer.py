@@ -6,7 +6,7 @@ from typing import cast
 from unittest.mock import Mock
 
 from holdfast.gateway.dialects.sse import SSE
-from holdfast.gateway.stream.tailer import Channel
+from holdfast.gateway.stream.channel import Channel
 from holdfast.gateway.stream.viewer import StreamRequest, Viewer
 from holdfast.shared.ids import EventId
 from holdfast.shared.log.event_log import Entry, Page

@@ -1,0 +1,192 @@
+"""Reads the logs that one master of a Redis Cluster owns, over one tracked connection."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+import structlog
+from holdfast.gateway.stream.channel import Channel
+from holdfast.gateway.stream.tailer import FIRST_RETRY_S, LAST_RETRY_S, READ_BYTES, READ_EVENTS, READ_KEYS
+from holdfast.shared.background import repeat
+from holdfast.shared.redis.connection import Argument, OnReply, RedisConnection
+from holdfast.shared.redis.errors import RedisError
+
+logger = structlog.get_logger()
+
+PAUSE_S = 0.1  # of a node that is loading, or whose cluster is down
+
+
+class Readings(Protocol):
+    """What a tail needs of the tailer of its cluster."""
+
+    def invalidated_by(self, tail: NodeTail, keys: list[bytes] | None) -> None:
+        """These keys, or all, changed on the tail's node and are no longer tracked there."""
+
+    def read_by(self, tail: NodeTail, channel: Channel, count: int, reply: Any) -> None:
+        """A read of at most `count` entries of a channel ended; `reply` may be a RedisError."""
+
+    def opened(self, tail: NodeTail, *, again: bool) -> None:
+        """The tail is connected, `again` after an outage: nothing is tracked on its node."""
+
+    def failed(self, tail: NodeTail) -> None:
+        """The tail lost its connection, or could not connect."""
+
+
+class NodeTail:
+    """The tracked connection to one node, whose Listener it is. `dirty`: the channels to read there, one write of reads
+    at a time. `reading`: those whose read is in flight there."""
+
+    def __init__(self, place: str, url: str, readings: Readings, deadline_s: float) -> None:
+        self.place = place
+        self.dirty: dict[Channel, None] = {}
+        self.reading: set[Channel] = set()
+        self._url = url
+        self._readings = readings
+        self._deadline_s = deadline_s
+        self._connection: RedisConnection | None = None
+        self._lost = asyncio.Event()
+        self._due = False
+        self._paused = False
+        self._retry_s = FIRST_RETRY_S
+        self._in_outage = False
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    async def run(self) -> None:
+        """Stay connected, until cancelled."""
+        await repeat("tailer", self._stay_connected)
+
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        self._readings.invalidated_by(self, keys)
+
+    def lost(self) -> None:
+        self._connection = None
+        self._lost.set()
+
+    def add(self, channel: Channel) -> None:
+        """Read the channel soon."""
+        self.dirty[channel] = None
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self.drained)
+
+    def add_later(self, channel: Channel) -> None:
+        """Read the channel after PAUSE_S, and no other of this node before."""
+        self.dirty[channel] = None
+        if not self._paused:
+            self._paused = True
+            asyncio.get_running_loop().call_later(PAUSE_S, self._resume)
+
+    def call(self, on_reply: OnReply, *command: Argument) -> None:
+        """Send a command, unless the tail is not connected. `on_reply` gets its reply."""
+        if self._connection is not None:
+            self._connection.call(on_reply, *command)
+
+    def read_asking(self, channel: Channel, count: int) -> bool:
+        """Read a channel whose slot moves to this node, once. Returns False while the tail is not connected."""
+        if self._connection is None:
+            return False
+        self.reading.add(channel)
+        on_reply = partial(self._on_read, channel, count)
+        self._connection.call_each([(_ignore, ("ASKING",)), (on_reply, _question(channel, count))])
+        return True
+
+    def drained(self) -> None:
+        """Read the changed channels, unless reads are in flight: this is called again after the last reply."""
+        self._due = False
+        if self._connection is None or self.reading or self._paused or not self.dirty:
+            return
+        chosen = self._choose()
+        if chosen:
+            self._read(self._connection, chosen)
+
+    def _choose(self) -> list[Channel]:
+        """Take the first dirty channels off, as many as should fit in READ_BYTES (at least one). One whose read is
+        under way on another node waits for its end."""
+        chosen: list[Channel] = []
+        expected = 0
+        for channel in tuple(islice(self.dirty, READ_KEYS)):
+            if channel.reading is not None:
+                continue
+            expected += channel.event_bytes
+            if expected > READ_BYTES and chosen:
+                break
+            chosen.append(channel)
+            del self.dirty[channel]
+        return chosen
+
+    def _read(self, connection: RedisConnection, channels: Sequence[Channel]) -> None:
+        count = min(READ_EVENTS, READ_BYTES // sum(channel.event_bytes for channel in channels) or 1)
+        calls = []
+        for channel in channels:
+            channel.reading = channel.position
+            calls.append((partial(self._on_read, channel, count), _question(channel, count)))
+        self.reading.update(channels)
+        connection.call_each(calls)
+
+    def _on_read(self, channel: Channel, count: int, reply: Any) -> None:
+        self.reading.discard(channel)
+        if not isinstance(reply, RedisError):
+            self._log_recovery()
+        self._readings.read_by(self, channel, count, reply)
+        if not self.reading:
+            self.drained()
+
+    def _resume(self) -> None:
+        self._paused = False
+        self.drained()
+
+    async def _stay_connected(self) -> float:
+        """Connect, and wait until the connection is lost. Returns the seconds until the next attempt."""
+        retry_s, self._retry_s = self._retry_s, min(2 * self._retry_s, LAST_RETRY_S)
+        try:
+            connection = await RedisConnection.open(self._url, self._deadline_s, listener=self)
+        except RedisError as error:
+            self.log_outage(f"{type(error).__name__}: {error}")
+        else:
+            try:
+                self._begin(connection)
+                await self._lost.wait()
+            finally:
+                connection.abort()
+            self.log_outage("the connection was lost")
+            retry_s, self._retry_s = FIRST_RETRY_S, 2 * FIRST_RETRY_S
+        self._readings.failed(self)
+        return retry_s * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+
+    def _begin(self, connection: RedisConnection) -> None:
+        self._lost.clear()
+        if not connection.alive:
+            self._lost.set()
+            return
+        self._connection = connection
+        again = self._in_outage
+        self._log_recovery()
+        self._readings.opened(self, again=again)
+
+    def log_outage(self, reason: str) -> None:
+        """Log the start of an outage once, not at every attempt."""
+        if not self._in_outage:
+            self._in_outage = True
+            logger.warning("log server unavailable; its live streams are paused", node=self.place, reason=reason)
+
+    def _log_recovery(self) -> None:
+        if self._in_outage:
+            self._in_outage = False
+            logger.info("log server available again", node=self.place)
+
+
+def _question(channel: Channel, count: int) -> Sequence[Argument]:
+    """Return the command that reads what follows the position that is being read."""
+    return "XRANGE", channel.key, b"(%d-%d" % channel.reading, "+", "COUNT", count  # type: ignore[str-format]
+
+
+def _ignore(_reply: Any) -> None:
+    """Drop the reply to ASKING: that to the command after it says whether it was taken."""

@@ -1,0 +1,141 @@
+"""The tailer of a cluster: whose reports and replies count while a slot moves and after it moved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Self
+
+import pytest
+from holdfast.gateway.stream.batch import Batch
+from holdfast.gateway.stream.channel import Channel
+from holdfast.gateway.stream.cluster_tailer import ClusterTailer
+from holdfast.gateway.stream.counters import Counters
+from holdfast.shared.ids import ORIGIN, EventId
+from holdfast.shared.keyring import Keyring
+from holdfast.shared.redis.cluster import Cluster
+from holdfast.shared.redis.cluster_slots import SLOTS, Redirect, SlotRange, slot_of
+from holdfast.shared.redis.connection import Listener, RedisConnection
+from holdfast.shared.redis.errors import ConnectionLost, ResponseError
+
+from tests.support.process import until
+
+A, B = "a:1", "b:1"
+ID = b"1763683200123-1"
+ENTRY = [ID, [b"j1 job.started", b"{}", b"p", b"0-0"]]
+
+
+class Viewer:
+    """A viewer that accepts every batch."""
+
+    def __init__(self) -> None:
+        self.cursor = ORIGIN
+
+    def deliver(self, batch: Batch) -> None:
+        self.cursor = batch.last
+
+    def fall_behind(self) -> None:
+        raise AssertionError("nothing here breaks the chain")
+
+
+class Connection:
+    """A tracked connection whose replies the test provides."""
+
+    alive = True
+    opened: dict[str, Connection]
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.reads: list[Callable[[Any], None]] = []
+        self.asking = 0
+
+    @classmethod
+    async def open(cls, url: str, _deadline_s: float, *, listener: Listener | None = None) -> Self:
+        if listener is None:
+            raise ConnectionLost("no node reports its slots")
+        connection = cls(listener)
+        cls.opened[url.split("/")[2]] = connection
+        return connection
+
+    def call_each(self, calls: Sequence[tuple[Callable[[Any], None], Sequence[Any]]]) -> None:
+        for on_reply, command in calls:
+            if command[0] == "ASKING":
+                self.asking += 1
+            else:
+                self.reads.append(on_reply)
+
+    def abort(self) -> None:
+        for on_reply in self.reads:
+            on_reply(ConnectionLost("the connection was closed"))
+
+
+@pytest.fixture
+async def connections(monkeypatch: pytest.MonkeyPatch) -> dict[str, Connection]:
+    """The connections of the tailer by their places, once it has opened them."""
+    monkeypatch.setattr(Connection, "opened", {}, raising=False)
+    monkeypatch.setattr(RedisConnection, "open", Connection.open)
+    return Connection.opened
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    """Two masters with half of the slots each: A has that of the session `s`."""
+    cluster = Cluster(f"redis+cluster://{A}", max_connections=1, deadline_s=1, flush_interval_s=0)
+    half = SLOTS // 2
+    assert slot_of("{s}") < half
+    cluster.slots.report([SlotRange(0, half - 1, A, 1), SlotRange(half, SLOTS - 1, B, 1)])
+    yield cluster
+    await cluster.aclose()
+
+
+@pytest.fixture
+async def channel(cluster: Cluster, connections: dict[str, Connection]) -> AsyncIterator[Channel]:
+    """The channel of a session with a live viewer, whose first read is under way at A."""
+    tailer = ClusterTailer(cluster, Counters(), Keyring(None, {}), recheck_s=3600, deadline_s=1)
+    running = asyncio.create_task(tailer.run())
+    await until(lambda: tailer.connected)
+    channel = tailer.watch("s")
+    assert tailer.join(channel, Viewer())
+    await until(lambda: bool(connections[A].reads))
+    yield channel
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_a_report_of_another_node_than_that_of_the_read_under_way_counts(
+    connections: dict[str, Connection], channel: Channel
+) -> None:
+    connections[A].reads.pop()(ResponseError(f"ASK {slot_of('{s}')} {B}"))
+    assert connections[B].asking == len(connections[B].reads) == 1
+    connections[A].listener.invalidated([channel.key])
+    connections[B].reads.pop()([])
+    await until(lambda: len(connections[A].reads) == 1)
+
+
+async def test_a_report_that_precedes_the_reply_of_its_own_node_is_covered_by_it(
+    connections: dict[str, Connection], channel: Channel
+) -> None:
+    connections[A].listener.invalidated([channel.key])
+    connections[A].reads.pop()([ENTRY])
+    connections[A].listener.drained()
+    assert not connections[A].reads
+    assert channel.position == EventId(1763683200123, 1)
+
+
+async def test_a_moved_slot_is_read_at_its_new_owner_once_the_read_under_way_has_ended(
+    cluster: Cluster, connections: dict[str, Connection], channel: Channel
+) -> None:
+    cluster.redirected(Redirect("MOVED", slot_of("{s}"), B))
+    await asyncio.sleep(0)
+    assert not connections[B].reads
+    connections[A].reads.pop()([])
+    await until(lambda: len(connections[B].reads) == 1)
+
+
+async def test_a_node_that_is_down_is_asked_again(connections: dict[str, Connection], channel: Channel) -> None:
+    connections[A].reads.pop()(ResponseError("CLUSTERDOWN The cluster is down"))
+    await until(lambda: len(connections[A].reads) == 1)
+    connections[A].reads.pop()([ENTRY])
+    assert channel.position == EventId(1763683200123, 1)
