@@ -77,7 +77,7 @@ class ClusterPipeline(ClusterCalls):
 
 
 class ClusterClient(Client):
-    """Sends each command to the node that owns its key. Has no transactions, and no commands without keys but SCAN."""
+    """Sends each command to the node that owns its key. Has no transactions, and no commands without keys but PING and SCAN."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -89,6 +89,8 @@ class ClusterClient(Client):
             return await self._get(command[1:])
         if command[0] == "SCAN":
             return await self._scan(*command[1:])
+        if command[0] == "PING":
+            return await self._ping()
         return await self._calls.call(*command)
 
     async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
@@ -106,6 +108,12 @@ class ClusterClient(Client):
             if isinstance(reply, RedisError):
                 raise reply
         return [value for (value,) in replies]
+
+    async def _ping(self) -> bytes:
+        """Wait until each master has answered."""
+        masters = await self._cluster.masters()
+        await asyncio.gather(*(master.client.call("PING") for master in masters))
+        return b"PONG"
 
     async def _scan(self, cursor: Argument, *options: Argument) -> list[Any]:
         """Search one master after another: the cursor is that of a master's SCAN, times the number of masters, plus the

@@ -1,10 +1,11 @@
 """Seeded chaos: jobs are queued and watched while workers, gateways and Redis are killed and frozen at random.
 
-    scripts/chaos --seed 7 --minutes 5 --jobs 1000
+    scripts/chaos --seed 7 --minutes 5 --jobs 1000 --cluster
 
-A third of the jobs complete steps. Prints what was done and seen, and how long takeovers took. Ends with 1 when any
-event was lost, doubled or reordered, any job has not exactly one end, any text is not just what its agent says, or a
-finished step was run again or discarded.
+With `--cluster` the logs are on a Redis Cluster of three masters, whose slots are moved too. A third of the jobs
+complete steps. Prints what was done and seen, and how long takeovers took. Ends with 1 when any event was lost, doubled
+or reordered, any job has not exactly one end, any text is not just what its agent says, or a finished step was run
+again or discarded.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx2
 import orjson
 from holdfast.shared.ids import ORIGIN
-from holdfast.shared.keys import ENTRIES, LEASED
+from holdfast.shared.keys import ENTRIES, LEASED, log_key
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.log.events import TERMINAL
 from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.cluster_slots import slot_of
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import connect_logs
 
@@ -37,6 +40,7 @@ from tests.support.fault_agents import RUNS, climbed
 from tests.support.history import History, Told, final_log
 from tests.support.ports import free_port
 from tests.support.process import Gateway, Process, Processes, until
+from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 from tests.support.scene import words
 from tests.support.steps import StepCounts, Texts, discarded_steps, texts_of
@@ -44,6 +48,8 @@ from tests.support.watcher import Watcher, dismiss
 
 LEASE_S = 2.0
 WORKERS = 3
+CLUSTER_NODES = 3
+MOVED_SLOTS = 10  # at a time
 GATEWAYS = 2
 SETTLE_S = 120.0
 MANY_TAKEOVERS = 20  # of which some go on behind a step
@@ -59,16 +65,21 @@ AGENT = {
 @dataclass(frozen=True)
 class Plan:
     """`seed` decides every choice; an odd one keeps queue and logs on two servers. `pace`: by how much longer the time
-    between two tokens is."""
+    between two tokens is. `cluster`: the logs are on three."""
 
     seed: int
     minutes: float
     jobs: int
     pace: int = 1
+    cluster: bool = False
 
     @property
     def two_servers(self) -> bool:
-        return bool(self.seed % 2)
+        return bool(self.seed % 2) or self.cluster
+
+    @property
+    def servers(self) -> int:
+        return 1 + CLUSTER_NODES if self.cluster else 1 + self.two_servers
 
     @property
     def sessions(self) -> int:
@@ -98,7 +109,7 @@ class Report:
 
     def lines(self, plan: Plan) -> list[str]:
         return [
-            f"seed {plan.seed}, {plan.jobs} jobs in {self.seconds:.0f} s, {1 + plan.two_servers} Redis (AOF, always)",
+            f"seed {plan.seed}, {plan.jobs} jobs in {self.seconds:.0f} s, {plan.servers} Redis (AOF, always)",
             "faults      " + ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items())),
             "ends        " + ", ".join(f"{name} {count}" for name, count in sorted(self.ends.items())),
             f"attempts    {self.attempts}",
@@ -144,9 +155,13 @@ class Deployment:
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.processes = Processes(folder)
-        count = 1 + plan.two_servers
-        self.servers = [RedisServer(folder / f"redis-{n}", aof=True, fsync="always") for n in range(count)]
-        self._env = AGENT | ({"HOLDFAST_LOG_REDIS_URL": self.servers[1].url} if plan.two_servers else {})
+        durable: dict[str, Any] = {"aof": True, "fsync": "always"}
+        self.cluster = RedisCluster(folder, masters=CLUSTER_NODES, **durable) if plan.cluster else None
+        count = 1 if plan.cluster else plan.servers
+        alone = [RedisServer(folder / f"redis-{n}", **durable) for n in range(count)]
+        self.servers: list[RedisServer] = [*alone, *(self.cluster.nodes if self.cluster else ())]
+        self.log_url = alone[-1].url if self.cluster is None else self.cluster.url
+        self._env = AGENT | ({"HOLDFAST_LOG_REDIS_URL": self.log_url} if plan.two_servers else {})
         self._ports = [free_port() for _ in range(GATEWAYS)]
         self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
         self.gateways: list[Gateway] = []
@@ -157,13 +172,12 @@ class Deployment:
     def queue_url(self) -> str:
         return self.servers[0].url
 
-    @property
-    def log_url(self) -> str:
-        return self.servers[-1].url
-
     async def start(self) -> None:
+        if self.cluster is not None:
+            await asyncio.to_thread(self.cluster.start)
         for server in self.servers:
-            server.start()
+            if self.cluster is None or server not in self.cluster.nodes:
+                server.start()
         self.gateways = [self.gateway(number) for number in range(GATEWAYS)]
         self.workers = [self.worker() for _ in range(WORKERS)]
         for gateway in self.gateways:
@@ -186,7 +200,8 @@ class Deployment:
 class Chaos:
     """Does one thing to one process every second or so."""
 
-    def __init__(self, deployment: Deployment, report: Report, seed: int) -> None:
+    def __init__(self, deployment: Deployment, report: Report, seed: int, sessions: int) -> None:
+        self._unmoved = list(range(sessions))
         self._deployment = deployment
         self._report = report
         self._random = random.Random(seed)
@@ -202,6 +217,8 @@ class Chaos:
             self._kill_redis: 3,
             self._freeze_redis: 1,
         }
+        if self._deployment.cluster is not None:
+            acts[self._move_slots] = 6
         while time.monotonic() < until_s:
             await asyncio.sleep(self._random.uniform(1, 5))
             act = self._random.choices(list(acts), list(acts.values()))[0]
@@ -258,6 +275,17 @@ class Chaos:
         await asyncio.sleep(self._random.uniform(0.5, 2 * LEASE_S))
         server.cont()
         self._deployment.redis_trouble.append((began_s, time.time()))
+
+    async def _move_slots(self) -> None:
+        """Move the slots of some sessions to other masters, again where a node refuses that since it just started."""
+        cluster = self._deployment.cluster
+        assert cluster is not None
+        moved = self._random.sample(self._unmoved, min(MOVED_SLOTS, len(self._unmoved)))
+        for number in moved:
+            self._unmoved.remove(number)  # nodes may disagree for good about a slot that moves again soon
+            key = log_key(f"s{number}")
+            target = self._random.choice(cluster.masters)
+            await until(partial(asyncio.to_thread, cluster.try_move, slot_of(key), target), SETTLE_S)
 
     async def _held(self, worker: Process) -> set[tuple[str, str]]:
         """The (session, job) of each entry that the worker leases; none when the queue does not answer."""
@@ -421,7 +449,7 @@ async def run(plan: Plan, folder: Path) -> Report:
         await deployment.start()
         workload = Workload(deployment, history, plan, report)
         judge = Judge(deployment, history)
-        chaos = Chaos(deployment, report, plan.seed + 1)
+        chaos = Chaos(deployment, report, plan.seed + 1, plan.sessions)
         try:
             await _let_loose(plan, workload, chaos)
             await _judge(report, history, workload, judge, chaos, deployment)
@@ -532,9 +560,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="decides every choice; drawn and printed when left out")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--cluster", action="store_true", help="keep the logs on a Redis Cluster")
     given = parser.parse_args()
-    plan = Plan(random.randrange(10**6) if given.seed is None else given.seed, given.minutes, given.jobs)
-    sys.stdout.write(f"scripts/chaos --seed {plan.seed} --minutes {plan.minutes:g} --jobs {plan.jobs}\n")
+    plan = Plan(random.randrange(10**6) if given.seed is None else given.seed, given.minutes, given.jobs, given.cluster)
+    options = " --cluster" if plan.cluster else ""
+    sys.stdout.write(f"scripts/chaos --seed {plan.seed} --minutes {plan.minutes:g} --jobs {plan.jobs}{options}\n")
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     report = asyncio.run(run(plan, folder))
     sys.stdout.write("\n".join(report.lines(plan)) + f"\nlogs of the processes: {folder}\n")

@@ -11,8 +11,8 @@ import secrets
 from typing import Any
 
 from holdfast.shared.keys import session_keys
-from holdfast.shared.redis.client import connect
 from holdfast.shared.redis.errors import RedisError
+from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.worker import Run, agent
 
 RUNS = "test:runs:"  # prefix of a set for each job: the runs of its steps
@@ -62,7 +62,8 @@ class Runs:
 
     def __init__(self, run: Run) -> None:
         url = os.environ.get("HOLDFAST_LOG_REDIS_URL") or os.environ["HOLDFAST_REDIS_URL"]
-        self._redis = connect(url, max_connections=4)
+        self._logs = connect_logs(url, max_connections=4, deadline_s=10)
+        self._redis = self._logs.servers[0].redis
         self._run = run
 
     async def note(self, idempotency_key: str) -> None:
@@ -83,7 +84,7 @@ class Runs:
                 await asyncio.sleep(0.05)
 
     async def aclose(self) -> None:
-        await self._redis.aclose()
+        await self._logs.aclose()
 
 
 @agent

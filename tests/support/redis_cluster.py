@@ -89,9 +89,7 @@ class RedisCluster:
 
     def owner_of(self, key: str) -> ClusterServer:
         """Return the node that owns a key, as a majority of the answering nodes reports."""
-        votes = [place for node in self.nodes if (place := _owner_by(node, slot_of(key)))]
-        place = max(votes, key=votes.count)
-        return next(node for node in self.nodes if node.place == place)
+        return self._owner(slot_of(key))
 
     def replica_of(self, master: ClusterServer) -> ClusterServer:
         """Return the first replica of a master."""
@@ -107,8 +105,12 @@ class RedisCluster:
         source.call("MIGRATE", "127.0.0.1", target.port, "", 0, MIGRATE_MS, "KEYS", *keys)
 
     def end_move(self, slot: int, target: ClusterServer) -> None:
-        """End a move: every master names the target as the owner."""
+        """End a move: every master names the target as the owner.
+
+        The target takes a new epoch, which it does not always do by itself soon after another move of the slot: the
+        nodes would disagree for good."""
         target.call("CLUSTER", "SETSLOT", slot, "NODE", target.node_id)
+        target.call("CLUSTER", "BUMPEPOCH")
         for node in self.masters:
             with suppress(RedisError):  # a killed one
                 node.call("CLUSTER", "SETSLOT", slot, "NODE", target.node_id)
@@ -119,6 +121,24 @@ class RedisCluster:
         while keys := source.call("CLUSTER", "GETKEYSINSLOT", slot, KEYS_AT_ONCE):
             self.move_keys(keys, source, target)
         self.end_move(slot, target)
+
+    def try_move(self, slot: int, target: ClusterServer) -> bool:
+        """Move a slot to a master, unless it has it. Returns False where nodes refuse that now, or disagree."""
+        places = {_owner_by(node, slot) for node in self.nodes}
+        if len(places) > 1 or None in places:
+            return False
+        source = self._owner(slot)
+        try:
+            if source is not target:
+                self.move_slot(slot, source, target)
+        except RedisError:
+            return False
+        return True
+
+    def _owner(self, slot: int) -> ClusterServer:
+        votes = [place for node in self.nodes if (place := _owner_by(node, slot))]
+        place = max(votes, key=votes.count)
+        return next(node for node in self.nodes if node.place == place)
 
     def _settled(self, node: ClusterServer) -> bool:
         info = _info(node)
