@@ -16,7 +16,7 @@ from bench.processes import CACHE, ROOT
 from bench.programs import CompilerMissing
 from bench.report import Table, place
 
-SCENARIOS = ("L1", "L2", "L3", "L4", "L5", "L6", "W1", "W2", "H1", "B1", "P1")
+SCENARIOS = ("L1", "L2", "L3", "L4", "L5", "L6", "W1", "W2", "H1", "B1", "P1", "C1")
 REPEATS = 3
 
 

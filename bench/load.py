@@ -15,7 +15,7 @@ from bench.peers.redis import RedisServer
 from bench.processes import Child
 from bench.programs import program
 
-ARGUMENT, LAST, SESSION = b"\x1f", b"\x1e", b"\x1d"
+ARGUMENT, LAST, SESSION, NODE = b"\x1f", b"\x1e", b"\x1d", b"\x1c"
 EVENT = b'{"type":"text.delta","job_id":"abcdefghijklmnop","text":"{token} ","part":0}'
 SHORT_EVENT = EVENT.replace(
     b"{token} ", b"{short}"
@@ -26,25 +26,28 @@ SETTLE_MS = 30_000
 @dataclass(frozen=True, slots=True)
 class Feed:
     """How events get in. `framing`: resp, http or lines; `templates`: see publish.c, one for each session; `batch`: how
-    many events of a session go in together."""
+    many events of a session go in together. With `more_ports`, of the other nodes of a cluster, there is a connection
+    to each, and each template begins with the number of its connection and NODE."""
 
     port: int
     framing: str
     templates: Sequence[bytes]
     connections: int = 1
     batch: int = 1
+    more_ports: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A running server under test. `server` are the processes whose CPU and memory count as the server's. `path` is the
-    viewers' request target with {session}."""
+    """A running server under test. `server` are the processes whose CPU and memory count as the server's, `nodes` those
+    whose CPU counts as that of Redis. `path` is the viewers' request target with {session}."""
 
     ports: Sequence[int]
     path: str
     feed: Feed
     server: Sequence[Child]
     redis: RedisServer | None = None
+    nodes: Sequence[Child] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +181,8 @@ class Load:
         feed = target.feed
         publish = [
             program("generator/publish.c"),
-            feed.port,
-            feed.connections,
+            ",".join(map(str, (feed.port, *feed.more_ports))),
+            feed.connections + len(feed.more_ports),
             feed.framing,
             templates,
             published,
@@ -220,6 +223,10 @@ def load(target: Target, sessions: int, count: int, folder: Path, core: int | No
         running.stop()
 
 
+def _redis_of(target: Target) -> Sequence[Child]:
+    return () if target.redis is None else (target.redis.child,)
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """CPU seconds at one moment."""
@@ -235,7 +242,7 @@ class Usage:
         return cls(
             time.monotonic(),
             sum(child.cpu_s() for child in target.server),
-            target.redis.child.cpu_s() if target.redis is not None else 0.0,
+            sum(child.cpu_s() for child in (*_redis_of(target), *target.nodes)),
             running.cpu_s(),
         )
 

@@ -1,12 +1,14 @@
 /* An open-loop publisher: event k is due at k / RATE, whatever the server does, and goes to the sessions in turn.
  *
- *     publish PORT CONNECTIONS FRAMING TEMPLATES PUBLISHED SESSIONS BATCH OUTSTANDING
+ *     publish PORTS CONNECTIONS FRAMING TEMPLATES PUBLISHED SESSIONS BATCH OUTSTANDING
  *
  * FRAMING: resp (each argument gets its length, each command its count), http (arguments as they are) or lines (likewise, after
  * a first line `PUB`, and nothing is answered).
  * TEMPLATES: for each session, ended by 0x1d, the command of an event, whose arguments are ended by 0x1f. A batch is BATCH of them;
  * with a second command, behind 0x1e, it is a transaction in RESP whose last event goes by that one. In arguments {token} is filled
  * in (@<ns, 19 digits>.<seq, 9 digits>@), {short} (@<seq, 4 digits>), and {next}, the event's entry in a log that began with one.
+ * PORTS: separated by commas; the connections go to them in turn, and the sessions to the connections, unless a template begins with
+ * the number of its connection, ended by 0x1c.
  * In a batch each event bears the time at which it was due by itself, so that gathering counts as latency.
  * PUBLISHED: a file of one uint32 per session, the newest seq written to the socket. Replies are counted by their first line:
  * RESP replies by nesting, HTTP answers by their status. Without a rate at most OUTSTANDING commands wait for their reply (0: any number).
@@ -45,7 +47,7 @@ struct link {
     int in_head;
 };
 
-struct template { char *each, *last, *end; };
+struct template { char *each, *last, *end; int link; };
 
 static struct link links[MAX_CONNECTIONS];
 static struct template *templates;
@@ -109,8 +111,8 @@ static void word(struct link *l, const char *name) {
 }
 
 static void publish(int session, int size) {
-    struct link *l = &links[session % connections];
     struct template *t = &templates[session];
+    struct link *l = &links[t->link];
     uint32_t after = published[session];
     uint64_t now = now_ns();
     int whole = t->last < t->end && size > 1;
@@ -254,13 +256,16 @@ static void read_templates(const char *name) {
         if (!stop) { fprintf(stderr, "publish: %d templates for %d sessions\n", i, sessions); exit(2); }
         char *last = memchr(p, 0x1e, (size_t)(stop - p));
         if (last) memmove(last, last + 1, (size_t)(stop - last - 1));
-        templates[i] = (struct template){p, last ? last : stop, last ? stop - 1 : stop};
+        char *numbered = memchr(p, 0x1c, (size_t)(stop - p));
+        int link = (numbered ? atoi(p) : i) % connections;
+        if (numbered) p = numbered + 1;
+        templates[i] = (struct template){p, last ? last : stop, last ? stop - 1 : stop, link};
         p = stop + 1;
     }
 }
 
 int main(int argc, char **argv) {
-    if (argc != 9) { fprintf(stderr, "usage: publish PORT CONNECTIONS FRAMING TEMPLATES PUBLISHED SESSIONS BATCH OUTSTANDING\n"); return 2; }
+    if (argc != 9) { fprintf(stderr, "usage: publish PORTS CONNECTIONS FRAMING TEMPLATES PUBLISHED SESSIONS BATCH OUTSTANDING\n"); return 2; }
     connections = atoi(argv[2]), sessions = atoi(argv[6]), batch = atoi(argv[7]), outstanding = atol(argv[8]);
     if (connections < 1 || connections > MAX_CONNECTIONS || batch < 1) return 2;
     resp = !strcmp(argv[3], "resp"), silent = !strcmp(argv[3], "lines");
@@ -270,7 +275,12 @@ int main(int argc, char **argv) {
     if (file < 0) die(argv[5]);
     published = mmap(NULL, sizeof *published * (size_t)sessions, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (published == MAP_FAILED) die("mmap");
-    for (int i = 0; i < connections; i++) join(i, atoi(argv[1]));
+    for (int i = 0, at = 0, size; i < connections; i++) {
+        int port;
+        if (sscanf(argv[1] + at, "%d%n", &port, &size) != 1) return 2;
+        join(i, port);
+        at = argv[1][at + size] == ',' ? at + size + 1 : 0;
+    }
     char line[128];
     while (fgets(line, sizeof line, stdin)) {
         double rate;

@@ -117,7 +117,7 @@ async def _ticket(redis_url: str) -> str:
 
 async def claimed(redis_url: str, sessions: int, submissions: Submissions = plain_submissions) -> Sequence[Attempt]:
     """Sessions with a running job each, claimed as a worker claims them."""
-    logs, settings = connect_logs(redis_url, max_connections=32, deadline_s=10), CommonSettings(redis_url=redis_url)
+    logs, settings = connect_logs(redis_url, max_connections=32, deadline_s=10), CommonSettings()
     intake, log_writer = Sessions(logs, settings), LogWriter(logs, settings)
     try:
         made = await submissions(Secret(logs.servers[0].redis), sessions)

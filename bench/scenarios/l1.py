@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.peers import cluster
 from bench.peers.all_peers import ALL_PEERS, DIALECTS, FLOOR
 from bench.plan import Plan
 from bench.report import Column, Table
@@ -30,5 +31,5 @@ def run(plan: Plan) -> Table:
         title,
         method,
         COLUMNS,
-        plan.compare((*ALL_PEERS, *DIALECTS, FLOOR), lambda peer: stream(plan, peer, scene)),
+        plan.compare((*ALL_PEERS, cluster.PEER, *DIALECTS, FLOOR), lambda peer: stream(plan, peer, scene)),
     )

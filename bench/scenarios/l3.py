@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.peers import cluster
 from bench.peers.all_peers import ALL_PEERS
 from bench.plan import Plan
 from bench.report import Table
@@ -18,7 +19,7 @@ def run(plan: Plan) -> Table:
     title = f"{sessions:,} sessions × 1 viewer, the most events/s at p99 ≤ {P99_MS:.0f} ms"
     method = "As L2. Where the load's core is full and the server's is not, the server might carry more."
     rows = plan.compare(
-        ALL_PEERS,
+        (*ALL_PEERS, cluster.PEER),
         lambda peer: saturate(
             plan,
             peer,

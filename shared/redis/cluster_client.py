@@ -77,8 +77,7 @@ class ClusterPipeline(ClusterCalls):
 
 
 class ClusterClient(Client):
-    """Sends each command to the node that owns its key. Has no transactions, and of the commands without keys only PING and
-    SCAN."""
+    """Sends each command to the node that owns its key. Has no transactions, and without a key only PING and SCAN."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -68,6 +68,10 @@ class RedisCluster:
         """Start all nodes, and return once each of them knows every slot's owner."""
         for node in self.nodes:
             node.start()
+        self.join()
+
+    def join(self) -> None:
+        """Make a cluster of the started nodes."""
         first, *others = self.nodes
         for number, node in enumerate(self.nodes, 1):
             node.call("CLUSTER", "SET-CONFIG-EPOCH", number)

@@ -39,13 +39,18 @@ class RedisServer:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, loaded: bool = True) -> None:
-        """Start the server and return once it answers; unless `loaded`, as soon as it says that it is still loading."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    @property
+    def command(self) -> list[str]:
+        """The program with its options, to be started in `folder`."""
         command = [server_binary(), "--port", str(self.port)]
         for name, value in self._options.items():
             command += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
-        wrapped, descriptors = tethered(command)
+        return command
+
+    def start(self, *, loaded: bool = True) -> None:
+        """Start the server and return once it answers; unless `loaded`, as soon as it says that it is still loading."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        wrapped, descriptors = tethered(self.command)
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 wrapped, cwd=self.folder, stdout=log, stderr=log, pass_fds=descriptors, start_new_session=True
