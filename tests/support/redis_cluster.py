@@ -111,10 +111,10 @@ class RedisCluster:
     def end_move(self, slot: int, target: ClusterServer) -> None:
         """End a move: every master names the target as the owner.
 
-        The target takes a new epoch, which it does not always do by itself soon after another move of the slot: the
-        nodes would disagree for good."""
-        target.call("CLUSTER", "SETSLOT", slot, "NODE", target.node_id)
+        The target takes the newest epoch first. Otherwise a message that the source sent before may take the slot from
+        it again, so that each of them names the other for good."""
         target.call("CLUSTER", "BUMPEPOCH")
+        target.call("CLUSTER", "SETSLOT", slot, "NODE", target.node_id)
         for node in self.masters:
             with suppress(RedisError):  # a killed one
                 node.call("CLUSTER", "SETSLOT", slot, "NODE", target.node_id)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from holdfast.shared.errors import SettingsInvalid
-from holdfast.shared.redis.address import complete_url, sentinel_address
+from holdfast.shared.redis.address import cluster_address, complete_url, sentinel_address
+from holdfast.shared.redis.client import check_url
 from holdfast.shared.settings import CommonSettings, read_settings
 from redis.asyncio.connection import parse_url
 
@@ -153,3 +154,33 @@ def test_an_address_of_sentinels_without_a_part_is_refused(monkeypatch: pytest.M
     monkeypatch.setenv("HOLDFAST_REDIS_URL", url)
     with pytest.raises(SettingsInvalid, match="HOLDFAST_REDIS_URL: should be redis://host:6379/0"):
         read_settings(CommonSettings)
+
+
+def test_the_address_of_a_cluster_names_nodes_and_how_to_reach_each() -> None:
+    cluster = cluster_address("rediss+cluster://gateway:p%2F@n1:7000,n2,[::1]:7002?ssl_cert_reqs=none")
+    assert cluster is not None
+    assert cluster.seeds == ("n1:7000", "n2:6379", "[::1]:7002")
+    assert cluster.at("n9:7009") == "rediss://gateway:p%2F@n9:7009/0?ssl_cert_reqs=none"
+    assert cluster_address("redis://n1:6379/0") is None
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://", "redis+cluster://a,,b", "redis+cluster://a/1", "unix+cluster://a"])
+def test_an_invalid_address_of_a_cluster_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="redis"):
+        check_url(url)
+
+
+def test_only_the_logs_may_be_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_LOG_REDIS_URL", "redis+cluster://a,b")
+    assert read_settings(CommonSettings).log_url == "redis+cluster://a,b"
+    monkeypatch.setenv("HOLDFAST_REDIS_URL", "redis+cluster://a,b")
+    with pytest.raises(SettingsInvalid, match="HOLDFAST_REDIS_URL"):
+        read_settings(CommonSettings)
+
+
+def test_a_password_and_an_authority_complete_the_address_of_a_cluster() -> None:
+    url = complete_url("rediss+cluster://gateway@a,b", "p/a", "/ca.pem")
+    cluster = cluster_address(url)
+    assert cluster is not None
+    assert parsed(cluster.at("b:6379"))["password"] == "p/a"
+    assert parsed(cluster.at("b:6379"))["ssl_ca_certs"] == "/ca.pem"

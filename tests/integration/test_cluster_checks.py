@@ -1,0 +1,86 @@
+"""What /readyz and `holdfast check` say about a Redis Cluster."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from holdfast.gateway.readiness import Readiness
+from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.log_connections import LogConnections, connect_logs
+from holdfast.shared.redis.rights import missing_rights
+from holdfast.shared.redis.users import WORKER, user_rules
+
+from holdfast.cli.check import cluster_findings
+from tests.support.redis_cluster import ClusterServer, RedisCluster
+
+
+@pytest.fixture
+async def logs(redis_cluster: RedisCluster) -> AsyncIterator[LogConnections]:
+    logs = connect_logs(redis_cluster.url, max_connections=1, deadline_s=5)
+    yield logs
+    await logs.aclose()
+
+
+@pytest.fixture
+def evicting(redis_cluster: RedisCluster) -> Iterator[ClusterServer]:
+    """A master that may evict sessions."""
+    master = redis_cluster.masters[-1]
+    master.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    yield master
+    master.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+@pytest.fixture
+async def readiness(redis_url: str, logs: LogConnections) -> AsyncIterator[Readiness]:
+    queue = connect(redis_url, max_connections=1)
+    yield Readiness(redis_url, queue, logs)
+    await queue.aclose()
+
+
+async def test_a_gateway_is_ready_when_every_master_can_be_used(logs: LogConnections, readiness: Readiness) -> None:
+    assert await readiness.reasons() == []
+
+
+async def test_a_gateway_is_not_ready_while_a_master_may_evict(readiness: Readiness, evicting: ClusterServer) -> None:
+    (reason,) = await readiness.reasons()
+    assert reason.startswith(f"log redis: {evicting.place} maxmemory-policy is allkeys-lru")
+
+
+async def test_a_gateway_is_ready_while_one_of_several_masters_is_away(
+    logs: LogConnections, readiness: Readiness
+) -> None:
+    cluster = logs.servers[0].cluster
+    assert cluster is not None
+    await cluster.masters()
+    cluster.slots.move(0, "127.0.0.1:1")
+    assert await readiness.reasons() == []
+
+
+async def test_a_gateway_is_not_ready_without_any_master(redis_url: str) -> None:
+    logs = connect_logs("redis+cluster://127.0.0.1:1", max_connections=1, deadline_s=5)
+    queue = connect(redis_url, max_connections=1)
+    assert await Readiness(redis_url, queue, logs).reasons() == ["log redis: does not answer (ConnectionLost)"]
+    await queue.aclose()
+    await logs.aclose()
+
+
+async def test_check_reports_each_master(redis_cluster: RedisCluster) -> None:
+    found = [finding async for finding in cluster_findings("log redis", redis_cluster.url)]
+    assert not [finding for finding in found if finding.ok is False]
+    assert found[0].text.endswith("a cluster of 3 masters; each slot has one")
+    for master in redis_cluster.masters:
+        assert any(f"log redis node at redis://{master.place}/0: answers" in finding.text for finding in found)
+
+
+async def test_a_user_needs_the_rights_of_a_cluster_on_every_master(redis_cluster: RedisCluster) -> None:
+    for master in redis_cluster.masters:
+        master.call("ACL", "SETUSER", *user_rules(WORKER, ["secret"]).split())
+    address = redis_cluster.url.replace("://", "://worker:secret@")
+    try:
+        assert await missing_rights(address, WORKER.on_log, 5) == []
+        redis_cluster.masters[1].call("ACL", "SETUSER", "worker", "-asking")
+        assert await missing_rights(address, WORKER.on_log, 5) == ["ASKING"]
+    finally:
+        for master in redis_cluster.masters:
+            master.call("ACL", "DELUSER", "worker")
