@@ -29,16 +29,17 @@ class Channel:
     """A session with viewers. `position` is the last id read for the live viewers; None: there are none.
 
     While viewers are `behind`, the newest batches are kept as `tail`, so that they can go live without missing events.
-    `changed`: an invalidation arrived since the last read began."""
+    `changed`: an invalidation arrived since the last read began. `slot`: of the log, on a cluster."""
 
     __slots__ = (
-        *("behind", "event_bytes", "key", "live", "changed", "position", "reading", "session_id"),
+        *("behind", "event_bytes", "key", "live", "changed", "position", "reading", "session_id", "slot"),
         *("tail", "tail_bytes"),
     )
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.key = log_key(session_id).encode()
+        self.slot = 0
         self.live: set[LiveViewer] = set()
         self.behind = 0
         self.position: EventId | None = None

@@ -49,16 +49,17 @@ class ClusterTailer(Channels):
 
     def watch(self, session_id: str) -> Channel:
         channel = super().watch(session_id)
-        self._by_slot.setdefault(slot_of(channel.key), set()).add(channel)
+        channel.slot = slot_of(channel.key)
+        self._by_slot.setdefault(channel.slot, set()).add(channel)
         return channel
 
     def unwatch(self, channel: Channel, viewer: LiveViewer) -> None:
         super().unwatch(channel, viewer)
         if channel.key not in self.channels:
-            slot = slot_of(channel.key)
-            self._by_slot[slot].discard(channel)
-            if not self._by_slot[slot]:
-                del self._by_slot[slot]
+            on_slot = self._by_slot[channel.slot]
+            on_slot.discard(channel)
+            if not on_slot:
+                del self._by_slot[channel.slot]
 
     async def run(self) -> None:
         self._cluster.moved_listeners.append(self._on_moved)
@@ -163,7 +164,7 @@ class ClusterTailer(Channels):
         return task
 
     def _owner(self, channel: Channel) -> NodeTail | None:
-        return self._tails.get(self._cluster.slots.owner(slot_of(channel.key)) or "")
+        return self._tails.get(self._cluster.slots.owner(channel.slot) or "")
 
     def _schedule_read(self, channel: Channel) -> None:
         owner = self._owner(channel)

@@ -133,7 +133,7 @@ class NodeTail:
 
     def _on_read(self, channel: Channel, count: int, reply: Any) -> None:
         self.reading.discard(channel)
-        if not isinstance(reply, RedisError):
+        if self._in_outage and not isinstance(reply, RedisError):
             self._log_recovery()
         self._readings.read_by(self, channel, count, reply)
         if not self.reading:
@@ -168,7 +168,8 @@ class NodeTail:
             return
         self._connection = connection
         again = self._in_outage
-        self._log_recovery()
+        if again:
+            self._log_recovery()
         self._readings.opened(self, again=again)
 
     def log_outage(self, reason: str) -> None:
@@ -178,9 +179,8 @@ class NodeTail:
             logger.warning("log server unavailable; its live streams are paused", node=self.place, reason=reason)
 
     def _log_recovery(self) -> None:
-        if self._in_outage:
-            self._in_outage = False
-            logger.info("log server available again", node=self.place)
+        self._in_outage = False
+        logger.info("log server available again", node=self.place)
 
 
 def _question(channel: Channel, count: int) -> Sequence[Argument]:
