@@ -9,7 +9,7 @@ const AGENT = "holdfast.agent";
 const OPTIONS = "holdfast.options";
 const LOOK_AGAIN_MS = 2000;
 
-/** Calls `on.send({agent, input, options})` after clearing the form, or `on.answer(text)` while a question is open. */
+/** Calls `on.send({agent, input, options})` after clearing the form. */
 export class Composer {
   #form = find("composer");
   #input = find("input");
@@ -20,7 +20,6 @@ export class Composer {
   #toggle = find("options-toggle");
   #problem = find("options-problem");
   #schemas = new Map();
-  #asked = false;
   #on;
 
   constructor(on) {
@@ -57,15 +56,6 @@ export class Composer {
     this.focus();
   }
 
-  /** Whether a question is open that a text answers: then the text is the answer. */
-  asks(asked) {
-    if (asked === this.#asked) return;
-    this.#asked = asked;
-    this.#send.textContent = asked ? "Answer" : "Send";
-    this.#hint();
-    this.#changed();
-  }
-
   /** Send a text as if it had been typed. */
   say(text) {
     this.#input.value = text;
@@ -96,15 +86,14 @@ export class Composer {
   /** Show the input that the agent accepts: a message, or the fields of an object. */
   #hint() {
     const schema = this.#schemas.get(this.#agent.value);
-    const message = takesText(schema) ? "Write a message" : `JSON, as ${exampleOf(schema)}`;
-    this.#input.placeholder = this.#asked ? "Answer the question" : message;
+    this.#input.placeholder = takesText(schema) ? "Write a message" : `JSON, as ${exampleOf(schema)}`;
   }
 
   #changed() {
     this.#input.rows = 1;
     const line_px = Number.parseFloat(getComputedStyle(this.#input).lineHeight);
     this.#input.rows = Math.max(1, Math.min(10, Math.round((this.#input.scrollHeight - 16) / line_px)));
-    this.#send.disabled = !this.#input.value.trim() || !(this.#asked || this.#agent.value);
+    this.#send.disabled = !this.#input.value.trim() || !this.#agent.value;
   }
 
   #pressed(event) {
@@ -115,13 +104,6 @@ export class Composer {
 
   #submitted(event) {
     event.preventDefault();
-    if (this.#asked && this.#input.value.trim()) {
-      const text = this.#input.value.trim();
-      this.#input.value = "";
-      this.#changed();
-      this.#on.answer(text);
-      return;
-    }
     const input = this.#readInput(this.#input.value.trim());
     const options = this.#readOptions();
     if (!input || !this.#agent.value) return;

@@ -5,8 +5,7 @@ import { client, hasTicket, isTicketLink } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
 import { Conversation, inputText } from "./conversation.js";
-import { element, find, setText, showText } from "./dom.js";
-import { choicesOf, takesText } from "./form.js";
+import { element, find, setText } from "./dom.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
 import { Turns } from "./turns.js";
@@ -15,8 +14,6 @@ const DETAILED_JOBS = 10;
 const DETAIL_TIMEOUT_MS = 15000;
 const AT_END_PX = 48;
 const REMEMBERED_IDS = 20000;
-const SILENCE_MS = 3000;
-const SILENCE = "The agent is silent. If its worker has died, another one takes over in a moment.";
 const IDEAS = ["What is a holdfast?", "Why does an answer need one?", "Tell me something long"];
 const GAPS = {
   trimmed: "Part of this conversation is no longer stored.",
@@ -38,12 +35,11 @@ let accepted = [];
 let stopping = null;
 let atEnd = true;
 let frame = 0;
-let silence = 0;
 const dirty = new Set();
 
 const turns = new Turns(find("turns"), { cancel, answer });
 const outbox = new Outbox(find("outbox"), { submit, sent, refused });
-const composer = new Composer({ send, answer: answerInComposer });
+const composer = new Composer({ send });
 const access = new Access(enter);
 
 // ---------------------------------------------------------------------------------------------- the session
@@ -93,7 +89,6 @@ function take({ messages, connection, error }, events) {
   for (const turn of added) introduce(turn);
   for (const turn of others) changed(turn);
   for (const event of events) announce(event, added);
-  awaitEvents();
   accepted.push(...events.map(({ id }) => id).filter(Boolean));
   if (accepted.length > REMEMBERED_IDS) accepted = accepted.slice(-REMEMBERED_IDS / 2);
   showConnection({ deleted: "gone", failed: "closed" }[connection] ?? connection);
@@ -181,37 +176,6 @@ async function answer(turn, { question_id: questionId }, value) {
   }
 }
 
-/** The open question that a text answers, or null. */
-function openQuestion() {
-  const { question } = session.state;
-  const turn = conversation.current;
-  if (!question || !turn || turn.answers.get(question.question_id)) return null;
-  return takesText(question.schema) && !choicesOf(question.schema).length ? question : null;
-}
-
-/** Answer the open question with what was written below. A text that is refused is written there again. */
-function answerInComposer(text) {
-  const question = openQuestion();
-  if (!question) {
-    composer.restore(text);
-    return;
-  }
-  answer(conversation.current, question, text).catch((problem) => {
-    composer.restore(text);
-    showProblem(problem.errors?.map(({ detail }) => detail).join("; ") || problem.message);
-  });
-}
-
-/** Say after a while that nothing comes from a job that runs. Each event starts the time again. */
-function awaitEvents() {
-  clearTimeout(silence);
-  showText(find("silence"), "");
-  if (conversation.current?.state.status !== "running") return;
-  silence = setTimeout(() => {
-    if (session.state.connection === "live") showText(find("silence"), SILENCE);
-  }, SILENCE_MS);
-}
-
 function stop() {
   if (outbox.abort(session.id)) return;
   const turn = conversation.current;
@@ -232,7 +196,6 @@ function draw() {
   turns.render(conversation.turns, dirty);
   dirty.clear();
   find("empty").hidden = conversation.turns.length > 0 || outbox.holds(session.id);
-  composer.asks(Boolean(openQuestion()));
   drawStop();
   drawTitle();
   if (atEnd) log.scrollTop = log.scrollHeight;
@@ -287,7 +250,7 @@ new ResizeObserver(() => {
 }).observe(log);
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && event.target.closest("#log, #composer")) stop();
+  if (event.key === "Escape") stop();
 });
 
 window.addEventListener("hashchange", enter);

@@ -129,18 +129,6 @@ async def test_a_question_is_answered_by_keyboard_and_escape_in_it_does_not_stop
     await page.until_jobs("completed")
 
 
-async def test_the_composer_answers_a_question_that_takes_a_text(stack: Stack, page: Page) -> None:
-    await page.ask("go", ask="Shall I?", tokens=3)
-    await asked(page)
-    await page.until_shown("#send", "Answer")
-    await page.call("fill", "#input", "yes, do")
-    await page.call("press", "#input", "Enter")
-    assert await given(page) == "yes, do"
-    await page.until_jobs("completed")
-    assert await stack.job_count() == 1
-    await page.until_shown("#send", "Send")
-
-
 async def test_a_question_of_a_job_that_was_stopped_is_not_asked_any_more(stack: Stack, page: Page) -> None:
     await ask_for_a_table(page)
     await page.call("click", "#stop")
