@@ -6,8 +6,10 @@ import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
 import { Conversation, inputText } from "./conversation.js";
 import { element, find, setText } from "./dom.js";
+import { isFreeText } from "./form.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
+import { SilenceWatch } from "./silence.js";
 import { Turns } from "./turns.js";
 
 const DETAILED_JOBS = 10;
@@ -39,8 +41,9 @@ const dirty = new Set();
 
 const turns = new Turns(find("turns"), { cancel, answer });
 const outbox = new Outbox(find("outbox"), { submit, sent, refused });
-const composer = new Composer({ send });
+const composer = new Composer({ send, answer: answerText });
 const access = new Access(enter);
+const silence = new SilenceWatch(changed);
 
 // ---------------------------------------------------------------------------------------------- the session
 
@@ -51,6 +54,7 @@ function enter() {
   const id = named ?? randomName();
   if (!named) history.replaceState(null, "", `#${id}`);
   leave();
+  silence.watch(null);
   session = client.session(id);
   conversation = new Conversation();
   detailed = false;
@@ -91,6 +95,9 @@ function take({ messages, connection, error }, events) {
   for (const event of events) announce(event, added);
   accepted.push(...events.map(({ id }) => id).filter(Boolean));
   if (accepted.length > REMEMBERED_IDS) accepted = accepted.slice(-REMEMBERED_IDS / 2);
+  const { current } = conversation;
+  const running = connection === "live" && current?.state.status === "running" ? current : null;
+  silence.watch(running, others.includes(running));
   showConnection({ deleted: "gone", failed: "closed" }[connection] ?? connection);
   if (error && !access.take(error)) showProblem(error.message);
   if (!detailed && connection === "live") {
@@ -176,6 +183,19 @@ async function answer(turn, { question_id: questionId }, value) {
   }
 }
 
+/** The question that the composer answers, with its turn: the oldest that takes any text. */
+const openQuestion = () => conversation.questions.find(([, question]) => isFreeText(question.schema)) ?? [];
+
+async function answerText(text) {
+  const asked = openQuestion();
+  try {
+    await answer(...asked, text);
+  } catch (problem) {
+    composer.restore(text);
+    showProblem(problem.errors?.map(({ detail }) => detail).join("; ") || problem.message);
+  }
+}
+
 function stop() {
   if (outbox.abort(session.id)) return;
   const turn = conversation.current;
@@ -196,6 +216,7 @@ function draw() {
   turns.render(conversation.turns, dirty);
   dirty.clear();
   find("empty").hidden = conversation.turns.length > 0 || outbox.holds(session.id);
+  composer.answers(openQuestion()[1]?.question_id ?? null);
   drawStop();
   drawTitle();
   if (atEnd) log.scrollTop = log.scrollHeight;
@@ -250,7 +271,8 @@ new ResizeObserver(() => {
 }).observe(log);
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") stop();
+  // Elsewhere Escape closes a dialog or leaves a field.
+  if (event.key === "Escape" && !event.isComposing && event.target.closest("#composer, #log")) stop();
 });
 
 window.addEventListener("hashchange", enter);

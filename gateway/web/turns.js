@@ -44,6 +44,9 @@ export class Turns {
   }
 }
 
+// The page cannot distinguish a dead worker from a slow model.
+const SILENT = "The worker is silent. If it has stopped, another one takes over…";
+
 const NoticeView = still(({ text }) => element("p", { class: "notice" }, text));
 
 class JobView {
@@ -60,6 +63,7 @@ class JobView {
   #discardedParts = element("div", { class: "flow discarded-items", inert: true });
   #drawnDiscarded;
   #live = element("p", { class: "live", hidden: true }, element("span", { class: "pulse" }), element("span"));
+  #silent = element("p", { class: "notice", role: "status", hidden: true });
   #end = element("div", { class: "end", hidden: true });
 
   constructor(turn, on) {
@@ -67,8 +71,8 @@ class JobView {
     this.#on = on;
     const back = element("button", { type: "button", class: "quiet", click: () => on.cancel(turn) }, "Take back");
     this.#waiting = element("p", { class: "waiting", hidden: true }, this.#place, back);
-    const parts = [this.#taken, this.#steps, this.#flow, this.#discardedParts, this.#discarded, this.#live, this.#end];
-    const answer = element("div", { class: "answer" }, ...parts);
+    const parts = [this.#taken, this.#steps, this.#flow, this.#discardedParts, this.#discarded, this.#live];
+    const answer = element("div", { class: "answer" }, ...parts, this.#silent, this.#end);
     this.root = element("article", { class: "turn", "data-job": turn.id }, this.#said, this.#waiting, answer);
   }
 
@@ -89,6 +93,7 @@ class JobView {
     showText(this.#discarded, turn.toBeWritten);
     this.#live.hidden = turn.ended || status === "queued";
     setText(this.#live.lastChild, doingOf(turn));
+    showText(this.#silent, turn.silent ? SILENT : "");
     this.#renderEnd();
   }
 
