@@ -69,6 +69,14 @@ export class Composer {
     this.#changed();
   }
 
+  /** Choose an agent, if it is offered. */
+  choose(name) {
+    if (!this.#schemas.has(name)) return;
+    this.#agent.value = name;
+    this.#hint();
+    this.#changed();
+  }
+
   /** Send a text as if it had been typed. */
   say(text) {
     this.#input.value = text;

@@ -1,14 +1,16 @@
 // The page: one session and its conversation, and the connection of events to views.
 
 import { Access } from "./access.js";
-import { client, hasTicket, isTicketLink } from "./client.js";
+import { client, hasTicket, isTicketLink, ticketHeaders } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
+import { call } from "./console-calls.js";
 import { Conversation, inputText } from "./conversation.js";
 import { element, find, setText } from "./dom.js";
 import { isFreeText } from "./form.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
+import { SessionList } from "./session-list.js";
 import { SilenceWatch } from "./silence.js";
 import { Turns } from "./turns.js";
 
@@ -39,10 +41,11 @@ let atEnd = true;
 let frame = 0;
 const dirty = new Set();
 
-const turns = new Turns(find("turns"), { cancel, answer });
+const turns = new Turns(find("turns"), { cancel, answer, retry, edit });
 const outbox = new Outbox(find("outbox"), { submit, sent, refused });
 const composer = new Composer({ send, answer: answerText });
 const access = new Access(enter);
+new SessionList((error) => access.take(error));
 const silence = new SilenceWatch(changed);
 
 // ---------------------------------------------------------------------------------------------- the session
@@ -160,6 +163,28 @@ async function cancel(turn) {
     showProblem(problem.message);
     changed(turn);
   }
+}
+
+async function retry(turn) {
+  const headers = { "Idempotency-Key": randomName(), ...ticketHeaders() };
+  atEnd = true;
+  try {
+    const { job_id: id } = await call(`v1/sessions/${session.id}/jobs/${turn.id}/retry`, "POST", headers);
+    showProblem("");
+    rememberInput(id, turn.input);
+    const again = conversation.job(id);
+    if (!again) return;
+    again.input ??= turn.input;
+    changed(again);
+  } catch (problem) {
+    if (!access.take(problem)) showProblem(problem.message);
+  }
+}
+
+/** Write a message once more; sending it adds a new turn. */
+function edit(turn) {
+  composer.choose(turn.state.agent);
+  composer.restore(inputText(turn.input));
 }
 
 /** Answer a question. Errors that the person cannot correct become the question's state. */
