@@ -31,6 +31,9 @@ let { session, ticket } = takeTicket();
 
 export const hasTicket = Boolean(ticket);
 
+/** The headers of calls with the ticket, if there is one. */
+export const ticketHeaders = () => (hasTicket ? { Authorization: `Bearer ${ticket}` } : {});
+
 function renew(renewed) {
   ({ ticket } = renewed);
   keep("sessionStorage", TICKET, { session, ticket });
@@ -39,6 +42,6 @@ function renew(renewed) {
 export const client = new Client("", {
   connect: shared({ worker }),
   retryMs: Number.POSITIVE_INFINITY,
-  headers: hasTicket ? () => ({ Authorization: `Bearer ${ticket}` }) : {},
+  headers: hasTicket ? ticketHeaders : {},
   onTicket: renew,
 });

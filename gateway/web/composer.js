@@ -1,7 +1,7 @@
-// The form for a new message: text, agent and options.
+// The form for a new message: text, agent and options. While a question waits for a text, its answer is written here.
 
 import { client } from "./client.js";
-import { element, find, showText } from "./dom.js";
+import { element, find, setText, showText } from "./dom.js";
 import { exampleOf, takesText } from "./form.js";
 import { keep, recall } from "./memory.js";
 
@@ -9,7 +9,7 @@ const AGENT = "holdfast.agent";
 const OPTIONS = "holdfast.options";
 const LOOK_AGAIN_MS = 2000;
 
-/** Calls `on.send({agent, input, options})` after clearing the form. */
+/** Calls `on.send({agent, input, options})` or `on.answer(text)` after clearing the form. */
 export class Composer {
   #form = find("composer");
   #input = find("input");
@@ -20,6 +20,7 @@ export class Composer {
   #toggle = find("options-toggle");
   #problem = find("options-problem");
   #schemas = new Map();
+  #question = null;
   #on;
 
   constructor(on) {
@@ -56,6 +57,26 @@ export class Composer {
     this.focus();
   }
 
+  /** Take the text as the answer to this question from now on; null: as a message. */
+  answers(question) {
+    if (question === this.#question) return;
+    this.#question = question;
+    setText(find("input-label"), question ? "Your answer" : "Your message");
+    setText(this.#send, question ? "Answer" : "Send");
+    this.#agent.hidden = Boolean(question);
+    this.#toggle.hidden = Boolean(question);
+    this.#hint();
+    this.#changed();
+  }
+
+  /** Choose an agent, if it is offered. */
+  choose(name) {
+    if (!this.#schemas.has(name)) return;
+    this.#agent.value = name;
+    this.#hint();
+    this.#changed();
+  }
+
   /** Send a text as if it had been typed. */
   say(text) {
     this.#input.value = text;
@@ -85,6 +106,10 @@ export class Composer {
 
   /** Show the input that the agent accepts: a message, or the fields of an object. */
   #hint() {
+    if (this.#question) {
+      this.#input.placeholder = "Answer the question";
+      return;
+    }
     const schema = this.#schemas.get(this.#agent.value);
     this.#input.placeholder = takesText(schema) ? "Write a message" : `JSON, as ${exampleOf(schema)}`;
   }
@@ -93,7 +118,7 @@ export class Composer {
     this.#input.rows = 1;
     const line_px = Number.parseFloat(getComputedStyle(this.#input).lineHeight);
     this.#input.rows = Math.max(1, Math.min(10, Math.round((this.#input.scrollHeight - 16) / line_px)));
-    this.#send.disabled = !this.#input.value.trim() || !this.#agent.value;
+    this.#send.disabled = !this.#input.value.trim() || !(this.#question || this.#agent.value);
   }
 
   #pressed(event) {
@@ -104,6 +129,10 @@ export class Composer {
 
   #submitted(event) {
     event.preventDefault();
+    if (this.#question) {
+      this.#answer(this.#input.value);
+      return;
+    }
     const input = this.#readInput(this.#input.value.trim());
     const options = this.#readOptions();
     if (!input || !this.#agent.value) return;
@@ -111,10 +140,20 @@ export class Composer {
       this.#open(true);
       return;
     }
+    this.#clear();
+    this.#on.send({ agent: this.#agent.value, input, options });
+  }
+
+  #answer(text) {
+    if (!text.trim()) return;
+    this.#clear();
+    this.#on.answer(text);
+  }
+
+  #clear() {
     this.#input.value = "";
     this.#changed();
     this.focus();
-    this.#on.send({ agent: this.#agent.value, input, options });
   }
 
   /** The input, parsed as JSON if the agent takes no text. The gateway refuses invalid JSON. */

@@ -13,8 +13,8 @@ export class CallError extends Error {
 }
 
 /** Call the API. Returns the JSON of the answer; throws CallError. */
-export async function call(path, method = "GET") {
-  const response = await fetch(path, { method, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) }).catch(() => null);
+export async function call(path, method = "GET", headers = {}) {
+  const response = await fetch(path, { method, headers, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) }).catch(() => null);
   if (!response) throw new CallError(0, "The gateway cannot be reached.");
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new CallError(response.status, answer.detail ?? `The gateway answered ${response.status}.`);

@@ -30,6 +30,11 @@ export class Conversation {
     return open.find((turn) => turn.state.status !== "queued") ?? open[0];
   }
 
+  /** The questions that wait for an answer, as [turn, question] pairs. */
+  get questions() {
+    return this.jobs.flatMap((turn) => turn.questions.map((question) => [turn, question]));
+  }
+
   job(id) {
     return this.#byId.get(id);
   }
@@ -71,6 +76,8 @@ class Turn {
   discardedParts = [];
   /** Whether the newest attempt kept output of an earlier one. */
   kept = false;
+  /** Whether no event of it has arrived for a while, although it runs. */
+  silent = false;
   #whole = false;
 
   constructor(id) {
@@ -94,6 +101,13 @@ class Turn {
   /** The discarded parts beyond the number of the new attempt's parts. */
   get partsToBeMade() {
     return this.ended ? [] : this.discardedParts.slice(this.parts.filter(isCounted).length);
+  }
+
+  /** Its questions that wait for an answer. */
+  get questions() {
+    if (this.ended) return [];
+    const state = (part) => this.answers.get(part.question_id) ?? part.state;
+    return this.parts.filter((part) => part.type === "question" && state(part) === "waiting");
   }
 
   /** Take the client's newest state of the job. Returns whether it is another one. */

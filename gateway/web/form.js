@@ -29,6 +29,12 @@ export function choicesOf(schema) {
   return values.length <= FEW && values.every(isScalar) ? values.map((value) => [value, wordsOf(value)]) : [];
 }
 
+/** Whether a value is any text, which needs no form. */
+export function isFreeText(schema) {
+  const plain = plainOf(schema, schema);
+  return kindOf(plain) === "text" && !plain.format;
+}
+
 /** The label of a value. */
 export function wordsOf(value) {
   if (typeof value === "boolean") return value ? "Yes" : "No";

@@ -1,13 +1,17 @@
 // The page: one session and its conversation, and the connection of events to views.
 
 import { Access } from "./access.js";
-import { client, hasTicket, isTicketLink } from "./client.js";
+import { client, hasTicket, isTicketLink, ticketHeaders } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
+import { call } from "./console-calls.js";
 import { Conversation, inputText } from "./conversation.js";
 import { element, find, setText } from "./dom.js";
+import { isFreeText } from "./form.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
+import { SessionList } from "./session-list.js";
+import { SilenceWatch } from "./silence.js";
 import { Turns } from "./turns.js";
 
 const DETAILED_JOBS = 10;
@@ -37,10 +41,12 @@ let atEnd = true;
 let frame = 0;
 const dirty = new Set();
 
-const turns = new Turns(find("turns"), { cancel, answer });
+const turns = new Turns(find("turns"), { cancel, answer, retry, edit });
 const outbox = new Outbox(find("outbox"), { submit, sent, refused });
-const composer = new Composer({ send });
+const composer = new Composer({ send, answer: answerText });
 const access = new Access(enter);
+new SessionList((error) => access.take(error));
+const silence = new SilenceWatch(changed);
 
 // ---------------------------------------------------------------------------------------------- the session
 
@@ -51,6 +57,7 @@ function enter() {
   const id = named ?? randomName();
   if (!named) history.replaceState(null, "", `#${id}`);
   leave();
+  silence.watch(null);
   session = client.session(id);
   conversation = new Conversation();
   detailed = false;
@@ -91,6 +98,9 @@ function take({ messages, connection, error }, events) {
   for (const event of events) announce(event, added);
   accepted.push(...events.map(({ id }) => id).filter(Boolean));
   if (accepted.length > REMEMBERED_IDS) accepted = accepted.slice(-REMEMBERED_IDS / 2);
+  const { current } = conversation;
+  const running = connection === "live" && current?.state.status === "running" ? current : null;
+  silence.watch(running, others.includes(running));
   showConnection({ deleted: "gone", failed: "closed" }[connection] ?? connection);
   if (error && !access.take(error)) showProblem(error.message);
   if (!detailed && connection === "live") {
@@ -155,6 +165,28 @@ async function cancel(turn) {
   }
 }
 
+async function retry(turn) {
+  const headers = { "Idempotency-Key": randomName(), ...ticketHeaders() };
+  atEnd = true;
+  try {
+    const { job_id: id } = await call(`v1/sessions/${session.id}/jobs/${turn.id}/retry`, "POST", headers);
+    showProblem("");
+    rememberInput(id, turn.input);
+    const again = conversation.job(id);
+    if (!again) return;
+    again.input ??= turn.input;
+    changed(again);
+  } catch (problem) {
+    if (!access.take(problem)) showProblem(problem.message);
+  }
+}
+
+/** Write a message once more; sending it adds a new turn. */
+function edit(turn) {
+  composer.choose(turn.state.agent);
+  composer.restore(inputText(turn.input));
+}
+
 /** Answer a question. Errors that the person cannot correct become the question's state. */
 async function answer(turn, { question_id: questionId }, value) {
   const become = (state) => {
@@ -173,6 +205,19 @@ async function answer(turn, { question_id: questionId }, value) {
       become("waiting");
       throw problem;
     }
+  }
+}
+
+/** The question that the composer answers, with its turn: the oldest that takes any text. */
+const openQuestion = () => conversation.questions.find(([, question]) => isFreeText(question.schema)) ?? [];
+
+async function answerText(text) {
+  const asked = openQuestion();
+  try {
+    await answer(...asked, text);
+  } catch (problem) {
+    composer.restore(text);
+    showProblem(problem.errors?.map(({ detail }) => detail).join("; ") || problem.message);
   }
 }
 
@@ -196,6 +241,7 @@ function draw() {
   turns.render(conversation.turns, dirty);
   dirty.clear();
   find("empty").hidden = conversation.turns.length > 0 || outbox.holds(session.id);
+  composer.answers(openQuestion()[1]?.question_id ?? null);
   drawStop();
   drawTitle();
   if (atEnd) log.scrollTop = log.scrollHeight;
@@ -250,7 +296,8 @@ new ResizeObserver(() => {
 }).observe(log);
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") stop();
+  // Elsewhere Escape closes a dialog or leaves a field.
+  if (event.key === "Escape" && !event.isComposing && event.target.closest("#composer, #log")) stop();
 });
 
 window.addEventListener("hashchange", enter);

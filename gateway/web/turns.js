@@ -1,12 +1,14 @@
 // Draws a conversation. Each view keeps its nodes and changes only what differs from the previous frame.
 
+import { copyButton, quietButton } from "./buttons.js";
 import { inputText, Notice } from "./conversation.js";
 import { element, setText, showText } from "./dom.js";
 import { still, valueNode, VIEWS } from "./items.js";
 
 /**
  * The turns of a conversation inside `parent`. Calls `on.cancel(turn)` when a waiting job is cancelled, and
- * `on.answer(turn, question, value)` when a person answers.
+ * `on.answer(turn, question, value)` when a person answers; `on.retry(turn)` and `on.edit(turn)` when an ended job is to
+ * run again, as it was or with a changed message.
  */
 export class Turns {
   #parent;
@@ -44,6 +46,9 @@ export class Turns {
   }
 }
 
+// The page cannot distinguish a dead worker from a slow model.
+const SILENT = "The worker is silent. If it has stopped, another one takes over…";
+
 const NoticeView = still(({ text }) => element("p", { class: "notice" }, text));
 
 class JobView {
@@ -60,15 +65,16 @@ class JobView {
   #discardedParts = element("div", { class: "flow discarded-items", inert: true });
   #drawnDiscarded;
   #live = element("p", { class: "live", hidden: true }, element("span", { class: "pulse" }), element("span"));
+  #silent = element("p", { class: "notice", role: "status", hidden: true });
   #end = element("div", { class: "end", hidden: true });
 
   constructor(turn, on) {
     this.#turn = turn;
     this.#on = on;
-    const back = element("button", { type: "button", class: "quiet", click: () => on.cancel(turn) }, "Take back");
+    const back = quietButton("Take back", () => on.cancel(turn));
     this.#waiting = element("p", { class: "waiting", hidden: true }, this.#place, back);
-    const parts = [this.#taken, this.#steps, this.#flow, this.#discardedParts, this.#discarded, this.#live, this.#end];
-    const answer = element("div", { class: "answer" }, ...parts);
+    const parts = [this.#taken, this.#steps, this.#flow, this.#discardedParts, this.#discarded, this.#live];
+    const answer = element("div", { class: "answer" }, ...parts, this.#silent, this.#end);
     this.root = element("article", { class: "turn", "data-job": turn.id }, this.#said, this.#waiting, answer);
   }
 
@@ -89,6 +95,7 @@ class JobView {
     showText(this.#discarded, turn.toBeWritten);
     this.#live.hidden = turn.ended || status === "queued";
     setText(this.#live.lastChild, doingOf(turn));
+    showText(this.#silent, turn.silent ? SILENT : "");
     this.#renderEnd();
   }
 
@@ -142,6 +149,8 @@ class JobView {
     if (!turn.ended) return;
     const facts = element("p", { class: "facts" }, factsOf(turn.state).join(" · "));
     if (turn.text) facts.append(copyButton(() => turn.text));
+    facts.append(quietButton("Retry", () => this.#on.retry(turn)));
+    if (turn.input !== null) facts.append(quietButton("Edit", () => this.#on.edit(turn)));
     this.#end.replaceChildren(...[outcomeOf(turn.state), facts].filter(Boolean));
   }
 }
@@ -179,17 +188,4 @@ function durationOf(time_ms) {
   const time_s = time_ms / 1000;
   if (time_s < 60) return `${time_s.toFixed(1)} s`;
   return `${Math.floor(time_s / 60)} min ${Math.round(time_s % 60)} s`;
-}
-
-function copyButton(textOf) {
-  const button = element("button", { type: "button", class: "quiet", click: copy }, "Copy");
-  async function copy() {
-    const copied = await navigator.clipboard?.writeText(textOf()).then(
-      () => true,
-      () => false,
-    );
-    setText(button, copied ? "Copied" : "Not allowed here");
-    setTimeout(() => setText(button, "Copy"), 1500);
-  }
-  return button;
 }

@@ -89,3 +89,18 @@ async def test_who_reloads_while_nobody_has_the_job_sees_the_takeover_too(stack:
     assert await page.evaluate(NOTICE)
     await assert_shows_the_log(stack, page)
     await page.until_text(job_id, WHOLE)
+
+
+async def test_a_silent_worker_is_announced_until_another_one_continues(stack: Stack, page: Page) -> None:
+    notice = "[...document.querySelectorAll('[data-job] .notice')].some((each) => each.checkVisibility() && %s)"
+    silent = notice % "each.textContent.startsWith('The worker is silent')"
+    await page.ask("count", tokens=2000, interval_ms=20)
+    await page.until_written(20)
+    assert not await page.evaluate(silent)
+    stack.worker.kill()
+    await page.until(silent)
+    stack.worker = stack.processes.worker(stack.redis_url, HOLDFAST_LEASE_SECONDS="1")
+    await page.until(f"!{silent}")
+    await page.until(notice % "each.textContent.includes('attempt 2')")
+    await page.call("click", "#stop")
+    await page.until_jobs("cancelled")
