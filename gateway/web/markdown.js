@@ -1,6 +1,8 @@
 // Renders Markdown as DOM nodes while its text is growing. markdown-it splits it into tokens; no HTML is ever parsed.
 
+import { copyOnClick } from "./buttons.js";
 import { element } from "./dom.js";
+import { tokensOf } from "./highlight.js";
 import MarkdownIt from "./vendor/markdown-it.js";
 
 const ALLOWED_LINK = /^(?:https?:\/\/|mailto:)/i;
@@ -23,6 +25,7 @@ export class Markdown {
 
   constructor(parent) {
     this.#parent = parent;
+    copyOnClick(parent, "pre > .copy");
   }
 
   /** `text` must begin with the text of the previous call. */
@@ -146,7 +149,17 @@ function drawBlockOfCode(pen, { content, info, markup }) {
   const last = content.slice(content.lastIndexOf("\n") + 1);
   const partial = last !== "" && markup.startsWith(last.trimStart());
   const body = partial ? content.slice(0, content.length - last.length) : content;
-  pen.open("pre", { tabindex: "0", "data-language": /^[\w+#.-]*/.exec(info.trim())[0] || null });
-  drawCode(pen, body.endsWith("\n") ? body.slice(0, -1) : body);
+  const language = /^[\w+#.-]*/.exec(info.trim())[0] || null;
+  pen.open("pre", { tabindex: "0", "data-language": language });
+  pen.open("code");
+  for (const [kind, text] of tokensOf(body.endsWith("\n") ? body.slice(0, -1) : body, language)) {
+    if (kind) pen.open("span", { class: kind });
+    pen.text(text);
+    if (kind) pen.close();
+  }
+  pen.close();
+  // Its words are in the style sheet, so that they are not part of the text.
+  pen.open("button", { type: "button", class: "copy", "aria-label": "Copy code" });
+  pen.close();
   pen.close();
 }

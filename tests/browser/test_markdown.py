@@ -30,12 +30,15 @@ TEXTS = [
     "💧 ünïcode **fett💧**\n\n" + "w " * 50,
 ]
 LINK = '<a href="%s" target="_blank" rel="noopener noreferrer">%s</a>'
+COPY = '<button type="button" class="copy" aria-label="Copy code"></button>'
 DRAWN = {
     "**a** b": "<p><strong>a</strong> b</p>",
     "- a\n  - b": "<ul><li><p>a</p><ul><li><p>b</p></li></ul></li></ul>",
-    "```py\nx < 1\n```": '<pre tabindex="0" data-language="py"><code>x &lt; 1</code></pre>',
-    "~~~\na\n\nb\n~~": '<pre tabindex="0"><code>a\n\nb</code></pre>',
-    "    a": '<pre tabindex="0"><code>a</code></pre>',
+    "```py\nx < 1\n```": (
+        '<pre tabindex="0" data-language="py"><code>x &lt; <span class="number">1</span></code>' + COPY + "</pre>"
+    ),
+    "~~~\na\n\nb\n~~": f'<pre tabindex="0"><code>a\n\nb</code>{COPY}</pre>',
+    "    a": f'<pre tabindex="0"><code>a</code>{COPY}</pre>',
     "a\n---": "<p>a</p><hr>",
     "a  \nb\\\nc": "<p>a\nb\nc</p>",
     "![a](https://b.c)": f"<p>!{LINK % ('https://b.c', 'a')}</p>",
