@@ -69,7 +69,7 @@ async def deployment(request: pytest.FixtureRequest, processes: Processes, redis
 
 async def test_a_run_that_everything_happens_to_ends_equal_to_its_log(deployment: Deployment) -> None:
     client = await deployment.client("travels")
-    await client.do("send", text="Plan a trip", props={"options": {"tokens": 70, "interval_ms": 40}})
+    await client.do("send", text="Plan a trip", props={"options": {"tokens": 90, "interval_ms": 60}})
     await client.shows(lambda state: bool(state["interrupts"]) and not state["open"])
     await client.do("answer", value="Monday")
     for text, fault in (("w3 ", deployment.cut), ("w8 ", deployment.drain), ("w13 ", deployment.take_over)):

@@ -58,5 +58,6 @@ async def test_calls_at_once_share_the_connections_that_the_setting_allows(redis
         async with served(proxy.url, gateway_redis_connections=2) as gateway:
             await gateway.offer("scripted")
             await at_once(gateway, 100, "POST", "/v1/sessions/s{}/jobs", json={"agent": "scripted", "input": "go"})
-            # To the queue, to the log, those that tail and catch up, and those that probe rights at the start.
-            assert proxy.connections <= 2 + 2 + 2 + 2
+            # To the queue, to the log, those that tail and catch up, and at the start those that look at the rights
+            # and the one that awaits a notice of a change.
+            assert proxy.connections <= 2 + 2 + 2 + 2 + 1

@@ -99,7 +99,7 @@ async def test_an_empty_chat_has_nothing_to_resume(gateway: Served, chats: Chats
 @pytest.mark.parametrize("sdk", ALL)
 async def test_a_chat_that_missed_the_end_of_its_job_receives_it(gateway: Served, chats: Chats, sdk: str) -> None:
     first = await chats(sdk, gateway.url, "c1", sendId=True)
-    await first.send("Hello", **scripted(tokens=20, interval_ms=10))
+    await first.send("Hello", **scripted(tokens=60, interval_ms=50))
     seen = await first.shows(lambda state: len(state["messages"]) == 2)
     complete = (await first.ended())["messages"]
     assert complete[1]["metadata"]["status"] == "completed"

@@ -32,6 +32,8 @@ async def test_500_viewers_of_500_sessions_take_at_most_8_redis_connections(
     await client.offered_agents.offer({"scripted": {}})
     for number in range(VIEWERS):
         await client.post(f"s{number}")
+    await client.post("warm")
+    await speak(client, "warm")  # the test's last connection
     mine = {one["id"] for one in await looker.client_list()}
     gateway = processes.gateway(redis_url)
     await gateway.until_ready()
@@ -41,7 +43,7 @@ async def test_500_viewers_of_500_sessions_take_at_most_8_redis_connections(
         most = await connections_of(looker, gateway, mine)
         reading = [asyncio.create_task(first_text(stream)) for stream in streams]
         for number in range(VIEWERS):  # in turn, so that the test itself needs no connection more
-            await speak(client, number)
+            await speak(client, f"s{number}")
         await until(lambda: all(task.done() for task in reading))
         await asyncio.gather(*reading)
         most = max(most, await connections_of(looker, gateway, mine))
@@ -58,9 +60,8 @@ async def first_text(stream: SseStream) -> None:
             return
 
 
-async def speak(client: Client, number: int) -> None:
+async def speak(client: Client, session: str) -> None:
     """What a worker does, up to the first token."""
-    session = f"s{number}"
     attempt = await client.log_writer.claim(session, "j1", delivery=1, claim_id=session, worker_id="w", offered=True)
     assert isinstance(attempt, Attempt)
     await client.log_writer.append(session, attempt.epoch, 1, [delta("j1", "hello")])

@@ -25,6 +25,7 @@ CALLS = [
     ("GET", "/v1/sessions/mine/jobs/{job}/events"),
     ("POST", "/v1/sessions/mine/jobs/{job}/cancel"),
     ("POST", "/v1/sessions/mine/jobs/{job}/answer"),
+    ("POST", "/v1/sessions/mine/jobs/{job}/retry"),
     ("POST", "/v1/sessions/mine/tickets"),
     ("DELETE", "/v1/sessions/mine/tickets"),
     ("DELETE", "/v1/sessions/mine"),

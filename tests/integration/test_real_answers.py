@@ -45,6 +45,7 @@ async def test_every_route_answers_as_declared_to_a_job_that_asks_completes_and_
         failing = (await client.post(f"{session}/jobs", json={**body, "options": {"fail_at": 1}})).json()
         await until(lambda: has_status(client, f"{session}/jobs/{failing['job_id']}", "failed"))
         await client.post(f"{job}/cancel")
+        assert (await client.post(f"{job}/retry")).status_code == 202
         assert (await client.get(f"{job}/events")).status_code == 200
         async with client.stream("GET", f"{session}/events"):
             pass
@@ -55,6 +56,10 @@ async def test_every_route_answers_as_declared_to_a_job_that_asks_completes_and_
         assert (await client.post("/v1/sign-in")).status_code == 200
         assert (await client.get("/v1/sign-in")).status_code == 200
         assert (await client.delete("/v1/sign-in")).status_code == 204
+        for path in ("/v1/queue", "/v1/overview", "/v1/workers"):
+            assert (await client.get(path)).status_code == 200
+        worker = (await client.get("/v1/workers")).json()["workers"][0]["worker_id"]
+        assert (await client.post(f"/v1/workers/{worker}/drain")).status_code == 202
         await client.delete(session)
         assert gateway.contract.operations - gateway.contract.answered == set()
 
