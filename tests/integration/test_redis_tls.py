@@ -12,7 +12,8 @@ from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.settings import CommonSettings
 
 from holdfast.cli.check import server_findings
-from tests.support.served import served
+from tests.support.process import until
+from tests.support.served import Served, served
 from tests.support.tls import Authority, TlsEnd
 from tests.support.workers import Client, worker_on
 
@@ -34,17 +35,26 @@ async def end(redis_url: str, authority: Authority) -> AsyncIterator[TlsEnd]:
 
 
 async def reasons(url: str, ca: Path | None) -> list[str]:
+    found: list[str] = []
     async with served(url, redis_ca=ca and str(ca)) as gateway:
-        answer = await gateway.client.get("/readyz")
-    found: list[str] = answer.json().get("reasons", [])
+
+        async def looked() -> bool:  # a busy machine may be too late with the first look
+            found[:] = (await gateway.client.get("/readyz")).json().get("reasons", [])
+            return not any("TimeoutError" in reason for reason in found)
+
+        await until(looked)
     return found
+
+
+async def is_ready(gateway: Served) -> bool:
+    return (await gateway.client.get("/readyz")).status_code == 200
 
 
 async def test_gateway_and_worker_do_their_work_over_tls(redis_url: str, authority: Authority, end: TlsEnd) -> None:
     url, ca = f"rediss://localhost:{end.port}/0", str(authority.file)
     client = Client(redis_url)
     async with served(redis_url) as admin, served(url, redis_ca=ca) as gateway, worker_on(url, redis_ca=ca):
-        assert (await gateway.client.get("/readyz")).status_code == 200
+        await until(lambda: is_ready(gateway))
         await client.offered("scripted")
         body = {"agent": "scripted", "input": "go", "options": {"tokens": 3}}
         job_id = (await gateway.client.post("/v1/sessions/s/jobs", json=body)).json()["job_id"]
