@@ -36,9 +36,10 @@ export function table(label, columns, rows) {
   );
 }
 
-/** A duration in words: 0.4 s, 12 s, 3 min, 5 h. */
+/** A duration in words: 40 ms, 1.4 s, 12 s, 3 min, 5 h. */
 export function duration(seconds) {
   if (seconds == null) return "–";
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;

@@ -5,6 +5,7 @@ import { Plot } from "./console-plot.js";
 import { element } from "./dom.js";
 
 const EVERY_MS = 1000;
+const AVERAGED = 10; // overviews: workers report their counts every few seconds, with their heartbeats
 
 const count = (value) => value.toLocaleString("en");
 const rate = (value) => `${value.toFixed(value < 10 ? 1 : 0)}/s`;
@@ -16,7 +17,7 @@ export class Overview {
   #firstToken = new Plot("First token", duration);
   #facts = element("p");
   #queue = element("div");
-  #before = null;
+  #taken = [];
   #timer = 0;
   #closed = false;
 
@@ -49,8 +50,9 @@ export class Overview {
   }
 
   #take(now) {
-    const before = this.#before;
-    this.#before = now;
+    if (now.deltas < this.#taken.at(-1)?.deltas) this.#taken = []; // a worker left, and took its count along
+    const before = this.#taken[0];
+    this.#taken = [...this.#taken, now].slice(-AVERAGED);
     this.#viewers.add(now.at, now.viewers);
     this.#depth.add(now.at, now.jobs.waiting);
     const { waiting, running, asking, deferred } = now.jobs;

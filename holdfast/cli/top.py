@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -13,6 +14,7 @@ from holdfast.cli.connection import PATIENCE_S, GatewayError
 from holdfast.cli.show import CONTROL
 
 EVERY_S = 2.0
+AVERAGED = 5  # pages: workers report their counts every few seconds, with their heartbeats
 MOST_WORKERS = 20
 CLEAR = "\x1b[H\x1b[J"
 
@@ -25,21 +27,21 @@ def run(url: str, out: TextIO, *, once: bool) -> None:
     Raises GatewayError."""
     token = os.environ.get("HOLDFAST_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    before: Answer | None = None
+    taken: deque[Answer] = deque(maxlen=AVERAGED)
     with httpx2.Client(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_S) as client:
         while True:
             overview, queue, workers = (_read(client, path) for path in ("overview", "queue", "workers?limit=100"))
-            page = "\n".join(lines(overview, before, queue, workers))
+            page = "\n".join(lines(overview, taken[0] if taken else None, queue, workers))
             out.write(f"{CLEAR if out.isatty() and not once else ''}{page}\n")
             out.flush()
             if once:
                 return
-            before = overview
+            taken.append(overview)
             time.sleep(EVERY_S)
 
 
 def lines(overview: Answer, before: Answer | None, queue: Answer, workers: Answer) -> Iterator[str]:
-    """Yield the lines of a page. `before`: the overview of the page before, for rates; None on the first."""
+    """Yield the lines of a page. `before`: an earlier overview, for rates; None without one."""
     jobs = overview["jobs"]
     rate = "-" if before is None else f"{_rate(overview, before):.0f}/s"
     yield (
