@@ -1,8 +1,9 @@
 """The Redis side of many gateways: `python -m bench.gateways --gateways 1 10 100` or `scripts/simulate-gateways`.
 
-Each simulated gateway is a real tailer with a connection of its own, and its share of the viewers; there is no HTTP.
-Sessions are claimed and events appended by the worker's own code. The tailers and the writer share one process, so the
-figures are those of Redis: its CPU for an event, from its own accounts, however fast the machine lets events come.
+Each simulated gateway has a real tailer with connections of its own, and its share of the viewers; there is no HTTP.
+Sessions are claimed and events appended by the worker's own code, on one Redis and on a cluster of three masters. The
+gateways and the writers share one process, so the figures are those of Redis, from its own accounts, however fast the
+machine lets events come. The lag contains the time that an event waits for that process.
 """
 
 from __future__ import annotations
@@ -10,41 +11,38 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
+import operator
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.gateway.stream.batch import Batch
-from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.tailer import Tailer
-from holdfast.shared.ids import EventId
+import uvloop
 from holdfast.shared.keys import session_keys
-from holdfast.shared.log.log_replies import AppendOutcome, AppendPermit, Attempt, Event
+from holdfast.shared.log.log_replies import Attempt
 from holdfast.shared.log.log_writer import LogWriter
-from holdfast.shared.redis.log_connections import LogConnection, LogConnections, connect_logs
+from holdfast.shared.redis.log_connections import LogConnections, connect_logs
 from holdfast.shared.secret import Secret
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.settings import CommonSettings
 
+from bench.log_node import LogNode, Usage, nodes_of, place_of
 from bench.machine import cores, facts
+from bench.measured_node import Measured
+from bench.peers.cluster import started
 from bench.peers.holdfast import JOB, Submission, plain_submissions
-from bench.peers.redis import RedisServer
+from bench.peers.stage import Stage
+from bench.simulated_gateway import DEADLINE_S, SimulatedGateway
+from bench.simulated_session import Writer
 from tests.support.process import until
 
-DEADLINE_S = 10.0
-RECHECK_S = 30.0  # as in a gateway
 SETTLE_S = 30.0
 TICK_S = 0.005
 AT_A_TIME = 64
-EVENT = Event("text.delta", JOB, b'{"type":"text.delta","job_id":"%s","text":"token ","part":0}' % JOB.encode())
-COLUMNS = (
-    *("gateways", "sessions", "events/s", "reads/s", "deliveries a read", "Redis core", "µs an event", "connections"),
-    *("KiB a session", "lost"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,123 +56,54 @@ class Load:
     spread: int
 
 
-class Watcher:
-    """All viewers of a session at one gateway."""
-
-    def __init__(self, cursor: EventId) -> None:
-        self.cursor = cursor
-        self.events = 0
-        self.breaks = 0
-
-    def deliver(self, batch: Batch) -> None:
-        self.cursor = batch.last
-        self.events += len(batch.entries)
-
-    def fall_behind(self) -> None:
-        self.breaks += 1
-
-
-class Writer:
-    """Appends the events of one session, as a worker that emits one at a time."""
-
-    def __init__(self, log_writer: LogWriter, attempt: Attempt) -> None:
-        self._log_writer = log_writer
-        self.attempt = attempt
-        self.seq = 1
-        self._permit: AppendPermit | None = None
-        self._appending: asyncio.Task[None] | None = None
-        self._in_flight = False
-
-    @property
-    def last(self) -> EventId:
-        return EventId(self.attempt.epoch, self.seq)
-
-    def write(self) -> None:
-        """Append the next event, if the one before is in the log."""
-        if self._in_flight:
-            return
-        self._in_flight = True
-        permit, session_id = self._permit, self.attempt.session_id
-        if permit is not None and permit.is_valid(asyncio.get_running_loop().time()):
-            first = EventId(self.attempt.epoch, self.seq + 1)
-            self._log_writer.append_plain(permit, session_id, first, [EVENT], self._on_reply)
-        else:
-            self._appending = asyncio.create_task(self._append())
-
-    def _on_reply(self, outcome: AppendOutcome) -> None:
-        if outcome is AppendOutcome.ADDED:
-            self.seq += 1
-            self._in_flight = False
-        else:
-            self._appending = asyncio.create_task(self._append())
-
-    async def _append(self) -> None:
-        appended = await self._log_writer.append(self.attempt.session_id, self.attempt.epoch, self.seq, [EVENT])
-        self.seq, self._permit, self._in_flight = self.seq + 1, appended.permit, False
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the servers have used together: CPU in s, reads, connections, bytes."""
-
-    cpu_s: float
-    reads: int
-    connections: int
-    memory: int
-
-    @classmethod
-    async def of(cls, servers: Sequence[LogConnection]) -> Usage:
-        infos = [await server.redis.info("everything") for server in servers]
-        commands = ("cmdstat_xread", "cmdstat_xrange")
-        return cls(
-            sum(info["used_cpu_user"] + info["used_cpu_sys"] for info in infos),
-            sum(info.get(name, {}).get("calls", 0) for info in infos for name in commands),
-            sum(info["connected_clients"] for info in infos),
-            sum(info["used_memory"] for info in infos),
-        )
-
-
 class Simulation:
-    """So many gateways on the log servers at one address."""
+    """Gateways and writers on the log servers at one address."""
 
-    def __init__(self, logs: LogConnections, gateways: int, load: Load) -> None:
+    def __init__(self, logs: LogConnections, nodes: Mapping[str, LogNode], load: Load) -> None:
         self._logs = logs
-        self._gateways = gateways
+        self._nodes = nodes
         self._load = load
-        self._counters = Counters()
-        self._settings = CommonSettings()
-        self.watchers: list[list[Watcher]] = []
-        self.writers: list[Writer] = []
+        self._writers: list[Writer] = []
 
-    async def run(self) -> str:
-        """Measure once. Returns a line of the table."""
-        empty = await Usage.of(self._logs.servers)
+    async def run(self, gateways: int) -> list[Measured]:
+        """Measure once. Returns what each server did."""
+        empty = await self._usages()
         await self._claim()
-        async with self._tailing():
+        stored = await self._usages()
+        async with self._watching(gateways):
+            viewed = await self._usages()
             await self._write(1.0)
-            before, began_s, written = await Usage.of(self._logs.servers), time.monotonic(), self._written()
+            for node in self._nodes.values():
+                node.lags_s.clear()
+            began, began_s = await self._usages(), time.monotonic()
             await self._write(self._load.seconds)
-            seconds, events = time.monotonic() - began_s, self._written() - written
-            used = await Usage.of(self._logs.servers)
-            lost = await self._lost()
-        cpu_s, reads = used.cpu_s - before.cpu_s, used.reads - before.reads
-        kib = (used.memory - empty.memory) / 1024 / self._load.sessions
-        figures = (
-            f"{self._gateways} | {self._load.sessions:,} | {events / seconds:,.0f} | {reads / seconds:,.0f}",
-            f"{events * self._load.spread / max(reads, 1):.2f} | {cpu_s / seconds:.3f} | {cpu_s / events * 1e6:.1f}",
-            f"{used.connections} | {kib:.1f} | {lost}",
-        )
-        return f"| {' | '.join(figures)} |"
+            ended, seconds = await self._usages(), time.monotonic() - began_s
+            with contextlib.suppress(AssertionError):  # what is missing then is lost
+                await until(lambda: not any(node.missing for node in self._nodes.values()), SETTLE_S)
+        return [
+            Measured(
+                seconds,
+                len(node.writers),
+                stored[place] - empty[place],
+                viewed[place] - stored[place],
+                ended[place] - began[place],
+                ended[place],
+                tuple(node.lags_s),
+                node.missing,
+            )
+            for place, node in self._nodes.items()
+        ]
 
     async def clear(self) -> None:
         """Delete the sessions."""
-        for writer in self.writers:
-            session_id = writer.attempt.session_id
-            await self._logs.connection_for(session_id).redis.delete(*session_keys(session_id))
+        redis = self._logs.servers[0].redis
+        for writer in self._writers:
+            await redis.delete(*session_keys(writer.attempt.session_id))
 
     async def _claim(self) -> None:
-        submissions = await plain_submissions(Secret(self._logs.servers[0].redis), self._load.sessions)
-        intake, log_writer = Sessions(self._logs, self._settings), LogWriter(self._logs, self._settings)
+        server = self._logs.servers[0]
+        submissions = await plain_submissions(Secret(server.redis), self._load.sessions)
+        intake, log_writer = Sessions(self._logs, CommonSettings()), LogWriter(self._logs, CommonSettings())
         prefix, slots = secrets.token_hex(4), asyncio.Semaphore(AT_A_TIME)
 
         async def claim(submission: Submission) -> Writer:
@@ -187,36 +116,39 @@ class Simulation:
             assert isinstance(attempt, Attempt)
             return Writer(log_writer, attempt)
 
-        self.writers = await asyncio.gather(*map(claim, submissions))
+        self._writers = await asyncio.gather(*map(claim, submissions))
+        for writer in self._writers:
+            self._nodes[place_of(server, writer.attempt.session_id)].writers.append(writer)
 
     @asynccontextmanager
-    async def _tailing(self) -> AsyncIterator[None]:
-        """Run the tailers, one of each gateway for each server, with a viewer of each of its sessions."""
-        tailers = [{server: self._tailer(server) for server in self._logs.servers} for _ in range(self._gateways)]
-        tasks = [asyncio.create_task(tailer.run()) for gateway in tailers for tailer in gateway.values()]
-        for number, writer in enumerate(self.writers):
-            session_id = writer.attempt.session_id
-            server = self._logs.connection_for(session_id)
-            watchers = [Watcher(writer.last) for _ in range(self._load.spread)]
-            self.watchers.append(watchers)
-            for place, watcher in enumerate(watchers):
-                tailer = tailers[(number + place) % self._gateways][server]
-                tailer.join(tailer.watch(session_id), watcher)
+    async def _watching(self, count: int) -> AsyncIterator[None]:
+        """Run the gateways, with a viewer of each of their sessions, once every log is tracked."""
+        gateways = [SimulatedGateway(self._logs.servers[0].url, self._nodes) for _ in range(count)]
         try:
-            await until(lambda: all(tailer.connected for gateway in tailers for tailer in gateway.values()), SETTLE_S)
+            await until(lambda: all(gateway.connected for gateway in gateways), SETTLE_S)
+            turn = 0
+            for node in self._nodes.values():
+                for writer in node.writers:
+                    for place in range(self._load.spread):
+                        gateway = gateways[(turn + place) % count]
+                        node.watchers.append(gateway.view(writer, node))
+                    turn += 1
+            await until(self._tracked, SETTLE_S)
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for gateway in gateways:
+                await gateway.aclose()
 
-    def _tailer(self, server: LogConnection) -> Tailer:
-        keyring = self._logs.keyring
-        return Tailer(server.url, self._counters, keyring, recheck_s=RECHECK_S, deadline_s=DEADLINE_S)
+    async def _tracked(self) -> bool:
+        usages = await self._usages()
+        return sum(usage.tracked_keys for usage in usages.values()) >= self._load.sessions
+
+    async def _usages(self) -> dict[str, Usage]:
+        return {place: await node.usage() for place, node in self._nodes.items()}
 
     async def _write(self, seconds: float) -> None:
         """Write at the rate of the load, spread evenly over time."""
-        active, began_s, done = self.writers[: self._load.active], time.monotonic(), 0
+        active, began_s, done = self._writers[: self._load.active], time.monotonic(), 0
         while (elapsed := time.monotonic() - began_s) < seconds:
             due = int(elapsed * self._load.rate * len(active))
             for number in range(done, due):
@@ -224,33 +156,35 @@ class Simulation:
             done = due
             await asyncio.sleep(TICK_S)
 
-    def _written(self) -> int:
-        return sum(writer.seq for writer in self.writers)
 
-    async def _lost(self) -> int:
-        """Wait until every viewer has what was written. Returns how many events are missing, or broke the chain."""
-        with contextlib.suppress(AssertionError):
-            await until(lambda: self._missing() == 0, SETTLE_S)
-        return self._missing()
-
-    def _missing(self) -> int:
-        pairs = zip(self.writers, self.watchers, strict=True)
-        return sum(writer.seq - 1 - one.events + one.breaks for writer, watchers in pairs for one in watchers)
-
-
-async def simulate(url: str, gateways: int, load: Load) -> str:
+async def simulate(url: str, gateways: int, load: Load) -> list[Measured]:
+    """Measure the servers at an address, and delete what was written. Returns what each of them did."""
     logs = connect_logs(url, max_connections=8, deadline_s=DEADLINE_S)
-    simulation = Simulation(logs, gateways, load)
+    simulation = Simulation(logs, await nodes_of(logs.servers[0]), load)
     try:
-        return await simulation.run()
+        return await simulation.run(gateways)
     finally:
         await simulation.clear()
         await logs.aclose()
 
 
+def table(title: str, runs: Sequence[Sequence[Measured]]) -> str:
+    """Return a Markdown table: a column for each server, and before those of a cluster one for all of them."""
+    columns: dict[str, dict[str, str]] = {}
+    for nodes in runs:
+        if len(nodes) == 1:
+            columns["one Redis"] = nodes[0].figures()
+        else:
+            columns[f"cluster of {len(nodes)}"] = functools.reduce(operator.add, nodes).figures()
+            columns |= {f"node {number}": node.figures() for number, node in enumerate(nodes, 1)}
+    lines = [[title, *columns], ["---", *("---:" for _ in columns)]]
+    lines += [[name, *(figures[name] for figures in columns.values())] for name in next(iter(columns.values()))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/simulate-gateways", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--log", metavar="URL", help="the log server; without it one is started")
+    parser.add_argument("--log", metavar="URL", help="log server or cluster; without it one of each is started")
     parser.add_argument("--gateways", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--sessions", type=int, default=10_000, help="that have viewers")
     parser.add_argument("--active", type=int, default=1000, help="of these get events")
@@ -259,15 +193,16 @@ def main() -> None:
     parser.add_argument("--spread", type=int, default=1, help="gateways that the viewers of a session are on")
     given = parser.parse_args()
     load = Load(given.sessions, min(given.active, given.sessions), given.rate, given.seconds, given.spread)
-    print(f"{facts()}\n\n| {' | '.join(COLUMNS)} |\n|{' ---: |' * len(COLUMNS)}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="gateways-") as folder, contextlib.ExitStack() as stack:
-        url = given.log
-        if url is None:
-            server = RedisServer(Path(folder), cores().load)
-            stack.callback(server.stop)
-            url = server.url
+    print(facts(), flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="gateways-") as folder,
+        Stage(Path(folder), cores(), given.sessions) as stage,
+    ):
+        urls = [given.log] if given.log else [stage.redis().url, started(stage)[0].url]
         for gateways in given.gateways:
-            print(asyncio.run(simulate(url, gateways, load)), flush=True)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runs = [runner.run(simulate(url, gateways, load)) for url in urls]
+            print(f"\n{table(f'gateways: {gateways}', runs)}", flush=True)
 
 
 if __name__ == "__main__":
