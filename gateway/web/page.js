@@ -7,6 +7,7 @@ import { showConnection, showProblem } from "./connection.js";
 import { call } from "./console-calls.js";
 import { Conversation, inputText } from "./conversation.js";
 import { element, find, setText } from "./dom.js";
+import { drawWithFocus } from "./focus.js";
 import { isFreeText } from "./form.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
@@ -232,7 +233,7 @@ function stop() {
 /** Mark a turn as changed. The page is drawn at most once per frame. */
 function changed(turn) {
   if (turn) dirty.add(turn);
-  frame ||= requestAnimationFrame(draw);
+  frame ||= requestAnimationFrame(() => drawWithFocus(draw, () => composer.focus()));
 }
 
 function draw() {

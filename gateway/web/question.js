@@ -60,7 +60,6 @@ export class QuestionView {
   pressed(event) {
     if (event.key === "Escape") {
       event.stopPropagation(); // Escape in a field must not stop the job
-      event.target.blur();
     } else if (event.key === "Enter" && event.target.matches("textarea:not(.code)")) {
       if (event.shiftKey || event.isComposing) return;
       event.preventDefault();
