@@ -146,8 +146,9 @@ function sent(entry, { job_id: id }) {
 }
 
 function refused(entry, problem) {
-  if (entry.sessionId === session.id) composer.restore(inputText(entry.job.input));
-  if (problem && !access.take(problem)) showProblem(problem.message);
+  const shown = entry.sessionId === session.id;
+  const words = shown ? composer.again(entry.job, problem) : (problem?.message ?? "");
+  if (problem && !access.take(problem)) showProblem(words);
   changed();
 }
 
@@ -184,8 +185,7 @@ async function retry(turn) {
 
 /** Write a message once more; sending it adds a new turn. */
 function edit(turn) {
-  composer.choose(turn.state.agent);
-  composer.restore(inputText(turn.input));
+  composer.again({ agent: turn.state.agent, input: turn.input });
 }
 
 /** Answer a question. Errors that the person cannot correct become the question's state. */
