@@ -286,7 +286,7 @@ async def test_usage_is_counted_once_when_a_job_ends_while_it_is_read_again_with
     await page.until("document.querySelector('#turns > .notice')?.textContent.startsWith('Part of this conversation')")
     await page.until_jobs("cancelled")
     await page.until("document.querySelector('.question')")
-    facts = await page.evaluate("document.querySelector('.facts').textContent")
+    facts = await page.evaluate("document.querySelector('.facts').firstChild.textContent")
     assert facts.endswith(" 7 tokens in, 5 out")
 
 
