@@ -2,7 +2,7 @@
 
 holdfast dev --agents examples.typed_input
 
-On the page, send {"city": "Rome", "days": 2}
+The page shows a form with the fields of the input.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 // The form for a new message: text, agent and options. While a question waits for a text, its answer is written here.
 
 import { client } from "./client.js";
+import { inputText } from "./conversation.js";
 import { element, find, setText, showText } from "./dom.js";
-import { exampleOf, takesText } from "./form.js";
+import { takesText } from "./form.js";
+import { InputForm } from "./input-form.js";
 import { keep, recall } from "./memory.js";
 
 const AGENT = "holdfast.agent";
@@ -19,6 +21,7 @@ export class Composer {
   #panel = find("options-panel");
   #toggle = find("options-toggle");
   #problem = find("options-problem");
+  #fields = new InputForm(find("input-fields"), () => this.#form.requestSubmit());
   #schemas = new Map();
   #question = null;
   #on;
@@ -31,6 +34,7 @@ export class Composer {
     this.#agent.addEventListener("change", () => {
       keep("localStorage", AGENT, this.#agent.value);
       this.#hint();
+      this.#changed();
     });
     this.#agent.addEventListener("focus", () => this.lookForAgents()); // new workers may offer others
     this.#toggle.addEventListener("click", () => this.#open(this.#panel.hidden));
@@ -47,7 +51,21 @@ export class Composer {
 
   /** Focus the input, but not on touch screens, where the keyboard would cover the answer. */
   focus() {
-    if (matchMedia("(pointer: fine)").matches) this.#input.focus({ preventScroll: true });
+    if (!matchMedia("(pointer: fine)").matches) return;
+    if (this.#fields.shown) this.#fields.focus();
+    else this.#input.focus({ preventScroll: true });
+  }
+
+  /** Show the unsent message of a job again, and its errors. Returns the words of errors that no field shows. */
+  again({ agent, input }, problem = null) {
+    this.choose(agent);
+    if (this.#fields.shown && typeof input === "object") {
+      this.#fields.fill(input);
+      this.focus();
+      return problem ? this.#fields.refuse(problem) : "";
+    }
+    this.restore(inputText(input));
+    return problem?.message ?? "";
   }
 
   /** Put an unsent text in front of what has been typed since. */
@@ -104,21 +122,22 @@ export class Composer {
     this.#hint();
   }
 
-  /** Show the input that the agent accepts: a message, or the fields of an object. */
+  /** Show the input that the agent accepts: a message, the fields of an object, or JSON. */
   #hint() {
-    if (this.#question) {
-      this.#input.placeholder = "Answer the question";
-      return;
-    }
-    const schema = this.#schemas.get(this.#agent.value);
-    this.#input.placeholder = takesText(schema) ? "Write a message" : `JSON, as ${exampleOf(schema)}`;
+    const schema = this.#question ? {} : this.#schemas.get(this.#agent.value);
+    this.#fields.show(schema);
+    find("message").hidden = this.#fields.shown;
+    find("ideas").hidden = this.#fields.shown; // they are texts
+    const wanted = takesText(schema) ? "Write a message" : "Write JSON";
+    this.#input.placeholder = this.#question ? "Answer the question" : wanted;
   }
 
   #changed() {
     this.#input.rows = 1;
     const line_px = Number.parseFloat(getComputedStyle(this.#input).lineHeight);
     this.#input.rows = Math.max(1, Math.min(10, Math.round((this.#input.scrollHeight - 16) / line_px)));
-    this.#send.disabled = !this.#input.value.trim() || !(this.#question || this.#agent.value);
+    const written = this.#fields.shown || this.#input.value.trim();
+    this.#send.disabled = !written || !(this.#question || this.#agent.value);
   }
 
   #pressed(event) {
@@ -133,7 +152,7 @@ export class Composer {
       this.#answer(this.#input.value);
       return;
     }
-    const input = this.#readInput(this.#input.value.trim());
+    const input = this.#fields.shown ? this.#fields.read() : this.#readInput(this.#input.value.trim());
     const options = this.#readOptions();
     if (!input || !this.#agent.value) return;
     if (!options) {
@@ -151,7 +170,8 @@ export class Composer {
   }
 
   #clear() {
-    this.#input.value = "";
+    if (this.#fields.shown) this.#fields.clear();
+    else this.#input.value = "";
     this.#changed();
     this.focus();
   }

@@ -14,12 +14,44 @@ export class Unfit extends Error {
 
 /**
  * The fields for a value, inside `root`. `read()` returns the value, undefined if it was left out, or throws Unfit;
- * `blame(name, words)` shows an error at a field and returns whether it exists.
+ * `blame(name, words)` shows an error at a field and returns whether it exists. The fields of an object also have
+ * `fill(value)`, which sets those that the value has, and `focus()`, which focuses the first.
  */
 export function formOf(schema, label) {
   const plain = plainOf(schema, schema);
-  if (plain.type === "object" && Object.keys(plain.properties ?? {}).length) return new ObjectForm(plain, schema);
-  return new Field("", label, plain, true);
+  return hasFields(schema) ? new ObjectForm(plain, schema) : new Field("", label, plain, true);
+}
+
+/** Whether the form of a schema is the fields of an object. */
+export function hasFields(schema) {
+  const { type, properties = {} } = plainOf(schema, schema);
+  return type === "object" && Object.keys(properties).length > 0;
+}
+
+/**
+ * Show the errors of a Problem or an Unfit at the fields of a form, which may be null. `place` is the name of the value
+ * in the request. Returns what to show elsewhere: the errors of other fields, or the message of an error without fields.
+ */
+export function unplaced(form, problem, place) {
+  const found = problem instanceof Unfit ? [problem] : (problem.errors ?? []);
+  const others = found.filter(({ field, detail, message }) => {
+    const name = problem instanceof Unfit ? field : field.slice(place.length + 1);
+    return !form?.blame(name, sentence(detail ?? message));
+  });
+  if (found.length && !others.length) return "";
+  return others.map(({ detail }) => detail).join("; ") || problem.message;
+}
+
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** Call `submit()` when Enter is pressed in a text inside `root`. Shift+Enter begins a new line. */
+export function submitOnEnter(root, submit) {
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (!event.target.matches("textarea:not(.code)")) return;
+    event.preventDefault();
+    submit();
+  });
 }
 
 /** The values that can be answered with one click, as [value, label] pairs; empty for other schemas. */
@@ -47,19 +79,6 @@ export function takesText(schema) {
   const plain = plainOf(schema, schema);
   const ways = plain.anyOf ?? plain.oneOf;
   return ways ? ways.some((way) => takesText(way)) : [undefined, "string"].includes(plain.type);
-}
-
-/** An example of a value: `{"city": "…", "days": 1}`. */
-export function exampleOf(schema) {
-  const { properties = {} } = plainOf(schema, schema);
-  const entries = Object.entries(properties).map(([name, each]) => [name, exampleValue(plainOf(each, schema))]);
-  return JSON.stringify(Object.fromEntries(entries));
-}
-
-function exampleValue(plain) {
-  if (plain.default != null) return plain.default;
-  if (plain.enum) return plain.enum[0];
-  return { string: "…", integer: 1, number: 1, boolean: true, array: [], object: {} }[plain.type] ?? null;
 }
 
 /** The schema without references and without the alternative of being null. */
@@ -97,12 +116,20 @@ class ObjectForm {
   }
 
   read() {
+    for (const field of this.fields) field.blame("", "");
     const entries = this.fields.map((field) => [field.name, field.read()]).filter(([, value]) => value !== undefined);
     return Object.fromEntries(entries);
   }
 
+  fill(value) {
+    for (const field of this.fields) if (field.name in value) field.fill(value[field.name]);
+  }
+
+  focus() {
+    this.fields[0].input.focus({ preventScroll: true });
+  }
+
   blame(name, words) {
-    for (const field of this.fields) field.blame(field.name, "");
     return this.fields.some((field) => name.split(".")[0] === field.name && field.blame(name, words));
   }
 }
@@ -116,13 +143,14 @@ class Field {
     const id = `field-${(numbered += 1)}`;
     this.input = INPUTS[this.kind](plain, required);
     this.input.id = id;
-    this.input.setAttribute("aria-describedby", `${id}-problem`);
+    this.input.setAttribute("aria-describedby", `${id}-hint ${id}-problem`);
     if (plain.default !== undefined) this.fill(plain.default);
     this.problem = element("p", { class: "problem", id: `${id}-problem`, role: "alert", hidden: true });
     const words = label ?? plain.title ?? name;
     const mark = required || this.kind === "boolean" ? null : element("span", { class: "aside" }, " optional");
     const title = element("label", { for: id, class: label === null ? null : "unseen" }, words, mark);
-    const hint = plain.description && name ? element("p", { class: "aside" }, plain.description) : null;
+    const hint = element("p", { class: "aside", id: `${id}-hint` });
+    showText(hint, [name && plain.description, rangeOf(plain)].filter(Boolean).join(" · "));
     const both = this.kind === "boolean" ? [this.input, title] : [title, this.input];
     this.root = element("div", { class: "field", "data-kind": this.kind }, ...both, hint, this.problem);
   }
@@ -150,6 +178,13 @@ class Field {
     this.input.setAttribute("aria-invalid", String(Boolean(words)));
     return true;
   }
+}
+
+/** The numbers that are allowed, in words; empty if all are. */
+function rangeOf({ minimum, maximum }) {
+  if (minimum !== undefined && maximum !== undefined) return `${minimum} to ${maximum}`;
+  if (minimum !== undefined) return `At least ${minimum}`;
+  return maximum === undefined ? "" : `At most ${maximum}`;
 }
 
 function kindOf(plain) {

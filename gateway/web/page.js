@@ -7,6 +7,7 @@ import { showConnection, showProblem } from "./connection.js";
 import { call } from "./console-calls.js";
 import { Conversation, inputText } from "./conversation.js";
 import { element, find, setText } from "./dom.js";
+import { drawWithFocus } from "./focus.js";
 import { isFreeText } from "./form.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
@@ -145,8 +146,9 @@ function sent(entry, { job_id: id }) {
 }
 
 function refused(entry, problem) {
-  if (entry.sessionId === session.id) composer.restore(inputText(entry.job.input));
-  if (problem && !access.take(problem)) showProblem(problem.message);
+  const shown = entry.sessionId === session.id;
+  const words = shown ? composer.again(entry.job, problem) : (problem?.message ?? "");
+  if (problem && !access.take(problem)) showProblem(words);
   changed();
 }
 
@@ -183,8 +185,7 @@ async function retry(turn) {
 
 /** Write a message once more; sending it adds a new turn. */
 function edit(turn) {
-  composer.choose(turn.state.agent);
-  composer.restore(inputText(turn.input));
+  composer.again({ agent: turn.state.agent, input: turn.input });
 }
 
 /** Answer a question. Errors that the person cannot correct become the question's state. */
@@ -232,7 +233,7 @@ function stop() {
 /** Mark a turn as changed. The page is drawn at most once per frame. */
 function changed(turn) {
   if (turn) dirty.add(turn);
-  frame ||= requestAnimationFrame(draw);
+  frame ||= requestAnimationFrame(() => drawWithFocus(draw, () => composer.focus()));
 }
 
 function draw() {

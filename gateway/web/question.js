@@ -1,7 +1,7 @@
 // An agent's question to a person: its form and its outcome.
 
 import { element, showText } from "./dom.js";
-import { choicesOf, formOf, Unfit, wordsOf } from "./form.js";
+import { choicesOf, formOf, submitOnEnter, unplaced, wordsOf } from "./form.js";
 
 const OUTCOMES = {
   sending: "Sending your answer…",
@@ -49,23 +49,15 @@ export class QuestionView {
     const row = element("div", { class: "answers" }, ...buttons);
     const form = element("form", { autocomplete: "off", novalidate: true }, this.fields?.root, row);
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("keydown", (event) => this.pressed(event));
+    form.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") event.stopPropagation(); // which must not stop the job
+    });
+    submitOnEnter(form, () => this.submit(() => this.fields.read()));
     return form;
   }
 
   makeButton(kind, words, valueOf) {
     return element("button", { type: "submit", class: kind, click: () => this.submit(valueOf) }, words);
-  }
-
-  pressed(event) {
-    if (event.key === "Escape") {
-      event.stopPropagation(); // Escape in a field must not stop the job
-      event.target.blur();
-    } else if (event.key === "Enter" && event.target.matches("textarea:not(.code)")) {
-      if (event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      this.submit(() => this.fields.read());
-    }
   }
 
   async submit(valueOf) {
@@ -79,17 +71,9 @@ export class QuestionView {
   }
 
   refused(problem) {
-    const found = problem instanceof Unfit ? [problem] : (problem.errors ?? []);
-    const unplaced = found.filter(({ field, detail, message }) => {
-      const name = field.replace(/^value\.?/, "");
-      return !this.fields?.blame(name, sentence(detail ?? message));
-    });
-    const words = unplaced.map(({ detail }) => detail).join("; ") || problem.message;
-    if (!found.length || unplaced.length) showText(this.problem, words);
+    showText(this.problem, unplaced(this.fields, problem, "value"));
   }
 }
-
-const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 /** Draw an answer: a text, or the fields of an object. */
 function givenNodes(value) {

@@ -22,7 +22,7 @@ export class SessionList {
     opener.hidden = hasTicket; // which is for one session
     opener.addEventListener("click", () => this.#open());
     find("sessions-close").addEventListener("click", () => this.#dialog.close());
-    this.#more.addEventListener("click", () => this.#read());
+    this.#more.addEventListener("click", () => this.#continue());
     this.#list.addEventListener("click", (event) => event.target.closest("a") && this.#dialog.close());
     this.#list.addEventListener("keydown", (event) => this.#pressed(event));
   }
@@ -34,6 +34,12 @@ export class SessionList {
     this.#dialog.showModal();
     await this.#read();
     this.#list.querySelector("a")?.focus();
+  }
+
+  async #continue() {
+    const last = this.#list.lastElementChild;
+    await this.#read();
+    last.nextElementSibling?.querySelector("a").focus();
   }
 
   /** Read the next page and append it. */

@@ -191,28 +191,3 @@ async def test_json_that_is_none_is_told_and_not_sent(blank: Page) -> None:
         try { form.read(); } catch (problem) { return [problem.constructor.name, problem.message]; }
     })"""
     assert await blank.evaluate(script) == ["Unfit", "This is not JSON."]
-
-
-async def test_an_agent_that_takes_fields_is_sent_them_as_json(stack: Stack, page: Page, tmp_path: Any) -> None:
-    (tmp_path / "typed_agents.py").write_text(
-        "from holdfast.worker import Run, agent\n\n@agent\nasync def planner(run: Run, city: str, days: int = 1):\n"
-        "    yield f'{days} days in {city}'\n"
-    )
-    await stack.offer("typed_agents", "planner", PYTHONPATH=str(tmp_path))
-    await page.call("focus", "#agent")
-    await page.until("[...document.getElementById('agent').options].some(option => option.value === 'planner')")
-    await page.call("selectOption", "#agent", "planner")
-    assert await page.evaluate("document.getElementById('input').placeholder") == 'JSON, as {"city":"…","days":1}'
-    await page.call("fill", "#input", "Rome")
-    await page.press("Enter")
-    await page.until("document.getElementById('problem').textContent.includes('input: must be of type object')")
-    await page.call("fill", "#input", '{"city": "Rome", "days": 2}')
-    await page.press("Enter")
-    await page.until_jobs("completed")
-    [job_id] = await page.job_ids()
-    await page.until_text(job_id, "2 days in Rome")
-    for _ in range(2):
-        await page.until(
-            """document.querySelector('.said')?.textContent === '{\\n  "city": "Rome",\\n  "days": 2\\n}'"""
-        )
-        await page.call("reload")
