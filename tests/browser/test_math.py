@@ -94,6 +94,14 @@ async def test_what_is_no_formula_stays_text(blank: Page) -> None:
     assert await blank.evaluate("document.body.textContent") == "\\(\\frac{\\) and \\(\\cancel{x}\\)"
 
 
+async def test_links_ids_and_sizes_beyond_a_formula_are_refused(blank: Page) -> None:
+    drawn = [formula for formula in HOSTILE if "label" in formula or "text" in formula or "sideset" in formula]
+    refused = [formula for formula in HOSTILE if formula not in drawn and "{{" not in formula]
+    await show(blank, "\n\n".join(f"\\({formula}\\)" for formula in refused))
+    await blank.until(f"document.querySelectorAll('.math[data-state=refused]').length === {len(refused)}")
+    assert await blank.evaluate(TYPESET) == 0
+
+
 async def test_hostile_formulas_do_nothing_under_the_policy_of_the_page(stack: Stack, page: Page) -> None:
     """The fixture fails on whatever the policy forbids."""
     await page.evaluate("void (window.attack = () => { window.attacked = true; })")
