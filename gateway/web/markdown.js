@@ -3,6 +3,8 @@
 import { copyOnClick } from "./buttons.js";
 import { element } from "./dom.js";
 import { tokensOf } from "./highlight.js";
+import { typeset } from "./math.js";
+import { mathRules } from "./math-rules.js";
 import MarkdownIt from "./vendor/markdown-it.js";
 
 const ALLOWED_LINK = /^(?:https?:\/\/|mailto:)/i;
@@ -12,7 +14,7 @@ const TAGS = { h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6", s: "del" };
 // A block may still change while the one after it has only begun.
 const OPEN_BLOCKS = 2;
 
-const parser = new MarkdownIt({ linkify: true }).disable(DISABLED_RULES);
+const parser = new MarkdownIt({ linkify: true }).disable(DISABLED_RULES).use(mathRules);
 parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false }).add("ftp:", null).add("//", null);
 parser.validateLink = (address) => ALLOWED_LINK.test(address);
 parser.normalizeLinkText = (address) => address;
@@ -77,6 +79,18 @@ class Pen {
     this.#text += text;
   }
 
+  /** Write a formula, whose text is `source` until it is typeset. No other tag beside it may be a span. */
+  math(tex, source, display) {
+    this.#writeText();
+    const place = this.#places.at(-1);
+    let node = place.next;
+    if (node?.dataset?.source !== source) {
+      node = this.#put(element("span", { class: "math", "data-source": source, "data-display": display }, source));
+      typeset(node, tex, display);
+    }
+    place.next = node.nextSibling;
+  }
+
   close() {
     this.#writeText();
     const { parent, next } = this.#places.pop();
@@ -123,6 +137,12 @@ const DRAW = {
     pen.open("a", { href: token.attrGet("href"), target: "_blank", rel: "noopener noreferrer" }),
   hr(pen) {
     pen.open("hr");
+    pen.close();
+  },
+  math: (pen, { content, markup, info }) => pen.math(content, `${markup}${content}${info}`, markup !== "\\("),
+  math_open(pen, { content }) {
+    pen.open("p");
+    pen.text(content);
     pen.close();
   },
   code_inline: (pen, token) => drawCode(pen, token.content),

@@ -25,7 +25,7 @@ LOOKS = [
     {"colorScheme": "light", "viewport": {"width": 360, "height": 740}},
 ]
 TARGET = os.environ.get("SCREENSHOT_CONSOLE")  # read before the test environment is cleaned
-MAX_BYTES = 300 * 1024
+MAX_BYTES = 120_000
 
 
 async def opened(stack: Stack, view: str, context: Context | None = None) -> Page:

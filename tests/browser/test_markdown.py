@@ -13,7 +13,6 @@ from tests.support.process import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-BUILT = "dist/browser/markdown-it.esm.min.mjs"
 MANY = 200_000
 MAX_SECONDS = 10
 TEXTS = [
@@ -166,10 +165,13 @@ async def test_only_the_last_two_blocks_of_a_growing_text_are_parsed_and_changed
     assert text <= parsed < 10 * text
 
 
-async def test_the_vendored_parser_is_the_file_of_the_package() -> None:
-    package = ROOT / "tests/node/node_modules/markdown-it"
+@pytest.mark.parametrize(
+    ("name", "built"), [("markdown-it", "dist/browser/markdown-it.esm.min.mjs"), ("temml", "dist/temml.mjs")]
+)
+async def test_vendored_modules_are_the_files_of_their_packages(name: str, built: str) -> None:
+    package = ROOT / "tests/node/node_modules" / name
     version = json.loads((package / "package.json").read_text("utf-8"))["version"]
     vendored = ROOT / "gateway/web/vendor"
-    digests = [sha256(file.read_bytes()).hexdigest() for file in (vendored / "markdown-it.js", package / BUILT)]
+    digests = [sha256(file.read_bytes()).hexdigest() for file in (vendored / f"{name}.js", package / built)]
     assert digests[0] == digests[1]
-    assert f"markdown-it {version}, unchanged" in (vendored / "LICENSES.txt").read_text("utf-8")
+    assert f"{name} {version}, unchanged" in (vendored / "LICENSES.txt").read_text("utf-8")

@@ -1,30 +1,37 @@
-"""The screenshot in the README: the page in the middle of an answer.
+"""The pictures of the page in the README: the middle of an answer, in each look.
 
-To replace it: `SCREENSHOT=docs/page.png scripts/test tests/browser/test_screenshot.py -n 0`."""
+To replace them: `SCREENSHOTS=docs scripts/test tests/browser/test_screenshot.py -n 0`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.browser.conftest import Stack
-from tests.support.browser import Browsers, Context
+from tests.support.browser import Browsers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MAX_BYTES = 300 * 1024
+MAX_BYTES = 120_000
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-TARGET = os.environ.get("SCREENSHOT")  # read before the test environment is cleaned
-VIEWPORT = {"width": 960, "height": 680}
+TARGET = os.environ.get("SCREENSHOTS")  # read before the test environment is cleaned
+WIDE = {"width": 960, "height": 680}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"colorScheme": "light", "viewport": WIDE},
+    "dark": {"colorScheme": "dark", "viewport": WIDE},
+    "mobile": {"colorScheme": "light", "viewport": {"width": 360, "height": 680}, "hasTouch": True},
+}
 
 
+@pytest.mark.parametrize("look", LOOKS)
 async def test_the_page_can_be_captured_in_the_middle_of_an_answer(
-    stack: Stack, browsers: Browsers, tmp_path: Path
+    stack: Stack, browsers: Browsers, tmp_path: Path, look: str
 ) -> None:
-    picture = Path(TARGET or tmp_path / "page.png")
-    context: Context = await (await browsers.running()).context(viewport=VIEWPORT, colorScheme="light")
+    picture = Path(TARGET or tmp_path) / f"chat-{look}.png"
+    context = await (await browsers.running()).context(**LOOKS[look])
     page = await context.page(stack.url)
     await page.ask("Why does an answer survive a refresh?", agent="demo")
     await page.until("document.querySelectorAll('.section').length === 1")
