@@ -11,6 +11,8 @@ from typing import Any
 
 from holdfast.shared.redis.cluster_slots import SLOTS, slot_of
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
@@ -33,7 +35,8 @@ class ClusterServer(RedisServer):
             "repl-diskless-sync-delay": 0,
         }
         super().__init__(folder, **cluster, **options)
-        self.redis: Any = Redis(port=self.port, socket_timeout=5)
+        # A busy machine answers late, and a command that was repeated then may be refused.
+        self.redis: Any = Redis(port=self.port, socket_timeout=15, retry=Retry(NoBackoff(), 0))
 
     @property
     def place(self) -> str:
