@@ -47,6 +47,8 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
 
 def _find(scope: Scope, trusted: Sequence[Network]) -> str:
     peer = scope.get("client")
+    if not trusted:
+        return "" if peer is None else _canonical(peer[0])
     last = None if peer is None else _parse(peer[0])
     if last is not None and _is_in(last, trusted):
         for text in reversed(_forwarded_for(scope)):
@@ -72,6 +74,12 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
     """Parse an address, of X-Forwarded-For also with a port. None when malformed."""
     text = text.strip(" \t")
     return _parse_short(text) if len(text) <= _MAX_LENGTH else None
+
+
+@lru_cache(maxsize=4096)
+def _canonical(peer: str) -> str:
+    address = _parse(peer)
+    return "" if address is None else str(address)
 
 
 @lru_cache(maxsize=4096)

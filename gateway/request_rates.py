@@ -42,11 +42,12 @@ class LocalBuckets:
         Returns the µs until that one has, and its name; 0 and no name if all had."""
         now_us = self._now_us()
         free_at_us, refusing, filled = now_us, "", []
-        for bucket in buckets:
-            full_at = self._full_after_one(bucket, now_us)
-            filled.append((bucket.name, full_at))
-            if full_at - bucket.rate.size_us > free_at_us:
-                free_at_us, refusing = full_at - bucket.rate.size_us, bucket.name
+        for name, (interval_us, burst) in buckets:  # not by _full_after_one: this is done for every new viewer
+            full_at = self._full_at.get(name, now_us)
+            full_at = max(full_at, now_us) + interval_us
+            filled.append((name, full_at))
+            if full_at - burst * interval_us > free_at_us:
+                free_at_us, refusing = full_at - burst * interval_us, name
         if not refusing:
             self._keep(filled)
         return free_at_us - now_us, refusing
@@ -111,22 +112,25 @@ class RateLimits:
             None if per_minute is None else rate(per_minute / 60, per_minute),
         )
 
-    async def check(self, tenant: str, address: str, *, writes: bool) -> None:
-        """Count a request.
+    def check(self, tenant: str, address: str) -> tuple[Bucket, ...]:
+        """Count a request that changes nothing. Returns the buckets that it was taken from.
 
         Args:
             tenant: empty without authentication.
             address: of `client_address`.
-            writes: whether it may change something.
 
         Raises:
             RateLimited: the request exceeds a limit. It is not counted then.
         """
         buckets = self._buckets(tenant, address)
-        if not buckets:
-            return
-        _refuse(*self._local.take(buckets))
-        if writes:
+        if buckets:
+            _refuse(*self._local.take(buckets))
+        return buckets
+
+    async def check_write(self, tenant: str, address: str) -> None:
+        """Count a request that may change something, here and together with all gateways. As `check`."""
+        buckets = self.check(tenant, address)
+        if buckets:
             try:
                 refusal = await self._shared.take(buckets)
             except RedisError:
@@ -135,7 +139,7 @@ class RateLimits:
 
     def check_failures(self, address: str) -> None:
         """Raise RateLimited, before a credential is checked, while too many of this address were not valid."""
-        if self._failures is not None and address:
+        if self._failed and self._failures is not None and address:
             bucket = self._failure(address, self._failures)
             _refuse(self._failed.wait_us(bucket), bucket.name)
 

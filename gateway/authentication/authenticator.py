@@ -52,23 +52,19 @@ class Authenticator:
         credential = take_credential(scope, fields)
         if credential is None:
             raise Unauthenticated
-        principal = await self._principal(credential, fields.get(_SUBJECT, b""))
+        subject = fields.get(_SUBJECT, b"")
+        known = self._known.get((credential.token, subject)) if self._watch.last is self._of else None
+        principal = known or await self._learn(credential.token, subject)
+        if principal.expires_at <= time.time():
+            raise Unauthenticated("the credentials have expired")
         if credential.ambient:
             scope["ambient"] = True
         return principal
 
-    async def _principal(self, credential: Credential, subject: bytes) -> Principal:
+    async def _learn(self, token: str, subject: bytes) -> Principal:
         state = self._watch.last or await self._watch.state()
         if state is not self._of:
             self._of, self._known = state, {}
-        known = self._known.get((credential.token, subject))
-        if known is None:
-            known = await self._read(credential.token, subject, state)
-        if known.expires_at <= time.time():
-            raise Unauthenticated("the credentials have expired")
-        return known
-
-    async def _read(self, token: str, subject: bytes, state: AuthState) -> Principal:
         key = parse_key(token) if self._keys else None
         if key is not None:
             principal = await self._key(*key, _subject(subject), state)

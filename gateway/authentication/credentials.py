@@ -43,7 +43,8 @@ def _take_ticket(scope: Scope) -> str | None:
     query: bytes = scope["query_string"]
     if b"&" not in query and query.startswith(_TICKET):
         scope["query_string"] = b""
-        return unquote(query[len(_TICKET) :].decode("latin-1"))
+        ticket = query[len(_TICKET) :].decode("latin-1")
+        return unquote(ticket) if "%" in ticket else ticket
     parts = query.split(b"&")
     tickets = [part for part in parts if part.startswith(_TICKET)]
     if len(tickets) > 1:

@@ -37,8 +37,11 @@ class RateLimitedAuthentication:
         except Unauthenticated as error:
             if error.is_invalid:
                 limits.count_failure(address)
-            await limits.check("", address, writes=False)
+            limits.check("", address)
             raise
         tenant = "" if principal.owner is None else principal.owner.tenant
-        await limits.check(tenant, address, writes=scope["method"] not in READS)
+        if scope["method"] in READS:
+            limits.check(tenant, address)
+        else:
+            await limits.check_write(tenant, address)
         return principal

@@ -65,7 +65,7 @@ class ClientMessages:
 
     async def _count(self) -> None:
         """Count the message as a request that writes. Raises RateLimited."""
-        await self._state["rate_limits"].check(tenant_of(self._session_id), self._address, writes=True)
+        await self._state["rate_limits"].check_write(tenant_of(self._session_id), self._address)
 
     async def _job(self, body: Body) -> Members:
         key = body.value.pop("idempotency_key", None)
