@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from holdfast.gateway.authentication import tickets
 from holdfast.gateway.authentication.auth_watch import AuthWatch
 from holdfast.gateway.authentication.claims import Claims
-from holdfast.gateway.authentication.credentials import Credential, take_credential
+from holdfast.gateway.authentication.credentials import take_credential
 from holdfast.gateway.authentication.jwt import JwtVerifier
 from holdfast.gateway.errors import Unauthenticated
 from holdfast.gateway.principal import RIGHTS, Principal, Right
