@@ -40,36 +40,28 @@ class LocalBuckets:
         """Take one request from each bucket, or none at all if one of them has none left.
 
         Returns the µs until that one has, and its name; 0 and no name if all had."""
-        now_us = self._now_us()
+        known = self._full_at  # all in one function, without calls: this is done for every new viewer
+        now_us = int(self._clock() * MICROS)
         free_at_us, refusing, filled = now_us, "", []
-        for name, (interval_us, burst) in buckets:  # not by _full_after_one: this is done for every new viewer
-            full_at = self._full_at.get(name, now_us)
-            full_at = max(full_at, now_us) + interval_us
+        for name, (interval_us, burst) in buckets:
+            full_at = max(known.get(name, now_us), now_us) + interval_us
             filled.append((name, full_at))
             if full_at - burst * interval_us > free_at_us:
                 free_at_us, refusing = full_at - burst * interval_us, name
-        if not refusing:
-            self._keep(filled)
-        return free_at_us - now_us, refusing
+        if refusing:
+            return free_at_us - now_us, refusing
+        for name, full_at in filled:
+            known.pop(name, None)  # the newest use goes to the end
+            known[name] = full_at
+        while len(known) > MAX_BUCKETS:
+            del known[next(iter(known))]
+        return 0, ""
 
     def wait_us(self, bucket: Bucket) -> int:
         """Return the µs until the bucket has a request; 0 or less if it has one."""
-        now_us = self._now_us()
-        return self._full_after_one(bucket, now_us) - bucket.rate.size_us - now_us
-
-    def _full_after_one(self, bucket: Bucket, now_us: int) -> int:
-        full_at = self._full_at.get(bucket.name, now_us)
-        return max(full_at, now_us) + bucket.rate.interval_us
-
-    def _keep(self, filled: Sequence[tuple[str, int]]) -> None:
-        for name, full_at in filled:
-            self._full_at.pop(name, None)  # the newest use goes to the end
-            self._full_at[name] = full_at
-        while len(self._full_at) > MAX_BUCKETS:
-            del self._full_at[next(iter(self._full_at))]
-
-    def _now_us(self) -> int:
-        return int(self._clock() * MICROS)
+        now_us = int(self._clock() * MICROS)
+        full_at = max(self._full_at.get(bucket.name, now_us), now_us) + bucket.rate.interval_us
+        return full_at - bucket.rate.size_us - now_us
 
 
 class RateLimits:
@@ -124,7 +116,9 @@ class RateLimits:
         """
         buckets = self._buckets(tenant, address)
         if buckets:
-            _refuse(*self._local.take(buckets))
+            wait_us, name = self._local.take(buckets)
+            if wait_us > 0:
+                raise _refusal(wait_us, name)
         return buckets
 
     async def check_write(self, tenant: str, address: str) -> None:
@@ -132,16 +126,18 @@ class RateLimits:
         buckets = self.check(tenant, address)
         if buckets:
             try:
-                refusal = await self._shared.take(buckets)
+                wait_us, name = await self._shared.take(buckets)
             except RedisError:
                 return
-            _refuse(*refusal)
+            if wait_us > 0:
+                raise _refusal(wait_us, name)
 
     def check_failures(self, address: str) -> None:
         """Raise RateLimited, before a credential is checked, while too many of this address were not valid."""
         if self._failed and self._failures is not None and address:
             bucket = self._failure(address, self._failures)
-            _refuse(self._failed.wait_us(bucket), bucket.name)
+            if (wait_us := self._failed.wait_us(bucket)) > 0:
+                raise _refusal(wait_us, bucket.name)
 
     def count_failure(self, address: str) -> None:
         """Count a credential that is not valid."""
@@ -161,9 +157,8 @@ class RateLimits:
         return Bucket(f"address:{limited_address(address)}", rate)
 
 
-def _refuse(wait_us: int, name: str) -> None:
-    if wait_us > 0:
-        raise RateLimited(name.partition(":")[0], math.ceil(wait_us / MICROS))
+def _refusal(wait_us: int, name: str) -> RateLimited:
+    return RateLimited(name.partition(":")[0], math.ceil(wait_us / MICROS))
 
 
 def _rate(per_second: float | None, burst: int | None) -> Rate | None:

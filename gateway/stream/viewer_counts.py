@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from holdfast.gateway.client_address import limited_address
@@ -17,6 +18,7 @@ class ViewerLimits(NamedTuple):
 
 
 UNLIMITED = ViewerLimits()
+MAX_NAMES = 10_000  # viewers
 
 
 class ViewerCounts:
@@ -24,8 +26,8 @@ class ViewerCounts:
 
     def __init__(self, limits: ViewerLimits) -> None:
         self._limits = limits
-        self._limited = limits != UNLIMITED
         self._counts: dict[str, int] = {}
+        self._names = lru_cache(MAX_NAMES)(self._find_names)  # they are needed three times for each viewer
 
     def allows(self, session_id: str, address: str) -> bool:
         """Return whether another viewer of this session from this address is within all limits."""
@@ -47,11 +49,9 @@ class ViewerCounts:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def _names(self, session_id: str, address: str) -> list[tuple[str, int]]:
+    def _find_names(self, session_id: str, address: str) -> tuple[tuple[str, int], ...]:
         """Return what the viewer counts as, with limits. The prefixes keep the three kinds of names apart."""
         names: list[tuple[str, int]] = []
-        if not self._limited:
-            return names
         session, tenant, of_address = self._limits
         if session is not None:
             names.append((session_id, session))
@@ -59,4 +59,4 @@ class ViewerCounts:
             names.append((f"tenant {tenant_of(session_id)}", tenant))
         if of_address is not None and address:
             names.append((f"address {limited_address(address)}", of_address))
-        return names
+        return tuple(names)
