@@ -1,16 +1,15 @@
-"""Catching up: sends viewers the log page by page, in turn, with a bounded number of concurrent reads."""
+"""Catching up: sends viewers the log page by page, in turn, with a bounded number of concurrent reads of a server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from contextvars import Context
 
 import structlog
 from holdfast.gateway.dialects.dialect import CUT, END
 from holdfast.gateway.stream.counters import Counters
 from holdfast.gateway.stream.page_cache import CachedPage, PageCache
+from holdfast.gateway.stream.page_queue import RETRY_S, PageQueue
 from holdfast.gateway.stream.replay import Rendered, Replay
 from holdfast.gateway.stream.viewer import Viewer
 from holdfast.shared.errors import DataKeyGone, JobUnknown, SessionUnknown, UnreadableHere
@@ -25,18 +24,15 @@ from holdfast.shared.sessions import Sessions
 
 logger = structlog.get_logger()
 
-CONCURRENT_READS = 8  # also bounds the pages that are rendered in one iteration of the event loop
-RETRY_S = 0.5
 LOG_INTERVAL_S = 10
 
 
 class CatchUp:
-    """A queue of viewers that are ready for a page, served by at most CONCURRENT_READS tasks.
-
-    It has more than 20 methods, one for each step from the queue to a page that is sent.
+    """Sends pages to viewers, with a queue for each server: one that is away or slow holds up no other.
 
     Args:
         join: makes a viewer that has read everything live, unless more has been appended meanwhile.
+        place_of: names the server that has a session at this moment.
     """
 
     def __init__(
@@ -44,16 +40,16 @@ class CatchUp:
         log: EventLog,
         sessions: Sessions,
         join: Callable[[Viewer], None],
+        place_of: Callable[[str], str],
         counters: Counters,
     ) -> None:
         self._sessions = sessions
         self._log = log
         self.page_cache = PageCache(log)
         self._join = join
+        self._place_of = place_of
         self._counters = counters
-        self._queue: deque[Viewer] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._paused = False
+        self._queues: dict[str, PageQueue] = {}
         self._log_at = 0.0
 
     def begin(self, viewer: Viewer, first: Page | None) -> None:
@@ -77,36 +73,20 @@ class CatchUp:
         """Queue the viewer for a page, unless it is queued already."""
         if viewer.scheduled or viewer.gone:
             return
-        viewer.scheduled = True
-        self._queue.append(viewer)
-        self._start()
+        self._queue_of(viewer).add(viewer)
 
     async def close(self) -> None:
         """Stop reading."""
-        self._queue.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for queue in self._queues.values():
+            await queue.close()
 
-    def _start(self) -> None:
-        if self._queue and not self._paused and len(self._tasks) < CONCURRENT_READS:
-            # The task serves viewers of several requests: its log lines must not have the id of one of them.
-            task = asyncio.get_running_loop().create_task(self._run(), context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _run(self) -> None:
-        while self._queue and not self._paused:
-            viewer = self._queue.popleft()
-            retry_s = 0.0 if viewer.gone else await self._send_page(viewer)
-            viewer.scheduled = False
-            if viewer.gone or viewer.replay is None:
-                continue
-            if retry_s:
-                asyncio.get_running_loop().call_later(retry_s, self.add, viewer)
-            elif not viewer.blocked:
-                self.add(viewer)
-            await asyncio.sleep(0)  # a cached page does not suspend: let live viewers run in between
+    def _queue_of(self, viewer: Viewer) -> PageQueue:
+        place = self._place_of(viewer.request.session_id)
+        queue = self._queues.get(place)
+        if queue is None:
+            self._queues = {known: each for known, each in self._queues.items() if not each.idle}
+            queue = self._queues[place] = PageQueue(self._send_page, self.add)
+        return queue
 
     async def _send_page(self, viewer: Viewer) -> float:
         """Send a viewer one page. Returns the seconds to wait before its next one."""
@@ -121,8 +101,7 @@ class CatchUp:
             self._log_error(viewer, error)
             return RETRY_S
         except RedisError:
-            self._pause()
-            return RETRY_S
+            raise
         except Exception as error:  # noqa: BLE001 - logged there
             _drop(viewer, error)
         return 0
@@ -133,17 +112,6 @@ class CatchUp:
         if now >= self._log_at:
             self._log_at = now + LOG_INTERVAL_S
             logger.warning("reading a log failed; retrying", session_id=viewer.request.session_id, error=str(error))
-
-    def _pause(self) -> None:
-        """Stop all reads for RETRY_S: Redis is unavailable."""
-        if not self._paused:
-            self._paused = True
-            asyncio.get_running_loop().call_later(RETRY_S, self._resume)
-
-    def _resume(self) -> None:
-        self._paused = False
-        for _ in range(min(CONCURRENT_READS, len(self._queue))):
-            self._start()
 
     async def _advance(self, viewer: Viewer) -> None:
         """Read and send the viewer's next page."""

@@ -15,6 +15,7 @@ from holdfast.shared.keyring import Keyring
 from holdfast.shared.keys import log_key
 from holdfast.shared.log.entries import following
 from holdfast.shared.log.sealed_entries import Reply
+from holdfast.shared.redis.errors import RedisError
 
 RECHECK_SLICES = 20
 
@@ -148,7 +149,9 @@ class Channels(ABC):
             self._fall_behind(channel)
 
     def _on_position_read(self, channel: Channel, position: EventId, reply: Any) -> None:
-        if not reply and channel.position == position:
+        if isinstance(reply, RedisError):
+            channel.changed = True  # the next read asks again
+        elif not reply and channel.position == position:
             self._fall_behind(channel)
 
     def _fall_behind(self, channel: Channel) -> None:

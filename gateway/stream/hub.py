@@ -51,7 +51,7 @@ class StreamHub:
         self._viewer_counts = ViewerCounts(self._limits.viewers)
         self._connections = connections
         self.tailers = {server: self._new_tailer(server) for server in connections.servers}
-        self._catch_up = CatchUp(event_log, sessions, self._join, self.counters)
+        self._catch_up = CatchUp(event_log, sessions, self._join, connections.place_of, self.counters)
         self.keep_alive = KeepAlive(self._limits.ping_s, self._limits.send_deadline_s, self.counters)
         self.access = Access()
         self._tasks: list[asyncio.Task[None]] = []

@@ -69,6 +69,10 @@ class Cluster:
             found = self._nodes[place] = self._new_node(place)
         return found
 
+    def place_of(self, key: str | bytes) -> str:
+        """Return the place of the known owner of a key; empty while none is known."""
+        return self.slots.owner(slot_of(key)) or ""
+
     async def owner(self, key: str | bytes) -> ClusterNode:
         """Return the node that owns a key. Raises ConnectionLost while none is known, or why no node says so."""
         self.keep_watching()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from holdfast.shared.keyring import Keyring
+from holdfast.shared.keys import log_key
 from holdfast.shared.master_keys import MasterKeys
 from holdfast.shared.redis.address import cluster_address
 from holdfast.shared.redis.auto_pipeline import FLUSH_INTERVAL_S, AutoPipeline
@@ -42,6 +43,11 @@ class LogConnections:
     def connection_for(self, session_id: str) -> LogConnection:
         """Return the connections to the server that holds the session's keys."""
         return self.servers[0]
+
+    def place_of(self, session_id: str) -> str:
+        """Name the server that has the session at this moment: of a cluster the known owner of its slot."""
+        server = self.connection_for(session_id)
+        return server.url if server.cluster is None else server.cluster.place_of(log_key(session_id))
 
     async def aclose(self) -> None:
         await self.keyring.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -51,6 +52,7 @@ async def test_the_reads_of_a_log_for_all_its_viewers_are_of_no_request() -> Non
     class Viewer:
         scheduled = False
         replay = None
+        request = SimpleNamespace(session_id="s")
 
         @property
         def gone(self) -> bool:
@@ -60,7 +62,7 @@ async def test_the_reads_of_a_log_for_all_its_viewers_are_of_no_request() -> Non
             return self.scheduled
 
     unused = cast("Any", None)
-    catch_up = CatchUp(unused, unused, lambda _: None, unused)
+    catch_up = CatchUp(unused, unused, lambda _: None, lambda _: "", unused)
     REQUEST_ID.set("first")
     catch_up.add(cast("Any", Viewer()))
     await read.wait()

@@ -63,6 +63,15 @@ async def test_no_tail_is_kept_without_viewers_behind() -> None:
     assert (len(channel.tail), channel.tail_bytes) == (0, 0)
 
 
+async def test_a_check_of_the_position_that_is_refused_is_made_again() -> None:
+    tailer = Tailer("redis://127.0.0.1:1", Counters(), OFF, recheck_s=3600, deadline_s=1)
+    channel = tailer.watch("s")
+    assert tailer.join(channel, Viewer())
+    channel.changed = False
+    tailer._on_position_read(channel, channel.position or ORIGIN, ResponseError("LOADING"))
+    assert channel.changed
+
+
 class Connection:
     """A connection whose replies the test provides."""
 
