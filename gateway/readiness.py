@@ -111,24 +111,25 @@ class ClusterServer:
     def __init__(self, name: str, cluster: Cluster) -> None:
         self.name = name
         self._cluster = cluster
-        self._masters: dict[str, Server] = {}
+        self._masters: dict[ClusterNode, Server] = {}  # a master that comes back has other connections
 
     async def reasons(self) -> list[str]:
         """Return why masters that answer cannot be used. Raises RedisError or TimeoutError when none answers."""
-        found = await asyncio.gather(*map(self._reasons_of, await self._cluster.masters()), return_exceptions=True)
+        nodes = await self._cluster.masters()
+        self._masters = {node: self._masters.get(node) or self._server_of(node) for node in nodes}
+        found = await asyncio.gather(*map(self._reasons_of, self._masters.values()), return_exceptions=True)
         answers = [reasons for reasons in found if not isinstance(reasons, BaseException)]
         failures = [error for error in found if isinstance(error, BaseException)]
         if failures and not answers:
             raise failures[0]
         return [reason for reasons in answers for reason in reasons]
 
-    async def _reasons_of(self, node: ClusterNode) -> list[str]:
-        master = self._masters.get(node.place)
-        if master is None:
-            url = self._cluster.address.at(node.place)
-            master = self._masters[node.place] = Server(node.place, url, node.client, GATEWAY.on_cluster)
+    def _server_of(self, node: ClusterNode) -> Server:
+        return Server(node.place, self._cluster.address.at(node.place), node.client, GATEWAY.on_cluster)
+
+    async def _reasons_of(self, master: Server) -> list[str]:
         async with asyncio.timeout(NODE_DEADLINE_S):
-            return [f"{node.place} {reason}" for reason in await master.reasons()]
+            return [f"{master.name} {reason}" for reason in await master.reasons()]
 
 
 def _log_server(log: LogConnection) -> Server | ClusterServer:

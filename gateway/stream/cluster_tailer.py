@@ -17,13 +17,13 @@ import structlog
 from holdfast.gateway.stream.channel import Channel, LiveViewer
 from holdfast.gateway.stream.channels import Channels
 from holdfast.gateway.stream.counters import Counters
-from holdfast.gateway.stream.node_tail import NodeTail
+from holdfast.gateway.stream.node_tail import PAUSE_S, NodeTail
 from holdfast.shared.background import repeat
 from holdfast.shared.ids import EventId
 from holdfast.shared.keyring import Keyring
 from holdfast.shared.redis.cluster import Cluster
 from holdfast.shared.redis.cluster_slots import redirect_of, slot_of
-from holdfast.shared.redis.errors import ConnectionLost, NoPermissionError, RedisError, is_lasting
+from holdfast.shared.redis.errors import BusyLoadingError, ConnectionLost, NoPermissionError, RedisError, is_lasting
 
 logger = structlog.get_logger()
 
@@ -41,6 +41,7 @@ class ClusterTailer(Channels):
         self._tails: dict[str, NodeTail] = {}
         self._tasks: dict[NodeTail, asyncio.Task[None]] = {}
         self._owners: set[str] = set()
+        self._later: set[Channel] = set()
 
     @property
     def connected(self) -> bool:
@@ -104,6 +105,10 @@ class ClusterTailer(Channels):
     def failed(self, tail: NodeTail) -> None:
         """Look for other owners of the node's slots. See `Readings`."""
         self._cluster.refresh_soon()
+        asked, tail.asked = tail.asked, set()
+        if tail.place not in self._owners and self._tails.get(tail.place) is tail:
+            self._end(tail.place)  # a slot was to move there: whoever is redirected to it starts it again
+        self._read_again(asked)
 
     def _is_asked(self, tail: NodeTail, channel: Channel, count: int, error: RedisError) -> bool:
         """Read a channel whose log has moved to another node before its slot. Returns whether that is so."""
@@ -117,8 +122,8 @@ class ClusterTailer(Channels):
         """Read again, where and when that may succeed."""
         redirect = redirect_of(error, tail.place)
         if redirect is not None and redirect.code == "MOVED":
-            self._cluster.redirected(redirect)
-            self._schedule_read(channel)
+            if not self._cluster.redirected(redirect):  # else `_on_moved` has scheduled the read
+                self._read_later(channel)
         elif isinstance(error, ConnectionLost):
             self._schedule_read(channel)
         elif isinstance(error, NoPermissionError):
@@ -130,16 +135,33 @@ class ClusterTailer(Channels):
             self._fall_behind(channel)
         elif channel.position is not None:
             self._cluster.failed(error)
-            (self._owner(channel) or tail).add_later(channel)
+            if _is_of_node(error):
+                (self._owner(channel) or tail).add_later(channel)
+            else:
+                self._read_later(channel)
 
     def _on_moved(self, slots: set[int]) -> None:
         """Read the channels of these slots again, at their new owners: the former ones report no more changes."""
         self._follow_owners()
+        self._read_again(slots)
+
+    def _read_again(self, slots: set[int]) -> None:
         for slot in self._by_slot.keys() & slots:
             for channel in self._by_slot[slot]:
                 self._forget(channel)
                 channel.changed = True
                 self._schedule_read(channel)
+
+    def _read_later(self, channel: Channel) -> None:
+        """Read a channel after PAUSE_S, if it is still watched then."""
+        if channel not in self._later:
+            self._later.add(channel)
+            asyncio.get_running_loop().call_later(PAUSE_S, self._read_now, channel)
+
+    def _read_now(self, channel: Channel) -> None:
+        self._later.discard(channel)
+        if self.channels.get(channel.key) is channel:
+            self._schedule_read(channel)
 
     def _follow_owners(self) -> None:
         """Connect to the nodes that own slots, and drop those that lost their last one."""
@@ -158,6 +180,7 @@ class ClusterTailer(Channels):
     def _end(self, place: str) -> asyncio.Task[None]:
         """Close the connection to a node. What is being read there is read again at its owner."""
         tail = self._tails.pop(place)
+        tail.dirty.clear()
         task = self._tasks[tail]
         task.cancel()
         task.add_done_callback(lambda _: self._tasks.pop(tail))
@@ -180,3 +203,8 @@ class ClusterTailer(Channels):
         if owner is not None:
             on_reply = partial(self._on_position_read, channel, position)
             owner.call(on_reply, "XRANGE", channel.key, str(position), str(position))
+
+
+def _is_of_node(error: RedisError) -> bool:
+    """Return whether an error concerns all slots of the node that sent it."""
+    return isinstance(error, BusyLoadingError) or str(error).startswith("CLUSTERDOWN The cluster")

@@ -39,12 +39,14 @@ class Readings(Protocol):
 
 class NodeTail:
     """The tracked connection to one node, whose Listener it is. `dirty`: the channels to read there, one write of reads
-    at a time. `reading`: those whose read is in flight there."""
+    at a time. `reading`: those whose read is in flight there. `asked`: the slots of which it may track keys although
+    another node owns them."""
 
     def __init__(self, place: str, url: str, readings: Readings, deadline_s: float) -> None:
         self.place = place
         self.dirty: dict[Channel, None] = {}
         self.reading: set[Channel] = set()
+        self.asked: set[int] = set()
         self._url = url
         self._readings = readings
         self._deadline_s = deadline_s
@@ -94,6 +96,7 @@ class NodeTail:
         if self._connection is None:
             return False
         self.reading.add(channel)
+        self.asked.add(channel.slot)
         on_reply = partial(self._on_read, channel, count)
         self._connection.call_each([(_ignore, ("ASKING",)), (on_reply, _question(channel, count))])
         return True

@@ -26,6 +26,8 @@ from holdfast.shared.redis.errors import ConnectionLost, RedisError, ResponseErr
 log = structlog.get_logger()
 
 REFRESH_S = 1.0
+REFRESH_PAUSE_S = 0.1  # between two reads of the map, however many commands fail
+SETTLE_S = 0.1  # for which a redirected slot keeps its owner: nodes may name each other for a while
 REDIRECTED_PAUSE_S = 0.02  # before the second and each further redirection of a command
 
 OnMoved = Callable[[set[int]], None]
@@ -57,6 +59,9 @@ class Cluster:
         self._watching: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._failure: RedisError | None = None  # of the last attempt to read the slot map
+        self._read_at_s = float("-inf")  # by the loop's clock, when it was last read
+        self._owned: set[str] = set()  # the owners of slots at that time
+        self._settling: dict[int, float] = {}  # slots that were redirected, and until when they keep their owner
         self._closed = False
 
     def node(self, place: str) -> ClusterNode:
@@ -131,13 +136,20 @@ class Cluster:
             return self.node(redirect.place), [("ASKING",), command]
         if redirect.code == "MOVED":
             self.redirected(redirect)
+            return self.node(redirect.place), [command]
         return await self.owner(key_of(command)), [command]
 
-    def redirected(self, redirect: Redirect) -> None:
-        """Take a MOVED: change the map, and read it again, since other slots may have moved too."""
-        if self.slots.move(redirect.slot, redirect.place):
-            self._moved({redirect.slot})
+    def redirected(self, redirect: Redirect) -> bool:
+        """Take a MOVED: change the map, and read it again, since other slots may have moved too. Returns whether the
+        owner changed."""
         self.refresh_soon()
+        now_s = asyncio.get_running_loop().time()
+        settling = self._settling.get(redirect.slot, 0) > now_s
+        if settling or not self.slots.move(redirect.slot, redirect.place):
+            return False
+        self._settling[redirect.slot] = now_s + SETTLE_S
+        self._moved({redirect.slot})
+        return True
 
     def failed(self, error: RedisError) -> None:
         """Read the map again after a failure that another owner may end."""
@@ -177,18 +189,23 @@ class Cluster:
             await asyncio.sleep(REFRESH_S)
 
     async def _refresh(self) -> None:
-        known = set(self.slots.places)
+        loop = asyncio.get_running_loop()
         try:
-            moved = self.slots.report(await self._reports.read(sorted(known)))
+            await asyncio.sleep(self._read_at_s + REFRESH_PAUSE_S - loop.time())
+            self._read_at_s = loop.time()
+            moved = self.slots.report(await self._reports.read(self.slots.places))
         except RedisError as error:
             self._failure = error.with_traceback(None)
             return
         finally:
             self._refreshing = None
         self._failure = None
+        self._settling = {slot: until_s for slot, until_s in self._settling.items() if until_s > self._read_at_s}
         if moved:
             self._moved(moved)
-            await self._close(known - set(self.slots.places))
+        owners = set(self.slots.places)
+        former, self._owned = self._owned - owners, owners
+        await self._close(former)
 
     def _moved(self, slots: set[int]) -> None:
         for listener in self.moved_listeners:

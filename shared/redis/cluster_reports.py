@@ -39,6 +39,8 @@ class SlotReports:
     async def read(self, masters: Sequence[str]) -> list[SlotRange]:
         """Return the ranges that the first node to answer reports. Raises RedisError when none does."""
         places = [*dict.fromkeys((*masters, *self._seeds))]
+        for gone in self._connections.keys() - set(places):
+            self._drop(gone)
         self._turn += 1
         error: RedisError = ConnectionLost("the cluster has no node")
         for number in range(len(places)):

@@ -70,11 +70,12 @@ class SlotMap:
 
     def move(self, slot: int, place: str) -> bool:
         """Take a redirection of one slot, which the next report may change. Returns whether the owner changed."""
+        if self._owners[slot] == place:
+            return False
         self._reported = ()
         self._epochs[slot] = SETTLED_ELSEWHERE
-        changed = self._owners[slot] != place
         self._owners[slot] = place
-        return changed
+        return True
 
 
 def slot_of(key: str | bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redis.exceptions import (
     AuthenticationError,
+    BusyLoadingError,
     ExecAbortError,
     NoPermissionError,
     NoScriptError,
@@ -17,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 __all__ = [
     "AuthenticationError",
+    "BusyLoadingError",
     "CertificateRefused",
     "ConnectionLost",
     "ExecAbortError",

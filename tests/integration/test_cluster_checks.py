@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 from holdfast.gateway.readiness import Readiness
 from holdfast.shared.redis.client import connect
+from holdfast.shared.redis.cluster import Cluster
 from holdfast.shared.redis.log_connections import LogConnections, connect_logs
 from holdfast.shared.redis.rights import missing_rights
 from holdfast.shared.redis.users import WORKER, user_rules
 
 from holdfast.cli.check import cluster_findings
+from tests.support.process import until
 from tests.support.redis_cluster import ClusterServer, RedisCluster
 
 
@@ -55,6 +59,40 @@ async def test_a_gateway_is_ready_while_one_of_several_masters_is_away(
     await cluster.masters()
     cluster.slots.move(0, "127.0.0.1:1")
     assert await readiness.reasons() == []
+
+
+async def test_a_gateway_is_ready_after_masters_were_replaced_and_came_back(redis_url: str, tmp_path: Path) -> None:
+    servers = RedisCluster(tmp_path, masters=1, replicas=1)
+    servers.start()
+    logs = connect_logs(servers.url, max_connections=1, deadline_s=5)
+    queue = connect(redis_url, max_connections=1)
+    readiness, cluster = Readiness(redis_url, queue, logs), logs.servers[0].cluster
+    assert cluster is not None
+    try:
+        assert await readiness.reasons() == []
+        for node in reversed(servers.nodes):
+            await until(partial(follows, node))
+            node.call("CLUSTER", "FAILOVER")
+            await until(partial(owns_all, cluster, node))
+            await until(partial(is_ready, readiness))
+    finally:
+        await logs.aclose()
+        await queue.aclose()
+        servers.kill()
+
+
+def follows(node: ClusterServer) -> bool:
+    """Whether a node is a replica with a connection to its master."""
+    role, *rest = node.call("ROLE")
+    return bool(role == b"slave" and rest[2] == b"connected")
+
+
+def owns_all(cluster: Cluster, node: ClusterServer) -> bool:
+    return cluster.slots.places == [node.place]
+
+
+async def is_ready(readiness: Readiness) -> bool:
+    return await readiness.reasons() == []
 
 
 async def test_a_gateway_is_not_ready_without_any_master(redis_url: str) -> None:

@@ -8,12 +8,14 @@ from contextlib import suppress
 from typing import Any, Self
 
 import pytest
+from holdfast.gateway.stream import cluster_tailer, node_tail
 from holdfast.gateway.stream.batch import Batch
 from holdfast.gateway.stream.channel import Channel
 from holdfast.gateway.stream.cluster_tailer import ClusterTailer
 from holdfast.gateway.stream.counters import Counters
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keyring import Keyring
+from holdfast.shared.redis import cluster as cluster_module
 from holdfast.shared.redis.cluster import Cluster
 from holdfast.shared.redis.cluster_slots import SLOTS, Redirect, SlotRange, slot_of
 from holdfast.shared.redis.connection import Listener, RedisConnection
@@ -90,18 +92,23 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-async def channel(cluster: Cluster, connections: dict[str, Connection]) -> AsyncIterator[Channel]:
-    """The channel of a session with a live viewer, whose first read is under way at A."""
+async def tailer(cluster: Cluster, connections: dict[str, Connection]) -> AsyncIterator[ClusterTailer]:
     tailer = ClusterTailer(cluster, Counters(), Keyring(None, {}), recheck_s=3600, deadline_s=1)
     running = asyncio.create_task(tailer.run())
     await until(lambda: tailer.connected)
-    channel = tailer.watch("s")
-    assert tailer.join(channel, Viewer())
-    await until(lambda: bool(connections[A].reads))
-    yield channel
+    yield tailer
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+@pytest.fixture
+async def channel(tailer: ClusterTailer, connections: dict[str, Connection]) -> Channel:
+    """The channel of a session with a live viewer, whose first read is under way at A."""
+    channel = tailer.watch("s")
+    assert tailer.join(channel, Viewer())
+    await until(lambda: bool(connections[A].reads))
+    return channel
 
 
 async def test_a_report_of_another_node_than_that_of_the_read_under_way_counts(
@@ -139,3 +146,50 @@ async def test_a_node_that_is_down_is_asked_again(connections: dict[str, Connect
     await until(lambda: len(connections[A].reads) == 1)
     connections[A].reads.pop()([ENTRY])
     assert channel.position == EventId(1763683200123, 1)
+
+
+async def test_a_slot_of_which_two_nodes_name_each_other_is_not_read_at_once_for_ever(
+    monkeypatch: pytest.MonkeyPatch, connections: dict[str, Connection], channel: Channel
+) -> None:
+    monkeypatch.setattr(cluster_module, "SETTLE_S", 3600)
+    slot = slot_of("{s}")
+    connections[A].reads.pop()(ResponseError(f"MOVED {slot} {B}"))
+    await until(lambda: len(connections[B].reads) == 1)
+    monkeypatch.setattr(cluster_tailer, "PAUSE_S", 3600)
+    connections[B].reads.pop()(ResponseError(f"MOVED {slot} {A}"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not connections[A].reads
+    assert not connections[B].reads
+
+
+async def test_a_slot_that_is_not_served_holds_up_no_other_of_its_node(
+    monkeypatch: pytest.MonkeyPatch, tailer: ClusterTailer, connections: dict[str, Connection], channel: Channel
+) -> None:
+    monkeypatch.setattr(node_tail, "PAUSE_S", 3600)
+    connections[A].reads.pop()(ResponseError("CLUSTERDOWN Hash slot not served"))
+    other = next(f"s{number}" for number in range(100) if slot_of(f"{{s{number}}}") < SLOTS // 2)
+    assert tailer.join(tailer.watch(other), Viewer())
+    await until(lambda: len(connections[A].reads) == 1)
+
+
+async def test_what_was_read_at_the_target_of_a_move_is_read_again_when_its_connection_is_lost(
+    connections: dict[str, Connection], channel: Channel
+) -> None:
+    connections[A].reads.pop()(ResponseError(f"ASK {slot_of('{s}')} {B}"))
+    connections[B].reads.pop()([])
+    connections[B].listener.lost()
+    await until(lambda: len(connections[A].reads) == 1)
+
+
+async def test_what_a_node_was_to_read_is_forgotten_with_its_last_slot(
+    tailer: ClusterTailer, cluster: Cluster, connections: dict[str, Connection], channel: Channel
+) -> None:
+    listener = connections[A].listener
+    listener.invalidated([channel.key])
+    cluster.slots.report([SlotRange(0, SLOTS - 1, B, 2)])
+    for listen in cluster.moved_listeners:
+        listen({*range(SLOTS)})
+    tailer.unwatch(channel, next(iter(channel.live)))
+    listener.drained()  # would ask for what follows no position
+    assert len(connections[A].reads) == 1
