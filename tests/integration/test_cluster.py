@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from itertools import count
+from typing import Any
 
 import pytest
 from holdfast.gateway.dialects.sse import SSE
@@ -18,7 +19,7 @@ from holdfast.shared.redis.cluster_slots import slot_of
 from holdfast.shared.redis.errors import ConnectionLost
 from holdfast.shared.redis.log_connections import LogConnections, connect_logs
 
-from tests.support.log import Session, delta
+from tests.support.log import Session, completed, delta
 from tests.support.redis_cluster import ClusterServer, RedisCluster
 
 
@@ -147,6 +148,68 @@ async def test_a_script_waits_while_its_keys_are_on_two_nodes(redis_cluster: Red
     assert (await appending).seq == 2
     redis_cluster.end_move(slot, target)
     assert (await finishing).status == "running"
+
+
+HALF_MOVED = pytest.mark.parametrize("moved", [slice(0, 0), slice(1, 3), slice(0, 8)], ids=["none", "some", "all"])
+
+
+async def with_all_keys(session: Session) -> Attempt:
+    """The second job of a session, once each key of the session exists."""
+    first = await session.started()
+    await session.log_writer.finish(session.id, first.epoch, 1, completed("j1"), messages=[b"{}"], usage=b"")
+    await session.submit("j2", idempotency_key="k")
+    attempt = await session.claim("j2")
+    await session.record(attempt)
+    assert await session.redis.exists(*session.keys) == len(session.keys)
+    return attempt
+
+
+async def while_moving(
+    cluster: RedisCluster, session: Session, moved: slice, call: Callable[[], Coroutine[Any, Any, Any]]
+) -> None:
+    """Make a call while some keys of the session have moved, then move the others, and the slot."""
+    slot, source, target = move_of(cluster, session)
+    cluster.begin_move(slot, source, target)
+    keys = session.keys[moved]
+    if keys:
+        cluster.move_keys(keys, source, target)
+    calling = asyncio.create_task(call())
+    if 0 < len(keys) < len(session.keys):
+        done, _ = await asyncio.wait([calling], timeout=0.1)
+        assert not done
+        cluster.move_keys(session.keys, source, target)
+    await calling
+    cluster.move_keys(session.keys, source, target)
+    cluster.end_move(slot, target)
+
+
+@HALF_MOVED
+async def test_a_job_ends_once_and_its_session_expires_where_its_slot_is_half_moved(
+    redis_cluster: RedisCluster, session: Session, moved: slice
+) -> None:
+    attempt = await with_all_keys(session)
+    await while_moving(redis_cluster, session, moved, lambda: session.finish(attempt, 1))
+    assert (await session.finish(attempt, 1)).seq == 2
+    assert (await read_all(session))[2:] == ids(attempt, 2)
+    assert (await session.sessions.job(session.id, "j2")).status == "completed"
+    kept = [key for key in session.keys if await session.redis.exists(key)]
+    assert kept == [key for key in session.keys if key not in (session.keys.backlog, session.keys.journal)]
+    assert all([await session.redis.ttl(key) > 0 for key in kept])
+
+
+@HALF_MOVED
+async def test_a_session_is_deleted_once_where_its_slot_is_half_moved(
+    redis_cluster: RedisCluster, session: Session, moved: slice
+) -> None:
+    attempt = await with_all_keys(session)
+    await session.sessions.delete(session.id)
+    await session.log_writer.release(session.id, attempt.epoch)
+    await while_moving(redis_cluster, session, moved, lambda: session.log_writer.settle(session.id))
+    assert (await session.log_writer.settle(session.id)).ended == []
+    assert [key for key in session.keys if await session.redis.exists(key)] == [session.keys.log]
+    entries = await session.redis.xrange(session.keys.log)
+    assert [next(iter(fields)) for _, fields in entries] == [b"j2 job.cancelled", b" session.deleted"]
+    assert await session.redis.ttl(session.keys.log) > 0
 
 
 async def test_a_command_without_an_owner_fails_as_a_lost_connection(redis_cluster: RedisCluster) -> None:

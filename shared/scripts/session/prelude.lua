@@ -140,9 +140,17 @@ local function discard(job, from, start)
     job_set(job, 'discards', table.concat(ranges, ' '))
 end
 
+-- Run a command on one key that this script may have deleted. While a slot of a cluster moves, its nodes refuse a missing
+-- key in the middle of a script, which counts as an empty reply.
+local function tolerant(...)
+    local reply = redis.pcall(...)
+    if type(reply) ~= 'table' or not reply.err then return reply end
+    if not string.find(reply.err, 'non local key', 1, true) then error(reply) end
+end
+
 -- The head of the backlog as {job, agent}, or nothing.
 local function head()
-    local job = redis.call('LINDEX', BACKLOG, 0)
+    local job = tolerant('LINDEX', BACKLOG, 0)
     if not job then return {} end
     return {job, job_get(job, 'agent')[1]}
 end
@@ -202,11 +210,12 @@ local function end_job(job, top, id, kind, body, usage, ttl_s, messages_limit, m
     redis.call('HDEL', JOBS, job .. ':open')
     forget_question(job)
     if job_get(job, 'attempt')[1] ~= '0' then redis.call('DEL', JOURNAL) end -- it belongs to the head, the only job that ever ran
-    redis.call('LREM', BACKLOG, 1, job) -- from the head: where the jobs end in order, each is found at once
+    local left = redis.call('LLEN', BACKLOG)
+    left = left - redis.call('LREM', BACKLOG, 1, job) -- from the head: where the jobs end in order, each is found at once
     if from <= #messages then remember(messages, from, messages_limit) end
     if redis.call('HGET', STATE, 'job') == job then redis.call('HDEL', STATE, 'job', 'worker') end
-    if redis.call('LLEN', BACKLOG) == 0 then
+    if left == 0 then
         redis.call('HDEL', STATE, 'attention')
-        for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ttl_s) end
+        for i = 1, #KEYS do tolerant('EXPIRE', KEYS[i], ttl_s) end
     end
 end

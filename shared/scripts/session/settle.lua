@@ -100,6 +100,6 @@ if more then
     redis.call('HSET', STATE, 'emptied', '1')
     return answer('more')
 end
-redis.call('DEL', STATE, BACKLOG, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL)
+for i = 2, #KEYS do tolerant('DEL', KEYS[i]) end -- all but the log
 redis.call('EXPIRE', LOG, deleted_ttl_s)
 return answer('ok')
