@@ -85,10 +85,9 @@ class PrimaryWatch:
         self._keep_watching()
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask(), context=Context())
+            self._asking.add_done_callback(self._answered)
         asking = self._asking
         await asyncio.wait({asking})
-        if self._asking is asking:
-            self._asking = None
         if asking.cancelled():
             raise ConnectionLost("the event loop is closing")
         return asking.result()
@@ -97,6 +96,12 @@ class PrimaryWatch:
         """Close the connection as soon as the primary is at another place."""
         self._places[connection] = place
         self._keep_watching()
+
+    def _answered(self, asking: asyncio.Task[str]) -> None:
+        """Let the next call ask again, also if all that waited for this answer were cancelled."""
+        self._asking = None
+        if not asking.cancelled():
+            asking.exception()  # or asyncio logs an error that no call has read
 
     def _keep_watching(self) -> None:
         if self._watching is None:
