@@ -97,9 +97,7 @@ class Cluster:
         except (ResponseError, ConnectionLost) as error:
             return await self.follow(way, node.place, command, error)
 
-    async def follow(
-        self, way: Way, place: str, command: Sequence[Argument], error: ResponseError | ConnectionLost
-    ) -> Any:
+    async def follow(self, way: Way, place: str, command: Sequence[Argument], error: RedisError) -> Any:
         """Send a command again that failed at the node at `place`, if it was redirected. Raises RedisError: the error
         itself if it was not; ConnectionLost for a redirection that lasts longer than the deadline."""
         loop = asyncio.get_running_loop()
@@ -112,7 +110,7 @@ class Cluster:
                 reply = (await way(node).call_all(commands))[-1]
             except ConnectionLost as lost:
                 reply = lost
-            if not isinstance(reply, ResponseError | ConnectionLost):
+            if not isinstance(reply, RedisError):
                 return reply
             error, place = reply, node.place
             await asyncio.sleep(REDIRECTED_PAUSE_S)
