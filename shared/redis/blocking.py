@@ -19,10 +19,13 @@ def connect_blocking(url: str, timeout_s: float) -> Redis:
     if address is None:
         return _client(url, timeout_s)
     client = _client(address.at(_primary(address, timeout_s)), timeout_s)
-    replication: Any = client.info("replication")
-    if replication["role"] != "master":
+    try:
+        replication: Any = client.info("replication")
+        if replication["role"] != "master":
+            raise RedisConnectionError("the server that the sentinels name is a replica")
+    except Exception:
         client.close()
-        raise RedisConnectionError("the server that the sentinels name is a replica")
+        raise
     return client
 
 

@@ -12,6 +12,7 @@ from holdfast.shared.redis.client import Redis, connect
 from holdfast.shared.redis.connection import RedisConnection
 from holdfast.shared.redis.errors import ConnectionLost, NotEnoughReplicas, ReadOnlyError
 from holdfast.shared.redis.sentinel import open_connection
+from redis import Redis as BlockingRedis
 from redis import RedisError
 
 from holdfast.cli.check import replication_findings
@@ -67,6 +68,18 @@ async def test_a_server_that_is_no_primary_is_refused(sentinels: FakeSentinels, 
         await open_connection(RedisConnection, sentinels.url, 5)
     with pytest.raises(RedisError, match="is a replica"):
         await asyncio.to_thread(beat_blocking, sentinels.url, "w", 5)
+
+
+async def test_a_blocking_connection_is_closed_when_its_role_cannot_be_read(
+    sentinels: FakeSentinels, redis_server: StartRedis
+) -> None:
+    server = redis_server(rename_command=("INFO", "HIDDEN"))
+    sentinels.name(server.port)
+    with pytest.raises(RedisError, match="unknown command") as refused:
+        await asyncio.to_thread(beat_blocking, sentinels.url, "w", 5)
+    with BlockingRedis.from_url(server.url) as admin:
+        await until(lambda: len(admin.client_list()) == 1)
+    assert refused.traceback  # it refers to the client, which was closed and not collected
 
 
 async def test_open_connections_move_when_the_majority_names_another_primary(
