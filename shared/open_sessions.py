@@ -12,7 +12,8 @@ from holdfast.shared.ids import check_session_id
 from holdfast.shared.keys import STATES, session_keys, session_of
 from holdfast.shared.owner import check_tenant, owner_of, public_id
 from holdfast.shared.queue import JobRef
-from holdfast.shared.redis.errors import RedisError, is_lasting
+from holdfast.shared.redis.client import Redis
+from holdfast.shared.redis.errors import MasterLost, RedisError, is_lasting
 from holdfast.shared.redis.log_connections import LogConnection, LogConnections
 
 PAGE_KEYS = 1000  # keys per SCAN: well below a millisecond of the server's time
@@ -33,7 +34,8 @@ class OpenSession(NamedTuple):
 
 
 class OpenSessions:
-    """The open sessions of all log servers. Every call raises RedisError when a server does not answer."""
+    """The open sessions of all log servers. Every call raises RedisError when a server does not answer; a page only
+    when no master of a cluster does."""
 
     def __init__(self, connections: LogConnections) -> None:
         self._connections = connections
@@ -46,7 +48,7 @@ class OpenSessions:
         cursor is that of a server's SCAN, times the number of servers, plus the server's number."""
         servers = self._connections.servers
         position, number = divmod(cursor, len(servers))
-        position, keys = await servers[number].redis.scan(position, match=STATES, count=PAGE_KEYS)
+        position, keys = await self._scan(servers[number].redis, position)
         cursor = position * len(servers) + number if position else (number + 1) % len(servers)
         return cursor, self._named(keys)
 
@@ -66,6 +68,21 @@ class OpenSessions:
             OpenSession(name, entries.get(name), held=state[0] is not None, has_intents=any(state[1:]))
             for name, state, _ in busy
         ]
+
+    async def _scan(self, redis: Redis, start: int) -> tuple[int, list[bytes]]:
+        """Return the following cursor and a page of keys. A round leaves out masters of a cluster that do not answer,
+        unless none does."""
+        cursor = start
+        while True:
+            try:
+                following, keys = await redis.scan(cursor, match=STATES, count=PAGE_KEYS)
+                return following, keys
+            except MasterLost as error:
+                cursor = error.next_cursor
+                if cursor == 0:
+                    if start == 0:
+                        raise
+                    return 0, []
 
     def _named(self, keys: Sequence[bytes]) -> list[str]:
         """Return the sessions of state keys. Foreign keys are left out, and logged unless the last one logged is the

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+import structlog
 from holdfast.shared.redis.auto_pipeline import PipelinedConnection
 from holdfast.shared.redis.client import Client
 from holdfast.shared.redis.cluster import Cluster, Way, key_of
 from holdfast.shared.redis.cluster_node import ClusterNode
 from holdfast.shared.redis.connection import Argument
-from holdfast.shared.redis.errors import ConnectionLost, RedisError, ResponseError
+from holdfast.shared.redis.errors import ConnectionLost, MasterLost, RedisConnectionError, RedisError, ResponseError
+
+log = structlog.get_logger()
 
 
 class ClusterCalls:
@@ -82,6 +85,7 @@ class ClusterClient(Client):
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._calls = ClusterCalls(cluster, attrgetter("client"))
+        self._away: set[str] = set()  # the masters that did not answer their last SCAN
 
     async def call(self, *command: Argument) -> Any:
         """Send a command. Returns the raw reply."""
@@ -117,10 +121,23 @@ class ClusterClient(Client):
 
     async def _scan(self, cursor: Argument, *options: Argument) -> list[Any]:
         """Search one master after another: the cursor is that of a master's SCAN, times the number of masters, plus the
-        master's number. A round during which masters change may miss keys, as one during which a slot moves."""
+        master's number. A round during which masters change may miss keys, as one during which a slot moves.
+
+        Raises MasterLost when the master does not answer."""
         masters = await self._cluster.masters()
         position, number = divmod(int(cursor), len(masters))
-        following, keys = await masters[number].client.call("SCAN", position, *options)
+        next_master = (number + 1) % len(masters)
+        place = masters[number].place
+        try:
+            following, keys = await masters[number].client.call("SCAN", position, *options)
+        except RedisConnectionError as error:
+            if place not in self._away:
+                self._away.add(place)
+                log.warning("a master of the cluster cannot be searched", node=place, error=str(error))
+            raise MasterLost(str(error), next_master) from error
+        if place in self._away:
+            self._away.remove(place)
+            log.info("a master of the cluster is searched again", node=place)
         position = int(following)
-        cursor = position * len(masters) + number if position else (number + 1) % len(masters)
+        cursor = position * len(masters) + number if position else next_master
         return [b"%d" % cursor, keys]

@@ -20,6 +20,7 @@ __all__ = [
     "CertificateRefused",
     "ConnectionLost",
     "ExecAbortError",
+    "MasterLost",
     "NoPermissionError",
     "NoScriptError",
     "NotEnoughReplicas",
@@ -67,6 +68,15 @@ class ConnectionLost(RedisConnectionError):
 class CertificateRefused(ConnectionLost):
     """The server's certificate is not trusted, is not that of the host, or the server does not speak TLS. Nothing was
     sent to it."""
+
+
+class MasterLost(ConnectionLost):
+    """A master of a cluster did not answer a SCAN. `next_cursor`: where the SCAN continues at the next master; 0 after
+    the last one."""
+
+    def __init__(self, message: str, next_cursor: int) -> None:
+        super().__init__(message)
+        self.next_cursor = next_cursor
 
 
 class NotEnoughReplicas(ResponseError):
