@@ -20,7 +20,7 @@ _LOCALS = {
     "turns": (keys.TENANT + "turns:*",),
 }
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
-_CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, ([^()]+))?")
+_CALL = re.compile(r"(?:redis\.p?call|tolerant)\('([A-Z]+)'(?:, ([^()]+))?")
 _ALIAS = re.compile(r"^local (\w+) = ([A-Z]+) \.\.", re.MULTILINE)
 _NAMES = re.compile(r"^local ([A-Z][A-Z_, ]+?) = (unpack\(KEYS\)|KEYS\[(\d+)\])", re.MULTILINE)
 
