@@ -126,7 +126,14 @@ def test_what_is_scaled_exists_and_has_no_number_of_copies() -> None:
     assert int(trigger["metadata"]["threshold"]) <= int(settings_of("base/worker.env")["HOLDFAST_MAX_JOBS"])
 
 
-@pytest.mark.skipif(not METRICS.exists(), reason="the metrics of queues are not described yet")
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_port_of_metrics_is_that_of_the_settings(service: str) -> None:
+    pod = named(list(collected(KUBERNETES / "overlays/single")), "Deployment")[service]["spec"]["template"]["spec"]
+    [port] = [port for port in pod["containers"][0]["ports"] if port["name"] == "metrics"]
+    given = settings_of(f"base/{service}.env")
+    assert (given["HOLDFAST_METRICS_HOST"], given["HOLDFAST_METRICS_PORT"]) == ("0.0.0.0", str(port["containerPort"]))
+
+
 def test_the_metrics_that_workers_are_scaled_by_exist() -> None:
     scaled = named(list(collected(KUBERNETES / "overlays/keda")), "ScaledObject")
     [trigger] = scaled["worker"]["spec"]["triggers"]
