@@ -189,7 +189,7 @@ class TestHandOver:
                     await session.append(attempt, written, *texts)
                     written += len(texts)
 
-        catch_up = served.hub._catch_up
+        catch_up = served.catch_up
         plain = session.log
         catch_up.page_cache._log = Pausing(plain, write)  # type: ignore[assignment]
         start = f"{attempt.epoch}-1"
@@ -219,7 +219,7 @@ class TestHandOver:
                 await session.append(attempt, 1, "a")
                 await ids_until(first, f"{attempt.epoch}-2")
 
-            pages = served.hub._catch_up.page_cache
+            pages = served.catch_up.page_cache
             pages._log = Pausing(pages._log, get_ahead)  # type: ignore[assignment]
             async with served.open(raw="true") as late:
                 await ids_until(late, f"{attempt.epoch}-1")

@@ -52,7 +52,7 @@ async def test_who_shares_a_page_shares_what_was_found_to_be_discarded(served: S
         (viewer,) = served.hub.viewers
         before = await calls(session, "hmget")
         shared = CachedPage()
-        found = [await served.hub._catch_up._discards(viewer, shared) for _ in range(5)]
+        found = [await served.catch_up._discards(viewer, shared) for _ in range(5)]
     assert found == [[]] * 5
     assert await calls(session, "hmget") - before == 1
 
@@ -67,7 +67,7 @@ async def last(served: Streams, session: Session, monkeypatch: pytest.MonkeyPatc
     last = f"{attempt.epoch}-601"
     async with served.open(raw="true") as first:
         await ids_until(first, last)
-    assert served.hub._catch_up.page_cache.cached_bytes > 0
+    assert served.catch_up.page_cache.cached_bytes > 0
     return last
 
 
@@ -76,7 +76,7 @@ async def test_behind_a_jobs_record_only_what_is_read_from_then_on_counts(served
     await session.started()
     replay = Replay(SSE, "j1", raw=True)
     came = replay.since
-    await served.hub._catch_up._job(await session.sessions.job("s", "j1"), replay)
+    await served.catch_up._job(await session.sessions.job("s", "j1"), replay)
     assert replay.since > came
 
 

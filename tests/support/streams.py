@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import uvicorn
 from holdfast.gateway.dialects.registry import choose
+from holdfast.gateway.stream.catch_up import CatchUp
 from holdfast.gateway.stream.hub import StreamHub, StreamLimits
 from holdfast.gateway.stream.response import EventStream
 from holdfast.gateway.stream.tailer import Tailer
@@ -52,6 +53,10 @@ class Streams:
         (tailer,) = self.hub.tailers.values()
         assert isinstance(tailer, Tailer)
         return tailer
+
+    @property
+    def catch_up(self) -> CatchUp:
+        return self.hub._catch_up
 
     def open(self, session_id: str = "s", job_id: str = "", cursor: str | None = None, **query: str) -> SseStream:
         return SseStream(self.url(session_id, job_id, **query), last_event_id=cursor)
