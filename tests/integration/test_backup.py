@@ -118,6 +118,14 @@ def test_a_rewrite_between_two_copies_makes_the_backup_begin_again(tmp_path: Pat
         assert {name.rpartition("/")[2] for name in tar.getnames()} == {"appendonlydir", "a.manifest", "a.2.base.rdb"}
 
 
+def test_a_backup_leaves_out_the_list_that_a_rewrite_is_writing(server: RedisServer, tmp_path: Path) -> None:
+    next_list = server.folder / "appendonlydir/temp-appendonly.aof.manifest"
+    next_list.write_text("file appendonly.aof.9.base.rdb seq 9 type b\n")
+    back_up(server, tmp_path / "backup.tar")
+    with tarfile.open(tmp_path / "backup.tar") as tar:
+        assert not [name for name in tar.getnames() if "temp" in name]
+
+
 def test_a_folder_without_an_append_only_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").mkdir()
     done = subprocess.run(["sh", ROOT / "deploy/redis-backup", tmp_path], capture_output=True, text=True, check=False)
