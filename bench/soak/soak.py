@@ -103,16 +103,18 @@ async def _keep_looking(deployment: Deployment, plan: Plan, during: list[Sample]
 
 async def _settled(deployment: Deployment, base: Sample, plan: Plan) -> Sample:
     """Return the first sample without remaining resources, or the last one."""
+    samples: list[Sample] = []  # not one taken again: the connection of a look may still be open at the gateway
 
     async def nothing_left() -> bool:
         await asyncio.sleep(plan.look_s)
+        samples.append(await _look(deployment, 0))
         if plan.to_the_last_key and await deployment.keys_of_sessions():
             return False
-        return not left_behind(base, await _look(deployment, 0))
+        return not left_behind(base, samples[-1])
 
     with contextlib.suppress(AssertionError):  # the verdict says what is left
         await until(nothing_left, FORGOTTEN_S if plan.to_the_last_key else SETTLE_S)
-    return await _look(deployment, 0)
+    return samples[-1]
 
 
 async def _look(deployment: Deployment, at_s: float) -> Sample:
