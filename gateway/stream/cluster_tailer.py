@@ -80,7 +80,12 @@ class ClusterTailer(Channels):
             if channel is not None:
                 channel.changed = True
                 # Reports and replies of one connection are ordered: its read covers a report that precedes the reply.
-                if channel not in tail.reading:
+                if channel in tail.reading:
+                    continue
+                if self._owner(channel) is tail:
+                    if channel.position is not None:
+                        tail.dirty[channel] = None  # `drained` follows and reads it
+                else:
                     self._schedule_read(channel)
 
     def read_by(self, tail: NodeTail, channel: Channel, count: int, reply: Any) -> None:

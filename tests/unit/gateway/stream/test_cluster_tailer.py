@@ -60,9 +60,9 @@ class Connection:
         cls.opened[url.split("/")[2]] = connection
         return connection
 
-    def call_each(self, calls: Sequence[tuple[Callable[[Any], None], Sequence[Any]]]) -> None:
+    def call_each(self, calls: Sequence[tuple[Callable[[Any], None], bytes]]) -> None:
         for on_reply, command in calls:
-            if command[0] == "ASKING":
+            if command == node_tail.ASKING:
                 self.asking += 1
             else:
                 self.reads.append(on_reply)
