@@ -162,7 +162,7 @@ async def test_questions_are_answered_in_the_composer_and_in_their_forms(stack: 
     await keys.press("Tab", "Space")
     await keys.to(".question[data-state=waiting] .send")
     await keys.press("Enter")
-    await page.until("document.querySelectorAll('.question').length === 2")
+    await page.until("!!document.querySelector('.question[data-state=waiting] .choice')")
     await keys.until_in_composer()
     await keys.to(".choice")
     await keys.press("Enter")
