@@ -107,27 +107,26 @@ class NodeTail:
         self._due = False
         if self._connection is None or self.reading or self._paused or not self.dirty:
             return
-        chosen = self._choose()
+        chosen, expected = self._choose()
         if chosen:
-            self._read(self._connection, chosen)
+            self._read(self._connection, chosen, min(READ_EVENTS, READ_BYTES // expected or 1))
 
-    def _choose(self) -> list[Channel]:
+    def _choose(self) -> tuple[list[Channel], int]:
         """Take the first dirty channels off, as many as should fit in READ_BYTES (at least one). One whose read is
-        under way on another node waits for its end."""
+        under way on another node waits for its end. Returns them with the bytes that an event of each would take."""
         chosen: list[Channel] = []
         expected = 0
         for channel in tuple(islice(self.dirty, READ_KEYS)):
             if channel.reading is not None:
                 continue
-            expected += channel.event_bytes
-            if expected > READ_BYTES and chosen:
+            if expected + channel.event_bytes > READ_BYTES and chosen:
                 break
+            expected += channel.event_bytes
             chosen.append(channel)
             del self.dirty[channel]
-        return chosen
+        return chosen, expected
 
-    def _read(self, connection: RedisConnection, channels: Sequence[Channel]) -> None:
-        count = min(READ_EVENTS, READ_BYTES // sum(channel.event_bytes for channel in channels) or 1)
+    def _read(self, connection: RedisConnection, channels: Sequence[Channel], count: int) -> None:
         calls = []
         for channel in channels:
             channel.reading = channel.position

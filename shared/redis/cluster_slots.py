@@ -39,11 +39,14 @@ class SlotMap:
         self._owners: list[str | None] = [None] * SLOTS
         self._epochs = [SETTLED_ELSEWHERE] * SLOTS
         self._reported: Sequence[SlotRange] = ()
+        self._places: list[str] | None = None
 
     @property
     def places(self) -> list[str]:
-        """The masters that own slots."""
-        return sorted({place for place in self._owners if place is not None})
+        """The masters that own slots. Kept until an owner changes: all slots are looked at, and it is read often."""
+        if self._places is None:
+            self._places = sorted({place for place in self._owners if place is not None})
+        return self._places
 
     @property
     def uncovered(self) -> int:
@@ -66,6 +69,8 @@ class SlotMap:
                     if self._owners[slot] != place:
                         self._owners[slot] = place
                         moved.add(slot)
+        if moved:
+            self._places = None
         return moved
 
     def move(self, slot: int, place: str) -> bool:
@@ -75,6 +80,7 @@ class SlotMap:
         self._reported = ()
         self._epochs[slot] = SETTLED_ELSEWHERE
         self._owners[slot] = place
+        self._places = None
         return True
 
 

@@ -135,7 +135,7 @@ class RedisConnection(asyncio.Protocol):
             for on_reply, _ in calls:
                 asyncio.get_running_loop().call_soon(on_reply, ConnectionLost("the connection was closed"))
             return
-        self._waiting.extend(on_reply for on_reply, _ in calls)
+        self._waiting.extend([on_reply for on_reply, _ in calls])
         self._transport.write(b"".join([command for _, command in calls]))
 
     async def execute(self, *command: Argument) -> Any:
