@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.aimock import call, rounds, says
 from tests.support.process import Processes, until
-from tests.support.provider_relay import Cut, OnFrame
+from tests.support.provider_relay import Cut, End, OnFrame
 from tests.support.provider_stage import KEYS, Scene, Stage, Viewer, stage_in
 
 PASSWORD = "planted-password-of-a-url"
@@ -107,13 +107,17 @@ async def test_of_a_provider_that_repeats_them(stage: Stage, agent: str) -> None
 @pytest.mark.parametrize("agent", ["openai", "anthropic", "hosted"])
 async def test_of_a_provider_that_breaks_off(stage: Stage, agent: str) -> None:
     def break_off(viewer: Viewer) -> OnFrame:
+        told = False
+
         async def on_frame(frame: bytes) -> bytes:
-            if not viewer.of("text.delta"):
-                return frame
-            if len(viewer.of("fallback")) > 0:
-                raise Cut
-            told = f'{{"type":"error","error":{{"type":"api_error","message":"no {" ".join(SECRETS)}"}}}}'
-            return f"event: error\ndata: {told}\n\n".encode()
+            nonlocal told
+            if len(viewer.of("text.delta")) > told:  # each answer begins with one that is heard
+                if told:
+                    raise Cut
+                told = True
+                error = f'{{"type":"error","error":{{"type":"api_error","message":"no {" ".join(SECRETS)}"}}}}'
+                raise End(f"event: error\ndata: {error}\n\n".encode())
+            return frame
 
         return on_frame
 
