@@ -85,4 +85,4 @@ def place_of(server: LogConnection, session_id: str) -> str:
     """Return the place of the server that has a session's log."""
     if server.cluster is None:
         return SINGLE
-    return server.cluster.slots.owner(slot_of(log_key(session_id))) or SINGLE
+    return server.cluster.slots.owners[slot_of(log_key(session_id))] or SINGLE

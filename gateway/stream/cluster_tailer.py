@@ -36,12 +36,14 @@ class ClusterTailer(Channels):
     ) -> None:
         super().__init__(counters, keyring, recheck_s)
         self._cluster = cluster
+        self._slot_owners = cluster.slots.owners
         self._deadline_s = deadline_s
         self._by_slot: dict[int, set[Channel]] = {}
         self._tails: dict[str, NodeTail] = {}
         self._tasks: dict[NodeTail, asyncio.Task[None]] = {}
         self._owners: set[str] = set()
         self._later: set[Channel] = set()
+        self._postponed: set[Channel] = set()
 
     @property
     def connected(self) -> bool:
@@ -82,7 +84,7 @@ class ClusterTailer(Channels):
                 # Reports and replies of one connection are ordered: its read covers a report that precedes the reply.
                 if channel in tail.reading:
                     continue
-                if self._owner(channel) is tail:
+                if self._tails.get(self._slot_owners[channel.slot]) is tail:
                     if channel.position is not None:
                         tail.dirty[channel] = None  # `drained` follows and reads it
                 else:
@@ -90,14 +92,21 @@ class ClusterTailer(Channels):
 
     def read_by(self, tail: NodeTail, channel: Channel, count: int, reply: Any) -> None:
         """Take the reply to a read. See `Readings`."""
+        tail.reading.discard(channel)
         if not isinstance(reply, RedisError):
+            if tail.in_outage:
+                tail.log_recovery()
             self._on_channel_read(channel, count, reply)
         elif not self._is_asked(tail, channel, count, reply):
             channel.reading, channel.changed = None, True
             self._on_refused(tail, channel, reply)
-        owner = self._owner(channel)
-        if owner is not None and owner is not tail and channel in owner.dirty:
-            owner.add(channel)  # it waited for the end of this read
+        if channel in self._postponed:
+            self._postponed.discard(channel)
+            self._schedule_read(channel)
+
+    def postponed(self, channel: Channel) -> None:
+        """Read the channel after the read that is under way. See `Readings`."""
+        self._postponed.add(channel)
 
     def opened(self, tail: NodeTail, *, again: bool) -> None:
         """Read the channels of the node. See `Readings`."""
@@ -192,7 +201,7 @@ class ClusterTailer(Channels):
         return task
 
     def _owner(self, channel: Channel) -> NodeTail | None:
-        return self._tails.get(self._cluster.slots.owner(channel.slot) or "")
+        return self._tails.get(self._slot_owners[channel.slot])
 
     def _schedule_read(self, channel: Channel) -> None:
         owner = self._owner(channel)

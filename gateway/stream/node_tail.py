@@ -29,7 +29,10 @@ class Readings(Protocol):
         """These keys, or all, changed on the tail's node and are no longer tracked there."""
 
     def read_by(self, tail: NodeTail, channel: Channel, count: int, reply: Any) -> None:
-        """A read of at most `count` entries of a channel ended; `reply` may be a RedisError."""
+        """A read of at most `count` entries of a channel ended; `reply` may be a RedisError. Tells the tail."""
+
+    def postponed(self, channel: Channel) -> None:
+        """The channel is not read yet: another node reads it. That read will end."""
 
     def opened(self, tail: NodeTail, *, again: bool) -> None:
         """The tail is connected, `again` after an outage: nothing is tracked on its node."""
@@ -41,13 +44,14 @@ class Readings(Protocol):
 class NodeTail:
     """The tracked connection to one node, whose Listener it is. `dirty`: the channels to read there, one write of reads
     at a time. `reading`: those whose read is in flight there. `asked`: the slots of which it may track keys although
-    another node owns them."""
+    another node owns them. `in_outage`: since the connection was lost, until a read succeeds."""
 
     def __init__(self, place: str, url: str, readings: Readings, deadline_s: float) -> None:
         self.place = place
         self.dirty: dict[Channel, None] = {}
         self.reading: set[Channel] = set()
         self.asked: set[int] = set()
+        self.in_outage = False
         self._url = url
         self._readings = readings
         self._deadline_s = deadline_s
@@ -56,7 +60,6 @@ class NodeTail:
         self._due = False
         self._paused = False
         self._retry_s = FIRST_RETRY_S
-        self._in_outage = False
 
     @property
     def connected(self) -> bool:
@@ -98,8 +101,8 @@ class NodeTail:
             return False
         self.reading.add(channel)
         self.asked.add(channel.slot)
-        on_reply = partial(self._on_read, channel, count)
-        self._connection.call_each([(_ignore, ASKING), (on_reply, _question(channel, count))])
+        on_reply = partial(self._readings.read_by, self, channel, count)
+        self._connection.call_each([(_ignore, ASKING), (on_reply, _question(channel, _most(count)))])
         return True
 
     def drained(self) -> None:
@@ -117,28 +120,23 @@ class NodeTail:
         chosen: list[Channel] = []
         expected = 0
         for channel in tuple(islice(self.dirty, READ_KEYS)):
-            if channel.reading is not None:
-                continue
             if expected + channel.event_bytes > READ_BYTES and chosen:
                 break
+            del self.dirty[channel]
+            if channel.reading is not None:
+                self._readings.postponed(channel)
+                continue
             expected += channel.event_bytes
             chosen.append(channel)
-            del self.dirty[channel]
         return chosen, expected
 
     def _read(self, connection: RedisConnection, channels: Sequence[Channel], count: int) -> None:
-        calls = []
+        calls, most, on_read = [], _most(count), self._readings.read_by
         for channel in channels:
             channel.reading = channel.position
-            calls.append((partial(self._on_read, channel, count), _question(channel, count)))
+            calls.append((partial(on_read, self, channel, count), _question(channel, most)))
         self.reading.update(channels)
         connection.call_each(calls)
-
-    def _on_read(self, channel: Channel, count: int, reply: Any) -> None:
-        self.reading.discard(channel)
-        if self._in_outage and not isinstance(reply, RedisError):
-            self._log_recovery()
-        self._readings.read_by(self, channel, count, reply)
 
     def _resume(self) -> None:
         self._paused = False
@@ -168,29 +166,35 @@ class NodeTail:
             self._lost.set()
             return
         self._connection = connection
-        again = self._in_outage
+        again = self.in_outage
         if again:
-            self._log_recovery()
+            self.log_recovery()
         self._readings.opened(self, again=again)
 
     def log_outage(self, reason: str) -> None:
         """Log the start of an outage once, not at every attempt."""
-        if not self._in_outage:
-            self._in_outage = True
+        if not self.in_outage:
+            self.in_outage = True
             logger.warning("log server unavailable; its live streams are paused", node=self.place, reason=reason)
 
-    def _log_recovery(self) -> None:
-        self._in_outage = False
+    def log_recovery(self) -> None:
+        """Log the end of an outage."""
+        self.in_outage = False
         logger.info("log server available again", node=self.place)
 
 
-def _question(channel: Channel, count: int) -> bytes:
+def _question(channel: Channel, most: bytes) -> bytes:
     """Return the command that reads what follows the position that is being read, as Redis takes it: hiredis would take
-    more than twice as long to pack it."""
-    key, most = channel.key, b"%d" % count
+    more than twice as long to pack it. `most`: its last arguments."""
+    key = channel.key
     after = b"(%d-%d" % channel.reading  # type: ignore[str-format]
-    parts = len(key), key, len(after), after, len(most), most
-    return b"*6\r\n$6\r\nXRANGE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$1\r\n+\r\n$5\r\nCOUNT\r\n$%d\r\n%b\r\n" % parts
+    return b"*6\r\n$6\r\nXRANGE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (len(key), key, len(after), after, most)
+
+
+def _most(count: int) -> bytes:
+    """Return the arguments that read up to the end, at most `count` entries."""
+    digits = b"%d" % count
+    return b"$1\r\n+\r\n$5\r\nCOUNT\r\n$%d\r\n%b\r\n" % (len(digits), digits)
 
 
 def _ignore(_reply: Any) -> None:

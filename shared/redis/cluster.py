@@ -76,16 +76,16 @@ class Cluster:
 
     def place_of(self, key: str | bytes) -> str:
         """Return the place of the known owner of a key; empty while none is known."""
-        return self.slots.owner(slot_of(key)) or ""
+        return self.slots.owners[slot_of(key)]
 
     async def owner(self, key: str | bytes) -> ClusterNode:
         """Return the node that owns a key. Raises ConnectionLost while none is known, or why no node says so."""
         self.keep_watching()
         slot = slot_of(key)
-        if self.slots.owner(slot) is None:
+        if not self.slots.owners[slot]:
             await self.refresh()
-        place = self.slots.owner(slot)
-        if place is None:
+        place = self.slots.owners[slot]
+        if not place:
             raise self._failure or ConnectionLost(f"no node of the cluster owns slot {slot}")
         return self.node(place)
 

@@ -32,11 +32,12 @@ class Redirect(NamedTuple):
 
 
 class SlotMap:
-    """The owner of each slot. A report of an older configuration than the known one is left out, slot by slot: a node
-    that was frozen or partitioned still reports itself as the owner of what it lost."""
+    """The owner of each slot: `owners` has its place, empty while none is known. A report of an older configuration
+    than the known one is left out, slot by slot: a node that was frozen or partitioned still reports itself as the
+    owner of what it lost."""
 
     def __init__(self) -> None:
-        self._owners: list[str | None] = [None] * SLOTS
+        self.owners = [""] * SLOTS
         self._epochs = [SETTLED_ELSEWHERE] * SLOTS
         self._reported: Sequence[SlotRange] = ()
         self._places: list[str] | None = None
@@ -45,16 +46,13 @@ class SlotMap:
     def places(self) -> list[str]:
         """The masters that own slots. Kept until an owner changes: all slots are looked at, and it is read often."""
         if self._places is None:
-            self._places = sorted({place for place in self._owners if place is not None})
+            self._places = sorted({*self.owners} - {""})
         return self._places
 
     @property
     def uncovered(self) -> int:
         """The number of slots without an owner."""
-        return self._owners.count(None)
-
-    def owner(self, slot: int) -> str | None:
-        return self._owners[slot]
+        return self.owners.count("")
 
     def report(self, ranges: Sequence[SlotRange]) -> set[int]:
         """Take what a node reports. Returns the slots whose owner changed."""
@@ -66,8 +64,8 @@ class SlotMap:
             for slot in range(first, last + 1):
                 if epoch >= self._epochs[slot]:
                     self._epochs[slot] = epoch
-                    if self._owners[slot] != place:
-                        self._owners[slot] = place
+                    if self.owners[slot] != place:
+                        self.owners[slot] = place
                         moved.add(slot)
         if moved:
             self._places = None
@@ -75,11 +73,11 @@ class SlotMap:
 
     def move(self, slot: int, place: str) -> bool:
         """Take a redirection of one slot, which the next report may change. Returns whether the owner changed."""
-        if self._owners[slot] == place:
+        if self.owners[slot] == place:
             return False
         self._reported = ()
         self._epochs[slot] = SETTLED_ELSEWHERE
-        self._owners[slot] = place
+        self.owners[slot] = place
         self._places = None
         return True
 

@@ -167,7 +167,14 @@ class RedisConnection(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not _INCOMPLETE:
-                self._take(reply)
+                if type(reply) is hiredis.PushNotification:
+                    self._take_push(reply)
+                    continue
+                if not self._waiting:
+                    raise hiredis.ProtocolError("a reply without a command")
+                self._waiting.popleft()(reply)
+                if type(reply) in self._aborting:
+                    self.abort()
         except hiredis.ProtocolError:
             self.abort()
             return
@@ -185,15 +192,9 @@ class RedisConnection(asyncio.Protocol):
         if self._listener is not None:
             loop.call_soon(self._listener.lost)
 
-    def _take(self, reply: Any) -> None:
-        if type(reply) is not hiredis.PushNotification:
-            if not self._waiting:
-                raise hiredis.ProtocolError("a reply without a command")
-            self._waiting.popleft()(reply)
-            if type(reply) in self._aborting:
-                self.abort()
-        elif reply[0] == b"invalidate" and self._listener is not None:
-            self._listener.invalidated(reply[1])
+    def _take_push(self, push: Any) -> None:
+        if push[0] == b"invalidate" and self._listener is not None:
+            self._listener.invalidated(push[1])
 
     def _check(self) -> None:
         """Drop a connection that was silent for the deadline while a command was pending, as a half-open one is."""

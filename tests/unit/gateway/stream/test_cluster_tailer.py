@@ -117,6 +117,7 @@ async def test_a_report_of_another_node_than_that_of_the_read_under_way_counts(
     connections[A].reads.pop()(ResponseError(f"ASK {slot_of('{s}')} {B}"))
     assert connections[B].asking == len(connections[B].reads) == 1
     connections[A].listener.invalidated([channel.key])
+    connections[A].listener.drained()
     connections[B].reads.pop()([])
     await until(lambda: len(connections[A].reads) == 1)
 

@@ -37,7 +37,7 @@ def test_a_report_tells_which_slots_moved() -> None:
     slots = SlotMap()
     assert slots.report([SlotRange(0, 16_383, A, 1)]) == set(range(16_384))
     assert slots.report([SlotRange(0, 9, B, 2), SlotRange(10, 16_383, A, 1)]) == set(range(10))
-    assert (slots.owner(9), slots.owner(10)) == (B, A)
+    assert (slots.owners[9], slots.owners[10]) == (B, A)
     assert slots.places == [A, B]
 
 
@@ -46,7 +46,7 @@ def test_a_report_of_an_older_configuration_changes_nothing() -> None:
     slots = SlotMap()
     slots.report([SlotRange(0, 16_383, B, 7)])
     assert slots.report([SlotRange(0, 16_383, A, 1)]) == set()
-    assert slots.owner(5) == B
+    assert slots.owners[5] == B
 
 
 def test_a_redirection_counts_until_the_next_report() -> None:
@@ -55,7 +55,7 @@ def test_a_redirection_counts_until_the_next_report() -> None:
     slots.report(ranges)
     assert slots.move(5, B)
     assert not slots.move(5, B)
-    assert slots.owner(5) == B
+    assert slots.owners[5] == B
     assert slots.report(ranges) == {5}
 
 
