@@ -52,6 +52,7 @@ class NodeTail:
         self.reading: set[Channel] = set()
         self.asked: set[int] = set()
         self.in_outage = False
+        self.invalidated = partial(readings.invalidated_by, self)  # of Listener
         self._url = url
         self._readings = readings
         self._deadline_s = deadline_s
@@ -68,9 +69,6 @@ class NodeTail:
     async def run(self) -> None:
         """Stay connected, until cancelled."""
         await repeat("tailer", self._stay_connected)
-
-    def invalidated(self, keys: list[bytes] | None) -> None:
-        self._readings.invalidated_by(self, keys)
 
     def lost(self) -> None:
         self._connection = None
@@ -102,7 +100,7 @@ class NodeTail:
         self.reading.add(channel)
         self.asked.add(channel.slot)
         on_reply = partial(self._readings.read_by, self, channel, count)
-        self._connection.call_each([(_ignore, ASKING), (on_reply, _question(channel, _most(count)))])
+        self._connection.call_each([_ignore, on_reply], [ASKING, _question(channel, _most(count))])
         return True
 
     def drained(self) -> None:
@@ -115,8 +113,9 @@ class NodeTail:
             self._read(self._connection, chosen, min(READ_EVENTS, READ_BYTES // expected or 1))
 
     def _choose(self) -> tuple[list[Channel], int]:
-        """Take the first dirty channels off, as many as should fit in READ_BYTES (at least one). One whose read is
-        under way on another node waits for its end. Returns them with the bytes that an event of each would take."""
+        """Take the first dirty channels off, as many as should fit in READ_BYTES (at least one), to be read from
+        their positions. One whose read is under way on another node waits for its end. Returns them with the bytes
+        that an event of each would take."""
         chosen: list[Channel] = []
         expected = 0
         for channel in tuple(islice(self.dirty, READ_KEYS)):
@@ -127,16 +126,17 @@ class NodeTail:
                 self._readings.postponed(channel)
                 continue
             expected += channel.event_bytes
+            channel.reading = channel.position
             chosen.append(channel)
         return chosen, expected
 
     def _read(self, connection: RedisConnection, channels: Sequence[Channel], count: int) -> None:
-        calls, most, on_read = [], _most(count), self._readings.read_by
-        for channel in channels:
-            channel.reading = channel.position
-            calls.append((partial(on_read, self, channel, count), _question(channel, most)))
+        most, on_read = _most(count), self._readings.read_by
         self.reading.update(channels)
-        connection.call_each(calls)
+        connection.call_each(
+            [partial(on_read, self, channel, count) for channel in channels],
+            [_question(channel, most) for channel in channels],
+        )
 
     def _resume(self) -> None:
         self._paused = False

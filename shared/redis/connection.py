@@ -129,14 +129,14 @@ class RedisConnection(asyncio.Protocol):
         self._waiting.append(on_reply)
         self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
 
-    def call_each(self, calls: Sequence[tuple[OnReply, bytes]]) -> None:
+    def call_each(self, on_replies: Sequence[OnReply], commands: Sequence[bytes]) -> None:
         """Send commands that are packed already in one write. Each callback gets its reply as with `call`."""
         if self._transport is None or self._transport.is_closing():
-            for on_reply, _ in calls:
+            for on_reply in on_replies:
                 asyncio.get_running_loop().call_soon(on_reply, ConnectionLost("the connection was closed"))
             return
-        self._waiting.extend([on_reply for on_reply, _ in calls])
-        self._transport.write(b"".join([command for _, command in calls]))
+        self._waiting.extend(on_replies)
+        self._transport.write(b"".join(commands))
 
     async def execute(self, *command: Argument) -> Any:
         """Send a command and wait for its reply. Raises RedisError."""

@@ -60,8 +60,8 @@ class Connection:
         cls.opened[url.split("/")[2]] = connection
         return connection
 
-    def call_each(self, calls: Sequence[tuple[Callable[[Any], None], bytes]]) -> None:
-        for on_reply, command in calls:
+    def call_each(self, on_replies: Sequence[Callable[[Any], None]], commands: Sequence[bytes]) -> None:
+        for on_reply, command in zip(on_replies, commands, strict=True):
             if command == node_tail.ASKING:
                 self.asking += 1
             else:
