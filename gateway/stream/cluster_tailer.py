@@ -93,6 +93,9 @@ class ClusterTailer(Channels):
     def read_by(self, tail: NodeTail, channel: Channel, count: int, reply: Any) -> None:
         """Take the reply to a read. See `Readings`."""
         tail.reading.discard(channel)
+        if channel in self._postponed:
+            self._postponed.discard(channel)
+            self._schedule_read(channel)
         if not isinstance(reply, RedisError):
             if tail.in_outage:
                 tail.log_recovery()
@@ -100,12 +103,9 @@ class ClusterTailer(Channels):
         elif not self._is_asked(tail, channel, count, reply):
             channel.reading, channel.changed = None, True
             self._on_refused(tail, channel, reply)
-        if channel in self._postponed:
-            self._postponed.discard(channel)
-            self._schedule_read(channel)
 
     def postponed(self, channel: Channel) -> None:
-        """Read the channel after the read that is under way. See `Readings`."""
+        """Schedule the channel at the end of the read that is under way. See `Readings`."""
         self._postponed.add(channel)
 
     def opened(self, tail: NodeTail, *, again: bool) -> None:
@@ -119,10 +119,9 @@ class ClusterTailer(Channels):
     def failed(self, tail: NodeTail) -> None:
         """Look for other owners of the node's slots. See `Readings`."""
         self._cluster.refresh_soon()
-        asked, tail.asked = tail.asked, set()
+        self._read_asked_again(tail)
         if tail.place not in self._owners and self._tails.get(tail.place) is tail:
             self._end(tail.place)  # a slot was to move there: whoever is redirected to it starts it again
-        self._read_again(asked)
 
     def _is_asked(self, tail: NodeTail, channel: Channel, count: int, error: RedisError) -> bool:
         """Read a channel whose log has moved to another node before its slot. Returns whether that is so."""
@@ -166,6 +165,11 @@ class ClusterTailer(Channels):
                 channel.changed = True
                 self._schedule_read(channel)
 
+    def _read_asked_again(self, tail: NodeTail) -> None:
+        """Read at their owners what only this tail, whose connection ends, was told the changes of."""
+        asked, tail.asked = tail.asked, set()
+        self._read_again(asked)
+
     def _read_later(self, channel: Channel) -> None:
         """Read a channel after PAUSE_S, if it is still watched then."""
         if channel not in self._later:
@@ -197,6 +201,7 @@ class ClusterTailer(Channels):
         tail.dirty.clear()
         task = self._tasks[tail]
         task.cancel()
+        self._read_asked_again(tail)
         task.add_done_callback(lambda _: self._tasks.pop(tail))
         return task
 

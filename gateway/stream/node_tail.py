@@ -29,10 +29,11 @@ class Readings(Protocol):
         """These keys, or all, changed on the tail's node and are no longer tracked there."""
 
     def read_by(self, tail: NodeTail, channel: Channel, count: int, reply: Any) -> None:
-        """A read of at most `count` entries of a channel ended; `reply` may be a RedisError. Tells the tail."""
+        """A read of at most `count` entries of a channel ended; `reply` may be a RedisError. Takes the channel out of
+        the tail's `reading`, and ends its outage after a success."""
 
     def postponed(self, channel: Channel) -> None:
-        """The channel is not read yet: another node reads it. That read will end."""
+        """Another node reads the channel: it is to be scheduled when that read has ended."""
 
     def opened(self, tail: NodeTail, *, again: bool) -> None:
         """The tail is connected, `again` after an outage: nothing is tracked on its node."""
@@ -100,7 +101,7 @@ class NodeTail:
         self.reading.add(channel)
         self.asked.add(channel.slot)
         on_reply = partial(self._readings.read_by, self, channel, count)
-        self._connection.call_each([_ignore, on_reply], [ASKING, _question(channel, _most(count))])
+        self._connection.call_each([_ignore, on_reply], [ASKING, _question(channel, _up_to(count))])
         return True
 
     def drained(self) -> None:
@@ -109,13 +110,15 @@ class NodeTail:
         if self._connection is None or self.reading or self._paused or not self.dirty:
             return
         chosen, expected = self._choose()
+        while self.dirty and not chosen:  # all of them were postponed
+            chosen, expected = self._choose()
         if chosen:
             self._read(self._connection, chosen, min(READ_EVENTS, READ_BYTES // expected or 1))
 
     def _choose(self) -> tuple[list[Channel], int]:
         """Take the first dirty channels off, as many as should fit in READ_BYTES (at least one), to be read from
-        their positions. One whose read is under way on another node waits for its end. Returns them with the bytes
-        that an event of each would take."""
+        their positions. One whose read is under way on another node is postponed. Returns them with the bytes that
+        an event of each would take."""
         chosen: list[Channel] = []
         expected = 0
         for channel in tuple(islice(self.dirty, READ_KEYS)):
@@ -131,11 +134,11 @@ class NodeTail:
         return chosen, expected
 
     def _read(self, connection: RedisConnection, channels: Sequence[Channel], count: int) -> None:
-        most, on_read = _most(count), self._readings.read_by
+        rest, on_read = _up_to(count), self._readings.read_by
         self.reading.update(channels)
         connection.call_each(
             [partial(on_read, self, channel, count) for channel in channels],
-            [_question(channel, most) for channel in channels],
+            [_question(channel, rest) for channel in channels],
         )
 
     def _resume(self) -> None:
@@ -183,16 +186,16 @@ class NodeTail:
         logger.info("log server available again", node=self.place)
 
 
-def _question(channel: Channel, most: bytes) -> bytes:
+def _question(channel: Channel, rest: bytes) -> bytes:
     """Return the command that reads what follows the position that is being read, as Redis takes it: hiredis would take
-    more than twice as long to pack it. `most`: its last arguments."""
+    more than twice as long to pack it. `rest`: its other arguments, as of `_up_to`."""
     key = channel.key
     after = b"(%d-%d" % channel.reading  # type: ignore[str-format]
-    return b"*6\r\n$6\r\nXRANGE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (len(key), key, len(after), after, most)
+    return b"*6\r\n$6\r\nXRANGE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (len(key), key, len(after), after, rest)
 
 
-def _most(count: int) -> bytes:
-    """Return the arguments that read up to the end, at most `count` entries."""
+def _up_to(count: int) -> bytes:
+    """Return the arguments that read up to the end of the log, at most `count` entries."""
     digits = b"%d" % count
     return b"$1\r\n+\r\n$5\r\nCOUNT\r\n$%d\r\n%b\r\n" % (len(digits), digits)
 

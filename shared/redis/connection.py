@@ -130,7 +130,7 @@ class RedisConnection(asyncio.Protocol):
         self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
 
     def call_each(self, on_replies: Sequence[OnReply], commands: Sequence[bytes]) -> None:
-        """Send commands that are packed already in one write. Each callback gets its reply as with `call`."""
+        """Send packed commands in one write. Each callback gets its reply as with `call`."""
         if self._transport is None or self._transport.is_closing():
             for on_reply in on_replies:
                 asyncio.get_running_loop().call_soon(on_reply, ConnectionLost("the connection was closed"))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Self
 
 import pytest
+from hiredis import pack_command
 from holdfast.gateway.stream import cluster_tailer, node_tail
 from holdfast.gateway.stream.batch import Batch
 from holdfast.gateway.stream.channel import Channel
 from holdfast.gateway.stream.cluster_tailer import ClusterTailer
 from holdfast.gateway.stream.counters import Counters
+from holdfast.gateway.stream.tailer import READ_EVENTS, READ_KEYS
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keyring import Keyring
 from holdfast.shared.redis import cluster as cluster_module
@@ -50,6 +53,7 @@ class Connection:
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.reads: list[Callable[[Any], None]] = []
+        self.commands: list[bytes] = []
         self.asking = 0
 
     @classmethod
@@ -66,6 +70,7 @@ class Connection:
                 self.asking += 1
             else:
                 self.reads.append(on_reply)
+                self.commands.append(command)
 
     def abort(self) -> None:
         for on_reply in self.reads:
@@ -194,3 +199,81 @@ async def test_what_a_node_was_to_read_is_forgotten_with_its_last_slot(
     tailer.unwatch(channel, next(iter(channel.live)))
     listener.drained()  # would ask for what follows no position
     assert len(connections[A].reads) == 1
+
+
+async def test_a_report_of_the_target_of_a_move_is_followed_by_a_read_at_the_owner(
+    connections: dict[str, Connection], channel: Channel
+) -> None:
+    connections[A].reads.pop()(ResponseError(f"ASK {slot_of('{s}')} {B}"))
+    connections[B].reads.pop()([])
+    connections[B].listener.invalidated([channel.key])
+    connections[B].listener.drained()
+    await until(lambda: len(connections[A].reads) == 1)
+    assert not connections[B].reads
+
+
+async def test_what_was_read_at_the_target_of_a_move_is_read_again_when_that_lost_its_own_slots(
+    cluster: Cluster, connections: dict[str, Connection], channel: Channel
+) -> None:
+    connections[A].reads.pop()(ResponseError(f"ASK {slot_of('{s}')} {B}"))
+    connections[B].reads.pop()([])
+    of_b = cluster.slots.report([SlotRange(0, SLOTS - 1, A, 2)])
+    for listener in cluster.moved_listeners:
+        listener(of_b)
+    await until(lambda: len(connections[A].reads) == 1)
+
+
+async def test_a_read_that_fails_in_the_gateway_leaves_what_waits_for_it_to_the_new_owner(
+    cluster: Cluster, connections: dict[str, Connection], channel: Channel
+) -> None:
+    cluster.redirected(Redirect("MOVED", slot_of("{s}"), B))
+    await asyncio.sleep(0)
+    with pytest.raises(TypeError):
+        connections[A].reads.pop()([1 / 2])
+    connections[A].listener.lost()
+    await until(lambda: len(connections[B].reads) == 1)
+
+
+async def test_channels_that_wait_for_another_node_hold_up_no_others(
+    cluster: Cluster, tailer: ClusterTailer, connections: dict[str, Connection]
+) -> None:
+    moved, staying = _sessions_of(A, READ_KEYS), _sessions_of(B, 1)
+    for session in moved:
+        assert tailer.join(tailer.watch(session), Viewer())
+    await until(lambda: len(connections[A].reads) == READ_KEYS)
+    slots = {slot_of(f"{{{session}}}") for session in moved}
+    for slot in slots:
+        cluster.slots.move(slot, B)
+    for listener in cluster.moved_listeners:
+        listener(slots)
+    assert tailer.join(tailer.watch(staying[0]), Viewer())
+    await until(lambda: len(connections[B].reads) == 1)
+
+
+async def test_a_channel_without_live_viewers_is_not_read(
+    tailer: ClusterTailer, connections: dict[str, Connection], channel: Channel
+) -> None:
+    connections[A].reads.pop()([])
+    [viewer] = channel.live
+    tailer.leave(channel, viewer)
+    connections[A].listener.invalidated([channel.key])
+    connections[A].listener.drained()
+    assert not connections[A].reads
+
+
+async def test_commands_are_packed_as_hiredis_packs_them(
+    tailer: ClusterTailer, connections: dict[str, Connection], channel: Channel
+) -> None:
+    connections[A].reads.pop()([ENTRY])
+    connections[A].listener.invalidated([channel.key])
+    connections[A].listener.drained()
+    first, second = connections[A].commands
+    assert first == pack_command(("XRANGE", channel.key, "(0-0", "+", "COUNT", READ_EVENTS))  # type: ignore[arg-type]
+    assert second == pack_command(("XRANGE", channel.key, b"(" + ID, "+", "COUNT", READ_EVENTS))  # type: ignore[arg-type]
+    assert pack_command(("ASKING",)) == node_tail.ASKING
+
+
+def _sessions_of(place: str, count: int) -> list[str]:
+    """Names of sessions in the half of the slots that A or B has."""
+    named = (f"s{number}" for number in range(10_000))
+    return [*islice((name for name in named if (slot_of(f"{{{name}}}") < SLOTS // 2) == (place == A)), count)]

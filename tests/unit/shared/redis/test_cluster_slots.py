@@ -49,6 +49,15 @@ def test_a_report_of_an_older_configuration_changes_nothing() -> None:
     assert slots.owners[5] == B
 
 
+def test_the_masters_are_those_of_the_latest_report_or_redirection() -> None:
+    slots = SlotMap()
+    assert slots.places == []
+    slots.report([SlotRange(0, 16_383, A, 1)])
+    assert slots.places == [A]
+    slots.move(3, B)
+    assert slots.places == [A, B]
+
+
 def test_a_redirection_counts_until_the_next_report() -> None:
     slots = SlotMap()
     ranges = [SlotRange(0, 16_383, A, 3)]
