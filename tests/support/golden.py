@@ -152,8 +152,8 @@ async def _restored(redis: Redis, name: str, kind: str, value: Any) -> None:
         case "string":
             await redis.call("SET", name, value)
         case "hash":
-            fresh = {field: now_ms for field in value if field.endswith((":created_at", ":asked_at"))}
-            await redis.call("HSET", name, *(part for pair in (value | fresh).items() for part in pair))
+            fields = value | _renewed(name, value, now_ms)
+            await redis.call("HSET", name, *(part for pair in fields.items() for part in pair))
         case "list":
             await redis.call("RPUSH", name, *value)
         case "set":
@@ -164,6 +164,13 @@ async def _restored(redis: Redis, name: str, kind: str, value: Any) -> None:
         case "stream":
             for entry_id, fields in value:
                 await redis.call("XADD", name, entry_id, *(part for pair in fields.items() for part in pair))
+
+
+def _renewed(name: str, fields: dict[str, str], now_ms: str) -> dict[str, str]:
+    """Return the fields of a hash that hold the time from which a lifetime counts, with the present time."""
+    if name.endswith(":idempotency"):  # the job, the digest of its request, the time
+        return {key: f"{entry.rpartition(' ')[0]} {now_ms}" for key, entry in fields.items()}
+    return {field: now_ms for field in fields if field.endswith((":created_at", ":asked_at"))}
 
 
 def main() -> None:
