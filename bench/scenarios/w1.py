@@ -19,6 +19,7 @@ from bench.report import Column, Row, Table
 TOKENS_S = 20
 PROBES = 10
 FILL_S = 60.0
+DRAIN_S = 240.0  # a worker that does not keep up ends the probes late
 POSTS = 32  # at a time
 COLUMNS = (
     Column("tokens_s", "tokens/s"),
@@ -139,7 +140,7 @@ def _figures(before: Counts, after: Counts) -> dict[str, float]:
 async def _appends(deployment: Deployment, probes: Sequence[str]) -> dict[str, float]:
     """What the probes saw, once they have ended."""
     times_ms: list[float] = []
-    async with asyncio.timeout(FILL_S):
+    async with asyncio.timeout(DRAIN_S):
         for probe in probes:
             while not (probed := await deployment.probed_ms(probe)):  # noqa: ASYNC110 - another process ends
                 await asyncio.sleep(0.1)
