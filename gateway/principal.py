@@ -22,9 +22,6 @@ class Forbidden(HoldfastError):
     status = 403
     title = "These credentials do not allow this"
 
-    def __init__(self, right: Right) -> None:
-        super().__init__(f"The right `{right}` is needed")
-
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -62,7 +59,7 @@ class Principal:
     def check(self, right: Right) -> None:
         """Raise Forbidden without this right."""
         if right not in self.rights:
-            raise Forbidden(right)
+            raise Forbidden(f"The right `{right}` is needed")
 
     def check_observer(self) -> None:
         """Raise Forbidden without the right to see the whole deployment, which operators have too."""

@@ -20,7 +20,7 @@ from holdfast.shared.owner import Owner, check_subject
 from starlette.types import Scope
 
 REMEMBERED = 10_000
-PUBLIC = frozenset({"/", "/livez", "/readyz", "/openapi.json"})
+PUBLIC = frozenset({"/", "/console", "/livez", "/readyz", "/openapi.json"})
 USER_RIGHTS = RIGHTS - {"observe", "operate"}
 NOBODY = Principal(rights=frozenset())
 _SUBJECT = b"holdfast-subject"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from holdfast.shared.errors import HoldfastError
 from starlette.types import Scope
 
-_LINKABLE = frozenset({"/", "/openapi.json", "/livez", "/readyz", "/metrics"})
+_LINKABLE = frozenset({"/", "/console", "/openapi.json", "/livez", "/readyz", "/metrics"})
 
 
 class OriginNotAllowed(HoldfastError):
@@ -25,7 +25,7 @@ class OriginNotAllowed(HoldfastError):
 class OriginCheck:
     """Refuses requests from pages of other origins.
 
-    Clients other than browsers send neither header and pass, and so do links to the web page."""
+    Clients other than browsers send neither header and pass, and so do links to the web pages."""
 
     def __init__(self, origins: Collection[bytes]) -> None:
         self._origins = origins

@@ -10,7 +10,7 @@ from holdfast.gateway.authentication.credentials import COOKIE, TICKET_COOKIE
 from holdfast.gateway.authentication.tickets import Ticket, write_ticket
 from holdfast.gateway.dependencies import Caller, GatewayState, OptionalJsonBody, State, TicketedSession
 from holdfast.gateway.errors import body_invalid
-from holdfast.gateway.principal import Principal, Right
+from holdfast.gateway.principal import Forbidden, Principal, Right
 from holdfast.gateway.routes.schemas import SignInAnswer, TicketAnswer, json_response, problems
 from holdfast.shared.errors import SessionUnknown
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -72,8 +72,11 @@ async def revoke_tickets(state: GatewayState, session_id: TicketedSession) -> Re
 
 @router.post("/v1/sign-in", response_model=SignInAnswer, responses=problems(503))
 async def sign_in(state: GatewayState, caller: Caller) -> Response:
-    """Exchange the credentials of this request for a cookie that scripts cannot read, for a browser."""
-    caller.check("ticket")  # which tickets lack
+    """Exchange the credentials of this request for a cookie that scripts cannot read, for a browser.
+
+    The cookie has the rights of the credentials."""
+    if caller.session is not None:
+        raise Forbidden("A ticket for one session cannot sign in: an API key or a JWT is needed")
     now = time.time()
     expires_at = min(caller.expires_at, now + state["settings"].sign_in_seconds)
     text = write_ticket(await _secret(state), _ticket(caller, "", sorted(caller.rights), expires_at, 0))

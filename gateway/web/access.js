@@ -15,6 +15,7 @@ export class Access {
   #token = find("token");
   #problem = find("sign-in-problem");
   #onSignedIn;
+  #signedIn = false;
 
   constructor(onSignedIn) {
     this.#onSignedIn = onSignedIn;
@@ -28,23 +29,25 @@ export class Access {
   take(error) {
     if (error?.status !== 401) return false;
     if (hasTicket) showProblem("Your access to this conversation has ended.");
-    else this.#ask("Your sign-in has ended. Sign in to continue.");
+    else this.#ask();
     return true;
   }
 
   async #look() {
     const response = await call("GET").catch(() => null);
-    if (response?.status === 401) this.#ask("");
+    if (response?.status === 401) this.#ask();
     else if (response?.ok) this.#show(await response.json());
   }
 
-  #ask(words) {
+  #ask() {
     showProblem("");
-    showText(this.#problem, words);
-    if (!this.#dialog.open) this.#dialog.showModal();
+    if (this.#dialog.open) return;
+    showText(this.#problem, this.#signedIn ? "Your sign-in has ended. Sign in to continue." : "");
+    this.#dialog.showModal();
   }
 
   #show({ tenant }) {
+    this.#signedIn = true;
     find("sign-out").hidden = !tenant;
   }
 

@@ -8,7 +8,7 @@ const CONNECTION = {
   live: "Connected",
   lost: "Disconnected",
   gone: "Session ended",
-  closed: "Ready",
+  closed: "Not connected",
 };
 
 let wasLost = false;

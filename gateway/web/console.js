@@ -10,7 +10,6 @@ import { WorkersView } from "./console-workers.js";
 import { find } from "./dom.js";
 
 const SESSION = /^#\/sessions\/([A-Za-z0-9_-]{1,128})$/;
-const FORBIDDEN = "Your credentials do not show this. The right `observe` or `operate` is needed.";
 
 let shown = null;
 let rights = [];
@@ -19,7 +18,7 @@ const access = new Access(start);
 /** Show what went wrong in a view; null: nothing. */
 function onProblem(error) {
   if (!error) showProblem("");
-  else if (!access.take(error)) showProblem(error.status === 403 ? FORBIDDEN : error.message);
+  else if (!access.take(error)) showProblem(error.message);
 }
 
 function open(view) {

@@ -106,6 +106,73 @@ async def test_a_person_signs_in_with_a_jwt_and_stays_signed_in(deployment: Depl
     await page.call("waitForSelector", "#sign-in[open]")  # also if the page is loaded again meanwhile
 
 
+async def key(redis_url: str, *rights: str) -> str:
+    redis = connect(redis_url, max_connections=1)
+    _, token = await AuthStore(redis).create_key("acme", rights)
+    await redis.aclose()
+    return token
+
+
+async def sign_in(page: Page, token: str) -> None:
+    await page.until("document.getElementById('sign-in').open")
+    await page.call("fill", "#token", token)
+    await page.call("press", "#token", "Enter")
+    await page.until("!document.getElementById('sign-in').open")
+
+
+async def test_a_first_visit_asks_for_credentials_and_says_of_none_that_they_ended(
+    deployment: Deployment, context: Context
+) -> None:
+    for view in ("/", "/console", "/console#/sessions/session"):
+        page = await context.page(f"{deployment.gateway.url}{view}")
+        await page.until("document.getElementById('sign-in').open")
+        if view == "/":
+            await page.until("document.getElementById('connection').innerText === 'Not connected'")
+        await page.until("performance.getEntriesByName(new URL('v1/sign-in', location.href).href).length")
+        assert await page.evaluate("document.getElementById('sign-in-problem').hidden")
+
+
+async def test_the_key_of_an_operator_signs_in_to_every_view(
+    deployment: Deployment, context: Context, redis_url: str
+) -> None:
+    await deployment.call("POST", "/jobs", {"agent": "gated", "input": str(deployment.gate.path)})
+    page = await context.page(f"{deployment.gateway.url}/console")
+    await sign_in(page, await key(redis_url, "observe", "read"))
+    await page.until("document.querySelector('polyline[points]')")
+    await page.evaluate("void (location.hash = '#/sessions/session')")
+    await page.until("document.body.textContent.includes('job.started')")
+    assert await page.evaluate("document.getElementById('problem').hidden")
+    chat = await context.page(f"{deployment.gateway.url}/#session")
+    await chat.until_jobs("waiting")
+    await chat.call("fill", "#input", "tea")
+    await chat.call("press", "#input", "Enter")
+    await chat.until("document.getElementById('problem').innerText.includes('The right `answer` is needed')")
+
+
+async def test_a_console_that_may_not_show_a_view_names_the_right(
+    deployment: Deployment, context: Context, redis_url: str
+) -> None:
+    page = await context.page(f"{deployment.gateway.url}/console")
+    await sign_in(page, await key(redis_url, "stop"))
+    await page.until("document.getElementById('problem').innerText.includes('The right `observe` is needed')")
+    await page.evaluate("void (location.hash = '#/sessions/session')")
+    await page.until("document.getElementById('problem').innerText.includes('The right `read` is needed')")
+    assert not await page.evaluate("document.getElementById('sign-in').open")
+
+
+async def test_a_sign_in_that_ends_while_the_page_is_open_says_so(
+    deployment: Deployment, context: Context, redis_url: str
+) -> None:
+    page = await context.page(f"{deployment.gateway.url}/#session")
+    token = await key(redis_url, "read")
+    await sign_in(page, token)
+    redis = connect(redis_url, max_connections=1)
+    await AuthStore(redis).revoke_key(token.split("_")[1])
+    await redis.aclose()
+    await page.until("document.getElementById('sign-in').open")
+    await page.until_shown("#sign-in-problem", "Your sign-in has ended. Sign in to continue.")
+
+
 async def test_a_ticket_is_renewed_in_the_middle_of_an_answer(deployment: Deployment, shared: Page) -> None:
     assert "hft_" not in await shared.evaluate("location.href")
     first = await shared.evaluate(KEPT)

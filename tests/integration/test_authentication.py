@@ -76,7 +76,7 @@ class TestKeys:
         stored = await gateway.redis.hgetall("holdfast:auth:keys")
         assert caller.token.split("_", 2)[2].encode() not in b"".join([*stored, *stored.values()])
 
-    @pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/openapi.json", "/web/app.js"])
+    @pytest.mark.parametrize("path", ["/", "/console", "/livez", "/readyz", "/openapi.json", "/web/app.js"])
     async def test_the_page_and_health_need_no_credentials(self, gateway: Served, path: str) -> None:
         assert (await Caller(gateway)("GET", path)).status_code != 401
 

@@ -200,7 +200,7 @@ async def test_the_default_port_may_be_named_or_not(gateway: Served, origin: str
     assert (await ask(gateway, "POST", "/v1/jobs", f"Origin: {origin}", host=host)).status == 202
 
 
-@pytest.mark.parametrize("path", ["/", "/web/icon.svg", "/openapi.json", "/livez"])
+@pytest.mark.parametrize("path", ["/", "/console", "/web/icon.svg", "/openapi.json", "/livez"])
 async def test_a_link_on_another_site_leads_to_the_page(gateway: Served, path: str) -> None:
     headers = ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]
     assert (await ask(gateway, "GET", path, *headers)).status == 200

@@ -198,7 +198,18 @@ class TestSignIn:
         assert "Max-Age=0" in (await owner("DELETE", "/v1/sign-in")).headers["set-cookie"]
 
     async def test_a_ticket_is_no_sign_in(self, gateway: Served, owner: Caller) -> None:
-        assert (await Caller(gateway, await owner.ticket())("POST", "/v1/sign-in")).status_code == 403
+        refused = await Caller(gateway, await owner.ticket())("POST", "/v1/sign-in")
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert "one session" in refused.json()["detail"]
+
+    async def test_a_key_signs_in_with_the_rights_that_it_has(self, gateway: Served) -> None:
+        signed_in = await (await key_of(gateway, "acme", ["observe", "read"]))("POST", "/v1/sign-in")
+        assert (signed_in.status_code, signed_in.json()["rights"]) == (200, ["observe", "read"])
+        browser = Caller(gateway, Cookie=signed_in.headers["set-cookie"].partition(";")[0])
+        assert (await browser("GET", "/v1/overview")).status_code == 200
+        own_page = {"Sec-Fetch-Site": "same-origin"}
+        assert (await browser("DELETE", "/v1/sessions/s", **own_page)).status_code == 403
+        assert (await browser("POST", "/v1/sessions/s/tickets", {}, **own_page)).status_code == 403
 
 
 async def _tickets(stream: SseStream, count: int) -> AsyncIterator[Frame]:
