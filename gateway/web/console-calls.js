@@ -12,12 +12,13 @@ export class CallError extends Error {
   }
 }
 
-/** Call the API. Returns the JSON of the answer; throws CallError. */
+/** Call the API. Returns the JSON of the answer; throws CallError, also for an answer that cannot be read to its end. */
 export async function call(path, method = "GET", headers = {}) {
   const response = await fetch(path, { method, headers, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) }).catch(() => null);
   if (!response) throw new CallError(0, "The gateway cannot be reached.");
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new CallError(response.status, answer.detail ?? `The gateway answered ${response.status}.`);
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw new CallError(response.status, answer?.detail ?? `The gateway answered ${response.status}.`);
+  if (!answer) throw new CallError(0, "The gateway's answer could not be read.");
   return answer;
 }
 
@@ -44,6 +45,12 @@ export function duration(seconds) {
   if (seconds < 120) return `${Math.round(seconds)} s`;
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }
+
+/** A time of the day, in ms since 1970. */
+export const clock = (at) => {
+  const digits = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" };
+  return at == null ? "" : new Date(at).toLocaleTimeString("en", digits);
+};
 
 /** How long ago a time is, in ms since 1970 by this machine's clock. */
 export const ago = (at) => (at == null ? "–" : `${duration(Math.max(0, (Date.now() - at) / 1000))} ago`);

@@ -1,23 +1,30 @@
 // One session: its jobs, and its events as they arrive, with a switch that cuts the connection.
 
 import { Client } from "./client/index.js";
-import { action, call, duration } from "./console-calls.js";
+import { newer } from "./client/events.js";
+import { action, call, clock, duration } from "./console-calls.js";
+import { EventTable } from "./console-events.js";
 import { element, setText } from "./dom.js";
 
-const MOST_ROWS = 1000;
 const ENDED = ["completed", "failed", "cancelled"];
 
 const client = new Client("", { retryMs: Number.POSITIVE_INFINITY });
 
 export class SessionView {
-  #rows = element("tbody");
+  #table = new EventTable({ copy: (entry) => this.#copy(entry), drawn: () => this.#tell() });
   #jobs = element("div", { class: "row" });
   #facts = element("p", { id: "facts", role: "status" });
   #switch = element("button", { type: "button", class: "action", id: "cut", "aria-pressed": "false" }, "Cut my connection");
   #ids = [];
   #attempts = new Map();
   #cursor = null;
-  #arrived = null;
+  /** The newest event when the stream was opened: those behind it arrive as they are written. null: not known. */
+  #end = null;
+  #asked = null;
+  #arrived_ms = null;
+  #reading = false;
+  #stale = false;
+  #words = "";
   #cuts = 0;
   #connection = null;
   #closed = false;
@@ -29,8 +36,6 @@ export class SessionView {
     const back = element("a", { href: "#/sessions" }, "All sessions");
     const chat = element("a", { href: `./#${id}` }, "Open in the chat page");
     const check = action("Compare with the log", () => this.#compare(), onProblem);
-    const columns = ["Id", "Event", "Attempt", "After", "Content", "Copy"];
-    const head = element("tr", {}, ...columns.map((name) => element("th", { scope: "col" }, name)));
     this.#switch.addEventListener("click", () => (this.#connection ? this.#cut() : this.#connect()));
     view.append(
       element("h2", {}, `Session ${id}`),
@@ -38,11 +43,7 @@ export class SessionView {
       this.#jobs,
       element("div", { class: "row" }, this.#switch, check),
       this.#facts,
-      element(
-        "div",
-        { class: "table events", tabindex: "0", role: "region", "aria-label": "Events" },
-        element("table", {}, element("thead", {}, head), this.#rows),
-      ),
+      this.#table.root,
     );
     this.#connect();
     this.#readJobs();
@@ -59,7 +60,12 @@ export class SessionView {
     const connection = new AbortController();
     this.#connection = connection;
     this.#pressed(false);
-    const options = { cursor: this.#cursor ?? undefined, raw: true, signal: connection.signal };
+    let state = "";
+    const onConnection = (newest) => {
+      if (newest !== state) this.#findEnd(newest, connection);
+      state = newest;
+    };
+    const options = { cursor: this.#cursor ?? undefined, raw: true, signal: connection.signal, onConnection };
     try {
       for await (const event of client.events(this.id, options)) this.#take(event);
     } catch (error) {
@@ -67,12 +73,22 @@ export class SessionView {
     }
   }
 
+  /** Find out which events arrive as they are written, once the stream is open. */
+  async #findEnd(state, connection) {
+    this.#end = null;
+    this.#arrived_ms = null;
+    const asked = (this.#asked = Symbol(state));
+    if (state !== "live") return;
+    const found = await call(`v1/sessions/${this.id}`).catch(() => null);
+    if (asked === this.#asked && !connection.signal.aborted) this.#end = found?.cursor || null;
+  }
+
   #cut() {
     this.#connection.abort();
     this.#connection = null;
     this.#cuts += 1;
     this.#pressed(true);
-    this.#row("cut", null, "the connection is cut", null, "", "");
+    this.#table.add({ event: { type: "the connection is cut" }, kind: "cut", time: "", after_s: null });
     this.#tell("Cut. What the agent writes now is stored.");
   }
 
@@ -98,7 +114,8 @@ export class SessionView {
     this.#tell(`Compared with the log of ${stored.length} events: ${lost} lost, ${twice} twice.`);
   }
 
-  #tell(words = "") {
+  #tell(words = this.#words) {
+    this.#words = words;
     const cuts = this.#cuts ? ` over ${this.#cuts + 1} connections` : "";
     setText(this.#facts, `${this.#ids.length} events received${cuts}. ${words}`);
   }
@@ -106,38 +123,30 @@ export class SessionView {
   // ------------------------------------------------------------------------------------------ events
 
   #take(event) {
-    const { id, type, job_id: job, attempt, ...rest } = event;
-    if (id) this.#ids.push(id);
-    if (type === "job.started") this.#attempts.set(job, attempt ?? 1);
+    const { id, type, job_id: job, attempt, at } = event;
     const before = this.#cursor;
-    if (id) this.#cursor = id;
-    const kind = type === "gap" ? "gap" : type === "job.started" ? "attempt" : null;
-    const now = performance.now();
-    const after = this.#arrived == null ? "" : duration((now - this.#arrived) / 1000);
-    this.#arrived = now;
-    this.#row(kind, id, type, this.#attempts.get(job), after, JSON.stringify(rest), before);
-    this.#tell();
+    if (id) {
+      this.#ids.push(id);
+      this.#cursor = id;
+    }
+    this.#words = "";
+    if (type === "job.started") this.#attempts.set(job, attempt ?? 1);
+    const kind = { gap: "gap", "job.started": "attempt" }[type] ?? null;
+    const after_s = this.#afterSeconds(id);
+    const time = after_s === null ? clock(at) : `+${duration(after_s)}`;
+    this.#table.add({ event, kind, attempt: this.#attempts.get(job), time, after_s, before });
     if (type.startsWith("job.")) this.#readJobs();
   }
 
-  #row(kind, id, type, attempt, after, content, before) {
-    const copy = id && element("button", { type: "button", class: "quiet", "aria-label": `Copy ${id} as curl` }, "curl");
-    copy?.addEventListener("click", () => this.#copy(before));
-    const cells = [
-      element("td", { class: "id" }, id ?? ""),
-      element("td", {}, type),
-      element("td", {}, attempt == null ? "" : String(attempt)),
-      element("td", {}, after),
-      element("td", { class: "body" }, content),
-      element("td", {}, copy),
-    ];
-    this.#rows.append(element("tr", { "data-kind": kind }, ...cells));
-    if (this.#rows.childElementCount > MOST_ROWS) this.#rows.firstElementChild.remove();
-    const box = this.#rows.closest(".events");
-    if (!box.contains(document.activeElement)) box.scrollTop = box.scrollHeight;
+  /** The seconds since the event before, if both have arrived as they were written. */
+  #afterSeconds(id) {
+    const live = id && this.#end !== null && newer(id, this.#end);
+    const before = this.#arrived_ms;
+    this.#arrived_ms = live ? performance.now() : null;
+    return live && before !== null ? (this.#arrived_ms - before) / 1000 : null;
   }
 
-  async #copy(before) {
+  async #copy({ before }) {
     const query = before ? `?last_event_id=${before}&raw=true` : "?raw=true";
     const words = `curl -N '${new URL(`v1/sessions/${this.id}/events${query}`, document.baseURI)}'`;
     await navigator.clipboard?.writeText(words).catch(() => {});
@@ -146,13 +155,21 @@ export class SessionView {
 
   // ------------------------------------------------------------------------------------------ jobs
 
+  /** Read the jobs, once more if an event arrives meanwhile. */
   async #readJobs() {
-    try {
-      const { jobs } = await call(`v1/sessions/${this.id}/jobs?limit=5`);
-      if (!this.#closed) this.#jobs.replaceChildren(...jobs.flatMap((job) => this.#job(job)));
-    } catch (error) {
-      if (!this.#closed) this.onProblem(error);
+    this.#stale = true;
+    if (this.#reading) return;
+    this.#reading = true;
+    while (this.#stale && !this.#closed) {
+      this.#stale = false;
+      try {
+        const { jobs } = await call(`v1/sessions/${this.id}/jobs?limit=5`);
+        if (!this.#closed) this.#jobs.replaceChildren(...jobs.flatMap((job) => this.#job(job)));
+      } catch (error) {
+        if (!this.#closed) this.onProblem(error);
+      }
     }
+    this.#reading = false;
   }
 
   #job({ job_id: job, agent, status, attempt }) {

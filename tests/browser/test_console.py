@@ -26,6 +26,31 @@ LOOKS = [
 ]
 TARGET = os.environ.get("SCREENSHOT_CONSOLE")  # read before the test environment is cleaned
 MAX_BYTES = 120_000
+# Counts the heights that scripts read of a table that they change: each lays the page out again.
+COUNT_LAYOUTS = """
+    window.layouts = 0;
+    const { get } = Object.getOwnPropertyDescriptor(Element.prototype, "scrollHeight");
+    Object.defineProperty(Element.prototype, "scrollHeight", { get() { window.layouts += 1; return get.call(this); } });
+"""
+ADD_STATUSES = """(async () => {
+    const { EventTable } = await import("/web/console-events.js");
+    const frames = [];
+    let before = 0;
+    const table = new EventTable({ copy() {}, drawn() {
+        const lines = table.root.querySelectorAll("tbody tr").length;
+        frames.push(lines - before);
+        before = lines;
+    } });
+    document.body.replaceChildren(table.root);
+    const event = (at) => ({ type: "status", id: `1-${at}`, job_id: "a", message: `${at}` });
+    for (let at = 0; at < %d; at += 1) table.add({ event: event(at), kind: null, time: "", after_s: null });
+    window.frames = frames;
+})()"""
+TIMES = "[...document.querySelectorAll('.events tbody tr')].map((row) => row.children[3].textContent)"
+ANSWER = """window.fetch = async () =>
+    new Response(new ReadableStream({ start: (body) => body.error(new TypeError("cut")) }))"""
+CALL = """import("/web/console-calls.js").then(({ call }) => call("v1/overview"))
+    .then(() => "an answer", (error) => [error.constructor.name, error.status, error.message])"""
 
 
 async def opened(stack: Stack, view: str, context: Context | None = None) -> Page:
@@ -83,6 +108,59 @@ async def test_a_cut_connection_resumes_without_a_lost_or_doubled_event(stack: S
     await page.call("click", "text=Compare with the log")
     await page.until("document.getElementById('facts').textContent.includes('0 lost, 0 twice')")
     assert "over 3 connections" in await page.shown("#facts")
+
+
+async def test_thousands_of_deltas_are_laid_out_a_few_times_and_share_a_few_rows(stack: Stack) -> None:
+    await posted(stack, "tea", tokens=5000, interval_ms=0)
+    page = await opened(stack, "sessions")
+    await page.until("document.body.textContent.includes('completed')")
+    await page.call("addInitScript", {"content": COUNT_LAYOUTS})
+    await page.call("goto", f"{stack.gateway.url}/console#/sessions/tea")
+    await page.call("reload")
+    await page.until("document.getElementById('facts').textContent.startsWith('5002 events received')")
+    await page.until("document.body.textContent.includes('job.completed')")
+    assert await page.evaluate("document.querySelectorAll('.events tbody tr').length") <= 10
+    assert await page.evaluate("window.layouts") <= 500
+    assert "1,000 × text.delta" in str(await page.evaluate("document.body.innerText"))
+
+
+async def test_folded_deltas_are_opened_by_keyboard_and_closed_again(stack: Stack) -> None:
+    await posted(stack, "tea", tokens=300, interval_ms=0)
+    page = await opened(stack, "sessions/tea")
+    await page.until("document.body.textContent.includes('job.completed')")
+    await page.until("document.querySelector('[aria-expanded]').textContent === '300 × text.delta'")
+    assert "1,390 characters" in await page.shown("tr:has([aria-expanded])")
+    await tab_to(page, "[aria-expanded]")
+    await page.press("Enter")
+    await page.until("document.querySelectorAll('.events tbody tr').length === 303")
+    assert '"text":"w299 "' in str(await page.evaluate("document.querySelector('.events').textContent"))
+    await page.press("Enter")
+    await page.until("document.querySelectorAll('.events tbody tr').length === 3")
+
+
+async def test_a_frame_draws_a_bounded_number_of_rows_and_old_rows_are_dropped(blank: Page) -> None:
+    await blank.evaluate(ADD_STATUSES % 3000)
+    await blank.until("document.querySelector('tbody:last-child td')?.textContent === '1-2999'")
+    assert await blank.evaluate("document.querySelectorAll('tbody tr').length") == 1000
+    assert await blank.evaluate("Math.max(...window.frames)") <= 100
+
+
+async def test_a_time_between_events_is_shown_of_those_that_arrived_as_they_were_written(stack: Stack) -> None:
+    await posted(stack, "tea", tokens=3)
+    page = await opened(stack, "sessions/tea")
+    await page.until("document.body.textContent.includes('job.completed')")
+    replayed = await page.evaluate(TIMES)
+    assert [bool(time) for time in replayed] == [True, False, True]  # a delta does not say when it was written
+    assert all(time[2] == time[5] == ":" for time in replayed if time)
+    await posted(stack, "tea", tokens=3)
+    await page.until("document.querySelectorAll('[data-kind=attempt]').length === 2")
+    await page.until(f"{TIMES}.length === 6")
+    assert [time[:1] for time in (await page.evaluate(TIMES))[-2:]] == ["+", "+"]
+
+
+async def test_an_answer_that_breaks_off_is_an_error_of_the_call(blank: Page) -> None:
+    await blank.evaluate(f"void ({ANSWER})")
+    assert await blank.evaluate(CALL) == ["CallError", 0, "The gateway's answer could not be read."]
 
 
 async def test_a_running_job_is_cancelled_and_retried(stack: Stack) -> None:
