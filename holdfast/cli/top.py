@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-import httpx2
+import httpx
 
 from holdfast.cli.connection import PATIENCE_S, GatewayError
 from holdfast.cli.show import CONTROL
@@ -28,7 +28,7 @@ def run(url: str, out: TextIO, *, once: bool) -> None:
     token = os.environ.get("HOLDFAST_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     taken: deque[Answer] = deque(maxlen=AVERAGED)
-    with httpx2.Client(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_S) as client:
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_S) as client:
         while True:
             overview, queue, workers = (_read(client, path) for path in ("overview", "queue", "workers?limit=100"))
             page = "\n".join(lines(overview, taken[0] if taken else None, queue, workers))
@@ -96,11 +96,11 @@ def _worker(worker: Answer, now_ms: int) -> tuple[object, ...]:
     return worker["worker_id"], jobs, age, "draining" if worker["draining"] else "works"
 
 
-def _read(client: httpx2.Client, path: str) -> Answer:
+def _read(client: httpx.Client, path: str) -> Answer:
     try:
         response = client.get(f"/v1/{path}")
         answer: Answer = response.json()
-    except (httpx2.HTTPError, ValueError):
+    except (httpx.HTTPError, ValueError):
         raise GatewayError(f"no gateway answers at {client.base_url}") from None
     if response.status_code != 200:
         raise GatewayError(str(answer.get("detail", response.status_code)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -439,6 +440,14 @@ class TestFailing:
 
         assert (failure.code, failure.retryable) == ("provider_no_key", False)
         assert f"{provider.name.upper()}_API_KEY is not set" in failure.message
+
+    async def test_a_missing_sdk_is_named(self, provider: Provider, record: Record) -> None:
+        provider.patch.setitem(sys.modules, f"holdfast.worker.agents.{provider.name}", None)
+
+        failure = await provider.fails(record)
+
+        assert (failure.code, failure.retryable) == ("provider_not_installed", False)
+        assert f"install holdfast-gateway[{provider.name}]" in failure.message
 
     @pytest.mark.parametrize(
         ("options", "named"),

@@ -35,7 +35,8 @@ def keys(scene: Scene) -> list[str]:
     heads = [
         dict(line.lower().split(": ", 1) for line in head.split("\r\n") if ": " in line) for head in scene.relay.heads
     ]
-    return [head.get("authorization", "").removeprefix("bearer ") for head in heads]
+    # Older versions of Anthropic's SDK have a field of their own for it.
+    return [head.get("x-api-key") or head.get("authorization", "").removeprefix("bearer ") for head in heads]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-import httpx2
 import orjson
 from pydantic import BaseModel
 
@@ -55,9 +54,10 @@ async def _rehearse() -> None:
 
 
 async def _openai(url: str) -> None:
-    from openai import AsyncOpenAI  # noqa: PLC0415  # only where it is there already
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient  # noqa: PLC0415  # only where it is there already
 
-    sdk: Any = AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=_client())
+    direct = DefaultAsyncHttpxClient(trust_env=False)  # ignores proxy settings of the environment
+    sdk: Any = AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=direct)
     async with sdk:
         tools: list[Json] = [{"type": "function", "function": _TOOL}]
         await _hear(sdk.chat.completions.create(model="none", messages=_ASKED, tools=tools, stream=True))
@@ -66,17 +66,13 @@ async def _openai(url: str) -> None:
 
 
 async def _anthropic(url: str) -> None:
-    from anthropic import AsyncAnthropic  # noqa: PLC0415  # only where it is there already
+    from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient  # noqa: PLC0415  # only where it is there already
 
-    sdk: Any = AsyncAnthropic(api_key="none", base_url=url, max_retries=0, http_client=_client())
+    direct = DefaultAsyncHttpxClient(trust_env=False)
+    sdk: Any = AsyncAnthropic(api_key="none", base_url=url, max_retries=0, http_client=direct)
     async with sdk:
         for messages in (sdk.messages, sdk.beta.messages):
             await _hear(messages.create(model="none", max_tokens=1, messages=_ASKED, stream=True))
-
-
-def _client() -> httpx2.AsyncClient:
-    """Create a client that ignores proxy settings of the environment."""
-    return httpx2.AsyncClient(trust_env=False)
 
 
 async def _hear(answer: Awaitable[AsyncIterator[Any]]) -> None:

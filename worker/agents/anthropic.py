@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Annotated, Any, Literal
 
-import httpx2
 from anthropic import (
     APIConnectionError,
     APIStatusError,
@@ -18,6 +17,7 @@ from anthropic import (
     AsyncAnthropic,
     AsyncStream,
     DefaultAsyncHttpxClient,
+    Timeout,
 )
 from anthropic.resources.messages import AsyncMessages  # noqa: F401  # otherwise imported during the first job
 from anthropic.types import Message as WholeMessage
@@ -31,6 +31,7 @@ from holdfast.worker.agents.dialect import (
     Conversation,
     Dialect,
     Turn,
+    http_library,
     timeouts,
     tls,
 )
@@ -53,6 +54,7 @@ _FINISH = {
 _NOT_IN_A_CALL_ID = re.compile(r"[^A-Za-z0-9_-]")
 
 Json = dict[str, Any]
+_HTTP = http_library(Timeout)
 
 
 class AnthropicOptions(ChatOptions):
@@ -65,8 +67,8 @@ class AnthropicOptions(ChatOptions):
 
 def _client(model: Model, key: str, options: AnthropicOptions) -> AsyncAnthropic:
     """Open a client for one job, so that a cancelled job closes its connection."""
-    http_client = DefaultAsyncHttpxClient(verify=tls())
-    timeout = timeouts(options.idle_timeout_s)
+    http_client = DefaultAsyncHttpxClient(verify=tls(_HTTP))
+    timeout = timeouts(_HTTP, options.idle_timeout_s)
     return AsyncAnthropic(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
@@ -126,9 +128,9 @@ class _Messages(Conversation):
         """Convert errors of the provider to ProviderFailure; a lost connection becomes `dropped`."""
         try:
             yield
-        except (APITimeoutError, httpx2.TimeoutException):
+        except (APITimeoutError, _HTTP.TimeoutException):
             raise self._provider.silent(self._options.idle_timeout_s) from None
-        except (APIConnectionError, httpx2.RequestError):  # the SDK does not convert httpx2's errors in a stream
+        except (APIConnectionError, _HTTP.RequestError):  # the SDK does not convert those of a stream
             raise dropped() from None
         except APIStatusError as error:
             if begun:

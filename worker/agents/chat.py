@@ -12,7 +12,7 @@ from holdfast.worker.agents.dialect import STOP, chosen_tools, dialect
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.fallback_chain import FallbackChain, candidates_of
 from holdfast.worker.agents.messages import conversation
-from holdfast.worker.agents.models import WITHOUT_KEY, Model
+from holdfast.worker.agents.models import WITHOUT_KEY, WITHOUT_SDK, Model
 from holdfast.worker.agents.tool_calls import run_side_by_side
 from holdfast.worker.sdk.registry import CHAT_INPUT, Agent, AgentFunction
 from holdfast.worker.sdk.run import Run
@@ -26,15 +26,24 @@ log = structlog.get_logger()
 
 
 def chat_agents(models: Mapping[str, Model]) -> Iterator[Agent]:
-    """Return an agent for each model whose key is set."""
+    """Return an agent for each model whose key is set and whose provider's SDK is installed."""
     without_key = [model for model in models.values() if model.key(os.environ) is None]
     if without_key:
         unset = dict.fromkeys(model.key_variable for model in without_key)
         log.info(WITHOUT_KEY, agents=[model.name for model in without_key], unset=[*unset])
     for model in models.values():
-        if model not in without_key:
-            dialect(model.provider)  # now, since an import during a job would delay all others
+        if model not in without_key and _has_sdk(model):
             yield Agent(model.name, chat_agent(model, models), CHAT_INPUT)
+
+
+def _has_sdk(model: Model) -> bool:
+    """Import the SDK of a model's provider, now, since an import during a job would delay all others."""
+    try:
+        dialect(model.provider)
+    except ImportError as error:
+        log.warning(WITHOUT_SDK, agent=model.name, install=model.extra, reason=str(error))
+        return False
+    return True
 
 
 def chat_agent(own: Model, models: Mapping[str, Model]) -> AgentFunction:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Annotated, Any, TypeVar
 
-import httpx2
+import httpx
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message
 from holdfast.worker.agents.models import Model
@@ -115,20 +116,29 @@ class Dialect:
 
 
 def dialect(provider: str) -> Dialect:
-    """Return the dialect of a provider. The first call imports its SDK, which takes a while."""
+    """Return the dialect of a provider. The first call imports its SDK, which takes a while.
+
+    Raises ImportError where the SDK is not installed, or is older than the extra of the provider allows."""
     found: Dialect = importlib.import_module(f"holdfast.worker.agents.{provider}").DIALECT
     return found
 
 
+def http_library(timeout: type) -> ModuleType:
+    """Return the HTTP library of an SDK, by the `Timeout` that the SDK exports: httpx2, or httpx before openai 3 and
+    anthropic 1."""
+    return httpx if timeout is httpx.Timeout else importlib.import_module("httpx2")
+
+
 @cache
-def tls() -> ssl.SSLContext:
+def tls(http: ModuleType) -> ssl.SSLContext:
     """Load the trusted certificates once, which takes longer than the rest of creating a client."""
-    return httpx2.create_ssl_context()
+    context: ssl.SSLContext = http.create_ssl_context()
+    return context
 
 
-def timeouts(idle_timeout_s: float) -> httpx2.Timeout:
-    """Return timeouts. The idle timeout applies between pieces of an answer, and before the first."""
-    return httpx2.Timeout(connect=CONNECT_TIMEOUT_S, read=idle_timeout_s, write=WRITE_TIMEOUT_S, pool=CONNECT_TIMEOUT_S)
+def timeouts(http: ModuleType, idle_timeout_s: float) -> Any:
+    """Return timeouts of the library. The idle timeout applies between pieces of an answer, and before the first."""
+    return http.Timeout(connect=CONNECT_TIMEOUT_S, read=idle_timeout_s, write=WRITE_TIMEOUT_S, pool=CONNECT_TIMEOUT_S)
 
 
 def common_options(given: dict[str, Any]) -> dict[str, Any]:

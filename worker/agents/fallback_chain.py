@@ -42,7 +42,8 @@ class Candidate:
 def candidates_of(given: dict[str, Any], own: Model, models: Mapping[str, Model]) -> list[Candidate | None]:
     """Return the models that a job's options name, in order. None stands for the model before, without streaming.
 
-    Raises AgentError `options_invalid`, and `provider_no_key` where the key of any of the models is missing."""
+    Raises AgentError `options_invalid`, and `provider_no_key` or `provider_not_installed` where the key or the SDK
+    of any of the models is missing."""
     named = given.get("model")
     chosen = resolve(named, own, models) if isinstance(named, str) and named else own
     first = _candidate(chosen.name, chosen, given)
@@ -59,7 +60,10 @@ def _candidate(name: str, model: Model, given: dict[str, Any]) -> Candidate:
     key = model.key(os.environ)
     if key is None:
         raise Provider(model.title).no_key(model.key_variable)
-    provider_dialect = dialect(model.provider)
+    try:
+        provider_dialect = dialect(model.provider)
+    except ImportError:
+        raise Provider(model.title).no_sdk(model.extra) from None
     return Candidate(name, model, key, provider_dialect, parse_options(provider_dialect.options, given))
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 NO_KEY = "no-key"
 # Logged once by a worker at its start.
 WITHOUT_KEY = "agents without a key are not offered"
+WITHOUT_SDK = "agents without the SDK of their provider are not offered"
 
 _DEFAULTS = {"openai": "gpt-5.4-mini", "anthropic": "claude-sonnet-5"}
 _TITLES = {"openai": "OpenAI", "anthropic": "Anthropic"}
@@ -37,6 +38,11 @@ class Model:
     def title(self) -> str:
         """The display name of its provider."""
         return _TITLES[self.provider] if self.base_url is None else self.name
+
+    @property
+    def extra(self) -> str:
+        """The extra of the distribution that installs the SDK of its provider."""
+        return f"holdfast-gateway[{self.provider}]"
 
     def key(self, environment: Mapping[str, str]) -> str | None:
         """Return its key; None where the environment lacks it."""

@@ -19,6 +19,7 @@ from holdfast.worker.agents.dialect import (
     Conversation,
     Dialect,
     Turn,
+    http_library,
     timeouts,
     tls,
 )
@@ -36,6 +37,7 @@ from openai import (
     AsyncOpenAI,
     AsyncStream,
     DefaultAsyncHttpxClient,
+    Timeout,
 )
 from openai.resources.chat.chat import AsyncChat  # noqa: F401  # otherwise imported during the first job
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
@@ -50,6 +52,7 @@ _FINISH = {"stop": STOP, "tool_calls": STOP, "function_call": STOP, "length": LE
 _NEWER_LIMIT_HOSTS = (".openai.com", ".azure.com")
 
 Json = dict[str, Any]
+_HTTP = http_library(Timeout)
 
 
 class OpenAIOptions(ChatOptions):
@@ -61,8 +64,8 @@ class OpenAIOptions(ChatOptions):
 
 def new_client(model: Model, key: str, options: OpenAIOptions) -> AsyncOpenAI:
     """Open a client for one job, so that a cancelled job closes its connection."""
-    http_client = DefaultAsyncHttpxClient(verify=tls())
-    timeout = timeouts(options.idle_timeout_s)
+    http_client = DefaultAsyncHttpxClient(verify=tls(_HTTP))
+    timeout = timeouts(_HTTP, options.idle_timeout_s)
     return AsyncOpenAI(api_key=key, base_url=model.base_url, timeout=timeout, max_retries=0, http_client=http_client)
 
 
@@ -121,9 +124,9 @@ class _Completions(Conversation):
         """Convert errors of the provider to ProviderFailure; a lost connection becomes `dropped`."""
         try:
             yield
-        except APITimeoutError:
+        except (APITimeoutError, _HTTP.TimeoutException):
             raise self._provider.silent(self._options.idle_timeout_s) from None
-        except APIConnectionError:
+        except (APIConnectionError, _HTTP.RequestError):  # the SDK converts those of a stream since openai 3
             raise dropped() from None
         except APIStatusError as error:
             wait_s = asked_to_wait_s(error.response.headers)

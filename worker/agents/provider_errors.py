@@ -89,6 +89,9 @@ class Provider:
     def no_key(self, variable: str) -> AgentError:
         return AgentError("provider_no_key", f"There is no key for {self.name}: {variable} is not set for the worker")
 
+    def no_sdk(self, extra: str) -> AgentError:
+        return AgentError("provider_not_installed", f"The worker lacks the SDK of {self.name}: install {extra}")
+
     def _error(
         self, code: str, what: str, kind: str, detail: str, retry_after_s: float | None = None
     ) -> ProviderFailure:
