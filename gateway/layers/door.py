@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from holdfast.gateway.dialects.dialect import RESUME_REFUSAL, ResumeRefusal
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.errors import NotAcceptable, RateLimited, Unauthenticated, respond
@@ -9,17 +12,18 @@ from holdfast.gateway.layers.host_check import HostCheck, HostNotAllowed
 from holdfast.gateway.layers.origin_check import OriginCheck, OriginNotAllowed
 from holdfast.gateway.principal import Authenticate
 from holdfast.gateway.stream.viewer import retry_ms
-from holdfast.shared.errors import HoldfastError
+from holdfast.shared.errors import HoldfastError, RequestInvalid
 from holdfast.shared.trace_context import TRACEPARENT, parse_traceparent
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # Fields on which a check rests, and the error for a request that has one twice.
-_SINGLE: dict[bytes, type[HoldfastError]] = {
+_SINGLE: dict[bytes, Callable[[], HoldfastError]] = {
     b"host": HostNotAllowed,
     b"origin": OriginNotAllowed,
     b"sec-fetch-site": OriginNotAllowed,
     b"authorization": Unauthenticated,
+    b"holdfast-subject": partial(RequestInvalid, "Holdfast-Subject", "may be sent only once"),
 }
 
 
@@ -66,7 +70,7 @@ def _check_single(scope: Scope) -> None:
     names = [name for name, _ in scope["headers"]]
     for name, error in _SINGLE.items():
         if names.count(name) > 1:
-            raise error
+            raise error()
 
 
 def _refusal(scope: Scope, error: HoldfastError) -> ASGIApp:

@@ -106,6 +106,13 @@ class TestSubjects:
         refused = await gateway.client.get("/v1/sessions", headers=list(headers.items()))
         assert (refused.status_code, refused.json()["field"]) == (422, "Holdfast-Subject")
 
+    async def test_two_subjects_are_refused(self, gateway: Served) -> None:
+        """A proxy may add the field and pass on that of its client."""
+        key = await key_of(gateway, "acme")
+        fields = [("Authorization", f"Bearer {key.token}"), ("Holdfast-Subject", "ann"), ("Holdfast-Subject", "bob")]
+        refused = await gateway.client.get("/v1/sessions", headers=fields)
+        assert (refused.status_code, refused.json()["field"]) == (422, "Holdfast-Subject")
+
 
 class TestTenants:
     async def test_a_tenant_sees_only_the_agents_that_it_may_use(self, gateway: Served) -> None:
