@@ -47,7 +47,7 @@ class Tenant(NamedTuple):
 
 
 class Version(NamedTuple):
-    """The number of changes so far, as text, and the secret that signs tickets."""
+    """The number of changes so far, as text, and what is stored as the secret that signs tickets."""
 
     changes: bytes | None
     secret: bytes | None
@@ -65,6 +65,12 @@ class AuthState(NamedTuple):
     tenants: Mapping[str, Tenant]
     revoked: Mapping[str, int]
 
+    @property
+    def secret(self) -> bytes | None:
+        """The secret that signs tickets; None where the stored one is too short to sign anything."""
+        secret = self.version.secret
+        return secret if secret is not None and len(secret) >= SECRET_BYTES else None
+
 
 class AuthStore:
     """Reads and changes the stored credentials. Every call raises RedisError when the server does not answer."""
@@ -77,9 +83,9 @@ class AuthStore:
         return Version(*await self._redis.mget(keys.AUTH_VERSION, keys.AUTH_SECRET))
 
     async def state(self) -> AuthState:
-        """Read everything. Creates the secret if missing."""
-        await self._redis.set(keys.AUTH_SECRET, secrets.token_bytes(SECRET_BYTES), nx=True)
-        version, secret, found, tenants, revoked = await self._redis.transaction(
+        """Read everything. Creates the secret if missing, in the same transaction: the server may be emptied before."""
+        _, version, secret, found, tenants, revoked = await self._redis.transaction(
+            ("SET", keys.AUTH_SECRET, secrets.token_bytes(SECRET_BYTES), "NX"),
             ("GET", keys.AUTH_VERSION),
             ("GET", keys.AUTH_SECRET),
             ("HGETALL", keys.AUTH_KEYS),

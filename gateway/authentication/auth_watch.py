@@ -56,7 +56,7 @@ class AuthWatch:
         asked = time.monotonic()
         async with self._lock:
             if self.last is None or self._read_at < asked:
-                if self.last is None or await self._store.version() != self.last.version:
+                if self.last is None or not self.last.secret or await self._store.version() != self.last.version:
                     self.last = await self._store.state()
                     self.on_change(self.last)
                 self._read_at = time.monotonic()

@@ -72,7 +72,7 @@ class Authentication:
     def _renew(self, principal: Principal) -> Renewal | None:
         """Return a ticket for as long as the caller's was made for."""
         state: AuthState | None = self.watch.last
-        if state is None or principal.owner is None or principal.session is None:
+        if state is None or state.secret is None or principal.owner is None or principal.session is None:
             return None
         now, lifetime_s = time.time(), principal.expires_at - principal.issued_at
         expires_at = min(now + lifetime_s, principal.renewable_until)
@@ -85,6 +85,6 @@ class Authentication:
             principal.renewable_until,
             principal.key_id or "",
         )
-        text = write_ticket(state.version.secret or b"", ticket)
+        text = write_ticket(state.secret, ticket)
         event = {"type": "ticket", "ticket": text, "expires_at": math.floor(expires_at * 1000)}
         return Renewal(orjson.dumps(event), principal_with(ticket))

@@ -105,14 +105,13 @@ def _limited(principal: Principal, state: AuthState) -> Principal:
 
 
 def _bearer(claims: Claims) -> Principal:
-    """Return the caller of a JWT. One whose claims name no right of Holdfast has those of a user."""
-    named = RIGHTS.intersection(claims.rights or ())
-    rights = USER_RIGHTS if claims.rights is None or (claims.rights and not named) else named
+    """Return the caller of a JWT. One whose claims say nothing about rights has those of a user."""
+    rights = USER_RIGHTS if claims.rights is None else claims.rights
     return Principal(Owner(claims.tenant, claims.subject), rights, claims.expires_at)
 
 
 def _ticket(token: str, state: AuthState) -> Principal:
-    principal = tickets.principal_with(tickets.read_ticket(state.version.secret or b"", token))
+    principal = tickets.principal_with(tickets.read_ticket(state.secret, token))
     if not still_valid(principal, state):
         raise Unauthenticated("the ticket was revoked")
     return principal

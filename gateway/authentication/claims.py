@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from holdfast.gateway.errors import Unauthenticated
+from holdfast.gateway.principal import RIGHTS, Right
 from holdfast.shared.errors import RequestInvalid
 from holdfast.shared.owner import check_subject, check_tenant
 
@@ -20,14 +21,15 @@ class Claims(NamedTuple):
     Args:
         tenant: valid by `check_tenant`.
         subject: 1 to 255 bytes of UTF-8.
-        rights: the words of the claim `rights` (a list) or, without that, of `scope` (RFC 8693, section 4.2: separated
-            by spaces); None where the token has neither. Unknown words, such as `openid`, are among them.
+        rights: those that the claim `rights` (a list) names or, without that, `scope` (RFC 8693, section 4.2: separated
+            by spaces); None where the token has neither, and where all words of `scope` are those of others, such as
+            `openid`.
         expires_at: seconds since 1970.
     """
 
     tenant: str
     subject: str
-    rights: frozenset[str] | None
+    rights: frozenset[Right] | None
     expires_at: float
 
 
@@ -111,13 +113,12 @@ def _audiences(content: Mapping[str, Any]) -> list[Any]:
     raise Unauthenticated("the token must have a claim `aud`, a text or a list of texts")
 
 
-def _rights(content: Mapping[str, Any]) -> frozenset[str] | None:
-    words = content.get("rights")
-    if words is None:
-        scope = content.get("scope")
-        if scope is None:
-            return None
-        words = scope.split() if isinstance(scope, str) else None
+def _rights(content: Mapping[str, Any]) -> frozenset[Right] | None:
+    rights, scope = content.get("rights"), content.get("scope")
+    if rights is None and scope is None:
+        return None
+    words = scope.split() if rights is None and isinstance(scope, str) else rights
     if not isinstance(words, list) or len(words) > MAX_RIGHTS or not all(isinstance(word, str) for word in words):
         raise Unauthenticated(f"`scope` must be a text and `rights` a list of texts, of at most {MAX_RIGHTS} words")
-    return frozenset(words)
+    named = RIGHTS.intersection(words)
+    return None if rights is None and words and not named else named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -19,6 +20,8 @@ from holdfast.shared.errors import SettingsInvalid
 MAX_TOKEN_BYTES = 8192
 MAX_VERIFIED = 10_000
 _MALFORMED = "the token is malformed"
+# RFC 7515, section 7.1. Decoders ignore other characters, and bits of the last one: a token could have many texts.
+_COMPACT = re.compile(r"[\w-]+\.[\w-]+\.(?:[\w-]{4})*(?:[\w-][AQgw]|[\w-]{2}[AEIMQUYcgkosw048])?", re.ASCII)
 
 
 class _Verified(NamedTuple):
@@ -69,7 +72,7 @@ class JwtVerifier:
         """
         if len(token) > MAX_TOKEN_BYTES:
             raise Unauthenticated(f"the token must be at most {MAX_TOKEN_BYTES} bytes")
-        if not token.isascii():
+        if _COMPACT.fullmatch(token) is None:
             raise Unauthenticated(_MALFORMED)
         digest = sha256(token.encode()).digest()
         known = self._verified.get(digest)

@@ -12,7 +12,7 @@ from holdfast.gateway.dependencies import Caller, GatewayState, OptionalJsonBody
 from holdfast.gateway.errors import body_invalid
 from holdfast.gateway.principal import Forbidden, Principal, Right
 from holdfast.gateway.routes.schemas import SignInAnswer, TicketAnswer, json_response, problems
-from holdfast.shared.errors import SessionUnknown
+from holdfast.shared.errors import LogUnavailable, SessionUnknown
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
@@ -117,4 +117,8 @@ def _sign_in_json(caller: Principal, expires_at: float) -> dict[str, object]:
 
 
 async def _secret(state: State) -> bytes:
-    return (await state["auth_watch"].state()).version.secret or b""
+    """Return what signs tickets. Raises LogUnavailable without it."""
+    secret = (await state["auth_watch"].state()).secret
+    if secret is None:
+        raise LogUnavailable
+    return secret

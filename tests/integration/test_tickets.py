@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
 
 import pytest
 from holdfast.gateway.authentication.tickets import Ticket, write_ticket
 from holdfast.shared import keys
 from holdfast.shared.auth_store import AuthStore
+from holdfast.shared.redis.client import Redis
 
 from tests.support.access import Caller, guarded, key_of
+from tests.support.process import until
 from tests.support.served import Served
 from tests.support.sse import Frame, SseStream
+from tests.support.tokens import sibling
 
 LATER = 4e9
 
@@ -114,6 +118,55 @@ class TestForgery:
         if change == "signature":
             text = text[:-2] + ("AA" if text[-2:] != "AA" else "BB")
         assert (await Caller(gateway, text)("GET", "/v1/sessions/s")).status_code == 401
+
+    @pytest.mark.parametrize("at", [-1, -20])
+    async def test_a_ticket_has_one_text(self, gateway: Served, owner: Caller, at: int) -> None:
+        ticket = await owner.ticket()
+        for text in (f"{ticket[:at]}!{ticket[at:]}", f"{ticket}=", f"{ticket}\xa0", sibling(ticket)):
+            headers = {b"authorization": f"Bearer {text}".encode("latin-1")}
+            refused = await gateway.client.get("/v1/sessions/s", headers=list(headers.items()))
+            assert refused.status_code == 401, text
+
+    @pytest.mark.parametrize("secret", [b"", b"short"])
+    async def test_without_a_good_secret_every_ticket_is_refused_until_there_is_one(
+        self, gateway: Served, owner: Caller, secret: bytes
+    ) -> None:
+        before = Caller(gateway, await owner.ticket())
+        await gateway.redis.set(keys.AUTH_SECRET, secret)
+
+        async def status(caller: Caller, method: str, path: str) -> int:
+            return (await caller(method, path, {} if method == "POST" else None)).status_code
+
+        async def refused() -> bool:
+            return await status(before, "GET", "/v1/sessions/s") == 401
+
+        await until(refused)
+        forged = Ticket("acme//s", "acme", "", ["read"], 1, LATER, 0)
+        assert await status(Caller(gateway, write_ticket(secret, forged)), "GET", "/v1/sessions/s") == 401
+        assert await status(owner, "POST", "/v1/sessions/s/tickets") == 503
+        assert await status(owner, "GET", "/v1/sessions/s") == 200
+        await gateway.redis.delete(keys.AUTH_SECRET)
+
+        async def made() -> bool:
+            return await status(owner, "POST", "/v1/sessions/s/tickets") == 201
+
+        await until(made)
+        assert await status(Caller(gateway, await owner.ticket()), "GET", "/v1/sessions/s") == 200
+
+    async def test_a_server_that_is_emptied_while_it_is_read_leaves_no_state_without_a_secret(
+        self, gateway: Served
+    ) -> None:
+        redis = gateway.redis
+
+        class Emptied:
+            async def set(self, *arguments: Any, **options: Any) -> None:
+                await redis.set(*arguments, **options)
+                await redis.flushdb()
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(redis, name)
+
+        assert len((await AuthStore(cast("Redis", Emptied())).state()).version.secret or b"") == 32
 
     async def test_two_tickets_in_one_query_are_refused(self, gateway: Served, owner: Caller) -> None:
         ticket = await owner.ticket()

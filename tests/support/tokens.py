@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,12 @@ def with_keys(url: str, **values: Any) -> GatewaySettings:
 
 def b64(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def sibling(token: str) -> str:
+    """A token whose last character differs in bits that no byte has, and that some decoders ignore."""
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
 
 
 def count_verifications(patch: pytest.MonkeyPatch) -> list[str]:

@@ -17,7 +17,18 @@ from holdfast.shared.settings import read_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.tokens import AUDIENCE, CLAIMS, ISSUER, NOW, SECRET, b64, count_verifications, hs256, with_secret
+from tests.support.tokens import (
+    AUDIENCE,
+    CLAIMS,
+    ISSUER,
+    NOW,
+    SECRET,
+    b64,
+    count_verifications,
+    hs256,
+    sibling,
+    with_secret,
+)
 
 CLAIM_NAMES = st.sampled_from([*CLAIMS, "nbf", "iat", "scope", "rights", "x"])
 ANY_JSON = st.recursive(
@@ -99,10 +110,13 @@ class TestClaims:
     @pytest.mark.parametrize(
         ("claims", "rights"),
         [
-            ({"scope": "read submit  openid"}, {"read", "submit", "openid"}),
+            ({"scope": "read submit  openid"}, {"read", "submit"}),
+            ({"scope": "openid email"}, None),
             ({"scope": ""}, set()),
             ({"rights": ["read", "stop"], "scope": "openid"}, {"read", "stop"}),
             ({"rights": []}, set()),
+            ({"rights": ["reed"]}, set()),
+            ({"rights": ["read", "reed"]}, {"read"}),
             ({}, None),
         ],
     )
@@ -136,6 +150,14 @@ class TestTokens:
             longest += 1
         assert await verifier().verify(hs256(pad="x" * longest))
         assert "8192 bytes" in await refusal(hs256(pad="x" * (longest + 1)))
+
+    async def test_a_token_has_one_text(self) -> None:
+        token = hs256()
+        subject = verifier()
+        await subject.verify(token)
+        for text in (f"{token}=", f"{token}==", f"{token[:-9]}!{token[-9:]}", f"{token}.", f" {token}", sibling(token)):
+            with pytest.raises(Unauthenticated):
+                await subject.verify(text)
 
     async def test_deep_nesting_is_refused_or_ignored(self) -> None:
         deep = "[" * 2500 + "]" * 2500
