@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 from httpx2 import create_ssl_context
+from httpx2._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
 
 from tests.support.process import Processes, inherited_env
@@ -36,6 +37,15 @@ def _shared_ssl_context() -> Iterator[None]:
     """Reading the certificates takes 20 ms, in each of thousands of clients of which hardly one uses TLS."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx2._transports.default.create_ssl_context", cache(create_ssl_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_http() -> Iterator[None]:
+    """The default of five seconds also runs while a first import of an SDK occupies the event loop of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for phase in ("connect", "read", "write", "pool"):
+            patch.setattr(DEFAULT_TIMEOUT_CONFIG, phase, 60.0)
         yield
 
 

@@ -69,7 +69,7 @@ class Stage:
 
 
 def sdk_at(gateway: Gateway) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0)
+    return AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0, timeout=60)
 
 
 def text_of(response: Json) -> str:

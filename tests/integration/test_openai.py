@@ -33,7 +33,7 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def sdk(gateway: Served) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0, timeout=60) as sdk:
         yield sdk
 
 

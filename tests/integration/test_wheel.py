@@ -112,7 +112,7 @@ async def test_the_installed_client_runs_a_job_from_outside_the_clone(
     await worker.until_output("worker started")
     done = subprocess.run(
         [str(python), "-c", USE, gateway.url], cwd=tmp_path, env=inherited_env(), capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=120, check=False,
     )  # fmt: skip
     assert done.stdout == 2 * "w0 w1 w2 \n", done.stderr
     foreign = subprocess.run([str(python), "-c", "import holdfast"], cwd=tmp_path, capture_output=True, check=False)
@@ -139,7 +139,7 @@ async def test_a_project_with_a_package_called_shared_runs_its_agent_with_an_ins
     await dev.until_output("Holdfast is at")
     sent = subprocess.run(
         [command, "send", "Ada", "--agent", "greet", "--url", f"http://127.0.0.1:{port}"],
-        cwd=project, env=inherited_env(), capture_output=True, text=True, timeout=60, check=False,
+        cwd=project, env=inherited_env(), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert sent.returncode == 0, sent.stderr
     assert '"hello Ada"' in sent.stdout

@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 
-import orjson
 import pytest
-from arq import ArqRedis
-from arq.worker import Worker, func
 from holdfast.shared.queue import WakeUp
 from holdfast.worker import Run
 from holdfast.worker.process.arq_worker import HoldfastWorker
-from holdfast.worker.process.deliveries import cancel
-from redis.asyncio import BlockingConnectionPool
 
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
@@ -82,52 +76,6 @@ def _wake_ups(worker: HoldfastWorker, monkeypatch: pytest.MonkeyPatch) -> list[W
 
     monkeypatch.setattr(worker, "_on_wake_up", noted)
     return wake_ups
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # cancelled, arq leaves a pipeline open
-async def test_stock_arq_starts_none_of_them(redis_url: str) -> None:
-    """What the test above is about: running jobs stay in arq's queue, and hide what waits behind the first hundred."""
-    started: list[str] = []
-    connections = BlockingConnectionPool.from_url(redis_url, max_connections=64)
-    pool = ArqRedis(connections, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
-
-    async def job(ctx: dict[Any, Any]) -> None:
-        started.append(ctx["job_id"])
-        await asyncio.Event().wait()
-
-    def stock() -> tuple[Worker, asyncio.Task[None]]:
-        worker = Worker(
-            [func(job, name="job")],
-            redis_pool=pool,
-            job_deserializer=orjson.loads,
-            handle_signals=False,
-            max_jobs=10,
-            poll_delay=0.02,
-        )
-        return worker, asyncio.create_task(worker.async_run())
-
-    running = [stock() for _ in range(10)]
-    for number in range(100):
-        await pool.enqueue_job("job", _job_id=f"busy{number}")
-    await until(lambda: len(started) == 100)
-    running.append(stock())
-    for number in range(20):
-        await pool.enqueue_job("job", _job_id=f"waiting{number}")
-    polls = 0
-    counting = running[-1][0]
-    poll_iteration = counting._poll_iteration
-
-    async def counted() -> None:
-        nonlocal polls
-        await poll_iteration()
-        polls += 1
-
-    counting._poll_iteration = counted  # type: ignore[method-assign]
-    await until(lambda: polls >= 50)
-    assert len(started) == 100
-    await cancel(task for _, task in running)
-    await cancel(task for worker, _ in running for task in worker.tasks.values())
-    await connections.disconnect()
 
 
 async def test_a_slot_that_becomes_free_takes_what_waits(redis_url: str, client: Client) -> None:

@@ -31,7 +31,7 @@ async def completion_python(body: Json, key: dict[str, str], job: JobAt, show: S
     deltas: list[Json] = []
     end = "cut"
     given: Any = {**body, "extra_headers": key}
-    async with AsyncOpenAI(base_url=f"{job.url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with AsyncOpenAI(base_url=f"{job.url}/openai/v1", api_key="none", max_retries=0, timeout=60) as sdk:
         try:
             async for chunk in await sdk.chat.completions.create(**given):
                 end = _add(deltas, chunk.to_dict(), show)

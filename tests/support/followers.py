@@ -74,7 +74,9 @@ Follow = Callable[[JobAt, Show], Coroutine[Any, Any, Shown]]
 
 async def openai_python(job: JobAt, show: Show) -> Shown:
     events: list[Json] = []
-    async with AsyncOpenAI(base_url=f"{job.url}/openai/v1", api_key=job.token or "none", max_retries=0) as sdk:
+    async with AsyncOpenAI(
+        base_url=f"{job.url}/openai/v1", api_key=job.token or "none", max_retries=0, timeout=60
+    ) as sdk:
         while not events or events[-1]["type"] not in ENDS:
             cursor: Any = {"starting_after": events[-1]["sequence_number"]} if events else {}
             with contextlib.suppress(openai.APIConnectionError):

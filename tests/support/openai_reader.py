@@ -22,7 +22,7 @@ class Read(Protocol):
 
 async def with_python(url: str, body: Json, response_id: str | None = None, after: int | None = None) -> list[Json]:
     events: list[Json] = []
-    async with AsyncOpenAI(base_url=f"{url}/openai/v1", api_key="none", max_retries=0) as sdk:
+    async with AsyncOpenAI(base_url=f"{url}/openai/v1", api_key="none", max_retries=0, timeout=60) as sdk:
         try:
             stream: Any
             if response_id is None:

@@ -27,7 +27,7 @@ from holdfast.worker.sdk.registry import Agent, Registry
 from tests.support.log import request
 from tests.support.process import until
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 
 
 class Client:
