@@ -8,6 +8,7 @@ import { call } from "./console-calls.js";
 import { Conversation, inputText } from "./conversation.js";
 import { element, find, setText } from "./dom.js";
 import { drawWithFocus } from "./focus.js";
+import { Follower } from "./follower.js";
 import { isFreeText } from "./form.js";
 import { forgetInput, randomName, rememberedInput, rememberInput } from "./memory.js";
 import { Outbox } from "./outbox.js";
@@ -17,7 +18,6 @@ import { Turns } from "./turns.js";
 
 const DETAILED_JOBS = 10;
 const DETAIL_TIMEOUT_MS = 15000;
-const AT_END_PX = 48;
 const REMEMBERED_IDS = 20000;
 const IDEAS = ["What is a holdfast?", "Why does an answer need one?", "Tell me something long"];
 const GAPS = {
@@ -30,15 +30,12 @@ const ENDS = {
   cancelled: "The answer was stopped.",
 };
 
-const log = find("log");
-
 let session = null;
 let leave = () => {};
 let conversation = new Conversation();
 let detailed = false;
 let accepted = [];
 let stopping = null;
-let atEnd = true;
 let frame = 0;
 const dirty = new Set();
 
@@ -48,6 +45,7 @@ const composer = new Composer({ send, answer: answerText });
 const access = new Access(enter);
 new SessionList((error) => access.take(error));
 const silence = new SilenceWatch(changed);
+const follower = new Follower(find("log"), (following) => (find("jump").hidden = following));
 
 // ---------------------------------------------------------------------------------------------- the session
 
@@ -65,6 +63,7 @@ function enter() {
   accepted = [];
   dirty.clear();
   turns.clear();
+  follower.follow();
   leave = session.subscribe(take);
   outbox.show(id);
   showConnection("connecting");
@@ -128,7 +127,7 @@ function announce({ type, job_id: id, prompt }, added) {
 // ---------------------------------------------------------------------------------------------- sending and stopping
 
 function send(job) {
-  atEnd = true;
+  follower.follow();
   showProblem("");
   outbox.send(session.id, job);
   outbox.show(session.id);
@@ -169,7 +168,7 @@ async function cancel(turn) {
 
 async function retry(turn) {
   const headers = { "Idempotency-Key": randomName(), ...ticketHeaders() };
-  atEnd = true;
+  follower.follow();
   try {
     const { job_id: id } = await call(`v1/sessions/${session.id}/jobs/${turn.id}/retry`, "POST", headers);
     showProblem("");
@@ -245,7 +244,7 @@ function draw() {
   composer.answers(openQuestion()[1]?.question_id ?? null);
   drawStop();
   drawTitle();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  follower.keep();
 }
 
 function drawStop() {
@@ -282,19 +281,9 @@ find("stop").addEventListener("click", () => {
 });
 
 find("jump").addEventListener("click", () => {
-  log.scrollTop = log.scrollHeight;
+  follower.follow();
   composer.focus();
 });
-
-log.addEventListener("scroll", () => {
-  atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < AT_END_PX;
-  find("jump").hidden = atEnd;
-});
-
-// Keep the end of the answer visible when the composer grows.
-new ResizeObserver(() => {
-  if (atEnd) log.scrollTop = log.scrollHeight;
-}).observe(log);
 
 document.addEventListener("keydown", (event) => {
   // Elsewhere Escape closes a dialog or leaves a field.

@@ -1,6 +1,6 @@
 // Drives a Chromium for tests/support/browser.py: a line of JSON in is one call, `[id, object, "keyboard.press", args]`,
-// a line out its outcome, `[id, error, value]`. Contexts and pages stay here and go by name. What a page throws, and
-// what its policy forbids, comes as `[0, message, null]`. The end of the input ends the browser.
+// a line out its outcome, `[id, error, value]`. Contexts, pages and CDP sessions stay here and go by
+// name. What a page throws, and what its policy forbids, comes as `[0, message, null]`. The end of the input ends the browser.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
@@ -25,7 +25,7 @@ function watch(page) {
 
 function plain(method, value) {
   if (method === "newPage") watch(value);
-  if (method === "newPage" || method === "newContext") return named(value);
+  if (["newPage", "newContext", "newCDPSession"].includes(method)) return named(value);
   return method === "evaluate" ? (value ?? null) : null;
 }
 
@@ -34,7 +34,8 @@ async function call([id, name, path, args]) {
     const steps = path.split(".");
     const method = steps.pop();
     const owner = steps.reduce((object, step) => object[step], objects[name]);
-    say(id, null, plain(method, await owner[method](...args)));
+    const given = method === "newCDPSession" ? args.map((arg) => objects[arg]) : args;
+    say(id, null, plain(method, await owner[method](...given)));
   } catch (error) {
     say(id, String(error), null);
   }

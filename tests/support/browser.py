@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,11 @@ class Context:
         await page.call("goto", url)
         return page
 
+    async def devtools(self, page: Page) -> Callable[..., Awaitable[Any]]:
+        """Chromium's own commands for a tab: `await send("Input.dispatchTouchEvent", {…})`."""
+        session = await self.browser.call(self.name, "newCDPSession", page.name)
+        return functools.partial(self.browser.call, session, "send")
+
     async def close(self) -> None:
         """Close its tabs."""
         await self.browser.call(self.name, "close")
@@ -107,10 +113,10 @@ class Page:
 
     def __init__(self, browser: Browser, name: str) -> None:
         self._browser = browser
-        self._name = name
+        self.name = name
 
     async def call(self, method: str, *args: Any) -> Any:
-        return await self._browser.call(self._name, method, *args)
+        return await self._browser.call(self.name, method, *args)
 
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""
