@@ -21,6 +21,7 @@ from holdfast.shared.errors import (
     AgentUnknown,
     HoldfastError,
     IdempotencyMismatch,
+    JobUnknown,
     LogUnavailable,
     QueueFull,
     RequestInvalid,
@@ -94,6 +95,7 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
         LogUnavailable: Redis is unavailable; the job may have been accepted.
         Forbidden: the caller may not submit jobs.
         SessionUnknown: the session is being deleted.
+        JobUnknown: the session has no job with the id of `after`.
         HoldfastError: an error of Queue.reserve or Sessions.submit.
     """
     keys = {"session_id": session_id, "agent": request.agent}
@@ -167,7 +169,7 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
         await state["queue"].reserve(session_id, job_id, request.agent, webhook=bool(request.webhook))
         failpoint("after_reserve_before_submit")
         submitted = await state["sessions"].submit(session_id, job_id, request)
-    except (SessionBusy, SessionUnknown, IdempotencyMismatch, QueueFull, UnreadableHere):
+    except (SessionBusy, SessionUnknown, JobUnknown, IdempotencyMismatch, QueueFull, UnreadableHere):
         await best_effort(state["queue"].discard(session_id, job_id, request.agent), session_id, job_id)
         raise
     if submitted.replayed:

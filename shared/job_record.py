@@ -22,6 +22,7 @@ FIELDS = (
     *("question", "schema", "prompt", "asked_at", "answered"),
     "webhook",
     "traceparent",
+    "after",  # the job that it follows
 )
 
 # Each is a prefix of the next: `job_of` reads the fields by position.
@@ -30,7 +31,7 @@ SUMMARY = (
     *HEADLINE,
     *("usage", "before", "first", "started", "end", "end_body", "question", "prompt", "schema"),
 )
-RECORD = (*SUMMARY, "metadata", "answered", "budget", "spent", "traceparent")
+RECORD = (*SUMMARY, "metadata", "answered", "budget", "spent", "traceparent", "after")
 
 
 # Places of encrypted values that belong to a session as a whole, see shared.sealing.
@@ -47,6 +48,7 @@ class JobState:
     and `end` the terminal event, whose JSON is `end_body`. `question`: the open one (`question_id`, `prompt`,
     `schema`). `answered`: the ids of those that have an answer.
     `traceparent`: of the span that submitted it; empty without one.
+    `after`: the job that it follows; None if it follows none, or where it was not read.
     `budget`: its `limits` and what all attempts have `used`, by name; None without limits."""
 
     session_id: str
@@ -71,6 +73,7 @@ class JobState:
     answered: tuple[str, ...] = ()
     budget: dict[str, Any] | None = None
     traceparent: str = ""
+    after: str | None = None
 
     @property
     def trace_id(self) -> str | None:
@@ -128,6 +131,7 @@ def job_of(session_id: str, record: Sequence[Any], top: EventId) -> JobState:
         answered=tuple((values["answered"] or b"").decode().split()),
         budget=_budget(values["budget"], values["spent"]),
         traceparent=(values["traceparent"] or b"").decode(),
+        after=(values["after"] or b"").decode() or None,
     )
 
 

@@ -7,7 +7,7 @@ from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import SessionScript
 from holdfast.shared.sessions import REFUSALS, JobRequest
 
-_PLAIN = ("agent", "timeout_s", "budget")
+_PLAIN = ("agent", "timeout_s", "budget", "after")
 _SEALED = ("input", "options", "metadata", "webhook")  # where their tenant has a key
 
 
@@ -19,11 +19,13 @@ class JobRequests:
         self._read_job = SessionScript(connections, "read_job")
 
     async def of(self, session_id: str, job_id: str) -> JobRequest:
-        """Return the request of a job, without its idempotency key. Raises SessionUnknown, JobUnknown, RedisError."""
+        """Return the request of a job, to follow the same job, without its idempotency key.
+
+        Raises SessionUnknown, JobUnknown, RedisError."""
         word, *reply = await self._read_job(session_id, (job_id, *_PLAIN, *_SEALED))
         if word != b"ok":
             raise REFUSALS[word.decode()]
-        _, (_, _, agent, timeout_s, budget, *stored) = reply
+        _, (_, _, agent, timeout_s, budget, after, *stored) = reply
         sealed = placed(job_id, dict(zip(_SEALED, stored, strict=True)))
         given, options, metadata, webhook = await self._keyring.opened(session_id, sealed)
         return JobRequest(
@@ -37,4 +39,5 @@ class JobRequests:
             digest="",
             webhook=webhook or b"",
             budget=budget or b"",
+            after=after.decode(),
         )

@@ -5,6 +5,7 @@ attempt. Versions:
 
 - 0: no version field, as first published.
 - 1: recorded steps have marks, and a takeover resumes after them.
+- 2: a job may name the job that it follows, which decides what its agent reads of the conversation.
 
 A process reads all versions up to its own. During an upgrade, processes of two versions share the servers: the older
 ones leave work of the newer version to the newer ones, see docs/operations.md.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from holdfast.shared.errors import SchemaNewer
 
-SCHEMA = 1  # also in scripts/session/prelude.lua
+SCHEMA = 2  # also in scripts/session/prelude.lua
 
 # Prefix of the error with which a script refuses a session; the session's version follows.
 _REFUSAL = "HOLDFASTSCHEMA "

@@ -30,7 +30,8 @@ from holdfast.shared.job_record import (
     placed,
 )
 from holdfast.shared.keys import session_keys
-from holdfast.shared.log.conversation import Message
+from holdfast.shared.log.branches import of_jobs
+from holdfast.shared.log.conversation import CONVERSATION_BYTES, Message
 from holdfast.shared.log.turns import TurnReader
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import SessionScript
@@ -38,6 +39,7 @@ from holdfast.shared.settings import CommonSettings
 
 KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000
+MESSAGES_LIMIT = 1000
 JOBS_PAGE_BYTES = 1024 * 1024
 
 
@@ -45,7 +47,8 @@ JOBS_PAGE_BYTES = 1024 * 1024
 class JobRequest:
     """A job to submit. `input`, `options` and `metadata` are JSON. `digest`: of the whole body. `title`: for the
     session, where this job is its first. `webhook`: JSON of `url` and `events`, or empty. `budget`: JSON amounts, see
-    shared/budget.py; empty for none. `traceparent`: of the span that submits it; empty for none."""
+    shared/budget.py; empty for none. `traceparent`: of the span that submits it; empty for none.
+    `after`: the job that it follows, whose path is what its agent reads; empty for none; None for the newest."""
 
     agent: str
     input: bytes
@@ -59,6 +62,7 @@ class JobRequest:
     webhook: bytes = b""
     budget: bytes = b""
     traceparent: str = ""
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +143,8 @@ class JobsPage(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """Messages, each as JSON, at the position `cursor`. `running`: the started job that has not ended, if any; its turn
-    so far is included."""
+    """The messages on the path to the newest job, each as JSON, at the position `cursor`. `running`: the job on that
+    path that has started and not ended, if any; its turn so far is included."""
 
     messages: list[bytes]
     cursor: EventId
@@ -148,12 +152,17 @@ class Conversation(NamedTuple):
 
 
 class RecentMessages(NamedTuple):
-    """The newest messages of jobs that have ended, each as JSON, read for one job. `later`: the ids of that job and of
-    those behind it. `given`: its input; None if its record is gone."""
+    """The newest messages on the path to a job, each as JSON: of the jobs before it, and its own once it has ended.
+    `given`: its input; None if its record is gone."""
 
-    stored: list[bytes]
-    later: frozenset[str]
+    earlier: list[bytes]
+    own: list[bytes]
     given: Any
+
+    @property
+    def size(self) -> int:
+        """The size of the messages in bytes."""
+        return sum(map(len, (*self.earlier, *self.own)))
 
 
 class Sessions:
@@ -180,7 +189,8 @@ class Sessions:
     async def submit(self, session_id: str, job_id: str, request: JobRequest) -> Submitted:
         """Add the job to the session's backlog. Idempotent by the job id.
 
-        Raises SessionBusy, IdempotencyMismatch, QueueFull, and SessionUnknown for a session that is being deleted."""
+        Raises SessionBusy, IdempotencyMismatch, QueueFull, SessionUnknown for a session that is being deleted, and
+        JobUnknown if the session has no job `after`."""
         given = {"input": request.input, "options": request.options, "metadata": request.metadata}
         if request.webhook:
             given["webhook"] = request.webhook
@@ -189,7 +199,8 @@ class Sessions:
         job = (job_id, request.agent, *stored, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
         limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT)
-        rest = (title, webhook, request.budget, request.traceparent, *FIELDS)
+        after = "-" if request.after is None else request.after
+        rest = (title, webhook, request.budget, request.traceparent, after, *FIELDS)
         try:
             submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits, *rest)))
         except QueueFull:
@@ -280,29 +291,39 @@ class Sessions:
 
     async def messages(self, session_id: str) -> Conversation:
         """Read the conversation, including the turn so far of a running job. Raises SessionUnknown."""
-        top, stored, record = await self._read(self._read_messages, session_id, *SUMMARY)
-        stored = await self._messages(session_id, stored)
+        top, stored, path, record = await self._read(self._read_messages, session_id, *SUMMARY)
+        stored = await self._messages(session_id, stored, path)
         newest = parse_id(top)
         cursor = as_cursor(newest)
-        if record is None:
+        if record is None or (path and record[0] not in path):
             return Conversation(stored, cursor, None)
         running = await self._job_of(session_id, record, cursor)
         turn = await self._turns.read(session_id, running.job_id, newest.next())
         return Conversation([*stored, *turn], cursor, running)
 
-    async def history(self, session_id: str) -> list[Message]:
-        """Read the conversation of the jobs that have ended."""
-        redis = self._connections.connection_for(session_id).redis
-        stored = await redis.lrange(session_keys(session_id).messages, 0, -1)
-        return [orjson.loads(message) for message in await self._messages(session_id, stored)]
+    async def history(self, session_id: str, job_id: str) -> list[Message]:
+        """Read the conversation that a job continues: the messages on the path to it."""
+        arguments = (job_id, MESSAGES_LIMIT, CONVERSATION_BYTES)
+        stored, _, path, *_ = await self._read_history(session_id, arguments)
+        return [orjson.loads(message) for message in await self._messages(session_id, stored[::-1], path)]
 
     async def recent(self, session_id: str, job_id: str, count: int, size: int) -> RecentMessages:
-        """Read the newest stored messages: at most `count`, and of `size` bytes, which the oldest one may exceed."""
-        messages, later, given = await self._read_history(session_id, (job_id, count, size))
-        jobs = frozenset(job.decode() for job in later)
+        """Read the newest messages on the path to a job: at most `count`, and of `size` bytes, which the oldest one may
+        exceed. More are read, up to the whole conversation, where many of the newest ones are not on the path."""
+        most, bound = count, size
+        while True:
+            messages, older, path, later, given = await self._read_history(session_id, (job_id, most, bound))
+            stored = (await self._messages(session_id, messages[::-1], path))[-count:]
+            if not older or not path or len(stored) == count or sum(map(len, stored)) >= size:
+                break
+            most, bound = most * 8, bound * 8
         (given,) = await self._keyring.opened(session_id, placed(job_id, {"input": given}))
-        stored = await self._messages(session_id, messages[::-1])
-        return RecentMessages(stored, jobs, None if given is None else orjson.loads(given))
+        not_before = {job_id} if path else {job.decode() for job in later}
+        return RecentMessages(
+            await of_jobs(stored, lambda job: job not in not_before),
+            await of_jobs(stored, lambda job: job == job_id),
+            None if given is None else orjson.loads(given),
+        )
 
     async def _job_of(self, session_id: str, record: Sequence[Any], top: EventId) -> JobState:
         """Build a job from its record, as `job_of` does, with its values opened."""
@@ -313,8 +334,11 @@ class Sessions:
         )
         return job_of(session_id, (job_id, position, *values), top)
 
-    async def _messages(self, session_id: str, stored: Sequence[bytes]) -> list[Any]:
-        return await self._keyring.opened(session_id, [(MESSAGE, message) for message in stored])
+    async def _messages(self, session_id: str, stored: Sequence[bytes], path: Sequence[bytes]) -> list[Any]:
+        """Return stored messages, opened: those of the jobs on a path, or all if it is empty."""
+        opened = await self._keyring.opened(session_id, [(MESSAGE, message) for message in stored])
+        jobs = {job.decode() for job in path}
+        return await of_jobs(opened, jobs.__contains__) if jobs else opened
 
     async def _read(self, reading: SessionScript, session_id: str, *arguments: str | int) -> list[Any]:
         """Run a script that reads. Raises SessionUnknown, JobUnknown."""

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
+from holdfast.gateway.dependencies import known_job
 from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid, limit_unknown_fields
 from holdfast.gateway.webhooks import WEBHOOK_EVENTS
 from holdfast.shared.budget import write_amounts
@@ -107,6 +108,14 @@ class JobBody(BaseModel):
         Literal["queue", "reject", "interrupt"],
         Field(description="If the session has an open job: wait, 409 session_busy, or cancel it and run next"),
     ] = "queue"
+    after: Annotated[
+        str | None,
+        Field(
+            max_length=128,
+            description="The job of the session that this one follows: its agent reads the conversation up to the end "
+            "of that job. `null`: it begins anew. Default: the newest job",
+        ),
+    ] = None
     webhook: Annotated[dict[str, Any] | None, WithJsonSchema(_WEBHOOK_SCHEMA)] = None
     budget: Annotated[
         BudgetBody | None, Field(description="Ends the job as failed with `budget_exceeded` when it is used up")
@@ -184,7 +193,7 @@ def _is_content(content: Any) -> bool:
 
 
 def job_request(body: JobBody) -> JobRequest:
-    """Convert a body without an idempotency key. Raises RequestInvalid."""
+    """Convert a body without an idempotency key. Raises RequestInvalid, and JobUnknown for an `after` that is no id."""
     given = _encoded("input", body.input)
     return JobRequest(
         agent=body.agent,
@@ -197,7 +206,15 @@ def job_request(body: JobBody) -> JobRequest:
         digest="",
         title=title_of(body.input, given),
         budget=b"" if body.budget is None else write_amounts(body.budget.model_dump(exclude_none=True)),
+        after=_after(body),
     )
+
+
+def _after(body: JobBody) -> str | None:
+    """Return the job to follow; empty for none, None where the body does not say."""
+    if "after" not in body.model_fields_set:
+        return None
+    return "" if body.after is None else known_job(body.after)
 
 
 def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobRequest:
@@ -207,10 +224,12 @@ def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobReq
 
 
 def _digested(body: JobBody) -> dict[str, Any]:
-    """Return the members of a body. One without a webhook or a budget has the digest of earlier versions."""
+    """Return the members of a body. One without a webhook, a budget or `after` has the digest of earlier versions."""
     members = dict(body)
+    members.pop("after")
     added = {"webhook": members.pop("webhook"), "budget": members.pop("budget")}
     added["budget"] = added["budget"] and added["budget"].model_dump()
+    added["after"] = _after(body)
     return members | {name: value for name, value in added.items() if value is not None}
 
 

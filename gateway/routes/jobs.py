@@ -130,7 +130,8 @@ async def cancel_job(state: GatewayState, session_id: StoppableSession, job_id: 
 async def retry_job(
     state: GatewayState, caller: Caller, session_id: SubmittableSession, job_id: KnownJob, key: IdempotencyKey
 ) -> Response:
-    """Queue a new job in the session with the agent, the input and the options of this one."""
+    """Queue a new job in the session with the agent, the input and the options of this one. It follows the same job,
+    so it replaces this one in the conversation."""
     return _accepted(session_id, await submit_again(state, caller, session_id, job_id, key))
 
 

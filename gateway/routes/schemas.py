@@ -69,6 +69,10 @@ class BudgetAnswer(BaseModel):
 class JobAnswer(_State):
     position: int | None
     metadata: JsonValue
+    after: Annotated[
+        str | None,
+        Field(description="The job that it follows, until it starts that before it in the line; null for none"),
+    ]
     budget: Annotated[BudgetAnswer | None, Field(description="Null where nothing limits the job")]
     trace_id: Annotated[str | None, Field(description="Its trace; null where neither client nor gateway traces")]
 

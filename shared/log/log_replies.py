@@ -53,7 +53,8 @@ class Attempt:
 
     `last`: no further attempt is allowed. `first`: the id of the job's first event. `discard_from`: the attempt
     discards the job's events from this id on; None for the first attempt. `budget` and `spent`: JSON amounts, see
-    shared/budget.py; an empty budget limits nothing. `traceparent`: of its parent span; empty without one."""
+    shared/budget.py; an empty budget limits nothing. `traceparent`: of its parent span; empty without one. `after`: the
+    job that it follows; empty for none."""
 
     session_id: str
     job_id: str
@@ -71,6 +72,7 @@ class Attempt:
     budget: bytes = b""
     spent: bytes = b""
     traceparent: str = ""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

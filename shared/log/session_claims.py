@@ -21,7 +21,7 @@ from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import Script, SessionScript, source
 from holdfast.shared.settings import CommonSettings
 
-MESSAGES_LIMIT = 1000
+MESSAGES_LIMIT = 1000  # also in shared/sessions.py
 CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
 
@@ -216,6 +216,7 @@ def _attempt(session_id: str, job_id: str, claim_id: str, reply: list[bytes]) ->
         budget=reply[11],
         spent=reply[12],
         traceparent=reply[13].decode(),
+        after=reply[14].decode(),
     )
 
 

@@ -292,6 +292,7 @@ async def test_the_state_of_a_job_has_every_field_of_the_contract(gateway: Serve
         "error": None,
         "question": None,
         "metadata": {"user": 7},
+        "after": None,
         "budget": None,
         "trace_id": None,
     }

@@ -321,7 +321,7 @@ async def test_the_conversation_has_the_same_bounds_as_without_encryption(sessio
         attempt = await one.started()
         event = completed("j1")
         await one.log_writer.finish(one.id, attempt.epoch, 1, event, messages=[message], usage=b"")
-        assert await one.sessions.history(one.id) == [orjson.loads(message)], one.id
+        assert await one.sessions.history(one.id, "j1") == [orjson.loads(message)], one.id
 
 
 def shows(text: str) -> Callable[[Frame], bool]:

@@ -8,21 +8,32 @@ from holdfast.shared.sessions import RecentMessages
 from tests.support.log import Session
 
 
+def message(number: int, job_id: str) -> bytes:
+    return orjson.dumps({"content": f"{number:03d}", "job_id": job_id})
+
+
 async def test_the_newest_messages_are_read_up_to_a_count_and_a_size(session: Session) -> None:
     await session.submit("j1", input=b'"Hello"')
     await session.submit("j2")
-    await session.redis.rpush(session.keys.messages, *(b"%03d" % n for n in range(100)))
+    stored = [message(n, "j0") for n in range(100)]
+    await session.redis.rpush(session.keys.messages, *stored)
     recent = await session.sessions.recent("s", "j1", 40, 10_000)
-    assert recent.stored == [b"%03d" % n for n in range(60, 100)]
-    assert recent.later == {"j1", "j2"}
-    assert recent.given == "Hello"
-    recent = await session.sessions.recent("s", "j2", 200, 100)
-    assert recent.stored == [b"%03d" % n for n in range(66, 100)], "the oldest one may exceed the size"
-    assert recent.later == {"j2"}
-    assert len((await session.sessions.recent("s", "j2", 200, 10_000)).stored) == 100
+    assert recent == RecentMessages(stored[60:], [], "Hello")
+    recent = await session.sessions.recent("s", "j2", 200, 33 * len(stored[0]) + 1)
+    assert recent.earlier == stored[66:], "the oldest one may exceed the size"
+    assert len((await session.sessions.recent("s", "j2", 200, 10_000)).earlier) == 100
+
+
+async def test_messages_of_later_jobs_are_left_out(session: Session) -> None:
+    for n in range(5):
+        await session.submit(f"j{n}")
+    stored = [message(n, f"j{n}") for n in range(5)]
+    await session.redis.rpush(session.keys.messages, *stored)
+    recent = await session.sessions.recent("s", "j2", 40, 10_000)
+    assert (recent.earlier, recent.own) == (stored[:2], stored[2:3])
 
 
 async def test_a_session_without_messages_has_none(session: Session) -> None:
     await session.submit("j1", input=orjson.dumps({"a": 1}))
     recent = await session.sessions.recent("s", "j1", 40, 10_000)
-    assert recent == RecentMessages([], frozenset({"j1"}), {"a": 1})
+    assert recent == RecentMessages([], [], {"a": 1})

@@ -269,7 +269,7 @@ async def test_a_malformed_event_in_the_log_is_passed_over(
     entries = await client.entries()
     assert [entry.kind for entry in entries].count("job.started") == 2
     assert [entry.body for entry in entries].count(body.encode()) == 1
-    [_, answer] = await client.sessions.history("s")
+    [_, answer] = await client.sessions.history("s", "j1")
     assert answer["content"] == "one two"
     assert cut.calls == ["a"]
 

@@ -277,4 +277,4 @@ class TestStored:
         )
         second = await session.started("j2")
         await session.append(second, 1, "not yet")
-        assert await session.sessions.history("s") == [{"role": "user", "content": "hi"}]
+        assert await session.sessions.history("s", "j2") == [{"role": "user", "content": "hi"}]

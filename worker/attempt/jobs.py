@@ -82,7 +82,7 @@ class Job:
         self._questions = Questions(context, self._allowance, settings.ask_seconds, on_wait_changed)
         self._intents = IntentPoller(context, self._writer, self._questions, retire)
         self._resumption = Resumption(context, self._writer, self._run, self._questions, self._budget)
-        history = partial(context.retry, sessions.history, attempt.session_id)
+        history = partial(context.retry, sessions.history, attempt.session_id, attempt.job_id)
         self._call = AgentCall(agent, self._run, self._resumption, history, attempt.traceparent)
 
     @property

@@ -106,6 +106,7 @@ class Resumption:
             "at": time.time_ns() // 1_000_000,
             "agent": attempt.agent,
             "attempt": attempt.number,
+            "after": attempt.after or None,
             "discard_from": str(discard_from),
             "input": orjson.Fragment(attempt.input),
         }

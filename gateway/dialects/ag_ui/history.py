@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import takewhile
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -64,15 +63,14 @@ def reasoning_of(messages: Iterable[Message], job_id: str) -> tuple[str, ...]:
 
 def of_session(recent: RecentMessages, job_id: str) -> History:
     """Return the stored messages of earlier jobs, and the input of this one."""
-    stored = [orjson.loads(message) for message in recent.stored]
-    earlier = takewhile(lambda message: message.get("job_id") not in recent.later, stored)
+    earlier = [orjson.loads(message) for message in recent.earlier]
     asked = [(f"input-{job_id}-{n}", message) for n, message in enumerate(input_messages(recent.given, job_id))]
-    return _history([*_named(list(earlier)), *asked])
+    return _history([*_named(earlier), *asked])
 
 
 def of_all(recent: RecentMessages) -> History:
-    """Return the stored messages."""
-    return _history(_named([orjson.loads(message) for message in recent.stored]))
+    """Return the stored messages of earlier jobs and of this one."""
+    return _history(_named([orjson.loads(message) for message in (*recent.earlier, *recent.own)]))
 
 
 def _history(named: Sequence[tuple[str, Message]]) -> History:

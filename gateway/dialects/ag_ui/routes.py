@@ -43,11 +43,10 @@ async def get_run(request: Request, agent: str) -> ASGIApp:
         session_id = known_session(session_of(thread_id), principal_of(request.scope), "read")
         session = await state["sessions"].session(session_id)
     except SessionUnknown:
-        return json_response(hydration(RecentMessages([], frozenset(), None), None))
+        return json_response(hydration(RecentMessages([], [], None), None))
     running = session.current if session.current.job_id in session.backlog else None
     recent = await recent_messages(state, session_id, session.current.job_id)
-    size = sum(map(len, recent.stored))
-    return json_response(await state["cpu_slot"].run(size, hydration, recent, running))
+    return json_response(await state["cpu_slot"].run(recent.size, hydration, recent, running))
 
 
 @router.get("/ag-ui/{agent}/{thread_id:path}/events", response_model=None)

@@ -108,7 +108,7 @@ async def join_run(
             job_id = await job_of_run(state, session_id, run_id)
         job = await state["sessions"].job(session_id, job_id)
         recent = await recent_messages(state, session_id, job_id)
-        history = await state["cpu_slot"].run(sum(map(len, recent.stored)), of_session, recent, job_id)
+        history = await state["cpu_slot"].run(recent.size, of_session, recent, job_id)
         stream = AgUiStream(thread_id, run_id or job_run_id(session_id, job_id), job_id, history, snapshot=True)
         stream = replace(stream, reasoning=reasoning_of(held, job_id))
         try:
@@ -116,7 +116,7 @@ async def join_run(
         except EventsTrimmed:
             if run_id is not None or job.end is None:
                 raise
-            history = await state["cpu_slot"].run(sum(map(len, recent.stored)), of_all, recent)
+            history = await state["cpu_slot"].run(recent.size, of_all, recent)
             return _without_events(replace(stream, history=history), job)
     except (LogUnavailable, RedisError, UnreadableHere):
         if cursor is None:

@@ -3,7 +3,7 @@
 -- ARGV: job, delivery, claim_id, worker, random, offered (1, 0, empty: yes, but there is no memory), max attempts, queue ms,
 --       ask ms, retention ttl s, messages limit; to end the job instead: reason, kind, detail (a piece of JSON), message...
 -- Returns {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first,
---   budget, spent, traceparent},
+--   budget, spent, traceparent, after},
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
 --   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (waits for an answer, which makes its
 --   entry visible).
@@ -19,7 +19,7 @@ local epoch, held_by = state[1], state[2]
 if state[4] then return {'deleted'} end
 local record = job_get(job, 'status', 'delivery', 'attempt', 'strikes', 'open', 'cancel', 'created_at', 'first', 'agent',
     'input', 'options', 'metadata', 'timeout_s', 'end', 'before', 'asked_at', 'resume', 'budget', 'spent',
-    'traceparent')
+    'traceparent', 'after')
 local status, known_delivery, attempt, first, agent = record[1], record[2], record[3], record[8], record[9]
 if not status then return {'unknown', unpack(head())} end
 if record[14] then return {'ended', unpack(head())} end
@@ -34,7 +34,7 @@ end
 local function run_answer(strikes)
     local discard_from = tonumber(attempt) > 1 and resume_from() or ''
     return {'run', epoch, attempt, agent, record[10], record[11], record[12], record[13], discard_from,
-        strikes + 1 >= max_attempts and '1' or '', first, record[18] or '', record[19] or '', record[20] or ''}
+        strikes + 1 >= max_attempts and '1' or '', first, record[18] or '', record[19] or '', record[20] or '', record[21]}
 end
 
 local strikes = tonumber(record[4] or 0)
@@ -77,6 +77,10 @@ if doom ~= '' then
     return {'ended', unpack(head())}
 end
 
+local last = last_run()
+if not record[21] then record[21] = last
+elseif not first and record[21] ~= last then redis.call('HSET', STATE, 'branched', '1') end
+
 local discard_from = ''
 if first then
     discard_from = lost and first or resume_from()
@@ -88,6 +92,7 @@ end
 attempt = int(tonumber(attempt) + 1)
 record[17] = attempt .. ' ' .. (discard_from ~= '' and discard_from or first)
 local body = '{"type":"job.started"' .. common .. ',"agent":' .. cjson.encode(agent) .. ',"attempt":' .. attempt
+    .. ',"after":' .. (record[21] ~= '' and cjson.encode(record[21]) or 'null')
     .. (discard_from ~= '' and ',"discard_from":"' .. discard_from .. '"' or '')
     .. ',"input":'
 if is_sealed(record[10]) then -- readers complete the event, see shared/log/sealed_entries.py
@@ -95,8 +100,9 @@ if is_sealed(record[10]) then -- readers complete the event, see shared/log/seal
 else
     redis.call('XADD', LOG, id, job .. ' job.started', body .. record[10] .. '}', 'p', top, 'v', SCHEMA)
 end
-redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'top', id, 'job', job, 'worker', worker, 'schema', SCHEMA)
+redis.call('HSET', STATE, 'epoch', epoch, 'token', claim_id, 'top', id, 'job', job, 'worker', worker, 'schema', SCHEMA,
+    'last', job)
 job_set(job, 'status', 'running', 'attempt', attempt, 'delivery', int(delivery), 'worker', worker,
-    'open', '1', 'strikes', int(strikes), 'resume', record[17])
+    'open', '1', 'strikes', int(strikes), 'resume', record[17], 'after', record[21])
 redis.call('HDEL', JOBS, job .. ':started') -- written by workers of schema 0: all before it is discarded
 return run_answer(strikes)

@@ -1,6 +1,6 @@
 -- Prelude of the session scripts, loaded before each of them.
 -- KEYS: those of SessionKeys in shared/keys.py, in that order; only the first two where a script needs no others.
-local SCHEMA = 1 -- as in shared/schema.py
+local SCHEMA = 2 -- as in shared/schema.py
 local CONVERSATION_BYTES = 4 * 1024 * 1024 -- as in shared/log/conversation.py
 local SEAL_BYTES = 37 -- as in shared/sealing.py
 local LOG, STATE, BACKLOG, JOBS, ORDER, MESSAGES, IDEMPOTENCY, JOURNAL = unpack(KEYS)
@@ -42,16 +42,69 @@ local function job_get(job, ...)
     return redis.call('HMGET', JOBS, unpack(fields))
 end
 
--- A job's id, its position in the backlog, and the fields that ARGV names from `first` on. Every record has the first one.
-local function job_record(job, first)
-    local values = job_get(job, unpack(ARGV, first))
-    return values[1] and {job, redis.call('LPOS', BACKLOG, job), unpack(values)}
-end
 
 local function job_set(job, ...)
     local pairs_ = {...}
     for i = 1, #pairs_, 2 do pairs_[i] = job .. ':' .. pairs_[i] end
     redis.call('HSET', JOBS, unpack(pairs_))
+end
+
+-- The job that was the last to start, or '' where none has. Workers of schema 1 did not record it: then the newest that has
+-- ended, which is behind the open ones.
+local function last_run()
+    local last = redis.call('HGET', STATE, 'last')
+    if last then return last end
+    for at = redis.call('LLEN', ORDER) - 1, 0, -1 do
+        local job = redis.call('LINDEX', ORDER, at)
+        if job_get(job, 'end')[1] then return job end
+    end
+    return ''
+end
+
+-- The job that runs last of those that are known: a job that names none follows it.
+local function newest_job()
+    return redis.call('LINDEX', BACKLOG, -1) or redis.call('HGET', STATE, 'last') or redis.call('LINDEX', ORDER, -1) or ''
+end
+
+-- The job that a job follows, or '' for none. One that named none follows the job that runs before it, which is recorded
+-- once it has started. One that a worker of schema 1 ran follows the one that was accepted before it.
+local function parent(job)
+    local record = job_get(job, 'after', 'first')
+    if record[1] then return record[1] end
+    local at = not record[2] and redis.call('LPOS', BACKLOG, job)
+    if at == 0 then return last_run() end
+    if at then return redis.call('LINDEX', BACKLOG, at - 1) end
+    at = redis.call('LPOS', ORDER, job, 'RANK', -1)
+    return at and at > 0 and redis.call('LINDEX', ORDER, at - 1) or ''
+end
+
+-- The jobs on the path to a job: this one, the one that it follows, and so on. Nil where nothing in the session has branched, so
+-- that all jobs are on it. It ends where a record was deleted.
+local function path(job)
+    if redis.call('HGET', STATE, 'branched') ~= '1' then return end
+    local jobs = {}
+    for _ = 1, redis.call('LLEN', ORDER) do
+        if job == '' then break end
+        jobs[#jobs + 1] = job
+        local record = job_get(job, 'after', 'end')
+        if not record[1] and record[2] then -- workers of schema 1 ran it, and all that were accepted before it
+            local place = redis.call('LPOS', ORDER, job, 'RANK', -1) or 0
+            for _, other in ipairs(place > 0 and redis.call('LRANGE', ORDER, 0, place - 1) or {}) do jobs[#jobs + 1] = other end
+            break
+        end
+        job = record[1] or parent(job)
+    end
+    return jobs
+end
+
+-- A job's id, its position in the backlog, and the fields that ARGV names from `first` on. Every record has the first one.
+local function job_record(job, first)
+    local values = job_get(job, unpack(ARGV, first))
+    if not values[1] then return end
+    for i = first, #ARGV do
+        if ARGV[i] == 'after' then values[i - first + 1] = parent(job) end
+    end
+    return {job, redis.call('LPOS', BACKLOG, job), unpack(values)}
 end
 
 -- Delete the open question of a job.
@@ -204,7 +257,10 @@ end
 -- Record the end of a job, remove it from the backlog, and let the session expire when no job is left. `top`: the event
 -- before that of its end.
 local function end_job(job, top, id, kind, body, usage, ttl_s, messages_limit, messages, from)
-    if not job_get(job, 'first')[1] then job_set(job, 'before', top, 'first', id) end
+    if not job_get(job, 'first')[1] then
+        if not job_get(job, 'after')[1] then job_set(job, 'after', last_run()) end
+        job_set(job, 'before', top, 'first', id)
+    end
     job_set(job, 'status', string.sub(kind, 5), 'end', id, 'end_body', body, 'ended_at', int(now_ms()))
     if usage ~= '' then job_set(job, 'usage', usage) end
     redis.call('HDEL', JOBS, job .. ':open')

@@ -1,13 +1,16 @@
 #!lua
 -- Accept a job: check idempotency, create the record, add it to the backlog. A missing session is created.
 -- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, backlog limit, records limit, title of a new session,
--- webhook (may be empty), budget (JSON, may be empty), traceparent (may be empty), then the names of all fields of a record
--- Returns {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'} or {'deleted'}.
+-- webhook (may be empty), budget (JSON, may be empty), traceparent (may be empty), the job that it follows (empty: none, -: the newest),
+-- then the names of all fields of a record
+-- Returns {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'}, {'deleted'} or
+-- {'unknown_job'} (the one to follow).
 local refusal = newer()
 if refusal then return refusal end
 local job, agent, input, options, metadata, timeout_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local on_busy, key, digest = ARGV[7], ARGV[8], ARGV[9]
 local key_lifetime_ms, backlog_limit, records_limit = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local after = ARGV[17]
 local now = now_ms()
 local MAX_OVERTAKES = 10
 
@@ -33,6 +36,7 @@ if key ~= '' then
     end
 end
 
+if after ~= '-' and after ~= '' and not job_get(after, 'status')[1] then return {'unknown_job'} end
 local length = redis.call('LLEN', BACKLOG)
 
 local function cancel(of, by)
@@ -66,6 +70,13 @@ local function interrupt()
     return overtakes
 end
 
+-- A job never runs before the one that it follows: behind one that waits, it only cancels the head.
+local function interrupt_behind(waiting)
+    local running = redis.call('LINDEX', BACKLOG, 0)
+    if not job_get(running, 'cancel')[1] then cancel(running, 'interrupt') end
+    redis.call('LINSERT', BACKLOG, 'AFTER', waiting, job)
+end
+
 if on_busy == 'reject' and length > 0 then return {'busy'} end
 if length >= backlog_limit then return {'full'} end
 
@@ -79,6 +90,11 @@ job_set(job, 'agent', agent, 'input', input, 'options', options, 'metadata', met
 if ARGV[14] ~= '' then job_set(job, 'webhook', ARGV[14]) end
 if ARGV[15] ~= '' then job_set(job, 'budget', ARGV[15]) end
 if ARGV[16] ~= '' then job_set(job, 'traceparent', ARGV[16]) end
+if after ~= '-' then
+    redis.call('HSET', STATE, 'schema', SCHEMA)
+    if after ~= newest_job() then redis.call('HSET', STATE, 'branched', '1') end
+    job_set(job, 'after', after)
+end
 if key ~= '' then
     redis.call('HSET', IDEMPOTENCY, key, job .. ' ' .. digest .. ' ' .. int(now))
     job_set(job, 'key', key)
@@ -86,12 +102,16 @@ end
 redis.call('RPUSH', ORDER, job)
 
 local notify, overtakes = '', 0
-if on_busy == 'interrupt' and length > 0 then
+local waits = on_busy == 'interrupt' and (redis.call('LPOS', BACKLOG, after) or 0) > 0
+if waits then
+    notify = worker
+    interrupt_behind(after)
+elseif on_busy == 'interrupt' and length > 0 then
     notify, overtakes = worker, interrupt()
 else
     redis.call('RPUSH', BACKLOG, job)
 end
-if on_busy == 'interrupt' then
+if on_busy == 'interrupt' and not waits then
     job_set(job, 'overtakes', int(overtakes))
     redis.call('HSET', STATE, 'interrupt', job)
 end
@@ -106,7 +126,7 @@ if redis.call('LLEN', ORDER) > records_limit then
             local known = redis.call('HGET', IDEMPOTENCY, record[2])
             if known and string.match(known, '^%S+') == oldest then redis.call('HDEL', IDEMPOTENCY, record[2]) end
         end
-        for i = 17, #ARGV do redis.call('HDEL', JOBS, oldest .. ':' .. ARGV[i]) end
+        for i = 18, #ARGV do redis.call('HDEL', JOBS, oldest .. ':' .. ARGV[i]) end
     end
 end
 
