@@ -297,7 +297,7 @@ ERRORS: list[tuple[str, dict[str, Any], int, str | None, str]] = [
     ("responses", {**USER_INPUT, "temperature": 3}, 400, "temperature", INVALID),
     ("responses", {**USER_INPUT, "tools": [{"type": "function"}]}, 400, "tools", UNSUPPORTED),
     ("responses", {**USER_INPUT, "conversation": "conv_1"}, 400, "conversation", UNSUPPORTED),
-    ("responses", {"model": "travels", "input": [{"type": "item_reference"}]}, 400, "input.0.type", UNSUPPORTED),
+    ("responses", {"model": "travels", "input": [{"type": "item_reference"}]}, 400, "input.0.id", INVALID),
     ("responses", {"model": "travels", "input": [{"role": "king", "content": ""}]}, 400, "input.0.role", INVALID),
     ("responses", {**USER_INPUT, "previous_response_id": "resp_1"}, 404, None, "response_not_found"),
     ("responses", {**USER_INPUT, "metadata": {"openai": "x"}}, 400, "metadata", INVALID),

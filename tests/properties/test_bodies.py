@@ -135,13 +135,18 @@ def envelope(value: Any) -> None:
         run(body)
 
 
+def response(value: Any) -> dict[str, Any]:
+    body = parse_response_body(value)
+    return response_job(body, body.input)
+
+
 PARSERS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "job": (job, JOB),
     "answer": (lambda value: encoded_value(parse_answer_body(value)), {"value": {"a": 1}, "question_id": "q1"}),
     "ticket": (TicketBody.model_validate, TICKET),
     "ai-sdk": (chat, CHAT),
     "completions": (lambda value: job(completion_job(parse_completion_body(value))), COMPLETION),
-    "responses": (lambda value: job(response_job(parse_response_body(value))), RESPONSE),
+    "responses": (lambda value: job(response(value)), RESPONSE),
     "ag-ui": (run, RUN),
     "copilotkit": (envelope, ENVELOPE),
     "stop": (run_in, {"runId": "r1"}),

@@ -30,21 +30,23 @@ class Changes:
     reference at https://platform.openai.com/docs/api-reference/responses-streaming.
 
     Args:
+        job: what the response's id says about it.
         size: of the event, in bytes.
     """
 
-    def __init__(self, output: Output, event_id: EventId, size: int = 0) -> None:
+    def __init__(self, output: Output, job: str, event_id: EventId, size: int = 0) -> None:
         self.output = replace(output, at=event_id, size=output.size + size)
         self.events: list[Json] = []
+        self._job = job
         self._id = event_id
 
     def begin(self, place: Place, kind: Kind, fields: Json | None = None) -> Item:
         """Announce an item."""
-        return self._announce(place, Item.begin(kind, self.output.count, self._id, fields))
+        return self._announce(place, Item.begin(self._job, kind, self.output.count, self._id, fields))
 
     def begin_again(self, place: Place, before: Item) -> None:
         """Announce a tool call again, as a new item with the arguments of another one."""
-        again = Item.begin(before.kind, self.output.count, before.begun, before.fields)
+        again = Item.begin(self._job, before.kind, self.output.count, before.begun, before.fields)
         item = self._announce(place, replace(again, last=before.last))
         text = before.text
         if text:

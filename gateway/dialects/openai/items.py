@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
+from holdfast.gateway.dialects.openai.response_ids import item_id
 from holdfast.shared.ids import EventId
 
 Json = dict[str, Any]
@@ -51,9 +52,13 @@ class Item:
     fields: Mapping[str, Any] | None = None
 
     @classmethod
-    def begin(cls, kind: Kind, index: int, at: EventId, fields: Mapping[str, Any] | None = None) -> Self:
-        """Return a new item that the event `at` begins. Its id is the same wherever the log is read."""
-        return cls(f"{_PREFIXES[kind]}_{at.epoch}_{at.seq}_{index}", kind, index, at, at, fields=fields)
+    def begin(cls, job: str, kind: Kind, index: int, at: EventId, fields: Mapping[str, Any] | None = None) -> Self:
+        """Return a new item that the event `at` begins. Its id is the same wherever the log is read.
+
+        Args:
+            job: what the id of the response says about it, see response_ids.py.
+        """
+        return cls(item_id(_PREFIXES[kind], job, at, index), kind, index, at, at, fields=fields)
 
     @property
     def text(self) -> str:

@@ -82,8 +82,10 @@ def parse_response_body(value: Any) -> ResponseBody:
     return body
 
 
-def response_job(body: ResponseBody) -> dict[str, Any]:
-    """Return the body of the job that makes a response. Raises RequestInvalid."""
+def response_job(body: ResponseBody, given: Any) -> dict[str, Any]:
+    """Return the body of the job that makes a response. `given`: its input, with the items that it refers to.
+
+    Raises RequestInvalid."""
     options = {"temperature": body.temperature, "max_tokens": body.max_output_tokens, "reasoning_effort": body.effort}
     metadata = {**(body.metadata or {}), ECHO: body.echo()}
-    return job_body(body.model, response_input(body.input, body.instructions), options, metadata)
+    return job_body(body.model, response_input(given, body.instructions), options, metadata)

@@ -1,4 +1,4 @@
-"""The ids of responses and completions. They name the session and the job, so nothing has to be stored for them."""
+"""The ids of responses, their items and completions. They name the session and the job, so nothing has to be stored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from holdfast.shared.errors import HoldfastError
+from holdfast.shared.ids import EventId
 from holdfast.shared.owner import public_id
 
 RESPONSE, COMPLETION = "resp_", "chatcmpl-"
@@ -37,3 +38,14 @@ def parse_response_id(text: str) -> JobAddress:
     if found is None:
         raise ResponseUnknown
     return JobAddress(*found.groups())
+
+
+def item_id(prefix: str, job: str, at: EventId, index: int) -> str:
+    """Return the id of the item of a response that an event begins. `job`: the response's id without its prefix."""
+    return f"{prefix}_{job}_{at.epoch}_{at.seq}_{index}"
+
+
+def parse_item_id(text: str) -> JobAddress:
+    """Return the session and the job of an item. Raises ResponseUnknown if it cannot be the id of one."""
+    job = text.partition("_")[2].rsplit("_", 3)[0]
+    return parse_response_id(f"{RESPONSE}{job}")

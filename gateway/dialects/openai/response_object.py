@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from holdfast.gateway.dialects.openai.output import Output
-from holdfast.gateway.dialects.openai.response_ids import response_id
+from holdfast.gateway.dialects.openai.response_ids import RESPONSE, response_id
 from holdfast.gateway.dialects.openai.usage import response_usage
 from holdfast.shared.job_record import JobState
 
@@ -45,6 +45,11 @@ class ResponseHead(NamedTuple):
     model: str
     created_at_s: int
     echo: bytes
+
+    @property
+    def job(self) -> str:
+        """What the id says about the session and the job, for the ids of items."""
+        return self.response_id.removeprefix(RESPONSE)
 
     def json(self, output: Output) -> dict[str, Any]:
         """Return the response object with this output."""

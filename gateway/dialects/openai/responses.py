@@ -71,11 +71,11 @@ class ResponseTranslation(Translation):
         if place in output.open:
             events, after = _continued(output, entry.id, place, event["text"])
         else:
-            changes = Changes(output, entry.id, len(entry.body))
+            changes = Changes(output, self.head.job, entry.id, len(entry.body))
             self._apply(changes, entry.kind, event)
             events, after = changes.events, changes.output
         if (after.size > MAX_OUTPUT_BYTES or len(after.open) > MAX_OPEN_ITEMS) and not after.ended:
-            return self._cut_short(Changes(output, entry.id))
+            return self._cut_short(Changes(output, self.head.job, entry.id))
         return events, after
 
     def lost(self, state: Hashable) -> Sequence[Event]:

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
-from holdfast.gateway.dependencies import State, address_of, idempotency_key, known_session
+from holdfast.gateway.dependencies import State, address_of, idempotency_key
 from holdfast.gateway.dialects.job_stream import stream_job
 from holdfast.gateway.dialects.openai.answers import answer_question
 from holdfast.gateway.dialects.openai.completion_body import completion_job, parse_completion_body
@@ -14,12 +14,13 @@ from holdfast.gateway.dialects.openai.completion_object import completion_json
 from holdfast.gateway.dialects.openai.completions import CompletionHead, CompletionTranslation
 from holdfast.gateway.dialects.openai.errors import ModelUnknown, Overloaded, Unfinished, after_acceptance, renamed
 from holdfast.gateway.dialects.openai.job_output import outputs_of
+from holdfast.gateway.dialects.openai.known_jobs import job_of, known_to
 from holdfast.gateway.dialects.openai.messages import answer_in
 from holdfast.gateway.dialects.openai.parameters import stream_query
+from holdfast.gateway.dialects.openai.references import resolved
 from holdfast.gateway.dialects.openai.response_body import parse_response_body, response_job
 from holdfast.gateway.dialects.openai.response_ids import (
     JobAddress,
-    ResponseUnknown,
     completion_id,
     parse_response_id,
     response_id,
@@ -33,7 +34,7 @@ from holdfast.gateway.principal import Right, principal_of
 from holdfast.gateway.routes.schemas import json_response
 from holdfast.gateway.routes.stream_route import StreamRoute
 from holdfast.gateway.submission import session_id_for, submit
-from holdfast.shared.errors import JobUnknown, LogUnavailable, RequestInvalid, SessionUnknown
+from holdfast.shared.errors import LogUnavailable, RequestInvalid
 from holdfast.shared.job_record import JobState
 from holdfast.shared.owner import complete_id
 from starlette.types import ASGIApp
@@ -71,7 +72,7 @@ async def create_response(request: Request) -> ASGIApp:
     accepted = await _accept_response(request, state)
     name = response_id(*accepted.address)
     with after_acceptance(name, repeatable=accepted.repeatable):
-        job = await _job(state, accepted.address)
+        job = await job_of(state, accepted.address)
         if accepted.stream:
             return await stream_job(request, state, job, ResponseTranslation(head_of(job)))
         if not accepted.background:
@@ -93,14 +94,15 @@ async def _accept_response(request: Request, state: State) -> _Accepted:
         session_id = _known(request, previous, "read").session_id
         if await _answered(request, state, previous, body.input):
             return _Accepted(_known(request, previous, "read"), True, *wanted)
-    job_body = await state["cpu_slot"].run(given.size, response_job, body)
-    address = await _submitted(request, state, session_id, Body(job_body, given.size), "input")
+    input_ = await resolved(state, principal_of(request.scope), Body(body.input, given.size))
+    job_body = await state["cpu_slot"].run(input_.size, response_job, body, input_.value)
+    address = await _submitted(request, state, session_id, Body(job_body, input_.size), "input")
     return _Accepted(address, idempotency_key(request) is not None, *wanted)
 
 
 async def _answered(request: Request, state: State, previous: str, given: Any) -> bool:
     """Answer the question of a response if the input does so. Raises RequestInvalid if it should."""
-    job = await _job(state, _known(request, previous, "read"))
+    job = await job_of(state, _known(request, previous, "read"))
     answer = answer_in(given)
     if answer is None and job.question is not None:
         call_id = job.question["question_id"]
@@ -119,8 +121,8 @@ async def retrieve_response(request: Request, response_id: str) -> ASGIApp:
     address = _known(request, response_id, "read")
     query = stream_query(request)
     if not query.stream:
-        return await _response(state, await _job(state, address))
-    job = await _job(state, address)
+        return await _response(state, await job_of(state, address))
+    job = await job_of(state, address)
     return await stream_job(request, state, job, ResponseTranslation(head_of(job)), query.starting_after)
 
 
@@ -129,7 +131,7 @@ async def cancel_response(request: Request, response_id: str) -> ASGIApp:
     """Cancel a response, and return it once its job has ended. Has no effect on one that has ended."""
     state: State = request.scope["state"]
     address = _known(request, response_id, "read", "stop")
-    job = await _job(state, address)
+    job = await job_of(state, address)
     await cancel(state, *address)
     return await _response(state, await settled(request, state, job, CANCEL_SECONDS, questions=False))
 
@@ -142,7 +144,7 @@ async def create_completion(request: Request) -> ASGIApp:
     accepted = await _accept_completion(request, state)
     name = completion_id(*accepted.address)
     with after_acceptance(name, repeatable=accepted.repeatable):
-        job = await _job(state, accepted.address)
+        job = await job_of(state, accepted.address)
         head = CompletionHead(name, job.agent, job.created_at // 1000)
         if accepted.stream:
             return await stream_job(request, state, job, CompletionTranslation(head, accepted.include_usage))
@@ -215,20 +217,8 @@ async def _submitted(request: Request, state: State, session_id: str, body: Body
 
 
 def _known(request: Request, response_id: str, *rights: Right) -> JobAddress:
-    """Return the job of a response. Raises ResponseUnknown, also without one of the rights to its session."""
-    address = parse_response_id(response_id)
-    try:
-        complete = [known_session(address.session_id, principal_of(request.scope), right) for right in rights]
-    except SessionUnknown:
-        raise ResponseUnknown from None
-    return JobAddress(complete[0], address.job_id)
-
-
-async def _job(state: State, address: JobAddress) -> JobState:
-    try:
-        return await state["sessions"].job(*address)
-    except (SessionUnknown, JobUnknown):
-        raise ResponseUnknown from None
+    """Return the job of a response. Raises ResponseUnknown, Forbidden."""
+    return known_to(principal_of(request.scope), parse_response_id(response_id), *rights)
 
 
 async def _response(state: State, job: JobState) -> ASGIApp:
