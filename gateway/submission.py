@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import orjson
 import structlog
@@ -90,7 +91,7 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
     Raises:
         AgentUnknown: no worker offers the agent.
         BodyInvalid: the agent's schema does not allow the input.
-        RequestInvalid: the budget is above the deployment's.
+        RequestInvalid: the budget is above the deployment's, or the options name a model that the tenant may not use.
         DayBudgetExhausted: the tenant has used up its budget of this day.
         LogUnavailable: Redis is unavailable; the job may have been accepted.
         Forbidden: the caller may not submit jobs.
@@ -117,8 +118,9 @@ async def _accept(state: State, caller: Principal, session_id: str, request: Job
     caller.check("submit")
     if not caller.may_use(request.agent):
         raise unknown(request.agent)
-    _check_model(caller, request)
-    request = replace(request, budget=budget_within(request.budget, state["settings"].job_limits))
+    models = _checked_models(caller, request)
+    budget = budget_within(request.budget, state["settings"].job_limits)
+    request = replace(request, budget=budget, models=models)
     job_id = new_job_id()
     try:
         submitted = await _find_replay(state, session_id, request)
@@ -135,13 +137,26 @@ async def _accept(state: State, caller: Principal, session_id: str, request: Job
     return submitted
 
 
-def _check_model(caller: Principal, request: JobRequest) -> None:
-    """Raise RequestInvalid if the job's options name a model that the caller's tenant may not use."""
-    if caller.models is None or b'"model"' not in request.options:
-        return
-    model = orjson.loads(request.options).get("model")
-    if model is not None and model not in caller.models:
-        raise RequestInvalid("options.model", f"must be one of {', '.join(sorted(caller.models))}")
+def _checked_models(caller: Principal, request: JobRequest) -> bytes:
+    """Return the models that the caller's tenant may use, for the job's record. The worker checks every name against
+    them; this refuses earlier what the usual options name. Raises RequestInvalid."""
+    if caller.models is None:
+        return b""
+    models = sorted(caller.models)
+    for field, name in _named_models(orjson.loads(request.options)):
+        if name not in models:
+            raise RequestInvalid(f"options.{field}", f"must be one of {', '.join(models)}")
+    return orjson.dumps(models)
+
+
+def _named_models(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Return each value that stands for a model, with its option."""
+    if options.get("model") is not None:
+        yield "model", options["model"]
+    fallbacks = options.get("on_failure")
+    for name in fallbacks if isinstance(fallbacks, list) else [fallbacks]:
+        if name not in (None, "fail", "non_streamed"):
+            yield "on_failure", name
 
 
 def budget_within(asked: bytes, limits: Amounts) -> bytes:

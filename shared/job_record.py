@@ -23,6 +23,7 @@ FIELDS = (
     "webhook",
     "traceparent",
     "after",  # the job that it follows
+    "models",
 )
 
 # Each is a prefix of the next: `job_of` reads the fields by position.

@@ -48,7 +48,8 @@ class JobRequest:
     """A job to submit. `input`, `options` and `metadata` are JSON. `digest`: of the whole body. `title`: for the
     session, where this job is its first. `webhook`: JSON of `url` and `events`, or empty. `budget`: JSON amounts, see
     shared/budget.py; empty for none. `traceparent`: of the span that submits it; empty for none.
-    `after`: the job that it follows, whose path is what its agent reads; empty for none; None for the newest."""
+    `after`: the job that it follows, whose path is what its agent reads; empty for none; None for the newest.
+    `models`: JSON list of the models that the tenant may use; empty for all."""
 
     agent: str
     input: bytes
@@ -63,6 +64,7 @@ class JobRequest:
     budget: bytes = b""
     traceparent: str = ""
     after: str | None = None
+    models: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ class Sessions:
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
         limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT)
         after = "-" if request.after is None else request.after
-        rest = (title, webhook, request.budget, request.traceparent, after, *FIELDS)
+        rest = (title, webhook, request.budget, request.traceparent, after, request.models, *FIELDS)
         try:
             submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits, *rest)))
         except QueueFull:

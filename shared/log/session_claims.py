@@ -217,6 +217,7 @@ def _attempt(session_id: str, job_id: str, claim_id: str, reply: list[bytes]) ->
         spent=reply[12],
         traceparent=reply[13].decode(),
         after=reply[14].decode(),
+        models=reply[15],
     )
 
 

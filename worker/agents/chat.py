@@ -50,7 +50,7 @@ def chat_agent(own: Model, models: Mapping[str, Model]) -> AgentFunction:
     """Return the agent for a model. A job's options may name another model."""
 
     async def chat(run: Run) -> dict[str, Any]:
-        candidates = candidates_of(run.options, own, models)
+        candidates = candidates_of(run.options, own, models, run.models)
         first = candidates[0]
         assert first is not None
         tools, messages, emitter = chosen_tools(first.options), conversation(run), AnswerEmitter(run)

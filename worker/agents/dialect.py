@@ -151,7 +151,12 @@ def parse_options(kind: type[Options], given: dict[str, Any]) -> Options:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise AgentError("options_invalid", f"The job's options cannot be used: {faults(error)}") from None
+        raise options_invalid(faults(error)) from None
+
+
+def options_invalid(reason: str) -> AgentError:
+    """Return the error of a job whose options cannot be used."""
+    return AgentError("options_invalid", f"The job's options cannot be used: {reason}")
 
 
 def chosen_tools(options: ChatOptions) -> dict[str, Tool]:
@@ -159,4 +164,4 @@ def chosen_tools(options: ChatOptions) -> dict[str, Tool]:
     try:
         return find_tools(options.tools)
     except ToolUnknown as error:
-        raise AgentError("options_invalid", f"The job's options cannot be used: tools: {error}") from None
+        raise options_invalid(f"tools: {error}") from None

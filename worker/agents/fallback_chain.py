@@ -16,11 +16,12 @@ from holdfast.worker.agents.dialect import (
     Turn,
     common_options,
     dialect,
+    options_invalid,
     parse_options,
 )
 from holdfast.worker.agents.emitter import AnswerEmitter
 from holdfast.worker.agents.messages import Message, ToolUse, fitting, tokens
-from holdfast.worker.agents.models import Model, resolve
+from holdfast.worker.agents.models import Model, ModelForbidden, resolve
 from holdfast.worker.agents.provider_call import measured
 from holdfast.worker.agents.provider_errors import Provider, ProviderFailure, with_retries
 from holdfast.worker.agents.tool_calls import Answer
@@ -39,20 +40,36 @@ class Candidate:
     options: ChatOptions
 
 
-def candidates_of(given: dict[str, Any], own: Model, models: Mapping[str, Model]) -> list[Candidate | None]:
+def candidates_of(
+    given: dict[str, Any], own: Model, models: Mapping[str, Model], allowed: frozenset[str] | None
+) -> list[Candidate | None]:
     """Return the models that a job's options name, in order. None stands for the model before, without streaming.
+
+    `allowed`: the names that the job's tenant may use; None: all. Fallbacks of the deployment that it may not use are
+    left out.
 
     Raises AgentError `options_invalid`, and `provider_no_key` or `provider_not_installed` where the key or the SDK
     of any of the models is missing."""
     named = given.get("model")
-    chosen = resolve(named, own, models) if isinstance(named, str) and named else own
-    first = _candidate(chosen.name, chosen, given)
-    names = first.options.fallbacks(chosen.on_failure)
-    return [first, *(None if name == NON_STREAMED else _fallback(name, chosen, models, given) for name in names)]
+    try:
+        chosen = resolve(named, own, models, allowed) if isinstance(named, str) and named else own
+        first = _candidate(chosen.name, chosen, given)
+        names = first.options.fallbacks(name for name in chosen.on_failure if _is_allowed(name, allowed))
+        return [first, *(_fallback(name, chosen, models, allowed, given) for name in names)]
+    except ModelForbidden as error:
+        raise options_invalid(str(error)) from None
 
 
-def _fallback(name: str, chosen: Model, models: Mapping[str, Model], given: dict[str, Any]) -> Candidate:
-    model = resolve(name, chosen, models)
+def _is_allowed(name: str, allowed: frozenset[str] | None) -> bool:
+    return allowed is None or name in allowed or name == NON_STREAMED
+
+
+def _fallback(
+    name: str, chosen: Model, models: Mapping[str, Model], allowed: frozenset[str] | None, given: dict[str, Any]
+) -> Candidate | None:
+    if name == NON_STREAMED:
+        return None
+    model = resolve(name, chosen, models, allowed)
     return _candidate(name, model, given if model.provider == chosen.provider else common_options(given))
 
 

@@ -21,6 +21,13 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BASE_URL = re.compile(r"@(?=https?://)")
 
 
+class ModelForbidden(ValueError):
+    """A job names a model that its tenant may not use."""
+
+    def __init__(self, name: str, allowed: frozenset[str]) -> None:
+        super().__init__(f"the tenant may not use the model {name}, only {', '.join(sorted(allowed)) or 'none'}")
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model and its server. Without a base URL the SDK's own environment variables apply.
@@ -61,8 +68,12 @@ def known_models(setting: str = "") -> dict[str, Model]:
     return models | {entry.name: entry for entry in entries}
 
 
-def resolve(name: str, own: Model, models: Mapping[str, Model]) -> Model:
-    """Return the model of this name: a known one, `provider:model`, or another model on the server of `own`."""
+def resolve(name: str, own: Model, models: Mapping[str, Model], allowed: frozenset[str] | None) -> Model:
+    """Return the model of this name: a known one, `provider:model`, or another model on the server of `own`.
+
+    `allowed`: the names that the job's tenant may use; None: all. Raises ModelForbidden."""
+    if allowed is not None and name not in allowed:
+        raise ModelForbidden(name, allowed)
     if name in models:
         return models[name]
     provider, _, model = name.partition(":")

@@ -76,6 +76,7 @@ class Job:
             metadata=orjson.loads(attempt.metadata),
             history=[],
             left=dict if self._budget is None else self._budget.left,
+            models=frozenset(orjson.loads(attempt.models)) if attempt.models else None,
         )
         # Without a reference to the job, which is thus freed at once and not by a later garbage collection.
         self._allowance = _allowance(context, self._budget)

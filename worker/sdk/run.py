@@ -71,7 +71,8 @@ class Run:
 
     `input` is a text or an object; `history` is the conversation before this job, as messages
     `{"role": "user" | "assistant" | "tool", "content": str, …}`. With authentication, `session_id` begins with its
-    owner and is unique among all tenants (`tenant/subject/session`).
+    owner and is unique among all tenants (`tenant/subject/session`). `models`: the names of the models that the job's
+    tenant may use; None: all.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Run:
         history: list[dict[str, Any]],
         journal: Journal | None = None,
         left: Callable[[], dict[str, float]] = dict,
+        models: frozenset[str] | None = None,
     ) -> None:
         self.session_id = session_id
         self.job_id = job_id
@@ -95,6 +97,7 @@ class Run:
         self.options = options
         self.metadata = metadata
         self.history = history
+        self.models = models
         self._state = RunState(sink, journal, left)
         self._name: str | None = None
 

@@ -66,8 +66,10 @@ def test_a_server_of_ones_own_never_gets_the_key_of_a_provider() -> None:
 def test_another_model_of_a_server_goes_the_same_way() -> None:
     models = known_models("a=openai:x@http://127.0.0.1/v1#K|b")
 
-    assert resolve("llama3:8b", models["a"], models) == Model(
+    assert resolve("llama3:8b", models["a"], models, None) == Model(
         "a", "openai", "llama3:8b", "http://127.0.0.1/v1", "K", ("b",)
     )
-    assert resolve("openai:y", models["a"], models) == Model("openai:y", "openai", "y", key_variable="OPENAI_API_KEY")
-    assert resolve("a", models["openai"], models) is models["a"]
+    assert resolve("openai:y", models["a"], models, None) == Model(
+        "openai:y", "openai", "y", key_variable="OPENAI_API_KEY"
+    )
+    assert resolve("a", models["openai"], models, None) is models["a"]
