@@ -12,6 +12,7 @@ from holdfast.shared.redis.client import Redis
 
 DAY_SECONDS = 86_400
 KEPT_SECONDS = 3 * DAY_SECONDS
+_WHOSE = "The tenant's budget of this day"
 MAX_RETRY_AFTER_S = 3600  # a client that waits for long should ask again in between
 
 
@@ -49,18 +50,26 @@ class DayUsage:
         used = await self._used(key)
         for name, limit in self._limits.items():
             if used[name] > limit:
-                return BudgetExceeded(name, limit, "The tenant's budget of this day")
+                return BudgetExceeded(name, limit, _WHOSE)
         return None
 
     async def check(self, tenant: str) -> None:
         """Raise DayBudgetExhausted where nothing is left of the day's budget."""
+        name = await self._used_up(tenant)
+        if name is not None:
+            left_s = DAY_SECONDS - int(self._now_s()) % DAY_SECONDS
+            raise DayBudgetExhausted(name, min(left_s, MAX_RETRY_AFTER_S))
+
+    async def nothing_left(self, tenant: str) -> BudgetExceeded | None:
+        """Return an error for a job where nothing is left of the day's budget."""
+        name = await self._used_up(tenant)
+        return None if name is None else BudgetExceeded(name, self._limits[name], _WHOSE)
+
+    async def _used_up(self, tenant: str) -> str | None:
         if not self._limits:
-            return
+            return None
         used = await self._used(self._key(tenant))
-        for name, limit in self._limits.items():
-            if used[name] >= limit:
-                left_s = DAY_SECONDS - int(self._now_s()) % DAY_SECONDS
-                raise DayBudgetExhausted(name, min(left_s, MAX_RETRY_AFTER_S))
+        return next((name for name, limit in self._limits.items() if used[name] >= limit), None)
 
     async def _used(self, key: str) -> Amounts:
         values = await self._redis.hmget(key, *self._limits)

@@ -61,8 +61,7 @@ class TestWorker:
     ) -> None:
         async with relayed(aimock.url) as relay:
             models = known_models(f"cheap=openai:cheap-model@{relay.url}/v1, dear=openai:dear-model@{relay.url}/v1")
-            run = a_run(Record(), **options)
-            run.models = frozenset({"cheap"})
+            run = a_run(Record(), models=frozenset({"cheap"}), **options)
             with pytest.raises(AgentError) as refused:
                 await chat_agent(models["cheap"], models)(run.agent("a sub-agent"))
             assert (refused.value.code, relay.requests) == ("options_invalid", [])
@@ -72,8 +71,7 @@ class TestWorker:
         async with relayed(aimock.url) as relay:
             url = f"@{relay.url}/v1"
             models = known_models(f"cheap=openai:c{url}|dear|other, dear=openai:d{url}, other=openai:o{url}")
-            run = a_run(Record())
-            run.models = frozenset({"other"})
+            run = a_run(Record(), models=frozenset({"other"}))
             with pytest.raises(AgentError):
                 await chat_agent(models["cheap"], models)(run)
             assert [request["model"] for request in relay.requests] == ["c", "o"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -43,7 +44,15 @@ class Record:
         return "".join(event[name] for event in self.of(kind))
 
 
-def a_run(record: Record, input: Any = "hi", *, history: list[dict[str, Any]] | None = None, **options: Any) -> Run:
+def a_run(
+    record: Record,
+    input: Any = "hi",
+    *,
+    history: list[dict[str, Any]] | None = None,
+    check_day: Callable[[], Awaitable[None]] | None = None,
+    models: frozenset[str] | None = None,
+    **options: Any,
+) -> Run:
     return Run(
         record,
         session_id="s",
@@ -53,4 +62,6 @@ def a_run(record: Record, input: Any = "hi", *, history: list[dict[str, Any]] | 
         options=options,
         metadata={},
         history=history or [],
+        check_day=check_day,
+        models=models,
     )

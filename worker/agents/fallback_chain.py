@@ -135,6 +135,7 @@ class FallbackChain:
             client = await self._stack.enter_async_context(now.dialect.client(now.model, now.key, now.options))
             given = (client, now.model, now.options, self._tools)
             self._conversation = now.dialect.conversation(self._run, self._emitter, *given)
+        await self._run.check_budget()
         with measured(self._now.model.provider, self._now.model.model):
             return await self._conversation.turn(await self._fitting(), streamed=self._streamed)
 

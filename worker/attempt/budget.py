@@ -107,13 +107,13 @@ class Budget:
         """Return what is left now, see `left_of`."""
         return left_of(self.meter.limits, self.meter.used | {"seconds": self._seconds()})
 
-    def start(self, run_time_s: Callable[[], float]) -> Ending | None:
-        """Start to count. Returns the ending of a job whose earlier attempts left nothing.
+    async def start(self, run_time_s: Callable[[], float]) -> Ending | None:
+        """Start to count. Returns the ending of a job to which its earlier attempts or its tenant's day left nothing.
 
         `run_time_s`: returns the run time of this attempt so far."""
         self._run_time_s = run_time_s
         meter = self.meter
-        error = exceeded(meter.limits, meter.used) or meter.unpriced()
+        error = exceeded(meter.limits, meter.used) or meter.unpriced() or await self._nothing_left_of_day()
         if error is not None:
             self._stop(error)
         else:
@@ -129,6 +129,13 @@ class Budget:
         """Stop the job since its run time is used up."""
         self.meter.used["seconds"] = self._seconds()
         self._stop(BudgetExceeded("seconds", self.meter.limits["seconds"]))
+
+    async def check_day(self) -> None:
+        """Raise RunEnded where nothing is left of the tenant's day, which ends the job."""
+        error = await self._nothing_left_of_day()
+        if error is not None:
+            self._stop(error)
+            raise RunEnded from error
 
     async def put(self, kind: str, body: bytes, step: Step | None = None) -> None:
         """Count an event and write it. Raises RunEnded where it exceeds the budget, which ends the job."""
@@ -166,6 +173,15 @@ class Budget:
         self._reported = used
         if exhausted is not None:
             self._stop(exhausted)
+
+    async def _nothing_left_of_day(self) -> BudgetExceeded | None:
+        """Return an error where nothing is left; None while the server does not answer, see `_report`."""
+        if self._day_usage is None:
+            return None
+        try:
+            return await self._day_usage.nothing_left(tenant_of(self._context.attempt.session_id))
+        except RedisError:
+            return None
 
     async def _record_regularly(self) -> None:
         """Record the run time at intervals, so that an attempt that dies loses at most one of them."""

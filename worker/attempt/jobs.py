@@ -76,6 +76,7 @@ class Job:
             metadata=orjson.loads(attempt.metadata),
             history=[],
             left=dict if self._budget is None else self._budget.left,
+            check_day=None if self._budget is None else self._budget.check_day,
             models=frozenset(orjson.loads(attempt.models)) if attempt.models else None,
         )
         # Without a reference to the job, which is thus freed at once and not by a later garbage collection.
@@ -140,7 +141,7 @@ class Job:
     async def _ending(self) -> Ending:
         """Run the agent. Returns the ending: the agent's own, a cancellation, or the timeout."""
         budget = self._budget
-        if budget is not None and (ending := budget.start(self._allowance.used_s)) is not None:
+        if budget is not None and (ending := await budget.start(self._allowance.used_s)) is not None:
             return ending
         agent = asyncio.create_task(self._call.ending())
         either: set[asyncio.Future[Any]] = {agent, self.context.stopped}

@@ -7,7 +7,7 @@ import asyncio
 import copy
 import inspect
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from holdfast.shared.errors import EventInvalid, HoldfastError
@@ -88,6 +88,7 @@ class Run:
         history: list[dict[str, Any]],
         journal: Journal | None = None,
         left: Callable[[], dict[str, float]] = dict,
+        check_day: Callable[[], Awaitable[None]] | None = None,
         models: frozenset[str] | None = None,
     ) -> None:
         self.session_id = session_id
@@ -98,6 +99,7 @@ class Run:
         self.metadata = metadata
         self.history = history
         self.models = models
+        self._check_day = check_day
         self._state = RunState(sink, journal, left)
         self._name: str | None = None
 
@@ -140,6 +142,13 @@ class Run:
         question_id, value = await self._journal().ask(question)
         await self._put({"type": "question.answered", "question_id": question_id, "value": value})
         return value
+
+    async def check_budget(self) -> None:
+        """Raise RunEnded, and end the job, if nothing is left of its tenant's budget of this day.
+
+        For agents to call before a model call, so that none begins with nothing left."""
+        if self._check_day is not None:
+            await self._check_day()
 
     async def step(
         self, name: str, function: Callable[..., Any], *arguments: Any, timeout_s: float | None = None
