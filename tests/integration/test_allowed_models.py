@@ -50,7 +50,8 @@ async def test_a_gateway_refuses_options_that_name_another_model(gateway: Served
     for options in [*FOREIGN, {"model": ["cheap"]}, {"model": {"a": 1}}, {"on_failure": [["dear"]]}]:
         refused = await caller("POST", "/v1/jobs", JOB | {"options": options})
         assert (refused.status_code, refused.json()["field"]) == (422, f"options.{[*options][-1]}")
-    for options in [{"model": None}, {"model": "cheap", "on_failure": ["non_streamed", "cheap"]}]:
+    own: list[dict[str, Any]] = [{"model": None}, {"model": "cheap", "on_failure": ["non_streamed", "cheap"]}]
+    for options in own:
         assert (await caller("POST", "/v1/jobs", JOB | {"options": options})).status_code == 202
 
 
