@@ -25,6 +25,7 @@ from holdfast.shared.errors import JobUnknown, RequestInvalid, SessionUnknown
 from holdfast.shared.ids import SESSION_ID_PATTERN, check_session_id
 from holdfast.shared.job_requests import JobRequests
 from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.log.ticket_series import TicketSeries
 from holdfast.shared.queue import Queue
 from holdfast.shared.secret import Secret
 from holdfast.shared.sessions import Sessions
@@ -55,6 +56,7 @@ class State(TypedDict):
     cpu_slot: CpuSlot
     auth_store: AuthStore
     auth_watch: AuthWatch
+    ticket_series: TicketSeries
     rate_limits: RateLimits
 
 

@@ -25,6 +25,7 @@ from holdfast.shared.background import repeat
 from holdfast.shared.day_usage import DayUsage
 from holdfast.shared.job_requests import JobRequests
 from holdfast.shared.log.event_log import EventLog
+from holdfast.shared.log.ticket_series import TicketSeries
 from holdfast.shared.metrics.vitals import Vitals
 from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
@@ -78,7 +79,8 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics, auth: Authenticatio
         metrics.watch(hub.counters)
         hub.start()
         session_list = SessionList(SessionIndex(queue_redis), sessions, settings.retention_seconds)
-        tasks = auth.start(hub.access)
+        ticket_series = TicketSeries(logs)
+        tasks = auth.start(hub.access, ticket_series)
         watching = asyncio.create_task(readiness.watch())
         cleaning = asyncio.create_task(repeat("session list", session_list.clean, longest_pause_s=CLEAN_SECONDS))
         measuring = asyncio.create_task(vitals.run())
@@ -103,6 +105,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics, auth: Authenticatio
                     rate_limits=RateLimits.of(settings, SharedBuckets(queue_redis)),
                     auth_store=auth.store,
                     auth_watch=auth.watch,
+                    ticket_series=ticket_series,
                 )
         finally:
             for task in (watching, cleaning, measuring, *tasks):

@@ -20,7 +20,8 @@ from holdfast.shared.redis.client import Redis
 
 KEY_PREFIX = "hf_"
 SECRET_BYTES = 32
-LONGEST_TICKET_MS = 7 * 86_400_000  # no ticket is renewed for longer; older revocations are forgotten
+ANNOUNCEMENTS = 1000
+ANNOUNCED = ("MAXLEN", "~", ANNOUNCEMENTS)
 
 
 class ApiKey(NamedTuple):
@@ -57,7 +58,7 @@ class AuthState(NamedTuple):
     """Everything that authentication needs, as of one version.
 
     Args:
-        revoked: a tenant or the complete id of a session, to the time in ms before which its tickets are void.
+        revoked: a tenant to the time in ms before which its tickets are void.
     """
 
     version: Version
@@ -70,6 +71,15 @@ class AuthState(NamedTuple):
         """The secret that signs tickets; None where the stored one is too short to sign anything."""
         secret = self.version.secret
         return secret if secret is not None and len(secret) >= SECRET_BYTES else None
+
+
+class Announced(NamedTuple):
+    """Sessions, by their complete ids, whose tickets were revoked. `newest`: the id of the last entry. `partial`: there
+    may be others, whose entries were dropped."""
+
+    sessions: frozenset[str]
+    newest: str
+    partial: bool
 
 
 class AuthStore:
@@ -128,13 +138,19 @@ class AuthStore:
         """Set what a tenant may use. Raises RequestInvalid for a bad name."""
         await self._change(("HSET", keys.AUTH_TENANTS, check_tenant(name), orjson.dumps([*tenant])))
 
-    async def revoke_tickets(self, of: str) -> None:
-        """Void all tickets of a tenant, or of a session by its complete id, that were made before now."""
-        now = _now_ms()
-        known = _pairs(await self._redis.call("HGETALL", keys.AUTH_REVOKED))
-        old = [name for name, at in known if now - int(at) > LONGEST_TICKET_MS]
-        forgetting = [("HDEL", keys.AUTH_REVOKED, *old)] if old else []
-        await self._change(("HSET", keys.AUTH_REVOKED, of, now), *forgetting)
+    async def revoke_tickets(self, tenant: str) -> None:
+        """Void all tickets and sign-ins of a tenant that were made before now."""
+        await self._change(("HSET", keys.AUTH_REVOKED, tenant, _now_ms()))
+
+    async def announce_revocation(self, session_id: str) -> None:
+        """Have gateways check the streams that were opened with tickets of a session, by its complete id."""
+        await self._redis.call("XADD", keys.AUTH_REVOCATIONS, *ANNOUNCED, "*", session_id, "")
+
+    async def announced_since(self, entry_id: str) -> Announced:
+        """Return the revocations that were announced from an entry on, which is `0` before the first."""
+        found = await self._redis.call("XREVRANGE", keys.AUTH_REVOCATIONS, "+", entry_id, "COUNT", ANNOUNCEMENTS)
+        sessions = frozenset(fields[0].decode() for _, fields in found)
+        return Announced(sessions, found[0][0].decode() if found else entry_id, len(found) == ANNOUNCEMENTS)
 
     async def _change(self, *commands: Any) -> list[Any]:
         replies: list[Any] = await self._redis.transaction(*commands, ("INCR", keys.AUTH_VERSION))

@@ -79,7 +79,8 @@ SESSIONS = PREFIX + "sessions:*"  # of all owners
 AUTH = PREFIX + "auth:"
 AUTH_KEYS = AUTH + "keys"
 AUTH_TENANTS = AUTH + "tenants"
-AUTH_REVOKED = AUTH + "revoked"
+AUTH_REVOKED = AUTH + "revoked"  # the tickets of tenants
+AUTH_REVOCATIONS = AUTH + "revocations"  # of the tickets of sessions
 AUTH_VERSION = AUTH + "version"
 AUTH_SECRET = AUTH + "secret"
 

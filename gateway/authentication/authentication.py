@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import replace
 
 import orjson
 from holdfast.gateway.authentication.auth_watch import AuthWatch
-from holdfast.gateway.authentication.authenticator import Authenticator, still_valid
+from holdfast.gateway.authentication.authenticator import Authenticator
+from holdfast.gateway.authentication.current import current
 from holdfast.gateway.authentication.jwt import JwtVerifier, claim_rules
-from holdfast.gateway.authentication.tickets import Ticket, principal_with, write_ticket
+from holdfast.gateway.authentication.ticket_watch import TicketWatch
+from holdfast.gateway.authentication.tickets import Ticket, write_ticket
 from holdfast.gateway.hosts import is_loopback
 from holdfast.gateway.principal import Authenticate, Principal, anonymous
 from holdfast.gateway.settings import GatewaySettings
@@ -18,6 +21,7 @@ from holdfast.gateway.stream.access import Access, Renewal
 from holdfast.shared.auth_store import AuthState, AuthStore
 from holdfast.shared.background import repeat
 from holdfast.shared.errors import SettingsInvalid
+from holdfast.shared.log.ticket_series import TicketSeries
 from holdfast.shared.redis.client import connect
 
 REDIS_TIMEOUT_S = 5.0
@@ -55,19 +59,24 @@ class Authentication:
             return anonymous
         return Authenticator(self.watch, keys=self._settings.accepts_keys, jwt=self._jwt)
 
-    def start(self, access: Access) -> list[asyncio.Task[None]]:
+    def start(self, access: Access, series: TicketSeries) -> list[asyncio.Task[None]]:
         """Start polling for changes, and end the streams of revoked credentials. Returns the tasks to cancel."""
         if not self._settings.authenticates:
             return []
-        self.watch.on_change = lambda state: access.revoke(lambda principal: still_valid(principal, state))
-        access.renew = self._renew
-        return [asyncio.create_task(repeat("authentication", self.watch.poll))]
+        self.watch.on_change = lambda _: access.update()
+        access.current, access.renew = self._current, self._renew
+        polls = {"authentication": self.watch.poll, "tickets": TicketWatch(self.store, series, access).poll}
+        return [asyncio.create_task(repeat(name, poll)) for name, poll in polls.items()]
 
     async def aclose(self) -> None:
         """Close the connections to Redis and to the issuer of JWTs."""
         await self._redis.aclose()
         if self._jwt is not None:
             await self._jwt.aclose()
+
+    def _current(self, principal: Principal) -> Principal | None:
+        state = self.watch.last
+        return principal if state is None else current(principal, state)
 
     def _renew(self, principal: Principal) -> Renewal | None:
         """Return a ticket for as long as the caller's was made for."""
@@ -84,7 +93,8 @@ class Authentication:
             expires_at,
             principal.renewable_until,
             principal.key_id or "",
+            principal.series,
         )
         text = write_ticket(state.secret, ticket)
         event = {"type": "ticket", "ticket": text, "expires_at": math.floor(expires_at * 1000)}
-        return Renewal(orjson.dumps(event), principal_with(ticket))
+        return Renewal(orjson.dumps(event), replace(principal, issued_at=now, expires_at=expires_at))

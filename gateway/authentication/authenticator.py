@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from urllib.parse import unquote
 
 from holdfast.gateway.authentication import tickets
 from holdfast.gateway.authentication.auth_watch import AuthWatch
 from holdfast.gateway.authentication.claims import Claims
 from holdfast.gateway.authentication.credentials import take_credential
+from holdfast.gateway.authentication.current import current
 from holdfast.gateway.authentication.jwt import JwtVerifier
 from holdfast.gateway.errors import Unauthenticated
 from holdfast.gateway.principal import RIGHTS, Principal, Right
 from holdfast.shared.auth_store import AuthState, parse_key
-from holdfast.shared.errors import RequestInvalid
+from holdfast.shared.errors import LogUnavailable, RequestInvalid
+from holdfast.shared.log.ticket_series import TicketSeries
 from holdfast.shared.owner import Owner, check_subject
+from holdfast.shared.redis.errors import RedisError
 from starlette.types import Scope
 
 REMEMBERED = 10_000
@@ -57,6 +59,8 @@ class Authenticator:
         principal = known or await self._learn(credential.token, subject)
         if principal.expires_at <= time.time():
             raise Unauthenticated("the credentials have expired")
+        if principal.session is not None:
+            await _check_series(principal, principal.session, scope["state"]["ticket_series"])
         if credential.ambient:
             scope["ambient"] = True
         return principal
@@ -71,12 +75,12 @@ class Authenticator:
         elif subject:
             raise RequestInvalid("Holdfast-Subject", "is allowed with an API key only")
         elif token.startswith(tickets.PREFIX):
-            principal = _ticket(token, state)
+            principal = tickets.principal_with(tickets.read_ticket(state.secret, token))
         elif self._jwt is not None:  # which remembers tokens by itself, as long as the issuer's keys stay
-            return _limited(_bearer(await self._jwt.verify(token)), state)
+            return _as_of(_bearer(await self._jwt.verify(token)), state)
         else:
             raise Unauthenticated("the token is none that is accepted here")
-        return self._remember(token, subject, _limited(principal, await self._watch.state()))
+        return self._remember(token, subject, _as_of(principal, await self._watch.state()))
 
     def _remember(self, token: str, subject: bytes, principal: Principal) -> Principal:
         if len(self._known) >= REMEMBERED:
@@ -95,33 +99,28 @@ class Authenticator:
         return Principal(Owner(key.tenant, subject), rights, expires_at, key_id=key_id)
 
 
-def _limited(principal: Principal, state: AuthState) -> Principal:
-    """Return the caller with the limits of its tenant."""
-    limits = None if principal.owner is None else state.tenants.get(principal.owner.tenant)
-    if limits is None:
-        return principal
-    agents, models = (None if names is None else frozenset(names) for names in limits)
-    return replace(principal, agents=agents, models=models)
-
-
 def _bearer(claims: Claims) -> Principal:
     """Return the caller of a JWT. One whose claims say nothing about rights has those of a user."""
     rights = USER_RIGHTS if claims.rights is None else claims.rights
     return Principal(Owner(claims.tenant, claims.subject), rights, claims.expires_at)
 
 
-def _ticket(token: str, state: AuthState) -> Principal:
-    principal = tickets.principal_with(tickets.read_ticket(state.secret, token))
-    if not still_valid(principal, state):
-        raise Unauthenticated("the ticket was revoked")
-    return principal
+def _as_of(principal: Principal, state: AuthState) -> Principal:
+    """Return the caller as of these credentials. Raises Unauthenticated."""
+    found = current(principal, state)
+    if found is None:
+        raise Unauthenticated("the credentials were revoked")
+    return found
 
 
-def still_valid(principal: Principal, state: AuthState) -> bool:
-    """Return whether a caller's credentials have not been revoked. Their expiry is not checked."""
-    if principal.key_id is not None and principal.key_id not in state.keys:
-        return False
-    return not tickets.is_void(principal, state.revoked)
+async def _check_series(principal: Principal, session_id: str, series: TicketSeries) -> None:
+    """Raise Unauthenticated if a ticket was revoked, or its session is gone; LogUnavailable."""
+    try:
+        found = await series.current(session_id)
+    except RedisError:
+        raise LogUnavailable from None
+    if found != principal.series:
+        raise Unauthenticated("the ticket was revoked, or its session has ended")
 
 
 def _subject(value: bytes) -> str:

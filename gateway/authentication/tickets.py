@@ -1,13 +1,13 @@
 """Tickets: short-lived credentials for one session, for clients that cannot keep a key, or cannot send a header.
 
-A ticket is `hft_<payload>.<signature>`, both base64url: a JSON array, and its HMAC-SHA256. Nothing is stored for it.
+A ticket is `hft_<payload>.<signature>`, both base64url: a JSON array, and its HMAC-SHA256. Nothing is stored for it but
+the series of its session, see shared/log/ticket_series.py.
 """
 
 from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import orjson
@@ -28,6 +28,7 @@ class Ticket(NamedTuple):
         tenant, subject: the owner, of whom no session need exist.
         until: up to when the ticket may be renewed.
         key_id: the API key that it was made with; empty for other credentials.
+        series: that of its session; empty for a sign-in.
     """
 
     session: str
@@ -38,6 +39,7 @@ class Ticket(NamedTuple):
     expires_at: float
     until: float
     key_id: str = ""
+    series: str = ""
 
 
 def write_ticket(secret: bytes, ticket: Ticket) -> str:
@@ -71,15 +73,8 @@ def principal_with(ticket: Ticket) -> Principal:
         ticket.key_id or None,
         ticket.issued_at,
         ticket.until,
+        series=ticket.series,
     )
-
-
-def is_void(principal: Principal, revoked: Mapping[str, int]) -> bool:
-    """Return whether the tickets of a caller's session or tenant were revoked after this one was made."""
-    if not revoked or principal.owner is None:
-        return False
-    latest = max(revoked.get(principal.session or "", 0), revoked.get(principal.owner.tenant, 0))
-    return principal.issued_at * 1000 <= latest
 
 
 def _signature(secret: bytes, payload: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import orjson
 from holdfast.gateway.dependencies import State, is_idempotency_key, known_job
-from holdfast.gateway.errors import BodyInvalid, presentable, problem_members
+from holdfast.gateway.errors import BodyInvalid, Unauthenticated, presentable, problem_members
 from holdfast.gateway.intents import answer_with, cancel
 from holdfast.gateway.limits import Body, read_message
 from holdfast.gateway.principal import Principal
@@ -23,7 +23,7 @@ Members = dict[str, Any]
 
 
 class ClientMessages:
-    """Answers the messages of one client, whose rights are checked for each of them.
+    """Answers the messages of one client, whose rights, as they are by then, are checked for each of them.
 
     Args:
         session_id: the complete id of the client's session.
@@ -41,6 +41,7 @@ class ClientMessages:
         """Carry out what a text message requests. Returns the reply, which is JSON; errors are replies too."""
         context: Members = {}
         try:
+            self._caller = self._current_caller()
             content = await self._carry_out(text, context)
         except Exception as error:  # noqa: BLE001 - every message gets a reply
             known = presentable(error, session_id=self._session_id, message_type=context.get("to"))
@@ -62,6 +63,13 @@ class ClientMessages:
         kind = _take_kind(body.value, context, self._carried_out_by)
         await self._count()
         return await self._carried_out_by[kind](self, body)
+
+    def _current_caller(self) -> Principal:
+        """Raises Unauthenticated."""
+        caller = self._state["hub"].access.current(self._caller)
+        if caller is None:
+            raise Unauthenticated("the credentials were revoked")
+        return caller
 
     async def _count(self) -> None:
         """Count the message as a request that writes. Raises RateLimited."""

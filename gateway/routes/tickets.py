@@ -50,12 +50,11 @@ async def create_ticket(
         ) from None
     for right in wanted.rights:
         caller.check(right)
-    if await state["log"].presence(session_id) != "there":
-        raise SessionUnknown
+    series = await state["ticket_series"].begun(session_id)
     now = time.time()
     until = min(caller.expires_at, now + state["settings"].sign_in_seconds)
     expires_at = min(now + (wanted.expires_in_s or state["settings"].ticket_seconds), until)
-    ticket = _ticket(caller, session_id, list(wanted.rights), expires_at, until if wanted.renewable else 0)
+    ticket = _ticket(caller, session_id, list(wanted.rights), expires_at, until if wanted.renewable else 0, series)
     text = write_ticket(await _secret(state), ticket)
     headers = {"Set-Cookie": cookie(TICKET_COOKIE, text, expires_at - now)} if wanted.cookie else {}
     return json_response({"ticket": text, "expires_at": int(expires_at * 1000)}, 201, headers)
@@ -66,7 +65,8 @@ async def revoke_tickets(state: GatewayState, session_id: TicketedSession) -> Re
     """Revoke all tickets of a session. Streams that were opened with them end."""
     if await state["log"].presence(session_id) != "there":
         raise SessionUnknown
-    await state["auth_store"].revoke_tickets(session_id)
+    await state["ticket_series"].end(session_id)
+    await state["auth_store"].announce_revocation(session_id)
     return Response(status_code=204)
 
 
@@ -101,9 +101,11 @@ def cookie(name: str, value: str, max_age_s: float) -> str:
     return f"{name}={value}; Max-Age={int(max_age_s)}; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
-def _ticket(caller: Principal, session_id: str, rights: list[Right], expires_at: float, until: float) -> Ticket:
+def _ticket(
+    caller: Principal, session_id: str, rights: list[Right], expires_at: float, until: float, series: str = ""
+) -> Ticket:
     tenant, subject = caller.owner or ("", "")
-    return Ticket(session_id, tenant, subject, rights, time.time(), expires_at, until, caller.key_id or "")
+    return Ticket(session_id, tenant, subject, rights, time.time(), expires_at, until, caller.key_id or "", series)
 
 
 def _sign_in_json(caller: Principal, expires_at: float) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from holdfast.gateway.principal import Principal
@@ -26,24 +26,37 @@ class Access:
 
     Args:
         renew: returns the renewal of a caller's ticket, or None if it may not be renewed. Set by the lifespan.
+        current: returns what a caller may do by now, or None if its credentials were revoked. Set by the lifespan.
     """
 
     def __init__(self) -> None:
         self._viewers: set[Viewer] = set()
         self.renew: Callable[[Principal], Renewal | None] = lambda _: None
+        self.current: Callable[[Principal], Principal | None] = lambda principal: principal
 
     def add(self, viewer: Viewer) -> None:
         """Check the caller of a viewer from now on. Without authentication there is nothing to check."""
         if viewer.principal.owner is not None:
             self._viewers.add(viewer)
+            self._update(viewer)  # its credentials may have changed since the request came
 
     def remove(self, viewer: Viewer) -> None:
         self._viewers.discard(viewer)
 
-    def revoke(self, is_valid: Callable[[Principal], bool]) -> None:
-        """End the streams of callers that are no longer valid."""
+    def update(self) -> None:
+        """Check all callers against the credentials that have changed."""
         for viewer in tuple(self._viewers):
-            if not is_valid(viewer.principal):
+            self._update(viewer)
+
+    def ticket_sessions(self) -> set[str]:
+        """Return the complete ids of the sessions that are streamed to callers with tickets."""
+        return {session for viewer in self._viewers if (session := viewer.principal.session) is not None}
+
+    def end_void_tickets(self, series: Mapping[str, str | None]) -> None:
+        """End the streams of tickets for these sessions that are not of the given series."""
+        for viewer in tuple(self._viewers):
+            session = viewer.principal.session or ""
+            if session in series and viewer.principal.series != series[session]:
                 self._end(viewer)
 
     async def run(self) -> None:
@@ -59,6 +72,13 @@ class Access:
             elif principal.renewable_until > principal.expires_at and _is_due(principal, now):
                 self._renew(viewer)
         return CHECK_S
+
+    def _update(self, viewer: Viewer) -> None:
+        principal = self.current(viewer.principal)
+        if principal is None or "read" in viewer.principal.rights - principal.rights:
+            self._end(viewer)
+        else:
+            viewer.principal = principal
 
     def _renew(self, viewer: Viewer) -> None:
         renewal = self.renew(viewer.principal)

@@ -113,10 +113,10 @@ class StreamHub:
         self._viewer_counts.add(request.session_id, request.address)
         self._empty.clear()
         self.keep_alive.add(viewer)
-        self.access.add(viewer)
         self.counters.viewers += 1
         self.counters.streams += 1
         self._catch_up.begin(viewer, first)
+        self.access.add(viewer)
         if self.draining:
             viewer.end_early()
         return viewer

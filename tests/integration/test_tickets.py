@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 from holdfast.gateway.authentication.tickets import Ticket, write_ticket
 from holdfast.shared import keys
-from holdfast.shared.auth_store import AuthStore
+from holdfast.shared.auth_store import ANNOUNCED, ANNOUNCEMENTS, AuthStore
+from holdfast.shared.keys import session_keys
 from holdfast.shared.redis.client import Redis
 
 from tests.support.access import Caller, guarded, key_of
@@ -218,6 +219,63 @@ class TestStreams:
         async with SseStream(f"{gateway.url}/v1/sessions/other/events?ticket={ticket}") as stream:
             await owner("DELETE", "/v1/sessions/s/tickets")
             assert [event.json["type"] async for event in _tickets(stream, 2)] == ["ticket", "ticket"]
+
+
+class TestRevocation:
+    async def test_revocations_leave_nothing_that_grows(self, gateway: Served, owner: Caller) -> None:
+        store = AuthStore(gateway.redis)
+        before = await store.state()
+        for _ in range(3):
+            assert (await owner("DELETE", "/v1/sessions/s/tickets")).status_code == 204
+        assert await store.state() == before
+        assert not await gateway.redis.exists(keys.AUTH_REVOKED)
+        commands = [("XADD", keys.AUTH_REVOCATIONS, *ANNOUNCED, "*", f"acme//{n}", "") for n in range(3000)]
+        await gateway.redis.call_all(commands)
+        await store.announce_revocation("acme//s")
+        assert await gateway.redis.call("XLEN", keys.AUTH_REVOCATIONS) < 1200
+        announced = await store.announced_since("0")
+        assert (len(announced.sessions), announced.partial) == (ANNOUNCEMENTS, True)
+        assert (await store.announced_since(announced.newest)).sessions == {"acme//s"}
+
+    async def test_a_ticket_ends_with_its_session(self, gateway: Served, owner: Caller) -> None:
+        reading = Caller(gateway, await owner.ticket())
+        assert (await reading("GET", "/v1/sessions/s")).status_code == 200
+        await gateway.redis.delete(*session_keys("acme//s"))  # as the worker does at the end of a deletion
+        await owner.job()
+        assert (await reading("GET", "/v1/sessions/s")).status_code == 401
+        assert (await Caller(gateway, await owner.ticket())("GET", "/v1/sessions/s")).status_code == 200
+
+    async def test_a_session_that_is_deleted_gets_no_ticket(self, gateway: Served, owner: Caller) -> None:
+        assert (await owner("DELETE", "/v1/sessions/s")).status_code == 202
+        assert (await owner("POST", "/v1/sessions/s/tickets", {})).status_code == 404
+
+    async def test_the_tickets_of_a_session_are_valid_side_by_side(self, gateway: Served, owner: Caller) -> None:
+        for ticket in [await owner.ticket(), await owner.ticket()]:
+            assert (await Caller(gateway, ticket)("GET", "/v1/sessions/s")).status_code == 200
+
+    async def test_a_stream_of_another_gateway_ends_too(self, gateway: Served, owner: Caller, redis_url: str) -> None:
+        async with guarded(redis_url) as other, events(other, await owner.ticket()) as stream:
+            await owner("DELETE", "/v1/sessions/s/tickets")
+            assert await until_end(stream) == []
+
+    async def test_a_stream_ends_even_if_its_revocation_is_trimmed_from_the_announcements(
+        self, gateway: Served, owner: Caller
+    ) -> None:
+        async with events(gateway, await owner.ticket()) as stream:
+            await owner("DELETE", "/v1/sessions/s/tickets")
+            await gateway.redis.call_all(
+                [("XADD", keys.AUTH_REVOCATIONS, *ANNOUNCED, "*", f"acme//{n}", "") for n in range(3000)]
+            )
+            assert await until_end(stream) == []
+
+    async def test_the_tickets_and_sign_ins_of_a_tenant_are_revoked(self, gateway: Served, owner: Caller) -> None:
+        ticket = await owner.ticket()
+        cookie = (await owner("POST", "/v1/sign-in")).headers["set-cookie"].partition(";")[0]
+        async with events(gateway, ticket) as stream:
+            await AuthStore(gateway.redis).revoke_tickets("acme")
+            assert await until_end(stream) == []
+        for caller in (Caller(gateway, ticket), Caller(gateway, Cookie=cookie)):
+            assert (await caller("GET", "/v1/sessions/s")).status_code == 401
 
 
 class TestSignIn:
