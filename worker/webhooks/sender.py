@@ -1,7 +1,8 @@
 """Send a webhook by HTTP/1.1, to exactly the address that was checked.
 
 The code has no redirects, proxies, cookies and connection pools: a name is resolved once, each of its addresses is
-checked, and the socket is connected to one of these, while TLS and `Host` keep the name.
+checked, and the socket is connected to one of these, while TLS and `Host` keep the name. A receiver costs a bounded
+number of reads, informational responses and seconds; the connection is closed behind the head of the response.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import Any
 import h11
 from holdfast.shared.webhooks.addresses import Network, is_allowed, is_in
 from holdfast.shared.webhooks.target import Target
+from holdfast.worker.webhooks.connection import Connection, TooMuchReceived
 
 DEADLINE_SECONDS = 10.0  # of a delivery, after its name is resolved
 LOOKUP_SECONDS = 10.0
 MAX_ADDRESSES = 4  # tried one after the other
 MAX_HEAD_BYTES = 16 * 1024
+MAX_INFORMATIONAL = 10  # responses 1xx before the final one
 
 Address = tuple[Any, ...]
 Resolve = Callable[[str, int], Awaitable[Sequence[tuple[socket.AddressFamily, Address]]]]
@@ -51,18 +54,20 @@ class Sender:
         addresses = await self._addresses(target)
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                reader, writer = await self._connect(target, addresses)
-                try:
-                    return await _exchange(reader, writer, target, headers, body)
-                finally:
-                    writer.close()
+                with await _connected(addresses) as connected:
+                    connection = Connection(connected)
+                    if target.scheme == "https":
+                        await connection.start_tls(self._tls, target.host.rstrip("."))
+                    return await _exchange(connection, target, headers, body)
         except TimeoutError:
             raise NotSent("no response in time") from None
         except ssl.SSLError as error:
             raise NotSent(f"TLS failed: {error.reason or type(error).__name__}") from None
         except OSError as error:
             raise NotSent(f"the connection failed: {error.strerror or type(error).__name__}") from None
-        except (h11.ProtocolError, EOFError):
+        except TooMuchReceived:
+            raise NotSent("the response is too large") from None
+        except h11.ProtocolError:
             raise NotSent("the response is not HTTP") from None
 
     async def _addresses(self, target: Target) -> list[tuple[socket.AddressFamily, Address]]:
@@ -86,54 +91,46 @@ class Sender:
             return is_in(ip_address(address), self._networks)
         return is_allowed(address, self._networks)
 
-    async def _connect(
-        self, target: Target, addresses: Sequence[tuple[socket.AddressFamily, Address]]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to the first address that accepts. Raises OSError, TimeoutError."""
-        loop = asyncio.get_running_loop()
-        for family, address in addresses:
-            connection = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                connection.setblocking(False)
-                async with asyncio.timeout(DEADLINE_SECONDS / len(addresses)):
-                    await loop.sock_connect(connection, address)
-                if target.scheme == "http":
-                    return await asyncio.open_connection(sock=connection)
-                name = target.host.rstrip(".")
-                return await asyncio.open_connection(sock=connection, ssl=self._tls, server_hostname=name)
-            except (OSError, TimeoutError):
-                connection.close()
-                if address is addresses[-1][1]:
-                    raise
-            except BaseException:
-                connection.close()
+
+async def _connected(addresses: Sequence[tuple[socket.AddressFamily, Address]]) -> socket.socket:
+    """Connect to the first address that accepts. Raises OSError, TimeoutError."""
+    loop = asyncio.get_running_loop()
+    for number, (family, address) in enumerate(addresses, 1):
+        connecting = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connecting.setblocking(False)
+            async with asyncio.timeout(DEADLINE_SECONDS / len(addresses)):
+                await loop.sock_connect(connecting, address)
+        except BaseException as error:
+            connecting.close()
+            if number == len(addresses) or not isinstance(error, OSError):
                 raise
-        raise NotSent("the host name was not resolved")
+        else:
+            return connecting
+    raise NotSent("the host name was not resolved")
 
 
-async def _exchange(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    target: Target,
-    headers: Mapping[str, str],
-    body: bytes,
-) -> int:
-    """Send the request and read the head of the response. Returns its status. Raises h11.ProtocolError, OSError."""
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+async def _exchange(connection: Connection, target: Target, headers: Mapping[str, str], body: bytes) -> int:
+    """Send the request and read the head of the response. Returns its status. Raises h11.ProtocolError, OSError,
+    TooMuchReceived."""
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
     fixed = {"Host": target.authority, "Content-Length": str(len(body)), "Connection": "close"}
     request = h11.Request(method="POST", target=target.path, headers=[*(fixed | dict(headers)).items()])
-    for part in (request, h11.Data(data=body), h11.EndOfMessage()):
-        writer.write(connection.send(part) or b"")
+    sent = b"".join(http.send(part) or b"" for part in (request, h11.Data(data=body), h11.EndOfMessage()))
     with suppress(ConnectionError):  # a receiver may respond before it has read everything
-        await writer.drain()
-    while True:
-        event = connection.next_event()
+        await connection.send(sent)
+    informational = 0
+    while informational <= MAX_INFORMATIONAL:
+        event = http.next_event()
         if isinstance(event, h11.Response):
             return int(event.status_code)
         if event is h11.NEED_DATA:
-            connection.receive_data(await reader.read(4096))
-        elif not isinstance(event, h11.InformationalResponse):
+            http.receive_data(await connection.receive())
+        elif isinstance(event, h11.InformationalResponse):
+            informational += 1
+        else:
             raise h11.RemoteProtocolError("no response")
+    raise TooMuchReceived
 
 
 async def _looked_up(host: str, port: int) -> list[tuple[socket.AddressFamily, Address]]:

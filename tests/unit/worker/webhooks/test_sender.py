@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import h11
 import pytest
 from holdfast.shared.webhooks.addresses import parse_networks
 from holdfast.shared.webhooks.target import Target
@@ -101,6 +105,104 @@ async def test_a_response_that_is_too_large_or_no_response_fails(response: bytes
 
 async def test_an_endless_body_of_a_response_is_not_read() -> None:
     async with receiver(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\nabc") as hook:
+        assert await Sender(LOOPBACK, Resolver(["127.0.0.1"])).post(target(hook.port), {}, b"{}") == 200
+
+
+@asynccontextmanager
+async def endless(piece: bytes, first: bytes = b"", pause_s: float = 0) -> AsyncIterator[Endless]:
+    """A receiver whose response never ends: `first`, then the piece again and again, until the sender closes."""
+    made = Endless()
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(first)
+            while True:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause_s)
+        made.closed.set()
+
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+        made.port = server.sockets[0].getsockname()[1]
+        yield made
+        await asyncio.wait_for(made.closed.wait(), 10)
+
+
+class Endless:
+    """`closed`: the sender has closed the connection."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.closed = asyncio.Event()
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+OPEN_HEAD = b"HTTP/1.1 200 OK\r\na: "
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [CONTINUE, CONTINUE * 1000, b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 10_000 + b"\r\n\r\n"],
+    ids=["one at a time", "many at once", "large ones"],
+)
+async def test_endless_informational_responses_end_after_a_few(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = count_events(monkeypatch)
+    async with endless(piece) as hook:
+        with pytest.raises(NotSent, match="too large"):
+            await Sender(LOOPBACK, Resolver(["127.0.0.1"])).post(target(hook.port), {}, b"{}")
+    assert seen["InformationalResponse"] == sender.MAX_INFORMATIONAL + 1
+
+
+async def test_endless_informational_responses_within_tls_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    context, seen = authority.server_context("hook.example"), count_events(monkeypatch)
+    async with endless(CONTINUE) as hook, TlsEnd(hook.port).serving(context) as end:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        with pytest.raises(NotSent, match="too large"):
+            await Sender(LOOPBACK, Resolver(["127.0.0.1"])).post(target(end.port, "https"), {}, b"{}")
+    assert seen["InformationalResponse"] == sender.MAX_INFORMATIONAL + 1
+
+
+def count_events(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count what h11 parses from here on, by the name of its class."""
+    seen, next_event = Counter[str](), h11.Connection.next_event
+
+    def counted(http: h11.Connection) -> Any:
+        event = next_event(http)
+        seen[type(event).__name__] += 1
+        return event
+
+    monkeypatch.setattr(h11.Connection, "next_event", counted)
+    return seen
+
+
+async def test_a_few_informational_responses_before_the_final_one_are_passed_over() -> None:
+    response = CONTINUE * sender.MAX_INFORMATIONAL + OK
+    async with receiver(lambda _: response) as hook:
+        assert await Sender(LOOPBACK, Resolver(["127.0.0.1"])).post(target(hook.port), {}, b"{}") == 204
+
+
+@pytest.mark.parametrize("piece", [b"1", b"a" * 65_536], ids=["one byte", "64 KiB"])
+async def test_an_endless_head_ends(piece: bytes) -> None:
+    async with endless(piece, OPEN_HEAD) as hook:
+        with pytest.raises(NotSent):
+            await Sender(LOOPBACK, Resolver(["127.0.0.1"])).post(target(hook.port), {}, b"{}")
+
+
+async def test_a_head_that_comes_a_byte_at_a_time_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "DEADLINE_SECONDS", 0.2)
+    async with endless(b"a", OPEN_HEAD, pause_s=0.05) as hook:
+        with pytest.raises(NotSent, match="in time"):
+            await Sender(LOOPBACK, Resolver(["127.0.0.1"])).post(target(hook.port), {}, b"{}")
+
+
+@pytest.mark.parametrize("first", [CHUNKED, CHUNKED + b"0\r\n"], ids=["body", "trailers"])
+async def test_the_connection_is_closed_before_an_endless_body_or_endless_trailers(first: bytes) -> None:
+    async with endless(b"a: a\r\n", first) as hook:
         assert await Sender(LOOPBACK, Resolver(["127.0.0.1"])).post(target(hook.port), {}, b"{}") == 200
 
 
