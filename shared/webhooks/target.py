@@ -58,6 +58,8 @@ def parse_target(url: str, networks: Sequence[Network]) -> Target:
     if port not in PORTS.values() and port < 1024:
         raise RequestInvalid(FIELD, "must have the port 80, 443 or one from 1024 on")
     host = _host(parts.hostname or "", networks)
+    if "[" in parts.netloc and ":" not in host:  # urlsplit takes names such as v1.x there (RFC 3986, IPvFuture)
+        raise RequestInvalid(FIELD, "may have brackets around an IPv6 address only")
     return Target(parts.scheme, host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
 

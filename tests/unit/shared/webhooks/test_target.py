@@ -39,6 +39,7 @@ def test_the_parts_of_a_url(url: str, target: Target, authority: str) -> None:
         (f"https://a.example/{'a' * MAX_URL_BYTES}", f"{MAX_URL_BYTES} printable"),
         *((url, "private or reserved") for url in ("https://127.0.0.1/", "https://[::1]/", "https://169.254.169.254/")),
         ("https://[::ffff:10.0.0.1]/", "private or reserved"),
+        *((url, "IPv6 address only") for url in ("https://[v1.x]/", "https://[v1.example]:8443/")),
         ("https://[fe80::1%25eth0]/", "private or reserved"),
         *(
             (url, "host name")
