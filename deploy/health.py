@@ -53,7 +53,7 @@ async def worker() -> str | None:
 
     settings = read_settings(CommonSettings)
     redis = connect(settings.redis_url, max_connections=1, socket_timeout_s=REDIS_ANSWERS_S)
-    servers = (settings.redis_url, WORKER.on_queue), (settings.log_url, WORKER.on_log)
+    servers = (settings.redis_url, WORKER.needed_on_queue), (settings.log_url, WORKER.on_log)
     try:
         for url, rights in servers:
             refused = await refusals(url, rights, REDIS_ANSWERS_S)

@@ -16,7 +16,7 @@ from holdfast.shared.trace_context import trace_id_of
 FIELDS = (
     *("agent", "input", "options", "metadata", "timeout_s", "budget", "key"),  # as submitted
     *("status", "created_at", "started_at", "ended_at", "end", "end_body", "usage", "spent"),
-    *("attempt", "delivery", "strikes", "open", "worker"),  # deliveries and attempts
+    *("attempt", "delivery", "strikes", "struck", "open", "worker"),  # deliveries and attempts
     *("before", "first", "started", "discards", "resume"),  # ids in the log
     *("cancel", "cancel_at", "overtakes"),  # intents
     *("question", "schema", "prompt", "asked_at", "answered"),

@@ -65,6 +65,8 @@ AGAIN = QUEUE + "again"
 LANES = QUEUE + "lanes"
 WORKERS = QUEUE + "workers"
 STATUSES = WORKERS + ":status"  # of workers
+CONNECTIONS = WORKERS + ":connections"
+CONNECTIONS_TURN = CONNECTIONS + ":turn"
 WAKE = QUEUE + "wake"
 RECOVERY = QUEUE + "recovery"
 RECOVERY_TURN = QUEUE + "recovery:turn"
@@ -99,5 +101,6 @@ def usage_key(tenant: str, day: str) -> str:
 READY = QUEUE + "ready:"
 TENANT = QUEUE + "tenant:"  # then `counts`, `paused`, `turns:<lane>`, `ready:<tenant>/<lane>` or `lanes:<tenant>`
 LEASED = QUEUE + "leased:"
+GUESSED = QUEUE + "guessed:"  # then a worker, or an entry that was taken from one
 MAILBOX = QUEUE + "mailbox:"
 WEBHOOKS = QUEUE + "webhooks:due:"

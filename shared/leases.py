@@ -43,9 +43,11 @@ class Leases:
         counts = await self._redis.hgetall(keys.WORKERS)
         return {name.decode(): int(count) for name, count in counts.items()}
 
-    async def take_over(self, worker_id: str, count: int) -> int | None:
-        """Make the entries of a dead worker visible again. Returns how many; None where its counter has moved."""
-        moved = int(await self._take_over(PLACES, (worker_id, count)))
+    async def take_over(self, worker_id: str, count: int, *, guess_s: float = 0) -> int | None:
+        """Make the entries of a dead worker visible again. Returns how many; None where its counter has moved.
+
+        `guess_s`: for so long the worker may turn out to be alive, see `Queue.guess`."""
+        moved = int(await self._take_over(PLACES, (worker_id, count, int(guess_s * 1000))))
         return None if moved < 0 else moved
 
     async def sweep(self) -> None:

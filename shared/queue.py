@@ -45,6 +45,9 @@ PLACES = (
     keys.WEBHOOK_TRIES,
     keys.WEBHOOK_ASKED,
     keys.STATUSES,
+    keys.CONNECTIONS,
+    keys.CONNECTIONS_TURN,
+    keys.GUESSED,
 )
 ANY_LANE = "*"
 RESERVE_US = 5_000_000
@@ -101,6 +104,14 @@ class WakeUp(NamedTuple):
 
     session_id: str | None
     drains: bool = False
+
+
+class Guess(NamedTuple):
+    """The worker of which an entry was taken because it seemed to be dead, and the seconds in which that may still turn
+    out to be wrong."""
+
+    worker_id: str
+    left_s: float
 
 
 def entry_id(session_id: str, job_id: str | None) -> str:
@@ -202,6 +213,12 @@ class Queue:
         Returns False where the worker no longer leases it."""
         delay_us = int(delay_s * 1_000_000)
         return bool(await self._put_back(PLACES, (worker_id, entry.id, delivery, delay_us, self._max_running)))
+
+    async def guess(self, entry: QueueEntry) -> Guess | None:
+        """Return from which worker the entry was taken on a guess, less than a lease ago; None without one."""
+        key = keys.GUESSED + entry.id
+        worker, left_ms = await self._redis.transaction(("GET", key), ("PTTL", key))
+        return None if worker is None else Guess(worker.decode(), max(left_ms, 0) / 1000)
 
     async def pause(self, worker_id: str, paused: Collection[str], resumed: Collection[str]) -> set[str]:
         """Record which entries take no slot any more, since their jobs wait for a person, and which take one

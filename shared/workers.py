@@ -12,15 +12,18 @@ from holdfast.shared.redis.client import Redis
 
 MOST_AGENTS = 100
 MOST_JOBS = 100
+HOST_CHARACTERS = 40  # of the name of a worker's host, with which its id begins
 
 
 class Status(TypedDict, total=False):
     """What a worker stores with each heartbeat, as JSON. Workers of another version may lack fields.
 
-    `started_at`: in ms since 1970. `slots`: how many jobs it runs at a time. `deltas`, `attempts`, `first_tokens`: how
-    many since its start; `first_token_s`: the sum of the times from the start of an attempt to its first delta."""
+    `pid`: the id of its process, on its machine. `started_at`: in ms since 1970. `slots`: how many jobs it runs at a
+    time. `deltas`, `attempts`, `first_tokens`: how many since its start; `first_token_s`: the sum of the times from the
+    start of an attempt to its first delta."""
 
     version: str
+    pid: int
     started_at: int
     agents: list[str]
     slots: int
@@ -64,6 +67,13 @@ class WorkerList:
 
     async def has(self, worker_id: str) -> bool:
         return bool(await self._redis.hexists(keys.WORKERS, worker_id))
+
+    async def of_process(self, host: str, pid: int) -> str | None:
+        """Return the worker that is, or was, a process of a machine. A worker's id begins with its host's name."""
+        for name, stored in (await self._redis.hgetall(keys.STATUSES)).items():
+            if name.startswith(f"{host[:HOST_CHARACTERS]}-".encode()) and _status(stored)[1].get("pid") == pid:
+                return str(name, "ascii")
+        return None
 
     async def statuses(self) -> list[Status]:
         """Return the statuses of all workers."""

@@ -203,11 +203,11 @@ async def command_findings(name: str, url: str) -> list[Finding]:
     """Check that the server has every command that gateways and workers need; managed services may lack some. Raises
     RedisError."""
     here = {
-        "queue redis": [GATEWAY.on_queue, WORKER.on_queue],
+        "queue redis": [GATEWAY.on_queue, WORKER.needed_on_queue],
         "log redis": [GATEWAY.needed_on_log, WORKER.on_log],
         CLUSTER_NODE: [GATEWAY.on_cluster, WORKER.on_cluster],
     }
-    everything = [(*role.needed_on_log, *role.queue) for role in (GATEWAY, WORKER)]
+    everything = [(*role.needed_on_log, *role.needed_on_queue) for role in (GATEWAY, WORKER)]
     rights = [right for of_role in here.get(name, everything) for right in of_role]
     lacking = (await refusals(url, rights, ANSWER_SECONDS)).commands
     return [Finding(ok=False, text=f"{name}: the server has no command {command}") for command in lacking]
@@ -218,8 +218,8 @@ async def rights_findings(name: str, url: str) -> list[Finding]:
     RedisError."""
     user, missing = user_of(url), {}
     for role in USERS:
-        here = {"queue redis": role.on_queue, "log redis": role.needed_on_log, CLUSTER_NODE: role.on_cluster}
-        rights = here.get(name, (*role.needed_on_log, *role.queue))
+        here = {"queue redis": role.needed_on_queue, "log redis": role.needed_on_log, CLUSTER_NODE: role.on_cluster}
+        rights = here.get(name, (*role.needed_on_log, *role.needed_on_queue))
         missing[role.name] = await missing_rights(url, rights, ANSWER_SECONDS)
     roles = [role for role, lacks in missing.items() if not lacks]
     if not roles:

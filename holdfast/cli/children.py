@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ PAUSE_SECONDS = 1.0
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A process to start. `descriptors` stay open in the child; `reasons` names where users find the reason of its
-    exit."""
+    exit. `after_exit` is called with the id of the process before the next one is started."""
 
     name: str
     command: list[str]
@@ -30,6 +30,7 @@ class Plan:
     cwd: Path
     descriptors: tuple[int, ...] = ()
     reasons: str = "its lines above"
+    after_exit: Callable[[int], Awaitable[None]] | None = None
 
 
 class Output(Protocol):
@@ -88,6 +89,8 @@ class Child:
         """Restart it whenever it exits, until cancelled."""
         while True:
             await self.until_due()
+            if self._process is not None and self._plan.after_exit is not None:
+                await self._plan.after_exit(self._process.pid)
             await self.start()
 
     async def until_due(self) -> None:

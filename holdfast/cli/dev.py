@@ -8,12 +8,15 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
 
 from holdfast.cli.children import Child, Plan
 from holdfast.cli.console import Console
+from holdfast.cli.dead_worker import expire_lease
 from holdfast.cli.embedded import prepare
 from holdfast.cli.reload import ReloadedChild, Sources
 from holdfast.gateway.hosts import check_listen_host, probe
@@ -53,20 +56,20 @@ def run(folder: Path) -> None:
     check_listen_host(gateway.host)
     patience_s = PATIENCE_SECONDS + max(gateway.gateway_grace_seconds, worker.grace_seconds)
     console = Console(as_json=gateway.log_as_json)
-    asyncio.run(Dev(gateway.host, gateway.port, folder, patience_s, worker.modules, console).run())
+    asyncio.run(Dev(gateway.host, gateway.port, folder, patience_s, worker, console).run())
 
 
 class Dev:
     """All processes. The first signal stops them in order, the second one at once."""
 
     def __init__(
-        self, host: str, port: int, folder: Path, patience_s: float, agents: list[str], console: Console
+        self, host: str, port: int, folder: Path, patience_s: float, settings: WorkerSettings, console: Console
     ) -> None:
         self._host = host
         self._port = port
         self._folder = folder
         self._patience_s = patience_s
-        self._agents = Sources(agents, Path.cwd())
+        self._settings = settings
         self._console = console
         self._redis: Child | None = None
         self._others: list[Child] = []
@@ -102,9 +105,14 @@ class Dev:
 
     async def _start(self) -> None:
         env = environment(self._port)
+        redis_url = self._settings.redis_url
         if "HOLDFAST_REDIS_URL" not in env:
-            env["HOLDFAST_REDIS_URL"] = await self._start_redis()
-        worker = ReloadedChild(plan("worker", env), self._console, self._agents, self._patience_s)
+            env["HOLDFAST_REDIS_URL"] = redis_url = await self._start_redis()
+        # Usually there is no other worker that would find this one dead.
+        expire = partial(expire_lease, self._settings, redis_url)
+        start = replace(plan("worker", env), after_exit=expire)
+        sources = Sources(self._settings.modules, Path.cwd())
+        worker = ReloadedChild(start, self._console, sources, self._patience_s)
         self._others += [Child(plan("gateway", without_metrics_port(env)), self._console), worker]
         for child in self._others:
             await child.start()

@@ -81,8 +81,8 @@ class Refusal:
     """A claim that did not lead to an attempt.
 
     `verdict` is one of: wait (not the head of the backlog), stale (a newer `delivery` has claimed), parked (the job
-    waits for a person's answer), unoffered (this worker lacks the agent), ended, unknown, deleted, held. `head` is the
-    head of the backlog."""
+    waits for a person's answer), unoffered (this worker lacks the agent), unsure (the job ends if the worker of
+    its last attempt is dead), ended, unknown, deleted, held. `head` is the head of the backlog."""
 
     verdict: str
     delivery: int = 0

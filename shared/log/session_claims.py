@@ -41,23 +41,33 @@ class SessionClaims:
         self._claim_end = SessionScript(connections, "claim", when_full=True)
         self._intents = Script(source("session", "intents"))
         self._release = SessionScript(connections, "release")
+        self._forgive = SessionScript(connections, "forgive")
         self._settle = SessionScript(connections, "settle")
         self._close_record = SessionScript(connections, "close_record")
 
     async def claim(
-        self, session_id: str, job_id: str, *, delivery: int, claim_id: str, worker_id: str, offered: bool
+        self,
+        session_id: str,
+        job_id: str,
+        *,
+        delivery: int,
+        claim_id: str,
+        worker_id: str,
+        offered: bool,
+        certain: bool = True,
     ) -> Attempt | Refusal:
         """Claim the session for one attempt at the job, or end the job when it may not run any more.
 
         `delivery`: the delivery number of the queue entry. `claim_id`: a random id of this claim, which makes it
-        idempotent. `offered`: whether the worker has the job's agent."""
+        idempotent. `offered`: whether the worker has the job's agent. `certain`: whether the worker of the attempt
+        before is known to be dead; otherwise the job does not end for a strike."""
         fixed = (job_id, delivery, claim_id, worker_id, secrets.randbelow(1000))
         if self._keyring.on:  # what cannot be encrypted is left to other workers
             await self._keyring.seal_for(session_id)
         try:
-            reply = await self._claimed(session_id, job_id, (*fixed, int(offered)), self._claim)
+            reply = await self._claimed(session_id, job_id, (*fixed, int(offered)), self._claim, certain=certain)
         except LogFull:  # no attempt can start, but a job that must end still ends
-            reply = await self._claimed(session_id, job_id, (*fixed, ""), self._claim_end)
+            reply = await self._claimed(session_id, job_id, (*fixed, ""), self._claim_end, certain=certain)
         if reply[0] == b"run":
             return await self._attempt(session_id, job_id, claim_id, reply)
         return _refusal(reply[0].decode(), reply)
@@ -89,6 +99,8 @@ class SessionClaims:
         fixed: tuple[Any, ...],
         claim: SessionScript,
         ending: tuple[Any, ...] = (),
+        *,
+        certain: bool = True,
     ) -> list[bytes]:
         """Run the claim script; where the job may not run any more, run it again with the job's ending."""
         while True:
@@ -96,6 +108,8 @@ class SessionClaims:
             if reply[0] != b"doomed":
                 return reply
             _, reason, by, before = reply
+            if reason == b"exhausted" and not certain:
+                return [b"unsure"]
             ending = await self._ending(session_id, job_id, reason.decode(), by=by.decode(), before=before)
 
     async def intents(self, session_id: str, epoch: int) -> Intents:
@@ -118,6 +132,10 @@ class SessionClaims:
     async def release(self, session_id: str, epoch: int) -> None:
         """Release the session without a strike. Raises Fenced."""
         raise_for(await self._release(session_id, (epoch,)))
+
+    async def forgive(self, attempt: Attempt) -> None:
+        """Take back the strike for an attempt whose worker was found dead although it lived."""
+        await self._forgive(attempt.session_id, (attempt.job_id, attempt.number))
 
     async def settle(self, session_id: str, retire: Retire | None = None) -> Settled:
         """Carry out the intents of a session without a lease owner. The conversation keeps what its jobs emitted.

@@ -59,6 +59,11 @@ class User(NamedTuple):
         return (*self.every, *self.queue)
 
     @property
+    def needed_on_queue(self) -> tuple[Right, ...]:
+        """The rights on the queue server without which the process does not work."""
+        return tuple(right for right in self.on_queue if right is not PRESENCE)
+
+    @property
     def rules(self) -> str:
         """The rules of ACL SETUSER, apart from the password."""
         rights = (*self.every, *self.log, CLUSTER, *self.queue)
@@ -70,6 +75,8 @@ CLUSTER = Right("asking cluster|slots cluster|nodes")
 _CONNECTION = Right("hello ping select info")
 # A gateway works without it, more slowly: see gateway/stream/polling.py.
 TRACKING = Right("client|tracking")
+# A worker works without it, and finds dead ones later: see worker/process/presence.py.
+PRESENCE = Right("client|id client|list")
 
 GATEWAY = User(
     "gateway",
@@ -119,12 +126,14 @@ WORKER = User(
         Right("mget set", (keys.DATA_KEYS + "*",)),
     ),
     queue=(
+        PRESENCE,
         Right("eval evalsha", (ANY_OF_QUEUE, keys.SESSIONS)),
         Right("hget hmget hgetall hkeys hexists hset hsetnx hincrby hdel", (ANY_OF_QUEUE,)),
         Right("zadd zrem zrange zrangebyscore zscore", (ANY_OF_QUEUE, keys.SESSIONS)),
         Right("sadd srem smembers sismember llen lpush blpop exists", (ANY_OF_QUEUE,)),
         Right("del", (keys.LEASED + "*", keys.MAILBOX + "*")),
-        Right("set", (keys.RECOVERY_TURN,)),
+        Right("set", (keys.RECOVERY_TURN, keys.CONNECTIONS_TURN)),
+        Right("get set pttl del", (keys.GUESSED + "*",)),
         Right("hget hmget hgetall hincrby hincrbyfloat expire", (PREFIX + "usage:*",)),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import orjson
 import pytest
@@ -92,6 +93,31 @@ class TestClaim:
         assert state.ending["error"]["code"] == "poisoned"
         messages = await said(session.sessions)
         assert [message["content"] for message in messages] == ["hello", "partial"]
+
+    async def test_a_job_does_not_end_for_a_strike_while_the_death_is_a_guess(self, open_session: OpenSession) -> None:
+        session = open_session(max_attempts=1)
+        first = await session.started()
+        claim = partial(session.log_writer.claim, "s", "j1", claim_id="c2", worker_id="w2", offered=True)
+        unsure = await claim(delivery=2, certain=False)
+        assert isinstance(unsure, Refusal)
+        assert unsure.verdict == "unsure"
+        await session.append(first, 1, "goes on")
+        assert await verdict(session, delivery=2) == "ended"
+
+    async def test_a_strike_for_an_attempt_that_lived_is_taken_back_once(self, open_session: OpenSession) -> None:
+        session = open_session(max_attempts=2)
+        lived = await session.started()
+        second = await session.claim(delivery=2)
+        assert second.last
+        for _ in range(2):
+            await session.log_writer.forgive(lived)
+        assert await session.redis.hget(session.keys.jobs, "j1:strikes") == b"0"
+        await session.log_writer.forgive(second)
+        third = await session.claim(delivery=3)
+        assert await session.redis.hget(session.keys.jobs, "j1:strikes") == b"1"
+        await session.log_writer.forgive(lived)
+        assert third.last
+        assert await verdict(session, delivery=4) == "ended"
 
     async def test_a_release_is_no_strike(self, open_session: OpenSession) -> None:
         session = open_session(max_attempts=1)

@@ -84,6 +84,7 @@ REFUSED = {
         ("BLPOP", keys.WAKE, "0"),
         ("HSET", AUTH_KEYS, "a", "b"),
         ("HSET", keys.AUTH + "tenants", "a", "b"),
+        ("CLIENT", "LIST"),
     ],
     "worker": [
         *((command, AUTH_KEYS) for command in ("HGETALL", "HLEN", "TYPE", "EXISTS", "DUMP", "DEL")),
@@ -101,6 +102,7 @@ REFUSED = {
         ("ZADD", READY, "1", "a"),
         ("GET", keys.AUTH + "secret"),
         ("GET", keys.SECRET),
+        ("CLIENT", "LIST"),
     ],
 }
 ADMINISTRATION = [
@@ -118,7 +120,7 @@ ADMINISTRATION = [
     ("SAVE",),
     ("MONITOR",),
     ("CLIENT", "KILL", "ID", "1"),
-    ("CLIENT", "LIST"),
+    ("CLIENT", "UNPAUSE"),
     ("ACL", "LIST"),
     ("ACL", "SETUSER", "gateway", "+@all"),
     ("REPLICAOF", "NO", "ONE"),

@@ -32,12 +32,13 @@ from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import connect_logs
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.webhooks.deliveries import WebhookDeliveries
-from holdfast.shared.workers import status_json
+from holdfast.shared.workers import HOST_CHARACTERS, status_json
 from holdfast.worker.process.deliveries import CANCEL_AGAIN_SECONDS, Deliveries, IntentPolls, cancel
 from holdfast.worker.process.delivery import Delivery, DeliveryContext
 from holdfast.worker.process.lease import Lease, Reaper
 from holdfast.worker.process.operation import Operation
 from holdfast.worker.process.outage import Outage
+from holdfast.worker.process.presence import Presence
 from holdfast.worker.process.recovery import Recovery
 from holdfast.worker.process.server_probe import ServerProbe
 from holdfast.worker.process.settings import LOG_DEADLINE_SECONDS, WorkerSettings
@@ -68,7 +69,7 @@ class HoldfastWorker(Worker):
         handle_signals: bool = True,
         isolate_last_attempt: bool = False,
     ) -> None:
-        self.id = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
+        self.id = f"{socket.gethostname()[:HOST_CHARACTERS]}-{secrets.token_hex(4)}"
         self._settings = settings
         self._registry = registry
         self._connections: list[Redis] = []
@@ -117,7 +118,8 @@ class HoldfastWorker(Worker):
         self._watchdog = Watchdog(partial(beat_blocking, settings.redis_url, self.id, lease_s / 3), lease_s)
         recovery_queue, open_sessions = Queue(heartbeat_redis, settings), OpenSessions(self._logs)
         self._recovery = Recovery(recovery_queue, open_sessions, queue_outage, self._context.log_outage, lease_s)
-        self._reaper = Reaper(heartbeats, queue_outage, self.id, lease_s)
+        self._presence = Presence(settings.redis_url, self.id, max(lease_s / 3, 0.5))
+        self._reaper = Reaper(heartbeats, self._presence, queue_outage, self.id, lease_s)
         self._webhooks = Webhooks(webhooks, self._context.sessions, settings, queue_outage)
         servers = {"queue": queue_redis, "log": self._logs.servers[0].redis}
         self.operation = Operation(settings, self._deliveries, self._lease, self._slots, servers)
@@ -153,6 +155,7 @@ class HoldfastWorker(Worker):
         finally:
             await cancel([dispatch, *loops])
             await self._intents.close()
+            self._presence.close()
             await self._release()
         log.info("worker stopped", worker_id=self.id)
 

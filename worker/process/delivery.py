@@ -20,7 +20,7 @@ from holdfast.shared.errors import Fenced, RedisRefused, UnreadableHere
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.log.log_replies import Attempt, Head, Refusal
 from holdfast.shared.log.log_writer import LogWriter
-from holdfast.shared.queue import ANY_LANE, Queue, QueueEntry
+from holdfast.shared.queue import ANY_LANE, Guess, Queue, QueueEntry
 from holdfast.shared.schema import check_schema
 from holdfast.shared.sessions import Sessions
 from holdfast.shared.webhooks.deliveries import WebhookDeliveries
@@ -171,7 +171,11 @@ class Delivery:
 
     async def _attempt(self, job_id: str) -> None:
         failpoint("before_claim")
-        claimed = await self._claim(job_id)
+        # Strikes are fewer than deliveries, so that an earlier delivery does not end the job.
+        guessed = self.entry.delivery > self._context.settings.max_attempts and await self._guess() is not None
+        await self._run(job_id, await self._claim(job_id, certain=not guessed))
+
+    async def _run(self, job_id: str, claimed: Attempt | Refusal) -> None:
         failpoint("after_claim")
         if isinstance(claimed, Refusal):
             await self._refused(claimed)
@@ -182,7 +186,7 @@ class Delivery:
             ending, head = await job.run()
         except Fenced as fenced:
             fenced.with_traceback(None)  # the job references the error, whose frames would reference the job
-            await self._lost(job, report)
+            await self._lost(job, claimed, report)
             return
         except ProcessDied as died:
             report.died(str(died))
@@ -195,7 +199,7 @@ class Delivery:
         self.job = None
         await self._leased.close(head)
 
-    async def _lost(self, job: Job | IsolatedAttempt, report: AttemptReport) -> None:
+    async def _lost(self, job: Job | IsolatedAttempt, attempt: Attempt, report: AttemptReport) -> None:
         """Handle the end of the ownership: another attempt has claimed the session, or it is being deleted."""
         deleted, is_deleted = False, partial(self._context.log_writer.is_deleted, self.entry.session_id)
         with suppress(RedisRefused):
@@ -208,6 +212,14 @@ class Delivery:
             return
         report.lost()
         await self._give_back(job)
+        guess = await self._guess()
+        if guess is not None and guess.worker_id == self._context.worker_id:
+            with suppress(RedisRefused):
+                await self._context.log_outage.retry_until_available(partial(self._context.log_writer.forgive, attempt))
+
+    async def _guess(self) -> Guess | None:
+        """Return from which worker the entry was taken on a guess, less than a lease ago."""
+        return await self._context.queue_outage.retry_until_available(partial(self._context.queue.guess, self.entry))
 
     async def _give_back(self, job: Job | IsolatedAttempt) -> None:
         """Release the session if no other attempt has claimed it, which avoids a strike, and put the entry back."""
@@ -220,9 +232,9 @@ class Delivery:
         """Handle the death of the last attempt's process: another claim ends the job at once."""
         self.job = None
         self._leased.entry = replace(self.entry, delivery=self.entry.delivery + 1)
-        await self._attempt(job_id)
+        await self._run(job_id, await self._claim(job_id, certain=True))
 
-    async def _claim(self, job_id: str) -> Attempt | Refusal:
+    async def _claim(self, job_id: str, *, certain: bool) -> Attempt | Refusal:
         context = self._context
         return await context.log_outage.retry_until_available(
             partial(
@@ -233,6 +245,7 @@ class Delivery:
                 claim_id=secrets.token_hex(8),
                 worker_id=context.worker_id,
                 offered=self.entry.agent in context.registry,
+                certain=certain,
             )
         )
 
@@ -311,6 +324,9 @@ class Delivery:
                 await self._leased.put_back(delay_s, delivery=delivery)
             case "unoffered":
                 await self._leased.put_back(RETRY_SECONDS, delivery=delivery)
+            case "unsure":
+                guess = await self._guess()
+                await self._leased.put_back(guess.left_s if guess else 0, delivery=delivery)
             case "stale":
                 await self._leased.put_back(0, delivery=refusal.delivery + 1)
             case "parked":

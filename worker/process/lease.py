@@ -3,7 +3,8 @@
 A worker sends heartbeats, and compares the entries that it leases with those that it works on. It makes the entries of
 dead workers visible again, without comparing clocks of different machines: a worker is dead when its heartbeat counter
 has not moved through an unbroken series of observations that spans the lease on this process's monotonic clock. A
-failed or late observation restarts the series: while Redis was unavailable, no worker could send heartbeats.
+failed or late observation restarts the series: while Redis was unavailable, no worker could send heartbeats. A worker
+whose connection is closed is found dead sooner, see presence.py; that is a guess until the lease has passed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import structlog
 from holdfast.shared.background import repeat
 from holdfast.shared.leases import Leases
 from holdfast.worker.process.deliveries import Deliveries
-from holdfast.worker.process.measures import DEAD_WORKERS, TAKEOVERS, measures
+from holdfast.worker.process.measures import DEAD_WORKERS, MISTAKEN, TAKEOVERS, measures
 from holdfast.worker.process.outage import Outage
+from holdfast.worker.process.presence import GRACE_SECONDS, ClosedConnections, Presence
 
 LONGEST_PAUSE_S = 0.25  # between failed heartbeats
 
@@ -132,13 +134,15 @@ class OwnHeartbeat:
 class Reaper:
     """Observes the other workers while this one runs."""
 
-    def __init__(self, leases: Leases, outage: Outage, worker_id: str, lease_s: float) -> None:
+    def __init__(self, leases: Leases, presence: Presence, outage: Outage, worker_id: str, lease_s: float) -> None:
         self._leases = leases
+        self._presence = presence
         self._outage = outage
         self._worker_id = worker_id
         self._lease_s = lease_s
         self._every_s = min(max(lease_s / 25, 0.05), 0.4)
         self._detector = FailureDetector(lease_s, late_s=lease_s / 4)
+        self._closed = ClosedConnections(GRACE_SECONDS)
         self._own = OwnHeartbeat(lease_s)
         self._swept_s = 0.0
 
@@ -158,17 +162,29 @@ class Reaper:
                     log.warning("counts of tenants were wrong", counts=wrong)
                 self._swept_s = now_s
         except Exception:
-            self._detector.restart()
+            self._restart()
             raise
         return self._every_s
 
+    def _restart(self) -> None:
+        self._detector.restart()
+        self._closed.restart()
+
     async def _observe(self) -> None:
-        counts, now_s = await self._leases.workers(), asyncio.get_running_loop().time()
-        if self._own.stands(counts.pop(self._worker_id, None), now_s):
-            self._detector.restart()
-        for worker, count in self._detector.observe(counts, now_s).items():
-            jobs = await self._leases.take_over(worker, count)
-            if jobs is not None:
-                measures.add(DEAD_WORKERS)
-                measures.add(TAKEOVERS, amount=jobs)
-                log.warning("worker is dead", worker_id=worker, jobs=jobs)
+        seen, now_s = await self._presence.observe(), asyncio.get_running_loop().time()
+        if seen.mistaken:
+            measures.add(MISTAKEN)
+            log.warning("this worker was found dead, since its connection was closed", worker_id=self._worker_id)
+        if self._own.stands(seen.counts.pop(self._worker_id, None), now_s):
+            self._restart()
+        dead, closed = self._detector.observe(seen.counts, now_s), self._closed.observe(seen, now_s)
+        for worker, count in (closed | dead).items():
+            await self._take_over(worker, count, sign="heartbeat" if worker in dead else "connection")
+
+    async def _take_over(self, worker: str, count: int, sign: str) -> None:
+        """Take over the entries of a dead worker. `sign`: what stood still, or was closed."""
+        jobs = await self._leases.take_over(worker, count, guess_s=self._lease_s if sign == "connection" else 0)
+        if jobs is not None:
+            measures.add(DEAD_WORKERS)
+            measures.add(TAKEOVERS, amount=jobs)
+            log.warning("worker is dead", worker_id=worker, jobs=jobs, sign=sign)

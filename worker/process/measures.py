@@ -21,6 +21,7 @@ TOKENS = "holdfast_tokens"
 APPEND = "holdfast_append_seconds"
 TAKEOVERS = "holdfast_takeovers"
 DEAD_WORKERS = "holdfast_dead_workers"
+MISTAKEN = "holdfast_mistaken_deaths"
 PROVIDER_REQUESTS = "holdfast_provider_requests"
 PROVIDER_SECONDS = "holdfast_provider_seconds"
 
@@ -43,6 +44,7 @@ measures = Measures(
         Family(APPEND, "One write of events to the log, retries included", (), CALLS),
         Family(TAKEOVERS, "Jobs that this worker took from dead ones"),
         Family(DEAD_WORKERS, "Workers that this one found dead"),
+        Family(MISTAKEN, "How often this worker was found dead although it lived"),
         Family(PROVIDER_REQUESTS, "Requests to models: ok, or the code of the error", ("provider", "outcome")),
         Family(PROVIDER_SECONDS, "Duration of requests to models, with their streams", ("provider",), JOBS),
     ]

@@ -22,7 +22,7 @@ class ServerProbe:
     """Looks at the queue server and at the log server once, as soon as each answers."""
 
     def __init__(self, settings: CommonSettings) -> None:
-        self._left = {"queue": (settings.redis_url, WORKER.on_queue), "log": (settings.log_url, WORKER.on_log)}
+        self._left = {"queue": (settings.redis_url, WORKER.needed_on_queue), "log": (settings.log_url, WORKER.on_log)}
 
     async def run(self) -> None:
         """Log what is missing, then end."""

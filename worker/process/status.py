@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -24,6 +25,7 @@ class StatusReport:
         first_tokens, first_token_s = measures.observed(FIRST_TOKEN)
         return {
             "version": self._version,
+            "pid": os.getpid(),
             "started_at": self._started_at,
             "agents": self._agents,
             "slots": self._slots,

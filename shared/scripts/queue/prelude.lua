@@ -10,6 +10,7 @@ local SESSIONS = KEYS[13]
 local TENANT = KEYS[14] -- a prefix too; all but `paused` exist only with tenants
 local WEBHOOKS, WEBHOOK_TENANTS, WEBHOOK_TRIES, WEBHOOK_ASKED = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 local STATUSES = KEYS[19]
+local CONNECTIONS, CONNECTIONS_TURN, GUESSED = KEYS[20], KEYS[21], KEYS[22] -- the last one is a prefix
 local ANY = '*' -- the lane that every worker serves
 local WAKE_LIMIT = 128
 local TURN_RANGE, MOST_RUNNING = 2 ^ 40, 2 ^ 13 - 1 -- of a rank, which has to fit the 53 bits of a score

@@ -44,7 +44,8 @@ if redis.call('LINDEX', BACKLOG, 0) ~= job then return {'wait', unpack(head())} 
 if delivery <= tonumber(known_delivery) and held_by ~= claim_id then return {'stale', known_delivery} end
 
 -- An attempt that neither ended nor released the session has died: a strike.
-if record[5] and held_by ~= claim_id then strikes = strikes + 1 end
+local struck = record[5] and held_by ~= claim_id
+if struck then strikes = strikes + 1 end
 local now = now_ms()
 local doom = ''
 if record[6] then doom = 'cancelled'
@@ -90,6 +91,7 @@ else
     first = id
     job_set(job, 'before', top, 'first', id, 'started_at', int(now))
 end
+if struck then job_set(job, 'struck', attempt) end -- see forgive.lua
 attempt = int(tonumber(attempt) + 1)
 record[17] = attempt .. ' ' .. (discard_from ~= '' and discard_from or first)
 local body = '{"type":"job.started"' .. common .. ',"agent":' .. cjson.encode(agent) .. ',"attempt":' .. attempt

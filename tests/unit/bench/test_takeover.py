@@ -11,13 +11,14 @@ def row(name: str, *silences_s: float) -> Row:
 
 
 def test_the_ratio_of_the_defaults_is_said_to_be_measured_only_when_it_was() -> None:
-    ours = row("Holdfast, lease 10 s (default)", 9.0, 10.0, 11.0)
+    ours = row("Holdfast, default settings, killed", 9.0, 10.0, 11.0)
     assert "31 times as long: 310 s (by its law" in summary([ours, row("stock arq, job_timeout 30 s", 40)])
     assert "30 times as long: 300 s (measured)" in summary([ours, row("stock arq, job_timeout 300 s (default)", 300)])
 
 
-def test_the_laws_are_the_lease_and_a_second_and_the_timeout_and_ten() -> None:
+def test_the_limits_are_those_of_a_death_of_a_lease_and_of_a_timeout() -> None:
     laws = {case.name: case.law_s for case in cases(with_default=True)}
-    assert laws["Holdfast, lease 2 s"] == 3
+    assert laws["Holdfast, default settings, killed"] == 3.5
+    assert laws["Holdfast, lease 2 s, frozen"] == 3
     assert laws["stock arq, job_timeout 30 s"] == 40
     assert laws["stock arq, job_timeout 300 s (default)"] == 310

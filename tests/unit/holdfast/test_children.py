@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,28 @@ async def test_one_that_ended_is_started_again_with_a_line_that_says_how_it_ende
     keeping.cancel()
     await child.stop(5)
     assert child.ended == "was ended by SIGTERM"
+
+
+async def test_what_is_to_happen_after_the_exit_of_one_happens_before_the_next_one_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(children, "PAUSE_SECONDS", 0.0)
+    said = Said()
+
+    async def after_exit(pid: int) -> None:
+        said.write("after", f"{pid} of {len(said.by('child'))}")
+
+    plan = replace(python("import os; print(os.getpid()); __import__('time').sleep(600)"), after_exit=after_exit)
+    child = Child(plan, said)
+    await child.start()
+    await until(lambda: len(said.by("child")) == 1)
+    keeping = asyncio.create_task(child.keep_up())
+    first = said.by("child")[0]
+    os.kill(int(first), signal.SIGKILL)
+    await until(lambda: len(said.by("child")) == 2)
+    assert said.by("after") == [f"{first} of 1"]
+    keeping.cancel()
+    await child.stop(5)
 
 
 async def test_one_that_does_not_obey_sigterm_is_killed_when_patience_ends() -> None:
