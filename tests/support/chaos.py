@@ -2,8 +2,9 @@
 
     scripts/chaos --seed 7 --minutes 5 --jobs 1000 --cluster
 
-With `--cluster` the logs are on a Redis Cluster of three masters, whose slots are moved too. A third of the jobs
-complete steps. Prints what was done and seen, and how long takeovers took. Ends with 1 when any event was lost, doubled
+With `--cluster` the logs are on a Redis Cluster of three masters, whose slots are moved too. With `--far` the lease is
+the default one, Redis is 40 ms away, and all connections to it are reset now and then. A third of the jobs complete
+steps. Prints what was done and seen, and how long takeovers took. Ends with 1 when any event was lost, doubled
 or reordered, any job has not exactly one end, any text is not just what its agent says, or a finished step was run
 again or discarded.
 """
@@ -14,11 +15,13 @@ import argparse
 import asyncio
 import contextlib
 import random
+import re
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,6 +40,7 @@ from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.redis.log_connections import connect_logs
 
 from tests.support.fault_agents import RUNS, climbed
+from tests.support.fault_proxy import FaultProxy, port_of
 from tests.support.history import History, Told, final_log
 from tests.support.ports import free_port
 from tests.support.process import Gateway, Process, Processes, until
@@ -46,7 +50,8 @@ from tests.support.scene import words
 from tests.support.steps import StepCounts, Texts, discarded_steps, texts_of
 from tests.support.watcher import Watcher, dismiss
 
-LEASE_S = 2.0
+LEASE_S, DEFAULT_LEASE_S = 2.0, 10.0
+LATENCY_S = 0.02  # each way
 WORKERS = 3
 CLUSTER_NODES = 3
 MOVED_SLOTS = 10  # at a time
@@ -65,17 +70,22 @@ AGENT = {
 @dataclass(frozen=True)
 class Plan:
     """`seed` decides every choice; an odd one keeps queue and logs on two servers. `pace`: by how much longer the time
-    between two tokens is. `cluster`: the logs are on three."""
+    between two tokens is. `cluster`: the logs are on three. `far`: Redis is far away, and connections are lost."""
 
     seed: int
     minutes: float
     jobs: int
     pace: int = 1
     cluster: bool = False
+    far: bool = False
 
     @property
     def two_servers(self) -> bool:
         return bool(self.seed % 2) or self.cluster
+
+    @property
+    def lease_s(self) -> float:
+        return DEFAULT_LEASE_S if self.far else LEASE_S
 
     @property
     def servers(self) -> int:
@@ -93,7 +103,8 @@ class Plan:
 
 @dataclass
 class Report:
-    """What was done and seen. Takeover times are in seconds."""
+    """What was done and seen. Takeover times are in seconds. `found`: the workers that others found dead, by the sign.
+    `mistaken`: those of them that lived."""
 
     faults: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
@@ -104,6 +115,8 @@ class Report:
     steps: StepCounts = field(default_factory=StepCounts)
     takeovers: list[float] = field(default_factory=list)
     undisturbed: list[float] = field(default_factory=list)
+    found: Counter[str] = field(default_factory=Counter)
+    mistaken: int = 0
     violations: list[str] = field(default_factory=list)
     seconds: float = 0
 
@@ -116,6 +129,8 @@ class Report:
             f"events      {self.events} in the logs, {self.deliveries} delivered over {self.connections} connections",
             f"steps       {self.steps.line()}",
             f"takeovers   {_spread(self.takeovers)}; with Redis up all along {_spread(self.undisturbed)}",
+            f"found dead  by connection {self.found['connection']}, wrong guesses {self.mistaken}",
+            f"            by heartbeat {self.found['heartbeat']}",
             f"violations  {len(self.violations)}",
             *(f"            {found}" for found in self.violations[:20]),
         ]
@@ -161,11 +176,15 @@ class Deployment:
         alone = [RedisServer(folder / f"redis-{n}", **durable) for n in range(count)]
         self.servers: list[RedisServer] = [*alone, *(self.cluster.nodes if self.cluster else ())]
         self.log_url = alone[-1].url if self.cluster is None else self.cluster.url
-        self._env = AGENT | ({"HOLDFAST_LOG_REDIS_URL": self.log_url} if plan.two_servers else {})
+        self.proxies = [FaultProxy(port_of(server.url)) for server in alone] if plan.far else []
+        self._env = AGENT | {"HOLDFAST_LEASE_SECONDS": str(plan.lease_s)}
+        self._two_servers = plan.two_servers
         self._ports = [free_port() for _ in range(GATEWAYS)]
         self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
         self.gateways: list[Gateway] = []
         self.workers: list[Process] = []
+        self.all_workers: list[Process] = []
+        self._stack = AsyncExitStack()
         self.redis_trouble: list[tuple[float, float]] = []
 
     @property
@@ -178,6 +197,11 @@ class Deployment:
         for server in self.servers:
             if self.cluster is None or server not in self.cluster.nodes:
                 server.start()
+        for proxy in self.proxies:
+            await self._stack.enter_async_context(proxy)
+            proxy.latency_s = LATENCY_S
+        if self._two_servers:
+            self._env["HOLDFAST_LOG_REDIS_URL"] = self.proxies[-1].url if self.proxies else self.log_url
         self.gateways = [self.gateway(number) for number in range(GATEWAYS)]
         self.workers = [self.worker() for _ in range(WORKERS)]
         for gateway in self.gateways:
@@ -186,13 +210,20 @@ class Deployment:
             await worker.until_output("worker started")
 
     def gateway(self, number: int) -> Gateway:
-        return self.processes.gateway(self.queue_url, port=self._ports[number], **self._env)
+        return self.processes.gateway(self._url, port=self._ports[number], **self._env)
 
     def worker(self) -> Process:
-        return self.processes.worker(self.queue_url, **self._env)
+        self.all_workers.append(self.processes.worker(self._url, **self._env))
+        return self.all_workers[-1]
 
-    def close(self) -> None:
+    @property
+    def _url(self) -> str:
+        """The address of the queue server, as the processes have it."""
+        return self.proxies[0].url if self.proxies else self.queue_url
+
+    async def close(self) -> None:
         self.processes.kill()
+        await self._stack.aclose()
         for server in self.servers:
             server.kill()
 
@@ -200,11 +231,12 @@ class Deployment:
 class Chaos:
     """Does one thing to one process every second or so."""
 
-    def __init__(self, deployment: Deployment, report: Report, seed: int, sessions: int) -> None:
-        self._unmoved = list(range(sessions))
+    def __init__(self, deployment: Deployment, report: Report, plan: Plan) -> None:
+        self._unmoved = list(range(plan.sessions))
+        self.lease_s = plan.lease_s
         self._deployment = deployment
         self._report = report
-        self._random = random.Random(seed)
+        self._random = random.Random(plan.seed + 1)
         self.deaths: list[Death] = []
 
     async def rage(self, until_s: float) -> None:
@@ -219,6 +251,8 @@ class Chaos:
         }
         if self._deployment.cluster is not None:
             acts[self._move_slots] = 6
+        if self._deployment.proxies:
+            acts[self._reset_connections] = 8
         while time.monotonic() < until_s:
             await asyncio.sleep(self._random.uniform(1, 5))
             act = self._random.choices(list(acts), list(acts.values()))[0]
@@ -275,6 +309,9 @@ class Chaos:
         await asyncio.sleep(self._random.uniform(0.5, 2 * LEASE_S))
         server.cont()
         self._deployment.redis_trouble.append((began_s, time.time()))
+
+    async def _reset_connections(self) -> None:
+        self._random.choice(self._deployment.proxies).reset()
 
     async def _move_slots(self) -> None:
         """Move the slots of some sessions to other masters, again where a node refuses that since it just started."""
@@ -449,7 +486,7 @@ async def run(plan: Plan, folder: Path) -> Report:
         await deployment.start()
         workload = Workload(deployment, history, plan, report)
         judge = Judge(deployment, history)
-        chaos = Chaos(deployment, report, plan.seed + 1, plan.sessions)
+        chaos = Chaos(deployment, report, plan)
         try:
             await _let_loose(plan, workload, chaos)
             await _judge(report, history, workload, judge, chaos, deployment)
@@ -457,7 +494,7 @@ async def run(plan: Plan, folder: Path) -> Report:
             await workload.go()
             await judge.close()
     finally:
-        deployment.close()
+        await deployment.close()
     report.seconds = time.monotonic() - began_s
     return report
 
@@ -502,6 +539,10 @@ async def _judge(
         report.attempts += sum(event.kind == "job.started" for event in log)
         report.ends.update(event.kind for event in log if event.kind in TERMINAL)
     await _takeovers(report, judge, chaos, deployment, list(logs))
+    for worker in deployment.all_workers:
+        output = worker.output()
+        report.found.update(re.findall(r'"sign": ?"(\w+)"', output))
+        report.mistaken += output.count("this worker was found dead")
 
 
 async def _judge_steps(report: Report, workload: Workload, judge: Judge, sessions: Sequence[str]) -> None:
@@ -550,7 +591,7 @@ async def _takeovers(
             if not after:
                 continue  # it had just ended, or was cancelled
             report.takeovers.append(after[0] - death.at_s)
-            window = death.at_s - LEASE_S, after[0]
+            window = death.at_s - chaos.lease_s, after[0]
             if not any(began < window[1] and ended > window[0] for began, ended in deployment.redis_trouble):
                 report.undisturbed.append(after[0] - death.at_s)
 
@@ -560,10 +601,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="decides every choice; drawn and printed when left out")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--far", action="store_true", help="the default lease, 40 ms to Redis, and lost connections")
     parser.add_argument("--cluster", action="store_true", help="keep the logs on a Redis Cluster")
     given = parser.parse_args()
-    plan = Plan(random.randrange(10**6) if given.seed is None else given.seed, given.minutes, given.jobs, given.cluster)
-    options = " --cluster" if plan.cluster else ""
+    if given.far and given.cluster:
+        parser.error("--far and --cluster exclude each other")
+    seed = random.randrange(10**6) if given.seed is None else given.seed
+    plan = Plan(seed, given.minutes, given.jobs, cluster=given.cluster, far=given.far)
+    options = (" --cluster" if plan.cluster else "") + (" --far" if plan.far else "")
     sys.stdout.write(f"scripts/chaos --seed {plan.seed} --minutes {plan.minutes:g} --jobs {plan.jobs}{options}\n")
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     report = asyncio.run(run(plan, folder))
