@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import orjson
 import pytest
-from holdfast.shared import keys
-from holdfast.shared.auth_store import ApiKey, AuthStore, Tenant
+from holdfast.shared.auth_store import AuthStore, Tenant
 from websockets.asyncio.client import ClientConnection
 
-from tests.support.access import Caller, guarded, key_of
+from tests.support.access import Caller, guarded, key_of, restrict
 from tests.support.process import until
 from tests.support.served import Served
 from tests.support.websocket_client import open_socket, request, until_closed
@@ -38,15 +36,6 @@ async def socket_of(gateway: Served, caller: Caller) -> AsyncIterator[ClientConn
     async with open_socket(gateway.port, additional_headers=caller.headers) as socket:
         assert (await request(socket, **JOB))["type"] == "reply"
         yield socket
-
-
-async def restrict(gateway: Served, caller: Caller, rights: Iterable[str]) -> None:
-    """Leave a key these rights only."""
-    store = AuthStore(gateway.redis)
-    [key] = [key for key in await store.keys() if key.key_id == caller.token.split("_")[1]]
-    left: ApiKey = key._replace(rights=sorted(rights))
-    await gateway.redis.hset(keys.AUTH_KEYS, key.key_id, orjson.dumps([*left]))
-    await gateway.redis.incr(keys.AUTH_VERSION)
 
 
 async def until_refused(socket: ClientConnection, code: str, **message: Any) -> None:
@@ -75,13 +64,13 @@ async def test_a_model_that_is_taken_from_a_tenant(gateway: Served, caller: Call
 async def test_a_right_that_is_taken_from_a_key(gateway: Served, caller: Caller, by_ticket: bool) -> None:
     user = Caller(gateway, await caller.ticket(rights=["read", "submit"])) if by_ticket else caller
     async with socket_of(gateway, user) as socket:
-        await restrict(gateway, caller, ["read"])
+        await restrict(gateway.redis, caller.token, ["read"])
         await until_refused(socket, "forbidden", **JOB)
 
 
 async def test_the_right_to_read_that_is_taken_from_a_key(gateway: Served, caller: Caller) -> None:
     async with socket_of(gateway, caller) as socket:
-        await restrict(gateway, caller, ["submit"])
+        await restrict(gateway.redis, caller.token, ["submit"])
         await until_closed(socket)
 
 

@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import orjson
 from holdfast.gateway.authentication.authenticator import USER_RIGHTS
+from holdfast.shared import keys
 from holdfast.shared.auth_store import AuthStore
+from holdfast.shared.redis.client import Redis
 
 from tests.support.served import Served, served
 
@@ -45,6 +48,13 @@ async def guarded(redis_url: str, **settings: Any) -> AsyncIterator[Served]:
     async with served(redis_url, **{"auth": "keys"} | settings) as gateway:
         await gateway.offer("scripted")
         yield gateway
+
+
+async def restrict(redis: Redis, token: str, rights: Iterable[str]) -> None:
+    """Leave an API key these rights only."""
+    [key] = [key for key in await AuthStore(redis).keys() if key.key_id == token.split("_")[1]]
+    await redis.hset(keys.AUTH_KEYS, key.key_id, orjson.dumps([*key._replace(rights=sorted(rights))]))
+    await redis.incr(keys.AUTH_VERSION)
 
 
 async def key_of(gateway: Served, tenant: str, rights: Iterable[str] = USER_RIGHTS, **fields: str) -> Caller:

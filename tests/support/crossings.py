@@ -2,7 +2,7 @@
 
 Every attempt is sent twice, with what belongs to the victim and with the same things of nobody. Both responses must be
 equal but for the ids in them, and none may contain what the victim's sessions contain. Both sides have webhooks, which
-must come to their own receivers only.
+must come to their own receivers only. And access is taken away while WebSockets are open, which must end its use.
 
 Prints a table of attempts by route, and ends with 1 if a response differed or had a byte of the victim.
 """
@@ -32,6 +32,7 @@ from holdfast.shared.redis.client import connect
 
 from tests.support.crossing_attempts import ALPHABET, ATTEMPTS, HOOK, JOB, Attempt, Target
 from tests.support.crossing_findings import Findings
+from tests.support.crossing_sockets import take_away
 from tests.support.crossing_webhooks import HOOKS, Hook, examine, hook_of, reported
 from tests.support.process import Gateway, Processes, until
 from tests.support.receiver import Receiver, receiver
@@ -222,6 +223,7 @@ async def cross(
         ]
         await until(lambda: any(request.message["type"] == "question.asked" for request in hooks.received))
         await _attack(rng, attackers, targets, attempts, [*tokens, ticket])
+        await take_away(gateway.url, redis_url, findings)
         for attacker, target in zip(
             attackers[:-1], cycle(targets), strict=False
         ):  # the ticket is not for these sessions
