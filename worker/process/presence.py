@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
+from holdfast.shared.keys import WORKERS
 from holdfast.shared.queue import PLACES
 from holdfast.shared.redis.connection import RedisConnection
 from holdfast.shared.redis.errors import RedisError, is_lasting
@@ -95,7 +96,9 @@ class Presence:
         assert self._connection is not None
         own = b"" if self._client_id is None else b"%s %d" % (self._run_id, self._client_id)
         arguments = (self._worker_id, own, int(LOOK_SECONDS * 1000))
-        mistaken, counted, registered = await self._script.run(self._connection.execute, PLACES, arguments)
+        mistaken, *looked = await self._script.run(self._connection.execute, PLACES, arguments)
+        # A script that returns all counters takes several times as long as this command.
+        registered, counted = looked or ((), await self._connection.execute("HGETALL", WORKERS))
         counts = {name.decode(): int(count) for name, count in _pairs(counted)}
         named = {name.decode(): connection for name, connection in _pairs(registered)}
         return Observation(counts, await self._closed(counts, named), bool(mistaken), first)
