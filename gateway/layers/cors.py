@@ -17,7 +17,7 @@ REQUEST_HEADERS = (
 EXPOSED_HEADERS = (
     "Location, Content-Location, Idempotency-Replayed, x-workflow-run-id, x-workflow-stream-tail-index, "
     "x-vercel-ai-ui-message-stream, Stream-Next-Offset, Stream-Up-To-Date, Stream-Cursor, Stream-Closed, "
-    "ETag, Retry-After, X-Request-Id, X-Should-Retry"
+    "ETag, Retry-After, X-Request-Id, X-Should-Retry, Holdfast-Ignored"
 )
 _VARY = (b"vary", b"Origin")
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]*")  # RFC 9110, section 5.6.2

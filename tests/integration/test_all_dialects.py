@@ -47,7 +47,7 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def audience(gateway: Served, redis_url: str, tmp_path: Path) -> AsyncIterator[Audience]:
-    """The job is started by a chat completion, and its question answered by the first client of AG-UI, where a
+    """The job is started by a chat completion. Its question is answered by completions and clients of AG-UI, where a
     question ends a run."""
     jobs, gate = Client(redis_url), Gate(tmp_path / "gate")
     await jobs.offered("gated")

@@ -137,7 +137,7 @@ def envelope(value: Any) -> None:
 
 def response(value: Any) -> dict[str, Any]:
     body = parse_response_body(value)
-    return response_job(body, body.input)
+    return response_job(body, body.input, None)
 
 
 PARSERS: dict[str, tuple[Callable[[Any], object], Any]] = {

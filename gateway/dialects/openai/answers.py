@@ -18,18 +18,18 @@ from holdfast.shared.errors import EventInvalid, QuestionAnswered, RequestInvali
 from holdfast.shared.log.conversation import content_of
 from holdfast.shared.log.events import encode
 
-_FIELD = "input.0.output"
 
-
-async def answer_question(state: State, address: JobAddress, call_id: str, output: str) -> None:
+async def answer_question(state: State, address: JobAddress, question_id: str, output: str, field: str) -> None:
     """Answer a question with the output of its function call: the text itself, or the JSON that it is, if the question
     allows only that. Has no effect if this answer is recorded already, since clients repeat requests.
 
+    Args:
+        field: of the request, for errors of the output.
+
     Raises RequestInvalid, QuestionUnknown, QuestionAnswered, RedisError."""
-    question_id = question_of(call_id)
-    value = encode(await _allowed(state, address, question_id, output))
+    value = encode(await _allowed(state, address, question_id, output, field))
     if len(value) > MAX_VALUE_BYTES:
-        raise RequestInvalid(_FIELD, f"must have at most {MAX_VALUE_BYTES} bytes of JSON")
+        raise RequestInvalid(field, f"must have at most {MAX_VALUE_BYTES} bytes of JSON")
     try:
         await answer(state, *address, question_id, value)
     except QuestionAnswered:
@@ -37,7 +37,7 @@ async def answer_question(state: State, address: JobAddress, call_id: str, outpu
             raise
 
 
-async def _allowed(state: State, address: JobAddress, question_id: str, output: str) -> Any:
+async def _allowed(state: State, address: JobAddress, question_id: str, output: str, field: str) -> Any:
     """Return the value that a question allows of an output. Raises RequestInvalid."""
     size = len(output.encode())
     try:
@@ -48,7 +48,7 @@ async def _allowed(state: State, address: JobAddress, question_id: str, output: 
             encode(value)
             await check_answer(state, *address, question_id, value, size)
         except (RequestInvalid, EventInvalid):
-            raise RequestInvalid(_FIELD, refusal.problems[0][1]) from None
+            raise RequestInvalid(field, refusal.problems[0][1]) from None
         return value
     return output
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from holdfast.gateway.dialects.openai.messages import completion_input
-from holdfast.gateway.dialects.openai.parameters import Metadata, Nothing, TextModality, TextOnly, job_body, parse
+from holdfast.gateway.dialects.openai.parameters import (
+    Extras,
+    JsonFormat,
+    Metadata,
+    Nothing,
+    TextModality,
+    job_options,
+    parse,
+)
 from pydantic import BaseModel, ConfigDict, Field
 
-# Parameters of OpenAI that are accepted and have no effect.
-IGNORED = frozenset(
-    {
-        *("frequency_penalty", "logit_bias", "parallel_tool_calls", "prediction", "presence_penalty"),
-        *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "seed"),
-        *("service_tier", "store", "top_logprobs", "top_p", "user", "verbosity"),
-    }
-)
+MAX_STOPS = 16
+Stop = Annotated[list[str], Field(max_length=MAX_STOPS)]
 
 
 class StreamOptions(BaseModel):
@@ -27,7 +29,7 @@ class StreamOptions(BaseModel):
 class CompletionBody(BaseModel):
     """A chat completion to create."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
     messages: Any
@@ -38,16 +40,17 @@ class CompletionBody(BaseModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     reasoning_effort: str | None = None
+    stop: str | Stop | None = None
+    holdfast: Extras | None = None
 
     n: Literal[1] | None = None
-    response_format: TextOnly | None = None
+    response_format: JsonFormat | None = None
     modalities: TextModality = None
     logprobs: Literal[False] | None = None
     audio: Nothing = None
     function_call: Nothing = None
     functions: Nothing = None
     moderation: Nothing = None
-    stop: Nothing = None
     tools: Nothing = None
     web_search_options: Nothing = None
 
@@ -60,11 +63,21 @@ class CompletionBody(BaseModel):
 
 def parse_completion_body(value: Any) -> CompletionBody:
     """Check the JSON value of a body. Raises BodyInvalid, ParameterUnsupported."""
-    return parse(CompletionBody, value, IGNORED)
+    return parse(CompletionBody, value)
 
 
 def completion_job(body: CompletionBody) -> dict[str, Any]:
     """Return the body of the job that makes a completion. Raises RequestInvalid."""
-    limit = body.max_completion_tokens or body.max_tokens
-    options = {"temperature": body.temperature, "max_tokens": limit, "reasoning_effort": body.reasoning_effort}
-    return job_body(body.model, completion_input(body.messages), options, body.metadata or {})
+    options = {
+        "temperature": body.temperature,
+        "max_tokens": body.max_completion_tokens or body.max_tokens,
+        "reasoning_effort": body.reasoning_effort,
+        "stop": [body.stop] if isinstance(body.stop, str) else body.stop,
+        "response_format": None if body.response_format is None else body.response_format.option(),
+    }
+    return {
+        "agent": body.model,
+        "input": completion_input(body.messages),
+        "options": job_options(options, body.holdfast),
+        "metadata": body.metadata or {},
+    }

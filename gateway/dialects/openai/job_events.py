@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from holdfast.shared.log.entries import Entry
 from holdfast.shared.log.events import ASKED, parse_event
 
@@ -17,3 +18,11 @@ def event_of(entry: Entry) -> dict[str, Any] | None:
     if event is None or (entry.kind in _ASKING and not isinstance(event.get("question_id"), str)):
         return None
     return event
+
+
+def text_of_result(result: Any) -> str:
+    """Return the text that the result of a job without a text is: its `text`, or the whole as JSON."""
+    if result is None or isinstance(result, str):
+        return result or ""
+    text = result.get("text") if isinstance(result, dict) else None
+    return text if isinstance(text, str) else orjson.dumps(result).decode()

@@ -51,6 +51,16 @@ def answer_in(given: Any) -> tuple[str, str] | None:
     return call_id, output
 
 
+def tool_answer_in(messages: Any) -> tuple[str, str] | None:
+    """Return the call id and the text of the tool message that ends the messages of a completion, if one does."""
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not isinstance(last, dict) or last.get("role") != "tool" or not isinstance(last.get("tool_call_id"), str):
+        return None
+    parts = _content(last.get("content") or "", f"messages.{len(messages) - 1}")
+    text = parts if isinstance(parts, str) else "".join(str(part.get("text", "")) for part in parts)
+    return last["tool_call_id"], text
+
+
 def parse_values(text: str) -> Any:
     """Parse the JSON in a string of a body. Raises RequestInvalid, also if it has too many values."""
     _check_values([text], "arguments")

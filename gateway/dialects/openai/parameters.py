@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from holdfast.gateway.dialects.openai.errors import ParameterUnsupported
-from holdfast.gateway.errors import body_invalid, limit_unknown_fields
+from holdfast.gateway.errors import body_invalid
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
@@ -53,21 +53,39 @@ Nothing = Annotated[Any, AfterValidator(_nothing)]
 """A parameter that an agent of Holdfast could not honour, such as tools of the client."""
 
 
-class TextOnly(BaseModel):
-    """The only format of a text that every agent has."""
+class JsonFormat(BaseModel):
+    """A format of JSON: `text.format` has its schema in itself, `response_format` in `json_schema`."""
 
     model_config = ConfigDict(extra="ignore")
 
-    type: Literal["text"]
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    description: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+    json_schema: dict[str, Any] | None = None
+
+    def option(self) -> dict[str, Any] | None:
+        """Return the option of the job, in the form of `response_format`. None: plain text."""
+        if self.type != "json_schema":
+            return None if self.type == "text" else {"type": self.type}
+        own = {"name": self.name, "description": self.description, "schema": self.schema_, "strict": self.strict}
+        given = self.json_schema or {name: value for name, value in own.items() if value is not None}
+        return {"type": "json_schema", "json_schema": given}
 
 
-def parse(model: type[Model], value: Any, ignored: Collection[str]) -> Model:
-    """Check the JSON value of a body, without the fields in `ignored`.
+class Extras(BaseModel):
+    """Holdfast's own parameters, which OpenAI's clients send by `extra_body`."""
 
-    Raises BodyInvalid; ParameterUnsupported, which names the parameter."""
-    known = {name: field for name, field in value.items() if name not in ignored} if isinstance(value, dict) else value
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    options: dict[str, Any] = {}
+
+
+def parse(model: type[Model], value: Any) -> Model:
+    """Check the JSON value of a body. Raises BodyInvalid; ParameterUnsupported, which names the parameter."""
     try:
-        return model.model_validate(limit_unknown_fields(model, known))
+        return model.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         for problem in problems:
@@ -76,10 +94,10 @@ def parse(model: type[Model], value: Any, ignored: Collection[str]) -> Model:
         raise body_invalid(problems, "body") from None
 
 
-def job_body(agent: str, given: Any, options: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a job. Options that were not given are left out, since an agent may not know them."""
+def job_options(options: Mapping[str, Any], extras: Extras | None) -> dict[str, Any]:
+    """Return the options of a job. Those that were not given are left out, since an agent may not know them."""
     known = {name: value for name, value in options.items() if value is not None}
-    return {"agent": agent, "input": given, "options": known, "metadata": dict(metadata)}
+    return known if extras is None else known | extras.options
 
 
 class StreamQuery(BaseModel):

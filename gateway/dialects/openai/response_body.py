@@ -5,19 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from holdfast.gateway.dialects.openai.messages import response_input
-from holdfast.gateway.dialects.openai.parameters import Metadata, Nothing, TextOnly, job_body, parse
+from holdfast.gateway.dialects.openai.parameters import Extras, JsonFormat, Metadata, Nothing, job_options, parse
 from holdfast.gateway.dialects.openai.response_object import ECHO
 from holdfast.shared.errors import RequestInvalid
 from pydantic import BaseModel, ConfigDict, Field
-
-# Parameters of OpenAI that are accepted and have no effect.
-IGNORED = frozenset(
-    {
-        *("context_management", "include", "max_tool_calls", "parallel_tool_calls", "prompt_cache_key"),
-        *("prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier"),
-        *("stream_options", "top_logprobs", "top_p", "truncation", "user"),
-    }
-)
 
 
 class Reasoning(BaseModel):
@@ -29,13 +20,13 @@ class Reasoning(BaseModel):
 class TextSettings(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    format: TextOnly | None = None
+    format: JsonFormat | None = None
 
 
 class ResponseBody(BaseModel):
     """A response to create."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
     input: Any
@@ -48,6 +39,7 @@ class ResponseBody(BaseModel):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     reasoning: Reasoning | None = None
     text: TextSettings | None = None
+    holdfast: Extras | None = None
 
     tools: Nothing = None
     conversation: Nothing = None
@@ -60,6 +52,10 @@ class ResponseBody(BaseModel):
     @property
     def effort(self) -> str | None:
         return None if self.reasoning is None else self.reasoning.effort
+
+    @property
+    def format(self) -> dict[str, Any] | None:
+        return None if self.text is None or self.text.format is None else self.text.format.option()
 
     def echo(self) -> dict[str, Any]:
         """Return the parameters that the response repeats, as they were given."""
@@ -76,16 +72,29 @@ class ResponseBody(BaseModel):
 
 def parse_response_body(value: Any) -> ResponseBody:
     """Check the JSON value of a body. Raises BodyInvalid, ParameterUnsupported."""
-    body = parse(ResponseBody, value, IGNORED)
+    body = parse(ResponseBody, value)
     if body.metadata and ECHO in body.metadata:
         raise RequestInvalid("metadata", f'must not have the key "{ECHO}"')
     return body
 
 
-def response_job(body: ResponseBody, given: Any) -> dict[str, Any]:
-    """Return the body of the job that makes a response. `given`: its input, with the items that it refers to.
+def response_job(body: ResponseBody, given: Any, previous: str | None) -> dict[str, Any]:
+    """Return the body of the job that makes a response. Raises RequestInvalid.
 
-    Raises RequestInvalid."""
-    options = {"temperature": body.temperature, "max_tokens": body.max_output_tokens, "reasoning_effort": body.effort}
-    metadata = {**(body.metadata or {}), ECHO: body.echo()}
-    return job_body(body.model, response_input(given, body.instructions), options, metadata)
+    Args:
+        given: its input, with the items that it refers to.
+        previous: the job of the response that it continues.
+    """
+    options = {
+        "temperature": body.temperature,
+        "max_tokens": body.max_output_tokens,
+        "reasoning_effort": body.effort,
+        "response_format": body.format,
+    }
+    return {
+        "agent": body.model,
+        "input": response_input(given, body.instructions),
+        "options": job_options(options, body.holdfast),
+        "metadata": {**(body.metadata or {}), ECHO: body.echo()},
+        **({} if previous is None else {"after": previous}),
+    }

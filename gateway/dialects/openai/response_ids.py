@@ -9,7 +9,7 @@ from holdfast.shared.errors import HoldfastError
 from holdfast.shared.ids import EventId
 from holdfast.shared.owner import public_id
 
-RESPONSE, COMPLETION = "resp_", "chatcmpl-"
+RESPONSE, COMPLETION, CALL = "resp_", "chatcmpl-", "call_"
 _RESPONSE_ID = re.compile(r"resp_([A-Za-z0-9_-]{1,128})([A-Za-z0-9_-]{16})")
 
 
@@ -30,6 +30,22 @@ def response_id(session_id: str, job_id: str) -> str:
 
 def completion_id(session_id: str, job_id: str) -> str:
     return f"{COMPLETION}{public_id(session_id)}{job_id}"
+
+
+def call_id(completion: str, question_id: str) -> str:
+    """Return the id of the call by which a completion asks a question."""
+    return f"{CALL}{completion.removeprefix(COMPLETION)}:{question_id}"
+
+
+def parse_call_id(text: str) -> tuple[JobAddress, str] | None:
+    """Return the job and the question of a call, or None if it cannot be one of a completion."""
+    job, _, question_id = text.partition(":")
+    if not text.startswith(CALL) or not question_id:
+        return None
+    try:
+        return parse_response_id(f"{RESPONSE}{job.removeprefix(CALL)}"), question_id
+    except ResponseUnknown:
+        return None
 
 
 def parse_response_id(text: str) -> JobAddress:

@@ -10,7 +10,7 @@ import orjson
 from holdfast.gateway.dialects.dialect import END
 from holdfast.gateway.dialects.openai.changes import Changes, delta
 from holdfast.gateway.dialects.openai.items import Json, Kind
-from holdfast.gateway.dialects.openai.job_events import ANSWERED, event_of
+from holdfast.gateway.dialects.openai.job_events import ANSWERED, event_of, text_of_result
 from holdfast.gateway.dialects.openai.output import DELTA_BYTES, Output, Status
 from holdfast.gateway.dialects.openai.output import Place as ItemPlace
 from holdfast.gateway.dialects.openai.response_object import ResponseHead
@@ -113,6 +113,8 @@ class ResponseTranslation(Translation):
 
     def _end(self, changes: Changes, kind: str, event: Json) -> None:
         name, status = _ENDS[kind]
+        if kind == COMPLETED:
+            _say_result(changes, event)
         changes.end(completed=kind == COMPLETED)
         changes.output = replace(changes.output, status=status, ending=event)
         changes.events.append(self._lifecycle(name, changes.output))
@@ -151,6 +153,13 @@ def _add_text(changes: Changes, kind: Kind, event: Json) -> None:
     place = (kind, event.get("agent"))
     changes.begin(place, kind)
     changes.grow(place, event["text"])
+
+
+def _say_result(changes: Changes, event: Json) -> None:
+    """Make the result of a job the text of its output, which has none."""
+    text = text_of_result(event.get("result"))
+    if text and all(item.kind != "message" for item in changes.output.items()):
+        _add_text(changes, "message", {"text": text})
 
 
 def _close(changes: Changes, event: Json) -> None:

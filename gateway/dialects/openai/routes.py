@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from holdfast.gateway.dependencies import State, address_of, idempotency_key
+from holdfast.gateway.dialects.ignored import naming, unknown_fields
 from holdfast.gateway.dialects.job_stream import stream_job
 from holdfast.gateway.dialects.openai.answers import answer_question
 from holdfast.gateway.dialects.openai.completion_body import completion_job, parse_completion_body
@@ -15,18 +16,19 @@ from holdfast.gateway.dialects.openai.completions import CompletionHead, Complet
 from holdfast.gateway.dialects.openai.errors import ModelUnknown, Overloaded, Unfinished, after_acceptance, renamed
 from holdfast.gateway.dialects.openai.job_output import outputs_of
 from holdfast.gateway.dialects.openai.known_jobs import job_of, known_to
-from holdfast.gateway.dialects.openai.messages import answer_in
+from holdfast.gateway.dialects.openai.messages import answer_in, tool_answer_in
 from holdfast.gateway.dialects.openai.parameters import stream_query
 from holdfast.gateway.dialects.openai.references import resolved
 from holdfast.gateway.dialects.openai.response_body import parse_response_body, response_job
 from holdfast.gateway.dialects.openai.response_ids import (
     JobAddress,
     completion_id,
+    parse_call_id,
     parse_response_id,
     response_id,
 )
 from holdfast.gateway.dialects.openai.response_object import head_of
-from holdfast.gateway.dialects.openai.responses import ResponseTranslation
+from holdfast.gateway.dialects.openai.responses import ResponseTranslation, question_of
 from holdfast.gateway.dialects.openai.waiting import settled
 from holdfast.gateway.intents import cancel
 from holdfast.gateway.limits import Body, read_json
@@ -52,16 +54,27 @@ router = APIRouter(
 )
 
 
-class _Accepted(NamedTuple):
-    """What is left of a request once its job is accepted: not the body, which could wait in memory for minutes.
+class _Wanted(NamedTuple):
+    """How a request wants its answer. `ignored`: its parameters that have no effect."""
 
-    `repeatable`: a repeated request finds the same job."""
-
-    address: JobAddress
-    repeatable: bool
+    ignored: tuple[str, ...]
     stream: bool
     background: bool = False
     include_usage: bool = False
+
+
+class _Accepted(NamedTuple):
+    """What is left of a request once its job is accepted: not the body, which could wait in memory for minutes.
+
+    Args:
+        repeatable: a repeated request finds the same job.
+        answered: the question of the job that the request answers, in a chat completion.
+    """
+
+    address: JobAddress
+    repeatable: bool
+    wanted: _Wanted
+    answered: str | None = None
 
 
 @router.post("/responses", response_model=None)
@@ -73,31 +86,32 @@ async def create_response(request: Request) -> ASGIApp:
     name = response_id(*accepted.address)
     with after_acceptance(name, repeatable=accepted.repeatable):
         job = await job_of(state, accepted.address)
-        if accepted.stream:
-            return await stream_job(request, state, job, ResponseTranslation(head_of(job)))
-        if not accepted.background:
+        if accepted.wanted.stream:
+            stream = await stream_job(request, state, job, ResponseTranslation(head_of(job)))
+            return naming(accepted.wanted.ignored, stream)
+        if not accepted.wanted.background:
             job = await settled(request, state, job, WAIT_SECONDS, questions=True)
             if job.end is None and job.question is None:
                 raise Unfinished(name, repeatable=accepted.repeatable)
-        return await _response(state, job)
+        return naming(accepted.wanted.ignored, await _response(state, job))
 
 
 async def _accept_response(request: Request, state: State) -> _Accepted:
     """Submit the job of a new response, or answer the question of a waiting one."""
     given = await read_json(request, state["cpu_slot"])
     body = await state["cpu_slot"].run(given.size, parse_response_body, given.value)
-    wanted = bool(body.stream), bool(body.background)
-    previous = body.previous_response_id
+    wanted = _Wanted(unknown_fields(body, given.value), bool(body.stream), bool(body.background))
+    previous, previous_job = body.previous_response_id, None
     if previous is None:
         session_id = await _new_session(request, state)
     else:
-        session_id = _known(request, previous, "read").session_id
+        session_id, previous_job = _known(request, previous, "read")
         if await _answered(request, state, previous, body.input):
-            return _Accepted(_known(request, previous, "read"), True, *wanted)
+            return _Accepted(_known(request, previous, "read"), True, wanted)
     input_ = await resolved(state, principal_of(request.scope), Body(body.input, given.size))
-    job_body = await state["cpu_slot"].run(input_.size, response_job, body, input_.value)
+    job_body = await state["cpu_slot"].run(input_.size, response_job, body, input_.value, previous_job)
     address = await _submitted(request, state, session_id, Body(job_body, input_.size), "input")
-    return _Accepted(address, idempotency_key(request) is not None, *wanted)
+    return _Accepted(address, idempotency_key(request) is not None, wanted)
 
 
 async def _answered(request: Request, state: State, previous: str, given: Any) -> bool:
@@ -110,7 +124,9 @@ async def _answered(request: Request, state: State, previous: str, given: Any) -
         raise RequestInvalid("input", f"{allowed}: the response waits for this answer")
     if answer is None:
         return False
-    await answer_question(state, _known(request, previous, "answer"), *answer)
+    call_id, output = answer
+    address = _known(request, previous, "answer")
+    await answer_question(state, address, question_of(call_id), output, "input.0.output")
     return True
 
 
@@ -138,7 +154,7 @@ async def cancel_response(request: Request, response_id: str) -> ASGIApp:
 
 @router.post("/chat/completions", response_model=None)
 async def create_completion(request: Request) -> ASGIApp:
-    """Create a chat completion: queue a job in a new session."""
+    """Create a chat completion: queue a job in a new session, or answer the question of another completion."""
     state: State = request.scope["state"]
     _check_room(request)
     accepted = await _accept_completion(request, state)
@@ -146,23 +162,36 @@ async def create_completion(request: Request) -> ASGIApp:
     with after_acceptance(name, repeatable=accepted.repeatable):
         job = await job_of(state, accepted.address)
         head = CompletionHead(name, job.agent, job.created_at // 1000)
-        if accepted.stream:
-            return await stream_job(request, state, job, CompletionTranslation(head, accepted.include_usage))
-        job = await settled(request, state, job, WAIT_SECONDS, questions=False)
-        if job.end is None:
+        answered, wanted = accepted.answered, accepted.wanted
+        if wanted.stream:
+            translation = CompletionTranslation(head, wanted.include_usage, answered)
+            return naming(wanted.ignored, await stream_job(request, state, job, translation))
+        job = await settled(request, state, job, WAIT_SECONDS, questions=True)
+        if job.end is None and job.question is None:
             raise Unfinished(name, repeatable=accepted.repeatable)
         output = await outputs_of(state["log"]).read(state["log"], job, ResponseTranslation(head_of(job)))
-        return await state["cpu_slot"].run(output.size, lambda: json_response(completion_json(head, output)))
+        completion = await state["cpu_slot"].run(
+            output.size, lambda: json_response(completion_json(head, output, answered))
+        )
+        return naming(wanted.ignored, completion)
 
 
 async def _accept_completion(request: Request, state: State) -> _Accepted:
+    """Submit the job of a new completion, or answer the question with which another one has ended."""
     given = await read_json(request, state["cpu_slot"])
     body = await state["cpu_slot"].run(given.size, parse_completion_body, given.value)
+    ignored = unknown_fields(body, given.value)
+    wanted = _Wanted(ignored, bool(body.stream), include_usage=body.include_usage)
+    call_id, output = tool_answer_in(body.messages) or ("", "")
+    call = parse_call_id(call_id)
+    if call is not None:
+        address, question_id = known_to(principal_of(request.scope), call[0], "read", "answer"), call[1]
+        await answer_question(state, address, question_id, output, f"messages.{len(body.messages) - 1}.content")
+        return _Accepted(address, True, wanted, question_id)
     session_id = await _new_session(request, state)
     job_body = await state["cpu_slot"].run(given.size, completion_job, body)
     address = await _submitted(request, state, session_id, Body(job_body, given.size), "messages")
-    repeatable = idempotency_key(request) is not None
-    return _Accepted(address, repeatable, bool(body.stream), include_usage=body.include_usage)
+    return _Accepted(address, idempotency_key(request) is not None, wanted)
 
 
 @router.get("/models", response_model=None)

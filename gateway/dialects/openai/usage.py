@@ -25,6 +25,18 @@ def usage_before(usage: Usage | None, event_id: EventId) -> Usage | None:
     return usage
 
 
+def usage_from(usage: Usage | None, event_id: EventId) -> Usage | None:
+    """Return the usage of an event and of all later ones."""
+    later: list[Usage] = []
+    while usage is not None and usage.id >= event_id:
+        later.append(usage)
+        usage = usage.before
+    kept: Usage | None = None
+    for one in reversed(later):
+        kept = Usage(kept, one.id, one.input_tokens, one.output_tokens)
+    return kept
+
+
 def tokens_of(usage: Usage | None) -> tuple[int, int]:
     """Return the sums of the input and output tokens."""
     given = made = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 from holdfast.gateway.dialects.dialect import CUT, END
+from holdfast.gateway.dialects.openai.completions import CompletionHead, CompletionTranslation
 from holdfast.gateway.dialects.openai.response_object import ResponseHead
 from holdfast.gateway.dialects.openai.responses import (
     DONE,
@@ -21,6 +22,7 @@ from holdfast.shared.log.event_log import Gap
 from tests.unit.gateway.dialects.openai.test_golden import FEATURES, TRANSLATIONS, log_of, wire_of
 
 RESPONSES = TRANSLATIONS["responses"]
+BEGUN = 1763683200000
 
 
 def events_of(wire: bytes) -> list[dict[str, object]]:
@@ -176,6 +178,36 @@ def test_a_question_that_is_asked_again_is_another_call() -> None:
     calls = [item["call_id"] for item in items if isinstance(item, dict) and item["type"] == "function_call"]
     assert len(set(calls)) == 2
     assert [question_of(call) for call in calls] == ["q1", "q1"]
+
+
+def test_a_completion_that_begins_with_an_answer_waits_for_the_answer_of_a_takeover() -> None:
+    first = [*_talk(1, 1), _event(1, 10, "question.answered", question_id="q2", value=2)]
+    taken_over = _event(2, 1, "job.started", prev=f"{BEGUN + 1}-10", discard_from=f"{BEGUN + 1}-1")
+    second = [*_talk(2, 2), _event(2, 10, "question.answered", question_id="q2", value=2)]
+    end = [_event(2, 11, "text.delta", text="C", part=0), _event(2, 12, "job.completed", result=None)]
+    translation = CompletionTranslation(CompletionHead("chatcmpl-s1", "writer", 1), answered="q2")
+    chunks = events_of(wire_of(translation, [*first, taken_over, *second, *end]))
+    choices = [chunk["choices"][0] for chunk in chunks]  # type: ignore[index]
+    assert ["".join(choice["delta"].get("content", "") for choice in choices), choices[-1]["finish_reason"]] == [
+        "C",
+        "stop",
+    ]
+
+
+def _talk(epoch: int, seq: int) -> list[Entry]:
+    """An attempt that asks two questions, of which the first is answered."""
+    events: list[tuple[str, dict[str, object]]] = [
+        ("text.delta", {"text": "A", "part": 0}),
+        ("question.asked", {"question_id": "q1"}),
+        ("question.answered", {"question_id": "q1", "value": 1}),
+        ("text.delta", {"text": "B", "part": 0}),
+        ("question.asked", {"question_id": "q2"}),
+    ]
+    return [_event(epoch, seq + number, kind, **fields) for number, (kind, fields) in enumerate(events)]
+
+
+def _event(epoch: int, seq: int, kind: str, **fields: object) -> Entry:
+    return Entry(EventId(BEGUN + epoch, seq), kind, "j1", orjson.dumps({"type": kind, "job_id": "j1", **fields}), None)
 
 
 def test_states_are_shared_whoever_made_them() -> None:
