@@ -11,7 +11,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from holdfast.shared.errors import HoldfastError, LogUnavailable, RequestInvalid
+from holdfast.shared.errors import HoldfastError, LogUnavailable, RequestInvalid, SealBroken
 from holdfast.shared.redis.errors import RedisError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -293,7 +293,7 @@ def _answers(route: BaseRoute, request: Request, method: str) -> bool:
 
 async def _holdfast_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HoldfastError)
-    if error.status == 500:
+    if error.status == 500 and not isinstance(error, SealBroken):  # which was logged where it was found
         return _unexpected(request.scope, error)
     return respond(request.scope, error)
 

@@ -68,6 +68,7 @@ def lifespan_of(settings: GatewaySettings, metrics: Metrics, auth: Authenticatio
             deadline_s=REDIS_TIMEOUT_S,
             flush_interval_s=SUBSCRIBER_FLUSH_S,
             masters=settings.master_keys,
+            plain_until_s=settings.plain_until_s,
         )
         queue = Queue(queue_redis, settings)
         sessions, log = Sessions(logs, settings), EventLog(logs, pipelined=True)

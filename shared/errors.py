@@ -162,6 +162,13 @@ class DataKeyGone(HoldfastError):
     title = "The data key of this session is gone: its content cannot be read any more"
 
 
+class SealBroken(HoldfastError, ValueError):
+    """A stored value was changed, moved from its place, or is not encrypted where it has to be."""
+
+    code = "seal_broken"
+    title = "A stored value of this session was changed, moved, or is not encrypted"
+
+
 class EventInvalid(HoldfastError):
     """An agent emitted an invalid event: malformed, too large, or not JSON."""
 

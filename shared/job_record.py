@@ -35,8 +35,11 @@ SUMMARY = (
 RECORD = (*SUMMARY, "metadata", "answered", "budget", "spent", "traceparent", "after")
 
 
+# The fields with content, which are encrypted.
+SEALED = ("input", "options", "metadata", "webhook", "prompt", "schema", "end_body")
+
 # Places of encrypted values that belong to a session as a whole, see shared.sealing.
-ANSWER, MESSAGE, TITLE = "answer", "message", "title"
+MESSAGE, TITLE = "message", "title"
 
 Value = TypeVar("Value")
 
@@ -94,6 +97,11 @@ def placed(job_id: str, fields: Mapping[str, Value], status: str = "") -> list[t
         (f"{job_id} job.{status}" if name == "end_body" else f"{job_id} {name}", value)
         for name, value in fields.items()
     ]
+
+
+def journaled(job_id: str, fields: Mapping[str, Value]) -> list[tuple[str, Value]]:
+    """Return fields of the journal of a job, `step:<key>` and `question:<id>`, with their places."""
+    return [(f"{job_id} {name}", value) for name, value in fields.items()]
 
 
 def job_of(session_id: str, record: Sequence[Any], top: EventId) -> JobState:

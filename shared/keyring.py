@@ -11,19 +11,21 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import TypeVar, overload
 
 import structlog
 from holdfast.shared.background import repeat
 from holdfast.shared.data_keys import DataKeys
-from holdfast.shared.errors import DataKeyGone, MasterKeyMissing
+from holdfast.shared.errors import DataKeyGone, MasterKeyMissing, SealBroken
 from holdfast.shared.log import sealed_entries
 from holdfast.shared.log.sealed_entries import Reply
 from holdfast.shared.master_keys import MasterKeys
 from holdfast.shared.owner import tenant_of
 from holdfast.shared.redis.client import Redis
 from holdfast.shared.redis.errors import RedisError
-from holdfast.shared.sealing import MARK, DataKey, KeyUnknown, SessionSeal
+from holdfast.shared.sealing import DataKey, KeyUnknown, SessionSeal, is_sealed
+from holdfast.shared.telemetry import Once
 
 REFRESH_SECONDS = 10.0
 CONFIRMED_SECONDS = 15.0
@@ -74,12 +76,15 @@ class TenantKeys:
 
 class Keyring:
     """Seals and opens what sessions store. Without master keys it is off: it seals nothing, and refuses what is sealed.
+    With them it opens nothing that is plain before `plain_until_s`, in seconds since 1970, is over.
 
     The calls that wait raise RedisError, MasterKeyMissing where this process has no master key for a data key, and
     DataKeyGone where a data key was deleted."""
 
-    def __init__(self, redis: Redis, masters: MasterKeys) -> None:
+    def __init__(self, redis: Redis, masters: MasterKeys, plain_until_s: float = 0) -> None:
         self.on = bool(masters)
+        self._plain_until_s = plain_until_s
+        self._reported = Once()
         self._data_keys = DataKeys(redis, masters)
         self._cached: dict[str, TenantKeys] = {}
         self._recent: dict[str, SessionSeal] = {}  # used since the last refresh, for reading and writing
@@ -120,27 +125,59 @@ class Keyring:
     async def opened(self, session_id: str, values: Sequence[tuple[str, bytes | None]]) -> list[bytes | None]: ...
 
     async def opened(self, session_id: str, values: Sequence[tuple[str, bytes | None]]) -> Sequence[bytes | None]:
-        """Open values, each with its place. Those that are not sealed are returned unchanged. Raises SealBroken."""
-        if not any(value is not None and value[:1] == MARK for _, value in values):
+        """Open values, each with its place. Raises SealBroken for one that was changed, moved, or is plain where it may
+        not be."""
+        if not any(value is not None and is_sealed(value) for _, value in values):
+            if not self._opens_plain:
+                self._refuse_plain(session_id, values)
             return [value for _, value in values]
-        return await self._open(
-            session_id,
-            lambda seal: [value if value is None else seal.open(place.encode(), value) for place, value in values],
-        )
+        return await self._open(session_id, partial(self._values, session_id, values))
 
     async def opened_entries(self, session_id: str, reply: Reply, anchor: bytes = b"") -> Reply:
         """Open the entries of a log, see shared.log.sealed_entries."""
+        plain = self._opens_plain
         if not sealed_entries.has_sealed(reply, anchor):
-            return reply
-        return await self._open(session_id, lambda seal: sealed_entries.opened(seal, reply, anchor))
+            return reply if plain else sealed_entries.opened(None, reply, anchor)
+        return await self._open(session_id, lambda seal: sealed_entries.opened(seal, reply, anchor, plain=plain))
 
     def opened_entries_now(self, session_id: str, reply: Reply) -> Reply:
         """Open the entries of a log with the keys at hand; leave them sealed where one has to be loaded first."""
-        seal = self.seal_now(session_id)
-        try:
-            return reply if seal is None else sealed_entries.opened(seal, reply)
-        except KeyUnknown:
-            return reply
+        plain = self._opens_plain
+        with suppress(KeyUnknown):
+            return sealed_entries.opened(self.seal_now(session_id), reply, plain=plain)
+        return sealed_entries.opened(None, reply, plain=plain)
+
+    @property
+    def _opens_plain(self) -> bool:
+        return not self.on or time.time() < self._plain_until_s
+
+    def _values(
+        self, session_id: str, values: Sequence[tuple[str, bytes | None]], seal: SessionSeal
+    ) -> Sequence[bytes | None]:
+        """Open values of which some are sealed."""
+        plain, found = self._opens_plain, list[bytes | None]()
+        for place, value in values:
+            if value is None or (plain and not is_sealed(value)):
+                found.append(value)
+                continue
+            try:
+                found.append(seal.open(place.encode(), value))
+            except SealBroken:
+                self._report(session_id, place)
+                raise
+        return found
+
+    def _refuse_plain(self, session_id: str, values: Sequence[tuple[str, bytes | None]]) -> None:
+        """Raise SealBroken where there is a value. None is sealed."""
+        place = next((place for place, value in values if value is not None), None)
+        if place is not None:
+            self._report(session_id, place)
+            raise SealBroken
+
+    def _report(self, session_id: str, place: str) -> None:
+        """Log once that a value was refused."""
+        if self._reported.add((session_id, place)):
+            log.error("a stored value was changed, moved, or is not encrypted", session_id=session_id, place=place)
 
     async def aclose(self) -> None:
         """Drop the keys."""

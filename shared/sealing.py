@@ -1,9 +1,10 @@
 """Encrypt what a session stores in Redis, with AES-256-GCM (NIST SP 800-38D). Pure but for random numbers.
 
 A sealed value is `0x01`, the id of a data key (8 bytes), a nonce (12 bytes), the ciphertext and its tag (16 bytes).
-JSON never begins with `0x01`, so values that were written without encryption are told apart. Each session has a key of
-its own, derived from the data key by HKDF-Expand (RFC 5869), which keeps the number of random nonces of a key far below
-2^32. The place of a value in the session is its associated data: moved elsewhere, it does not open.
+JSON never begins with `0x01`, so values that were written without encryption are told apart; they do not open. Each
+session has a key of its own, derived from the data key by HKDF-Expand (RFC 5869), which keeps the number of random
+nonces of a key far below 2^32. The place of a value in the session is its associated data: moved elsewhere, it does not
+open.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from holdfast.shared.errors import SealBroken
 from holdfast.shared.master_keys import KEY_BYTES, MasterKeys
 
 MARK = b"\x01"
@@ -29,10 +31,6 @@ OVERHEAD_BYTES = _TEXT_AT + 16  # also in scripts/session/prelude.lua
 
 class KeyUnknown(Exception):
     """A value was sealed with a data key that is not among the known ones."""
-
-
-class SealBroken(ValueError):
-    """A sealed value was changed, or moved from its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +59,17 @@ class SessionSeal:
         return self._head + nonce + self._cipher.encrypt(nonce, value, place)
 
     def open(self, place: bytes, value: bytes) -> bytes:
-        """Decrypt a value; one that is not sealed is returned unchanged. Raises KeyUnknown, SealBroken."""
+        """Decrypt a value. Raises KeyUnknown, and SealBroken for one that is not sealed, too."""
         if value.startswith(self._head):  # nearly always
             cipher = self._cipher
-        elif value[:1] != MARK:
-            return value
+        elif not is_sealed(value):
+            raise SealBroken
         else:
             cipher = self._ciphers.get(value[1:_NONCE_AT]) or self._cipher_of(value[1:_NONCE_AT])
         try:
             return cipher.decrypt(value[_NONCE_AT:_TEXT_AT], value[_TEXT_AT:], place)
         except (InvalidTag, ValueError):  # ValueError: too short for a nonce
-            raise SealBroken("a sealed value was changed or moved") from None
+            raise SealBroken from None
 
     def _cipher_of(self, key_id: bytes) -> AESGCM:
         for key in self._keys:
@@ -81,6 +79,11 @@ class SessionSeal:
                 cipher = self._ciphers[key_id] = AESGCM(derived)
                 return cipher
         raise KeyUnknown
+
+
+def is_sealed(value: bytes) -> bool:
+    """Return whether a value is sealed, or pretends to be."""
+    return value[:1] == MARK
 
 
 def new_data_key() -> DataKey:

@@ -18,20 +18,22 @@ from holdfast.shared.errors import (
 )
 from holdfast.shared.ids import EventId, as_cursor, parse_id
 from holdfast.shared.job_record import (
-    ANSWER,
     FIELDS,
     HEADLINE,
     MESSAGE,
     RECORD,
+    SEALED,
     SUMMARY,
     TITLE,
     JobState,
     job_of,
+    journaled,
     placed,
 )
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log.branches import of_jobs
 from holdfast.shared.log.conversation import CONVERSATION_BYTES, Message
+from holdfast.shared.log.script_events import is_end
 from holdfast.shared.log.turns import TurnReader
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import SessionScript
@@ -233,17 +235,20 @@ class Sessions:
         """Answer a question of the job; without `question_id` the open one. `value` is JSON.
 
         Raises QuestionAnswered, QuestionUnknown, SessionUnknown, JobUnknown."""
-        (stored,) = await self._keyring.sealed(session_id, [(ANSWER, value)])
-        word, *rest = await self._answer(session_id, (job_id, question_id or "", stored))
+        if question_id is None:
+            waiting = await self.question(session_id, job_id)
+            question_id = "" if waiting is None else waiting.question_id
+        (stored,) = await self._keyring.sealed(session_id, journaled(job_id, {f"question:{question_id}": value}))
+        word, *rest = await self._answer(session_id, (job_id, question_id, stored))
         if word != b"ok":
             raise REFUSALS[word.decode()]
         return Answered(rest[0].decode() or None, rest[1].decode())
 
-    async def recorded_answer(self, session_id: str, question_id: str) -> bytes | None:
+    async def recorded_answer(self, session_id: str, job_id: str, question_id: str) -> bytes | None:
         """Return the answer to a question of the session's running job, as JSON; None if none is recorded."""
-        redis = self._connections.connection_for(session_id).redis
-        found: bytes | None = await redis.hget(session_keys(session_id).journal, f"question:{question_id}")
-        return (await self._keyring.opened(session_id, [(ANSWER, found)]))[0]
+        redis, field = self._connections.connection_for(session_id).redis, f"question:{question_id}"
+        found: bytes | None = await redis.hget(session_keys(session_id).journal, field)
+        return (await self._keyring.opened(session_id, journaled(job_id, {field: found})))[0]
 
     async def delete(self, session_id: str) -> Intent:
         """Write the intent to delete the session. Raises SessionUnknown."""
@@ -330,11 +335,13 @@ class Sessions:
     async def _job_of(self, session_id: str, record: Sequence[Any], top: EventId) -> JobState:
         """Build a job from its record, as `job_of` does, with its values opened."""
         job_id, position, *stored = record
-        fields = dict(zip(RECORD, stored, strict=False))
-        values = await self._keyring.opened(
-            session_id, placed(job_id.decode(), fields, (fields["status"] or b"").decode())
-        )
-        return job_of(session_id, (job_id, position, *values), top)
+        fields, status = dict(zip(RECORD, stored, strict=False)), (stored[1] or b"").decode()
+        closed = {name: value for name, value in fields.items() if name in SEALED and value is not None}
+        if is_end(f"{job_id.decode()} job.{status}".encode(), closed.get("end_body", b"")):
+            del closed["end_body"]
+        values = await self._keyring.opened(session_id, placed(job_id.decode(), closed, status))
+        fields.update(zip(closed, values, strict=True))
+        return job_of(session_id, (job_id, position, *fields.values()), top)
 
     async def _messages(self, session_id: str, stored: Sequence[bytes], path: Sequence[bytes]) -> list[Any]:
         """Return stored messages, opened: those of the jobs on a path, or all if it is empty."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -47,6 +49,7 @@ class CommonSettings(BaseSettings):
     retention_seconds: int = Field(86_400, ge=60)
     encryption_keys: SecretStr | None = None
     encryption_keys_file: Path | None = None
+    encryption_plain_until: datetime | None = None
     webhook_secret: str = Field("", repr=False)
     webhook_networks: str = ""
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -88,6 +91,17 @@ class CommonSettings(BaseSettings):
             parse_master_keys(_text_of(path))
         return path
 
+    @field_validator("encryption_plain_until", mode="before")
+    @classmethod
+    def _time(cls, text: str | None) -> datetime | None:
+        if text is None:
+            return None
+        with suppress(ValueError):
+            at = datetime.fromisoformat(text)
+            if at.tzinfo is not None:
+                return at
+        raise ValueError("should be a time with its zone, such as 2026-12-01T00:00:00Z")
+
     @field_validator("otlp_endpoint")
     @classmethod
     def _collector(cls, url: str | None) -> str | None:
@@ -101,6 +115,11 @@ class CommonSettings(BaseSettings):
         if self.encryption_keys is not None:
             return parse_master_keys(self.encryption_keys.get_secret_value())
         return {} if self.encryption_keys_file is None else parse_master_keys(_text_of(self.encryption_keys_file))
+
+    @property
+    def plain_until_s(self) -> float:
+        """Up to when values without encryption are opened, in seconds since 1970, where encryption is on."""
+        return 0 if self.encryption_plain_until is None else self.encryption_plain_until.timestamp()
 
     @field_validator("webhook_secret")
     @classmethod

@@ -234,7 +234,7 @@ CODES = {
     426: "upgrade_required",
     429: "rate_limited; of a job also queue_full, tenant_queue_full or budget_exhausted",
     431: "head_too_large",
-    500: "internal",
+    500: "internal, or seal_broken",
     503: "log_unavailable, schema_newer or master_key_missing, of a job also no_agents (on /readyz not_ready)",
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
-from holdfast.shared.job_record import ANSWER, placed
+from holdfast.shared.job_record import journaled, placed
 from holdfast.shared.keys import log_key, session_keys
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.log.events import encode
@@ -145,11 +145,14 @@ class LogWriter(SessionClaims):
         raise_for(reply)
         return int(reply[1])
 
-    async def record(self, session_id: str, epoch: int, resume: EventId, outcomes: Sequence[Outcome]) -> None:
+    async def record(
+        self, session_id: str, job_id: str, epoch: int, resume: EventId, outcomes: Sequence[Outcome]
+    ) -> None:
         """Record results of steps in the journal of the running job. A takeover keeps the job's events below `resume`.
 
         Raises Fenced, LogGone, LogFull."""
-        values = await self._keyring.sealed(session_id, [(f"step:{key}", value) for key, value, _ in outcomes])
+        results = journaled(job_id, {f"step:{key}": value for key, value, _ in outcomes})
+        values = await self._keyring.sealed(session_id, results)
         flat = [part for (key, _, mark), value in zip(outcomes, values, strict=True) for part in (key, value, mark)]
         raise_for(await unless_full(self._journal(session_id, (epoch, str(resume), *flat))))
 
@@ -163,24 +166,24 @@ class LogWriter(SessionClaims):
         if job is None or known != b"%d" % epoch:
             raise Fenced
 
-    async def recorded(self, session_id: str) -> Recorded:
+    async def recorded(self, session_id: str, job_id: str) -> Recorded:
         """Read the journal of the running job."""
         found = await self._redis(session_id).hgetall(session_keys(session_id).journal)
-        names = [field.decode() for field in found]
-        places = [ANSWER if name.startswith("question:") else name for name in names]
-        values = await self._keyring.opened(session_id, list(zip(places, found.values(), strict=True)))
-        fields = [(*name.split(":", 1), value) for name, value in zip(names, values, strict=True)]
-        of = {
-            kind: {name: value for found, name, value in fields if found == kind}
-            for kind in ("step", "mark", "question")
-        }
+        fields = {field.decode(): value for field, value in found.items()}
+        closed = {name: value for name, value in fields.items() if not name.startswith("mark:")}
+        opened = await self._keyring.opened(session_id, journaled(job_id, closed))
+        fields.update(zip(closed, opened, strict=True))
+        of: dict[str, dict[str, bytes]] = {"step": {}, "mark": {}, "question": {}}
+        for field, value in fields.items():
+            kind, _, name = field.partition(":")
+            of[kind][name] = value
         return Recorded(of["step"], of["mark"], of["question"])
 
-    async def answer_to(self, session_id: str, question_id: str) -> bytes | None:
+    async def answer_to(self, session_id: str, job_id: str, question_id: str) -> bytes | None:
         """Return the answer to a question of the running job as JSON, or None."""
-        journal = session_keys(session_id).journal
-        answer: bytes | None = await self._redis(session_id).hget(journal, f"question:{question_id}")
-        return (await self._keyring.opened(session_id, [(ANSWER, answer)]))[0]
+        journal, field = session_keys(session_id).journal, f"question:{question_id}"
+        answer: bytes | None = await self._redis(session_id).hget(journal, field)
+        return (await self._keyring.opened(session_id, journaled(job_id, {field: answer})))[0]
 
     async def _sealed(self, session_id: str, first: EventId, events: Sequence[Event]) -> Sequence[Event]:
         """Seal events whose ids follow each other from `first` on, where encryption is on."""

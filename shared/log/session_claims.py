@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from holdfast.shared.errors import DataKeyGone, Fenced, LogFull, MasterKeyMissing, RedisRefused
+from holdfast.shared.errors import DataKeyGone, Fenced, LogFull, MasterKeyMissing, SealBroken
 from holdfast.shared.ids import parse_id
 from holdfast.shared.job_record import MESSAGE, placed
 from holdfast.shared.keys import session_keys
+from holdfast.shared.log.endings import ENDINGS
 from holdfast.shared.log.entries import name_of
 from holdfast.shared.log.events import CANCELLED, DELETED, FAILED, encode
 from holdfast.shared.log.log_replies import Attempt, Event, Intents, Refusal, Settled, head_of, raise_for, unless_full
@@ -75,7 +76,8 @@ class SessionClaims:
     async def end_lost(self, attempt: Attempt, reason: str = "log_lost") -> Refusal:
         """End a job whose log vanished, by a claim that creates the log again and appends the terminal event.
 
-        `reason` is `log_lost`, `log_error` where the log exists and refused a write, or `data_key_gone`."""
+        `reason` is `log_lost`, `log_error` where the log exists and refused a write, `data_key_gone` or
+        `seal_broken`."""
         fixed = (attempt.job_id, 0, attempt.claim_id, "", secrets.randbelow(1000), 1)
         ending = await self._ending(attempt.session_id, attempt.job_id, reason, by="", before=b"")
         reply = await self._claimed(attempt.session_id, attempt.job_id, fixed, self._claim_end, ending)
@@ -180,15 +182,16 @@ class SessionClaims:
         return reason, FAILED, b'"error":' + encode(ENDINGS[reason]), *messages
 
     async def _attempt(self, session_id: str, job_id: str, claim_id: str, reply: list[bytes]) -> Attempt | Refusal:
-        """Return the attempt of a claim, with its values opened. A job whose data key is gone ends.
+        """Return the attempt of a claim, with its values opened. A job whose data key is gone, or whose values were
+        changed, ends.
 
         Raises MasterKeyMissing, after releasing the session."""
         attempt = _attempt(session_id, job_id, claim_id, reply)
         fields = {"input": attempt.input, "options": attempt.options, "metadata": attempt.metadata}
         try:
             given, options, metadata = await self._keyring.opened(session_id, placed(job_id, fields))
-        except DataKeyGone as gone:
-            return await self.end_lost(attempt, gone.code)
+        except (DataKeyGone, SealBroken) as error:
+            return await self.end_lost(attempt, error.code)
         except MasterKeyMissing:
             with suppress(Fenced):
                 await self.release(session_id, attempt.epoch)
@@ -197,23 +200,13 @@ class SessionClaims:
 
     async def _turn(self, session_id: str, job_id: str) -> list[bytes]:
         """Return the messages of a job that ends without an attempt, as they are stored; none if its data key is
-        gone."""
-        with suppress(DataKeyGone):
+        gone or its input was changed."""
+        with suppress(DataKeyGone, SealBroken):
             return await self._sealed_messages(session_id, await self._turns.read(session_id, job_id))
         return []
 
     async def _sealed_messages(self, session_id: str, messages: Sequence[bytes]) -> list[bytes]:
         return await self._keyring.sealed(session_id, [(MESSAGE, message) for message in messages])
-
-
-ENDINGS = {
-    DataKeyGone.code: {"code": DataKeyGone.code, "message": DataKeyGone.title, "retryable": False},
-    "exhausted": {"code": "poisoned", "message": "Every attempt lost its worker", "retryable": False},
-    "expired": {"code": "expired", "message": "The job waited too long for a worker", "retryable": True},
-    "unanswered": {"code": "unanswered", "message": "Nobody answered the question in time", "retryable": True},
-    "log_error": {"code": RedisRefused.code, "message": RedisRefused.title, "retryable": False},
-    "log_lost": {"code": "log_lost", "message": "The event log vanished while the job ran", "retryable": True},
-}
 
 
 def _attempt(session_id: str, job_id: str, claim_id: str, reply: list[bytes]) -> Attempt:

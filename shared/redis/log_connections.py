@@ -62,11 +62,12 @@ def connect_logs(
     deadline_s: float,
     flush_interval_s: float = FLUSH_INTERVAL_S,
     masters: MasterKeys = MappingProxyType({}),
+    plain_until_s: float = 0,
 ) -> LogConnections:
     """Create the connections to one log server or cluster, as `redis.connect` and `AutoPipeline` do. They are
     opened on demand.
 
-    `masters`: the master keys of the encryption at rest; without any it is off."""
+    `masters`: the master keys of the encryption at rest; without any it is off. `plain_until_s`: see Keyring."""
     if cluster_address(url) is None:
         redis = connect(url, max_connections=max_connections, socket_timeout_s=deadline_s)
         pipeline = AutoPipeline(url, deadline_s=deadline_s, flush_interval_s=flush_interval_s)
@@ -76,4 +77,4 @@ def connect_logs(
             url, max_connections=max_connections, deadline_s=deadline_s, flush_interval_s=flush_interval_s
         )
         log = LogConnection(url, ClusterClient(cluster), ClusterPipeline(cluster), cluster)
-    return LogConnections(log, keyring=Keyring(log.redis, masters))
+    return LogConnections(log, keyring=Keyring(log.redis, masters, plain_until_s))

@@ -43,10 +43,10 @@ async def test_an_answer_is_taken_once(
 ) -> None:
     first = await answer(gateway, value={"colour": "green"}, **named)
     assert (first.status_code, first.json()) == (202, {"session_id": "s", "job_id": "j1"})
-    assert (await session.log_writer.recorded("s")).answers == {"q1": b'{"colour":"green"}'}
+    assert (await session.log_writer.recorded("s", "j1")).answers == {"q1": b'{"colour":"green"}'}
     again = await answer(gateway, value="red", **named)
     assert (again.status_code, again.json()["code"]) == (409, "question_answered")
-    assert (await session.log_writer.recorded("s")).answers == {"q1": b'{"colour":"green"}'}
+    assert (await session.log_writer.recorded("s", "j1")).answers == {"q1": b'{"colour":"green"}'}
 
 
 async def test_a_question_that_was_not_asked_cannot_be_answered(gateway: Served, asked: Attempt) -> None:
@@ -75,7 +75,7 @@ async def test_an_answer_that_cannot_be_used_is_refused(
 
 async def test_nothing_is_an_answer_too(gateway: Served, session: Session, asked: Attempt) -> None:
     assert (await answer(gateway, value=None)).status_code == 202
-    assert (await session.log_writer.recorded("s")).answers == {"q1": b"null"}
+    assert (await session.log_writer.recorded("s", "j1")).answers == {"q1": b"null"}
 
 
 TRIP = {
@@ -118,7 +118,7 @@ async def test_every_field_of_an_answer_that_is_wrong_is_named(gateway: Served, 
 async def test_a_value_that_the_question_takes_is_kept(gateway: Served, session: Session) -> None:
     await ask(session, await session.started(), schema=TRIP)
     assert (await answer(gateway, value={"city": "Rome", "days": 2})).status_code == 202
-    assert (await session.log_writer.recorded("s")).answers == {"q1": b'{"city":"Rome","days":2}'}
+    assert (await session.log_writer.recorded("s", "j1")).answers == {"q1": b'{"city":"Rome","days":2}'}
 
 
 async def test_an_answered_question_is_answered_whatever_the_value_while_the_next_one_waits(
@@ -131,7 +131,7 @@ async def test_an_answered_question_is_answered_whatever_the_value_while_the_nex
     assert (await answer(gateway, question_id="q1", value=5)).json()["code"] == "question_answered"
     assert (await answer(gateway, question_id="q2", value="five")).status_code == 422
     assert (await answer(gateway, value=5)).status_code == 202
-    assert (await session.log_writer.recorded("s")).answers == {"q1": b'"yes"', "q2": b"5"}
+    assert (await session.log_writer.recorded("s", "j1")).answers == {"q1": b'"yes"', "q2": b"5"}
 
 
 async def test_a_schema_that_refers_elsewhere_refuses_nothing(gateway: Served, session: Session) -> None:

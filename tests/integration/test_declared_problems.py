@@ -119,7 +119,7 @@ async def test_what_a_redis_that_is_away_leads_to_is_declared(redis_server: Any)
 
 async def test_a_defect_is_declared_for_every_call(gateway: Served) -> None:
     for _, _, call in await calls(gateway):
-        assert call["responses"]["500"]["description"] == "internal"
+        assert call["responses"]["500"]["description"] == "internal, or seal_broken"
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import orjson
 import pytest
 from holdfast.shared import keyring
 from holdfast.shared.data_keys import DataKeys
-from holdfast.shared.errors import DataKeyGone, MasterKeyMissing
+from holdfast.shared.errors import DataKeyGone, MasterKeyMissing, SealBroken
 from holdfast.shared.ids import ORIGIN, EventId
 from holdfast.shared.keys import DATA_KEYS
 from holdfast.shared.log import sealed_entries
 from holdfast.shared.log.conversation import CONVERSATION_BYTES
 from holdfast.shared.log.event_log import Page
-from holdfast.shared.log.log_replies import AppendOutcome, Attempt, Refusal
-from holdfast.shared.sealing import MARK, SealBroken
+from holdfast.shared.log.log_replies import AppendOutcome, Attempt, Event, Refusal
+from holdfast.shared.sealing import MARK
 
 from tests.support.log import Session, completed, delta
 from tests.support.process import until
@@ -113,14 +114,27 @@ async def test_an_append_without_the_script_is_refused_until_the_key_is_loaded(s
     assert texts(await page(sealed)) == ["one", "two"]
 
 
-async def test_what_was_written_before_encryption_was_on_stays_readable(session: Session, open_sealed: Open) -> None:
-    attempt = await session.started()
+async def test_what_was_written_before_encryption_was_on_is_readable_up_to_a_time(
+    session: Session, redis_url: str
+) -> None:
+    await session.submit(metadata=b'{"of":"before"}')
+    attempt = await session.claim()
     await session.append(attempt, 1, "before")
-    now = open_sealed("s")
+    now = Session(sealed_logs(redis_url, "m1", plain_until_s=time.time() + 60))
     await now.append(attempt, 2, "after")
     await now.finish(attempt, 3)
     assert texts(await page(now)) == ["before", "after"]
-    assert (await now.sessions.job("s", "j1")).ending["type"] == "job.completed"
+    job = await now.sessions.job("s", "j1")
+    assert (job.ending["type"], job.metadata) == ("job.completed", {"of": "before"})
+    await now.aclose()
+
+    later = Session(sealed_logs(redis_url, "m1", plain_until_s=time.time() - 1))
+    first = await page(later)
+    assert first.gap is not None
+    assert texts(await page(later, first.gap.resume)) == ["after"]
+    with pytest.raises(SealBroken):
+        await later.sessions.job("s", "j1")
+    await later.aclose()
 
 
 async def test_a_process_without_master_keys_refuses_what_is_encrypted(redis_url: str, sealed: Session) -> None:
@@ -337,3 +351,27 @@ async def ids_of_keys(session: Session) -> list[tuple[bytes, str]]:
     """The id of each encrypted entry of the log, and of its data key."""
     found = await session.redis.call("XRANGE", session.keys.log, "-", "+")
     return [(raw_id, fields[1][1:9].hex()) for raw_id, fields in found if fields[1][:1] == MARK]
+
+
+async def test_a_step_or_an_answer_of_another_job_or_question_is_refused(sealed: Session) -> None:
+    attempt, journal = await sealed.started(), sealed.keys.journal
+    await sealed.record(attempt, b"1")
+    assert (await sealed.log_writer.recorded(ACME, "j1")).steps == {"pay:0:abc": b"1"}
+    with pytest.raises(SealBroken):
+        await sealed.log_writer.recorded(ACME, "j2")
+
+    asked = Event("question.asked", "j1", b'{"type":"question.asked"}')
+    await sealed.log_writer.ask(ACME, attempt.epoch, 1, asked, "q1")
+    await sealed.sessions.answer(ACME, "j1", None, b'"yes"')
+    assert await sealed.log_writer.answer_to(ACME, "j1", "q1") == b'"yes"'
+    await sealed.redis.hset(journal, "question:q2", await sealed.redis.hget(journal, "question:q1"))
+    with pytest.raises(SealBroken):
+        await sealed.log_writer.answer_to(ACME, "j1", "q2")
+
+
+@pytest.mark.parametrize("field", ["step:pay:0:abc", "question:q1"])
+async def test_a_plain_entry_of_the_journal_is_refused(sealed: Session, field: str) -> None:
+    await sealed.started()
+    await sealed.redis.hset(sealed.keys.journal, field, b"1")
+    with pytest.raises(SealBroken):
+        await sealed.log_writer.recorded(ACME, "j1")

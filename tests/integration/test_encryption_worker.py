@@ -96,3 +96,22 @@ async def test_a_webhook_whose_data_key_is_gone_is_given_up(redis_url: str, monk
         await hook.close()  # the first try fails
         await until(lambda: webhooks.outcomes["given_up"] == given_up + 1)
     assert len(hook.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("plain_until", "status"), [("2999-01-01T00:00:00Z", "completed"), ("2001-01-01T00:00:00Z", "failed")]
+)
+async def test_a_job_that_was_submitted_without_encryption_runs_up_to_a_time(
+    redis_url: str, plain_until: str, status: str
+) -> None:
+    async with served(redis_url) as gateway:
+        job_id = await posted(gateway, tokens=1)
+    settings: dict[str, Any] = {"encryption_keys": master_keys("m1"), "encryption_plain_until": plain_until}
+    async with served(redis_url, **settings) as gateway, worker_on(redis_url, **settings):
+
+        async def ended() -> bool:
+            return bool((await gateway.client.get(SESSION)).json()["status"] == status)
+
+        await until(ended)
+        found = await gateway.client.get(f"{SESSION}/jobs/{job_id}")
+        assert found.json().get("code") == (None if status == "completed" else "seal_broken")

@@ -59,7 +59,7 @@ async def test_jobs_of_both_servers_run_from_their_submission_to_their_end(
         assert appended.permit is not None
         assert await session.renew_permit(appended.permit, EventId(attempt.epoch, 3)) is not None
         await session.record(attempt, resume=4)
-        assert (await session.log_writer.recorded(session.id)).steps == {"pay:0:abc": b"1"}
+        assert (await session.log_writer.recorded(session.id, "j1")).steps == {"pay:0:abc": b"1"}
         await session.finish(attempt, 3)
         page = await session.log.read(session.id, ORIGIN)
         assert [entry.kind for entry in page.entries] == ["job.started", "text.delta", "text.delta", "job.completed"]

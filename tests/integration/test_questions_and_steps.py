@@ -56,7 +56,7 @@ async def test_an_answer_reaches_the_lease_owner_and_a_second_one_is_refused(ses
     await ask(session, attempt, 1)
     assert (await session.sessions.answer("s", "j1", "q1", b'"yes"')).lease_owner == "w1"
     assert (await session.append(attempt, 2, "on")).attention
-    assert (await session.log_writer.recorded("s")).answers == {"q1": b'"yes"'}
+    assert (await session.log_writer.recorded("s", "j1")).answers == {"q1": b'"yes"'}
     assert (await session.sessions.job("s", "j1")).status == "running"
     for question in ("q1", None):
         with pytest.raises(QuestionAnswered):
@@ -88,7 +88,7 @@ async def test_a_job_whose_worker_died_while_it_waited_is_parked_until_the_answe
     assert (answered.lease_owner, answered.agent) == (None, "scripted")
     second = await session.claim(delivery=3)
     assert second.number == 2
-    assert (await session.log_writer.recorded("s")).answers == {"q1": b'"yes"'}
+    assert (await session.log_writer.recorded("s", "j1")).answers == {"q1": b'"yes"'}
     assert await ask(session, second, 1) == 2  # for those who dropped the first attempt
     assert (await session.sessions.job("s", "j1")).status == "running"
 
@@ -139,9 +139,9 @@ async def test_a_step_is_recorded_for_the_next_attempt_and_its_first_outcome_sta
     await session.record(attempt, b"1")
     await session.record(attempt, b"2")
     second = await session.claim(delivery=2)
-    assert (await session.log_writer.recorded("s")).steps == {"pay:0:abc": b"1"}
+    assert (await session.log_writer.recorded("s", "j1")).steps == {"pay:0:abc": b"1"}
     await session.finish(second, 1)
-    assert (await session.log_writer.recorded("s")).steps == {}
+    assert (await session.log_writer.recorded("s", "j1")).steps == {}
 
 
 async def test_a_zombie_records_nothing_and_brings_no_key_back(session: Session) -> None:

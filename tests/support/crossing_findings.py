@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 @dataclass
 class Findings:
     """What the attempts showed. `times_s`: of a route, with the victim's ids and with those of nobody. `deliveries`:
-    of webhooks, by whose they are."""
+    of webhooks, by whose they are. `forgeries`: of stored values, by what was forged."""
 
     attempts: Counter[str] = field(default_factory=Counter)
     statuses: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
@@ -18,6 +18,7 @@ class Findings:
         default_factory=lambda: defaultdict(lambda: ([], []))
     )
     deliveries: Counter[str] = field(default_factory=Counter)
+    forgeries: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -32,4 +33,5 @@ class Findings:
             table.append(f"| `{name}` | {self.attempts[name]:,} | {answers} | {ratio} |")
         total = f"{sum(self.attempts.values()):,} attempts, {len(self.wrong)} wrong"
         webhooks = [f"{count:,} webhooks to {name}" for name, count in sorted(self.deliveries.items())]
-        return [*table, "", *webhooks, "", total, *self.wrong[:20]]
+        forged = [f"{count} forged: {name}" for name, count in sorted(self.forgeries.items())]
+        return [*table, "", *webhooks, *forged, "", total, *self.wrong[:20]]

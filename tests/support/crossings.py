@@ -3,6 +3,7 @@
 Every attempt is sent twice, with what belongs to the victim and with the same things of nobody. Both responses must be
 equal but for the ids in them, and none may contain what the victim's sessions contain. Both sides have webhooks, which
 must come to their own receivers only. And access is taken away while WebSockets are open, which must end its use.
+With encryption at rest, values on the log server are forged as well, see crossing_forgeries.py; none may be opened.
 
 Prints a table of attempts by route, and ends with 1 if a response differed or had a byte of the victim.
 """
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,12 @@ from typing import Any
 import httpx2
 from holdfast.gateway.authentication.authenticator import USER_RIGHTS
 from holdfast.shared.auth_store import AuthStore
+from holdfast.shared.owner import Owner, complete_id
 from holdfast.shared.redis.client import connect
 
 from tests.support.crossing_attempts import ALPHABET, ATTEMPTS, HOOK, JOB, Attempt, Target
 from tests.support.crossing_findings import Findings
+from tests.support.crossing_forgeries import Forger
 from tests.support.crossing_sockets import take_away
 from tests.support.crossing_webhooks import HOOKS, Hook, examine, hook_of, reported
 from tests.support.process import Gateway, Processes, until
@@ -230,7 +234,18 @@ async def cross(
             await attacker.imitate(target)
         await _unharmed(client, owner, targets, findings)
         await _delivered(hooks, [owners_hook, *(attacker.hook for attacker in attackers)], findings)
+        if encryption_keys:
+            await _forge(client, owner, redis_url, findings)
     return findings
+
+
+async def _forge(client: httpx2.AsyncClient, owner: Mapping[str, str], redis_url: str, findings: Findings) -> None:
+    """Forge what the log server has of further sessions of the victim."""
+    redis = connect(redis_url, max_connections=1)
+    complete = partial(complete_id, Owner("victim", "ann"))
+    async with receiver() as hooks:
+        await Forger(client, redis, hooks, findings, headers=owner, complete=complete).forge()
+    await redis.aclose()
 
 
 async def _attack(

@@ -111,7 +111,7 @@ class Session:
     async def record(self, attempt: Attempt, value: bytes = b"1", resume: int = 2) -> None:
         """Record a step, behind which a takeover goes on at the seq `resume`."""
         outcomes = [Outcome("pay:0:abc", value, b"{}")]
-        await self.log_writer.record(self.id, attempt.epoch, EventId(attempt.epoch, resume), outcomes)
+        await self.log_writer.record(self.id, attempt.job_id, attempt.epoch, EventId(attempt.epoch, resume), outcomes)
 
     async def finish(self, attempt: Attempt, after: int, job_id: str | None = None) -> Finished:
         return await self.log_writer.finish(

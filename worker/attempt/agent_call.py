@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 import structlog
-from holdfast.shared.errors import DataKeyGone, EventInvalid, Fenced, LogGone
+from holdfast.shared.errors import DataKeyGone, EventInvalid, Fenced, LogGone, SealBroken
 from holdfast.shared.log.conversation import Message
 from holdfast.shared.log.events import MAX_EVENT_BYTES, encode
 from holdfast.shared.tracing import current_span
@@ -50,7 +50,7 @@ class AgentCall:
                 result = await call(self._agent.function, self._run)
                 await self._resumption.finish()
                 return await self._returned(result)
-        except (AgentError, DataKeyGone, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
+        except (AgentError, DataKeyGone, SealBroken, RunEnded, Fenced, LogGone, asyncio.CancelledError) as error:
             return failed(error)
         except BaseException as error:  # SystemExit of an agent must not end the worker
             log.warning("agent raised", **self._job.log_keys(), exc_info=error)

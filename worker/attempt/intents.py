@@ -7,12 +7,13 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from holdfast.shared.errors import Fenced, LogGone
+from holdfast.shared.errors import Fenced, LogGone, SealBroken
 from holdfast.shared.failpoints import failpoint
-from holdfast.shared.log.session_claims import ENDINGS, Retire
+from holdfast.shared.log.endings import ENDINGS
+from holdfast.shared.log.session_claims import Retire
 from holdfast.shared.redis.errors import RedisError
 from holdfast.worker.attempt.attempt_context import AttemptContext
-from holdfast.worker.attempt.ending import cancelled
+from holdfast.worker.attempt.ending import cancelled, failed
 from holdfast.worker.attempt.writer import Writer
 from holdfast.worker.sdk.run import AgentError
 
@@ -87,7 +88,8 @@ class Questions:
         if self._pending is None:
             return
         question_id, given = self._pending
-        answer = await self._context.log_writer.answer_to(self._context.attempt.session_id, question_id)
+        attempt = self._context.attempt
+        answer = await self._context.log_writer.answer_to(attempt.session_id, attempt.job_id, question_id)
         if answer is not None and not given.done():
             given.set_result(answer)
 
@@ -139,6 +141,8 @@ class IntentPoller:
         except (Fenced, LogGone) as error:
             self._writer.stop(error)
             self._context.stop(error)
+        except SealBroken as error:
+            self._context.stop(failed(error))
         except RedisError as error:
             self._context.outage.began(error)
         except Exception:

@@ -91,7 +91,11 @@ async def _attempt(
     """Run the attempt. Returns the last report."""
     loop, intent_event, retired = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     logs = connect_logs(
-        settings.log_url, max_connections=CONNECTIONS, deadline_s=LOG_DEADLINE_SECONDS, masters=settings.master_keys
+        settings.log_url,
+        max_connections=CONNECTIONS,
+        deadline_s=LOG_DEADLINE_SECONDS,
+        masters=settings.master_keys,
+        plain_until_s=settings.plain_until_s,
     )
     log_writer, sessions = LogWriter(logs, settings), Sessions(logs, settings)
     agent = registry[attempt.agent]

@@ -44,7 +44,7 @@ class Resumption:
         context, attempt = self._context, self._context.attempt
         kept, recorded = await self._kept(), Recorded({}, {}, {})
         if attempt.number > 1:
-            recorded = await context.retry(context.log_writer.recorded, attempt.session_id)
+            recorded = await context.retry(context.log_writer.recorded, attempt.session_id, attempt.job_id)
         journal = Journal(attempt.job_id, self._writer, self, recorded=recorded, kept=kept)
         if kept:  # none of these events is to be emitted again
             keys = {**context.log_keys, "attempt": attempt.number}
@@ -71,7 +71,8 @@ class Resumption:
 
     async def record(self, resume: EventId, outcomes: Sequence[Outcome]) -> None:
         context, attempt = self._context, self._context.attempt
-        write = partial(context.log_writer.record, attempt.session_id, attempt.epoch, resume, outcomes)
+        owner = attempt.session_id, attempt.job_id, attempt.epoch
+        write = partial(context.log_writer.record, *owner, resume, outcomes)
         await context.outage.retry_until_available(
             write, writes=True, unless_full=lambda: self._writer.gives_up_when_full
         )

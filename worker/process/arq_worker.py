@@ -88,7 +88,11 @@ class HoldfastWorker(Worker):
         heartbeats = Leases(heartbeat_redis, settings)
         self._wake_up_queue = Queue(self._connect(settings.redis_url, 1), settings)
         self._logs = connect_logs(
-            settings.log_url, max_connections=4, deadline_s=LOG_DEADLINE_SECONDS, masters=settings.master_keys
+            settings.log_url,
+            max_connections=4,
+            deadline_s=LOG_DEADLINE_SECONDS,
+            masters=settings.master_keys,
+            plain_until_s=settings.plain_until_s,
         )
         self._offered = OfferedAgents(queue_redis)
         self._leases = Leases(queue_redis, settings)

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from holdfast.shared.background import repeat
-from holdfast.shared.errors import DataKeyGone, JobUnknown, RequestInvalid, SessionUnknown, UnreadableHere
+from holdfast.shared.errors import DataKeyGone, JobUnknown, RequestInvalid, SealBroken, SessionUnknown, UnreadableHere
 from holdfast.shared.failpoints import failpoint
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import Sessions
@@ -120,8 +120,8 @@ class Webhooks:
         except NotEndedYet:
             await self._failed(delivery, "", "the job has not ended")
             return
-        except DataKeyGone:
-            await self._failed(delivery, "", "the data key of the tenant is gone")
+        except (DataKeyGone, SealBroken) as error:
+            await self._failed(delivery, "", error.title)
             return
         except RequestInvalid:  # the setting has changed since the submission
             await self._failed(delivery, "", "the URL is not allowed any more")

@@ -49,7 +49,8 @@ if struck then strikes = strikes + 1 end
 local now = now_ms()
 local doom = ''
 if record[6] then doom = 'cancelled'
-elseif (reason == 'log_lost' or reason == 'log_error' or reason == 'data_key_gone') and held_by == claim_id then doom = reason
+elseif (reason == 'log_lost' or reason == 'log_error' or reason == 'data_key_gone'
+    or reason == 'seal_broken') and held_by == claim_id then doom = reason
 elseif record[16] and now - tonumber(record[16]) > ask_ms then doom = 'unanswered'
 elseif record[16] then doom = 'parked'
 elseif strikes >= max_attempts then doom = 'exhausted'

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from holdfast.shared.errors import SealBroken
 from holdfast.shared.scripts import source
 from holdfast.shared.sealing import (
     MARK,
     OVERHEAD_BYTES,
     KeyUnknown,
-    SealBroken,
     SessionSeal,
     new_data_key,
     unwrap,
@@ -51,8 +51,10 @@ def test_no_changed_or_cut_value_opens() -> None:
             seal.open(b"p", sealed[:at])
 
 
-def test_a_value_that_is_not_sealed_is_returned_as_it_is() -> None:
-    assert SessionSeal("s", [KEY]).open(b"p", b'{"type":"x"}') == b'{"type":"x"}'
+@pytest.mark.parametrize("value", [b'{"type":"x"}', b""])
+def test_a_value_that_is_not_sealed_does_not_open(value: bytes) -> None:
+    with pytest.raises(SealBroken):
+        SessionSeal("s", [KEY]).open(b"p", value)
 
 
 def test_older_keys_open_and_the_newest_one_seals() -> None:

@@ -124,6 +124,15 @@ def test_an_optional_number_out_of_range_is_named_with_its_value_and_what_is_all
     assert str(raised.value) == "HOLDFAST_METRICS_PORT is '0'; allowed: a whole number from 1 to 65,535"
 
 
+@pytest.mark.parametrize("text", ["2026-12-01", "2026-12-01T00:00:00", "soon"])
+def test_the_time_up_to_which_plain_values_are_opened_has_a_zone(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("HOLDFAST_ENCRYPTION_PLAIN_UNTIL", text)
+    with pytest.raises(SettingsInvalid, match="should be a time with its zone"):
+        read_settings(CommonSettings)
+    monkeypatch.setenv("HOLDFAST_ENCRYPTION_PLAIN_UNTIL", "1970-01-01T01:00:01+01:00")
+    assert read_settings(CommonSettings).plain_until_s == 1
+
+
 def test_the_backlog_of_a_session_has_an_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_SESSION_BACKLOG_LIMIT", "1001")
     with pytest.raises(SettingsInvalid) as raised:
