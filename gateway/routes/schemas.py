@@ -218,6 +218,12 @@ def messages_json(session_id: str, conversation: Conversation) -> dict[str, Any]
     }
 
 
+def no_messages_json(session_id: str) -> dict[str, Any]:
+    """The messages of a session that does not exist yet."""
+    nothing = {"job_id": None, "replay_from": None, "question": None}
+    return {"session_id": public_id(session_id), "messages": [], "cursor": "", **nothing}
+
+
 CODES = {
     400: "malformed_request; of a stream also cursor_invalid or request_behind_stream",
     401: "unauthenticated",

@@ -21,17 +21,22 @@ from holdfast.gateway.routes.schemas import (
     SessionsAnswer,
     json_response,
     messages_json,
+    no_messages_json,
     problems,
     session_json,
     sessions_json,
 )
 from holdfast.gateway.submission import best_effort
+from holdfast.shared.errors import SessionUnknown
 from holdfast.shared.owner import public_id
 from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 
 router = APIRouter(tags=["sessions"])
 
+Waits = Annotated[
+    bool, Query(description="For a session that does not exist yet, no messages and an empty cursor, instead of 404")
+]
 SearchedText = Annotated[str, Query(max_length=100, description="Part of an id or a title, in any case")]
 
 
@@ -52,11 +57,17 @@ async def get_session(state: GatewayState, session_id: ReadableSession) -> Respo
     return json_response(session_json(session))
 
 
-@router.get("/v1/sessions/{session_id}/messages", response_model=MessagesAnswer, responses=problems(404, 410, 503))
-async def get_messages(state: GatewayState, session_id: ReadableSession) -> Response:
+@router.get("/v1/sessions/{session_id}/messages", response_model=MessagesAnswer, responses=problems(404, 410, 422, 503))
+async def get_messages(state: GatewayState, session_id: ReadableSession, wait: Waits = False) -> Response:
     """Read the conversation, including the output of the running job so far. Continue from `cursor` with
     `?last_event_id=`."""
-    return json_response(messages_json(session_id, await state["sessions"].messages(session_id)))
+    try:
+        conversation = await state["sessions"].messages(session_id)
+    except SessionUnknown:
+        if not wait:
+            raise
+        return json_response(no_messages_json(session_id))
+    return json_response(messages_json(session_id, conversation))
 
 
 @router.delete("/v1/sessions/{session_id}", status_code=202, response_model=DeletedAnswer, responses=problems(404, 503))

@@ -42,6 +42,16 @@ async def test_an_answer_survives_three_refreshes_in_its_middle(stack: Stack, pa
     await page.until_shown(".said", "count")
 
 
+async def test_a_new_conversation_has_no_request_that_fails(stack: Stack, page: Page) -> None:
+    await page.call("goto", f"{stack.gateway.url}/")
+    await page.until("document.getElementById('connection').dataset.state === 'live'")
+    await page.ask("count", **SHORT)
+    await page.until_jobs("completed")
+    requests = "performance.getEntriesByType('resource').filter(({ responseStatus }) => responseStatus"
+    assert await page.evaluate(f"{requests} >= 400).map(({{ name }}) => name)") == []
+    assert await page.evaluate(f"{requests} === 200).length") > 10
+
+
 async def test_a_second_tab_that_joins_late_shows_the_same(stack: Stack, page: Page) -> None:
     await page.ask("count", **LONG)
     await page.until_written(300)

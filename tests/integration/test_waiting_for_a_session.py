@@ -80,6 +80,15 @@ async def test_by_default_it_is_404(gateway: Served) -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "session_unknown")
 
 
+async def test_its_messages_are_an_empty_list(gateway: Served) -> None:
+    answer = await gateway.client.get("/v1/sessions/s/messages?wait=true")
+    assert (answer.status_code, answer.json()["messages"], answer.json()["cursor"]) == (200, [], "")
+    assert (await gateway.client.get("/v1/sessions/s/messages")).status_code == 404
+    posted = await gateway.client.post("/v1/sessions/s/jobs", json={"agent": "scripted", "input": "tea"})
+    assert posted.status_code == 202
+    assert (await gateway.client.get("/v1/sessions/s/messages?wait=true")).json()["cursor"] == "0-0"
+
+
 async def test_the_stream_of_a_job_does_not_wait(gateway: Served) -> None:
     answer = await gateway.client.get("/v1/sessions/s/jobs/j1/events?wait=true")
     assert (answer.status_code, answer.json()["code"]) == (404, "session_unknown")

@@ -50,7 +50,10 @@ ATTEMPTS = [
     *(
         Attempt("GET", f"/v1/sessions/{{session}}{path}", None, fields)
         for path, fields in (
-            *((path, {}) for path in ("", "/messages", "/jobs", "/jobs?cursor={job}", "/jobs/{job}")),
+            *(
+                (path, {})
+                for path in ("", "/messages", "/messages?wait=true", "/jobs", "/jobs?cursor={job}", "/jobs/{job}")
+            ),
             *((path, _STREAM) for path in ("/events", "/events?last_event_id={cursor}", "/jobs/{job}/events")),
             ("/events", {"Last-Event-ID": "{cursor}", "Accept": "application/x-ndjson"}),
             ("/jobs/{job}/events", {"Last-Event-ID": "{cursor}"}),

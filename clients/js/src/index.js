@@ -58,7 +58,7 @@ export class Client {
   }
 
   messages(session_id, how) {
-    return this.#http.call(`${sessionPath(session_id)}/messages`, how);
+    return this.#http.call(`${sessionPath(session_id)}/messages?wait=true`, how);
   }
 
   /** The records of all jobs of a session, oldest first. */

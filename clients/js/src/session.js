@@ -87,15 +87,10 @@ export class Session {
   async #load(signal) {
     const options = { signal, retryMs: Infinity, onRetry: () => this.#note({ connection: "lost" }) };
     this.#sent = [];
-    let record = { messages: [], cursor: "" };
-    let states = [];
-    try {
-      // The messages first: a job that ends in between has an event behind their cursor.
-      record = await this.#client.messages(this.id, options);
-      states = await this.#client.jobs(this.id, options);
-    } catch (error) {
-      if (error.status !== 404) throw error;
-    }
+    // The messages first: a job that ends in between has an event behind their cursor. A session that does not exist yet
+    // has no cursor. What the second call cannot read, the events cannot either.
+    const record = await this.#client.messages(this.id, options);
+    const states = record.cursor ? await this.#client.jobs(this.id, options).catch(() => []) : [];
     signal.throwIfAborted();
     const { replay_from, job_id: running } = record;
     const known = states.map((state) => {

@@ -7,7 +7,7 @@ import { frame, json, serve, stream, until } from "./server.mjs";
 const E = 1763683200123;
 const JOBS = "/v1/sessions/s/jobs";
 const EVENTS = "/v1/sessions/s/events";
-const UNKNOWN = json(404, { code: "session_unknown" });
+const NONE = json(200, { messages: [], cursor: "", job_id: null, replay_from: null });
 const event = (seq, type, more = {}) => frame(seq && `${E}-${seq}`, { type, job_id: "j", ...more });
 const text = (seq, words, more = {}) => event(seq, "text.delta", { text: words, part: 0, ...more });
 const started = (seq, attempt = 1, more = {}) => event(seq, "job.started", { attempt, agent: "demo", input: "hi", ...more });
@@ -136,15 +136,16 @@ test("an expired log leaves what is shown, and says so", async (t) => {
 });
 
 test("a session that does not exist yet is waited for from its first event on", async (t) => {
-  const { session, requests } = await opened(t, { records: [UNKNOWN], streams: [stream([started(1), text(2, "a")], "open")] });
+  const { session, requests } = await opened(t, { records: [NONE], streams: [stream([started(1), text(2, "a")], "open")] });
   await until(() => session.state.cursor === `${E}-2`);
-  assert.deepEqual(requests.find(({ path }) => path === EVENTS).query, { wait: "true" });
+  const read = requests.map(({ path, query }) => [path, query.wait]);
+  assert.deepEqual(read, [["/v1/sessions/s/messages", "true"], [EVENTS, "true"]]); // and its jobs are not read
   assert.deepEqual(contents(session), [["user", "hi"], ["assistant", "a"]]);
 });
 
 test("a job that was sent is shown before its first event, in its place", async (t) => {
   const { session } = await opened(t, {
-    records: [UNKNOWN],
+    records: [NONE],
     streams: [stream([], "open")],
     posted: json(202, { job_id: "mine", session_id: "s", status: "queued", position: 2, cursor: `${E}-1` }),
   });
@@ -168,7 +169,7 @@ test("a job that was sent while the record is read stays", async (t) => {
   t.after(session.subscribe(() => {}));
   await until(() => session.state.connection === "lost");
   await session.send("hi", { agent: "demo" });
-  answer = UNKNOWN;
+  answer = NONE;
   await until(() => session.state.connection === "live");
   assert.deepEqual(contents(session), [["user", "hi"], ["assistant", ""]]);
 });
@@ -217,7 +218,7 @@ test("the open question is in the state and is answered from there", async (t) =
 
 test("a deleted session ends, and a job sent to its id begins again", async (t) => {
   const { session, reads } = await opened(t, {
-    records: [record([], 1), UNKNOWN],
+    records: [record([], 1), NONE],
     streams: [stream([frame(`${E}-2`, { type: "session.deleted" })], "open"), stream([started(9)], "open")],
   });
   await until(() => session.state.connection === "deleted");
