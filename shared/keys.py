@@ -99,7 +99,7 @@ def usage_key(tenant: str, day: str) -> str:
 
 # Prefixes that scripts and callers complete with the name of a lane, a worker or a tenant.
 READY = QUEUE + "ready:"
-TENANT = QUEUE + "tenant:"  # then `counts`, `paused`, `turns:<lane>`, `ready:<tenant>/<lane>` or `lanes:<tenant>`
+TENANT = QUEUE + "tenant:"  # `counts`, `paused`, `asking`, `turns:<lane>`, `ready:<tenant>/<lane>`, `lanes:<tenant>`
 LEASED = QUEUE + "leased:"
 GUESSED = QUEUE + "guessed:"  # then a worker, or an entry that was taken from one
 MAILBOX = QUEUE + "mailbox:"

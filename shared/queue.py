@@ -207,12 +207,14 @@ class Queue:
         flat = await self._take(PLACES, (worker_id, count, self._max_running, ANY_LANE, *agents))
         return [_entry(name.decode(), payload) for name, payload in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def put_back(self, worker_id: str, entry: QueueEntry, *, delivery: int, delay_s: float = 0) -> bool:
+    async def put_back(
+        self, worker_id: str, entry: QueueEntry, *, delivery: int, delay_s: float = 0, asking: bool = False
+    ) -> bool:
         """Put a leased entry back with this delivery number; without a delay as the next one of its tenant.
 
-        Returns False where the worker no longer leases it."""
-        delay_us = int(delay_s * 1_000_000)
-        return bool(await self._put_back(PLACES, (worker_id, entry.id, delivery, delay_us, self._max_running)))
+        `asking`: its job waits for a person. Returns False where the worker no longer leases it."""
+        given = (worker_id, entry.id, delivery, int(delay_s * 1_000_000), self._max_running, int(asking))
+        return bool(await self._put_back(PLACES, given))
 
     async def guess(self, entry: QueueEntry) -> Guess | None:
         """Return from which worker the entry was taken on a guess, less than a lease ago; None without one."""

@@ -145,6 +145,22 @@ async def test_the_queue_counts_jobs_by_their_state_and_agent(processes: Process
         assert total(samples, "holdfast_queue_oldest_wait_seconds", agent="scripted") > 0
 
 
+async def test_a_job_whose_worker_was_drained_while_it_waits_for_a_person_still_counts_as_asking(
+    processes: Processes, redis_url: str
+) -> None:
+    async with observed(processes, redis_url) as stack:
+        await stack.post("asks", options={"ask": "Which one?"})
+        await stack.counted("holdfast_worker_jobs", state="asking", agent="scripted")
+        stack.worker.terminate()
+        await stack.worker.wait()
+        port = free_port()
+        stack.worker_metrics = f"http://127.0.0.1:{port}"
+        worker = processes.worker(redis_url, HOLDFAST_METRICS_PORT=str(port))
+        await until(lambda: answers(port), describe=worker.describe)
+        await stack.counted("holdfast_queue_jobs", state="asking", agent="scripted")
+        assert total(await stack.samples(), "holdfast_queue_jobs", state="deferred") == 0
+
+
 async def test_the_lag_of_an_end_and_the_pages_of_catching_up_are_counted(stack: Observed) -> None:
     job = await stack.post("s", options={"tokens": 3, "interval_ms": 100})
     async with stack.client.stream("GET", f"/v1/sessions/s/jobs/{job}/events") as live:

@@ -91,10 +91,11 @@ class LeasedEntry:
     async def drop(self) -> None:
         await self._retry(partial(self._queue.drop, self._worker_id, self.entry))
 
-    async def put_back(self, delay_s: float, *, delivery: int) -> None:
+    async def put_back(self, delay_s: float, *, delivery: int, asking: bool = False) -> None:
         """Put the entry back. Where the queue lost it, it is created again, so that the job keeps an entry."""
         entry = self.entry
-        given = partial(self._queue.put_back, self._worker_id, entry, delivery=delivery, delay_s=delay_s)
+        put_back = partial(self._queue.put_back, self._worker_id, entry)
+        given = partial(put_back, delivery=delivery, delay_s=delay_s, asking=asking)
         if not await self._retry(given) and entry.job_id is not None and entry.agent != ANY_LANE:
             await self._retry(partial(self._queue.make_ready, entry.session_id, entry.job_id, entry.agent))
 
@@ -331,7 +332,7 @@ class Delivery:
                 await self._leased.put_back(0, delivery=refusal.delivery + 1)
             case "parked":
                 await self._announce_question(again=True)  # the worker that asked may have died before it did
-                await self._leased.put_back(PARKED_SECONDS, delivery=refusal.delivery + 1)
+                await self._leased.put_back(PARKED_SECONDS, delivery=refusal.delivery + 1, asking=True)
             case "unknown" if delivery <= 1 and self.entry.age_s < ACCEPTING_SECONDS:
                 await self._leased.put_back(RETRY_SECONDS, delivery=delivery)
             case "deleted":

@@ -33,12 +33,13 @@ local function add_entries(ids, state_of)
     end
 end
 
-local paused, workers = {}, redis.call('HKEYS', WORKERS)
+local paused, asking, workers = {}, {}, redis.call('HKEYS', WORKERS)
 for _, id in ipairs(redis.call('SMEMBERS', TENANT .. 'paused')) do paused[id] = true end
+for _, id in ipairs(redis.call('SMEMBERS', TENANT .. 'asking')) do asking[id] = true end
 for _, worker in ipairs(workers) do
     add_entries(redis.call('SMEMBERS', LEASED .. worker), function(id) return paused[id] and 'asking' or 'running' end)
 end
-add_entries(redis.call('ZRANGE', DEFERRED, 0, -1), function() return 'deferred' end)
+add_entries(redis.call('ZRANGE', DEFERRED, 0, -1), function(id) return asking[id] and 'asking' or 'deferred' end)
 
 local found = {#workers}
 for _, each in pairs(counted) do found[#found + 1] = each end

@@ -7,7 +7,7 @@ local ENTRIES, DEFERRED, AGAIN, LANES, WORKERS, WAKE, SEEN = KEYS[1], KEYS[2], K
 local READY, LEASED, MAILBOX = KEYS[8], KEYS[9], KEYS[10] -- prefixes, since the queue never runs on a Cluster
 local RECOVERY, TURN = KEYS[11], KEYS[12]
 local SESSIONS = KEYS[13]
-local TENANT = KEYS[14] -- a prefix too; all but `paused` exist only with tenants
+local TENANT = KEYS[14] -- a prefix too; all but `paused` and `asking` exist only with tenants
 local WEBHOOKS, WEBHOOK_TENANTS, WEBHOOK_TRIES, WEBHOOK_ASKED = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 local STATUSES = KEYS[19]
 local CONNECTIONS, CONNECTIONS_TURN, GUESSED = KEYS[20], KEYS[21], KEYS[22] -- the last one is a prefix
@@ -80,6 +80,7 @@ local function create(id, payload)
 end
 
 local function remove(id)
+    redis.call('SREM', TENANT .. 'asking', id)
     local tenant = redis.call('HDEL', ENTRIES, id) == 1 and tenant_of(id)
     if tenant then count(tenant, 'open', -1) end
 end
@@ -100,6 +101,7 @@ local function add_running(tenant, change, served)
 end
 
 local function lease(worker, id, served)
+    redis.call('SREM', TENANT .. 'asking', id)
     local tenant = redis.call('SADD', LEASED .. worker, id) == 1 and tenant_of(id)
     if tenant then add_running(tenant, 1, served) end
 end
