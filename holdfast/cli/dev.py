@@ -34,6 +34,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Defaults for interactive use, which the environment may override.
 DEFAULTS = {
     "HOLDFAST_SCRIPTED_AGENT": "1",
+    "HOLDFAST_ERROR_PLACES": "1",
     "HOLDFAST_GRACE_SECONDS": "2",
     "HOLDFAST_GATEWAY_GRACE_SECONDS": "2",
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sysconfig
 import time
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from holdfast.shared.errors import EventInvalid, HoldfastError
@@ -13,6 +16,7 @@ from holdfast.worker.process.redaction import without_keys
 from holdfast.worker.sdk.run import AgentError
 
 MAX_MESSAGE_CHARACTERS = 500
+_FOREIGN = {Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,9 @@ def completed(result: Any) -> Ending:
     return Ending(COMPLETED, {"result": result})
 
 
-def failed(error: BaseException) -> Ending:
-    """Return the ending of a job whose agent raised. Messages of foreign exceptions are redacted: they may contain
-    keys."""
+def failed(error: BaseException, place: str = "") -> Ending:
+    """Return the ending of a job whose agent raised, at this place of its source. Messages of foreign exceptions are
+    redacted: they may contain keys."""
     meant = isinstance(error, HoldfastError)
     text = ": ".join(part for part in ("" if meant else type(error).__name__, str(error)) if part)
     message = without_keys(text, opaque=not meant)
@@ -49,11 +53,21 @@ def failed(error: BaseException) -> Ending:
         {
             "error": {
                 "code": _clean(error.code) if isinstance(error, HoldfastError) else AgentError.code,
-                "message": _clean(message),
+                "message": _clean(message) + (_clean(f" ({place})") if place else ""),
                 "retryable": isinstance(error, AgentError) and error.retryable is True,
             }
         },
     )
+
+
+def place_of(error: BaseException) -> str:
+    """Return file and line of the agent that raised, without its folder, as `my_agent.py:12`. Empty if it is unknown:
+    the frames of Holdfast and of installed packages do not count."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        path = Path(frame.f_code.co_filename)
+        if not any(path.is_relative_to(folder) for folder in _FOREIGN):
+            return f"{path.name}:{line}"
+    return ""
 
 
 def cancelled(by: str) -> Ending:

@@ -85,7 +85,9 @@ class Job:
         self._intents = IntentPoller(context, self._writer, self._questions, retire)
         self._resumption = Resumption(context, self._writer, self._run, self._questions, self._budget)
         history = partial(context.retry, sessions.history, attempt.session_id, attempt.job_id)
-        self._call = AgentCall(agent, self._run, self._resumption, history, attempt.traceparent)
+        self._call = AgentCall(
+            *(agent, self._run, self._resumption, history, attempt.traceparent), with_place=settings.error_places
+        )
 
     @property
     def waits(self) -> bool:

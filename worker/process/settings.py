@@ -20,6 +20,7 @@ class WorkerSettings(CommonSettings):
 
     agents: str = ""
     scripted_agent: bool = False
+    error_places: bool = False
     models: str = ""
     model_prices: str = ""
     max_jobs: int = Field(100, ge=1, le=100_000)

@@ -73,7 +73,11 @@ def bound(function: Function, takes: Input) -> Function:
         async def streamed(run: Run) -> AsyncIterator[str]:
             async with aclosing(function(run, **takes.arguments(run.input))) as pieces:
                 async for piece in pieces:
-                    yield piece
+                    try:
+                        yield piece
+                    except TypeError as error:  # it is no text: say so where the agent yields it
+                        await pieces.athrow(error)
+                        raise
 
         return streamed
 

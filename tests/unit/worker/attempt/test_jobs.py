@@ -25,6 +25,7 @@ from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.settings import WorkerSettings
 from holdfast.worker.sdk.registry import Agent
 from holdfast.worker.sdk.run import RunEnded
+from holdfast.worker.sdk.signature import bound, input_of
 
 NEXT = Head("next", "agent")
 
@@ -90,13 +91,20 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.worker.attempt.jobs.STOPPING_SECONDS", 0.1)
 
 
-def job(log_writer: StandInLogWriter, function: Callable[..., Any], *, timeout_s: float = 30) -> Job:
+def job(
+    log_writer: StandInLogWriter,
+    function: Callable[..., Any],
+    *,
+    given: bytes = b'"hi"',
+    timeout_s: float = 30,
+    places: bool = False,
+) -> Job:
     attempt = Attempt(
         *("s", "j", "token"),
         epoch=1763683200123,
         number=1,
         agent="a",
-        input=b'"hi"',
+        input=given,
         options=b'{"o":1}',
         metadata=b'{"m":2}',
         timeout_s=cast("int", timeout_s),
@@ -109,7 +117,7 @@ def job(log_writer: StandInLogWriter, function: Callable[..., Any], *, timeout_s
     return Job(
         attempt,
         Agent("a", function, {}),
-        WorkerSettings(batch_ms=0, ask_seconds=60),
+        WorkerSettings(batch_ms=0, ask_seconds=60, error_places=places),
         cast("LogWriter", log_writer),
         sessions,
         Outage("log"),
@@ -160,6 +168,46 @@ class TestHowAnAgentEnds:
 
         await job(log_writer, speak).run()
         assert log_writer.text == "Hello"
+
+    @pytest.mark.parametrize("kind", ["async", "sync", "typed"])
+    async def test_an_agent_that_yields_no_text_is_told_what_it_yielded_and_where(
+        self, log_writer: StandInLogWriter, kind: str
+    ) -> None:
+        async def streamed(run: Run) -> AsyncIterator[Any]:
+            yield 42
+
+        def spoken(run: ThreadRun) -> Iterator[Any]:
+            yield 42
+
+        async def typed(run: Run, text: str = "") -> AsyncIterator[Any]:
+            yield 42
+
+        taken = input_of(typed)
+        assert taken is not None
+        wrapped: dict[str, Callable[..., Any]] = {"async": streamed, "sync": spoken, "typed": bound(typed, taken)}
+        inner: dict[str, Callable[..., Any]] = {"async": streamed, "sync": spoken, "typed": typed}
+        await job(log_writer, wrapped[kind], given=b"{}", places=True).run()
+        place = f"test_jobs.py:{inner[kind].__code__.co_firstlineno + 1}"
+        message = f"TypeError: agent a yielded int 42; yield str ({place})"
+        assert log_writer.end["error"]["message"] == message
+
+    async def test_a_long_value_in_place_of_a_text_is_cut(self, log_writer: StandInLogWriter) -> None:
+        async def streamed(run: Run) -> AsyncIterator[Any]:
+            yield list(range(10_000))
+
+        await job(log_writer, streamed).run()
+        assert len(log_writer.end["error"]["message"]) < 100
+
+    @pytest.mark.parametrize("places", [True, False])
+    async def test_the_place_of_an_error_is_in_its_message_only_where_that_is_wanted(
+        self, log_writer: StandInLogWriter, places: bool
+    ) -> None:
+        async def speak(run: Run) -> None:
+            run.options["shipping_date"]
+
+        await job(log_writer, speak, places=places).run()
+        place = f" (test_jobs.py:{speak.__code__.co_firstlineno + 1})" if places else ""
+        assert log_writer.end["error"]["message"] == f"KeyError: 'shipping_date'{place}"
 
     @pytest.mark.parametrize(
         ("error", "expected"),

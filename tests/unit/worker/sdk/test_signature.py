@@ -53,7 +53,7 @@ def run_with(given: Any) -> Run:
 
 
 async def result_of(function: Callable[..., Any], given: Any) -> Any:
-    return await call(offered(function).function, run_with(given))
+    return await call(offered(function), run_with(given))
 
 
 def test_a_function_of_the_run_alone_takes_a_chat() -> None:
@@ -92,7 +92,7 @@ async def test_every_kind_of_function_may_take_fields() -> None:
 
     for function in (streaming, generating):
         run = run_with({"word": "hi"})
-        await call(offered(function).function, run)
+        await call(offered(function), run)
         assert run._sink().kinds == ["text.delta"]  # type: ignore[attr-defined]
     assert await result_of(returning, {"word": "hi"}) == "hi"
 
