@@ -6,6 +6,7 @@ const BACK_SHOWN_MS = 2500;
 const CONNECTION = {
   connecting: "Connecting",
   live: "Connected",
+  doubtful: "Reconnecting…",
   lost: "Disconnected",
   gone: "Session ended",
   closed: "Not connected",

@@ -76,8 +76,8 @@ class Turn {
   discardedParts = [];
   /** Whether the newest attempt kept output of an earlier one. */
   kept = false;
-  /** Whether no event of it has arrived for a while, although it runs. */
-  silent = false;
+  /** Why no event of it has arrived for a while, although it runs: see silence.js. */
+  silent = "";
   #whole = false;
 
   constructor(id) {

@@ -23,7 +23,7 @@ class ReasoningView {
   constructor(part) {
     this.part = part;
     this.summary = element("summary");
-    this.body = element("p");
+    this.body = element("p", { dir: "auto" });
     this.root = element("details", { class: "reasoning" }, this.summary, this.body);
   }
 
@@ -103,7 +103,7 @@ export const VIEWS = {
   text: TextView,
   reasoning: ReasoningView,
   tool: ToolView,
-  section: still(({ title }) => element("h3", { class: "section" }, title)),
+  section: still(({ title }) => element("h3", { class: "section", dir: "auto" }, title)),
   data: DataView,
   fallback: still(({ reason, to }) =>
     element("p", { class: "notice" }, `Stream failed (${reason}). Continuing with ${to}.`),
@@ -138,7 +138,7 @@ export function valueNode(value) {
 }
 
 function listNode(words) {
-  return element("ol", {}, ...words.map((word) => element("li", {}, word)));
+  return element("ol", {}, ...words.map((word) => element("li", { dir: "auto" }, word)));
 }
 
 function isFlat(row) {
@@ -148,7 +148,7 @@ function isFlat(row) {
 
 function tableNode(rows) {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  const line = (cells, tag) => element("tr", {}, ...cells.map((cell) => element(tag, {}, cell)));
+  const line = (cells, tag) => element("tr", {}, ...cells.map((cell) => element(tag, { dir: "auto" }, cell)));
   const body = rows.map((row) =>
     line(
       columns.map((column) => String(row[column] ?? "")),

@@ -9,8 +9,12 @@ import MarkdownIt from "./vendor/markdown-it.js";
 
 const ALLOWED_LINK = /^(?:https?:\/\/|mailto:)/i;
 // Images are not loaded. Definitions of links and underlined headings change blocks that were already drawn.
+const ADDRESS = /[^.]\.\p{L}/u;
+const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 const DISABLED_RULES = ["image", "reference", "lheading"];
 const TAGS = { h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6", s: "del" };
+const RTL = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+const DIRECTED = new Set(["p", "li", "th", "td", "h3", "h4", "h5", "h6"]);
 // A block may still change while the one after it has only begun.
 const OPEN_BLOCKS = 2;
 
@@ -72,7 +76,7 @@ class Pen {
       else if (node.getAttribute(name) !== value) node.setAttribute(name, value);
     }
     place.next = node.nextSibling;
-    this.#places.push({ parent: node, next: node.firstChild });
+    this.#places.push({ parent: node, next: node.firstChild, directed: DIRECTED.has(tag), rtl: null });
   }
 
   text(text) {
@@ -93,7 +97,9 @@ class Pen {
 
   close() {
     this.#writeText();
-    const { parent, next } = this.#places.pop();
+    const { parent, next, directed, rtl } = this.#places.pop();
+    if (directed && rtl) parent.dir = "rtl";
+    else if (directed) parent.removeAttribute("dir");
     while (next && parent.lastChild !== next) parent.lastChild.remove();
     next?.remove();
   }
@@ -102,11 +108,18 @@ class Pen {
     const text = this.#text;
     if (!text) return;
     this.#text = "";
+    this.#direct(text);
     const place = this.#places.at(-1);
     const node = place.next?.nodeType === Node.TEXT_NODE ? place.next : this.#put(document.createTextNode(text));
     if (!text.startsWith(node.data)) node.data = text;
     else if (text.length > node.data.length) node.appendData(text.slice(node.data.length));
     place.next = node.nextSibling;
+  }
+
+  /** The first letter of an element gives its direction. `dir="auto"` takes Chromium quadratic time to fill. */
+  #direct(text) {
+    const [letter] = /\p{L}/u.exec(text) ?? [];
+    if (letter) for (const place of this.#places) place.rtl ??= RTL.test(letter);
   }
 
   #put(node) {
@@ -118,14 +131,38 @@ class Pen {
 }
 
 function draw(pen, tokens) {
+  let link = null;
   for (const token of tokens) {
     const { type, nesting } = token;
+    if (type === "link_open") link = { address: token.attrGet("href"), text: "" };
+    else if (type === "link_close") {
+      drawHost(pen, link);
+      link = null;
+    } else if (link) link.text += token.content;
     if (type === "inline") draw(pen, token.children);
     else if (type in DRAW) DRAW[type](pen, token);
     else if (nesting > 0) pen.open(TAGS[token.tag] ?? token.tag);
     else if (nesting < 0) pen.close();
     else pen.text(token.content);
   }
+}
+
+/** Write where a link leads, if its text may look like another address. */
+function drawHost(pen, { address, text }) {
+  const host = hostOf(address);
+  const named = text.split(/[\s()<>"'`]+/).filter((word) => ADDRESS.test(word));
+  if (!BIDI.test(text) && named.every((word) => hostOf(word) === host)) return;
+  pen.open("small");
+  pen.text(` (${host})`);
+  pen.close();
+}
+
+/** The host of an address, also of one without a scheme; of one for mail all of it. */
+function hostOf(address) {
+  const mail = /^(?:mailto:)?([^/:?]+@[^/:?]+)/i.exec(address);
+  if (mail) return mail[1];
+  const { host } = URL.parse(ALLOWED_LINK.test(address) ? address : `https://${address}`) ?? { host: address };
+  return host.replace(/^www\./, "");
 }
 
 // The tokens that are more than an element of their tag or a text.
@@ -145,6 +182,8 @@ const DRAW = {
     pen.text(content);
     pen.close();
   },
+  th_open: (pen, token) => pen.open("th", { class: alignmentOf(token) }),
+  td_open: (pen, token) => pen.open("td", { class: alignmentOf(token) }),
   code_inline: (pen, token) => drawCode(pen, token.content),
   code_block: drawBlockOfCode,
   fence: drawBlockOfCode,
@@ -157,6 +196,9 @@ const DRAW = {
     pen.close();
   },
 };
+
+/** The class of a cell: the policy of the page forbids the attribute `style` that markdown-it makes. */
+const alignmentOf = (token) => /(?:right|center)$/.exec(token.attrGet("style") ?? "")?.[0] ?? null;
 
 function drawCode(pen, text) {
   pen.open("code");

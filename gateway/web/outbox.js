@@ -77,7 +77,7 @@ export class Outbox {
     entry.stop = new AbortController();
     entry.line = element("span", {}, "Sending…");
     const back = element("button", { type: "button", class: "quiet", click: () => entry.stop.abort() }, "Take back");
-    const words = element("div", { class: "said" }, inputText(entry.job.input));
+    const words = element("div", { class: "said", dir: "auto" }, inputText(entry.job.input));
     entry.node = element(
       "article",
       { class: "turn sending" },

@@ -44,7 +44,7 @@ const outbox = new Outbox(find("outbox"), { submit, sent, refused });
 const composer = new Composer({ send, answer: answerText });
 const access = new Access(enter);
 new SessionList((error) => access.take(error));
-const silence = new SilenceWatch(changed);
+const silence = new SilenceWatch(showSilence);
 const follower = new Follower(find("log"), (following) => (find("jump").hidden = following));
 
 // ---------------------------------------------------------------------------------------------- the session
@@ -101,7 +101,7 @@ function take({ messages, connection, error }, events) {
   const { current } = conversation;
   const running = connection === "live" && current?.state.status === "running" ? current : null;
   silence.watch(running, others.includes(running));
-  showConnection({ deleted: "gone", failed: "closed" }[connection] ?? connection);
+  if (running?.silent !== "network") showConnection({ deleted: "gone", failed: "closed" }[connection] ?? connection);
   if (error && !access.take(error)) showProblem(error.message);
   if (!detailed && connection === "live") {
     detailed = true;
@@ -122,6 +122,11 @@ function announce({ type, job_id: id, prompt }, added) {
   if (type === "question.asked") setText(find("announcer"), `A question for you: ${prompt}`);
   const turn = conversation.job(id);
   if (turn?.ended && !added.includes(turn) && type.startsWith("job.")) setText(find("announcer"), ENDS[turn.state.status]);
+}
+
+function showSilence(turn) {
+  showConnection(turn.silent === "network" ? "doubtful" : "live");
+  changed(turn);
 }
 
 // ---------------------------------------------------------------------------------------------- sending and stopping

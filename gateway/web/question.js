@@ -16,7 +16,7 @@ export class QuestionView {
   constructor(part, answer) {
     this.part = part;
     this.answer = answer;
-    this.prompt = element("p", { class: "prompt" }, part.prompt);
+    this.prompt = element("p", { class: "prompt", dir: "auto" }, part.prompt);
     this.outcome = element("p", { class: "outcome", role: "status" });
     this.problem = element("p", { class: "problem", role: "alert", hidden: true });
     this.given = element("div", { class: "given", hidden: true });

@@ -46,8 +46,11 @@ export class Turns {
   }
 }
 
-// The page cannot distinguish a dead worker from a slow model.
-const SILENT = "The worker is silent. If it has stopped, another one takes over…";
+const SILENT = {
+  // The page cannot distinguish a dead worker from a slow model.
+  worker: "The worker is silent. If it has stopped, another one takes over…",
+  network: "The network is silent. What the agent writes now is stored.",
+};
 
 const NoticeView = still(({ text }) => element("p", { class: "notice" }, text));
 
@@ -55,13 +58,13 @@ class JobView {
   #turn;
   #on;
   #parts = [];
-  #said = element("div", { class: "said" });
+  #said = element("div", { class: "said", dir: "auto" });
   #waiting;
   #place = element("span");
   #taken = element("p", { class: "notice", hidden: true });
   #steps = element("details", { class: "steps", hidden: true }, element("summary"), element("ol"));
   #flow = element("div", { class: "flow" });
-  #discarded = element("p", { class: "discarded", "aria-hidden": "true", hidden: true });
+  #discarded = element("p", { class: "discarded", dir: "auto", "aria-hidden": "true", hidden: true });
   #discardedParts = element("div", { class: "flow discarded-items", inert: true });
   #drawnDiscarded;
   #live = element("p", { class: "live", hidden: true }, element("span", { class: "pulse" }), element("span"));
@@ -93,9 +96,10 @@ class JobView {
     this.#renderParts();
     this.#renderDiscardedParts();
     showText(this.#discarded, turn.toBeWritten);
-    this.#live.hidden = turn.ended || status === "queued";
+    const silent = SILENT[turn.silent] ?? "";
+    this.#live.hidden = turn.ended || status === "queued" || silent !== "";
     setText(this.#live.lastChild, doingOf(turn));
-    showText(this.#silent, turn.silent ? SILENT : "");
+    showText(this.#silent, silent);
     this.#renderEnd();
   }
 
@@ -148,7 +152,7 @@ class JobView {
     this.#end.hidden = !turn.ended;
     if (!turn.ended) return;
     const facts = element("p", { class: "facts" }, factsOf(turn.state).join(" · "));
-    if (turn.text) facts.append(copyButton(() => turn.text));
+    if (turn.text) facts.append(copyButton(() => markdownOf(turn.parts)));
     facts.append(quietButton("Retry", () => this.#on.retry(turn)));
     if (turn.input !== null) facts.append(quietButton("Edit", () => this.#on.edit(turn)));
     this.#end.replaceChildren(...[outcomeOf(turn.state), facts].filter(Boolean));
@@ -156,7 +160,8 @@ class JobView {
 }
 
 /** The status line of a job: its own status text if it has one. */
-function doingOf({ state, parts }) {
+function doingOf({ state, parts, silent }) {
+  if (silent) return "No signal for 3 s";
   if (state.status === "waiting") return "Waiting for your answer";
   return (
     state.steps.at(-1)?.message ?? { text: "Writing…", reasoning: "Thinking…" }[parts.at(-1)?.type] ?? "Working…"
@@ -182,6 +187,16 @@ function factsOf({ agent, usage, started_at: startedAt, ended_at: endedAt }) {
   const [taken, given] = [sum("input_tokens"), sum("output_tokens")];
   if (usage.length) facts.push(`${taken.toLocaleString()} tokens in, ${given.toLocaleString()} out`);
   return facts.filter(Boolean);
+}
+
+/** The texts of an answer as they are shown: with the titles of sections and the names of agents. */
+function markdownOf(parts) {
+  const written = parts.flatMap(({ type, title, agent, text }) => {
+    if (type === "section") return [`## ${title}`];
+    if (type !== "text") return [];
+    return agent ? [`**${agent}**`, text] : [text];
+  });
+  return written.length === 1 ? written[0] : written.map((each) => each.trim()).join("\n\n");
 }
 
 function durationOf(time_ms) {

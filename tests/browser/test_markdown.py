@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -26,6 +27,7 @@ TEXTS = [
     "2 * 3 * 4, snake_case_name, **open, `open, [open](http",
     "\\*not slanted\\* a\\\\b\r\nnext line\r\n\r\nlast",
     "in the year\n1969. Not a list\n1. a list",
+    "1. مرحبا\n\n   a\n\nمرحبا\n\n|مرحبا|\n|-|\n|a|",
     "💧 ünïcode **fett💧**\n\n" + "w " * 50,
 ]
 LINK = '<a href="%s" target="_blank" rel="noopener noreferrer">%s</a>'
@@ -76,6 +78,18 @@ async def drawn(blank: Page, texts: list[str]) -> str:
     return str(html)
 
 
+async def show(page: Page, text: str) -> None:
+    """Draw the text in place of the page."""
+    await page.evaluate(
+        f"""import("/web/markdown.js").then(({{ Markdown }}) => {{
+            const box = document.createElement("div");
+            box.className = "markdown";
+            new Markdown(box).update({json.dumps(text)});
+            document.body.replaceChildren(box);
+        }})"""
+    )
+
+
 async def test_a_text_drawn_while_it_grows_ends_like_one_drawn_at_once(blank: Page) -> None:
     for text in TEXTS:
         growing = [text[:end] for end in range(1, len(text) + 1)]
@@ -85,6 +99,87 @@ async def test_a_text_drawn_while_it_grows_ends_like_one_drawn_at_once(blank: Pa
 async def test_markdown_is_drawn_as_nodes(blank: Page) -> None:
     for text, html in DRAWN.items():
         assert await drawn(blank, [text]) == html
+
+
+async def test_cells_of_a_table_are_aligned_by_their_class(blank: Page) -> None:
+    table = await drawn(blank, ["|a|b|c|d|\n|-|:-|-:|:-:|\n|1|2|3|4|"])
+    for row in ("th", "td"):
+        found = re.findall(rf"<{row}((?: .*?)?)>", table)
+        assert found == ["", "", ' class="right"', ' class="center"']
+
+
+RTL = {
+    "p": "مرحبا.",
+    "h3": "# مرحبا.",
+    "li": "- مرحبا.",
+    "td": "|a|\n|-|\n|مرحبا.|",
+    "blockquote p": "> مرحبا.",
+    "li:last-child": "- a\n- 1. **مرحبا** a",
+}
+
+
+@pytest.mark.parametrize("selector", RTL)
+async def test_text_from_right_to_left_is_set_in_its_direction(page: Page, selector: str) -> None:
+    await show(page, RTL[selector])
+    style = f"getComputedStyle(document.querySelector('.markdown {selector}')).direction"
+    assert await page.evaluate(style) == "rtl"
+    assert str(await page.evaluate("getComputedStyle(document.querySelector('.markdown')).direction")) == "ltr"
+
+
+LINKS = {
+    "[https://bank.example](https://evil.example)": "https://bank.example (evil.example)",
+    "[bank.example](https://evil.example/bank.example)": "bank.example (evil.example)",
+    "[**bank**.example](https://evil.example)": "bank.example (evil.example)",
+    "[https://bank.example](https://bank.example@evil.example)": "https://bank.example (evil.example)",
+    "[a@bank.example](mailto:a@evil.example)": "a@bank.example (a@evil.example)",
+    "[\u202emoc.knab](https://evil.example)": "\u202emoc.knab (evil.example)",
+    "[my bank](https://bank.example)": "my bank",
+    "[www.bank.example/a](https://bank.example/b)": "www.bank.example/a",
+    "[a@bank.example](mailto:a@bank.example)": "a@bank.example",
+    "https://bank.example/ü": "https://bank.example/ü",
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+async def test_a_link_whose_text_is_another_address_shows_where_it_leads(blank: Page, link: str) -> None:
+    html = await drawn(blank, [link])
+    assert re.sub("<.*?>", "", html) == LINKS[link]
+    assert await drawn(blank, [link[:end] for end in range(1, len(link) + 1)]) == html
+
+
+ORDER = """(() => {
+    const text = document.querySelector(".markdown p").lastChild;
+    const left = (at) => {
+        const range = document.createRange();
+        range.setStart(text, at);
+        range.setEnd(text, at + 1);
+        return range.getBoundingClientRect().left;
+    };
+    return left(1) < left(text.length - 1);
+})()"""
+
+
+@pytest.mark.parametrize("text", ["[a\u202e](https://b.example) after", "*\u202ea* after", "`\u202ea` after"])
+async def test_a_mark_of_direction_does_not_change_what_stands_beside_it(page: Page, text: str) -> None:
+    await show(page, text)
+    assert await page.evaluate(ORDER)
+
+
+COUNT_SLICES = """(async () => {
+    const { Markdown } = await import("/web/markdown.js");
+    const { slice } = String.prototype;
+    let count = 0;
+    String.prototype.slice = function (...args) { count += 1; return slice.apply(this, args); };
+    new Markdown(document.createElement("div")).update(%s);
+    String.prototype.slice = slice;
+    return count;
+})()"""
+
+
+@pytest.mark.parametrize("line", ["\\[\n", "$$a\n", "> \\[\n", "- \\[\n", "  \\[ x\n"])
+async def test_many_beginnings_of_a_formula_are_searched_once(blank: Page, line: str) -> None:
+    lines = 4000
+    assert await blank.evaluate(COUNT_SLICES % json.dumps(line * lines)) <= 30 * lines
 
 
 HOSTILE = [

@@ -25,6 +25,16 @@ FOLLOW = """(async () => {
     window.followed.subscribe(({ connection }) => window.states.push(connection));
     window.answer = () => window.followed.state.messages.at(-1);
 })()"""
+REMEMBER_WORDS = """void (() => {
+    window.said = new Set();
+    const look = () => {
+        for (const each of document.querySelectorAll("[data-job] :is(.live, .notice)")) {
+            if (each.checkVisibility()) window.said.add(each.textContent);
+        }
+    };
+    new MutationObserver(look).observe(document.getElementById("turns"),
+        { attributes: true, childList: true, characterData: true, subtree: true });
+})()"""
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -49,6 +59,24 @@ async def test_a_page_on_a_dead_network_says_so_and_ends_with_the_whole_answer(
     await distant.until("document.getElementById('connection').textContent === 'Disconnected'")
     proxy.black_hole = False
     await assert_shows_the_log(stack, distant)
+
+
+async def test_a_dead_network_is_told_apart_from_a_silent_worker(
+    stack: Stack, proxy: FaultProxy, distant: Page
+) -> None:
+    await distant.ask("count", tokens=TOKENS, interval_ms=20)
+    await distant.until_written(200)
+    await distant.evaluate(REMEMBER_WORDS)
+    proxy.black_hole = True
+    await distant.until("document.getElementById('connection').textContent === 'Reconnecting…'")
+    await distant.until("document.querySelector('[data-job] .notice[role=status]').checkVisibility()")
+    assert not await distant.evaluate("document.querySelector('.live').checkVisibility()")
+    proxy.black_hole = False
+    await distant.until("document.getElementById('connection').textContent === 'Connected'")
+    await assert_shows_the_log(stack, distant)
+    said = await distant.evaluate("[...window.said]")
+    assert "No signal for 3 s" in said
+    assert not [words for words in said if words.startswith("The worker is silent")]
 
 
 async def test_a_stream_opened_before_the_first_post_survives_silence_and_two_dead_workers(

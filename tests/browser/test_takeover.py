@@ -99,6 +99,8 @@ async def test_a_silent_worker_is_announced_until_another_one_continues(stack: S
     assert not await page.evaluate(silent)
     stack.worker.kill()
     await page.until(silent)
+    assert await page.shown("#connection") == "Connected"
+    assert not await page.evaluate("document.querySelector('.live').checkVisibility()")
     stack.worker = stack.processes.worker(stack.redis_url, HOLDFAST_LEASE_SECONDS="1")
     await page.until(f"!{silent}")
     await page.until(notice % "each.textContent.includes('attempt 2')")
