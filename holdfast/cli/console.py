@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import click
 import orjson
 
 from holdfast.shared.telemetry import TextRenderer, wants_colors
@@ -14,12 +15,13 @@ from holdfast.worker.agents.models import WITHOUT_KEY
 
 
 class Console:
-    """Writes lines to stderr. Text omits a notice that a restarted worker repeats."""
+    """Writes lines to stderr. Of the notice about agents without a key, text has the first, at the end of the start."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._render = TextRenderer(colors=wants_colors(sys.stderr))
-        self._noticed = False
+        self._notice = ""
+        self._announced = False
 
     def write(self, process: str, line: str) -> None:
         """Write a line of a process: an entry of its log, or any other output."""
@@ -29,15 +31,27 @@ class Console:
         else:
             text = self._render(None, "", logged or _entry(process, line))
             if logged and logged["event"] == WITHOUT_KEY:
-                text, self._noticed = "" if self._noticed else text, True
-        # The terminal may be gone, but the pipes of the processes must still be read.
-        with suppress(OSError):
-            sys.stderr.write(f"{text}\n" if text else "")
-            sys.stderr.flush()
+                known, self._notice = self._notice, self._notice or text
+                text = "" if known or not self._announced else text
+        _print(text)
 
-    def announce(self, line: str) -> None:
-        """Write a line to stdout."""
-        print(_as_json("dev", line) if self._as_json else line, flush=True)
+    def announce(self, url: str) -> None:
+        """Write to stdout where Holdfast is, once it is up."""
+        if self._as_json:
+            print(_as_json("dev", f"Holdfast is at {url}"), flush=True)
+            return
+        _print(self._notice)
+        self._announced = True
+        bold = wants_colors(sys.stdout)
+        page, console = (click.style(address, bold=True) if bold else address for address in (url, f"{url}/console"))
+        print(f"\nHoldfast is at {page}\nThe console is at {console}\nCtrl-C stops it.\n", flush=True)
+
+
+def _print(text: str) -> None:
+    # The terminal may be gone, but the pipes of the processes must still be read.
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n" if text else "")
+        sys.stderr.flush()
 
 
 def _log_entry(line: str) -> dict[str, Any] | None:

@@ -120,7 +120,7 @@ class Dev:
         url = url_of(self._host, self._port)
         async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
             await self._until(lambda: is_up(client, with_agents=not worker.waits))
-        self._console.announce(f"Holdfast is at {url}")
+        self._console.announce(url)
 
     async def _start_redis(self) -> str:
         server = prepare(self._folder)

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import click
 import orjson
 
+from holdfast.cli.blocks import Blocks
 from holdfast.client import Event
 
 CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
@@ -34,26 +35,31 @@ class JsonShow:
 
 
 class TerminalShow:
-    """Prints the answer's text incrementally, and all else in dimmed lines."""
+    """Prints the answer's text incrementally, and all else in dimmed lines. The lines of each of several agents begin
+    with its name."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._at_line_start = True
+        self._agent: str | None = None  # of the line that is being written
+        self._blocks = Blocks(self._write_text)
         self._began: dict[str | None, str | None] = {}
 
     def __call__(self, event: Event) -> None:
         body = {name: _plain(value) if isinstance(value, str) else value for name, value in event.body.items()}
-        if event.type == "job.started":
-            self._line(_dim(self._started(event, body)))
-        elif event.type == "text.delta":
-            self._write(str(body.get("text", "")))
-        elif event.type == "reasoning.delta":
-            self._write(click.style(str(body.get("text", "")), dim=True))
+        if event.type in TEXTS:
+            text = str(body.get("text", ""))
+            self._blocks.add(body.get("agent"), text if event.type == "text.delta" else _dim(text))
+        elif event.type == "job.started":
+            self._line(None, _dim(self._started(event, body)))
         elif event.type not in SILENT:
-            self._line(LINES.get(event.type, _other)(body))
+            # A result of a tool does not end the text of an agent beside it.
+            agent = body.pop("agent", None) if event.type in LINES else None
+            self._line(agent, LINES.get(event.type, _other)(body))
         self._out.flush()
 
     def end(self) -> None:
+        self._blocks.end()
         self._end_line()
         self._out.flush()
 
@@ -66,18 +72,27 @@ class TerminalShow:
             again = ": beginning again" if began == discard_from else ": continuing after the last completed step"
         return f"{body.get('agent')}, attempt {body.get('attempt')}{again}"
 
-    def _write(self, text: str) -> None:
-        if text:
-            self._out.write(text)
-            self._at_line_start = text.endswith("\n")
+    def _write_text(self, agent: str | None, text: str) -> None:
+        """Write a part of an agent's text, behind what that agent wrote last in this line."""
+        if agent != self._agent:
+            self._end_line()
+        self._agent = agent
+        for piece in text.splitlines(keepends=True):
+            prefix = _dim(f"{agent} │ ") if agent and self._at_line_start else ""
+            self._out.write(prefix + piece)
+            self._at_line_start = piece.endswith("\n")
 
-    def _line(self, line: str) -> None:
+    def _line(self, agent: str | None, line: str) -> None:
+        """Write a line of an agent; None: of the job, which ends the texts before it."""
+        if agent is None:
+            self._blocks.end()
         self._end_line()
-        self._write(line + "\n")
+        self._write_text(agent, line + "\n")
 
     def _end_line(self) -> None:
         if not self._at_line_start:
-            self._write("\n")
+            self._out.write("\n")
+            self._at_line_start = True
 
 
 def _failed(body: dict[str, Any]) -> str:
@@ -125,6 +140,7 @@ def _plain(text: str) -> str:
     return text.translate(CONTROL)
 
 
+TEXTS = frozenset({"text.delta", "reasoning.delta"})
 # Not shown on a terminal.
 SILENT = frozenset({"job.completed", "section.ended", "tool.started", "tool.arguments.delta", "usage"})
 # Shown as one line, by event type.

@@ -42,6 +42,63 @@ def test_a_terminal_shows_the_text_as_it_grows_and_the_rest_in_lines_of_their_ow
     ]
 
 
+def delta(agent: str | None, text: str, kind: str = "text.delta") -> Event:
+    return Event("1-1", {"type": kind, "job_id": "j", "text": text, "part": 0} | ({"agent": agent} if agent else {}))
+
+
+def shown(*events: Event) -> list[str]:
+    """The lines on a terminal, without colors."""
+    out = io.StringIO()
+    show = TerminalShow(out)
+    for event in events:
+        show(event)
+    show.end()
+    return click.unstyle(out.getvalue()).splitlines()
+
+
+def test_agents_that_write_at_the_same_time_are_blocks_with_their_name() -> None:
+    words = [delta(agent, f"{word} ") for word in ("As", "I", "looked.") for agent in ("researcher", "editor")]
+    assert shown(*words, delta(None, "Done.")) == ["researcher │ As I looked. ", "editor │ As I looked. ", "Done."]
+
+
+def test_each_line_of_an_agent_begins_with_its_name() -> None:
+    result = Event("1-2", {"type": "tool.result", "job_id": "j", "agent": "editor", "call_id": "c", "result": 5})
+    assert shown(delta("researcher", "one\ntw"), result, delta("researcher", "o")) == [
+        "researcher │ one",
+        "researcher │ tw",
+        "editor │ ← 5",
+        "researcher │ o",
+    ]
+
+
+def test_the_next_agent_is_written_as_it_grows_once_the_one_before_is_quiet() -> None:
+    out = io.StringIO()
+    show = TerminalShow(out)
+    show(delta("researcher", "short"))
+    for number in range(20):
+        show(delta("editor", f"w{number} "))
+    assert click.unstyle(out.getvalue()).splitlines()[-1].endswith("w18 w19 ")
+
+
+def test_a_question_comes_below_all_that_was_written_before_it() -> None:
+    asked = Event(
+        "1-2", {"type": "question.asked", "job_id": "j", "question_id": "q", "prompt": "Which?", "schema": {}}
+    )
+    lines = shown(delta("researcher", "one"), delta("editor", "two"), asked)
+    assert lines[:2] == ["researcher │ one", "editor │ two"]
+    assert lines[2].startswith("? Which?")
+
+
+def test_the_text_that_is_held_back_is_bounded() -> None:
+    out = io.StringIO()
+    show = TerminalShow(out)
+    show(delta("researcher", "one "))
+    for _ in range(5):
+        show(delta("editor", "x" * 20_000))
+        show(delta("researcher", "one "))
+    assert "x" * 60_000 in out.getvalue()
+
+
 def test_the_last_line_is_ended_once() -> None:
     out = io.StringIO()
     show = TerminalShow(out)
