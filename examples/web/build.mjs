@@ -1,5 +1,11 @@
-// Builds the pages that use React.
+// Builds the pages that use React, and the module with the gateway's address.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { build } from "esbuild";
+
+const address = `http://127.0.0.1:${process.env.HOLDFAST_PORT ?? 8000}`;
+mkdirSync(join(import.meta.dirname, "build"), { recursive: true });
+writeFileSync(join(import.meta.dirname, "build", "gateway.js"), `export const address = ${JSON.stringify(address)};\n`);
 
 await build({
   absWorkingDir: import.meta.dirname,

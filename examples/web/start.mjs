@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { context } from "esbuild";
 import "./build.mjs";
 
-const { PAGES_PORT: port = "8080", HOLDFAST_PORT: gatewayPort } = process.env;
+const { PAGES_PORT: port = "8080" } = process.env;
 const pages = `http://127.0.0.1:${port}`;
 const server = await context({});
 await server.serve({ host: "127.0.0.1", port: Number(port), servedir: import.meta.dirname });
@@ -14,4 +14,4 @@ const env = { ...process.env, HOLDFAST_CORS_ORIGINS: `${pages},http://localhost:
 const holdfast = spawn(command, process.argv.slice(2), { env, stdio: "inherit" });
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => holdfast.kill(signal));
 holdfast.on("exit", (code) => process.exit(code ?? 1));
-console.log(`The pages are at ${pages}${gatewayPort ? `/?gateway=http://127.0.0.1:${gatewayPort}` : ""}`);
+console.log(`The pages are at ${pages}`);
