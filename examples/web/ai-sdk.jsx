@@ -40,7 +40,8 @@ function Chat() {
       </main>
       <Composer
         busy={(incomplete || ["submitted", "streaming"].includes(status)) && !question}
-        onSend={(text) => (question ? answer(text) : sendMessage({ text }))}
+        question={question?.data}
+        onSend={(given) => (question ? answer(given) : void sendMessage({ text: given }))}
         onStop={() => post(`${api}/${sessionId}/stop`, {})}
       />
     </>

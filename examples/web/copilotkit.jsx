@@ -43,11 +43,8 @@ function Chat() {
   useDefaultRenderTool();
   useInterrupt({
     agentId,
-    render: ({ interrupt, resolve }) => (
-      <>
-        {interrupt.message}
-        <Composer onSend={resolve} />
-      </>
+    render: ({ interrupt: { message: prompt, responseSchema: schema }, resolve }) => (
+      <Composer question={{ prompt, schema }} onSend={(answer) => void resolve(answer)} />
     ),
   });
   return <CopilotChat agentId={agentId} threadId={sessionId} />;

@@ -16,9 +16,16 @@ function Part({ type, text, name, prompt }) {
 }
 
 function Chat() {
-  const { messages, question, job, send, answer, cancel } = useHoldfast(session);
-  const [failure, setFailure] = useState();
-  const call = (promise) => promise.then(() => setFailure(), setFailure);
+  const { messages, question, job, connection, send, answer, cancel } = useHoldfast(session);
+  const [problem, setProblem] = useState("");
+  const onRetry = ({ message }) => setProblem(`Not sent yet: ${message}. Trying again…`);
+  const call = async (promise) => {
+    await promise.catch((error) => {
+      setProblem(error.message);
+      throw error;
+    });
+    setProblem("");
+  };
   return (
     <>
       <main>
@@ -29,13 +36,14 @@ function Chat() {
               {error && <small>{error.message}</small>}
             </p>
           ))}
-          {failure && <small>{failure.message}</small>}
         </div>
       </main>
       <Composer
         busy={job && !question}
-        onSend={(text) => call(question ? answer(text) : send(text, { agent }))}
-        onStop={() => call(cancel())}
+        question={question}
+        problem={problem || (connection === "lost" && `No connection to ${gateway}. Trying again…`)}
+        onSend={(given) => call(question ? answer(given, { onRetry }) : send(given, { agent, onRetry }))}
+        onStop={() => call(cancel()).catch(() => {})}
       />
     </>
   );

@@ -185,6 +185,47 @@ async def test_stop_ends_the_job_after_a_refresh_in_the_middle(application: Appl
         assert end["type"] == "job.cancelled", chat.kind
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "day": {"type": "string", "title": "Day"},
+        "seats": {"type": "integer"},
+        "class": {"enum": ["first", "second"]},
+        "window": {"type": "boolean"},
+    },
+}
+TOOLS = "[...document.querySelectorAll('#messages code')].map((code) => code.textContent)"
+
+
+async def fill_in(chat: Chat) -> None:
+    page = chat.page
+    await page.until("[...document.querySelectorAll('label')].some((label) => label.textContent === 'Which day?')")
+    assert await page.evaluate("document.querySelector('label:has([name=day])').textContent") == "Day"
+    await page.call("fill", "[name=day]", "Monday")
+    await page.call("fill", "[name=seats]", "2")
+    await page.call("selectOption", "[name=class]", "second")
+    await page.call("press", "[name=seats]", "Enter")
+
+
+async def test_a_question_for_an_object_is_a_form_with_labels(application: Application) -> None:
+    chats = await application.open()
+    await each(chat.send(json.dumps({"tokens": 3, "schema": SCHEMA})) for chat in chats)
+    await each(fill_in(chat) for chat in chats)
+    answer = {"day": "Monday", "seats": 2, "class": "second", "window": False}
+    await each(chat.until_written(f"On {answer}: w0 w1 w2") for chat in chats)
+    for chat in chats[:3]:
+        assert await chat.page.evaluate(TOOLS) == ["flights", "weather"], chat.kind
+
+
+@pytest.mark.parametrize("kind", ["plain", "react"])
+async def test_a_message_that_cannot_be_sent_stays_in_its_field(context: Context, pages_url: str, kind: str) -> None:
+    query = urlencode({"gateway": f"http://127.0.0.1:{free_port()}", "agent": "travels"})
+    chat = Chat(await context.page(f"{pages_url}/{kind}.html?{query}"), kind)
+    await chat.send("hello")
+    await chat.page.until("document.getElementById('problem').textContent.includes('Trying again')")
+    assert await chat.page.evaluate("document.querySelector('[name=text]').value") == "hello"
+
+
 async def test_one_command_serves_the_pages_with_holdfast_behind_them(
     processes: Processes, redis_url: str, context: Context
 ) -> None:

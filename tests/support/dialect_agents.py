@@ -27,7 +27,7 @@ async def travels(run: Run) -> None:
         flights.result = ["SK 1"]
     await run.data("source-url", {"url": "https://example.com/rome", "title": "Rome"})
     if options.get("ask", True):
-        answer = await run.ask("Which day?", {"type": "string"})
+        answer = await run.ask("Which day?", options.get("schema", {"type": "string"}))
         await run.text(f"On {answer}: ")
     for number in range(int(options.get("tokens", 30))):
         await run.text(f"w{number} ")
