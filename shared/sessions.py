@@ -279,6 +279,14 @@ class Sessions:
         top, record = await self._read(self._read_job, session_id, job_id, *RECORD)
         return await self._job_of(session_id, record, as_cursor(parse_id(top)))
 
+    async def nearest(self, session_id: str, job_ids: Sequence[str]) -> str | None:
+        """Return the first of these ids that is that of a job of the session, if any."""
+        if not job_ids:
+            return None
+        redis = self._connections.connection_for(session_id).redis
+        found = await redis.hmget(session_keys(session_id).jobs, [f"{job_id}:status" for job_id in job_ids])
+        return next((job_id for job_id, status in zip(job_ids, found, strict=True) if status is not None), None)
+
     async def webhook(self, session_id: str, job_id: str) -> JobWebhook:
         """Read one job with its webhook. Raises SessionUnknown, JobUnknown."""
         top, record = await self._read(self._read_job, session_id, job_id, *RECORD, "webhook", "asked_at")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from holdfast.shared.keys import session_keys
 
-from tests.support.ag_ui_http import API, body, frames, jobs_of, types
+from tests.support.ag_ui_http import API, behind, body, frames, jobs_of, types
 from tests.support.dialect_agents import travels
 from tests.support.served import Served, served
 from tests.support.workers import Client, worker_on
@@ -80,8 +80,8 @@ async def test_a_stop_of_an_unknown_run_leaves_the_job_of_another_alone(gateway:
 
 
 async def test_a_thread_whose_last_run_is_trimmed_is_joined_with_its_messages(gateway: Served, redis_url: str) -> None:
-    await gateway.client.post(API, json=body("r0"))
-    await gateway.client.post(API, json=body())
+    first = await gateway.client.post(API, json=body("r0"))
+    await gateway.client.post(API, json=body(messages=behind(first)))
     client = Client(redis_url)
     await client.log_redis.xtrim(session_keys("t1").log, maxlen=1, approximate=False)
     await client.close()

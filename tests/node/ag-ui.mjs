@@ -5,6 +5,7 @@
 //
 // Commands are lines of JSON on stdin: {"do": "send", "text": …, "props": …}, {"do": "answer", "value": …},
 // {"do": "again"}: repeat the run that was cut, {"do": "join"}: as a page does that is opened, {"do": "stop"},
+// {"do": "edit", "index": …, "text": …}: replace a message and those behind it, {"do": "reload"}: ask for another answer,
 // {"do": "ended"}: wait until no request is open, {"do": "state"}. Each is answered with a line of JSON:
 // {"open", "error", "messages", "events": [types], "interrupts"}.
 import readline from 'node:readline';
@@ -53,6 +54,14 @@ function agentClient(agent, { run, connect, stop }) {
     send: ({ text, props }) => {
       agent.addMessage({ id: crypto.randomUUID(), role: 'user', content: text });
       return began({ forwardedProps: props ?? {} });
+    },
+    edit: ({ index, text }) => {
+      agent.setMessages([...agent.messages.slice(0, index), { id: crypto.randomUUID(), role: 'user', content: text }]);
+      return began({});
+    },
+    reload: () => {
+      agent.setMessages(agent.messages.slice(0, agent.messages.findLastIndex(({ role }) => role === 'user') + 1));
+      return began({});
     },
     answer: ({ value }) => began({
       resume: interrupts.map(({ id }) => ({ interruptId: id, status: 'resolved', payload: value })),
@@ -119,6 +128,11 @@ async function tanstack() {
       if (props) chat.updateOptions({ forwardedProps: props });
       return chat.sendMessage(text);
     },
+    edit: ({ index, text }) => {
+      chat.setMessagesManually(chat.getMessages().slice(0, index));
+      return chat.sendMessage(text);
+    },
+    reload: () => chat.reload(),
     answer: async ({ value }) => {
       for (const interrupt of chat.getPendingInterrupts()) interrupt.resolveInterrupt(value);
       while (!chat.getIsLoading()) await new Promise((resolve) => setTimeout(resolve, 10));

@@ -3,7 +3,7 @@
 //   node ai-sdk.mjs '{"sdk": "v6" | "v7" | "workflow", "api": "http://…", "id": "chat", "messages": [], "headers": {}}'
 //
 // Commands are lines of JSON on stdin: {"do": "send", "text": …}, {"do": "resume"}, {"do": "stop"},
-// {"do": "regenerate"}, {"do": "ended"}: wait until no request is open. Each is answered with a line of JSON:
+// {"do": "regenerate", "messageId": …}, {"do": "edit", "messageId": …, "text": …}, {"do": "ended"}: wait until no request is open. Each is answered with a line of JSON:
 // {"open": whether a request is, "status", "error", "messages"}. Further lines, {"event": …}, are sent without a command.
 import readline from 'node:readline';
 
@@ -61,7 +61,8 @@ const began = (promise) => {
 const commands = {
   send: ({ text, ...rest }) => began(chat.sendMessage({ text }, rest)),
   resume: () => began(chat.resumeStream()),
-  regenerate: () => began(chat.regenerate()),
+  regenerate: ({ messageId }) => began(chat.regenerate({ messageId })),
+  edit: ({ text, messageId }) => began(chat.sendMessage({ text, messageId })),
   stop: () => chat.stop(),
   ended: () => request,
   state: () => {},

@@ -18,6 +18,13 @@ def body(run: str = "r1", thread: str = "t1", text: str = "Hello", **fields: Any
     return {"threadId": thread, "runId": run, "messages": messages, "forwardedProps": props, **fields}
 
 
+def behind(answer: httpx2.Response, text: str = "Hello") -> list[dict[str, Any]]:
+    """Return the messages of a client that has received this answer, and a new one."""
+    [start] = [event for _, event in frames(answer) if event["type"] == "TEXT_MESSAGE_START"]
+    received = {"id": start["messageId"], "role": "assistant", "content": "w0 w1 "}
+    return [received, {"id": f"{start['messageId']}-next", "role": "user", "content": text}]
+
+
 def frames(response: httpx2.Response) -> list[tuple[str, dict[str, Any]]]:
     blocks = [block.partition("\ndata: ") for block in response.text.split("\n\n") if block.startswith("id: ")]
     return [(head.removeprefix("id: "), orjson.loads(data)) for head, _, data in blocks]

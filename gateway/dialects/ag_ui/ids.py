@@ -13,6 +13,7 @@ from holdfast.shared.owner import public_id
 
 MAX_ID = 512
 _PLACE = re.compile(r"([0-9-]{3,40})\.([0-9]{1,5})")
+_MESSAGE = re.compile(r"(?:message|input)-([A-Za-z0-9_-]{1,64})-[0-9]{1,6}|([A-Za-z0-9_-]{1,64})/.*", re.DOTALL)
 _PAIR = re.compile(r"([A-Za-z0-9_-]{1,128})~([\x21-\x7e]{1,128})")
 
 
@@ -59,6 +60,12 @@ def job_run_id(session_id: str, job_id: str) -> str:
 def interrupt_id(job_id: str, question_id: str) -> str:
     """Return the id of the interrupt that a question becomes."""
     return f"{job_id}~{question_id}"
+
+
+def job_of_message(message_id: str) -> str | None:
+    """Return the job that the id of a message names: `{job}/…` in a run, `message-{job}-{n}` in a snapshot."""
+    found = _MESSAGE.fullmatch(message_id)
+    return None if found is None else found[1] or found[2]
 
 
 def pair_of(text: str) -> tuple[str, str] | None:

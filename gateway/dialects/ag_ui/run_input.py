@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, Any, Literal
 
+from holdfast.gateway.dialects.ag_ui.ids import job_of_message
 from holdfast.gateway.errors import MAX_PROBLEMS, BodyInvalid, body_invalid
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -60,8 +61,21 @@ def ends_with_user(body: RunInput) -> bool:
     return bool(body.messages) and body.messages[-1]["role"] == "user"
 
 
+def jobs_before(body: RunInput) -> list[str]:
+    """Return the jobs that the messages before the last one name, the nearest first."""
+    named = (job_of_message(message["id"]) for message in body.messages[-2::-1])
+    return [job_id for job_id in named if job_id is not None]
+
+
+def follows_unanswered(body: RunInput) -> bool:
+    """Return whether the message before the last one is one of the user without an answer, whose job only the session
+    knows."""
+    before = body.messages[-2:-1]
+    return any(message["role"] == "user" and job_of_message(message["id"]) is None for message in before)
+
+
 def job_value(body: RunInput, agent: str, *, whole: bool) -> dict[str, Any]:
-    """Return the value of a JobBody, with the last message; `whole`: with all, for a new session."""
+    """Return the value of a JobBody, with the last message; `whole`: with all, for a new conversation."""
     props = body.forwardedProps if isinstance(body.forwardedProps, dict) else {}
     given = {name: props[name] for name in JOB_FIELDS if props.get(name) is not None}
     return {"agent": agent, "input": _input(body.messages if whole else body.messages[-1:]), **given}

@@ -26,10 +26,13 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
     Resume,
     RunInput,
     ends_with_user,
+    follows_unanswered,
     job_value,
+    jobs_before,
     parse_run_input,
 )
 from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, discards_for
+from holdfast.gateway.dialects.following import job_to_follow
 from holdfast.gateway.dialects.job_stream import check_room, stream_job
 from holdfast.gateway.dialects.translation import Numbered
 from holdfast.gateway.errors import NOT_JSON, BodyInvalid, EventsTrimmed
@@ -186,7 +189,8 @@ def cursor_of(request: Request) -> Cursor | None:
 async def _started(
     state: State, caller: Principal, session_id: str, agent: str, body: Body, cursor: Cursor | None
 ) -> Found:
-    """Submit the new messages; to a new session all of them. One run id starts one job."""
+    """Submit the last message, behind the job that those before it name; where they name none, all messages as the
+    beginning of a conversation. One run id starts one job."""
     given: RunInput = body.value
     if cursor is not None:
         return Found(await job_of_run(state, session_id, given.runId), again=True)
@@ -194,10 +198,15 @@ async def _started(
         with suppress(JobUnknown):
             return Found(await job_of_run(state, session_id, given.runId), again=True)
         raise RequestInvalid("messages", "the last message must be one of the user")
-    whole = len(given.messages) > 1 and await state["log"].presence(session_id) != "there"
+    follow: dict[str, str | None] = {}
+    if follows_unanswered(given):
+        whole = await state["log"].presence(session_id) != "there"
+    else:
+        follow["after"] = await job_to_follow(state, session_id, jobs_before(given))
+        whole = follow["after"] is None
     with _named(("input", "messages"), *((name, f"forwardedProps.{name}") for name in JOB_FIELDS)):
         value = await state["cpu_slot"].run(body.size, partial(job_value, given, agent, whole=whole))
-        parsed = await state["cpu_slot"].run(body.size, parse_job_body, value)
+        parsed = await state["cpu_slot"].run(body.size, parse_job_body, value | follow)
         request = await state["cpu_slot"].run(body.size, job_request, parsed)
         keyed = _keyed(given.runId, request)
         submitted: Submitted = await accept(state, caller, session_id, keyed, Body(parsed.input, body.size))

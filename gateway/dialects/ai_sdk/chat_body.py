@@ -65,6 +65,20 @@ def _problems(messages: list[Any]) -> Iterator[tuple[str, str]]:
             yield f"{field}.parts", "should be an array of objects"
 
 
+def jobs_before(body: ChatBody) -> list[str]:
+    """Return the ids of the answers before the new message, the nearest first: an answer has the id of its job."""
+    before = body.messages[-2::-1]
+    return [
+        message["id"] for message in before if message["role"] == "assistant" and isinstance(message.get("id"), str)
+    ]
+
+
+def follows_unanswered(body: ChatBody) -> bool:
+    """Return whether the message before the new one is one of the user without an answer, whose job only the session
+    knows."""
+    return body.trigger == "submit-message" and len(body.messages) > 1 and body.messages[-2]["role"] == "user"
+
+
 def job_value(body: ChatBody, agent: str, *, whole: bool) -> dict[str, Any]:
     """Return the value of a JobBody. `whole`: with the messages that a session would have, for a new one."""
     given = {name: getattr(body, name) for name in JOB_FIELDS if getattr(body, name) is not None}
@@ -73,8 +87,9 @@ def job_value(body: ChatBody, agent: str, *, whole: bool) -> dict[str, Any]:
     return {"agent": agent, "input": _input(body.messages if whole else body.messages[-1:]), **given}
 
 
-def message_key(body: ChatBody, agent: str) -> str | None:
-    """Return an idempotency key: a message that is sent again, with the same parts and options, starts no other job.
+def message_key(body: ChatBody, agent: str, after: str | None = None) -> str | None:
+    """Return an idempotency key: a message that is sent again, with the same parts and options and behind the same job
+    (`after`), starts no other job.
 
     None where the user wants another answer, or the message has no id. Raises RequestInvalid for a value that is not
     JSON."""
@@ -86,6 +101,8 @@ def message_key(body: ChatBody, agent: str) -> str | None:
     fields = [(name, getattr(body, name)) for name in JOB_FIELDS]
     if body.budget is None:  # the key of earlier versions
         fields.remove(("budget", None))
+    if after is not None:
+        fields.append(("after", after))
     for field, value in [*sent.items(), *fields]:
         try:
             digest.update(orjson.dumps(value, option=orjson.OPT_SORT_KEYS) + b"\n")

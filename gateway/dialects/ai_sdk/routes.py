@@ -12,11 +12,19 @@ from typing import Literal
 
 from fastapi import APIRouter, Request
 from holdfast.gateway.dependencies import State, idempotency_key, known_session
-from holdfast.gateway.dialects.ai_sdk.chat_body import ChatBody, job_value, message_key, parse_chat_body
+from holdfast.gateway.dialects.ai_sdk.chat_body import (
+    ChatBody,
+    follows_unanswered,
+    job_value,
+    jobs_before,
+    message_key,
+    parse_chat_body,
+)
 from holdfast.gateway.dialects.ai_sdk.chat_ids import job_of_run, run_id, session_of
 from holdfast.gateway.dialects.ai_sdk.errors import about_messages
 from holdfast.gateway.dialects.ai_sdk.refusal import pause_and_end
 from holdfast.gateway.dialects.ai_sdk.translation import HEADERS, UiMessageStream, framed, lost_chunks
+from holdfast.gateway.dialects.following import job_to_follow
 from holdfast.gateway.dialects.job_stream import check_room, stream_job
 from holdfast.gateway.errors import EventsTrimmed, RouteUnknown
 from holdfast.gateway.intents import cancel
@@ -55,14 +63,17 @@ async def post_messages(request: Request, client: str, agent: str) -> ASGIApp:
     key = idempotency_key(request)
     body = await read_json(request, state["cpu_slot"], any_type=True)
     chat = await state["cpu_slot"].run(body.size, parse_chat_body, body.value)
+    after = None
     if chat.id is None:
         caller.check("read")
         session_id = await session_id_for(state, caller, key)
     else:
         session_id = known_session(session_of(chat.id), caller, "read")
-        key = key or await state["cpu_slot"].run(body.size, message_key, chat, agent)
+        if not follows_unanswered(chat):
+            after = await job_to_follow(state, session_id, jobs_before(chat))
+        key = key or await state["cpu_slot"].run(body.size, message_key, chat, agent, after)
     check_room(request, session_id)
-    submitted = await _submit(state, caller, session_id, agent, Body(chat, body.size), key)
+    submitted = await _submit(state, caller, session_id, agent, Body(chat, body.size), key, after)
     try:
         job = await state["sessions"].job(session_id, submitted.job_id)
         return await _stream(request, state, client, job)
@@ -132,23 +143,31 @@ async def _active_stream_id(request: Request, state: State) -> str | None:
 
 
 async def _submit(
-    state: State, caller: Principal, session_id: str, agent: str, body: Body, key: str | None
+    state: State,
+    caller: Principal,
+    session_id: str,
+    agent: str,
+    body: Body,
+    key: str | None,
+    after: str | None,
 ) -> Submitted:
-    """Submit the new messages; to a new session all of them. Raises the errors of `submit`."""
+    """Submit the last message behind the job `after`; without one, all messages as the beginning of a conversation.
+
+    Raises the errors of `submit`."""
     chat: ChatBody = body.value
 
-    async def submit_messages(*, whole: bool) -> Submitted:
+    async def submit_messages(follow: dict[str, str | None], *, whole: bool) -> Submitted:
         value = await state["cpu_slot"].run(body.size, partial(job_value, chat, agent, whole=whole))
-        return await submit(state, caller, session_id, Body(value, body.size), key)
+        return await submit(state, caller, session_id, Body(value | follow, body.size), key)
 
     try:
-        if chat.id is None or len(chat.messages) == 1:
-            return await submit_messages(whole=True)
+        if chat.id is None or not follows_unanswered(chat):
+            return await submit_messages({"after": after}, whole=after is None)
         whole = await state["log"].presence(session_id) != "there"
         try:
-            return await submit_messages(whole=whole)
+            return await submit_messages({}, whole=whole)
         except IdempotencyMismatch:  # the session was new when this request was sent for the first time
-            return await submit_messages(whole=not whole)
+            return await submit_messages({}, whole=not whole)
     except RequestInvalid as error:
         raise about_messages(error) from None
 
