@@ -1,10 +1,9 @@
 // The page: one session and its conversation, and the connection of events to views.
 
 import { Access } from "./access.js";
-import { client, hasTicket, isTicketLink, ticketHeaders } from "./client.js";
+import { client, hasTicket, isTicketLink } from "./client.js";
 import { Composer } from "./composer.js";
 import { showConnection, showProblem } from "./connection.js";
-import { call } from "./console-calls.js";
 import { Conversation, inputText } from "./conversation.js";
 import { element, find, setText } from "./dom.js";
 import { drawWithFocus } from "./focus.js";
@@ -36,6 +35,7 @@ let conversation = new Conversation();
 let detailed = false;
 let accepted = [];
 let stopping = null;
+let edited; // what the message that is being edited follows: a job, or null for none
 let frame = 0;
 const dirty = new Set();
 
@@ -61,6 +61,7 @@ function enter() {
   conversation = new Conversation();
   detailed = false;
   accepted = [];
+  edited = undefined;
   dirty.clear();
   turns.clear();
   follower.follow();
@@ -134,14 +135,15 @@ function showSilence(turn) {
 function send(job) {
   follower.follow();
   showProblem("");
-  outbox.send(session.id, job);
+  outbox.send(session.id, { ...job, after: edited });
+  edited = undefined;
   outbox.show(session.id);
   changed();
 }
 
-function submit({ sessionId, job: { input, agent, options } }, how) {
+function submit({ sessionId, job: { input, agent, options, after } }, how) {
   const target = sessionId === session.id ? session : client.session(sessionId);
-  return target.send(input, { agent, options, ...how });
+  return target.send(input, { agent, options, after, ...how });
 }
 
 function sent(entry, { job_id: id }) {
@@ -151,6 +153,7 @@ function sent(entry, { job_id: id }) {
 
 function refused(entry, problem) {
   const shown = entry.sessionId === session.id;
+  if (shown) edited = entry.job.after;
   const words = shown ? composer.again(entry.job, problem) : (problem?.message ?? "");
   if (problem && !access.take(problem)) showProblem(words);
   changed();
@@ -172,23 +175,19 @@ async function cancel(turn) {
 }
 
 async function retry(turn) {
-  const headers = { "Idempotency-Key": randomName(), ...ticketHeaders() };
   follower.follow();
   try {
-    const { job_id: id } = await call(`v1/sessions/${session.id}/jobs/${turn.id}/retry`, "POST", headers);
+    const { job_id: id } = await session.retry(turn.id, { onRetry });
     showProblem("");
     rememberInput(id, turn.input);
-    const again = conversation.job(id);
-    if (!again) return;
-    again.input ??= turn.input;
-    changed(again);
   } catch (problem) {
     if (!access.take(problem)) showProblem(problem.message);
   }
 }
 
-/** Write a message once more; sending it adds a new turn. */
+/** Write a message once more; sending it replaces the turn and those behind it. */
 function edit(turn) {
+  edited = turn.state.after;
   composer.again({ agent: turn.state.agent, input: turn.input });
 }
 
@@ -293,6 +292,10 @@ find("jump").addEventListener("click", () => {
 document.addEventListener("keydown", (event) => {
   // Elsewhere Escape closes a dialog or leaves a field.
   if (event.key === "Escape" && !event.isComposing && event.target.closest("#composer, #log")) stop();
+});
+
+find("input").addEventListener("input", ({ target }) => {
+  if (!target.value) edited = undefined; // what is written next is another message
 });
 
 window.addEventListener("hashchange", enter);

@@ -14,11 +14,13 @@ FACTS = "[data-job] .facts"
 async def test_a_failed_job_is_retried_with_its_message_and_options(page: Page) -> None:
     await page.ask("go", tokens=5, fail_at=3)
     await page.until_jobs("failed")
+    [first] = await page.job_ids()
     await page.call("click", f"{FACTS} >> text=Retry")
-    await page.until_jobs("failed", 2)
-    await page.until("document.querySelectorAll('.said')[1].textContent === 'go'")
-    first, second = await page.job_ids()
-    assert await page.text(first) == await page.text(second) == "w0 w1 w2 "
+    await page.until(f"!document.querySelector('[data-job=\"{first}\"]')")
+    await page.until_jobs("failed")
+    [second] = await page.job_ids()
+    assert await page.evaluate("document.querySelector('.said').textContent") == "go"
+    assert await page.text(second) == "w0 w1 w2 "
 
 
 async def test_a_message_is_changed_and_sent_again(page: Page) -> None:
@@ -30,5 +32,26 @@ async def test_a_message_is_changed_and_sent_again(page: Page) -> None:
     assert await page.evaluate("document.getElementById('agent').value") == "scripted"
     await page.type(" with milk")
     await page.press("Enter")
+    await page.until("document.querySelector('.said')?.textContent === 'tea with milk'")
+    await page.until_jobs("completed")
+    assert len(await page.job_ids()) == 1, "it replaces the message that was changed"
+
+
+async def test_a_message_in_the_middle_is_changed_and_what_follows_it_goes(page: Page) -> None:
+    for number, text in enumerate(("one", "two", "three"), 1):
+        await page.ask(text, tokens=1)
+        await page.until_jobs("completed", number)
+    first, second, third = await page.job_ids()
+    await page.call("click", f'[data-job="{second}"] .facts >> text=Edit')
+    await page.until("document.getElementById('input').value === 'two'")
+    await page.type("!")
+    await page.press("Enter")
+    await page.until(f"!document.querySelector('[data-job=\"{third}\"]')")
     await page.until_jobs("completed", 2)
-    await page.until("document.querySelectorAll('.said')[1].textContent === 'tea with milk'")
+    [kept, edited] = await page.job_ids()
+    assert kept == first
+    await page.call("reload")
+    await page.until_jobs("completed", 2)
+    assert await page.job_ids() == [first, edited], "a reload shows the same path"
+    await page.ask("four", tokens=1)
+    await page.until_jobs("completed", 3)

@@ -100,16 +100,18 @@ async def test_a_message_is_sent_edited_sent_again_and_its_answer_copied(keys: K
     await keys.until_in_composer()
     await page.type(" with milk")
     await keys.press("Enter")
-    await page.until_jobs("completed", 2)
-    await page.until("document.querySelectorAll('.said')[1].textContent === 'tea with milk'")
+    await page.until("document.querySelector('.said')?.textContent === 'tea with milk'")
+    await page.until_jobs("completed")
 
 
 async def test_a_failed_job_is_retried(keys: Keys) -> None:
     await keys.ask("break", tokens=5, fail_at=3)
     await keys.page.until_jobs("failed")
+    [failed] = await keys.page.job_ids()
     await keys.to(".facts button:nth-last-child(2)")
     await keys.press("Enter")
-    await keys.page.until_jobs("failed", 2)
+    await keys.page.until(f"!document.querySelector('[data-job=\"{failed}\"]')")
+    await keys.page.until_jobs("failed")
     await keys.focused()
 
 

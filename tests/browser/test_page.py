@@ -187,7 +187,8 @@ async def test_messages_wait_in_line_and_one_can_be_taken_back(stack: Stack, pag
     await page.until("document.querySelectorAll('.waiting')[2].textContent.startsWith('Next in line')")
     await page.call("reload")
     await page.until_jobs("queued")
-    await page.until("document.querySelectorAll('.said')[2]?.textContent === 'third'")
+    # What was taken back before it ran is on no path.
+    await page.until("document.querySelectorAll('.said')[1]?.textContent === 'third'")
     await page.press("Escape")
     await page.until_jobs("completed")
 

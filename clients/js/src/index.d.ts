@@ -42,6 +42,8 @@ export interface JobOptions extends CallOptions {
   options?: Record<string, unknown>;
   metadata?: Record<string, unknown>;
   webhook?: { url: string; events?: ("job.ended" | "question.asked")[] };
+  /** The job that it follows, whose path its agent reads; `null`: none. By default the newest one. */
+  after?: string | null;
   /** Sent as `Idempotency-Key`; random by default. Within a day, the same key returns the same job. */
   idempotencyKey?: string;
 }
@@ -198,12 +200,14 @@ export interface JobMessage {
   /** Milliseconds since 1970. */
   started_at: number | null;
   ended_at: number | null;
+  /** The job that it follows, `null` for none; undefined until it is known: then the one before it. */
+  after?: string | null;
 }
 
 export type Message = GivenMessage | JobMessage;
 
 export interface SessionState {
-  /** For each job the messages of its input and one of the assistant. */
+  /** For each job on the path to the newest one the messages of its input and one of the assistant. */
   messages: Message[];
   /** The job that runs, otherwise the next one, otherwise `null`. */
   job: JobMessage | null;
@@ -230,6 +234,10 @@ export class Session {
   subscribe(listener: (state: SessionState, events: HoldfastEvent[]) => void): () => void;
   /** Submit a job to this session; see `Client.send`. */
   send(input: Input, options: JobOptions): Promise<Accepted>;
+  /** Replace the input of a job: the new job follows the one that it followed, and the conversation goes on from there. */
+  edit(job_id: string, input: Input, options?: Partial<JobOptions>): Promise<Accepted>;
+  /** Ask for another answer to the input of a job, by default of the last one in `state.messages`. */
+  retry(job_id?: string, options?: CallOptions & { idempotencyKey?: string }): Promise<Accepted>;
   /** Cancel a job, by default `state.job`. */
   cancel(job_id?: string, options?: CallOptions): Promise<void>;
   /** Answer `state.question`. Throws an Error if there is none. */

@@ -73,6 +73,11 @@ export class Client {
     return found.reverse();
   }
 
+  /** Submit the input of a job again, behind the job that it followed. It is queued once. */
+  retry(job, { idempotencyKey, ...how } = {}) {
+    return this.#http.call(`${jobPath(job)}/retry`, { ...how, method: "POST", key: idempotencyKey ?? randomKey() });
+  }
+
   cancel(job, how) {
     return this.#http.call(`${jobPath(job)}/cancel`, { ...how, method: "POST" });
   }

@@ -44,6 +44,8 @@ export class Job {
   error = null;
   started_at = null;
   ended_at = null;
+  /** The job that it follows, `null` for none; undefined until it is known: then the one before it. */
+  after = undefined;
   #events = []; // those that count, with adjacent deltas of one block as one: a takeover folds them again
   #run = null; // the last of them, while the next delta may continue it
   #open = new Map(); // the index of the part of each block of text that a delta may continue
@@ -53,6 +55,7 @@ export class Job {
     this.job_id = job_id;
     for (const name of Object.keys(this)) this[name] = state[name] ?? this[name];
     this.usage = [this.usage].flat();
+    this.after = state.after;
   }
 
   get ended() {
@@ -103,8 +106,8 @@ export class Job {
       const old = before.get(part.id);
       return JSON.stringify(old) === JSON.stringify(part) ? old : { ...part, id: `${part.id}~${event.id}` };
     });
-    const { attempt, agent = this.agent, input = this.input, at = null } = event;
-    Object.assign(this, { attempt, agent, input, started_at: at, position: 0, status: this.#waits() ? "waiting" : "running" });
+    const { attempt, agent = this.agent, input = this.input, at = null, after = this.after } = event;
+    Object.assign(this, { attempt, agent, input, after, started_at: at, position: 0, status: this.#waits() ? "waiting" : "running" });
   }
 
   #end({ type, at = this.ended_at, result = null, error = null }) {

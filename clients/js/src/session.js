@@ -10,6 +10,7 @@ export class Session {
   #listeners = new Set();
   #jobs = new Map();
   #sent = []; // jobs that may be missing in a record that is being read
+  #complete = new Set(); // ids of jobs whose events or messages have been read
   #views = new Map(); // the messages of each job, until it changes
   #facts = { connection: "closed", gap: null, error: null, cursor: "" };
   #state = null;
@@ -40,10 +41,26 @@ export class Session {
   }
 
   async send(input, options = {}) {
-    const answer = await this.#client.send(input, { ...options, session: this.id });
+    const { agent, after } = options;
+    return this.#sent_as(await this.#client.send(input, { ...options, session: this.id }), { agent, input, after });
+  }
+
+  /** Replace the input of a job: the new job follows the one that it followed, and the conversation goes on from there. */
+  async edit(job_id, input, options = {}) {
+    return this.send(input, { agent: this.#jobs.get(job_id)?.agent, ...options, after: this.#parents().get(job_id) });
+  }
+
+  /** Ask for another answer to the input of a job, by default of the last one shown. */
+  async retry(job_id = this.#path().at(-1)?.job_id, options) {
+    const { agent, input } = this.#jobs.get(job_id) ?? {};
+    const answer = await this.#client.retry({ session_id: this.id, job_id }, options);
+    return this.#sent_as(answer, { agent, input, after: this.#parents().get(job_id) });
+  }
+
+  #sent_as(answer, state) {
     const { job_id, position } = answer;
     if (!this.#jobs.has(job_id)) {
-      const job = new Job(job_id, { agent: options.agent, input, position });
+      const job = new Job(job_id, { ...state, position });
       this.#sent.push(job);
       this.#jobs.set(job_id, job);
       this.#changed(job_id);
@@ -106,6 +123,7 @@ export class Session {
     for (const [id, messages] of Map.groupBy(record.messages, ({ job_id }) => job_id)) {
       this.#jobs.get(id)?.load(id === running ? messages.filter(({ role }) => role === "user") : messages);
     }
+    for (const { job_id } of this.#path()) this.#complete.add(job_id);
     this.#views.clear();
     this.#note({ cursor: replay_from ?? record.cursor });
     return this.#facts.cursor;
@@ -125,8 +143,32 @@ export class Session {
       if (id) this.#facts.cursor = id;
       if (job_id) this.#apply(event);
       this.#changed(job_id);
+      if (type === "job.started") this.#complete.add(job_id);
+      // The record has the messages of the newest path only: this job has made another one the newest.
+      if (type === "job.started" && this.#path().some((job) => job.ended && !this.#complete.has(job.job_id))) return true;
     }
     return false;
+  }
+
+  /** The job that each job follows. */
+  #parents() {
+    let before = null;
+    const parents = new Map();
+    for (const { job_id, after = before } of this.#jobs.values()) {
+      parents.set(job_id, after);
+      before = job_id;
+    }
+    return parents;
+  }
+
+  /** The jobs on the path to the newest one that no other follows, oldest first. */
+  #path() {
+    const parents = this.#parents();
+    const followed = new Set(parents.values());
+    const path = new Set();
+    let id = [...parents.keys()].findLast((job_id) => !followed.has(job_id));
+    for (; this.#jobs.has(id) && !path.has(id); id = parents.get(id)) path.add(id);
+    return [...this.#jobs.values()].filter(({ job_id }) => path.has(job_id));
   }
 
   #apply(event) {
@@ -162,7 +204,7 @@ export class Session {
   }
 
   #snapshot() {
-    const jobs = [...this.#jobs.values()];
+    const jobs = this.#path();
     for (const job of jobs) if (!this.#views.has(job.job_id)) this.#views.set(job.job_id, job.messages());
     const open = jobs.filter(({ ended }) => !ended);
     const current = open.find(({ status }) => status !== "queued") ?? open[0];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from .event import DELETED, GAP, ORIGIN, STARTED, TERMINAL, Event, EventId, parse_id
@@ -11,13 +12,16 @@ LONGEST = 1000  # messages of ended jobs, as many as a gateway keeps
 
 
 class _Ended(NamedTuple):
+    """The messages of an ended job, and its first and last event."""
+
+    job_id: str
     first: EventId
     last: EventId
     messages: list[Message]
 
 
 class Conversation:
-    """The messages of a session, of `GET …/messages` and of the events that follow them.
+    """The messages of a session on the path to its newest job, of `GET …/messages` and of the events that follow them.
 
     `cursor`: where to read on; None is the beginning. `incomplete`: events were missing, so that messages may be
     missing too: read the conversation again."""
@@ -36,7 +40,9 @@ class Conversation:
         messages = [message for message in answer["messages"] if running is None or message.get("job_id") != running]
         conversation = cls()
         conversation.cursor = answer.get("replay_from") or answer["cursor"]
-        conversation._ended = [_Ended(ORIGIN, parse_id(conversation.cursor), messages)]
+        last = parse_id(conversation.cursor)
+        by_job = groupby(messages, key=lambda message: str(message.get("job_id")))
+        conversation._ended = [_Ended(job_id, ORIGIN, last, list(turn)) for job_id, turn in by_job]
         return conversation
 
     @property
@@ -78,11 +84,21 @@ class Conversation:
             return
         if turn is not None:  # its end is missing
             self._end(turn, event_id)
+        if "after" in event.body:
+            self._follow(event.body["after"])
         self._turn = Turn(str(event.job_id), event.body.get("input"), event_id)
+
+    def _follow(self, job_id: str | None) -> None:
+        """Keep the messages up to those of this job. If they are not here, it is on another branch."""
+        if job_id is None or any(ended.job_id == job_id for ended in self._ended):
+            while self._ended and self._ended[-1].job_id != job_id:
+                self._ended.pop()
+        elif self._ended:
+            self.incomplete = True
 
     def _end(self, turn: Turn, event_id: EventId) -> None:
         self._turn = None
-        self._ended.append(_Ended(turn.first, event_id, turn.messages()))
+        self._ended.append(_Ended(turn.job_id, turn.first, event_id, turn.messages()))
         count = sum(len(ended.messages) for ended in self._ended)
         while count - len(self._ended[0].messages) >= LONGEST:
             count -= len(self._ended.pop(0).messages)

@@ -50,7 +50,7 @@ class JobOptions(TypedDict, total=False):
     """Fields of docs/protocol.md, "A job". What is left out is left to the gateway.
 
     `session_id`: without one, the job gets a new session. `idempotency_key`: the same key is the same job; without one,
-    the client makes one."""
+    the client makes one. `after`: the job that it follows; None: none. Left out, it follows the newest one."""
 
     session_id: str
     agent: str
@@ -60,6 +60,7 @@ class JobOptions(TypedDict, total=False):
     on_busy: OnBusy
     webhook: Mapping[str, Any]
     budget: Mapping[str, float]
+    after: str | None
     idempotency_key: str
 
 
@@ -69,7 +70,7 @@ def submit(input: Any, options: JobOptions) -> Request:
     key = body.pop("idempotency_key", None) or secrets.token_urlsafe(16)
     session_id = body.pop("session_id", None)
     path = "/v1/jobs" if session_id is None else f"{session_path(session_id)}/jobs"
-    given = {name: value for name, value in body.items() if value is not None}
+    given = {name: value for name, value in body.items() if value is not None or name == "after"}
     return Request("POST", path, given, {"Idempotency-Key": key}, status=202)
 
 

@@ -56,6 +56,24 @@ async def test_run_returns_the_text_and_the_messages_of_the_job(client: Client) 
     assert not done.incomplete
 
 
+async def test_a_job_follows_another_than_the_newest_or_none(client: Client) -> None:
+    first = await client.run("one", session_id="s", **scripted())
+    conversation = await client.conversation("s")
+    await client.run("two", session_id="s", **scripted())
+    edited = await client.run("TWO", session_id="s", after=first.job_id, **scripted())
+    begun = await client.run("begin", session_id="s", after=None, **scripted())
+    states = [await client.job("s", job.job_id) for job in (edited, begun)]
+    assert [state["after"] for state in states] == [first.job_id, None]
+    last = await client.run("three", session_id="s", after=edited.job_id, **scripted())
+    async for event in client.stream("s", cursor=conversation.cursor):
+        conversation.add(event)
+        if event.job_id == last.job_id and event.type == "job.completed":
+            break
+    assert conversation.incomplete, "it followed a job of another branch"
+    said = [message["content"] for message in (await client.conversation("s")).messages]
+    assert said[::2] == ["one", "TWO", "three"]
+
+
 async def test_the_synchronous_client_runs_a_job_and_reads_its_events(gateway: Served) -> None:
     def use() -> None:
         with SyncClient(gateway.url) as client:

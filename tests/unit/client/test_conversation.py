@@ -131,3 +131,31 @@ def test_of_ended_jobs_it_keeps_the_newest_thousand_messages() -> None:
         conversation.add(started(f"{number}-1", f"j{number}", str(number)))
         conversation.add(completed(f"{number}-2", f"j{number}"))
     assert contents(conversation) == [str(number) for number in range(500, 1500)]
+
+
+def test_a_job_that_follows_an_earlier_one_takes_the_place_of_those_behind_it() -> None:
+    turns = [
+        event
+        for number, (job_id, after) in enumerate((("a", None), ("b", "a"), ("c", "b"), ("b2", "a"), ("d", "b2")), 1)
+        for event in (started(f"{number}-1", job_id, job_id, after=after), completed(f"{number}-2", job_id))
+    ]
+    conversation = folded(*turns)
+    assert contents(conversation) == ["a", "b2", "d"]
+    conversation.add(started("6-1", "b2", "b2", after="a", discard_from="4-1"))
+    assert (contents(conversation), conversation.incomplete) == (["a", "b2"], False)
+    conversation = folded(*turns, started("6-1", "n", "n", after=None))
+    assert (contents(conversation), conversation.incomplete) == (["n"], False)
+
+
+def test_a_job_that_follows_one_of_another_branch_makes_it_incomplete() -> None:
+    ended = [{"role": "user", "content": "a", "job_id": "a"}, {"role": "user", "content": "b2", "job_id": "b2"}]
+    conversation = Conversation.of({"messages": ended, "cursor": "2-2", "job_id": None, "replay_from": None})
+    conversation.add(started("3-1", "d", "d", after="b"))
+    assert conversation.incomplete
+    conversation = Conversation.of({"messages": ended, "cursor": "2-2", "job_id": None, "replay_from": None})
+    conversation.add(started("3-1", "d", "d", after="a"))
+    assert (contents(conversation), conversation.incomplete) == (["a", "d"], False)
+
+
+def test_the_events_of_one_job_are_complete_whatever_it_follows() -> None:
+    assert not folded(started("3-1", "d", "d", after="b"), completed("3-2", "d")).incomplete

@@ -58,6 +58,7 @@ test("a job has its input and one message with everything that the agent emitted
     ],
     steps: [{ message: "Reading", id: `${E}-2` }],
     usage: [{ input_tokens: 1, output_tokens: 2, model: "m", id: `${E}-15` }],
+    after: undefined,
     discarded: [],
     result: "Hello",
     error: null,
