@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -40,6 +41,42 @@ async def main():
 asyncio.run(main())
 with SyncClient(sys.argv[1]) as client:
     print(client.run("hi", agent="scripted", options={"tokens": 3}).text)
+"""
+
+
+TYPED = """
+from collections.abc import AsyncIterator
+
+from holdfast import AgentError, Run, agent
+from holdfast.client import Client
+
+
+@agent
+async def parrot(run: Run) -> AsyncIterator[str]:
+    if not run.input:
+        raise AgentError("nothing", "Say something")
+    await run.status("Thinking it over")
+    for word in str(run.input).split():
+        yield word + " "
+
+
+@agent("greeter", warm=lambda: None)
+async def greet(run: Run) -> None:
+    await run.text(await run.ask("Who are you?"))
+
+
+async def main() -> None:
+    async with Client("http://localhost:8000") as client:
+        print((await client.run("hi", agent="parrot")).text)
+"""
+MISTAKEN = """
+from holdfast import Run, agent
+
+
+@agent
+async def mistaken(run: Run) -> None:
+    await run.statuss("misspelt")
+    await run.text(7)
 """
 
 
@@ -97,6 +134,29 @@ def test_the_wheel_of_the_client_holds_the_same_files_its_types_and_its_licence(
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
     metadata = zipfile.ZipFile(client_wheel).read(next(name for name in names if name.endswith("/METADATA"))).decode()
     assert re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE) == ["httpx<1,>=0.27"]
+
+
+@pytest.mark.timeout(300)
+def test_an_agent_outside_the_clone_is_checked_by_its_types(wheel: Path, tmp_path: Path) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    subprocess.run([*INSTALLER, "--python", str(python), "--no-deps", str(wheel)], check=True)
+    [site] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    (tmp_path / "typed.py").write_text(TYPED)
+    (tmp_path / "mistaken.py").write_text(MISTAKEN)
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "typed.py", "mistaken.py"],
+        cwd=tmp_path,
+        env=inherited_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.findall(r"^(\S+): error: .*\[(.+)\]$", checked.stdout, re.MULTILINE) == [
+        ("mistaken.py:7", "attr-defined"),
+        ("mistaken.py:8", "arg-type"),
+    ], checked.stdout
 
 
 @pytest.mark.timeout(300)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from holdfast.worker.attempt.journal import Step
+from holdfast.worker.attempt.journal import Position, Step, current_step
 from holdfast.worker.sdk.run import Run
 
 
@@ -44,6 +44,28 @@ class Record:
         return "".join(event[name] for event in self.of(kind))
 
 
+class Notebook:
+    """A journal of no earlier attempts. `answers` are those of a person, in order, and `asked` the questions."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = [*answers]
+        self.asked: list[dict[str, Any]] = []
+
+    async def step(self, name: str, arguments: Any, agent: str | None = None) -> Step:
+        return Step(name, name, Position(agent, (), 0), current_step(), None)
+
+    async def record(self, step: Step, result: Any) -> Any:
+        step.value = orjson.dumps(result)
+        return step.result
+
+    async def ask(self, event: dict[str, Any]) -> tuple[str, Any]:
+        self.asked.append(event)
+        return "q", self.answers.pop(0)
+
+    async def kept_number(self, agent: str | None, kind: str, name: str) -> Any:
+        return None
+
+
 def a_run(
     record: Record,
     input: Any = "hi",
@@ -64,4 +86,5 @@ def a_run(
         history=history or [],
         check_day=check_day,
         models=models,
+        journal=Notebook(),  # type: ignore[arg-type]
     )

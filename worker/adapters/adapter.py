@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from holdfast.worker.adapters.approval import unsupported
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, begin, current, plain
 from holdfast.worker.adapters.failures import provider_failure
 from holdfast.worker.sdk.registry import AgentFunction, Input
@@ -28,7 +29,11 @@ def adapted(
 
     async def through_framework(run: Run) -> dict[str, Any]:
         try:
-            return outcome(await run_target(run, begin(run)))
+            emitter = begin(run)
+            output = await run_target(run, emitter)
+            if not output and emitter.unanswered:
+                raise unsupported(f"{name} ended with calls that nobody has run: {', '.join(emitter.unanswered)}")
+            return outcome(output)
         except AgentError:
             raise
         except Exception as error:

@@ -7,6 +7,7 @@ hashable values that the pieces of one item share.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class _Emitted:
     blocks: dict[tuple[Kind, Hashable, Hashable], _Block] = field(default_factory=dict)
     calls: dict[tuple[Hashable, Hashable], _Call] = field(default_factory=dict)
     calls_by_id: dict[str, _Call] = field(default_factory=dict)
+    parts: Counter[Kind] = field(default_factory=Counter)
 
 
 class FrameworkEmitter:
@@ -146,10 +148,31 @@ class FrameworkEmitter:
             event |= {"value": encoded[:MAX_DATA_BYTES].decode("utf-8", "ignore"), "truncated": True}
         await self.run.emit(event)
 
+    @property
+    def unanswered(self) -> list[str]:
+        """The names of the calls that have neither a result nor an error."""
+        return [known.call.name for known in self._emitted.calls_by_id.values() if not known.answered]
+
+    def emitted(self) -> dict[str, Any]:
+        """Return as JSON what `resume` has to know: the number of blocks, and the calls."""
+        calls = self._emitted.calls_by_id.items()
+        return {
+            "parts": dict(self._emitted.parts),
+            "calls": [[call_id, known.call.name, known.answered] for call_id, known in calls],
+        }
+
+    def resume(self, emitted: dict[str, Any]) -> None:
+        """Continue behind what an earlier attempt has emitted."""
+        self._emitted.parts = Counter(emitted["parts"])
+        for call_id, name, answered in emitted["calls"]:
+            call = ToolCall(call_id, name)
+            self._emitted.calls_by_id[call_id] = _Call(self.run, None, call, called=True, answered=answered)
+
     def _block(self, kind: Kind, message: Hashable, index: Hashable) -> _Block:
-        blocks = self._emitted.blocks
+        blocks, parts = self._emitted.blocks, self._emitted.parts
         if (kind, message, index) not in blocks:
-            blocks[kind, message, index] = _Block(part=sum(known[0] == kind for known in blocks))
+            blocks[kind, message, index] = _Block(part=parts[kind])
+            parts[kind] += 1
         return blocks[kind, message, index]
 
     async def _start(self, known: _Call) -> None:

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.approval import unsupported
 from holdfast.worker.adapters.emitter import FrameworkEmitter
 from holdfast.worker.adapters.langchain_messages import (
     LAZY_MODULES,
@@ -113,6 +114,8 @@ class _Translator:
     async def _whole(self, event: Event) -> None:
         """Handle an event of the outermost Runnable."""
         chunk = event["data"].get("chunk")
+        if isinstance(chunk, dict) and "__interrupt__" in chunk:
+            raise unsupported("The graph interrupts itself to ask a person: run it with the adapter for LangGraph")
         if isinstance(chunk, str) and not self._a_model_spoke:
             await self._emitter.text(event["run_id"], chunk)
         if event["event"].endswith("_end"):

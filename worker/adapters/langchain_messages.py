@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from holdfast.worker.adapters.emitter import FrameworkEmitter
-from holdfast.worker.agents.messages import Message, conversation
+from holdfast.worker.agents.messages import Message, answered, conversation, input_messages
 from holdfast.worker.sdk.run import Run
 from langchain_core.messages import (
     AIMessage,
@@ -31,7 +31,17 @@ GIVEN = "given-"
 
 def given_messages(run: Run) -> list[BaseMessage]:
     """Return the session's history and the job's input as LangChain messages."""
-    return [_message(message, f"{GIVEN}{number}") for number, message in enumerate(conversation(run))]
+    return _numbered(run, conversation(run))
+
+
+def new_messages(run: Run) -> list[BaseMessage]:
+    """Return the job's input as LangChain messages, for a graph that keeps the earlier ones itself."""
+    return _numbered(run, answered(input_messages(run.input)))
+
+
+def _numbered(run: Run, messages: list[Message]) -> list[BaseMessage]:
+    """Convert messages. Their ids are unique in the session, so that none replaces one of an earlier job."""
+    return [_message(message, f"{GIVEN}{run.job_id}-{number}") for number, message in enumerate(messages)]
 
 
 def _message(message: Message, id: str) -> BaseMessage:

@@ -15,7 +15,8 @@ from contextlib import aclosing
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
-from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text
+from holdfast.worker.adapters.approval import unsupported
+from holdfast.worker.adapters.emitter import FrameworkEmitter
 from holdfast.worker.adapters.langchain_messages import (
     LAZY_MODULES,
     emit_calls,
@@ -24,8 +25,10 @@ from holdfast.worker.adapters.langchain_messages import (
     emit_usage,
     given_messages,
     is_given,
+    new_messages,
     text_of,
 )
+from holdfast.worker.adapters.langgraph_interrupts import ToQuestion, answer
 from holdfast.worker.adapters.rehearsal import warm
 from holdfast.worker.sdk.registry import AgentFunction, Input
 from holdfast.worker.sdk.run import Run
@@ -38,6 +41,7 @@ __all__ = ["agent", "current_run"]
 
 ToConfig = Callable[[Run], RunnableConfig]
 
+_UNNAMED = "LangGraph"  # what a graph is named that was compiled without a name
 _MODES: list[StreamMode] = ["messages", "updates", "custom", "values"]
 
 
@@ -48,25 +52,33 @@ def agent(
     input: Input | None = None,
     to_input: ToInput | None = None,
     to_config: ToConfig | None = None,
+    to_question: ToQuestion | None = None,
 ) -> AgentFunction:
     """Wrap a graph as an agent of this name.
 
-    By default it gets `{"messages": [...]}`: the session's history and the job's input. The result is the text of the
-    last message, or the whole state where there are no messages. Holdfast stores the history, so a checkpointer keeps
-    the state of one attempt only; `to_config` may set another `thread_id`.
+    By default it gets `{"messages": [...]}`: the session's history and the job's input. The result is the
+    `structured_response` of the state, else the text of the last message, else the whole state.
+
+    Holdfast stores the history, so a checkpointer keeps the state of one attempt only. `to_config` may set another
+    `thread_id`; a thread that has messages already gets only those of the job. `to_question` returns the prompt and the
+    JSON schema of the question for an interrupt, whose answer is what `interrupt(...)` returns.
     """
+    names = _names(graph)
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
-        given = to_input(run) if to_input else {"messages": given_messages(run)}
         config = to_config(run) if to_config else _config(run)
-        translator = _Translator(emitter)
-        while given is not None:
+        given = to_input(run) if to_input else await _given(run, graph, config, lasts=to_config is not None)
+        translator = _Translator(emitter, names)
+        while True:
             stream = graph.astream(given, config, stream_mode=_MODES, subgraphs=True)
             async with aclosing(stream) as parts:  # type: ignore[type-var]  # it is an async generator
                 async for part in parts:
                     await translator.take(*part)
-            given = await translator.answers()
-        return text_of(translator.state)
+            if not (interrupts := translator.interrupts()):
+                return _result(translator.state)
+            if not graph.checkpointer:
+                raise unsupported(f"{name} needs a checkpointer to go on after an interrupt, such as InMemorySaver()")
+            given = Command(resume={one.id: await answer(run, one, to_question) for one in interrupts})
 
     return adapted(name, run_target, input=input, warm=warm(*LAZY_MODULES))
 
@@ -75,21 +87,47 @@ def _config(run: Run) -> RunnableConfig:
     return {"configurable": {"thread_id": f"{run.session_id}/{run.job_id}/{run.attempt}"}}
 
 
-class _Translator:
-    """Translates the stream of a graph. `state`: the last state of the whole graph."""
+async def _given(run: Run, graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, *, lasts: bool) -> Any:
+    """Return the input of the graph: without the history where its thread lasts, and has it.
 
-    def __init__(self, emitter: FrameworkEmitter) -> None:
+    Returns None to continue a thread in which an earlier attempt has begun this job."""
+    if not (lasts and graph.checkpointer):
+        return {"messages": given_messages(run)}
+    thread = await graph.aget_state(config)
+    new, known = new_messages(run), thread.values.get("messages") if isinstance(thread.values, dict) else None
+    if not known:
+        return {"messages": given_messages(run)}
+    begun = any(getattr(message, "id", None) == new[0].id for message in known)
+    return None if begun and thread.next else {"messages": new}
+
+
+def _names(graph: Pregel[Any, Any, Any, Any]) -> dict[tuple[str, ...], str]:
+    """Return the names that subgraphs were compiled with, by the nodes that lead to them."""
+    subgraphs = graph.get_subgraphs(recurse=True)
+    return {tuple(nodes.split("|")): found.name for nodes, found in subgraphs if found.name != _UNNAMED}
+
+
+def _result(state: Any) -> Any:
+    structured = state.get("structured_response") if isinstance(state, dict) else None
+    return text_of(state) if structured is None else structured
+
+
+class _Translator:
+    """Translates the stream of a graph. `state`: the last state of the whole graph.
+
+    `names`: those of subgraphs, by the nodes that lead to them."""
+
+    def __init__(self, emitter: FrameworkEmitter, names: dict[tuple[str, ...], str]) -> None:
         self._emitter = emitter
+        self._names = names
         self._agents: dict[tuple[str, ...], str] = {}
         self._interrupts: dict[str, Interrupt] = {}
         self.state: Any = None
 
-    async def answers(self) -> Command[Any] | None:
-        """Ask a person the questions of the graph's interrupts. Returns the input to resume with; None when it has
-        ended."""
-        asked, self._interrupts = self._interrupts, {}
-        answers = {key: await self._emitter.run.ask(as_text(interrupt.value)) for key, interrupt in asked.items()}
-        return Command(resume=answers) if answers else None
+    def interrupts(self) -> list[Interrupt]:
+        """Return the interrupts at which the graph has stopped, once."""
+        interrupts, self._interrupts = self._interrupts, {}
+        return [*interrupts.values()]
 
     async def take(self, namespace: tuple[str, ...], mode: str, payload: Any) -> None:
         emitter = self._emitter.agent(self._agent(namespace))
@@ -109,7 +147,8 @@ class _Translator:
         """Return the name of the subgraph at the namespace: its own, else that of its node."""
         if not namespace:
             return None
-        return self._agents.get(namespace) or namespace[-1].partition(":")[0]
+        nodes = tuple(part.partition(":")[0] for part in namespace)
+        return self._agents.get(namespace) or self._names.get(nodes) or nodes[-1]
 
     async def _message(self, namespace: tuple[str, ...], message: BaseMessage, metadata: dict[str, Any]) -> None:
         if is_given(message):

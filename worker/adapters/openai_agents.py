@@ -14,15 +14,30 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any
 
-from agents import Agent, AgentToolStreamEvent, RunConfig, Runner, RunResultStreaming, StreamEvent, set_tracing_disabled
-from agents.items import HandoffOutputItem, RunItem, ToolCallOutputItem
+from agents import (
+    Agent,
+    AgentToolStreamEvent,
+    InputGuardrailTripwireTriggered,
+    OutputGuardrailTripwireTriggered,
+    RunConfig,
+    RunContextWrapper,
+    Runner,
+    RunResultStreaming,
+    RunState,
+    StreamEvent,
+    ToolInputGuardrailTripwireTriggered,
+    ToolOutputGuardrailTripwireTriggered,
+    set_tracing_disabled,
+)
+from agents.items import HandoffOutputItem, RunItem, ToolApprovalItem, ToolCallOutputItem
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.approval import APPROVE, Stretch, decide, stretch
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
 from holdfast.worker.agents.messages import Message, conversation
 from holdfast.worker.process.settings import NO_TRACING
 from holdfast.worker.sdk.registry import AgentFunction, Input
-from holdfast.worker.sdk.run import Run
+from holdfast.worker.sdk.run import AgentError, Run
 
 __all__ = ["agent", "current_run", "nested"]
 
@@ -32,6 +47,13 @@ set_tracing_disabled(os.environ[NO_TRACING].lower() in {"1", "true"})
 MAX_TURNS = 10
 # The SDK's message for a failed tool: its only indication of the failure.
 _FAILED = "An error occurred while running the tool."
+
+_TRIPWIRES = (
+    InputGuardrailTripwireTriggered,
+    OutputGuardrailTripwireTriggered,
+    ToolInputGuardrailTripwireTriggered,
+    ToolOutputGuardrailTripwireTriggered,
+)
 
 Json = dict[str, Any]
 
@@ -54,14 +76,25 @@ def agent(
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         given: Any = to_input(run) if to_input else [item for said in conversation(run) for item in _items(said)]
         context = to_context(run) if to_context else run
-        result = Runner.run_streamed(first, given, context=context, run_config=run_config, max_turns=max_turns)
         translator = _Translator(emitter, None, first)
-        try:
-            async for event in result.stream_events():
-                await translator.take(event)
-        finally:
-            await _stop(result)
-        return result.final_output
+
+        async def until_pause() -> Stretch:
+            result = Runner.run_streamed(first, given, context=context, run_config=run_config, max_turns=max_turns)
+            try:
+                async for event in result.stream_events():
+                    await translator.take(event)
+            except _TRIPWIRES as tripwire:
+                raise await _stopped(emitter, tripwire) from None
+            finally:
+                await _stop(result)
+            if not result.interruptions:
+                return Stretch(result.final_output)
+            return Stretch(None, result.to_state().to_json(context_serializer=lambda _: {}))
+
+        while (done := await stretch(emitter, until_pause)).paused is not None:
+            given = await RunState.from_json(first, done.paused, context_override=RunContextWrapper(context))
+            await _approve(emitter, given)
+        return done.output
 
     return adapted(name, run_target, input=input, warm=warm())
 
@@ -75,6 +108,30 @@ async def nested(event: AgentToolStreamEvent) -> None:
     translator: _Translator = emitter.memory[one_run]
     translator.uses_agent(inner)
     await translator.take(event["event"])
+
+
+async def _stopped(emitter: FrameworkEmitter, tripwire: Any) -> AgentError:
+    """Emit what a guardrail has to say as `data`. Returns the error of the job that it stops."""
+    stopped = getattr(tripwire, "guardrail_result", tripwire)
+    name = stopped.guardrail.get_name()
+    await emitter.data("guardrail", {"name": name, "output_info": stopped.output.output_info})
+    return AgentError("guardrail", f"The guardrail {name} has stopped the agent")
+
+
+async def _approve(emitter: FrameworkEmitter, state: RunState[Any]) -> None:
+    """Ask a person about the calls that a run has paused for."""
+    for item in state.get_interruptions():
+        decision = await decide(emitter.run, item.name or "the tool", _arguments(item))
+        if decision.kind == APPROVE:
+            state.approve(item)
+            continue
+        state.reject(item, rejection_message=decision.message)
+        await emitter.failed(item.call_id or "", decision.message or "rejected", item.name or "tool")
+
+
+def _arguments(item: ToolApprovalItem) -> Any:
+    """Return the arguments of a call: as JSON text, or of a hosted tool the whole item."""
+    return item.arguments or item.raw_item
 
 
 async def _stop(result: RunResultStreaming) -> None:

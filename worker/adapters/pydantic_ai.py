@@ -12,17 +12,27 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Sequen
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
+from holdfast.worker.adapters.approval import APPROVE, EDIT, REJECT, Stretch, decide, stretch, unsupported
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text, current
 from holdfast.worker.adapters.rehearsal import warm
 from holdfast.worker.agents.messages import Message, conversation
 from holdfast.worker.process.threads import JobExecutor
 from holdfast.worker.sdk.registry import AgentFunction, Input
 from holdfast.worker.sdk.run import Run
-from pydantic_ai import AgentRunResultEvent, RunContext
+from pydantic_ai import (
+    AgentRunResult,
+    AgentRunResultEvent,
+    DeferredToolRequests,
+    DeferredToolResults,
+    RunContext,
+    ToolApproved,
+    ToolDenied,
+)
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.messages import (
     AgentStreamEvent,
     ModelMessage,
+    ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
     PartDeltaEvent,
@@ -64,16 +74,56 @@ def agent(
         given = to_input(run) if to_input else {"message_history": [*map(_message, conversation(run))]}
         arguments = {"deps": run, **given}
         translator = _Translator(emitter)
-        with target.using_thread_executor(JobExecutor()):
+
+        async def until_pause() -> Stretch:
             async with target.run_stream_events(**arguments) as events:
                 async for event in events:
                     if isinstance(event, AgentRunResultEvent):
                         await _count(emitter, event.result.new_messages())
-                        return event.result.output
+                        return _stretch(event.result)
                     await translator.take(event)
-        return None
+            return Stretch(None)
+
+        with target.using_thread_executor(JobExecutor()):
+            while (done := await stretch(emitter, until_pause)).paused is not None:
+                arguments |= {
+                    "user_prompt": None,
+                    "message_history": ModelMessagesTypeAdapter.validate_python(done.paused["messages"]),
+                    "deferred_tool_results": await _approvals(emitter, done.paused["approvals"]),
+                }
+        return done.output
 
     return adapted(name, run_target, input=input, warm=warm("genai_prices.decompose", "genai_prices.validation"))
+
+
+def _stretch(result: AgentRunResult[Any]) -> Stretch:
+    """Return what a run has done. Raises AgentError `approval_unsupported` where it waits for the results of tools that
+    run elsewhere."""
+    requests = result.output
+    if not isinstance(requests, DeferredToolRequests):
+        return Stretch(requests)
+    if requests.calls:
+        names = ", ".join(call.tool_name for call in requests.calls)
+        raise unsupported(f"These tools are run outside of the agent, which is not supported: {names}")
+    approvals = [[call.tool_call_id, call.tool_name, call.args] for call in requests.approvals]
+    messages = ModelMessagesTypeAdapter.dump_python(result.all_messages(), mode="json")
+    return Stretch(None, {"messages": messages, "approvals": approvals})
+
+
+async def _approvals(emitter: FrameworkEmitter, calls: list[Any]) -> DeferredToolResults:
+    """Ask a person about the calls that a run has paused for."""
+    results = DeferredToolResults()
+    for call_id, name, arguments in calls:
+        decision = await decide(emitter.run, name, arguments, allowed=(APPROVE, EDIT, REJECT))
+        if decision.kind == REJECT:
+            message = decision.message or ToolDenied().message
+            results.approvals[call_id] = ToolDenied(message)
+            await emitter.failed(call_id, message, name)
+        else:
+            results.approvals[call_id] = ToolApproved(
+                override_args=decision.arguments if decision.kind == EDIT else None
+            )
+    return results
 
 
 def nested(name: str) -> Handler:

@@ -45,7 +45,7 @@ class _Input(BaseModel):
 
 def conversation(run: Run) -> list[Message]:
     """Return history and input. Raises AgentError `input_invalid` when the input is no conversation, or empty."""
-    return answered([*_remembered(run.history), *_input_messages(run.input)])
+    return answered([*_remembered(run.history), *input_messages(run.input)])
 
 
 def answered(messages: list[Message]) -> list[Message]:
@@ -101,7 +101,8 @@ def _remembered(history: Iterable[dict[str, Any]]) -> Iterator[Message]:
             continue
 
 
-def _input_messages(given: str | dict[str, Any]) -> list[Message]:
+def input_messages(given: str | dict[str, Any]) -> list[Message]:
+    """Return the messages of a job's input. Raises AgentError `input_invalid` as `conversation` does."""
     try:
         messages = _INPUT.validate_python(given)
     except ValidationError as error:

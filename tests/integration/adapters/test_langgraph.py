@@ -7,17 +7,19 @@ from operator import add
 from typing import Annotated, Any, TypedDict
 
 import httpx2
+import pytest
+from holdfast.worker import AgentError, Run
 from holdfast.worker.adapters import langgraph
 from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import Interrupt, interrupt
 
 from tests.support.aimock import Aimock, says
 from tests.support.process import until
-from tests.support.record import Record, a_run
+from tests.support.record import Notebook, Record, a_run
 from tests.support.workers import Client, worker_on
 
 
@@ -116,6 +118,164 @@ async def test_an_interrupt_asks_a_person_whose_answer_another_worker_goes_on_wi
     asked = [event["prompt"] for event in await client.events() if event["type"] == "question.asked"]
     assert list(dict.fromkeys(asked)) == ['{"really":"bees"}', "How many?"]
     await client.close()
+
+
+def asking(value: Any, checkpointer: Any = None) -> Any:
+    """A graph that ends with the answer to an interrupt of this value."""
+
+    async def ask(state: Report) -> dict[str, Any]:
+        return {"parts": [interrupt(value)]}
+
+    graph = StateGraph(Report).add_node("ask", ask).add_edge(START, "ask")
+    return graph.compile(checkpointer=checkpointer)
+
+
+async def answers(record: Record, value: Any, *given: Any, **how: Any) -> tuple[list[dict[str, Any]], Any]:
+    """The questions for an interrupt, and what the graph gets when they are answered so."""
+    run, notebook = a_run(record), Notebook(*given)
+    run.begin([], notebook)  # type: ignore[arg-type]
+    agent = langgraph.agent("asking", asking(value, InMemorySaver()), to_input=lambda run: {"topic": ""}, **how)
+    result = await agent(run)
+    return notebook.asked, result["output"]["parts"][0]
+
+
+SEND = {"name": "send", "args": {"to": "Ada"}, "description": "Send the mail?"}
+DROP = {"name": "drop", "args": {"table": "users"}, "description": ""}
+
+
+async def test_calls_for_review_are_asked_about_one_by_one(record: Record) -> None:
+    """As LangChain's HumanInTheLoopMiddleware interrupts a graph."""
+    value = {
+        "action_requests": [SEND, DROP, SEND],
+        "review_configs": [
+            {"action_name": "send", "allowed_decisions": ["approve", "edit", "reject"]},
+            {"action_name": "drop", "allowed_decisions": ["approve", "reject"]},
+        ],
+    }
+    edit = {"decision": "edit", "arguments": {"to": "Grace"}}
+    asked, got = await answers(record, value, {"decision": "approve"}, {"decision": "reject", "message": "No"}, edit)
+
+    assert [question["prompt"] for question in asked] == [
+        *("Send the mail?", 'Run drop with {"table":"users"}?', "Send the mail?")
+    ]
+    decisions = [question["schema"]["properties"]["decision"]["enum"] for question in asked]
+    assert decisions[:2] == [["approve", "edit", "reject"], ["approve", "reject"]]
+    assert "arguments" not in asked[1]["schema"]["properties"]
+    assert got == {
+        "decisions": [
+            {"type": "approve"},
+            {"type": "reject", "message": "No"},
+            {"type": "edit", "edited_action": {"name": "send", "args": {"to": "Grace"}}},
+        ]
+    }
+
+
+async def test_a_question_with_options_offers_them(record: Record) -> None:
+    [asked], got = await answers(record, {"question": "Which?", "options": ["tea", "coffee"]}, "tea")
+
+    assert (asked["prompt"], asked["schema"], got) == ("Which?", {"enum": ["tea", "coffee"]}, "tea")
+
+
+async def test_an_application_says_how_its_interrupts_are_asked(record: Record) -> None:
+    def to_question(found: Interrupt) -> tuple[str, dict[str, Any]]:
+        return f"How many {found.value['of']}?", {"type": "integer"}
+
+    [asked], got = await answers(record, {"of": "bees"}, 3, to_question=to_question)
+
+    assert (asked["prompt"], asked["schema"], got) == ("How many bees?", {"type": "integer"}, 3)
+
+
+async def test_without_a_checkpointer_nobody_is_asked(record: Record) -> None:
+    agent = langgraph.agent("asking", asking("Really?"), to_input=lambda run: {"topic": ""})
+
+    with pytest.raises(AgentError) as failed:
+        await agent(a_run(record))
+
+    assert failed.value.code == "approval_unsupported"
+    assert "needs a checkpointer" in failed.value.message
+    assert record.of("question.answered") == []
+
+
+def lasting(saver: InMemorySaver, read: list[list[str]], fail: list[bool]) -> Any:
+    """An agent whose thread is that of the session. `read`: the messages that its model reads, each time."""
+
+    async def answer(state: MessagesState) -> dict[str, Any]:
+        read.append([str(message.text) for message in state["messages"]])
+        return {"messages": [AIMessage(f"answer {len(read)}", id=f"provider-{len(read)}")]}
+
+    async def check(state: MessagesState) -> dict[str, Any]:
+        if fail:
+            raise RuntimeError(fail.pop())
+        return {}
+
+    graph = StateGraph(MessagesState).add_node("answer", answer).add_node("check", check)
+    graph.add_edge(START, "answer").add_edge("answer", "check")
+    compiled = graph.compile(checkpointer=saver)
+    return langgraph.agent("lasting", compiled, to_config=lambda run: {"configurable": {"thread_id": run.session_id}})
+
+
+def turn(number: int, history: list[dict[str, Any]]) -> Run:
+    run = a_run(Record(), f"question {number}", history=history)
+    run.job_id = f"j{number}"
+    return run
+
+
+async def test_a_thread_that_lasts_gets_each_message_once() -> None:
+    read: list[list[str]] = []
+    agent = lasting(InMemorySaver(), read, [])
+    history: list[dict[str, Any]] = []
+    for number in (1, 2, 3):
+        await agent(turn(number, history))
+        history += [
+            {"role": "user", "content": f"question {number}"},
+            {"role": "assistant", "content": f"answer {number}"},
+        ]
+        history = history[-2:]  # a session may keep fewer messages than the thread
+
+    assert read[-1] == ["question 1", "answer 1", "question 2", "answer 2", "question 3"]
+
+
+async def test_a_thread_that_is_new_gets_the_history() -> None:
+    read: list[list[str]] = []
+    history = [{"role": "user", "content": "before"}, {"role": "assistant", "content": "known"}]
+    await lasting(InMemorySaver(), read, [])(turn(1, history))
+
+    assert read == [["before", "known", "question 1"]]
+
+
+async def test_a_later_attempt_continues_the_thread_of_the_job() -> None:
+    read: list[list[str]] = []
+    agent = lasting(InMemorySaver(), read, [True])
+    with pytest.raises(RuntimeError):
+        await agent(turn(1, []))
+
+    assert await agent(turn(1, [])) == {"text": "answer 1"}
+    assert read == [["question 1"]]
+
+
+async def test_a_structured_response_is_the_result(record: Record) -> None:
+    class State(MessagesState):
+        structured_response: Any
+
+    async def answer(state: State) -> dict[str, Any]:
+        return {"messages": [AIMessage("Returning it")], "structured_response": {"age": 36}}
+
+    graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
+
+    assert await langgraph.agent("structured", graph)(a_run(record)) == {"output": {"age": 36}}
+
+
+async def test_a_subgraph_has_the_name_that_it_was_compiled_with(record: Record) -> None:
+    async def answer(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage("Known by heart")]}
+
+    def around(name: str, inner: Any) -> Any:
+        return StateGraph(MessagesState).add_node(name, inner).add_edge(START, name)
+
+    researcher = around("inner", around("answer", answer).compile(name="librarian")).compile(name="researcher")
+    await langgraph.agent("boss", around("res", researcher).compile())(a_run(record))
+
+    assert {event["agent"] for event in record.of("text.delta")} == {"librarian"}
 
 
 async def _asked(client: Client, questions: int) -> None:

@@ -10,15 +10,20 @@ import orjson
 import pytest
 from agents import (
     Agent,
+    GuardrailFunctionOutput,
+    InputGuardrail,
     ModelSettings,
     OpenAIChatCompletionsModel,
     OpenAIResponsesModel,
+    OutputGuardrail,
     RunContextWrapper,
+    ToolGuardrailFunctionOutput,
+    ToolInputGuardrail,
     function_tool,
 )
 from agents.tracing import get_trace_provider
 from holdfast.shared.log.conversation import Fold
-from holdfast.worker import Run
+from holdfast.worker import AgentError, Run
 from holdfast.worker.adapters import openai_agents
 from openai import AsyncOpenAI
 from pydantic import BaseModel
@@ -110,6 +115,52 @@ async def test_structured_output_is_the_result(aimock: Aimock, model: OpenAIResp
     agent: Agent[Any] = Agent(name="Weather", model=model, output_type=Weather)
 
     assert await openai_agents.agent("weather", agent)(a_run(record)) == {"output": {"celsius": 18}}
+
+
+def refuse(*_: Any) -> GuardrailFunctionOutput:
+    return GuardrailFunctionOutput({"topic": "homework"}, tripwire_triggered=True)
+
+
+def refuse_call(_: Any) -> ToolGuardrailFunctionOutput:
+    return ToolGuardrailFunctionOutput.raise_exception({"topic": "homework"})
+
+
+@function_tool(tool_input_guardrails=[ToolInputGuardrail(refuse_call, "homework_check")])
+async def solve() -> str:
+    """Solve it."""
+    return "42"
+
+
+@pytest.mark.parametrize(
+    "guarded",
+    [
+        {"input_guardrails": [InputGuardrail(refuse, "homework_check")]},
+        {"output_guardrails": [OutputGuardrail(refuse, "homework_check")]},
+        {"tools": [solve]},
+    ],
+    ids=["input", "output", "tool"],
+)
+async def test_a_guardrail_ends_the_job_with_its_own_code_and_what_it_found(
+    guarded: dict[str, Any], aimock: Aimock, model: OpenAIResponsesModel, record: Record
+) -> None:
+    if "tools" in guarded:
+        await aimock.answer(*rounds("hi", {"toolCalls": [call("call_1", "solve")]}, {"content": "42"}))
+    else:
+        await aimock.answer(says("42", to="hi"))
+    agent: Agent[Any] = Agent(name="Teacher", model=model, **guarded)
+
+    with pytest.raises(AgentError) as failed:
+        await openai_agents.agent("teacher", agent)(a_run(record))
+
+    assert (failed.value.code, failed.value.message) == (
+        "guardrail",
+        "The guardrail homework_check has stopped the agent",
+    )
+    [found] = record.of("data")
+    assert (found["name"], found["value"]) == (
+        "guardrail",
+        {"name": "homework_check", "output_info": {"topic": "homework"}},
+    )
 
 
 async def test_a_job_that_is_cancelled_ends_the_run_within(
