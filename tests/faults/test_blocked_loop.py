@@ -31,6 +31,10 @@ async def counts(run):
     sum(range(int(10**7 * 4 / (time.monotonic() - began))))
 
 @agent
+async def imports(run):
+    import slow_to_import
+
+@agent
 async def naps_within(run):
     async def nap():
         time.sleep(run.options["seconds"])
@@ -44,6 +48,7 @@ Start = Callable[..., Process]
 def start(processes: Processes, redis_url: str, tmp_path: Path) -> Start:
     """`start(HOLDFAST_…="…")` starts a worker with the agents above."""
     (tmp_path / "napping_agents.py").write_text(AGENTS)
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(3)\n")
     common = {"HOLDFAST_LOG_FORMAT": "json", "HOLDFAST_AGENTS": "napping_agents", "PYTHONPATH": str(tmp_path)}
     return lambda **env: processes.worker(redis_url, **(common | env))
 
@@ -67,9 +72,19 @@ async def test_f75_a_blocked_event_loop_is_logged_with_its_agent_and_counted(
     assert (report["agent"], report["session_id"], report["job_id"]) == (agent, "s", "j1")
     assert report["frames"].startswith("napping_agents.py:")
     assert report["frames"].partition(" < ")[0].endswith(function)
+    assert "hint" not in report
     async with httpx2.AsyncClient(trust_env=False) as http:
         metrics = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
     assert f'holdfast_event_loop_blocks_total{{agent="{agent}"}} 1.0' in metrics.splitlines()
+
+
+async def test_f75_a_loop_that_an_import_blocks_is_logged_with_what_to_do(client: Client, start: Start) -> None:
+    worker = start()
+    await client.offered("imports")
+    await client.post(agent="imports")
+    await client.end()
+    [report] = [line for line in reports(worker) if line["agent"]]
+    assert report["hint"] == "the job imports a module: import it before the first job, by @agent(warm=…)"
 
 
 async def test_f75_a_call_in_c_that_keeps_the_interpreter_is_logged_when_it_returns(

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import structlog
 from holdfast.shared.background import repeat
@@ -26,6 +27,8 @@ TICK_SECONDS = 0.25
 BLOCKED_SECONDS = 1.0
 KEPT_LEASES = 3
 SHOWN_FRAMES = 8
+IMPORTING = "the job imports a module: import it before the first job, by @agent(warm=…)"
+_IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
 
 log = structlog.get_logger()
 _blocks: Counter[str] = Counter()
@@ -101,4 +104,10 @@ def _report(blocked_s: float, loop: asyncio.AbstractEventLoop, thread_id: int, *
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way to another thread's stack
     walked = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=SHOWN_FRAMES, lookup_lines=False)
     frames = " < ".join(f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in walked)
-    log.warning("event loop is blocked", **names, seconds=round(blocked_s, 1), frames=frames)
+    hint = {"hint": IMPORTING} if _imports(frame) else {}
+    log.warning("event loop is blocked", **names, seconds=round(blocked_s, 1), frames=frames, **hint)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported, anywhere on the stack."""
+    return any(inner.f_code.co_filename == _IMPORT_SYSTEM for inner, _ in traceback.walk_stack(frame))
