@@ -104,7 +104,7 @@ async def _given(run: Run, graph: Pregel[Any, Any, Any, Any], config: RunnableCo
 def _names(graph: Pregel[Any, Any, Any, Any]) -> dict[tuple[str, ...], str]:
     """Return the names that subgraphs were compiled with, by the nodes that lead to them."""
     subgraphs = graph.get_subgraphs(recurse=True)
-    return {tuple(nodes.split("|")): found.name for nodes, found in subgraphs if found.name != _UNNAMED}
+    return {tuple(nodes.split("|")): found.name for nodes, found in subgraphs if found.name and found.name != _UNNAMED}
 
 
 def _result(state: Any) -> Any:
