@@ -104,3 +104,4 @@ LEASED = QUEUE + "leased:"
 GUESSED = QUEUE + "guessed:"  # then a worker, or an entry that was taken from one
 MAILBOX = QUEUE + "mailbox:"
 WEBHOOKS = QUEUE + "webhooks:due:"
+WEBHOOK_HOSTS = QUEUE + "webhooks:hosts:"  # then `<tenant>` or `<tenant>/<host>`

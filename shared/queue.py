@@ -48,6 +48,7 @@ PLACES = (
     keys.CONNECTIONS,
     keys.CONNECTIONS_TURN,
     keys.GUESSED,
+    keys.WEBHOOK_HOSTS,
 )
 ANY_LANE = "*"
 RESERVE_US = 5_000_000

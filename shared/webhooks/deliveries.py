@@ -18,12 +18,14 @@ from holdfast.shared.webhooks import refused_webhooks
 
 ENDED = "ended"
 ASKED = "asked"
+LONGEST_WAIT_SECONDS = 3600.0
 
 
 class WebhookDelivery(NamedTuple):
     """A leased delivery. `event`: ENDED or ASKED. `lease`: identifies this lease. `tries`: those that failed.
 
-    `asked`: the question of the job that needs no delivery any more; empty without one."""
+    `asked`: the question of the job that needs no delivery any more; empty without one. `host`: for which it waited, as
+    given to `wait_for_host`; else empty."""
 
     session_id: str
     job_id: str
@@ -31,6 +33,7 @@ class WebhookDelivery(NamedTuple):
     lease: str
     tries: int
     asked: str
+    host: str = ""
 
     @property
     def tenant(self) -> str:
@@ -50,6 +53,7 @@ class WebhookDeliveries:
         self._limit = limit
         self._ask = queue_script(redis, "webhook_ask")
         self._take = queue_script(redis, "webhook_take")
+        self._wait = queue_script(redis, "webhook_wait")
         self._retry = queue_script(redis, "webhook_retry")
         self._done = queue_script(redis, "webhook_done")
 
@@ -59,16 +63,25 @@ class WebhookDeliveries:
         if not await self._ask(PLACES, (entry, int(again), self._limit)):
             refused_webhooks.note(entry, ASKED)
 
-    async def take(self, lease_s: float, busy: Collection[str] = ()) -> WebhookDelivery | None:
+    async def take(
+        self, lease_s: float, busy_tenants: Collection[str] = (), busy_hosts: Collection[str] = ()
+    ) -> WebhookDelivery | None:
         """Lease the first due delivery of the tenant whose turn it is; None if none is due.
 
-        `busy`: the tenants to leave out."""
+        `busy_tenants`: those to leave out. `busy_hosts`: those to leave out, of the deliveries that wait for a host."""
+        busy = (len(busy_tenants), *busy_tenants, *busy_hosts)
         reply = await self._take(PLACES, (int(lease_s * 1_000_000), *busy))
         if not reply:
             return None
-        name, event, lease, tries, asked = (part.decode() for part in reply)
+        name, event, lease, tries, asked, host = (part.decode() for part in reply)
         session_id, _, job_id = name.rpartition("/")
-        return WebhookDelivery(session_id, job_id, event, lease, int(tries), asked)
+        return WebhookDelivery(session_id, job_id, event, lease, int(tries), asked, host)
+
+    async def wait_for_host(self, delivery: WebhookDelivery, host: str) -> None:
+        """Return a delivery whose host has enough in delivery. It is due whenever the host is not busy.
+
+        `host`: any name of it without `/`."""
+        await self._wait(PLACES, (*delivery.name(), host, int(LONGEST_WAIT_SECONDS * 1_000_000)))
 
     async def retry(self, delivery: WebhookDelivery, delay_s: float, tries: int) -> None:
         """Return a delivery, which is due after the delay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import random
 import time
 from collections import Counter
@@ -34,7 +35,6 @@ MAX_OF_TENANT = 8
 MAX_OF_HOST = 4
 MAX_TRIES = 12
 LONGEST_DELAY_SECONDS = 6 * 3600.0
-BUSY_SECONDS = 1.0  # delay of a delivery whose host has enough in delivery
 UNREADABLE_SECONDS = 5.0  # delay of a delivery whose record cannot be read now
 
 log = structlog.get_logger()
@@ -77,8 +77,8 @@ class Webhooks:
         """Start what is due, then wait until a delivery has ended or for the next poll."""
         self._ended.clear()
         while len(self._tasks) < MAX_IN_DELIVERY:
-            busy = [tenant for tenant, count in self._tenants.items() if count >= MAX_OF_TENANT]
-            delivery = await self._deliveries.take(LEASE_SECONDS, busy)
+            tenants, hosts = _full(self._tenants, MAX_OF_TENANT), _full(self._hosts, MAX_OF_HOST)
+            delivery = await self._deliveries.take(LEASE_SECONDS, tenants, hosts)
             if delivery is None:
                 break
             self._start(delivery)
@@ -89,6 +89,8 @@ class Webhooks:
 
     def _start(self, delivery: WebhookDelivery) -> None:
         self._tenants[delivery.tenant] += 1
+        if delivery.host:
+            self._hosts[delivery.host] += 1
         task = asyncio.create_task(self._deliver(delivery))
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._on_end(delivery, task))
@@ -96,6 +98,8 @@ class Webhooks:
     def _on_end(self, delivery: WebhookDelivery, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         _decrement(self._tenants, delivery.tenant)
+        if delivery.host:
+            _decrement(self._hosts, delivery.host)
         self._ended.set()
 
     async def _deliver(self, delivery: WebhookDelivery) -> None:
@@ -128,13 +132,26 @@ class Webhooks:
             return
         if message is None or target is None:
             await self._deliveries.done(delivery)
-        elif self._hosts[target.host] >= MAX_OF_HOST:
-            await self._deliveries.retry(delivery, BUSY_SECONDS * random.uniform(0.5, 1.5), delivery.tries)  # noqa: S311
         else:
+            await self._send_or_wait(delivery, message, target)
+
+    async def _send_or_wait(self, delivery: WebhookDelivery, message: Message, target: Target) -> None:
+        if delivery.host:  # counted since it was taken
             await self._send(delivery, message, target)
+        elif self._hosts[host := self._name_of(target)] >= MAX_OF_HOST:
+            await self._deliveries.wait_for_host(delivery, host)
+        else:
+            self._hosts[host] += 1
+            try:
+                await self._send(delivery, message, target)
+            finally:
+                _decrement(self._hosts, host)
+
+    def _name_of(self, target: Target) -> str:
+        """Return what names the host of a webhook on the queue server, where its URL is not readable."""
+        return hmac.digest(self._secrets[0], b"host\0" + target.host.encode(), "sha256").hex()[:32]
 
     async def _send(self, delivery: WebhookDelivery, message: Message, target: Target) -> None:
-        self._hosts[target.host] += 1
         try:
             failpoint("before_webhook")
             status = await self._post(delivery, message, target)
@@ -147,8 +164,6 @@ class Webhooks:
             await self._failed(delivery, message.question_id, str(error), host=target.host)
         else:
             await self._responded(delivery, message, target, status)
-        finally:
-            _decrement(self._hosts, target.host)
 
     async def _post(self, delivery: WebhookDelivery, message: Message, target: Target) -> int:
         """Post the message, in a span below that of its job's submission. Returns the status."""
@@ -203,6 +218,10 @@ class Webhooks:
 def delay_s(first_s: float, tries: int) -> float:
     """Return the seconds until the next try: each is three times the last, up to LONGEST_DELAY_SECONDS, with jitter."""
     return min(first_s * 3.0 ** (tries - 1), LONGEST_DELAY_SECONDS) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+
+
+def _full(counts: Counter[str], limit: int) -> list[str]:
+    return [name for name, count in counts.items() if count >= limit]
 
 
 def _decrement(counts: Counter[str], name: str) -> None:

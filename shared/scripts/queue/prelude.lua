@@ -11,6 +11,7 @@ local TENANT = KEYS[14] -- a prefix too; all but `paused` and `asking` exist onl
 local WEBHOOKS, WEBHOOK_TENANTS, WEBHOOK_TRIES, WEBHOOK_ASKED = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 local STATUSES = KEYS[19]
 local CONNECTIONS, CONNECTIONS_TURN, GUESSED = KEYS[20], KEYS[21], KEYS[22] -- the last one is a prefix
+local WEBHOOK_HOSTS = KEYS[23] -- a prefix
 local ANY = '*' -- the lane that every worker serves
 local WAKE_LIMIT = 128
 local TURN_RANGE, MOST_RUNNING = 2 ^ 40, 2 ^ 13 - 1 -- of a rank, which has to fit the 53 bits of a score
@@ -174,8 +175,9 @@ local function set_delivery(id, delivery)
     return payload
 end
 
--- The webhooks of a tenant, and the tenants by the time of their first one, are sorted by when they are due. A name is
--- that of the job's entry, `/` and the event. `limit`: of the webhooks of a tenant, nil for one that exists. Returns
+-- The webhooks of a tenant, and the tenants by the time of their first one, are sorted by when they are due. Those that
+-- wait for a host are among them, and a second time below the host, with the same score. A name is that of the job's
+-- entry, `/` and the event. `limit`: of the webhooks of a tenant, nil for one that exists. Returns
 -- whether there was room.
 local function due_webhook(id, event, at, limit, condition)
     local tenant, name = string.match(id, '^([^/]+)/.*/') or '', id .. '/' .. event

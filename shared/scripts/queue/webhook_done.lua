@@ -7,5 +7,7 @@ if ARGV[4] ~= '' and redis.call('HEXISTS', ENTRIES, id) == 1 then redis.call('HS
 if redis.call('ZSCORE', WEBHOOKS .. tenant, name) ~= ARGV[3] then return 0 end
 redis.call('HDEL', WEBHOOK_TRIES, name)
 redis.call('ZREM', WEBHOOKS .. tenant, name)
-if redis.call('EXISTS', WEBHOOKS .. tenant) == 0 then redis.call('ZREM', WEBHOOK_TENANTS, tenant) end
+if redis.call('EXISTS', WEBHOOKS .. tenant) == 0 and redis.call('EXISTS', WEBHOOK_HOSTS .. tenant) == 0 then
+    redis.call('ZREM', WEBHOOK_TENANTS, tenant)
+end
 return 1
