@@ -21,6 +21,7 @@ MIN_TTL_S = 60.0
 MAX_TTL_S = 86_400.0
 REFETCH_PAUSE_S = 60.0  # between fetches for unknown keys: anyone can send a token that names one
 MAX_BACKOFF_S = 60.0
+STALE_S = 3600.0  # for which a set answers after its lifetime, while it is fetched anew
 DEADLINE_S = 5.0
 MAX_BYTES = 64 * 1024
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,10})(?![0-9])", re.IGNORECASE)
@@ -31,7 +32,8 @@ class JwksEndpoint:
     """The key set of one URL. It is fetched when it is needed: by one request at a time, whose result all share.
 
     A set is used for the `max-age` of its response, between 1 minute and 1 day, or 10 minutes where there is none.
-    While the endpoint fails, the last set stays in use, and attempts back off to one a minute.
+    For an hour after that it still answers, while a fetch is under way. While the endpoint fails, the last set stays in
+    use, and attempts back off to one a minute.
 
     Args:
         clock: monotonic time in seconds.
@@ -62,14 +64,15 @@ class JwksEndpoint:
         await self._client.aclose()
 
     async def keys(self) -> KeySet:
-        """Return the current set. Only the first request after its lifetime waits for a fetch.
+        """Return the current set. Only the very first request waits for a fetch, and the first one for a long time.
 
         Raises:
             AuthenticationUnavailable: no set could be fetched yet.
         """
-        if self._clock() >= self._fresh_until and self._may_fetch:
+        now = self._clock()
+        if now >= self._fresh_until and self._may_fetch:
             flight = self._begin()
-            if self._keys is None or not self._failures:
+            if self._keys is None or (now >= self._fresh_until + STALE_S and not self._failures):
                 await asyncio.shield(flight)
         if self._keys is None:
             raise AuthenticationUnavailable

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from holdfast.gateway.authentication.jwks import JwksEndpoint, lifetime_s
+from holdfast.gateway.authentication.jwks import STALE_S, JwksEndpoint, lifetime_s
 from holdfast.gateway.authentication.jwt import JwtVerifier
 from holdfast.gateway.authentication.key_set import KeyName, parse_key_set
 from holdfast.gateway.errors import AuthenticationUnavailable, Unauthenticated
@@ -50,9 +50,14 @@ class Stage:
     def __init__(self, served: Issuer, **settings: Any) -> None:
         self.issuer = served
         self.now = 0.0
-        endpoint = JwksEndpoint(served.url, clock=lambda: self.now)
+        self._endpoint = JwksEndpoint(served.url, clock=lambda: self.now)
         settings_ = with_keys(served.url, **settings)
-        self.verifier = JwtVerifier(settings_, clock=lambda: NOW, endpoint=endpoint)
+        self.verifier = JwtVerifier(settings_, clock=lambda: NOW, endpoint=self._endpoint)
+
+    @property
+    def fetched(self) -> bool:
+        """Whether no fetch is under way."""
+        return self._endpoint._flight is None
 
     async def subject(self, token: str) -> str:
         return (await self.verifier.verify(token)).subject
@@ -90,6 +95,14 @@ class TestKeys:
         stage.now = 299.9
         assert await stage.subject(rsa_key().token()) == "ada"
         stage.now = 300
+        assert await stage.subject(rsa_key().token()) == "ada"  # the set is fetched meanwhile
+        await until(lambda: stage.fetched)
+        assert await stage.refusal(rsa_key().token()) == "the issuer has no such key"
+
+    async def test_a_set_does_not_answer_long_after_its_lifetime(self, stage: Stage) -> None:
+        await stage.subject(rsa_key().token())
+        stage.issuer.keys = [p256_key().jwk]
+        stage.now = 600 + STALE_S
         assert await stage.refusal(rsa_key().token()) == "the issuer has no such key"
 
     async def test_the_same_keys_again_leave_verified_tokens_remembered(
@@ -98,6 +111,8 @@ class TestKeys:
         token, verified = rsa_key().token(), count_verifications(monkeypatch)
         await stage.subject(token)
         stage.now = 601
+        assert await stage.subject(token) == "ada"
+        await until(lambda: stage.fetched)
         assert await stage.subject(token) == "ada"
         assert stage.issuer.requests == 2
         assert len(verified) == 1
@@ -161,6 +176,7 @@ class TestOutages:
         stage.issuer.status, stage.now = 500, 600
         with structlog.testing.capture_logs() as logs:
             assert await stage.subject(rsa_key().token()) == "ada"
+            await until(lambda: stage.fetched)
             for _ in range(20):
                 stage.now += 0.04
                 assert await stage.subject(rsa_key().token(sub="bo")) == "bo"
@@ -204,7 +220,20 @@ class TestOutages:
             setattr(stage.issuer, name, value)
         stage.now = 600
         assert await stage.subject(rsa_key().token()) == "ada"
+        await until(lambda: stage.fetched)
+        assert await stage.subject(rsa_key().token()) == "ada"
         assert stage.issuer.requests == 2
+
+    async def test_valid_tokens_do_not_wait_for_an_endpoint_that_hangs(self, stage: Stage) -> None:
+        await stage.subject(rsa_key().token())
+        released = asyncio.Event()
+        stage.issuer.before_answer, stage.now = released.wait, 600
+        for number in range(20):
+            assert await stage.subject(rsa_key().token(sub=str(number))) == str(number)
+        await until(lambda: stage.issuer.requests == 2)
+        assert not stage.fetched
+        released.set()
+        await until(lambda: stage.fetched)
 
     async def test_a_slow_endpoint_holds_up_nobody_but_those_who_wait_for_it(self, stage: Stage) -> None:
         released = asyncio.Event()
