@@ -204,7 +204,7 @@ def problem(error: HoldfastError) -> Response:
 
 def headers_of(error: HoldfastError) -> dict[str, str]:
     """Return the headers of the response to an error, in whatever form its body is."""
-    headers = {}
+    headers = dict(NO_STORE)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allow)
     if isinstance(error, Unauthenticated):
@@ -238,6 +238,8 @@ def problem_members(error: HoldfastError) -> dict[str, Any]:
 
 ErrorResponse = Callable[[HoldfastError], Response]
 """How a dialect presents an error."""
+
+NO_STORE = {"Cache-Control": "no-store"}  # a cache may store a 404 or a 204 by itself (RFC 9110, section 15.1)
 
 ERROR_RESPONSE = "holdfast.error_response"  # the key in the scope of a request to a dialect that has its own
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
-from holdfast.gateway.errors import MEDIA_TYPE
+from holdfast.gateway.errors import MEDIA_TYPE, NO_STORE
 from holdfast.gateway.session_list import SessionsPage
 from holdfast.shared.ids import as_cursor
 from holdfast.shared.job_record import JobState
@@ -170,7 +170,7 @@ class Problem(BaseModel):
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    fields = {"Cache-Control": "no-store"} | (headers or {})
+    fields = NO_STORE | (headers or {})
     return Response(orjson.dumps(content), status, fields, media_type="application/json")
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from holdfast.gateway.dependencies import State
+from holdfast.gateway.errors import NO_STORE
 from holdfast.gateway.stream.viewer import StreamRequest, retry_ms
 from holdfast.shared.errors import SessionUnknown, UnreadableHere
 from holdfast.shared.ids import ORIGIN
@@ -15,7 +16,7 @@ from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-NO_CONTENT = Response(status_code=204)
+NO_CONTENT = Response(status_code=204, headers=NO_STORE)
 
 
 class Begin(Protocol):

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from holdfast.gateway.authentication.credentials import COOKIE, TICKET_COOKIE
 from holdfast.gateway.authentication.tickets import Ticket, write_ticket
 from holdfast.gateway.dependencies import Caller, GatewayState, OptionalJsonBody, State, TicketedSession
-from holdfast.gateway.errors import body_invalid
+from holdfast.gateway.errors import NO_STORE, body_invalid
 from holdfast.gateway.principal import Forbidden, Principal, Right
 from holdfast.gateway.routes.schemas import SignInAnswer, TicketAnswer, json_response, problems
 from holdfast.shared.errors import LogUnavailable, SessionUnknown
@@ -67,7 +67,7 @@ async def revoke_tickets(state: GatewayState, session_id: TicketedSession) -> Re
         raise SessionUnknown
     await state["ticket_series"].end(session_id)
     await state["auth_store"].announce_revocation(session_id)
-    return Response(status_code=204)
+    return Response(status_code=204, headers=NO_STORE)
 
 
 @router.post("/v1/sign-in", response_model=SignInAnswer, responses=problems(503))
@@ -93,7 +93,7 @@ async def get_sign_in(caller: Caller) -> Response:
 @router.delete("/v1/sign-in", status_code=204, response_model=None)
 async def sign_out() -> Response:
     """Delete the cookie."""
-    return Response(status_code=204, headers={"Set-Cookie": cookie(COOKIE, "", 0)})
+    return Response(status_code=204, headers=NO_STORE | {"Set-Cookie": cookie(COOKIE, "", 0)})
 
 
 def cookie(name: str, value: str, max_age_s: float) -> str:

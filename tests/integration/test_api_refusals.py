@@ -384,3 +384,30 @@ async def test_a_gateway_recovers_by_itself_when_redis_is_back(away: AwayRedis) 
     assert (await away.gateway.client.get("/v1/sessions/s")).status_code == 503
     away.server.start()
     assert (await away.gateway.client.get("/v1/sessions/s")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/sessions/unknown"),
+        ("GET", "/v1/nothing"),
+        ("GET", "/v1/sessions?limit=0"),
+        ("PUT", "/v1/sessions"),
+        ("POST", "/v1/sessions/s/jobs"),
+        ("GET", "/openai/v1/responses/unknown"),
+        ("GET", "/openai/v1/models/unknown"),
+        ("POST", "/ai-sdk/v7/scripted"),
+        ("GET", "/ai-sdk/v7/scripted/unknown/stream"),
+        ("POST", "/ag-ui/scripted"),
+        ("POST", "/copilotkit"),
+    ],
+)
+async def test_no_error_may_be_stored_by_a_cache(gateway: Served, method: str, path: str) -> None:
+    answer = await gateway.client.request(method, path)
+    assert answer.status_code >= 400 or answer.status_code == 204
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_refusal_before_any_route_may_not_be_stored_either(gateway: Served) -> None:
+    answer = await gateway.client.get("/v1/sessions", headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.headers["cache-control"]) == (421, "no-store")

@@ -18,7 +18,7 @@ MEDIA_TYPE = "application/json"
 def error_response(error: HoldfastError) -> Response:
     """Return an error with the status and headers that it has elsewhere."""
     headers = problem(error).headers
-    kept = {name: headers[name] for name in ("allow", "retry-after") if name in headers}
+    kept = {name: headers[name] for name in ("allow", "cache-control", "retry-after") if name in headers}
     return Response(orjson.dumps(_content(error)), error.status, kept, media_type=MEDIA_TYPE)
 
 

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 def error_response(error: HoldfastError) -> Response:
     """Return an error as plain text, with the headers that it has elsewhere."""
     headers = problem(error).headers
-    kept = {name: headers[name] for name in ("allow", "retry-after") if name in headers}
+    kept = {name: headers[name] for name in ("allow", "cache-control", "retry-after") if name in headers}
     return PlainTextResponse(_text(error), error.status, kept)
 
 

@@ -26,7 +26,7 @@ from holdfast.gateway.dialects.ai_sdk.refusal import pause_and_end
 from holdfast.gateway.dialects.ai_sdk.translation import HEADERS, UiMessageStream, framed, lost_chunks
 from holdfast.gateway.dialects.following import job_to_follow
 from holdfast.gateway.dialects.job_stream import check_room, stream_job
-from holdfast.gateway.errors import EventsTrimmed, RouteUnknown
+from holdfast.gateway.errors import NO_STORE, EventsTrimmed, RouteUnknown
 from holdfast.gateway.intents import cancel
 from holdfast.gateway.limits import Body, read_json
 from holdfast.gateway.principal import Principal, principal_of
@@ -209,7 +209,7 @@ def _nothing(client: str) -> Response:
     """Return that there is nothing to resume. To WorkflowChatTransport a 204 is an error."""
     if client == "workflow":
         return Response(framed({"type": "finish"}), headers=HEADERS)
-    return Response(status_code=204)
+    return Response(status_code=204, headers=NO_STORE)
 
 
 def _lost(client: str) -> Response:
