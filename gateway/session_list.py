@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import NamedTuple, TypeVar
 
 import structlog
 from holdfast.gateway.principal import Principal
@@ -23,7 +24,14 @@ CLEAN_SECONDS = 60.0
 CLEAN_PAUSE_SECONDS = 0.05
 CLEAN_SESSIONS = 100
 
-Missing = Literal["gone", "unreadable"]
+_Read = TypeVar("_Read")
+
+
+class Missing(Enum):
+    """Why a listed session was not read."""
+
+    GONE = "gone"
+    UNREADABLE = "unreadable"
 
 
 class ListedSession(NamedTuple):
@@ -60,27 +68,33 @@ class SessionList:
 
     async def page(self, caller: Principal, behind_us: int | None, count: int) -> SessionsPage:
         """Return the existing sessions among the next `count` of the caller's in the index. Raises Forbidden."""
-        caller.check("read")
-        listed = await self._index.newest(caller.owner, behind_us, count + 1)
-        page = listed[:count]
-        found = await self._summaries(page)
-        return SessionsPage(
-            [
-                ListedSession(summary, one.active_us)
-                for one, summary in found
-                if isinstance(summary, SessionSummary) and caller.session in (None, one.session_id)
-            ],
-            page[-1].active_us if len(listed) > count else None,
-        )
+        listed, more = await self._listed(caller, behind_us, count)
+        return SessionsPage(await self._existing(listed), more)
 
     async def search(self, caller: Principal, behind_us: int | None, count: int, text: str) -> SessionsPage:
         """Return those sessions among the next SEARCHED of the index whose id or title has the text, in any case; of
         more than `count` the first. Raises Forbidden."""
-        searched = await self.page(caller, behind_us, SEARCHED)
-        found = [each for each in searched.sessions if _has(each.summary, text.casefold())]
+        listed, more = await self._listed(caller, behind_us, SEARCHED)
+        titles = await asyncio.gather(*(self._attempt(self._sessions.title, one.session_id) for one in listed))
+        having = [one for one, title in zip(listed, titles, strict=True) if _has(one, title, text.casefold())]
+        found = list[ListedSession]()
+        while having and len(found) <= count:  # some may not exist: a session is read in full only where it is shown
+            wanted = count + 1 - len(found)
+            found += await self._existing(having[:wanted])
+            having = having[wanted:]
         if len(found) <= count:
-            return SessionsPage(found, searched.more)
+            return SessionsPage(found, more)
         return SessionsPage(found[:count], found[count - 1].active_us)
+
+    async def _listed(self, caller: Principal, behind_us: int | None, count: int) -> tuple[list[Listed], int | None]:
+        """Return the next `count` of the caller's sessions in the index, and the cursor of the next page. Raises
+        Forbidden."""
+        caller.check("read")
+        if caller.session is not None:
+            own = await self._index.find(caller.session)
+            return [own] if own and (behind_us is None or own.active_us < behind_us) else [], None
+        listed = await self._index.newest(caller.owner, behind_us, count + 1)
+        return listed[:count], listed[count - 1].active_us if len(listed) > count else None
 
     async def remove(self, session_id: str) -> None:
         """Remove a session from the index."""
@@ -104,28 +118,32 @@ class SessionList:
         self._cleaned_us = listed[-1].active_us  # sessions with an open job remain: continue after them
         return CLEAN_PAUSE_SECONDS
 
+    async def _existing(self, listed: Sequence[Listed]) -> list[ListedSession]:
+        found = await self._summaries(listed)
+        return [ListedSession(each, one.active_us) for one, each in found if isinstance(each, SessionSummary)]
+
     async def _summaries(self, listed: Sequence[Listed]) -> list[tuple[Listed, SessionSummary | Missing]]:
         """Read sessions, and remove those that are gone from the index."""
-        summaries = await asyncio.gather(*(self._summary(one.session_id) for one in listed))
+        summaries = await asyncio.gather(*(self._attempt(self._sessions.summary, one.session_id) for one in listed))
         found = list(zip(listed, summaries, strict=True))
-        gone = [one for one, summary in found if summary == "gone"]
+        gone = [one for one, summary in found if summary is Missing.GONE]
         if gone:
             settled_us = await self._index.now_us() - ACCEPTING_US
             await self._index.forget([one for one in gone if one.active_us < settled_us])
         return found
 
-    async def _summary(self, session_id: str) -> SessionSummary | Missing:
+    async def _attempt(self, read: Callable[[str], Awaitable[_Read]], session_id: str) -> _Read | Missing:
         try:
-            return await self._sessions.summary(session_id)
+            return await read(session_id)
         except SessionUnknown:
-            return "gone"
+            return Missing.GONE
         except (DataKeyGone, UnreadableHere, ValueError, RedisError) as error:
             if isinstance(error, RedisError) and not is_of_data(error):
                 raise
             if self._reported.add(session_id):
                 logger.warning("session cannot be read; left out of the list", session_id=session_id, error=repr(error))
-            return "unreadable"
+            return Missing.UNREADABLE
 
 
-def _has(session: SessionSummary, text: str) -> bool:
-    return text in public_id(session.session_id).casefold() or text in session.title.casefold()
+def _has(listed: Listed, title: str | Missing, text: str) -> bool:
+    return text in public_id(listed.session_id).casefold() or (isinstance(title, str) and text in title.casefold())

@@ -36,6 +36,11 @@ class SessionIndex:
         begin = "+inf" if behind_us is None else f"({behind_us}"
         return await self._range(keys.sessions_key(owner), begin, "-inf", count, newest_first=True)
 
+    async def find(self, session_id: str) -> Listed | None:
+        """Return the place of one session."""
+        score = await self._redis.zscore(keys.SESSIONS, session_id)
+        return None if score is None else Listed(session_id, int(score))
+
     async def oldest(self, behind_us: int, before_us: int, count: int) -> list[Listed]:
         """Return at most `count` sessions of all owners with an activity between the two, oldest first."""
         return await self._range(keys.SESSIONS, f"({behind_us}", f"({before_us}", count, newest_first=False)

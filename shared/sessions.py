@@ -274,6 +274,12 @@ class Sessions:
         job = job_of(session_id, record, cursor)
         return SessionSummary(session_id, int(created), (title or b"").decode(), cursor, job)
 
+    async def title(self, session_id: str) -> str:
+        """Read the title of the session, with one command; an empty one where there is no session."""
+        title = await self._connections.connection_for(session_id).redis.hget(session_keys(session_id).state, "title")
+        (title,) = await self._keyring.opened(session_id, [(TITLE, title)])
+        return (title or b"").decode()
+
     async def job(self, session_id: str, job_id: str) -> JobState:
         """Read one job. Raises SessionUnknown, JobUnknown."""
         top, record = await self._read(self._read_job, session_id, job_id, *RECORD)

@@ -305,3 +305,38 @@ async def test_a_page_costs_no_more_where_there_are_many_sessions(gateway: Serve
     stats = await gateway.redis.info("commandstats")
     assert stats["cmdstat_evalsha"]["calls"] == 10
     assert stats["cmdstat_zrange"]["calls"] == 1
+
+
+@pytest.mark.parametrize("text", ["zz", "s1"])
+async def test_a_search_reads_no_more_of_the_sessions_that_it_does_not_show_than_their_titles(
+    gateway: Served, client: Client, text: str
+) -> None:
+    for number in range(150):
+        await client.sessions.submit(f"s{number}", "j1", request())
+        await client.queue.reserve(f"s{number}", "j1", "scripted")
+    await ids(gateway, limit=1, q=text)  # loads the scripts
+    await gateway.redis.config_resetstat()
+    assert await ids(gateway, limit=1, q=text) == (["s149"] if text == "s1" else [])
+    stats = await gateway.redis.info("commandstats")
+    assert stats["cmdstat_hget"]["calls"] <= 150 + 2
+    assert sum(each["calls"] for each in stats.values()) <= 150 + 30
+
+
+async def test_a_search_goes_on_behind_matching_sessions_that_do_not_exist(gateway: Served, client: Client) -> None:
+    for name in ("tea1", "tea2", "other", "tea3"):
+        await post(gateway, name, input="milk")
+    await move_back(gateway, "tea1", "tea2", "other", "tea3", us=120_000_000)
+    await expire(gateway, "tea3")
+    first = await listing(gateway, limit=1, q="TEA")
+    assert [session["session_id"] for session in first["sessions"]] == ["tea2"]
+    assert await ids(gateway, limit=1, q="TEA", cursor=first["next"]) == ["tea1"]
+
+
+async def test_a_title_that_cannot_be_read_is_no_match(gateway: Served) -> None:
+    for name in "ab":
+        await post(gateway, name)
+    await gateway.redis.delete(session_keys("b").state)
+    await gateway.redis.sadd(session_keys("b").state, "x")
+    with capture_logs():
+        assert await ids(gateway, q="unreadable") == []
+        assert await ids(gateway, q="tea") == ["a"]

@@ -63,6 +63,16 @@ class TestRights:
         assert (there.status_code, there.content) == (404, nowhere.content)
         assert (await caller("GET", "/v1/sessions")).json()["sessions"][0]["session_id"] == "s"
 
+    async def test_a_ticket_does_not_tell_how_many_sessions_its_owner_has(self, gateway: Served, owner: Caller) -> None:
+        for session in ("s", "o1", "o2"):
+            await owner.job(session)
+        caller = Caller(gateway, await owner.ticket())
+        for query in ("limit=1", "limit=1&q=s"):
+            listed = (await caller("GET", f"/v1/sessions?{query}")).json()
+            assert [session["session_id"] for session in listed["sessions"]] == ["s"]
+            assert listed["next"] is None
+        assert (await caller("GET", "/v1/sessions?cursor=1")).json() == {"sessions": [], "next": None}
+
     async def test_a_ticket_has_only_the_rights_that_were_asked_for(self, gateway: Served, owner: Caller) -> None:
         job = await owner.job()
         reading = Caller(gateway, await owner.ticket())
