@@ -1,8 +1,8 @@
 """`python -m tests.support.webhook_flood`: six jobs stream while receivers of webhooks of other tenants attack.
 
-Each attacking tenant queues 60 jobs with webhooks to six hosts that answer with `100 Continue` without end. A round has a
-part with none, one and three of them, one after the other: on a machine with other work, only parts of the same round
-compare. Printed is how long the logs of the six jobs were silent between two events.
+Each attacking tenant queues 60 jobs with webhooks to six hosts that answer with `100 Continue` without end. A round
+has a part with none, one and three of them, one after the other: on a machine with other work, only parts of the same
+round compare. Printed is how long the logs of the six jobs were silent between two events.
 """
 
 from __future__ import annotations
