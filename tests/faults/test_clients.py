@@ -110,16 +110,16 @@ async def test_clients_that_everything_happens_to_end_equal_to_the_log(deploymen
 async def test_a_chat_completion_that_is_cut_drained_or_taken_over_is_an_error(deployment: Deployment) -> None:
     """It cannot resume, and must not look complete."""
     async with Followers(JobAt(deployment.url, "", ""), completions(deployment.gate.path)) as clients:
-        await clients.show("Looking. ")
+        deployment.gate.open(5)
+        await clients.show(" 4 ")
         deployment.proxy.cut()
         assert await ends(clients) == {"cut"}
         await clients.refresh()
-        await clients.show("Looking. ")
+        await clients.show(" 4 ")
         await deployment.drain()
         assert await ends(clients) == {"cut"}
         await clients.refresh()
-        await clients.show("Looking. ")
-        await deployment.answer(await deployment.job())
+        await clients.show(" 4 ")
         await deployment.take_over()
         assert await ends(clients) == {"attempt_reset"}
 

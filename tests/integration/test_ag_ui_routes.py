@@ -42,6 +42,16 @@ async def test_a_run_is_a_stream_of_events_with_ids(gateway: Served) -> None:
     assert len(dict(frames(response))) == len(frames(response))
 
 
+@pytest.mark.parametrize("url", [API, "/copilotkit/agent/scripted/run"])
+async def test_what_does_not_reach_the_agent_is_named_in_the_response(gateway: Served, url: str) -> None:
+    page = {"tools": [{"name": "paint"}], "state": {"colour": "red"}, "context": [{"description": "c", "value": "v"}]}
+    ignored = await gateway.client.post(url, json={**body(), **page})
+    assert (ignored.status_code, ignored.headers["holdfast-ignored"]) == (200, "tools, state, context")
+    assert types(ignored)[-1] == "RUN_FINISHED"
+    empty = await gateway.client.post(url, json={**body("r2"), "tools": [], "state": {}, "context": []})
+    assert "holdfast-ignored" not in empty.headers
+
+
 async def test_a_run_that_is_sent_twice_starts_one_job(gateway: Served) -> None:
     """The second time with what the client has received, as HttpAgent repeats it: then a snapshot comes first."""
     first = await gateway.client.post(API, json=body())

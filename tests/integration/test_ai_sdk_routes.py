@@ -47,6 +47,12 @@ async def jobs_of(gateway: Served, session: str = "c1") -> list[dict[str, Any]]:
     return jobs
 
 
+async def test_what_does_not_reach_the_agent_is_named_in_the_response(gateway: Served) -> None:
+    ignored = await gateway.client.post(API, json=body(messageId="m0", tools=["paint"], webSearch=True))
+    assert (ignored.status_code, ignored.headers["holdfast-ignored"]) == (200, "tools, webSearch")
+    assert chunks(ignored)[-1]["type"] == "finish"
+
+
 async def test_a_stream_has_the_headers_of_the_protocol_and_ends_with_done(gateway: Served) -> None:
     response = await gateway.client.post(API, json=body())
     assert response.status_code == 200

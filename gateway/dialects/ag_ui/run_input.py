@@ -31,7 +31,8 @@ class Resume(BaseModel):
 
 
 class RunInput(BaseModel):
-    """What is read of the body. `state`, `tools` and `context` are not, since agents run on the server."""
+    """What is read of the body. `state`, `tools` and `context` are not, since agents run on the server: the response
+    names them as ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 

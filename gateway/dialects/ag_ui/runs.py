@@ -33,6 +33,7 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
 )
 from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, discards_for
 from holdfast.gateway.dialects.following import job_to_follow
+from holdfast.gateway.dialects.ignored import naming, unknown_fields
 from holdfast.gateway.dialects.job_stream import check_room, stream_job
 from holdfast.gateway.dialects.translation import Numbered
 from holdfast.gateway.errors import NOT_JSON, BodyInvalid, EventsTrimmed
@@ -89,7 +90,7 @@ async def start_run(request: Request, agent: str, body: Body) -> ASGIApp:
         stream = AgUiStream(given.threadId, given.runId, job.job_id, history, found.again, found.after_question)
         if found.again:
             stream = replace(stream, reasoning=reasoning_of(given.messages, job.job_id))
-        return await stream_run(request, stream, job, cursor)
+        return naming(unknown_fields(given, body.value), await stream_run(request, stream, job, cursor))
     except (LogUnavailable, RedisError, UnreadableHere):
         if cursor is None:
             raise

@@ -21,6 +21,7 @@ Input = str | dict[str, list[Message]]
 
 ROLES = ("system", "user", "assistant")
 JOB_FIELDS = ("options", "metadata", "timeout_s", "on_busy", "budget")
+WITHOUT_EFFECT = ("messageId",)  # which the SDK sends always
 
 
 class ChatBody(BaseModel):

@@ -13,6 +13,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from holdfast.gateway.dependencies import State, idempotency_key, known_session
 from holdfast.gateway.dialects.ai_sdk.chat_body import (
+    WITHOUT_EFFECT,
     ChatBody,
     follows_unanswered,
     job_value,
@@ -25,6 +26,7 @@ from holdfast.gateway.dialects.ai_sdk.errors import about_messages
 from holdfast.gateway.dialects.ai_sdk.refusal import pause_and_end
 from holdfast.gateway.dialects.ai_sdk.translation import HEADERS, UiMessageStream, framed, lost_chunks
 from holdfast.gateway.dialects.following import job_to_follow
+from holdfast.gateway.dialects.ignored import naming, unknown_fields
 from holdfast.gateway.dialects.job_stream import check_room, stream_job
 from holdfast.gateway.errors import NO_STORE, EventsTrimmed, RouteUnknown
 from holdfast.gateway.intents import cancel
@@ -76,7 +78,8 @@ async def post_messages(request: Request, client: str, agent: str) -> ASGIApp:
     submitted = await _submit(state, caller, session_id, agent, Body(chat, body.size), key, after)
     try:
         job = await state["sessions"].job(session_id, submitted.job_id)
-        return await _stream(request, state, client, job)
+        ignored = (name for name in unknown_fields(chat, body.value) if name not in WITHOUT_EFFECT)
+        return naming(ignored, await _stream(request, state, client, job))
     except (LogUnavailable, RedisError, UnreadableHere):
         if client != "workflow":
             raise
