@@ -12,14 +12,15 @@ import pytest
 import redis
 from httpx2 import create_ssl_context
 from httpx2._config import DEFAULT_TIMEOUT_CONFIG
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.process import Processes, inherited_env
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 
-# The same examples in each run, so that a red run is about the change. `--hypothesis-profile=default` tries others.
-settings.register_profile("suite", derandomize=True)
+# The same examples in each run, and no limit of time, so that a red run is about the change.
+# `--hypothesis-profile=default` tries others.
+settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextvars import Context
 
 import pytest
+from holdfast.worker.process import threads as threads_of_jobs
 from holdfast.worker.process.threads import MAX_THREADS, JobThreads, in_thread, install, thread_counts
 from holdfast.worker.sdk.run import RunEnded
 
@@ -22,10 +23,12 @@ def gate() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-def threads() -> JobThreads:
-    threads = JobThreads("agent")
-    threads.enter()
-    return threads
+def threads() -> Iterator[JobThreads]:
+    """Threads that later tests of this process do not use: the fixture enters them in a context that all share."""
+    entered = JobThreads("agent")
+    entered.enter()
+    yield entered
+    threads_of_jobs._current.set(None)
 
 
 async def test_a_call_beyond_the_jobs_threads_waits_for_one_of_them(threads: JobThreads, gate: threading.Event) -> None:
