@@ -218,9 +218,14 @@ def _after(body: JobBody) -> str | None:
 
 
 def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobRequest:
-    """Add an idempotency key. The digest does not depend on whitespace or the order of members."""
-    digest = sha256(orjson.dumps(_digested(body), option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return replace(request, idempotency_key=idempotency_key, digest=digest)
+    """Add an idempotency key. The digest does not depend on whitespace or the order of members.
+
+    Raises RequestInvalid if the body is nested too deeply as a whole."""
+    try:
+        whole = orjson.dumps(_digested(body), option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        raise RequestInvalid("body", NOT_JSON) from None
+    return replace(request, idempotency_key=idempotency_key, digest=sha256(whole).hexdigest())
 
 
 def _digested(body: JobBody) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -163,3 +164,9 @@ def test_of_many_wrong_messages_the_first_ones_are_named() -> None:
 )
 def test_a_title_is_the_beginning_of_the_first_input(given: Any, title: str) -> None:
     assert title_of(given, orjson.dumps(given)) == title
+
+
+@pytest.mark.parametrize("levels", range(240, 260))
+def test_a_body_with_a_key_that_is_nested_too_deeply_is_refused(levels: int) -> None:
+    with suppress(RequestInvalid):
+        digest({**GOOD, "input": {"x": deep(levels)}})
