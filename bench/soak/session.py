@@ -141,7 +141,7 @@ class Session:
         for viewer in viewers:
             if not viewer.over:
                 self._tally.violations.append(f"{viewer.transcript.client} never came to an end")
-            elif viewer not in readers and _wronged(viewer):  # a job is 404 as soon as its session is deleted
+            elif viewer not in readers and self._wronged(viewer):  # a job is 404 as soon as its session is deleted
                 self._tally.violations.append(f"{viewer.transcript.client} was refused with {viewer.refused}")
         # The log is trimmed by now: only the order of what each was told is left to be judged.
         self._tally.violations += History(transcripts=self._history.transcripts).violations({})
@@ -165,10 +165,13 @@ class Session:
         told = all(watcher.transcript.cursor >= log[-1].id for watcher in self._watchers)
         return told and all(reader.over for reader, _ in self._readers)
 
+    def _wronged(self, viewer: Watcher) -> bool:
+        """Whether a viewer was refused that had begun.
+
+        After the deletion a viewer rightly finds nothing; with a ticket, which ends with its session, it gets 401."""
+        if self._headers is not self._deployment.headers and viewer.refused == [401]:
+            return False
+        return bool(viewer.refused) and (viewer.refused != [404] or viewer.transcript.cursor != ORIGIN)
+
     def _with_gaps(self) -> list[Transcript]:
         return [transcript for transcript in self._history.transcripts if transcript.gaps()]
-
-
-def _wronged(viewer: Watcher) -> bool:
-    """Whether a viewer was refused that had begun: one that comes after the deletion rightly finds nothing."""
-    return bool(viewer.refused) and (viewer.refused != [404] or viewer.transcript.cursor != ORIGIN)

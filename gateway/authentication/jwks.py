@@ -55,6 +55,11 @@ class JwksEndpoint:
         self._refetch_at = _NEVER
         self._flight: asyncio.Task[None] | None = None
 
+    @property
+    def is_refreshing(self) -> bool:
+        """Whether a fetch of the key set is in progress."""
+        return self._flight is not None
+
     async def aclose(self) -> None:
         """End a fetch that is under way."""
         if self._flight is not None:
@@ -94,7 +99,7 @@ class JwksEndpoint:
 
     @property
     def _may_fetch(self) -> bool:
-        return self._flight is not None or self._clock() >= self._retry_at
+        return self.is_refreshing or self._clock() >= self._retry_at
 
     def _begin(self) -> asyncio.Task[None]:
         if self._flight is None:

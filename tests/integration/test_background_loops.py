@@ -15,6 +15,7 @@ from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.worker.process.delivery import Delivery
 from holdfast.worker.process.lease import Reaper
+from holdfast.worker.process.presence import Presence
 from holdfast.worker.process.recovery import Recovery
 from holdfast.worker.process.watchdog import Watchdog
 
@@ -42,7 +43,7 @@ class Broken:
         patch.setattr(owner, name, broken)
 
 
-WORKER: list[tuple[type, str]] = [(Queue, "take"), (Queue, "wait"), (Leases, "beat"), (Leases, "workers")]
+WORKER: list[tuple[type, str]] = [(Queue, "take"), (Queue, "wait"), (Leases, "beat"), (Presence, "observe")]
 WORKER += [(OfferedAgents, "offer")]
 WORKER += [(Reaper, "_observe"), (Recovery, "_step"), (Watchdog, "_tick")]
 

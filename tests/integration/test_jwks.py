@@ -57,7 +57,7 @@ class Stage:
     @property
     def fetched(self) -> bool:
         """Whether no fetch is under way."""
-        return self._endpoint._flight is None
+        return not self._endpoint.is_refreshing
 
     async def subject(self, token: str) -> str:
         return (await self.verifier.verify(token)).subject

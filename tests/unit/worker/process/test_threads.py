@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextvars import Context
 
 import pytest
-from holdfast.worker.process import threads as threads_of_jobs
 from holdfast.worker.process.threads import MAX_THREADS, JobThreads, in_thread, install, thread_counts
 from holdfast.worker.sdk.run import RunEnded
 
@@ -24,11 +23,10 @@ def gate() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def threads() -> Iterator[JobThreads]:
-    """Threads that later tests of this process do not use: the fixture enters them in a context that all share."""
     entered = JobThreads("agent")
     entered.enter()
     yield entered
-    threads_of_jobs._current.set(None)
+    JobThreads("later tests").enter()  # a fixture that is no coroutine has its context in common with later tests
 
 
 async def test_a_call_beyond_the_jobs_threads_waits_for_one_of_them(threads: JobThreads, gate: threading.Event) -> None:
