@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from holdfast.worker.adapters.emitter import FrameworkEmitter, as_text
@@ -49,9 +50,9 @@ async def stretch(emitter: FrameworkEmitter, work: Callable[[], Awaitable[Stretc
 async def decide(
     run: Run, name: str, arguments: Any, *, allowed: Collection[str] = (APPROVE, REJECT), prompt: str = ""
 ) -> Decision:
-    """Ask a person whether a call may run."""
-    question = prompt or f"Run {name} with {as_text(arguments)}?"
-    answer = await run.ask(question[:MAX_PROMPT_CHARS], _schema(allowed))
+    """Ask a person whether a call may run. An answer counts for a call with the same name and arguments only."""
+    text = as_text(arguments)
+    answer = await run.ask(_shortened(prompt or f"Run {name} with {text}?"), _schema(allowed, f"{name} {text}"))
     return Decision(answer["decision"], answer.get("message") or None, answer.get("arguments"))
 
 
@@ -60,9 +61,17 @@ def unsupported(why: str) -> AgentError:
     return AgentError(UNSUPPORTED, why)
 
 
-def _schema(allowed: Collection[str]) -> Json:
+def _shortened(prompt: str) -> str:
+    left_out = len(prompt) - MAX_PROMPT_CHARS
+    return prompt if left_out <= 0 else f"{prompt[:MAX_PROMPT_CHARS]}… ({left_out} more characters)"
+
+
+def _schema(allowed: Collection[str], call: str) -> Json:
+    """Return the schema of a decision on this call. Its comment makes it the schema of no other call: the prompt may
+    name none of the arguments, and a recorded answer is found by prompt and schema."""
     edited = {"arguments": {"type": "object", "title": "Other arguments, for edit"}} if EDIT in allowed else {}
     return {
+        "$comment": f"sha256 of the call: {sha256(call.encode()).hexdigest()}",
         "type": "object",
         "required": ["decision"],
         "properties": {

@@ -19,7 +19,7 @@ from typing import Any
 import h11
 from holdfast.shared.webhooks.addresses import Network, is_allowed, is_in
 from holdfast.shared.webhooks.target import Target
-from holdfast.worker.webhooks.connection import Connection, TooMuchReceived
+from holdfast.worker.webhooks.connection import Connection, TooMuchReceived, tls_context
 
 DEADLINE_SECONDS = 10.0  # of a delivery, after its name is resolved
 LOOKUP_SECONDS = 10.0
@@ -46,8 +46,7 @@ class Sender:
     def __init__(self, networks: Sequence[Network], resolve: Resolve | None = None) -> None:
         self._networks = networks
         self._resolve = resolve or _looked_up
-        self._tls = ssl.create_default_context()
-        self._tls.set_alpn_protocols(["http/1.1"])
+        self._tls = tls_context()
 
     async def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> int:
         """Send one request, and return the status of the response, whose body is not read. Raises NotSent."""

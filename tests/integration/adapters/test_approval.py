@@ -11,6 +11,7 @@ from agents import Agent as OpenAIAgent
 from agents import OpenAIResponsesModel, function_tool
 from holdfast.worker import AgentError
 from holdfast.worker.adapters import langchain, openai_agents, pydantic_ai, semantic_kernel
+from holdfast.worker.adapters.approval import decide
 from holdfast.worker.sdk.registry import AgentFunction
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
@@ -176,3 +177,11 @@ async def refused(agent: AgentFunction, record: Record) -> str:
         await agent(a_run(record))
     assert failed.value.code == "approval_unsupported"
     return failed.value.message
+
+
+async def test_a_long_call_says_how_much_of_it_is_not_shown(record: Record) -> None:
+    run, notebook = a_run(record), Notebook({"decision": "approve"})
+    run.begin([], notebook)  # type: ignore[arg-type]
+    await decide(run, "send", {"padding": "x" * 5000, "to": "Eve"})
+    [asked] = notebook.asked
+    assert asked["prompt"].endswith("x… (1040 more characters)")

@@ -170,6 +170,17 @@ async def test_calls_for_review_are_asked_about_one_by_one(record: Record) -> No
     }
 
 
+async def test_calls_with_other_arguments_are_other_questions_under_the_same_description(record: Record) -> None:
+    """An answer is found by prompt and schema: that to one call must not be taken for another after a takeover."""
+    other = SEND | {"args": {"to": "Eve"}}
+    config = {"action_name": "send", "allowed_decisions": ["approve"]}
+    value = {"action_requests": [SEND, other], "review_configs": [config]}
+    asked, _ = await answers(record, value, {"decision": "approve"}, {"decision": "approve"})
+
+    assert asked[0]["prompt"] == asked[1]["prompt"]
+    assert asked[0]["schema"] != asked[1]["schema"]
+
+
 async def test_a_question_with_options_offers_them(record: Record) -> None:
     [asked], got = await answers(record, {"question": "Which?", "options": ["tea", "coffee"]}, "tea")
 

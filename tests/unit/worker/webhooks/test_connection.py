@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from holdfast.worker.webhooks.connection import MAX_READS, READ_BYTES, Connection, TooMuchReceived
+from holdfast.worker.webhooks.connection import MAX_READS, READ_BYTES, Connection, TooMuchReceived, tls_context
 
 from tests.support.tls import Authority
 
@@ -88,3 +88,11 @@ async def test_records_of_tls_without_data_count_too(pair: tuple[socket.socket, 
     with pytest.raises(TooMuchReceived):
         await connection.receive()
     serving.cancel()
+
+
+def test_the_other_end_can_choose_no_group_that_takes_long_to_compute_with() -> None:
+    context = tls_context()
+    assert [cipher["name"] for cipher in context.get_ciphers() if "kea" in cipher and cipher["kea"] == "kx-dhe"] == []
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
