@@ -220,8 +220,8 @@ class Queue:
     async def guess(self, entry: QueueEntry) -> Guess | None:
         """Return from which worker the entry was taken on a guess, less than a lease ago; None without one."""
         key = keys.GUESSED + entry.id
-        worker, left_ms = await self._redis.transaction(("GET", key), ("PTTL", key))
-        return None if worker is None else Guess(worker.decode(), max(left_ms, 0) / 1000)
+        worker = await self._redis.get(key)  # no transaction: Redis refuses to queue commands at maxmemory
+        return None if worker is None else Guess(worker.decode(), max(await self._redis.pttl(key), 0) / 1000)
 
     async def pause(self, worker_id: str, paused: Collection[str], resumed: Collection[str]) -> set[str]:
         """Record which entries take no slot any more, since their jobs wait for a person, and which take one

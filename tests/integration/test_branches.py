@@ -138,6 +138,14 @@ class TestHistory:
         assert await ran(session, "c", after="b") == ["a"]
         assert await ran(session, "d") == ["a", "c"]
 
+    async def test_the_first_job_follows_none_that_was_cancelled_before_it(self, session: Session) -> None:
+        await session.submit("a")
+        await session.submit("b", after="a")
+        await session.sessions.cancel("s", "b")
+        assert (await session.log_writer.settle("s")).ended == ["b"]
+        assert await ends(session, "a") == []
+        assert (await after(session, "a"), await after(session, "b")) == (None, "a")
+
     async def test_a_takeover_reads_the_same_path(self, session: Session) -> None:
         await ran(session, "a")
         await ran(session, "b")

@@ -270,6 +270,7 @@ async def test_at_maxmemory_heartbeats_and_entries_work(queue: Queue, leases: Le
     try:
         entry = await one(queue)
         assert await leases.beat("w1") == {entry.id}
+        assert await queue.guess(entry) is None
         assert await queue.put_back("w1", entry, delivery=2)
         assert await queue.drop("w1", await one(queue))
     finally:

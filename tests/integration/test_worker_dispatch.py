@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+from holdfast.shared.leases import Leases
 from holdfast.shared.queue import WakeUp
 from holdfast.worker import Run
 from holdfast.worker.process.arq_worker import HoldfastWorker
+from holdfast.worker.process.presence import Presence
 
 from tests.support.process import until
 from tests.support.workers import Client, worker_on
@@ -132,6 +134,30 @@ async def test_a_worker_stops_cleanly_with_nothing_to_do(redis_url: str, client:
         await client.offered("scripted")
         await until(lambda: _counted(client, worker.id))
     assert await client.leases.workers() == {}
+
+
+async def test_a_worker_that_stops_is_registered_until_it_has_released_its_jobs(
+    redis_url: str, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others would take over the jobs of a worker whose connection is closed, and count a strike for each."""
+    steps: list[str] = []
+    leave, close = Leases.leave, Presence.close
+
+    async def left(leases: Leases, worker_id: str) -> None:
+        await leave(leases, worker_id)
+        steps.append("released")
+
+    def closed(presence: Presence) -> None:
+        close(presence)
+        steps.append("closed")
+
+    monkeypatch.setattr(Leases, "leave", left)
+    monkeypatch.setattr(Presence, "close", closed)
+    async with worker_on(redis_url, [hold]):
+        await client.offered("hold")
+        await client.post(agent="hold")
+        await client.running()
+    assert steps[:2] == ["released", "closed"]
 
 
 async def _counted(client: Client, worker_id: str) -> bool:

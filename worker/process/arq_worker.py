@@ -159,8 +159,8 @@ class HoldfastWorker(Worker):
         finally:
             await cancel([dispatch, *loops])
             await self._intents.close()
-            self._presence.close()
             await self._release()
+            self._presence.close()  # then nothing is left that others could take over as that of a dead worker
         log.info("worker stopped", worker_id=self.id)
 
     def stop(self) -> None:

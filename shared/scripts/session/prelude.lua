@@ -50,13 +50,14 @@ local function job_set(job, ...)
 end
 
 -- The job that was the last to start, or '' where none has. Workers of schema 1 did not record it: then the newest that has
--- ended, which is behind the open ones.
+-- ended after a start, which is behind the open ones.
 local function last_run()
     local last = redis.call('HGET', STATE, 'last')
     if last then return last end
     for at = redis.call('LLEN', ORDER) - 1, 0, -1 do
         local job = redis.call('LINDEX', ORDER, at)
-        if job_get(job, 'end')[1] then return job end
+        local record = job_get(job, 'end', 'attempt')
+        if record[1] and record[2] ~= '0' then return job end
     end
     return ''
 end
