@@ -1,7 +1,7 @@
 """Encrypt what a session stores in Redis, with AES-256-GCM (NIST SP 800-38D). Pure but for random numbers.
 
 A sealed value is `0x01`, the id of a data key (8 bytes), a nonce (12 bytes), the ciphertext and its tag (16 bytes).
-JSON never begins with `0x01`, so values that were written without encryption are told apart; they do not open. Each
+JSON never begins with `0x01`, so values that were written without encryption are recognized; they do not open. Each
 session has a key of its own, derived from the data key by HKDF-Expand (RFC 5869), which keeps the number of random
 nonces of a key far below 2^32. The place of a value in the session is its associated data: moved elsewhere, it does not
 open.

@@ -32,7 +32,7 @@ from holdfast.shared.job_record import (
 )
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log.branches import of_jobs
-from holdfast.shared.log.conversation import CONVERSATION_BYTES, Message
+from holdfast.shared.log.conversation import CONVERSATION_BYTES, MESSAGES_LIMIT, Message
 from holdfast.shared.log.script_events import is_end
 from holdfast.shared.log.turns import TurnReader
 from holdfast.shared.redis.log_connections import LogConnections
@@ -41,7 +41,6 @@ from holdfast.shared.settings import CommonSettings
 
 KEY_LIFETIME_MS = 86_400_000
 RECORDS_LIMIT = 1000
-MESSAGES_LIMIT = 1000
 JOBS_PAGE_BYTES = 1024 * 1024
 
 

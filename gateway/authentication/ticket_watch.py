@@ -16,7 +16,7 @@ BATCH = 100
 
 
 class TicketWatch:
-    """Polls the announcements of revocations. They only tell where to look: a ticket is void by its series."""
+    """Polls the announcements of revocations. They name the sessions to check; the series voids a ticket."""
 
     def __init__(self, store: AuthStore, series: TicketSeries, access: Access) -> None:
         self._store = store

@@ -32,7 +32,7 @@ let { session, ticket } = takeTicket();
 export const hasTicket = Boolean(ticket);
 
 /** The headers of calls with the ticket, if there is one. */
-export const ticketHeaders = () => (hasTicket ? { Authorization: `Bearer ${ticket}` } : {});
+const ticketHeaders = () => (hasTicket ? { Authorization: `Bearer ${ticket}` } : {});
 
 function renew(renewed) {
   ({ ticket } = renewed);

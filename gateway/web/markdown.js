@@ -8,9 +8,9 @@ import { mathRules } from "./math-rules.js";
 import MarkdownIt from "./vendor/markdown-it.js";
 
 const ALLOWED_LINK = /^(?:https?:\/\/|mailto:)/i;
-// Images are not loaded. Definitions of links and underlined headings change blocks that were already drawn.
 const ADDRESS = /[^.]\.\p{L}/u;
 const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
+// Images are not loaded. Definitions of links and underlined headings change blocks that were already drawn.
 const DISABLED_RULES = ["image", "reference", "lheading"];
 const TAGS = { h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6", s: "del" };
 const RTL = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;

@@ -45,7 +45,8 @@ const composer = new Composer({ send, answer: answerText });
 const access = new Access(enter);
 new SessionList((error) => access.take(error));
 const silence = new SilenceWatch(showSilence);
-const follower = new Follower(find("log"), (following) => (find("jump").hidden = following));
+const jump = find("jump");
+const follower = new Follower(find("log"), (following) => (jump.hidden = following));
 
 // ---------------------------------------------------------------------------------------------- the session
 
@@ -284,7 +285,7 @@ find("stop").addEventListener("click", () => {
   composer.focus();
 });
 
-find("jump").addEventListener("click", () => {
+jump.addEventListener("click", () => {
   follower.follow();
   composer.focus();
 });

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from holdfast.shared.log.events import parse_event
 
+MESSAGES_LIMIT = 1000  # of a session that are stored
 CONVERSATION_BYTES = 4 * 1024 * 1024  # also in scripts/session/prelude.lua, which trims what is stored
 
 TEXT = "text.delta"

@@ -11,6 +11,7 @@ from holdfast.shared.errors import Fenced
 from holdfast.shared.ids import EventId
 from holdfast.shared.job_record import journaled, placed
 from holdfast.shared.keys import log_key, session_keys
+from holdfast.shared.log.conversation import MESSAGES_LIMIT
 from holdfast.shared.log.event_log import EventLog
 from holdfast.shared.log.events import encode
 from holdfast.shared.log.log_replies import (
@@ -26,7 +27,7 @@ from holdfast.shared.log.log_replies import (
     unless_full,
 )
 from holdfast.shared.log.sealed_entries import sealed
-from holdfast.shared.log.session_claims import MESSAGES_LIMIT, SessionClaims
+from holdfast.shared.log.session_claims import SessionClaims
 from holdfast.shared.redis.cluster_slots import redirect_of
 from holdfast.shared.redis.errors import ExecAbortError, RedisError, ResponseError, is_full
 from holdfast.shared.redis.log_connections import LogConnections

@@ -12,6 +12,7 @@ from holdfast.shared.errors import DataKeyGone, Fenced, LogFull, MasterKeyMissin
 from holdfast.shared.ids import parse_id
 from holdfast.shared.job_record import MESSAGE, placed
 from holdfast.shared.keys import session_keys
+from holdfast.shared.log.conversation import MESSAGES_LIMIT
 from holdfast.shared.log.endings import ENDINGS
 from holdfast.shared.log.entries import name_of
 from holdfast.shared.log.events import CANCELLED, DELETED, FAILED, encode
@@ -22,7 +23,6 @@ from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import Script, SessionScript, source
 from holdfast.shared.settings import CommonSettings
 
-MESSAGES_LIMIT = 1000  # also in shared/sessions.py
 CANCEL_PATIENCE_MS = 5000
 DELETED_LOG_SECONDS = 60
 
@@ -136,7 +136,7 @@ class SessionClaims:
         raise_for(await self._release(session_id, (epoch,)))
 
     async def forgive(self, attempt: Attempt) -> None:
-        """Take back the strike for an attempt whose worker was found dead although it lived."""
+        """Remove the strike for an attempt whose worker was taken for dead but was alive."""
         await self._forgive(attempt.session_id, (attempt.job_id, attempt.number))
 
     async def settle(self, session_id: str, retire: Retire | None = None) -> Settled:

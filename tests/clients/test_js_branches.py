@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.javascript import Program
-from tests.support.paths import Reader
-from tests.support.served import Served, served
-from tests.support.workers import Client, worker_on
+from tests.support.paths import Reader, read_by
+from tests.support.served import Served
 
 
 @pytest.fixture
@@ -19,10 +18,7 @@ def reader() -> Reader:
 
 @pytest.fixture
 async def gateway(redis_url: str, reader: Reader) -> AsyncIterator[Served]:
-    async with served(redis_url) as gateway, worker_on(redis_url, [reader.agent]):
-        client = Client(redis_url)
-        await client.offered("agent")
-        await client.close()
+    async with read_by(reader, redis_url) as gateway:
         yield gateway
 
 

@@ -10,9 +10,8 @@ import pytest
 from tests.support.ag_ui import ag_ui_clients
 from tests.support.ag_ui import text_of as ag_ui_text
 from tests.support.ai_sdk import ai_chats
-from tests.support.paths import Reader
-from tests.support.served import Served, served
-from tests.support.workers import Client, worker_on
+from tests.support.paths import Reader, read_by
+from tests.support.served import Served
 
 
 @pytest.fixture
@@ -22,10 +21,7 @@ def reader() -> Reader:
 
 @pytest.fixture
 async def gateway(redis_url: str, reader: Reader) -> AsyncIterator[Served]:
-    async with served(redis_url) as gateway, worker_on(redis_url, [reader.agent]):
-        client = Client(redis_url)
-        await client.offered("agent")
-        await client.close()
+    async with read_by(reader, redis_url) as gateway:
         yield gateway
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from holdfast.worker import Run
+
+from tests.support.served import Served, served
+from tests.support.workers import Client, worker_on
 
 
 class Reader:
@@ -22,3 +27,13 @@ class Reader:
 
 def _texts(given: Any) -> list[str]:
     return [given] if isinstance(given, str) else [message["content"] for message in given["messages"]]
+
+
+@asynccontextmanager
+async def read_by(reader: Reader, redis_url: str) -> AsyncIterator[Served]:
+    """A gateway, and a worker that offers the reader as `agent`."""
+    async with served(redis_url) as gateway, worker_on(redis_url, [reader.agent]):
+        client = Client(redis_url)
+        await client.offered("agent")
+        await client.close()
+        yield gateway

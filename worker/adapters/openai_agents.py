@@ -111,7 +111,7 @@ async def nested(event: AgentToolStreamEvent) -> None:
 
 
 async def _stopped(emitter: FrameworkEmitter, tripwire: Any) -> AgentError:
-    """Emit what a guardrail has to say as `data`. Returns the error of the job that it stops."""
+    """Emit the output of a guardrail as `data`. Returns the error of the job that it stops."""
     stopped = getattr(tripwire, "guardrail_result", tripwire)
     name = stopped.guardrail.get_name()
     await emitter.data("guardrail", {"name": name, "output_info": stopped.output.output_info})

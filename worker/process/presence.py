@@ -137,7 +137,7 @@ class Presence:
         return connection.startswith(self._run_id + b" ")
 
     def _give_up(self, error: RedisError | None) -> None:
-        """Look no more over this connection. Raises the error if it is temporary."""
+        """Check no connections over this one from now on. Raises the error if it is temporary."""
         if error is not None and not is_lasting(error):
             self.close()
             raise error

@@ -272,8 +272,10 @@ export class Client {
   session(id: string): Session;
   /** The available agents with their input schemas. */
   agents(options?: CallOptions): Promise<{ name: string; [field: string]: any }[]>;
-  /** The stored conversation of a session, and the cursor at which it is valid. */
-  /** For a session that does not exist yet, no messages and an empty `cursor`. */
+  /**
+   * The stored conversation of a session, and the cursor at which it is valid. For a session that does not exist yet, no
+   * messages and an empty `cursor`.
+   */
   messages(session_id: string, options?: CallOptions): Promise<{ messages: any[]; cursor: string; [field: string]: any }>;
   /** The records of all jobs of a session, oldest first. */
   jobs(session_id: string, options?: CallOptions): Promise<(JobName & { status: JobStatus; [field: string]: any })[]>;

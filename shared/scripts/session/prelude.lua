@@ -42,7 +42,6 @@ local function job_get(job, ...)
     return redis.call('HMGET', JOBS, unpack(fields))
 end
 
-
 local function job_set(job, ...)
     local pairs_ = {...}
     for i = 1, #pairs_, 2 do pairs_[i] = job .. ':' .. pairs_[i] end
