@@ -91,6 +91,9 @@ class Child:
         """Proportional set size of the process and its descendants: shared pages count once."""
         return sum(_pss_kib(pid) for pid in self._family())
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def stop(self) -> None:
         """SIGTERM, and after five seconds SIGKILL for the whole family."""
         family = self._family()

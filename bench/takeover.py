@@ -22,6 +22,7 @@ import orjson
 
 from bench import deployments, machine
 from bench.client import EventReader, get
+from bench.deaths import Death, by_memory, by_signal, memory_can_be_limited
 from bench.figures import median
 from bench.ledger import InvalidRun
 from bench.machine import Cores
@@ -46,9 +47,10 @@ COLUMNS = (
     Column("law_s", "limit, s"),
 )
 METHOD = (
-    f"Two workers; one job, a token every {INTERVAL_MS:.0f} ms. The worker that streams it gets SIGKILL after 20 "
-    "tokens; a frozen one gets SIGSTOP, so that its connections stay open. Measured is the time until a viewer, who "
-    "stays connected, receives the first token of another worker; the median of all runs. The limit: for Holdfast "
+    f"Two workers; one job, a token every {INTERVAL_MS:.0f} ms. After 20 tokens the worker that streams it gets "
+    "SIGKILL (killed), SIGSEGV (segfault) or a limit of memory that it exceeds at once (OOM kill); a frozen one gets "
+    "SIGSTOP, so that its connections stay open. Measured is the time until a viewer, who stays connected, receives "
+    "the first token of another worker; the median of all runs. The limit: for Holdfast "
     "3.5 s if the process is dead, otherwise the lease and 1 s, whatever the job's timeout is; for stock arq the "
     "longest timeout of any job of the worker and 10 s, counted from when the job was picked up."
 )
@@ -95,6 +97,7 @@ class StockArq(deployments.StockArq):
 
 
 System = Holdfast | StockArq
+KILL = by_signal(signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,11 @@ class Case:
     make: Callable[[Stage, RedisServer], System]
     law_s: float
     kills: int
-    signal: signal.Signals = signal.SIGKILL
+    death: Death = KILL
 
 
-def killed(kills: int) -> Case:
-    return Case("Holdfast, default settings, killed", Holdfast, DEAD_S, kills)
+def dead(how: str, death: Death, kills: int) -> Case:
+    return Case(f"Holdfast, default settings, {how}", Holdfast, DEAD_S, kills, death)
 
 
 def frozen(lease_s: float, kills: int) -> Case:
@@ -118,7 +121,7 @@ def frozen(lease_s: float, kills: int) -> Case:
         lambda stage, redis: Holdfast(stage, redis, lease_s=lease_s),
         lease_s + 1,
         kills,
-        signal.SIGSTOP,
+        by_signal(signal.SIGSTOP),
     )
 
 
@@ -132,7 +135,11 @@ def timed(timeout_s: int, kills: int) -> Case:
 
 
 def cases(*, with_default: bool) -> list[Case]:
-    chosen = [killed(20), frozen(10, 4), frozen(2, 6), timed(10, 3), timed(30, 2), timed(60, 1)]
+    """All cases. Without the right to limit the memory of a process there is none for the OOM kill."""
+    chosen = [dead("killed", KILL, 20), dead("segfault", by_signal(signal.SIGSEGV), 20)]
+    if memory_can_be_limited():
+        chosen.append(dead("OOM kill", by_memory, 20))
+    chosen += [frozen(10, 4), frozen(2, 6), timed(10, 3), timed(30, 2), timed(60, 1)]
     return [*chosen, timed(ARQ_DEFAULT_S, 1)] if with_default else chosen
 
 
@@ -171,20 +178,19 @@ async def _staff(system: System, workers: list[Child]) -> None:
 
 
 async def _silence_s(system: System, workers: Sequence[Child], session_id: str, case: Case) -> float:
-    """Return the seconds from the signal to the streaming worker until its viewer gets a token. Raises InvalidRun."""
+    """Return the seconds from the death of the streaming worker until its viewer gets a token. Raises InvalidRun."""
     await system.submit(session_id, TOKENS, INTERVAL_MS)
     viewer = await system.view(session_id)
     try:
         await _told(viewer, KILL_AFTER, START_S)
         mark = await system.runs(session_id)
         [owner] = [worker for worker in workers if worker.running and mark in worker.output()]
-        os.kill(owner.pid, case.signal)
-        killed_s = time.monotonic()
         try:
+            died_s = await case.death(owner)
             await _told(viewer, BEGINS_AGAIN, case.law_s + START_S)
-            return time.monotonic() - killed_s
+            return time.monotonic() - died_s
         finally:
-            os.kill(owner.pid, signal.SIGKILL)
+            owner.kill()
             await asyncio.to_thread(owner.stop)  # otherwise it counts as one of the workers of the next run
     finally:
         viewer.close()

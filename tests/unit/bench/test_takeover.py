@@ -18,7 +18,7 @@ def test_the_ratio_of_the_defaults_is_said_to_be_measured_only_when_it_was() -> 
 
 def test_the_limits_are_those_of_a_death_of_a_lease_and_of_a_timeout() -> None:
     laws = {case.name: case.law_s for case in cases(with_default=True)}
-    assert laws["Holdfast, default settings, killed"] == 3.5
+    assert laws["Holdfast, default settings, killed"] == laws["Holdfast, default settings, segfault"] == 3.5
     assert laws["Holdfast, lease 2 s, frozen"] == 3
     assert laws["stock arq, job_timeout 30 s"] == 40
     assert laws["stock arq, job_timeout 300 s (default)"] == 310
