@@ -165,10 +165,16 @@ export class Session {
   #path() {
     const parents = this.#parents();
     const followed = new Set(parents.values());
-    const path = new Set();
-    let id = [...parents.keys()].findLast((job_id) => !followed.has(job_id));
-    for (; this.#jobs.has(id) && !path.has(id); id = parents.get(id)) path.add(id);
-    return [...this.#jobs.values()].filter(({ job_id }) => path.has(job_id));
+    const leaves = [...this.#jobs.values()].filter(({ job_id }) => !followed.has(job_id));
+    // One that ended before it started has written nothing, and is shown only where it hides no other.
+    const leaf = leaves.findLast(({ ended, started_at }) => started_at || !ended) ?? leaves.at(-1);
+    const path = [];
+    for (let id = leaf?.job_id, after; parents.has(id); id = after) {
+      path.push(this.#jobs.get(id));
+      after = parents.get(id);
+      parents.delete(id); // so that a cycle ends
+    }
+    return path.reverse();
   }
 
   #apply(event) {

@@ -31,6 +31,7 @@ class Conversation:
         self.incomplete = False
         self._ended: list[_Ended] = []
         self._turn: Turn | None = None
+        self._running: str | None = None  # of the response: all messages of its path were in it
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Conversation:
@@ -39,6 +40,7 @@ class Conversation:
         running = answer.get("job_id")
         messages = [message for message in answer["messages"] if running is None or message.get("job_id") != running]
         conversation = cls()
+        conversation._running = running
         conversation.cursor = answer.get("replay_from") or answer["cursor"]
         last = parse_id(conversation.cursor)
         by_job = groupby(messages, key=lambda message: str(message.get("job_id")))
@@ -84,7 +86,7 @@ class Conversation:
             return
         if turn is not None:  # its end is missing
             self._end(turn, event_id)
-        if "after" in event.body:
+        if "after" in event.body and event.job_id != self._running:
             self._follow(event.body["after"])
         self._turn = Turn(str(event.job_id), event.body.get("input"), event_id)
 

@@ -91,6 +91,20 @@ def test_a_response_of_messages_without_a_running_job_is_continued_at_its_cursor
     assert (conversation.messages, conversation.cursor) == (ended, "2-2")
 
 
+def test_a_running_job_behind_one_without_messages_leaves_the_conversation_complete() -> None:
+    """Its response had all messages of the path, though none of the job that the running one follows."""
+    running = [{"role": "user", "content": "hi", "job_id": "j"}]
+    ended = [{"role": "user", "content": "before", "job_id": "h"}]
+    answer = {"messages": [*ended, *running], "cursor": "2-2", "job_id": "j", "replay_from": "1-9", "question": None}
+    conversation = Conversation.of(answer)
+    for event in (started("2-1", after="i"), text("2-2", "Hello"), completed("2-3")):
+        conversation.add(event)
+    assert contents(conversation) == ["before", "hi", "Hello"]
+    assert not conversation.incomplete
+    conversation.add(started("2-4", "l", after="k"))
+    assert conversation.incomplete, "a job of another branch, of which the response did not tell"
+
+
 def test_what_a_lost_tail_had_is_taken_back() -> None:
     conversation = folded(started("1-1"), text("1-2", "a"), text("1-3", "b"), gap("lost", "1-2"), text("2-1", "c"))
     assert contents(conversation) == ["hi", "ac"]

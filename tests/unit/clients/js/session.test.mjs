@@ -203,6 +203,27 @@ test("waiting jobs move up when one ahead of them ends", async (t) => {
   assert.equal(session.state.job.job_id, "k1");
 });
 
+/** Jobs as in the record of a session, newest first: each with the job that it follows. */
+async function branched(t, jobs) {
+  const states = jobs.map(([job_id, status, after, started_at = null]) => ({ ...state(status), job_id, after, started_at, cursor: "" }));
+  const { session } = await opened(t, { records: [record([], 9)], states: [states], streams: [stream([], "open")] });
+  await until(() => session.state.connection === "live");
+  return session.state.messages.map(({ job_id }) => job_id);
+}
+
+test("a job that was cancelled before it started does not hide the one that runs beside it", async (t) => {
+  const cancelled = ["c", "cancelled", "a"];
+  assert.deepEqual(await branched(t, [cancelled, ["b", "running", "a", E], ["a", "completed", null, E]]), ["a", "b"]);
+});
+
+test("a job that failed before it started is shown while no other follows the same one", async (t) => {
+  assert.deepEqual(await branched(t, [["b", "failed", "a"], ["a", "completed", null, E]]), ["a", "b"]);
+});
+
+test("a job that overtook a waiting one is shown ahead of it", async (t) => {
+  assert.deepEqual(await branched(t, [["c", "running", "a", E], ["b", "queued", "c"], ["a", "cancelled", null, E]]), ["a", "c", "b"]);
+});
+
 test("the open question is in the state and is answered from there", async (t) => {
   const { session, requests } = await opened(t, {
     records: [record([], 1)],
