@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from weakref import WeakKeyDictionary
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import orjson
 from holdfast.gateway.dialects.openai.output import Output
 from holdfast.gateway.dialects.openai.responses import ResponseTranslation, lost_output
 from holdfast.gateway.errors import EventsTrimmed
-from holdfast.gateway.stream.batch import concerns
+from holdfast.gateway.stream.batch import concerns, size_of
 from holdfast.shared.ids import EventId
 from holdfast.shared.job_record import JobState
 from holdfast.shared.log.entries import Entry
@@ -19,6 +20,24 @@ from holdfast.shared.log.event_log import EventLog, Page
 PAGE_EVENTS = 100  # 25 MiB of the largest events
 CONCURRENT_READS = 4
 REMEMBERED = 8  # each takes up to 20 MB
+EVENT_BYTES = 200  # what an event counts besides its body, since small ones take time too
+
+
+class ReadTooLarge(Exception):
+    """A request reads more of logs than it may."""
+
+
+class ReadLimit:
+    """Limits what one request reads of logs. `left`: bytes of events, each with EVENT_BYTES besides its body."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def count(self, entries: Sequence[Entry]) -> None:
+        """Count entries that were read. Raises ReadTooLarge."""
+        self._left -= size_of(entries) + EVENT_BYTES * len(entries)
+        if self._left < 0:
+            raise ReadTooLarge
 
 
 class JobOutputs:
@@ -28,33 +47,44 @@ class JobOutputs:
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(CONCURRENT_READS)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._known: OrderedDict[tuple[str, str], tuple[EventId, Output]] = OrderedDict()
 
-    async def read(self, log: EventLog, job: JobState, translation: ResponseTranslation) -> Output:
+    def turn(self, tenant: str) -> asyncio.Lock:
+        """Return the lock of a tenant's requests that read many outputs: one at a time, so that slots are left."""
+        return self._turns.setdefault(tenant, asyncio.Lock())
+
+    async def read(
+        self, log: EventLog, job: JobState, translation: ResponseTranslation, limit: ReadLimit | None = None
+    ) -> Output:
         """Translate the log of a job from its first event to its end, or to the end of the log.
 
         Other tasks run after each page. The output is a failed one if events are missing. Raises EventsTrimmed if those
-        are the first ones, and RedisError."""
+        are the first ones, ReadTooLarge, and RedisError."""
         output = translation.initial
         if job.before is not None:
             async with self._slots:
-                output = await self._read(log, job, translation, job.before)
+                output = await self._read(log, job, translation, job.before, limit)
         if job.end is None or job.end_body is None or output.ended:
             return output
         ending = Entry(job.end, orjson.loads(job.end_body)["type"], job.job_id, job.end_body, None)  # lost in the log
         return translation.advance(output, ending)[1]
 
-    async def _read(self, log: EventLog, job: JobState, translation: ResponseTranslation, start: EventId) -> Output:
+    async def _read(
+        self, log: EventLog, job: JobState, translation: ResponseTranslation, start: EventId, limit: ReadLimit | None
+    ) -> Output:
         key = job.session_id, job.job_id
         known = self._known.pop(key, None)
         cursor, output = known or (start, translation.initial)
         more = True
         while more and not output.ended:
             page = await log.read(job.session_id, cursor, PAGE_EVENTS)
+            if limit is not None:
+                limit.count(page.entries)
             gap = page.gap
             if gap is not None and gap.foreign is None:
                 if known is not None:
-                    return await self._read(log, job, translation, start)
+                    return await self._read(log, job, translation, start, limit)
                 if gap.reason == "trimmed" and cursor == start:
                     raise EventsTrimmed
                 return lost_output(output)

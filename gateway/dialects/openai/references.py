@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.dialects.openai.items import Item, Json
-from holdfast.gateway.dialects.openai.job_output import outputs_of
+from holdfast.gateway.dialects.openai.job_output import ReadLimit, ReadTooLarge, outputs_of
 from holdfast.gateway.dialects.openai.known_jobs import job_of, known_to
 from holdfast.gateway.dialects.openai.response_ids import JobAddress, ResponseUnknown, parse_item_id
 from holdfast.gateway.dialects.openai.response_object import head_of
@@ -16,8 +16,10 @@ from holdfast.gateway.errors import EventsTrimmed
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Forbidden, Principal
 from holdfast.shared.errors import RequestInvalid
+from holdfast.shared.owner import tenant_of
 
 MAX_RESPONSES = 500  # each is read from the log
+MAX_READ_BYTES = 32 * 1024 * 1024  # about a second of CPU time for the smallest events, in steps of a page
 _UNKNOWN = "there is no such item, or it is not kept any longer"
 
 
@@ -30,20 +32,32 @@ async def resolved(state: State, caller: Principal, given: Body) -> Body:
     wanted = {index: str(item.get("id")) for index, item in enumerate(given.value) if _is_reference(item)}
     if not wanted:
         return given
-    places, names = _places(caller, wanted), frozenset(wanted.values())
-    limit = state["settings"].max_body_bytes
-    found: dict[str, Json] = {}
-    sizes: dict[str, int] = {}
-    for address, index in places.items():
-        for item in await _items(state, address, f"input.{index}.id"):
-            if item.id in names:
-                found[item.id] = item.json()
-                sizes[item.id] = len(orjson.dumps(found[item.id]))
-        _check_size(sum(sizes.values()), limit)
-    size = sum(sizes.get(name, 0) for name in wanted.values())
-    _check_size(size, limit)
-    items = [found.get(wanted[index]) if index in wanted else item for index, item in enumerate(given.value)]
+    places = await state["cpu_slot"].run(given.size, _places, caller, wanted)
+    found = await _found(state, places, frozenset(wanted.values()))
+    size = sum(found[name].size for name in wanted.values() if name in found)
+    _check_size(size, state["settings"].max_body_bytes)
+    items = [item if index not in wanted else _value(found, wanted[index]) for index, item in enumerate(given.value)]
     return Body([item for item in items if item is not None], given.size + size)
+
+
+async def _found(state: State, places: dict[JobAddress, int], names: frozenset[str]) -> dict[str, Body]:
+    """Read the items with these names from the outputs of their jobs. Raises RequestInvalid, RedisError."""
+    limit, max_bytes = ReadLimit(MAX_READ_BYTES), state["settings"].max_body_bytes
+    found: dict[str, Body] = {}
+    size = 0
+    async with outputs_of(state["log"]).turn(tenant_of(next(iter(places)).session_id)):
+        for address, index in places.items():
+            for item in await _items(state, address, f"input.{index}.id", limit):
+                if item.id in names:
+                    value = item.json()
+                    found[item.id] = Body(value, len(orjson.dumps(value)))
+                    size += found[item.id].size
+            _check_size(size, max_bytes)
+    return found
+
+
+def _value(found: dict[str, Body], name: str) -> Json | None:
+    return found[name].value if name in found else None
 
 
 def _is_reference(item: Any) -> bool:
@@ -64,13 +78,16 @@ def _places(caller: Principal, wanted: dict[int, str]) -> dict[JobAddress, int]:
     return places
 
 
-async def _items(state: State, address: JobAddress, field: str) -> list[Item]:
+async def _items(state: State, address: JobAddress, field: str, limit: ReadLimit) -> list[Item]:
     """Return the items of a response. Raises RequestInvalid, RedisError."""
     try:
         job = await job_of(state, address)
-        output = await outputs_of(state["log"]).read(state["log"], job, ResponseTranslation(head_of(job)))
+        output = await outputs_of(state["log"]).read(state["log"], job, ResponseTranslation(head_of(job)), limit)
     except (ResponseUnknown, EventsTrimmed):
         raise RequestInvalid(field, _UNKNOWN) from None
+    except ReadTooLarge:
+        allowed = f"must refer to responses with at most {MAX_READ_BYTES} bytes of events in all"
+        raise RequestInvalid(field, f"{allowed}: continue with previous_response_id") from None
     return output.items()
 
 
