@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from itertools import dropwhile
 from typing import Any
 
 from holdfast.worker.adapters.adapter import ToInput, adapted, current_run
@@ -35,7 +36,7 @@ from holdfast.worker.sdk.run import Run
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
-from langgraph.types import Command, Interrupt, StreamMode
+from langgraph.types import Command, Interrupt, StateSnapshot, StreamMode
 
 __all__ = ["agent", "current_run"]
 
@@ -60,14 +61,19 @@ def agent(
     `structured_response` of the state, else the text of the last message, else the whole state.
 
     Holdfast stores the history, so a checkpointer keeps the state of one attempt only. `to_config` may set another
-    `thread_id`; a thread that has messages already gets only those of the job. `to_question` returns the prompt and the
-    JSON schema of the question for an interrupt, whose answer is what `interrupt(...)` returns.
+    `thread_id`; a thread that has messages already gets only those of the job, and does not answer them twice.
+    `to_question` returns the prompt and the JSON schema of the question for an interrupt, whose answer is what
+    `interrupt(...)` returns.
     """
     names = _names(graph)
 
     async def run_target(run: Run, emitter: FrameworkEmitter) -> Any:
         config = to_config(run) if to_config else _config(run)
-        given = to_input(run) if to_input else await _given(run, graph, config, lasts=to_config is not None)
+        lasts = to_config and not to_input and graph.checkpointer
+        thread = await graph.aget_state(config) if lasts else None
+        given = to_input(run) if to_input else await _given(run, emitter, thread)
+        if thread and given is None and not thread.next:
+            return _result(thread.values)
         translator = _Translator(emitter, names)
         while True:
             stream = graph.astream(given, config, stream_mode=_MODES, subgraphs=True)
@@ -87,18 +93,20 @@ def _config(run: Run) -> RunnableConfig:
     return {"configurable": {"thread_id": f"{run.session_id}/{run.job_id}/{run.attempt}"}}
 
 
-async def _given(run: Run, graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, *, lasts: bool) -> Any:
-    """Return the input of the graph: without the history where its thread lasts, and has it.
+async def _given(run: Run, emitter: FrameworkEmitter, thread: StateSnapshot | None) -> Any:
+    """Return the input of the graph: without the history where its `thread` lasts, and has it.
 
-    Returns None to continue a thread in which an earlier attempt has begun this job."""
-    if not (lasts and graph.checkpointer):
-        return {"messages": given_messages(run)}
-    thread = await graph.aget_state(config)
-    new, known = new_messages(run), thread.values.get("messages") if isinstance(thread.values, dict) else None
+    Returns None where an earlier attempt has begun this job in the thread. What it has added there is emitted, since
+    its events were discarded."""
+    known = thread.values.get("messages") if thread and isinstance(thread.values, dict) else None
     if not known:
         return {"messages": given_messages(run)}
-    begun = any(getattr(message, "id", None) == new[0].id for message in known)
-    return None if begun and thread.next else {"messages": new}
+    new = new_messages(run)
+    begun = [*dropwhile(lambda message: getattr(message, "id", None) != new[0].id, known)]
+    for message in begun:
+        if not is_given(message):
+            await emit_message(emitter, message.id, message)
+    return None if begun else {"messages": new}
 
 
 def _names(graph: Pregel[Any, Any, Any, Any]) -> dict[tuple[str, ...], str]:

@@ -264,6 +264,32 @@ async def test_a_later_attempt_continues_the_thread_of_the_job() -> None:
     assert read == [["question 1"]]
 
 
+async def test_a_thread_that_has_ended_is_not_answered_again_after_a_takeover(redis_url: str) -> None:
+    read: list[list[str]] = []
+    graph, answered = lasting(InMemorySaver(), read, []), asyncio.Event()
+
+    async def taken_over(run: Run) -> Any:
+        """Stop between the graph's end and the job's in the first attempt."""
+        result = await graph(run)
+        answered.set()
+        if run.attempt == 1:
+            await asyncio.Event().wait()
+        return result
+
+    client = Client(redis_url)
+    async with worker_on(redis_url, [taken_over]):
+        await client.offered("taken_over")
+        await client.post(agent="taken_over", input="question 1")
+        await answered.wait()
+    async with worker_on(redis_url, [taken_over]):
+        end = await client.end()
+
+    assert read == [["question 1"]]
+    assert end["result"] == {"text": "answer 1"}
+    assert await client.said() == "answer 1"
+    await client.close()
+
+
 async def test_a_structured_response_is_the_result(record: Record) -> None:
     class State(MessagesState):
         structured_response: Any
