@@ -11,7 +11,7 @@ from holdfast.gateway.dialects.openai.errors import CompletionFailed
 from holdfast.gateway.dialects.openai.items import Item
 from holdfast.gateway.dialects.openai.output import Output, Status
 from holdfast.gateway.dialects.openai.responses import question_of
-from holdfast.gateway.dialects.openai.usage import completion_usage, usage_before, usage_from
+from holdfast.gateway.dialects.openai.usage import Usage, completion_usage, usage_before, usage_from
 
 _FINISH_REASONS: Mapping[Status, str] = {"completed": "stop", "incomplete": "length"}
 
@@ -21,10 +21,7 @@ def completion_json(head: CompletionHead, output: Output, answered: str | None) 
 
     Its finish_reason is `tool_calls` at a question, and `length` if that is not the whole text. Raises CompletionFailed
     if its job has ended otherwise, or not at all."""
-    items, usage = output.items(), output.usage
-    begin = next((item for item in items if _question(item, "function_call_output") == answered), None)
-    if answered is not None and begin is not None:
-        items, usage = [item for item in items if item.index > begin.index], usage_from(usage, begin.begun)
+    items, usage = (output.items(), output.usage) if answered is None else _behind(output, answered)
     asked = next((item for item in items if _question(item, "function_call") not in (None, answered)), None)
     if asked is not None:
         items, usage = list(takewhile(lambda item: item is not asked, items)), usage_before(usage, asked.begun)
@@ -38,6 +35,15 @@ def completion_json(head: CompletionHead, output: Output, answered: str | None) 
         "choices": [_choice(head, output.status, items, asked)],
         "usage": completion_usage(usage),
     }
+
+
+def _behind(output: Output, answered: str) -> tuple[list[Item], Usage | None]:
+    """Return the items and the usage behind the answer to a question: none if its job has ended without it."""
+    items = output.items()
+    begin = next((item for item in items if _question(item, "function_call_output") == answered), None)
+    if begin is None:
+        return [], None
+    return [item for item in items if item.index > begin.index], usage_from(output.usage, begin.begun)
 
 
 def _question(item: Item, kind: str) -> str | None:
