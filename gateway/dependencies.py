@@ -90,6 +90,14 @@ def known_session(session_id: str, caller: Principal, right: Right) -> str:
 
     Raises SessionUnknown if it is not a valid id, or not one that the caller may know of; Forbidden without this
     right."""
+    complete = named_session(session_id, caller, right)
+    if caller.session_deleted:
+        raise SessionUnknown
+    return complete
+
+
+def named_session(session_id: str, caller: Principal, right: Right) -> str:
+    """Return the complete id of a session as `known_session` does, also one that the caller's ticket has outlived."""
     try:
         check_session_id(session_id)
     except RequestInvalid:

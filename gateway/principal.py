@@ -33,6 +33,7 @@ class Principal:
         session: the complete id of the only session that a ticket is for; None for all sessions of the owner.
         key_id: the API key that the credentials are, or were made with; its revocation ends them.
         series: that of a ticket for one session, see shared/log/ticket_series.py.
+        session_deleted: the ticket's session was deleted within the last minute: only `session.deleted` may be read.
         issued_at: when a ticket was made, in seconds since 1970; tickets made before a revocation are void.
         renewable_until: up to when a ticket may be renewed, in seconds since 1970.
         agents, models: what the caller's tenant may use; None: everything on offer.
@@ -46,6 +47,7 @@ class Principal:
     issued_at: float = math.inf
     renewable_until: float = 0
     series: str = ""
+    session_deleted: bool = False
     agents: frozenset[str] | None = None
     models: frozenset[str] | None = None
 

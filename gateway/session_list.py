@@ -91,7 +91,7 @@ class SessionList:
         Forbidden."""
         caller.check("read")
         if caller.session is not None:
-            own = await self._index.find(caller.session)
+            own = None if caller.session_deleted else await self._index.find(caller.session)
             return [own] if own and (behind_us is None or own.active_us < behind_us) else [], None
         listed = await self._index.newest(caller.owner, behind_us, count + 1)
         return listed[:count], listed[count - 1].active_us if len(listed) > count else None

@@ -166,11 +166,7 @@ class Session:
         return told and all(reader.over for reader, _ in self._readers)
 
     def _wronged(self, viewer: Watcher) -> bool:
-        """Whether a viewer was refused that had begun.
-
-        After the deletion a viewer rightly finds nothing; with a ticket, which ends with its session, it gets 401."""
-        if self._headers is not self._deployment.headers and viewer.refused == [401]:
-            return False
+        """Whether a viewer was refused that had begun. After the deletion a new one rightly finds nothing."""
         return bool(viewer.refused) and (viewer.refused != [404] or viewer.transcript.cursor != ORIGIN)
 
     def _with_gaps(self) -> list[Transcript]:

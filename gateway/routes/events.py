@@ -74,7 +74,7 @@ async def job_events(request: Request, session_id: SessionPath, job_id: JobPath)
     stream_request = read_stream_request(request, session_id)
     state: State = request.scope["state"]
     try:
-        job = await _job(state, stream_request, known_job(job_id))
+        job = None if stream_request.deleted else await _job(state, stream_request, known_job(job_id))
         if job is None:
             presence, _ = await state["subscriber"].subscribe(stream_request)
             begin = partial(EventStream, state["hub"])

@@ -37,7 +37,7 @@ async def open_session(
     """
     try:
         presence, first = await state["subscriber"].subscribe(request)
-        if presence != "there":
+        if presence != "there" or request.deleted:
             return await without_session(state, request, presence, begin, nothing_follows)
     except (RedisError, UnreadableHere):
         return request.dialect.refusal(retry_ms())

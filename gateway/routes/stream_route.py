@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Request
 from fastapi.routing import APIRoute
-from holdfast.gateway.dependencies import address_of, known_session
+from holdfast.gateway.dependencies import address_of, named_session
 from holdfast.gateway.dialects.dialect import Dialect
 from holdfast.gateway.dialects.registry import choose
 from holdfast.gateway.errors import body_invalid, refused
@@ -90,13 +90,14 @@ def read_stream_request(request: Request, session_id: str, dialect: Dialect | No
     from_now = query.start == "now" and cursor is None
     caller = principal_of(request.scope)
     return StreamRequest(
-        known_session(session_id, caller, "read"),
+        named_session(session_id, caller, "read"),
         dialect or _dialect(request),
         cursor,
         from_now,
         query.raw,
-        wait=query.wait,
+        wait=query.wait and not caller.session_deleted,
         ping_events=query.ping == "event",
+        deleted=caller.session_deleted,
         principal=caller,
         address=address_of(request.scope),
     )

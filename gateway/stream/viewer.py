@@ -31,7 +31,7 @@ class StreamRequest:
         job: stream only this job; its record as of the request.
         wait: wait for a session that does not exist yet.
         ping_events: send pings as events instead of comments.
-        deleted: the session is being deleted; only `session.deleted` is sent.
+        deleted: the session is being deleted, or was; only `session.deleted` is sent.
         principal: the caller.
         address: the client's.
     """

@@ -2,7 +2,7 @@
 
 An entry's first field is named `<job id> <kind>`, and its value is the event. One field costs Redis and readers less
 than three would. The entry with seq 1 has two more: `p`, the id before it, and `v`, the schema version of its epoch.
-Unknown fields are ignored.
+`session.deleted` may have `t`, the series of the session's tickets. Unknown fields are ignored.
 
 An entry that another program wrote into the log is foreign: its id is not an event's, its name has another form, or its
 value is not a JSON object. Readers stop in front of it; shared.log.event_log reports it as a gap.

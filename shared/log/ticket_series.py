@@ -1,17 +1,20 @@
 """The series of a session's tickets: a random name in the session's state, which each of its tickets carries.
 
-A ticket of another series is void. So tickets are revoked by removing a field, and end with their session."""
+A ticket of another series is void. So tickets are revoked by removing a field, and end with their session. The log of a
+deleted session keeps the series for as long as it exists, with which a ticket reads `session.deleted`."""
 
 from __future__ import annotations
 
 import secrets
 
 from holdfast.shared.errors import SessionUnknown
-from holdfast.shared.keys import state_key
+from holdfast.shared.keys import log_key, state_key
+from holdfast.shared.redis.errors import RedisError, is_of_data
 from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import SessionScript
 
 FIELD = "tickets"
+LOG_FIELD = b"t"  # of `session.deleted`, as in settle.lua
 NAME_BYTES = 12
 
 
@@ -34,6 +37,21 @@ class TicketSeries:
         """Return the series of a session; None without one."""
         redis = self._connections.connection_for(session_id).redis
         found = await redis.hget(state_key(session_id), FIELD)
+        return None if found is None else found.decode()
+
+    async def of_deleted(self, session_id: str) -> str | None:
+        """Return the series of a deleted session whose log still exists; None without one, or if the id has a session
+        again."""
+        redis = self._connections.connection_for(session_id).redis
+        questions = ("HGET", state_key(session_id), "created"), ("XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
+        created, newest = await redis.call_all(questions)
+        for reply in (created, newest):
+            if isinstance(reply, RedisError) and not is_of_data(reply):
+                raise reply
+        if created is not None or isinstance(newest, RedisError) or not newest:
+            return None
+        fields = newest[0][1]
+        found: bytes | None = dict(zip(fields[::2], fields[1::2], strict=True)).get(LOG_FIELD)
         return None if found is None else found.decode()
 
     async def end(self, session_id: str) -> None:

@@ -15,7 +15,7 @@ local messages_limit, deleted_ttl_s, retired_count = tonumber(ARGV[5]), ARGV[6],
 local turn_at = 8 + retired_count
 local turn_job = ARGV[turn_at]
 local PIECE = 100 -- jobs: about 5 ms
-local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created', 'emptied')
+local state = redis.call('HMGET', STATE, 'epoch', 'top', 'deleted', 'job', 'created', 'emptied', 'tickets')
 if not state[5] then return {'nothing', '0'} end
 local top, deleted, holds = newest(state[2]), state[3], state[4]
 local now = now_ms()
@@ -62,17 +62,17 @@ if deleted and type(redis.pcall('XLEN', LOG)) == 'table' then redis.call('DEL', 
 local lost = top ~= '0-0' and redis.call('EXISTS', LOG) == 0
 local epoch = next_epoch(state[1], top, random)
 local seq = 0
-local function add(kind, job, rest)
+local function add(kind, job, rest, ...)
     seq = seq + 1
     local id = epoch .. '-' .. int(seq)
     local body = '{"type":"' .. kind .. '"' .. (job ~= '' and ',"job_id":' .. cjson.encode(job) or '')
         .. ',"at":' .. int(now) .. rest
     if seq == 1 then
         body = body .. ',"prev":"' .. top .. '"' .. (lost and ',"log_lost":true' or '') .. '}'
-        redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top, 'v', SCHEMA)
+        redis.call('XADD', LOG, id, job .. ' ' .. kind, body, 'p', top, 'v', SCHEMA, ...)
     else
         body = body .. '}'
-        redis.call('XADD', LOG, id, job .. ' ' .. kind, body)
+        redis.call('XADD', LOG, id, job .. ' ' .. kind, body, ...)
     end
     return id, body
 end
@@ -94,7 +94,7 @@ if not deleted then
 end
 
 -- The terminal events stay with the last event, so that a live viewer gets no gap. All other content is gone.
-if not more then add('session.deleted', '', '') end
+if not more then add('session.deleted', '', '', unpack(state[7] and {'t', state[7]} or {})) end
 if not state[6] then redis.call('XTRIM', LOG, 'MAXLEN', '=', seq) end
 if more then
     redis.call('HSET', STATE, 'emptied', '1')
