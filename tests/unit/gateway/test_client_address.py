@@ -48,6 +48,11 @@ def test_the_last_address_of_no_trusted_proxy_counts(peer: str | None, forwarded
     assert client_address(scope_of(peer, *forwarded), TRUSTED) == address
 
 
+@pytest.mark.parametrize("forwarded", [["198.51.100.1"], ["10.0.0.9"], ["198.51.100.1, 10.0.0.9"]])
+def test_a_peer_that_is_no_trusted_proxy_names_no_other_address(forwarded: list[str]) -> None:
+    assert client_address(scope_of("203.0.113.7", *forwarded), TRUSTED) == "203.0.113.7"
+
+
 def test_without_trusted_proxies_the_header_is_ignored() -> None:
     assert client_address(scope_of("10.0.0.1", "198.51.100.1"), ()) == "10.0.0.1"
 
