@@ -72,8 +72,6 @@ def agent(
         lasts = to_config and not to_input and graph.checkpointer
         thread = await graph.aget_state(config) if lasts else None
         given = to_input(run) if to_input else await _given(run, emitter, thread)
-        if thread and given is None and not thread.next:
-            return _result(thread.values)
         translator = _Translator(emitter, names)
         while True:
             stream = graph.astream(given, config, stream_mode=_MODES, subgraphs=True)
@@ -96,8 +94,8 @@ def _config(run: Run) -> RunnableConfig:
 async def _given(run: Run, emitter: FrameworkEmitter, thread: StateSnapshot | None) -> Any:
     """Return the input of the graph: without the history where its `thread` lasts, and has it.
 
-    Returns None where an earlier attempt has begun this job in the thread. What it has added there is emitted, since
-    its events were discarded."""
+    Returns None where an earlier attempt has begun this job in the thread, which then continues, or only returns its
+    state if it has ended. What that attempt has added is emitted, since its events were discarded."""
     known = thread.values.get("messages") if thread and isinstance(thread.values, dict) else None
     if not known:
         return {"messages": given_messages(run)}
