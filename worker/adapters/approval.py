@@ -48,11 +48,19 @@ async def stretch(emitter: FrameworkEmitter, work: Callable[[], Awaitable[Stretc
 
 
 async def decide(
-    run: Run, name: str, arguments: Any, *, allowed: Collection[str] = (APPROVE, REJECT), prompt: str = ""
+    run: Run,
+    name: str,
+    arguments: Any,
+    *,
+    allowed: Collection[str] = (APPROVE, REJECT),
+    prompt: str = "",
+    place: str = "",
 ) -> Decision:
-    """Ask a person whether a call may run. An answer counts for a call with the same name and arguments only."""
+    """Ask a person whether a call may run. An answer counts for a call with the same name and arguments only, at the
+    same place in the framework."""
     text = as_text(arguments)
-    answer = await run.ask(_shortened(prompt or f"Run {name} with {text}?"), _schema(allowed, f"{name} {text}"))
+    schema = _schema(allowed, f"{place} {name} {text}".strip())
+    answer = await run.ask(_shortened(prompt or f"Run {name} with {text}?"), schema)
     return Decision(answer["decision"], answer.get("message") or None, answer.get("arguments"))
 
 

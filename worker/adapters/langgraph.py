@@ -43,7 +43,7 @@ __all__ = ["agent", "current_run"]
 ToConfig = Callable[[Run], RunnableConfig]
 
 _UNNAMED = "LangGraph"  # what a graph is named that was compiled without a name
-_MODES: list[StreamMode] = ["messages", "updates", "custom", "values"]
+_MODES: list[StreamMode] = ["messages", "updates", "custom", "values", "tasks"]
 
 
 def agent(
@@ -82,7 +82,9 @@ def agent(
                 return _result(translator.state)
             if not graph.checkpointer:
                 raise unsupported(f"{name} needs a checkpointer to go on after an interrupt, such as InMemorySaver()")
-            given = Command(resume={one.id: await answer(run, one, to_question) for one in interrupts})
+            # In a thread that lasts, an interrupt that was answered does not come again.
+            places = [(one, one.id if thread else place) for one, place in interrupts]
+            given = Command(resume={one.id: await answer(run, one, place, to_question) for one, place in places})
 
     return adapted(name, run_target, input=input, warm=warm(*LAZY_MODULES))
 
@@ -128,12 +130,13 @@ class _Translator:
         self._names = names
         self._agents: dict[tuple[str, ...], str] = {}
         self._interrupts: dict[str, Interrupt] = {}
+        self._places: dict[str, str] = {}
         self.state: Any = None
 
-    def interrupts(self) -> list[Interrupt]:
-        """Return the interrupts at which the graph has stopped, once."""
+    def interrupts(self) -> list[tuple[Interrupt, str]]:
+        """Return the interrupts at which the graph has stopped, once, each with the nodes that lead to it."""
         interrupts, self._interrupts = self._interrupts, {}
-        return [*interrupts.values()]
+        return [(interrupt, self._places.get(key, "")) for key, interrupt in interrupts.items()]
 
     async def take(self, namespace: tuple[str, ...], mode: str, payload: Any) -> None:
         emitter = self._emitter.agent(self._agent(namespace))
@@ -146,6 +149,9 @@ class _Translator:
                 await emitter.run.status(payload)
             case "custom":
                 await emitter.data("custom", payload)
+            case "tasks":
+                for interrupt in payload.get("interrupts", ()):
+                    self._places.setdefault(interrupt["id"], "/".join([*_nodes(namespace), payload["name"]]))
             case "values" if not namespace:
                 self.state = payload
 
@@ -153,7 +159,7 @@ class _Translator:
         """Return the name of the subgraph at the namespace: its own, else that of its node."""
         if not namespace:
             return None
-        nodes = tuple(part.partition(":")[0] for part in namespace)
+        nodes = _nodes(namespace)
         return self._agents.get(namespace) or self._names.get(nodes) or nodes[-1]
 
     async def _message(self, namespace: tuple[str, ...], message: BaseMessage, metadata: dict[str, Any]) -> None:
@@ -177,6 +183,11 @@ class _Translator:
                 await emit_calls(emitter, [message for message in messages if not is_given(message)])
             elif value is not None:
                 await emitter.data(key, value)
+
+
+def _nodes(namespace: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the nodes of a namespace, without the ids of their tasks."""
+    return tuple(part.partition(":")[0] for part in namespace)
 
 
 def _written(updates: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -18,27 +18,34 @@ ToQuestion = Callable[["Interrupt"], tuple[str, Json]]
 """Returns the prompt and the JSON schema of the question for an interrupt."""
 
 
-async def answer(run: Run, interrupt: Interrupt, to_question: ToQuestion | None) -> Any:
+async def answer(run: Run, interrupt: Interrupt, place: str, to_question: ToQuestion | None) -> Any:
     """Return what the interrupted node gets. Without `to_question`, the forms of LangChain's HumanInTheLoopMiddleware
-    and of `{"question", "options"}` are known; of others a person sees the value and may answer anything."""
+    and of `{"question", "options"}` are known; of others a person sees the value and may answer anything.
+
+    `place`: the same in every attempt. It makes an equal question at another place another question."""
     if to_question is not None:
-        return await run.ask(*to_question(interrupt))
+        return await _ask(run, place, *to_question(interrupt))
     match interrupt.value:
         case {"action_requests": [*actions], "review_configs": [*configs]}:
             allowed = {config["action_name"]: config["allowed_decisions"] for config in configs}
-            return {"decisions": [await _decision(run, action, allowed[action["name"]]) for action in actions]}
+            return {"decisions": [await _decision(run, place, action, allowed[action["name"]]) for action in actions]}
         case {"question": str(prompt), "options": [*options]} if options:
-            return await run.ask(prompt, {"enum": options})
+            return await _ask(run, place, prompt, {"enum": options})
         case {"question": str(prompt)}:
-            return await run.ask(prompt)
+            return await _ask(run, place, prompt, {})
         case value:
-            return await run.ask(as_text(value))
+            return await _ask(run, place, as_text(value), {})
 
 
-async def _decision(run: Run, action: Json, allowed: list[str]) -> Json:
+async def _ask(run: Run, place: str, prompt: str, schema: Json) -> Any:
+    return await run.ask(prompt, {"$comment": f"interrupt at {place}", **schema})
+
+
+async def _decision(run: Run, place: str, action: Json, allowed: list[str]) -> Json:
     """Ask a person about one call. Returns the decision as the middleware takes it."""
     name, arguments = action["name"], action["args"]
-    decision = await decide(run, name, arguments, allowed=allowed, prompt=action.get("description") or "")
+    prompt = action.get("description") or ""
+    decision = await decide(run, name, arguments, allowed=allowed, prompt=prompt, place=place)
     if decision.kind == EDIT:
         edited = arguments if decision.arguments is None else decision.arguments
         return {"type": EDIT, "edited_action": {"name": name, "args": edited}}

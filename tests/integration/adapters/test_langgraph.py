@@ -7,6 +7,7 @@ from operator import add
 from typing import Annotated, Any, TypedDict
 
 import httpx2
+import orjson
 import pytest
 from holdfast.worker import AgentError, Run
 from holdfast.worker.adapters import langgraph
@@ -141,6 +142,10 @@ async def answers(record: Record, value: Any, *given: Any, **how: Any) -> tuple[
 
 SEND = {"name": "send", "args": {"to": "Ada"}, "description": "Send the mail?"}
 DROP = {"name": "drop", "args": {"table": "users"}, "description": ""}
+REVIEW = {
+    "action_requests": [SEND],
+    "review_configs": [{"action_name": "send", "allowed_decisions": ["approve", "reject"]}],
+}
 
 
 async def test_calls_for_review_are_asked_about_one_by_one(record: Record) -> None:
@@ -184,7 +189,54 @@ async def test_calls_with_other_arguments_are_other_questions_under_the_same_des
 async def test_a_question_with_options_offers_them(record: Record) -> None:
     [asked], got = await answers(record, {"question": "Which?", "options": ["tea", "coffee"]}, "tea")
 
-    assert (asked["prompt"], asked["schema"], got) == ("Which?", {"enum": ["tea", "coffee"]}, "tea")
+    assert (asked["prompt"], asked["schema"]["enum"], got) == ("Which?", ["tea", "coffee"], "tea")
+
+
+async def test_equal_questions_of_two_nodes_are_other_questions(record: Record) -> None:
+    """Which of them is asked first may differ after a takeover."""
+
+    async def ask(state: Report) -> dict[str, Any]:
+        return {"parts": [interrupt("Sure?")]}
+
+    graph = StateGraph(Report).add_node("left", ask).add_node("right", ask)
+    graph.add_edge(START, "left").add_edge(START, "right")
+    run, notebook = a_run(record), Notebook("yes", "no")
+    run.begin([], notebook)  # type: ignore[arg-type]
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    await langgraph.agent("asking", compiled, to_input=lambda run: {"topic": ""})(run)
+
+    assert [question["prompt"] for question in notebook.asked] == ["Sure?", "Sure?"]
+    assert notebook.asked[0]["schema"] != notebook.asked[1]["schema"]
+
+
+@pytest.mark.parametrize(
+    "value", ["Sure?", {"question": "Sure?", "options": [1, 2]}, REVIEW], ids=["text", "options", "call"]
+)
+async def test_a_thread_that_lasts_gets_the_answer_to_each_of_two_equal_questions(redis_url: str, value: Any) -> None:
+    saver, got = InMemorySaver(), list[Any]()
+
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        got[:] = [interrupt(value), interrupt(value)]
+        return {}
+
+    def agent() -> Any:
+        compiled = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask").compile(checkpointer=saver)
+        return langgraph.agent("asking", compiled, to_config=lambda run: {"configurable": {"thread_id": "t"}})
+
+    first, second = ({"decision": "approve"}, {"decision": "reject"}) if value is REVIEW else (1, 2)
+    client = Client(redis_url)
+    async with worker_on(redis_url, [agent()]):
+        await client.offered("asking")
+        await client.post(agent="asking")
+        await _asked(client, 1)
+        await _answer(client, orjson.dumps(first))
+        await _asked(client, 2)
+    async with worker_on(redis_url, [agent()]):
+        await _answer(client, orjson.dumps(second))
+        await client.end()
+
+    assert got[0] != got[1]
+    await client.close()
 
 
 async def test_an_application_says_how_its_interrupts_are_asked(record: Record) -> None:
@@ -193,7 +245,7 @@ async def test_an_application_says_how_its_interrupts_are_asked(record: Record) 
 
     [asked], got = await answers(record, {"of": "bees"}, 3, to_question=to_question)
 
-    assert (asked["prompt"], asked["schema"], got) == ("How many bees?", {"type": "integer"}, 3)
+    assert (asked["prompt"], asked["schema"]["type"], got) == ("How many bees?", "integer", 3)
 
 
 async def test_without_a_checkpointer_nobody_is_asked(record: Record) -> None:
