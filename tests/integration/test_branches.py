@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import orjson
@@ -46,12 +46,12 @@ async def after(session: Session, job_id: str) -> str | None:
     return (await session.sessions.job("s", job_id)).after
 
 
-async def commands(session: Session, job_id: str) -> int:
-    """How many commands the server runs to read the history of a job."""
+async def commands(session: Session, call: Awaitable[object], name: str = r"\w+") -> int:
+    """How many commands the server runs for a call, of this name."""
     await session.redis.call("CONFIG", "RESETSTAT")
-    await session.sessions.history("s", job_id)
+    await call
     stats = await session.redis.call("INFO", "commandstats")
-    calls = re.findall(r"calls=(\d+)", stats if isinstance(stats, str) else stats.decode())
+    calls = re.findall(rf"cmdstat_{name}:calls=(\d+)", stats if isinstance(stats, str) else stats.decode())
     return sum(map(int, calls))
 
 
@@ -176,8 +176,34 @@ class TestHistory:
         for number in range(1, count):
             await session.redis.hset(session.keys.jobs, f"j{number}:after", f"j{number - 1}")
         await session.redis.hset(session.keys.state, "branched", "1")
-        calls = [await commands(session, job) for job in ("j99", "j299")]
+        calls = [await commands(session, session.sessions.history("s", job)) for job in ("j99", "j299")]
         assert calls[1] - calls[0] < 3 * 200
+
+    async def test_the_path_over_waiting_jobs_searches_the_backlog_for_none_of_them(self, session: Session) -> None:
+        await ran(session, "a")
+        await ran(session, "b")
+        await ran(session, "c", after="a")
+        for number in range(60):
+            await session.submit(f"w{number}")
+        assert await jobs_read(session, "w59") == ["a", "c"]
+        searches = [await commands(session, session.sessions.history("s", job), "lpos") for job in ("w0", "w59")]
+        assert searches[0] == searches[1]
+
+    @pytest.mark.parametrize("how", ["retry", "edit"])
+    async def test_a_job_behind_a_deleted_record_is_repeated_and_edited_as_the_first_one(
+        self, session: Session, redis_url: str, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        monkeypatch.setattr("holdfast.shared.sessions.RECORDS_LIMIT", 3)
+        for job in "abcd":
+            await ran(session, job)
+        assert [await after(session, job) for job in "bcd"] == [None, "b", "c"]
+        async with served(redis_url) as gateway:
+            await gateway.offer("scripted")
+            jobs = "/v1/sessions/s/jobs"
+            edit = {"agent": "scripted", "input": "x", "after": await after(session, "b")}
+            path, body = (f"{jobs}/b/retry", None) if how == "retry" else (jobs, edit)
+            posted = await gateway.client.post(path, json=body)
+            assert posted.status_code == 202, posted.text
 
 
 class TestReaders:
@@ -232,6 +258,21 @@ class TestOlder:
         assert await ran(session, "d") == ["a", "b", "c"]
         assert await ran(session, "b2", after="b") == ["a", "b"]
         assert await ran(session, "e", after="d") == ["a", "b", "c", "d"]
+
+    async def test_the_ends_of_many_jobs_search_once_for_the_last_one_that_ran(self, session: Session) -> None:
+        await ran(session, "a")
+        begun = await session.started("b")
+        keys = session_keys("s")
+        await session.redis.hdel(keys.jobs, "a:after", "b:after")
+        await session.redis.hdel(keys.state, "last")
+        waiting = [f"w{number}" for number in range(50)]
+        for job in waiting:
+            await session.submit(job)
+        for job in ("b", *waiting):
+            await session.sessions.cancel("s", job)
+        await session.log_writer.release("s", begun.epoch)
+        assert await commands(session, session.log_writer.settle("s"), "lindex") < 2 * 52
+        assert {await after(session, job) for job in waiting} == {"b"}
 
     async def test_a_session_in_which_a_job_names_another_is_left_to_newer_workers(self, session: Session) -> None:
         await session.submit("a")

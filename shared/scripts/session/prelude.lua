@@ -48,17 +48,23 @@ local function job_set(job, ...)
     redis.call('HSET', JOBS, unpack(pairs_))
 end
 
+local last_found, in_front -- read once in a call
+
 -- The job that was the last to start, or '' where none has. Workers of schema 1 did not record it: then the newest that has
--- ended after a start, which is behind the open ones.
+-- ended after a start, which is behind the open ones. Where a call ends several jobs, the one that has started is the first.
 local function last_run()
-    local last = redis.call('HGET', STATE, 'last')
-    if last then return last end
+    last_found = last_found or redis.call('HGET', STATE, 'last')
+    if last_found then return last_found end
+    last_found = ''
     for at = redis.call('LLEN', ORDER) - 1, 0, -1 do
         local job = redis.call('LINDEX', ORDER, at)
         local record = job_get(job, 'end', 'attempt')
-        if record[1] and record[2] ~= '0' then return job end
+        if record[1] and record[2] ~= '0' then
+            last_found = job
+            break
+        end
     end
-    return ''
+    return last_found
 end
 
 -- The job that runs last of those that are known: a job that names none follows it.
@@ -66,15 +72,26 @@ local function newest_job()
     return redis.call('LINDEX', BACKLOG, -1) or redis.call('HGET', STATE, 'last') or redis.call('LINDEX', ORDER, -1) or ''
 end
 
+-- The job in front of one in the backlog, '' for the first, nil for one that is not in it. A path may have all of its jobs.
+local function job_in_front(job)
+    if not in_front then
+        in_front = {}
+        local front = ''
+        for _, waiting in ipairs(redis.call('LRANGE', BACKLOG, 0, -1)) do
+            in_front[waiting], front = front, waiting
+        end
+    end
+    return in_front[job]
+end
+
 -- The job that a job follows, or '' for none. One that named none follows the job that runs before it, which is recorded
 -- once it has started. One that a worker of schema 1 ran follows the one that was accepted before it.
 local function parent(job)
     local record = job_get(job, 'after', 'first')
     if record[1] then return record[1] end
-    local at = not record[2] and redis.call('LPOS', BACKLOG, job)
-    if at == 0 then return last_run() end
-    if at then return redis.call('LINDEX', BACKLOG, at - 1) end
-    at = redis.call('LPOS', ORDER, job, 'RANK', -1)
+    local front = not record[2] and job_in_front(job)
+    if front then return front ~= '' and front or last_run() end
+    local at = redis.call('LPOS', ORDER, job, 'RANK', -1)
     return at and at > 0 and redis.call('LINDEX', ORDER, at - 1) or ''
 end
 
@@ -97,12 +114,16 @@ local function path(job)
     return jobs
 end
 
--- A job's id, its position in the backlog, and the fields that ARGV names from `first` on. Every record has the first one.
+-- A job's id, its position in the backlog, and the fields that ARGV names from `first` on. Every record has the first one. What
+-- the job follows is '' where the record of that one was deleted, so that it can be repeated.
 local function job_record(job, first)
     local values = job_get(job, unpack(ARGV, first))
     if not values[1] then return end
     for i = first, #ARGV do
-        if ARGV[i] == 'after' then values[i - first + 1] = parent(job) end
+        if ARGV[i] == 'after' then
+            local followed = parent(job)
+            values[i - first + 1] = job_get(followed, 'status')[1] and followed or ''
+        end
     end
     return {job, redis.call('LPOS', BACKLOG, job), unpack(values)}
 end
