@@ -174,18 +174,6 @@ async def test_a_chat_id_in_the_form_of_a_run_id_is_refused(gateway: Served) -> 
     assert response.text.startswith("id: ")
 
 
-async def test_a_message_without_its_answer_is_not_sent_to_the_agent_again(gateway: Served, redis_url: str) -> None:
-    first = body()
-    await gateway.client.post(API, json=first)
-    second = body("Again", message_id="m2")
-    second["messages"] = [*first["messages"], *second["messages"]]
-    await gateway.client.post(API, json=second)
-    client = Client(redis_url)
-    inputs = [event["input"] for event in await client.events("c1") if event["type"] == "job.started"]
-    await client.close()
-    assert inputs == ["Hello", "Again"]
-
-
 async def test_a_retry_that_names_its_message_starts_one_job(gateway: Served) -> None:
     """`sendMessage()` without arguments sends the last message again, and its id as `messageId`."""
     await gateway.client.post(API, json=body())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -84,6 +84,59 @@ async def test_a_chat_whose_answers_are_of_another_session_begins_with_all_of_it
             assert state["error"] is None
             assert reader.read == [texts(message) for message in state["messages"][:-1]]
             assert expected is None or reader.read == expected
+
+
+Post = Callable[[Served, list[tuple[str, str, str]]], Awaitable[None]]
+
+
+async def post_chat(gateway: Served, messages: list[tuple[str, str, str]]) -> None:
+    """Send a chat whose messages have these ids, roles and texts."""
+    sent = [{"id": name, "role": role, "parts": [{"type": "text", "text": text}]} for name, role, text in messages]
+    response = await gateway.client.post("/ai-sdk/v7/agent", json={"id": "c1", "messages": sent})
+    assert response.status_code == 200
+
+
+async def post_thread(gateway: Served, messages: list[tuple[str, str, str]]) -> None:
+    """Send a thread with these messages in a run of its own. The id of an answer begins with that of its job."""
+    ids = [f"{name}/1" if role == "assistant" else name for name, role, _ in messages]
+    sent = [{"id": name, "role": role, "content": text} for name, (_, role, text) in zip(ids, messages, strict=True)]
+    body = {"threadId": "c1", "runId": f"r-{messages[-1][0]}", "messages": sent}
+    response = await gateway.client.post("/ag-ui/agent", json=body)
+    assert response.status_code == 200
+
+
+POSTS = pytest.mark.parametrize("post", [post_chat, post_thread], ids=["ai-sdk", "ag-ui"])
+
+
+@POSTS
+async def test_an_edit_behind_an_unanswered_message_does_not_follow_what_it_replaces(
+    gateway: Served, reader: Reader, post: Post
+) -> None:
+    await post(gateway, [("m1", "user", "one")])
+    await post(gateway, [("m1", "user", "one"), ("m2", "user", "two")])
+    await post(gateway, [("m1", "user", "one"), ("m3", "user", "two edited")])
+    assert reader.read == ["one\n\ntwo edited"]
+    assert await stored(gateway, "c1") == ["one\n\ntwo edited", "answer 3"]
+
+
+@POSTS
+async def test_an_unanswered_message_is_given_with_the_next_one_behind_the_answer_before_it(
+    gateway: Served, reader: Reader, post: Post
+) -> None:
+    await post(gateway, [("m1", "user", "one")])
+    [job] = (await gateway.client.get("/v1/sessions/c1/jobs")).json()["jobs"]
+    answered = [("m1", "user", "one"), (job["job_id"], "assistant", "answer 1")]
+    await post(gateway, [*answered, ("m2", "user", "two")])
+    await post(gateway, [*answered, ("m2", "user", "two"), ("m3", "user", "three")])
+    assert reader.read == ["one", "answer 1", "two\n\nthree"]
+
+
+@POSTS
+async def test_messages_behind_an_unanswered_one_that_are_sent_twice_start_one_job(gateway: Served, post: Post) -> None:
+    await post(gateway, [("m1", "user", "one")])
+    for _ in range(2):
+        await post(gateway, [("m1", "user", "one"), ("m2", "user", "two")])
+    assert len((await gateway.client.get("/v1/sessions/c1/jobs")).json()["jobs"]) == 2
 
 
 @pytest.mark.parametrize("kind", ["http", "tanstack", "copilotkit"])

@@ -13,6 +13,7 @@ from holdfast.gateway.dialects.ag_ui.copilotkit import Envelope
 from holdfast.gateway.dialects.ag_ui.ids import parse_event_id
 from holdfast.gateway.dialects.ag_ui.routes import run_in
 from holdfast.gateway.dialects.ai_sdk import chat_body
+from holdfast.gateway.dialects.following import Continuation
 from holdfast.gateway.dialects.openai.completion_body import completion_job, parse_completion_body
 from holdfast.gateway.dialects.openai.response_body import parse_response_body, response_job
 from holdfast.gateway.dialects.openai.response_ids import parse_response_id
@@ -117,15 +118,15 @@ def job(value: Any) -> None:
 def chat(value: Any) -> None:
     body = chat_body.parse_chat_body(value)
     chat_body.message_key(body, "scripted")
-    for whole in (True, False):
-        job(chat_body.job_value(body, "scripted", whole=whole))
+    for continuation in (Continuation(), Continuation("j1", len(body.messages) - 1)):
+        job(chat_body.job_value(body, "scripted", continuation))
 
 
 def run(value: Any) -> None:
     body = run_input.parse_run_input(value)
     if run_input.ends_with_user(body):
-        for whole in (True, False):
-            job(run_input.job_value(body, "scripted", whole=whole))
+        for continuation in (Continuation(), Continuation("j1", len(body.messages) - 1)):
+            job(run_input.job_value(body, "scripted", continuation))
 
 
 def envelope(value: Any) -> None:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 from holdfast.gateway.dialects.ag_ui.ids import job_of_message
+from holdfast.gateway.dialects.following import Continuation
 from holdfast.gateway.errors import MAX_PROBLEMS, BodyInvalid, body_invalid
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,24 +63,17 @@ def ends_with_user(body: RunInput) -> bool:
     return bool(body.messages) and body.messages[-1]["role"] == "user"
 
 
-def jobs_before(body: RunInput) -> list[str]:
-    """Return the jobs that the messages before the last one name, the nearest first."""
-    named = (job_of_message(message["id"]) for message in body.messages[-2::-1])
-    return [job_id for job_id in named if job_id is not None]
+def jobs_named(body: RunInput) -> list[str | None]:
+    """Return the job that each message before the last one names."""
+    return [job_of_message(message["id"]) for message in body.messages[:-1]]
 
 
-def follows_unanswered(body: RunInput) -> bool:
-    """Return whether the message before the last one is one of the user without an answer, whose job only the session
-    knows."""
-    before = body.messages[-2:-1]
-    return any(message["role"] == "user" and job_of_message(message["id"]) is None for message in before)
-
-
-def job_value(body: RunInput, agent: str, *, whole: bool) -> dict[str, Any]:
-    """Return the value of a JobBody, with the last message; `whole`: with all, for a new conversation."""
+def job_value(body: RunInput, agent: str, continuation: Continuation) -> dict[str, Any]:
+    """Return the value of a JobBody."""
     props = body.forwardedProps if isinstance(body.forwardedProps, dict) else {}
     given = {name: props[name] for name in JOB_FIELDS if props.get(name) is not None}
-    return {"agent": agent, "input": _input(body.messages if whole else body.messages[-1:]), **given}
+    input_ = _input(body.messages[continuation.first :])
+    return {"agent": agent, "input": input_, "after": continuation.after, **given}
 
 
 def _problems(messages: list[Any]) -> Iterator[tuple[str, str]]:
@@ -101,15 +95,15 @@ def _is_content(content: Any) -> bool:
 
 
 def _input(messages: list[Message]) -> str | dict[str, list[Message]]:
-    """Return a text where there is only one of the user, since every agent accepts that."""
+    """Return a text where all messages are texts of the user, since every agent accepts that."""
     converted = [
         {"role": _SENT_TO_AGENTS[message["role"]], "content": _content(message["content"])}
         for message in messages
         if message["role"] in _SENT_TO_AGENTS and (message.get("content") or message["role"] == "user")
     ]
-    if len(converted) == 1 and converted[0]["role"] == "user" and isinstance(converted[0]["content"], str):
-        return str(converted[0]["content"])
-    return {"messages": converted} if converted else ""
+    if all(message["role"] == "user" and isinstance(message["content"], str) for message in converted):
+        return "\n\n".join(message["content"] for message in converted)
+    return {"messages": converted}
 
 
 def _content(content: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 from fastapi import Request
@@ -26,13 +25,12 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
     Resume,
     RunInput,
     ends_with_user,
-    follows_unanswered,
     job_value,
-    jobs_before,
+    jobs_named,
     parse_run_input,
 )
 from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, discards_for
-from holdfast.gateway.dialects.following import job_to_follow
+from holdfast.gateway.dialects.following import continued
 from holdfast.gateway.dialects.ignored import naming, unknown_fields
 from holdfast.gateway.dialects.job_stream import check_room, stream_job
 from holdfast.gateway.dialects.translation import Numbered
@@ -199,15 +197,10 @@ async def _started(
         with suppress(JobUnknown):
             return Found(await job_of_run(state, session_id, given.runId), again=True)
         raise RequestInvalid("messages", "the last message must be one of the user")
-    follow: dict[str, str | None] = {}
-    if follows_unanswered(given):
-        whole = await state["log"].presence(session_id) != "there"
-    else:
-        follow["after"] = await job_to_follow(state, session_id, jobs_before(given))
-        whole = follow["after"] is None
+    continuation = await continued(state, session_id, jobs_named(given))
     with _named(("input", "messages"), *((name, f"forwardedProps.{name}") for name in JOB_FIELDS)):
-        value = await state["cpu_slot"].run(body.size, partial(job_value, given, agent, whole=whole))
-        parsed = await state["cpu_slot"].run(body.size, parse_job_body, value | follow)
+        value = await state["cpu_slot"].run(body.size, job_value, given, agent, continuation)
+        parsed = await state["cpu_slot"].run(body.size, parse_job_body, value)
         request = await state["cpu_slot"].run(body.size, job_request, parsed)
         keyed = _keyed(given.runId, request)
         submitted: Submitted = await accept(state, caller, session_id, keyed, Body(parsed.input, body.size))

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 import orjson
+from holdfast.gateway.dialects.following import Continuation
 from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid
 from holdfast.shared.errors import RequestInvalid
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -66,26 +67,23 @@ def _problems(messages: list[Any]) -> Iterator[tuple[str, str]]:
             yield f"{field}.parts", "should be an array of objects"
 
 
-def jobs_before(body: ChatBody) -> list[str]:
-    """Return the ids of the answers before the new message, the nearest first: an answer has the id of its job."""
-    before = body.messages[-2::-1]
-    return [
-        message["id"] for message in before if message["role"] == "assistant" and isinstance(message.get("id"), str)
-    ]
+def jobs_named(body: ChatBody) -> list[str | None]:
+    """Return the job that each message before the new one names: an answer has the id of its job."""
+    return [_job_of(message) for message in body.messages[:-1]]
 
 
-def follows_unanswered(body: ChatBody) -> bool:
-    """Return whether the message before the new one is one of the user without an answer, whose job only the session
-    knows."""
-    return body.trigger == "submit-message" and len(body.messages) > 1 and body.messages[-2]["role"] == "user"
+def _job_of(message: Message) -> str | None:
+    name = message.get("id")
+    return name if message["role"] == "assistant" and isinstance(name, str) else None
 
 
-def job_value(body: ChatBody, agent: str, *, whole: bool) -> dict[str, Any]:
-    """Return the value of a JobBody. `whole`: with the messages that a session would have, for a new one."""
+def job_value(body: ChatBody, agent: str, continuation: Continuation) -> dict[str, Any]:
+    """Return the value of a JobBody."""
     given = {name: getattr(body, name) for name in JOB_FIELDS if getattr(body, name) is not None}
     if body.trigger == "regenerate-message":  # the SDK does not stop the job whose answer it replaces
         given.setdefault("on_busy", "interrupt")
-    return {"agent": agent, "input": _input(body.messages if whole else body.messages[-1:]), **given}
+    input_ = _input(body.messages[continuation.first :])
+    return {"agent": agent, "input": input_, "after": continuation.after, **given}
 
 
 def message_key(body: ChatBody, agent: str, after: str | None = None) -> str | None:

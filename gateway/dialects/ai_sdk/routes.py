@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Request
 from holdfast.gateway.dependencies import State, idempotency_key, known_session
 from holdfast.gateway.dialects.ai_sdk.chat_body import (
     WITHOUT_EFFECT,
-    ChatBody,
-    follows_unanswered,
     job_value,
-    jobs_before,
+    jobs_named,
     message_key,
     parse_chat_body,
 )
@@ -25,7 +22,7 @@ from holdfast.gateway.dialects.ai_sdk.chat_ids import job_of_run, run_id, sessio
 from holdfast.gateway.dialects.ai_sdk.errors import about_messages
 from holdfast.gateway.dialects.ai_sdk.refusal import pause_and_end
 from holdfast.gateway.dialects.ai_sdk.translation import HEADERS, UiMessageStream, framed, lost_chunks
-from holdfast.gateway.dialects.following import job_to_follow
+from holdfast.gateway.dialects.following import Continuation, continued
 from holdfast.gateway.dialects.ignored import naming, unknown_fields
 from holdfast.gateway.dialects.job_stream import check_room, stream_job
 from holdfast.gateway.errors import NO_STORE, EventsTrimmed, RouteUnknown
@@ -37,7 +34,6 @@ from holdfast.gateway.routes.stream_route import StreamRoute
 from holdfast.gateway.stream.viewer import retry_ms
 from holdfast.gateway.submission import session_id_for, submit
 from holdfast.shared.errors import (
-    IdempotencyMismatch,
     JobUnknown,
     LogUnavailable,
     RequestInvalid,
@@ -47,7 +43,7 @@ from holdfast.shared.errors import (
 from holdfast.shared.job_record import JobState
 from holdfast.shared.owner import public_id
 from holdfast.shared.redis.errors import RedisError
-from holdfast.shared.sessions import SessionState, Submitted
+from holdfast.shared.sessions import SessionState
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -65,17 +61,20 @@ async def post_messages(request: Request, client: str, agent: str) -> ASGIApp:
     key = idempotency_key(request)
     body = await read_json(request, state["cpu_slot"], any_type=True)
     chat = await state["cpu_slot"].run(body.size, parse_chat_body, body.value)
-    after = None
+    continuation = Continuation()
     if chat.id is None:
         caller.check("read")
         session_id = await session_id_for(state, caller, key)
     else:
         session_id = known_session(session_of(chat.id), caller, "read")
-        if not follows_unanswered(chat):
-            after = await job_to_follow(state, session_id, jobs_before(chat))
-        key = key or await state["cpu_slot"].run(body.size, message_key, chat, agent, after)
+        continuation = await continued(state, session_id, jobs_named(chat))
+        key = key or await state["cpu_slot"].run(body.size, message_key, chat, agent, continuation.after)
     check_room(request, session_id)
-    submitted = await _submit(state, caller, session_id, agent, Body(chat, body.size), key, after)
+    value = await state["cpu_slot"].run(body.size, job_value, chat, agent, continuation)
+    try:
+        submitted = await submit(state, caller, session_id, Body(value, body.size), key)
+    except RequestInvalid as error:
+        raise about_messages(error) from None
     try:
         job = await state["sessions"].job(session_id, submitted.job_id)
         ignored = (name for name in unknown_fields(chat, body.value) if name not in WITHOUT_EFFECT)
@@ -143,36 +142,6 @@ async def _active_stream_id(request: Request, state: State) -> str | None:
     if not isinstance(given, str | None):
         raise RequestInvalid("activeStreamId", "should be a string: the id of an assistant message, or a run id")
     return given
-
-
-async def _submit(
-    state: State,
-    caller: Principal,
-    session_id: str,
-    agent: str,
-    body: Body,
-    key: str | None,
-    after: str | None,
-) -> Submitted:
-    """Submit the last message behind the job `after`; without one, all messages as the beginning of a conversation.
-
-    Raises the errors of `submit`."""
-    chat: ChatBody = body.value
-
-    async def submit_messages(follow: dict[str, str | None], *, whole: bool) -> Submitted:
-        value = await state["cpu_slot"].run(body.size, partial(job_value, chat, agent, whole=whole))
-        return await submit(state, caller, session_id, Body(value | follow, body.size), key)
-
-    try:
-        if chat.id is None or not follows_unanswered(chat):
-            return await submit_messages({"after": after}, whole=after is None)
-        whole = await state["log"].presence(session_id) != "there"
-        try:
-            return await submit_messages({}, whole=whole)
-        except IdempotencyMismatch:  # the session was new when this request was sent for the first time
-            return await submit_messages({}, whole=not whole)
-    except RequestInvalid as error:
-        raise about_messages(error) from None
 
 
 async def _job(state: State, caller: Principal, chat_id: str) -> JobState:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from holdfast.gateway.dialects.ai_sdk.chat_body import job_value, message_key, parse_chat_body
+from holdfast.gateway.dialects.following import Continuation
 from holdfast.gateway.errors import BodyInvalid
 from holdfast.shared.errors import RequestInvalid
 
@@ -17,21 +18,21 @@ def message(role: str, *texts: str, **fields: Any) -> dict[str, Any]:
 FILE = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AA=="}
 
 
-def value_of(*messages: dict[str, Any], whole: bool = False, **fields: Any) -> dict[str, Any]:
-    return job_value(parse_chat_body({"messages": list(messages), **fields}), "demo", whole=whole)
+def value_of(*messages: dict[str, Any], after: str | None = None, first: int = 0, **fields: Any) -> dict[str, Any]:
+    return job_value(parse_chat_body({"messages": list(messages), **fields}), "demo", Continuation(after, first))
 
 
 def test_a_user_message_is_a_text() -> None:
-    assert value_of(message("user", "Hel", "lo")) == {"agent": "demo", "input": "Hello"}
+    assert value_of(message("user", "Hel", "lo")) == {"agent": "demo", "input": "Hello", "after": None}
 
 
-def test_only_the_last_message_is_new_to_a_session() -> None:
-    chat = message("user", "One"), message("assistant", "Answer"), message("user", "Two"), message("user", "Three")
-    assert value_of(*chat)["input"] == "Three"
+def test_the_input_is_what_is_behind_the_job_that_is_followed() -> None:
+    chat = message("user", "One"), message("assistant", "Answer"), message("user", "Two")
+    assert value_of(*chat, after="j1", first=2) == {"agent": "demo", "input": "Two", "after": "j1"}
 
 
-def test_messages_of_the_user_only_are_one_text_to_a_new_session() -> None:
-    assert value_of(message("user", "One"), message("user", "Two"), whole=True)["input"] == "One\n\nTwo"
+def test_messages_of_the_user_only_are_one_text() -> None:
+    assert value_of(message("user", "One"), message("user", "Two"))["input"] == "One\n\nTwo"
 
 
 def test_another_answer_interrupts_the_running_one() -> None:
@@ -41,9 +42,9 @@ def test_another_answer_interrupts_the_running_one() -> None:
     assert "on_busy" not in value_of(message("user", "Hi"))
 
 
-def test_the_whole_chat_is_a_list_of_messages_without_those_that_say_nothing() -> None:
+def test_the_whole_chat_is_a_list_of_messages_without_empty_ones() -> None:
     chat = message("system", "Be brief"), message("user", "One"), message("assistant"), message("user", "Two")
-    assert value_of(*chat, whole=True)["input"] == {
+    assert value_of(*chat)["input"] == {
         "messages": [
             {"role": "system", "content": "Be brief"},
             {"role": "user", "content": "One"},
@@ -67,7 +68,7 @@ def test_the_fields_of_a_job_are_passed_on_and_those_of_the_application_ignored(
         "theme": "dark",
     }
     passed_on = {name: value for name, value in fields.items() if name != "theme"}
-    assert value_of(message("user", "Hi"), **fields) == {"agent": "demo", "input": "Hi", **passed_on}
+    assert value_of(message("user", "Hi"), **fields) == {"agent": "demo", "input": "Hi", "after": None, **passed_on}
 
 
 @pytest.mark.parametrize(
