@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from holdfast.gateway.errors import BodyInvalid, problem
+from holdfast.gateway.errors import BodyInvalid, headers_of
 from holdfast.shared.errors import CursorInvalid, HoldfastError, RequestInvalid
 from starlette.responses import Response
 
@@ -17,9 +17,7 @@ MEDIA_TYPE = "application/json"
 
 def error_response(error: HoldfastError) -> Response:
     """Return an error with the status and headers that it has elsewhere."""
-    headers = problem(error).headers
-    kept = {name: headers[name] for name in ("allow", "cache-control", "retry-after") if name in headers}
-    return Response(orjson.dumps(_content(error)), error.status, kept, media_type=MEDIA_TYPE)
+    return Response(orjson.dumps(_content(error)), error.status, headers_of(error), media_type=MEDIA_TYPE)
 
 
 def _content(error: HoldfastError) -> dict[str, Any]:

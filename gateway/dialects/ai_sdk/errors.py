@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from holdfast.gateway.errors import BodyInvalid, problem
+from holdfast.gateway.errors import BodyInvalid, headers_of
 from holdfast.shared.errors import HoldfastError, RequestInvalid
 from starlette.responses import PlainTextResponse, Response
 
 
 def error_response(error: HoldfastError) -> Response:
     """Return an error as plain text, with the headers that it has elsewhere."""
-    headers = problem(error).headers
-    kept = {name: headers[name] for name in ("allow", "cache-control", "retry-after") if name in headers}
-    return PlainTextResponse(_text(error), error.status, kept)
+    return PlainTextResponse(_text(error), error.status, headers_of(error))
 
 
 def about_messages(error: RequestInvalid) -> RequestInvalid:

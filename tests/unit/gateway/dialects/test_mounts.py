@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from fastapi import APIRouter, Request
 from holdfast.gateway.app import create_app
-from holdfast.gateway.dialects.mounts import Mount
+from holdfast.gateway.dialects.mounts import MOUNTS, Mount
+from holdfast.gateway.errors import MethodNotAllowed, Unauthenticated, headers_of
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.shared.errors import HoldfastError
+from holdfast.shared.errors import HoldfastError, LogUnavailable, SessionUnknown
 from starlette.responses import JSONResponse, Response
 from starlette.testclient import TestClient
 
@@ -54,3 +55,14 @@ def test_an_error_has_the_form_of_the_dialect(
 
 def test_errors_elsewhere_are_problems(client: TestClient) -> None:
     assert client.get("/otherwise").json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize("mount", MOUNTS, ids=lambda mount: mount.prefix)
+@pytest.mark.parametrize(
+    "error",
+    [Unauthenticated(), MethodNotAllowed(["GET"]), LogUnavailable(), SessionUnknown()],
+    ids=lambda error: error.code,
+)
+def test_an_error_of_a_dialect_has_the_headers_that_it_has_elsewhere(mount: Mount, error: HoldfastError) -> None:
+    headers = mount.error_response(error).headers
+    assert {name: headers.get(name) for name in headers_of(error)} == headers_of(error)
