@@ -243,12 +243,6 @@ class Sessions:
             raise REFUSALS[word.decode()]
         return Answered(rest[0].decode() or None, rest[1].decode())
 
-    async def recorded_answer(self, session_id: str, job_id: str, question_id: str) -> bytes | None:
-        """Return the answer to a question of the session's running job, as JSON; None if none is recorded."""
-        redis, field = self._connections.connection_for(session_id).redis, f"question:{question_id}"
-        found: bytes | None = await redis.hget(session_keys(session_id).journal, field)
-        return (await self._keyring.opened(session_id, journaled(job_id, {field: found})))[0]
-
     async def delete(self, session_id: str) -> Intent:
         """Write the intent to delete the session. Raises SessionUnknown."""
         return _intent(await self._delete(session_id))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import structlog
 from holdfast.shared.errors import DataKeyGone
 from holdfast.shared.ids import ORIGIN, EventId, parse_id
+from holdfast.shared.job_record import journaled
 from holdfast.shared.keys import log_key, session_keys, state_key
 from holdfast.shared.log.discards import Discard, ranges_of
 from holdfast.shared.log.entries import Entry, chained, entries_of, entry_of, following, foreign_lead, own_entries
@@ -141,6 +142,12 @@ class EventLog:
         found = await self._call(session_id, "XRANGE", log_key(session_id), str(first), str(last), "COUNT", count)
         entries = own_entries(await self._keyring.opened_entries(session_id, found))
         return entries, parse_id(found[-1][0]).next() if len(found) == count else None
+
+    async def answer(self, session_id: str, job_id: str, question_id: str) -> bytes | None:
+        """Return the recorded answer to a question of the session's running job, as JSON; None if there is none."""
+        field = f"question:{question_id}"
+        found: bytes | None = await self._call(session_id, "HGET", session_keys(session_id).journal, field)
+        return (await self._keyring.opened(session_id, journaled(job_id, {field: found})))[0]
 
     def _call(self, session_id: str, *command: Argument) -> Awaitable[Any]:
         return self._server(session_id).call(*command)

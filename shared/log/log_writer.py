@@ -34,6 +34,8 @@ from holdfast.shared.redis.log_connections import LogConnections
 from holdfast.shared.scripts import Script, SessionScript, source
 from holdfast.shared.settings import CommonSettings
 
+_KINDS = (b"step:", b"mark:", b"question:")  # of fields in a journal; a newer version may write others
+
 
 class LogWriter(SessionClaims):
     """Claims sessions, appends to their logs and keeps their journals, on behalf of a worker's attempts. The appends of
@@ -170,21 +172,15 @@ class LogWriter(SessionClaims):
     async def recorded(self, session_id: str, job_id: str) -> Recorded:
         """Read the journal of the running job."""
         found = await self._redis(session_id).hgetall(session_keys(session_id).journal)
-        fields = {field.decode(): value for field, value in found.items()}
-        closed = {name: value for name, value in fields.items() if not name.startswith("mark:")}
+        known = {field.decode(): value for field, value in found.items() if field.startswith(_KINDS)}
+        closed = {name: value for name, value in known.items() if not name.startswith("mark:")}
         opened = await self._keyring.opened(session_id, journaled(job_id, closed))
-        fields.update(zip(closed, opened, strict=True))
+        known.update(zip(closed, opened, strict=True))
         of: dict[str, dict[str, bytes]] = {"step": {}, "mark": {}, "question": {}}
-        for field, value in fields.items():
+        for field, value in known.items():
             kind, _, name = field.partition(":")
             of[kind][name] = value
         return Recorded(of["step"], of["mark"], of["question"])
-
-    async def answer_to(self, session_id: str, job_id: str, question_id: str) -> bytes | None:
-        """Return the answer to a question of the running job as JSON, or None."""
-        journal, field = session_keys(session_id).journal, f"question:{question_id}"
-        answer: bytes | None = await self._redis(session_id).hget(journal, field)
-        return (await self._keyring.opened(session_id, journaled(job_id, {field: answer})))[0]
 
     async def _sealed(self, session_id: str, first: EventId, events: Sequence[Event]) -> Sequence[Event]:
         """Seal events whose ids follow each other from `first` on, where encryption is on."""

@@ -363,10 +363,10 @@ async def test_a_step_or_an_answer_of_another_job_or_question_is_refused(sealed:
     asked = Event("question.asked", "j1", b'{"type":"question.asked"}')
     await sealed.log_writer.ask(ACME, attempt.epoch, 1, asked, "q1")
     await sealed.sessions.answer(ACME, "j1", None, b'"yes"')
-    assert await sealed.log_writer.answer_to(ACME, "j1", "q1") == b'"yes"'
+    assert await sealed.log.answer(ACME, "j1", "q1") == b'"yes"'
     await sealed.redis.hset(journal, "question:q2", await sealed.redis.hget(journal, "question:q1"))
     with pytest.raises(SealBroken):
-        await sealed.log_writer.answer_to(ACME, "j1", "q2")
+        await sealed.log.answer(ACME, "j1", "q2")
 
 
 @pytest.mark.parametrize("field", ["step:pay:0:abc", "question:q1"])
@@ -375,3 +375,12 @@ async def test_a_plain_entry_of_the_journal_is_refused(sealed: Session, field: s
     await sealed.redis.hset(sealed.keys.journal, field, b"1")
     with pytest.raises(SealBroken):
         await sealed.log_writer.recorded(ACME, "j1")
+
+
+async def test_what_a_newer_worker_records_in_the_journal_is_ignored(sealed: Session) -> None:
+    """During an upgrade an older worker may take its job over."""
+    attempt = await sealed.started()
+    await sealed.record(attempt, b"1")
+    await sealed.redis.hset(sealed.keys.journal, "branch:left", b"of a form that is not known yet")
+    recorded = await sealed.log_writer.recorded(ACME, "j1")
+    assert recorded.steps == {"pay:0:abc": b"1"}

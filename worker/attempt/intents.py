@@ -89,7 +89,7 @@ class Questions:
             return
         question_id, given = self._pending
         attempt = self._context.attempt
-        answer = await self._context.log_writer.answer_to(attempt.session_id, attempt.job_id, question_id)
+        answer = await self._context.log_writer.log.answer(attempt.session_id, attempt.job_id, question_id)
         if answer is not None and not given.done():
             given.set_result(answer)
 

@@ -65,7 +65,7 @@ async def _is_recorded(state: State, address: JobAddress, question_id: str, outp
 async def _recorded(state: State, address: JobAddress, question_id: str) -> str | None:
     """Return the recorded answer: from the journal, or from the log, which has it once the agent has received it."""
     job = await state["sessions"].job(*address)
-    answer = state["sessions"].recorded_answer
+    answer = state["log"].answer
     journalled = None if job.end is not None else await answer(job.session_id, job.job_id, question_id)
     if journalled is not None:
         return content_of(orjson.loads(journalled))
