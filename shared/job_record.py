@@ -36,7 +36,7 @@ RECORD = (*SUMMARY, "metadata", "answered", "budget", "spent", "traceparent", "a
 
 
 # The fields with content, which are encrypted.
-SEALED = ("input", "options", "metadata", "webhook", "prompt", "schema", "end_body")
+SEALED = ("input", "options", "metadata", "webhook", "models", "prompt", "schema", "end_body")
 
 # Places of encrypted values that belong to a session as a whole, see shared.sealing.
 MESSAGE, TITLE = "message", "title"
@@ -97,6 +97,12 @@ def placed(job_id: str, fields: Mapping[str, Value], status: str = "") -> list[t
         (f"{job_id} job.{status}" if name == "end_body" else f"{job_id} {name}", value)
         for name, value in fields.items()
     ]
+
+
+def permitted(job_id: str, agent: str, models: bytes) -> tuple[str, bytes]:
+    """Return the models that the job's tenant may use with their place, which names the job's agent, too: neither can
+    be exchanged. Where encryption is on, a job without limits has an encrypted empty value."""
+    return f"{job_id} models of {agent}", models
 
 
 def journaled(job_id: str, fields: Mapping[str, Value]) -> list[tuple[str, Value]]:

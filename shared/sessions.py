@@ -28,6 +28,7 @@ from holdfast.shared.job_record import (
     JobState,
     job_of,
     journaled,
+    permitted,
     placed,
 )
 from holdfast.shared.keys import session_keys
@@ -197,13 +198,15 @@ class Sessions:
         given = {"input": request.input, "options": request.options, "metadata": request.metadata}
         if request.webhook:
             given["webhook"] = request.webhook
-        values = [(TITLE, request.title.encode()), *placed(job_id, given)]
-        title, *stored, webhook = [*await self._keyring.sealed(session_id, values), *([] if request.webhook else [b""])]
+        allowed = permitted(job_id, request.agent, request.models)
+        values = [(TITLE, request.title.encode()), allowed, *placed(job_id, given)]
+        sealed = await self._keyring.sealed(session_id, values)
+        title, models, *stored, webhook = [*sealed, *([] if request.webhook else [b""])]
         job = (job_id, request.agent, *stored, request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
         limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT)
         after = "-" if request.after is None else request.after
-        rest = (title, webhook, request.budget, request.traceparent, after, request.models, *FIELDS)
+        rest = (title, webhook, request.budget, request.traceparent, after, models, *FIELDS)
         try:
             submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits, *rest)))
         except QueueFull:

@@ -1,7 +1,7 @@
 """Recognize the events that scripts write, which cannot encrypt: starts, and ends without content. Pure.
 
-With encryption no other event is plain. Each of these has exactly the form that its script gives it, with known words.
-Anything else in its place was written by another program.
+With encryption no other event is plain. Each of these has exactly the form that its script gives it, with known words
+and ids; only the name of a start's agent is any text. Anything else in its place was written by another program.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from holdfast.shared.log.events import encode
 
 _CANCELLED_BY = ("user", "interrupt", "superseded", "deleted")
 
-_ID = rb'"\d+-\d+"'
-_AT = rb',"at":\d+'
+_ID = rb'"\d{1,20}-\d{1,20}"'
+_AT = rb',"at":\d{1,16}'
 _PREV = rb',"prev":' + _ID + rb'(?:,"log_lost":true)?'
-_STRING = rb'"(?:[^"\\]|\\.)*"'
+_AGENT = rb'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){1,512}"'  # 128 characters of at most 4 bytes
 _DETAIL = b"|".join(
     [
         *(re.escape(b',"by":' + encode(by)) for by in _CANCELLED_BY),
@@ -29,11 +29,11 @@ _END = re.compile(
     rb'\{"type":"(?P<kind>job\.cancelled|job\.failed|session\.deleted)"'
     + (_JOB + _AT + b"(?:" + _PREV + b")?(?:" + _DETAIL + b")?(?:" + _PREV + rb")?\}")
 )
-_AFTER = rb'(?:,"after":(?:null|' + _STRING + rb"))?"
+_AFTER = rb'(?:,"after":(?:null|"[A-Za-z0-9_-]{1,64}"))?'
 _DISCARD = rb'(?:,"discard_from":' + _ID + rb")?"
 _START = re.compile(
     rb'\{"type":"(?P<kind>job\.started)"'
-    + (_JOB + _AT + _PREV + b',"agent":' + _STRING + rb',"attempt":\d+' + _AFTER + _DISCARD + b',"input":')
+    + (_JOB + _AT + _PREV + b',"agent":' + _AGENT + rb',"attempt":\d{1,10}' + _AFTER + _DISCARD + b',"input":')
 )
 
 

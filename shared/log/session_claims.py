@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast.shared.errors import DataKeyGone, Fenced, LogFull, MasterKeyMissing, SealBroken
 from holdfast.shared.ids import parse_id
-from holdfast.shared.job_record import MESSAGE, placed
+from holdfast.shared.job_record import MESSAGE, permitted, placed
 from holdfast.shared.keys import session_keys
 from holdfast.shared.log.conversation import MESSAGES_LIMIT
 from holdfast.shared.log.endings import ENDINGS
@@ -188,15 +188,16 @@ class SessionClaims:
         Raises MasterKeyMissing, after releasing the session."""
         attempt = _attempt(session_id, job_id, claim_id, reply)
         fields = {"input": attempt.input, "options": attempt.options, "metadata": attempt.metadata}
+        values = [*placed(job_id, fields), permitted(job_id, attempt.agent, attempt.models)]
         try:
-            given, options, metadata = await self._keyring.opened(session_id, placed(job_id, fields))
+            given, options, metadata, models = await self._keyring.opened(session_id, values)
         except (DataKeyGone, SealBroken) as error:
             return await self.end_lost(attempt, error.code)
         except MasterKeyMissing:
             with suppress(Fenced):
                 await self.release(session_id, attempt.epoch)
             raise
-        return replace(attempt, input=given, options=options, metadata=metadata)
+        return replace(attempt, input=given, options=options, metadata=metadata, models=models)
 
     async def _turn(self, session_id: str, job_id: str) -> list[bytes]:
         """Return the messages of a job that ends without an attempt, as they are stored; none if its data key is

@@ -17,7 +17,7 @@ from holdfast.shared.log import sealed_entries
 from holdfast.shared.log.conversation import CONVERSATION_BYTES
 from holdfast.shared.log.event_log import Page
 from holdfast.shared.log.log_replies import AppendOutcome, Attempt, Event, Refusal
-from holdfast.shared.sealing import MARK
+from holdfast.shared.sealing import MARK, is_sealed
 
 from tests.support.log import Session, completed, delta
 from tests.support.process import until
@@ -384,3 +384,24 @@ async def test_what_a_newer_worker_records_in_the_journal_is_ignored(sealed: Ses
     await sealed.redis.hset(sealed.keys.journal, "branch:left", b"of a form that is not known yet")
     recorded = await sealed.log_writer.recorded(ACME, "j1")
     assert recorded.steps == {"pay:0:abc": b"1"}
+
+
+@pytest.mark.parametrize("models", [b"", b'["cheap"]'])
+async def test_the_models_of_a_job_are_encrypted_and_an_attempt_has_them(sealed: Session, models: bytes) -> None:
+    await sealed.submit(models=models)
+    assert is_sealed(await sealed.redis.hget(sealed.keys.jobs, "j1:models") or b"")
+    assert (await sealed.claim()).models == models
+
+
+@pytest.mark.parametrize("field", ["models", "agent"])
+@pytest.mark.parametrize("forged", [b'["dear"]', None])
+async def test_no_attempt_gets_models_or_an_agent_that_its_tenant_may_not_use(
+    sealed: Session, field: str, forged: bytes | None
+) -> None:
+    await sealed.submit(models=b'["cheap"]')
+    if forged is None and field == "models":
+        await sealed.redis.hdel(sealed.keys.jobs, "j1:models")
+    else:
+        await sealed.redis.hset(sealed.keys.jobs, f"j1:{field}", forged or b"other")
+    assert isinstance(await sealed.try_claim(), Refusal)
+    assert (await sealed.sessions.job(ACME, "j1")).ending["error"]["code"] == "seal_broken"

@@ -23,6 +23,7 @@ FIELDS: dict[str, Any] = {
     "input": FORGED,
     "options": {"say": FORGED},
     "metadata": {"of": FORGED},
+    "models": [FORGED],
     "webhook": None,  # by the receiver's address
 }
 
