@@ -1,4 +1,4 @@
-"""Keep this worker's lease, and detect the death of others.
+"""Keep this worker's lease, and find dead workers.
 
 A worker sends heartbeats, and compares the entries that it leases with those that it works on. It makes the entries of
 dead workers visible again, without comparing clocks of different machines: a worker is dead when its heartbeat counter

@@ -1,10 +1,10 @@
-"""Show by an open connection that this worker's process lives, and find those of other workers that are closed.
+"""Show by an open connection that this worker's process lives, and find dead workers by their closed connections.
 
 When a process dies, its kernel closes its connections in the same moment, and the queue server knows which are open. A
 worker registers the id of one connection. A dead worker is one whose registered connection is closed and whose
 heartbeat has not moved for GRACE_SECONDS since then: a worker that lost only its connection opens another one, and
-registers it, which counts as a heartbeat. Where the server does not say which connections are open, workers are found
-dead by their lease only.
+registers it, which counts as a heartbeat. Where the server does not say which connections are open, or a proxy shares
+them among processes, dead workers are found by their lease only.
 
 See https://redis.io/docs/latest/commands/client-list/.
 """
@@ -23,7 +23,7 @@ from holdfast.shared.redis.errors import RedisError, is_lasting
 from holdfast.shared.redis.sentinel import open_connection
 from holdfast.shared.scripts import Script, source
 
-LOOK_SECONDS = 0.9  # the least time between two looks of the whole deployment
+CHECK_SECONDS = 0.9  # the least time between two checks of the connections, by whichever workers
 GRACE_SECONDS = 1.0
 
 _IDS = re.compile(rb"^id=(\d+) ", re.MULTILINE)
@@ -34,8 +34,7 @@ log = structlog.get_logger()
 
 class Observation(NamedTuple):
     """What the queue server knew at one moment: the heartbeat counter of each worker, and of those whose registered
-    connection is closed. `mistaken`: this worker had been found dead. `first`: over another connection than the one
-    before."""
+    connection is closed. `mistaken`: this worker had been found dead. `first`: the first one over this connection."""
 
     counts: dict[str, int]
     closed: dict[str, int]
@@ -82,23 +81,27 @@ class Presence:
         self._deadline_s = deadline_s
         self._script = Script(source("queue", "observe"))
         self._connection: RedisConnection | None = None
+        self._observed_over: RedisConnection | None = None
+        self._shared = False
         self._run_id = b""
         self._client_id: int | None = None  # None: the server does not say which connections are open
         self._reason = ""
 
     async def observe(self) -> Observation:
-        """Observe all workers; about once a second, one of the workers looks which connections are open.
+        """Observe all workers; about once a second, one of the workers checks which connections are open.
 
         Raises RedisError. The next call opens another connection if needed, and registers it first."""
-        first = self._connection is None or not self._connection.alive
-        if first:
+        if self._connection is None or not self._connection.alive:
             await self._open()
         assert self._connection is not None
         own = b"" if self._client_id is None else b"%s %d" % (self._run_id, self._client_id)
-        arguments = (self._worker_id, own, int(LOOK_SECONDS * 1000))
-        mistaken, *looked = await self._script.run(self._connection.execute, PLACES, arguments)
+        arguments = (self._worker_id, own, int(CHECK_SECONDS * 1000))
+        mistaken, *to_check = await self._script.run(self._connection.execute, PLACES, arguments)
+        first, self._observed_over = self._connection is not self._observed_over, self._connection
+        if mistaken and not first:  # its own connection has been open all the time
+            self._give_up_for_good()
         # A script that returns all counters takes several times as long as this command.
-        registered, counted = looked or ((), await self._connection.execute("HGETALL", WORKERS))
+        registered, counted = to_check or ((), await self._connection.execute("HGETALL", WORKERS))
         counts = {name.decode(): int(count) for name, count in _pairs(counted)}
         named = {name.decode(): connection for name, connection in _pairs(registered)}
         return Observation(counts, await self._closed(counts, named), bool(mistaken), first)
@@ -109,6 +112,8 @@ class Presence:
 
     async def _open(self) -> None:
         self._connection = connection = await open_connection(RedisConnection, self._url, self._deadline_s)
+        if self._shared:
+            return
         client_id, info = await connection.execute_all([("CLIENT", "ID"), ("INFO", "server")])
         run_id = _RUN_ID.search(info) if isinstance(info, bytes) else None
         if isinstance(client_id, int) and run_id:
@@ -128,13 +133,18 @@ class Presence:
             self._give_up(error)
             return {}
         found = {int(each) for each in _IDS.findall(listed)}
-        if self._client_id not in found:  # a proxy, whose connections are not those of processes
-            self._give_up(None)
+        if self._client_id not in found:
+            self._give_up_for_good()
             return {}
         return {name: counts[name] for name, number in ids.items() if number not in found and name in counts}
 
     def _is_here(self, connection: bytes) -> bool:
         return connection.startswith(self._run_id + b" ")
+
+    def _give_up_for_good(self) -> None:
+        """Check and register no connections from now on: a proxy shares them among processes."""
+        self._shared = True
+        self._give_up(None)
 
     def _give_up(self, error: RedisError | None) -> None:
         """Check no connections over this one from now on. Raises the error if it is temporary."""
@@ -145,7 +155,7 @@ class Presence:
         reason = "ids of connections are not those of this server" if error is None else str(error)
         if reason != self._reason:
             self._reason = reason
-            log.warning("dead workers are noticed by their lease only", reason=reason)
+            log.warning("dead workers are found by their lease only", reason=reason)
 
 
 def _pairs(flat: Sequence[Any]) -> zip[tuple[Any, Any]]:

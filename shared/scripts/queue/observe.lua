@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Register the caller's connection, which counts as a heartbeat where it is new; and take the turn to look which
+-- Register the caller's connection, which counts as a heartbeat where it is new; and take the turn to check which
 -- connections are open, unless a worker did so within the interval.
 -- ARGV: worker, connection (empty: none), interval ms. Returns {1 if the caller was found dead on a guess}; where it is
 -- the caller's turn, also the connections and the heartbeat counters of this moment, both as {worker, value, ...}.
