@@ -23,6 +23,7 @@ from holdfast.worker.webhooks.connection import Connection, TooMuchReceived, tls
 
 DEADLINE_SECONDS = 10.0  # of a delivery, after its name is resolved
 LOOKUP_SECONDS = 10.0
+MAX_LOOKUPS = 60  # threads: more than run at once, since those without an answer in time go on
 MAX_ADDRESSES = 4  # tried one after the other
 MAX_HEAD_BYTES = 16 * 1024
 MAX_INFORMATIONAL = 10  # responses 1xx before the final one
@@ -45,7 +46,7 @@ class Sender:
 
     def __init__(self, networks: Sequence[Network], resolve: Resolve | None = None) -> None:
         self._networks = networks
-        self._resolve = resolve or _looked_up
+        self._resolve = resolve or _Lookups()
         self._tls = tls_context()
 
     async def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> int:
@@ -71,13 +72,12 @@ class Sender:
 
     async def _addresses(self, target: Target) -> list[tuple[socket.AddressFamily, Address]]:
         """Resolve the host. Raises AddressRefused unless every address is allowed, NotSent where there is none."""
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
         try:
-            found = await self._resolve(target.host, target.port)
-        except (OSError, UnicodeError):
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                found = await self._resolve(target.host, target.port)
+        except (OSError, UnicodeError):  # TimeoutError is an OSError
             found = []
-        if not found or loop.time() - began_s > LOOKUP_SECONDS:
+        if not found:
             raise NotSent("the host name was not resolved")
         for _, address in found:
             if not self._may_reach(target, str(address[0])):
@@ -132,22 +132,34 @@ async def _exchange(connection: Connection, target: Target, headers: Mapping[str
     raise TooMuchReceived
 
 
-async def _looked_up(host: str, port: int) -> list[tuple[socket.AddressFamily, Address]]:
-    """Resolve a name in a thread of its own: a slow name server delays neither other names nor the process's exit."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[list[Any]] = loop.create_future()
+class _Lookups:
+    """Resolves names, each in a thread of its own: a slow name server delays neither other names nor the process's
+    exit. A thread cannot be cancelled, so those without an answer are counted until they end."""
 
-    def settle(found: list[Any]) -> None:
-        if not result.done():
-            result.set_result(found)
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
 
-    def look_up() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            found = []
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, found)
+    async def __call__(self, host: str, port: int) -> list[tuple[socket.AddressFamily, Address]]:
+        """Return the addresses of a name. Raises OSError while too many look-ups have no answer."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) >= MAX_LOOKUPS:
+            raise OSError("too many look-ups have no answer")
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[list[Any]] = loop.create_future()
 
-    threading.Thread(target=look_up, daemon=True, name="lookup for a webhook").start()
-    return [(family, address) for family, _, _, _, address in await result]
+        def settle(found: list[Any]) -> None:
+            if not result.done():
+                result.set_result(found)
+
+        def look_up() -> None:
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError):
+                found = []
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(settle, found)
+
+        thread = threading.Thread(target=look_up, daemon=True, name="lookup for a webhook")
+        thread.start()
+        self._threads.append(thread)
+        return [(family, address) for family, _, _, _, address in await result]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from holdfast.shared.webhooks.target import Target
 from holdfast.worker.webhooks import sender
 from holdfast.worker.webhooks.sender import MAX_HEAD_BYTES, AddressRefused, NotSent, Sender
 
+from tests.support.process import until
 from tests.support.receiver import OK, receiver
 from tests.support.tls import Authority, TlsEnd
 
@@ -70,6 +72,56 @@ async def test_without_tls_a_public_address_is_refused() -> None:
 async def test_a_name_that_is_not_resolved_is_no_request() -> None:
     with pytest.raises(NotSent, match="not resolved"):
         await Sender(LOOPBACK, Resolver([])).post(target(80), {}, b"{}")
+
+
+@pytest.fixture
+def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
+    """A name server that does not answer, with a short deadline."""
+    monkeypatch.setattr(sender, "LOOKUP_SECONDS", 0.05)
+    silent = NameServer()
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    yield silent
+    silent.answers.set()
+
+
+class NameServer:
+    """`asked`: the names that were looked up. `answers`: set where they get an answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answers = threading.Event()
+
+    def __call__(self, host: str, port: int, **how: Any) -> list[Any]:
+        self.asked.append(host)
+        self.answers.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+
+async def test_a_look_up_without_an_answer_ends_at_its_deadline(name_server: NameServer) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(NotSent, match="not resolved"):
+            await Sender(LOOPBACK).post(target(80), {}, b"{}")
+
+
+async def test_look_ups_that_nobody_answers_are_bounded(
+    name_server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "MAX_LOOKUPS", 2)
+    sending = Sender(LOOPBACK)
+    for name in ("a.example", "b.example", "c.example"):
+        with pytest.raises(NotSent, match="not resolved"):
+            await sending.post(target(80, host=name), {}, b"{}")
+    assert name_server.asked == ["a.example", "b.example"]
+
+    name_server.answers.set()
+    async with receiver() as hook:
+
+        async def is_delivered() -> bool:
+            with suppress(NotSent):
+                return await sending.post(target(hook.port), {}, b"{}") == 204
+            return False
+
+        await until(is_delivered, 30)
 
 
 async def test_a_certificate_that_is_not_trusted_is_refused(tmp_path: Path) -> None:
