@@ -24,6 +24,7 @@ FIELDS = (
     "traceparent",
     "after",  # the job that it follows
     "models",
+    "client",  # what the page sent with it
 )
 
 # Each is a prefix of the next: `job_of` reads the fields by position.
@@ -36,7 +37,7 @@ RECORD = (*SUMMARY, "metadata", "answered", "budget", "spent", "traceparent", "a
 
 
 # The fields with content, which are encrypted.
-SEALED = ("input", "options", "metadata", "webhook", "models", "prompt", "schema", "end_body")
+SEALED = ("input", "options", "metadata", "webhook", "models", "client", "prompt", "schema", "end_body")
 
 # Places of encrypted values that belong to a session as a whole, see shared.sealing.
 MESSAGE, TITLE = "message", "title"

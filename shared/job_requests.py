@@ -8,7 +8,7 @@ from holdfast.shared.scripts import SessionScript
 from holdfast.shared.sessions import REFUSALS, JobRequest
 
 _PLAIN = ("agent", "timeout_s", "budget", "after")
-_SEALED = ("input", "options", "metadata", "webhook")  # where their tenant has a key
+_SEALED = ("input", "options", "metadata", "webhook", "client")  # where their tenant has a key
 
 
 class JobRequests:
@@ -27,7 +27,7 @@ class JobRequests:
             raise REFUSALS[word.decode()]
         _, (_, _, agent, timeout_s, budget, after, *stored) = reply
         sealed = placed(job_id, dict(zip(_SEALED, stored, strict=True)))
-        given, options, metadata, webhook = await self._keyring.opened(session_id, sealed)
+        given, options, metadata, webhook, client = await self._keyring.opened(session_id, sealed)
         return JobRequest(
             agent.decode(),
             given,
@@ -40,4 +40,5 @@ class JobRequests:
             webhook=webhook or b"",
             budget=budget or b"",
             after=after.decode(),
+            client=client or b"",
         )

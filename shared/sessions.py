@@ -51,7 +51,8 @@ class JobRequest:
     session, where this job is its first. `webhook`: JSON of `url` and `events`, or empty. `budget`: JSON amounts, see
     shared/budget.py; empty for none. `traceparent`: of the span that submits it; empty for none.
     `after`: the job that it follows, whose path is what its agent reads; empty for none; None for the newest.
-    `models`: JSON list of the models that the tenant may use; empty for all."""
+    `models`: JSON list of the models that the tenant may use; empty for all. `client`: JSON of what the page sent with
+    it; empty for nothing."""
 
     agent: str
     input: bytes
@@ -67,6 +68,7 @@ class JobRequest:
     traceparent: str = ""
     after: str | None = None
     models: bytes = b""
+    client: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,19 +198,18 @@ class Sessions:
         Raises SessionBusy, IdempotencyMismatch, QueueFull, SessionUnknown for a session that is being deleted, and
         JobUnknown if the session has no job `after`."""
         given = {"input": request.input, "options": request.options, "metadata": request.metadata}
-        if request.webhook:
-            given["webhook"] = request.webhook
+        given |= {name: value for name in ("webhook", "client") if (value := getattr(request, name))}
         allowed = permitted(job_id, request.agent, request.models)
         values = [(TITLE, request.title.encode()), allowed, *placed(job_id, given)]
-        sealed = await self._keyring.sealed(session_id, values)
-        title, models, *stored, webhook = [*sealed, *([] if request.webhook else [b""])]
-        job = (job_id, request.agent, *stored, request.timeout_s)
+        title, models, *stored = await self._keyring.sealed(session_id, values)
+        fields = {"webhook": b"", "client": b""} | dict(zip(given, stored, strict=True))
+        job = (job_id, request.agent, fields["input"], fields["options"], fields["metadata"], request.timeout_s)
         terms = (request.on_busy, request.idempotency_key or "", request.digest)
         limits = (self._key_lifetime_ms(), self._settings.session_backlog_limit, RECORDS_LIMIT)
         after = "-" if request.after is None else request.after
-        rest = (title, webhook, request.budget, request.traceparent, after, models, *FIELDS)
+        rest = (title, fields["webhook"], request.budget, request.traceparent, after, models, fields["client"])
         try:
-            submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits, *rest)))
+            submitted = _submitted(await self._submit(session_id, (*job, *terms, *limits, *rest, *FIELDS)))
         except QueueFull:
             raise QueueFull(f"A session may have {self._settings.session_backlog_limit} open jobs") from None
         assert submitted is not None

@@ -71,6 +71,7 @@ _INPUT_SCHEMA = {
 
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
+Objects = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
 class BudgetBody(BaseModel):
@@ -84,6 +85,21 @@ class BudgetBody(BaseModel):
         float | None, Field(gt=0, le=MAX_AMOUNT, description="Run time, without waiting for a person")
     ] = None
     tool_calls: Annotated[int | None, Field(ge=1, le=MAX_AMOUNT)] = None
+
+
+class ClientBody(BaseModel):
+    """What the page shows and offers, which the agent reads as `run.client`."""
+
+    model_config = _STRICT
+
+    state: Annotated[Any, Field(description="Any JSON that the page and its agents agree on")] = None
+    context: Annotated[Objects | None, Field(description="What the page says about itself: `description`, `value`")] = (
+        None
+    )
+    tools: Annotated[
+        Objects | None,
+        Field(description="Tools of the page: `name`, `description`, `parameters`. They cannot be called"),
+    ] = None
 
 
 class JobBody(BaseModel):
@@ -115,6 +131,10 @@ class JobBody(BaseModel):
             description="The job of the session that this one follows: its agent reads the conversation up to the end "
             "of that job. `null`: it begins anew. Default: the newest job",
         ),
+    ] = None
+    client: Annotated[
+        ClientBody | None,
+        Field(description=f"What the page shows and offers. Each member has at most {MAX_OPTIONS_BYTES} bytes of JSON"),
     ] = None
     webhook: Annotated[dict[str, Any] | None, WithJsonSchema(_WEBHOOK_SCHEMA)] = None
     budget: Annotated[
@@ -207,7 +227,16 @@ def job_request(body: JobBody) -> JobRequest:
         title=title_of(body.input, given),
         budget=b"" if body.budget is None else write_amounts(body.budget.model_dump(exclude_none=True)),
         after=_after(body),
+        client=_client(body.client),
     )
+
+
+def _client(body: ClientBody | None) -> bytes:
+    """Encode what is given; empty for nothing. Raises RequestInvalid, which names the member."""
+    given = {name: value for name, value in body or () if value is not None}
+    for name, value in given.items():
+        _encoded(f"client.{name}", value, MAX_OPTIONS_BYTES)
+    return encode(given) if given else b""
 
 
 def _after(body: JobBody) -> str | None:
@@ -229,11 +258,13 @@ def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobReq
 
 
 def _digested(body: JobBody) -> dict[str, Any]:
-    """Return the members of a body. One without a webhook, a budget or `after` has the digest of earlier versions."""
+    """Return the members of a body. One without members of later versions has the digest of
+    earlier ones."""
     members = dict(body)
     members.pop("after")
     added = {"webhook": members.pop("webhook"), "budget": members.pop("budget")}
     added["budget"] = added["budget"] and added["budget"].model_dump()
+    added["client"] = (client := members.pop("client")) and dict(client)
     added["after"] = _after(body)
     return members | {name: value for name, value in added.items() if value is not None}
 

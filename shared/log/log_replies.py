@@ -54,7 +54,8 @@ class Attempt:
     `last`: no further attempt is allowed. `first`: the id of the job's first event. `discard_from`: the attempt
     discards the job's events from this id on; None for the first attempt. `budget` and `spent`: JSON amounts, see
     shared/budget.py; an empty budget limits nothing. `traceparent`: of its parent span; empty without one. `after`: the
-    job that it follows; empty for none. `models`: JSON list of the models that its tenant may use; empty for all."""
+    job that it follows; empty for none. `models`: JSON list of the models that its tenant may use; empty for all.
+    `client`: JSON of what the page sent with it; empty for nothing."""
 
     session_id: str
     job_id: str
@@ -74,6 +75,7 @@ class Attempt:
     traceparent: str = ""
     after: str = ""
     models: bytes = b""
+    client: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,16 +188,17 @@ class SessionClaims:
         Raises MasterKeyMissing, after releasing the session."""
         attempt = _attempt(session_id, job_id, claim_id, reply)
         fields = {"input": attempt.input, "options": attempt.options, "metadata": attempt.metadata}
-        values = [*placed(job_id, fields), permitted(job_id, attempt.agent, attempt.models)]
+        fields |= {"client": attempt.client} if attempt.client else {}
+        values = [permitted(job_id, attempt.agent, attempt.models), *placed(job_id, fields)]
         try:
-            given, options, metadata, models = await self._keyring.opened(session_id, values)
+            models, given, options, metadata, *client = await self._keyring.opened(session_id, values)
         except (DataKeyGone, SealBroken) as error:
             return await self.end_lost(attempt, error.code)
         except MasterKeyMissing:
             with suppress(Fenced):
                 await self.release(session_id, attempt.epoch)
             raise
-        return replace(attempt, input=given, options=options, metadata=metadata, models=models)
+        return replace(attempt, input=given, options=options, metadata=metadata, models=models, client=b"".join(client))
 
     async def _turn(self, session_id: str, job_id: str) -> list[bytes]:
         """Return the messages of a job that ends without an attempt, as they are stored; none if its data key is
@@ -230,6 +231,7 @@ def _attempt(session_id: str, job_id: str, claim_id: str, reply: list[bytes]) ->
         traceparent=reply[13].decode(),
         after=reply[14].decode(),
         models=reply[15],
+        client=reply[16],
     )
 
 

@@ -43,9 +43,16 @@ async def test_a_run_is_a_stream_of_events_with_ids(gateway: Served) -> None:
 
 
 @pytest.mark.parametrize("url", [API, "/copilotkit/agent/scripted/run"])
-async def test_what_does_not_reach_the_agent_is_named_in_the_response(gateway: Served, url: str) -> None:
+async def test_what_has_no_effect_is_named_in_the_response(gateway: Served, url: str) -> None:
+    """Tools cannot be called. A run that answers a question continues a job, which has its page already."""
     page = {"tools": [{"name": "paint"}], "state": {"colour": "red"}, "context": [{"description": "c", "value": "v"}]}
-    ignored = await gateway.client.post(url, json={**body(), **page})
+    asked = await gateway.client.post(
+        url, json={**body(forwardedProps={"options": {"ask": "Go on?"}}), **page, "unknown": 1}
+    )
+    assert (asked.status_code, asked.headers["holdfast-ignored"]) == (200, "tools, unknown")
+    [interrupt] = frames(asked)[-1][1]["outcome"]["interrupts"]
+    resume = [{"interruptId": interrupt["id"], "status": "resolved", "payload": "yes"}]
+    ignored = await gateway.client.post(url, json={**body("r3"), **page, "resume": resume})
     assert (ignored.status_code, ignored.headers["holdfast-ignored"]) == (200, "tools, state, context")
     assert types(ignored)[-1] == "RUN_FINISHED"
     empty = await gateway.client.post(url, json={**body("r2"), "tools": [], "state": {}, "context": []})

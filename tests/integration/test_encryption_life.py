@@ -57,6 +57,7 @@ async def until_status(gateway: Served, job_id: str, status: str) -> None:
 
 async def confided(gateway: Served, hook: Receiver) -> str:
     given: dict[str, Any] = {"metadata": {"plan": planted("metadata")}, "options": {"style": planted("options")}}
+    given["client"] = {"state": planted("client")}
     job_id = await posted(gateway, "confides", **given, webhook={"url": f"{hook.url}&{planted('webhook')}"})
     await until_status(gateway, job_id, "waiting")
     await hook.got(1)

@@ -3,8 +3,8 @@
 //   node ag-ui.mjs '{"client": "http" | "tanstack" | "copilotkit", "url": "http://…", "agent": "demo", "thread": "t1",
 //     "headers": {}}'
 //
-// Commands are lines of JSON on stdin: {"do": "send", "text": …, "props": …}, {"do": "answer", "value": …},
-// {"do": "again"}: repeat the run that was cut, {"do": "join"}: as a page does that is opened, {"do": "stop"},
+// Commands are lines of JSON on stdin: {"do": "send", "text": …, "props": …}, HttpAgent also with "state", "context" and
+// "tools", {"do": "answer", "value": …}, {"do": "again"}: repeat the run that was cut, {"do": "join"}: as a page does that is opened, {"do": "stop"},
 // {"do": "edit", "index": …, "text": …}: replace a message and those behind it, {"do": "reload"}: ask for another answer,
 // {"do": "ended"}: wait until no request is open, {"do": "state"}. Each is answered with a line of JSON:
 // {"open", "error", "messages", "events": [types], "interrupts"}.
@@ -51,9 +51,10 @@ function agentClient(agent, { run, connect, stop }) {
     return run(last);
   };
   return {
-    send: ({ text, props }) => {
+    send: ({ text, props, state, ...page }) => {
+      if (state !== undefined) agent.setState(state);
       agent.addMessage({ id: crypto.randomUUID(), role: 'user', content: text });
-      return began({ forwardedProps: props ?? {} });
+      return began({ ...page, forwardedProps: props ?? {} });
     },
     edit: ({ index, text }) => {
       agent.setMessages([...agent.messages.slice(0, index), { id: crypto.randomUUID(), role: 'user', content: text }]);

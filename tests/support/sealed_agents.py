@@ -20,6 +20,7 @@ PLACES = (
         "input",
         "options",
         "metadata",
+        "client",
         "webhook",
         "text",
         "arguments",

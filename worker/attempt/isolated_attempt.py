@@ -260,7 +260,7 @@ def attempt_of(line: bytes) -> Attempt:
     fields = orjson.loads(line)
     check_schema(fields.pop("v", None), "The worker")
     fields["claim_id"] = fields.pop("token")
-    names = ("input", "options", "metadata", "budget", "spent", "models")
+    names = ("input", "options", "metadata", "budget", "spent", "models", "client")
     texts = {name: fields.get(name, "").encode() for name in names}
     ids = {name: parse_id(fields[name]) if fields.get(name) else None for name in ("discard_from", "first")}
     return Attempt(**(fields | texts | ids))

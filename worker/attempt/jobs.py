@@ -26,6 +26,7 @@ from holdfast.worker.attempt.resumption import Resumption
 from holdfast.worker.attempt.writer import Writer
 from holdfast.worker.process.outage import Outage
 from holdfast.worker.process.settings import WorkerSettings
+from holdfast.worker.sdk.client import Client
 from holdfast.worker.sdk.registry import Agent
 from holdfast.worker.sdk.run import Run
 
@@ -78,6 +79,7 @@ class Job:
             left=dict if self._budget is None else self._budget.left,
             check_day=None if self._budget is None else self._budget.check_day,
             models=frozenset(orjson.loads(attempt.models)) if attempt.models else None,
+            client=Client(**orjson.loads(attempt.client)) if attempt.client else None,
         )
         # Without a reference to the job, which is thus freed at once and not by a later garbage collection.
         self._allowance = _allowance(context, self._budget)

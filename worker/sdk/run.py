@@ -15,6 +15,7 @@ from holdfast.shared.json_schema import check_schema
 from holdfast.shared.log.events import encode, encode_event, missing_field
 from holdfast.shared.owner import Owner, owner_of
 from holdfast.worker.attempt.journal import Journal, Step, current_step
+from holdfast.worker.sdk.client import Client
 from holdfast.worker.sdk.spans import Numbers, Section, ToolCall
 
 # A larger tool result is truncated in the log only.
@@ -72,7 +73,7 @@ class Run:
     `input` is a text or an object; `history` is the conversation before this job, as messages
     `{"role": "user" | "assistant" | "tool", "content": str, …}`. With authentication, `session_id` begins with its
     owner and is unique among all tenants (`tenant/subject/session`). `models`: the names of the models that the job's
-    tenant may use; None: all.
+    tenant may use; None: all. `client`: what the page sent with the job.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Run:
         left: Callable[[], dict[str, float]] = dict,
         check_day: Callable[[], Awaitable[None]] | None = None,
         models: frozenset[str] | None = None,
+        client: Client | None = None,
     ) -> None:
         self.session_id = session_id
         self.job_id = job_id
@@ -99,6 +101,7 @@ class Run:
         self.metadata = metadata
         self.history = history
         self.models = models
+        self.client = client or Client()
         self._check_day = check_day
         self._state = RunState(sink, journal, left)
         self._name: str | None = None

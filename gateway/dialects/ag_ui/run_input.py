@@ -12,10 +12,12 @@ from typing import Annotated, Any, Literal
 from holdfast.gateway.dialects.ag_ui.ids import job_of_message
 from holdfast.gateway.dialects.following import Continuation
 from holdfast.gateway.errors import MAX_PROBLEMS, BodyInvalid, body_invalid
+from holdfast.gateway.routes.job_body import Objects
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "activity", "reasoning")
 JOB_FIELDS = ("options", "metadata", "timeout_s", "on_busy", "budget")
+CLIENT_FIELDS = ("state", "context", "tools")
 _SENT_TO_AGENTS = {"developer": "system", "system": "system", "user": "user", "assistant": "assistant"}
 
 Message = dict[str, Any]
@@ -32,8 +34,7 @@ class Resume(BaseModel):
 
 
 class RunInput(BaseModel):
-    """What is read of the body. `state`, `tools` and `context` are not, since agents run on the server: the response
-    names them as ignored."""
+    """What is read of the body."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -42,6 +43,9 @@ class RunInput(BaseModel):
     messages: list[Any] = []
     forwardedProps: Any = None  # noqa: N815 - the protocol's word
     resume: Annotated[list[Resume], Field(max_length=1)] | None = None
+    state: Any = None
+    context: Objects | None = None
+    tools: Objects | None = None
 
 
 def parse_run_input(value: Any) -> RunInput:
@@ -56,6 +60,13 @@ def parse_run_input(value: Any) -> RunInput:
     if problems:
         raise BodyInvalid(problems)
     return body
+
+
+def without_effect(body: RunInput) -> list[str]:
+    """Return the fields that reach no agent, or change nothing: tools cannot be called, and a run that answers a
+    question continues a job, which keeps the page that it began with."""
+    names = ("tools", "state", "context") if body.resume else ("tools",)
+    return [name for name in names if getattr(body, name)]
 
 
 def ends_with_user(body: RunInput) -> bool:
@@ -73,7 +84,8 @@ def job_value(body: RunInput, agent: str, continuation: Continuation) -> dict[st
     props = body.forwardedProps if isinstance(body.forwardedProps, dict) else {}
     given = {name: props[name] for name in JOB_FIELDS if props.get(name) is not None}
     input_ = _input(body.messages[continuation.first :])
-    return {"agent": agent, "input": input_, "after": continuation.after, **given}
+    page = {name: getattr(body, name) for name in CLIENT_FIELDS}
+    return {"agent": agent, "input": input_, "client": page, "after": continuation.after, **given}
 
 
 def _problems(messages: list[Any]) -> Iterator[tuple[str, str]]:

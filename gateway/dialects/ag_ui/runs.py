@@ -21,6 +21,7 @@ from holdfast.gateway.dialects.ag_ui.ids import Cursor, job_run_id, pair_of, par
 from holdfast.gateway.dialects.ag_ui.kept import Message
 from holdfast.gateway.dialects.ag_ui.refusal import HEADERS, PauseAndCut
 from holdfast.gateway.dialects.ag_ui.run_input import (
+    CLIENT_FIELDS,
     JOB_FIELDS,
     Resume,
     RunInput,
@@ -28,6 +29,7 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
     job_value,
     jobs_named,
     parse_run_input,
+    without_effect,
 )
 from holdfast.gateway.dialects.ag_ui.translation import AgUiStream, discards_for
 from holdfast.gateway.dialects.following import continued
@@ -88,7 +90,8 @@ async def start_run(request: Request, agent: str, body: Body) -> ASGIApp:
         stream = AgUiStream(given.threadId, given.runId, job.job_id, history, found.again, found.after_question)
         if found.again:
             stream = replace(stream, reasoning=reasoning_of(given.messages, job.job_id))
-        return naming(unknown_fields(given, body.value), await stream_run(request, stream, job, cursor))
+        ignored = (*without_effect(given), *unknown_fields(given, body.value))
+        return naming(ignored, await stream_run(request, stream, job, cursor))
     except (LogUnavailable, RedisError, UnreadableHere):
         if cursor is None:
             raise
@@ -198,7 +201,8 @@ async def _started(
             return Found(await job_of_run(state, session_id, given.runId), again=True)
         raise RequestInvalid("messages", "the last message must be one of the user")
     continuation = await continued(state, session_id, jobs_named(given))
-    with _named(("input", "messages"), *((name, f"forwardedProps.{name}") for name in JOB_FIELDS)):
+    page = ((f"client.{name}", name) for name in CLIENT_FIELDS)
+    with _named(("input", "messages"), *((name, f"forwardedProps.{name}") for name in JOB_FIELDS), *page):
         value = await state["cpu_slot"].run(body.size, job_value, given, agent, continuation)
         parsed = await state["cpu_slot"].run(body.size, parse_job_body, value)
         request = await state["cpu_slot"].run(body.size, job_request, parsed)

@@ -3,7 +3,7 @@
 -- ARGV: job, delivery, claim_id, worker, random, offered (1, 0, empty: yes, but there is no memory), max attempts, queue ms,
 --       ask ms, retention ttl s, messages limit; to end the job instead: reason, kind, detail (a piece of JSON), message...
 -- Returns {'run', epoch, attempt, agent, input, options, metadata, timeout_s, discard_from, last, first,
---   budget, spent, traceparent, after, models},
+--   budget, spent, traceparent, after, models, client},
 --   {'doomed', reason, by, before} (call again with that reason), {'ended', head...}, {'unknown', head...}, {'deleted'},
 --   {'wait', head...}, {'stale', delivery}, {'unoffered'}, {'parked', delivery} (waits for an answer, which makes its
 --   entry visible).
@@ -19,7 +19,7 @@ local epoch, held_by = state[1], state[2]
 if state[4] then return {'deleted'} end
 local record = job_get(job, 'status', 'delivery', 'attempt', 'strikes', 'open', 'cancel', 'created_at', 'first', 'agent',
     'input', 'options', 'metadata', 'timeout_s', 'end', 'before', 'asked_at', 'resume', 'budget', 'spent',
-    'traceparent', 'after', 'models')
+    'traceparent', 'after', 'models', 'client')
 local status, known_delivery, attempt, first, agent = record[1], record[2], record[3], record[8], record[9]
 if not status then return {'unknown', unpack(head())} end
 if record[14] then return {'ended', unpack(head())} end
@@ -35,7 +35,7 @@ local function run_answer(strikes)
     local discard_from = tonumber(attempt) > 1 and resume_from() or ''
     return {'run', epoch, attempt, agent, record[10], record[11], record[12], record[13], discard_from,
         strikes + 1 >= max_attempts and '1' or '', first, record[18] or '', record[19] or '', record[20] or '', record[21],
-        record[22] or ''}
+        record[22] or '', record[23] or ''}
 end
 
 local strikes = tonumber(record[4] or 0)

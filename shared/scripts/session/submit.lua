@@ -2,7 +2,7 @@
 -- Accept a job: check idempotency, create the record, add it to the backlog. A missing session is created.
 -- ARGV: job, agent, input, options, metadata, timeout_s, on_busy, idempotency key, digest, key lifetime ms, backlog limit, records limit, title of a new session,
 -- webhook (may be empty), budget (JSON, may be empty), traceparent (may be empty), the job that it follows (empty: none, -: the newest),
--- models (JSON, may be empty), then the names of all fields of a record
+-- models and client (JSON, may be empty), then the names of all fields of a record
 -- Returns {'ok'|'replayed', job, status, position, top, worker to notify}, {'mismatch'}, {'busy'}, {'full'}, {'deleted'} or
 -- {'unknown_job'} (the one to follow).
 local refusal = newer()
@@ -91,6 +91,7 @@ if ARGV[14] ~= '' then job_set(job, 'webhook', ARGV[14]) end
 if ARGV[15] ~= '' then job_set(job, 'budget', ARGV[15]) end
 if ARGV[16] ~= '' then job_set(job, 'traceparent', ARGV[16]) end
 if ARGV[18] ~= '' then job_set(job, 'models', ARGV[18]) end
+if ARGV[19] ~= '' then job_set(job, 'client', ARGV[19]) end
 if after ~= '-' then
     redis.call('HSET', STATE, 'schema', SCHEMA)
     if after ~= newest_job() then redis.call('HSET', STATE, 'branched', '1') end
@@ -127,7 +128,7 @@ if redis.call('LLEN', ORDER) > records_limit then
             local known = redis.call('HGET', IDEMPOTENCY, record[2])
             if known and string.match(known, '^%S+') == oldest then redis.call('HDEL', IDEMPOTENCY, record[2]) end
         end
-        for i = 19, #ARGV do redis.call('HDEL', JOBS, oldest .. ':' .. ARGV[i]) end
+        for i = 20, #ARGV do redis.call('HDEL', JOBS, oldest .. ':' .. ARGV[i]) end
     end
 end
 

@@ -52,6 +52,11 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"timeout_s": "600"}, "timeout_s"),
         ({"timeout_s": True}, "timeout_s"),
         ({"on_busy": "wait"}, "on_busy"),
+        ({"client": "page"}, "client"),
+        ({"client": {"context": ["here"]}}, "client"),
+        ({"client": {"colour": "red"}}, "client"),
+        ({"client": {"state": 2**64}}, "client.state"),
+        ({"client": {"state": "x" * 256 * 1024}}, "client.state"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -110,6 +115,8 @@ def test_the_digest_is_that_of_the_meaning_and_not_of_the_spelling() -> None:
     assert digest(GOOD | {"input": {"b": 1, "a": 2}}) == digest(GOOD | {"input": {"a": 2, "b": 1}})
     assert digest(GOOD | {"input": "Tea"}) != digest(GOOD)
     assert digest(GOOD | {"on_busy": "reject"}) != digest(GOOD)
+    assert digest(GOOD | {"client": None}) == digest(GOOD)
+    assert digest(GOOD | {"client": {"state": 1}}) != digest(GOOD | {"client": {"state": 2}})
 
 
 @pytest.mark.parametrize(("field", "bytes_"), [("metadata", 16 * 1024), ("options", 256 * 1024)])
