@@ -1,7 +1,8 @@
-"""What a caller may want of a job that was accepted: to cancel it, or to answer its question."""
+"""What a caller may want of a job that was accepted: to cancel it, to answer its question, or to delete its session."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from holdfast.gateway.dependencies import State
@@ -9,6 +10,7 @@ from holdfast.gateway.limits import Body
 from holdfast.gateway.routes.job_body import encoded_value, parse_answer_body
 from holdfast.gateway.schema import check
 from holdfast.gateway.submission import best_effort, notify_owner
+from holdfast.shared.redis.errors import RedisError
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
@@ -56,3 +58,17 @@ async def check_answer(
         return question_id
     await state["cpu_slot"].run(size, check, value, waiting.schema, "value")
     return waiting.question_id
+
+
+async def delete(state: State, session_id: str, *only: str) -> None:
+    """Cancel all jobs of a session and delete it. Its viewers receive `session.deleted`.
+
+    `only`: a job; only if the session has no other one. Raises SessionUnknown, JobUnknown, SessionHasOtherJobs,
+    RedisError."""
+    intent = await state["sessions"].delete(session_id, *only)
+    state["hub"].session_deleted(session_id)
+    await state["queue"].add_control_entry(session_id)  # a worker deletes the session; the notification saves time
+    if intent.lease_owner is not None:
+        await best_effort(state["queue"].notify(intent.lease_owner, session_id), session_id)
+    with suppress(RedisError):  # best effort: reading the list also removes it
+        await state["session_list"].remove(session_id)

@@ -85,6 +85,12 @@ class SessionBusy(HoldfastError):
     title = "The session already has a job"
 
 
+class SessionHasOtherJobs(HoldfastError):
+    code = "session_has_other_jobs"
+    status = 409
+    title = "The session has other jobs"
+
+
 class IdempotencyMismatch(HoldfastError):
     code = "idempotency_mismatch"
     status = 422

@@ -14,6 +14,7 @@ from holdfast.shared.errors import (
     QuestionUnknown,
     QueueFull,
     SessionBusy,
+    SessionHasOtherJobs,
     SessionUnknown,
 )
 from holdfast.shared.ids import EventId, as_cursor, parse_id
@@ -247,9 +248,11 @@ class Sessions:
             raise REFUSALS[word.decode()]
         return Answered(rest[0].decode() or None, rest[1].decode())
 
-    async def delete(self, session_id: str) -> Intent:
-        """Write the intent to delete the session. Raises SessionUnknown."""
-        return _intent(await self._delete(session_id))
+    async def delete(self, session_id: str, *only: str) -> Intent:
+        """Write the intent to delete the session. `only`: a job; only if the session has no other one.
+
+        Raises SessionUnknown, JobUnknown, SessionHasOtherJobs."""
+        return _intent(await self._delete(session_id, only))
 
     async def session(self, session_id: str) -> SessionState:
         """Read the session. Raises SessionUnknown."""
@@ -378,6 +381,7 @@ REFUSALS: dict[str, type[Exception]] = {
     "deleted": SessionUnknown,
     "answered": QuestionAnswered,
     "unasked": QuestionUnknown,
+    "others": SessionHasOtherJobs,
     "unknown_session": SessionUnknown,
     "unknown_job": JobUnknown,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -14,6 +13,7 @@ from holdfast.gateway.dependencies import (
     ReadableSession,
     SessionCursor,
 )
+from holdfast.gateway.intents import delete
 from holdfast.gateway.routes.schemas import (
     DeletedAnswer,
     MessagesAnswer,
@@ -26,10 +26,8 @@ from holdfast.gateway.routes.schemas import (
     session_json,
     sessions_json,
 )
-from holdfast.gateway.submission import best_effort
 from holdfast.shared.errors import SessionUnknown
 from holdfast.shared.owner import public_id
-from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 
 router = APIRouter(tags=["sessions"])
@@ -73,11 +71,5 @@ async def get_messages(state: GatewayState, session_id: ReadableSession, wait: W
 @router.delete("/v1/sessions/{session_id}", status_code=202, response_model=DeletedAnswer, responses=problems(404, 503))
 async def delete_session(state: GatewayState, session_id: DeletableSession) -> Response:
     """Cancel all jobs of a session and delete it. Its viewers receive `session.deleted`."""
-    intent = await state["sessions"].delete(session_id)
-    state["hub"].session_deleted(session_id)
-    await state["queue"].add_control_entry(session_id)  # a worker deletes the session; the notification saves time
-    if intent.lease_owner is not None:
-        await best_effort(state["queue"].notify(intent.lease_owner, session_id), session_id)
-    with suppress(RedisError):  # best effort: reading the list also removes it
-        await state["session_list"].remove(session_id)
+    await delete(state, session_id)
     return json_response({"session_id": public_id(session_id), "status": "deleting"}, 202)

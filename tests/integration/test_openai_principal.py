@@ -26,6 +26,8 @@ async def test_a_response_of_another_caller_is_an_unknown_one(redis_url: str) ->
             ("GET", f"responses/{response}"),
             ("GET", f"responses/{response}?stream=true"),
             ("POST", f"responses/{response}/cancel"),
+            ("GET", f"responses/{response}/input_items"),
+            ("DELETE", f"responses/{response}"),
         ):
             refused = await call(gateway, "stranger", method, path)
             unknown = await call(gateway, "stranger", method, path.replace("mine", "none"))

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from holdfast.gateway.errors import BodyInvalid, headers_of
 from holdfast.shared.errors import HoldfastError, LogUnavailable, QuestionAnswered, RequestInvalid, UnreadableHere
+from holdfast.shared.owner import public_id
 from holdfast.shared.redis.errors import RedisError
 from starlette.responses import Response
 
@@ -43,6 +44,18 @@ class Overloaded(HoldfastError):
     status = 503
     title = "The gateway has too many streams, or is stopping: try again"
     retry_after_s = 2
+
+
+class ResponseNotAlone(HoldfastError):
+    """One response of a conversation cannot be deleted."""
+
+    code = "response_not_alone"
+    status = 409
+    title = "A response is deleted with its conversation, which has other responses"
+    should_retry = False
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"DELETE /v1/sessions/{public_id(session_id)} deletes all of them")
 
 
 class _JobContinues(HoldfastError):

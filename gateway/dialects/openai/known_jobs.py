@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from holdfast.gateway.dependencies import State, known_session
 from holdfast.gateway.dialects.openai.response_ids import JobAddress, ResponseUnknown
 from holdfast.gateway.principal import Principal, Right
@@ -22,7 +25,14 @@ def known_to(caller: Principal, address: JobAddress, *rights: Right) -> JobAddre
 
 async def job_of(state: State, address: JobAddress) -> JobState:
     """Return the record of a job. Raises ResponseUnknown, RedisError."""
-    try:
+    with unknown_jobs():
         return await state["sessions"].job(*address)
+
+
+@contextmanager
+def unknown_jobs() -> Iterator[None]:
+    """Raise ResponseUnknown for a job that does not exist, within the block."""
+    try:
+        yield
     except (SessionUnknown, JobUnknown):
         raise ResponseUnknown from None

@@ -107,10 +107,10 @@ class StreamQuery(BaseModel):
     starting_after: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
 
-def stream_query(request: Request) -> StreamQuery:
+def parse_query(model: type[Model], request: Request) -> Model:
     """Parse the query of a request. Raises BodyInvalid."""
     try:
-        return StreamQuery.model_validate(dict(request.query_params))
+        return model.model_validate(dict(request.query_params))
     except ValidationError as error:
         raise body_invalid(
             error.errors(include_url=False, include_context=False, include_input=False), "query"

@@ -13,14 +13,23 @@ from holdfast.gateway.dialects.openai.answers import answer_question
 from holdfast.gateway.dialects.openai.completion_body import completion_job, parse_completion_body
 from holdfast.gateway.dialects.openai.completion_object import completion_json
 from holdfast.gateway.dialects.openai.completions import CompletionHead, CompletionTranslation
-from holdfast.gateway.dialects.openai.errors import ModelUnknown, Overloaded, Unfinished, after_acceptance, renamed
+from holdfast.gateway.dialects.openai.errors import (
+    ModelUnknown,
+    Overloaded,
+    ResponseNotAlone,
+    Unfinished,
+    after_acceptance,
+    renamed,
+)
+from holdfast.gateway.dialects.openai.input_items import ListQuery, input_list
 from holdfast.gateway.dialects.openai.job_output import outputs_of
-from holdfast.gateway.dialects.openai.known_jobs import job_of, known_to
+from holdfast.gateway.dialects.openai.known_jobs import job_of, known_to, unknown_jobs
 from holdfast.gateway.dialects.openai.messages import answer_in, tool_answer_in
-from holdfast.gateway.dialects.openai.parameters import stream_query
+from holdfast.gateway.dialects.openai.parameters import StreamQuery, parse_query
 from holdfast.gateway.dialects.openai.references import resolved
 from holdfast.gateway.dialects.openai.response_body import parse_response_body, response_job
 from holdfast.gateway.dialects.openai.response_ids import (
+    RESPONSE,
     JobAddress,
     completion_id,
     parse_call_id,
@@ -30,13 +39,13 @@ from holdfast.gateway.dialects.openai.response_ids import (
 from holdfast.gateway.dialects.openai.response_object import head_of
 from holdfast.gateway.dialects.openai.responses import ResponseTranslation, question_of
 from holdfast.gateway.dialects.openai.waiting import settled
-from holdfast.gateway.intents import cancel
+from holdfast.gateway.intents import cancel, delete
 from holdfast.gateway.limits import Body, read_json
 from holdfast.gateway.principal import Right, principal_of
 from holdfast.gateway.routes.schemas import json_response
 from holdfast.gateway.routes.stream_route import StreamRoute
 from holdfast.gateway.submission import session_id_for, submit
-from holdfast.shared.errors import LogUnavailable, RequestInvalid
+from holdfast.shared.errors import LogUnavailable, RequestInvalid, SessionHasOtherJobs
 from holdfast.shared.job_record import JobState
 from holdfast.shared.owner import complete_id
 from starlette.types import ASGIApp
@@ -135,7 +144,7 @@ async def retrieve_response(request: Request, response_id: str) -> ASGIApp:
     """Read a response as it is, or with `stream=true` its events after `starting_after`."""
     state: State = request.scope["state"]
     address = _known(request, response_id, "read")
-    query = stream_query(request)
+    query = parse_query(StreamQuery, request)
     if not query.stream:
         return await _response(state, await job_of(state, address))
     job = await job_of(state, address)
@@ -150,6 +159,30 @@ async def cancel_response(request: Request, response_id: str) -> ASGIApp:
     job = await job_of(state, address)
     await cancel(state, *address)
     return await _response(state, await settled(request, state, job, CANCEL_SECONDS, questions=False))
+
+
+@router.get("/responses/{response_id}/input_items", response_model=None)
+async def list_input_items(request: Request, response_id: str) -> ASGIApp:
+    """List the items of a response's input, the newest first unless `order=asc`."""
+    state: State = request.scope["state"]
+    address = _known(request, response_id, "read")
+    query = parse_query(ListQuery, request)
+    with unknown_jobs():
+        given = (await state["job_requests"].of(*address)).input
+    job = response_id.removeprefix(RESPONSE)
+    return await state["cpu_slot"].run(len(given), lambda: json_response(input_list(job, given, query)))
+
+
+@router.delete("/responses/{response_id}", response_model=None)
+async def delete_response(request: Request, response_id: str) -> ASGIApp:
+    """Delete a response and its session, if that has no other one."""
+    address = _known(request, response_id, "read", "delete")
+    try:
+        with unknown_jobs():
+            await delete(request.scope["state"], *address)
+    except SessionHasOtherJobs:
+        raise ResponseNotAlone(address.session_id) from None
+    return json_response({"id": response_id, "object": "response", "deleted": True})
 
 
 @router.post("/chat/completions", response_model=None)
