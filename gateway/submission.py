@@ -103,14 +103,17 @@ async def accept(state: State, caller: Principal, session_id: str, request: JobR
     span = start_span("submit job", "server", TRACEPARENT.get(), span_attributes(keys))
     try:
         submitted = await _accept(state, caller, session_id, replace(request, traceparent=span.traceparent), given)
+        keys["job_id"] = submitted.job_id
+        span.set(span_attributes({**keys, "replayed": submitted.replayed}))
+        state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
+        # Before a worker can log the job's start.
+        logger.info("job accepted", **keys, replayed=submitted.replayed, **trace_keys(span.traceparent))
+        if not submitted.replayed:
+            await _make_ready(state["queue"], session_id, request, submitted)
     except BaseException as error:
         span.end(error.code if isinstance(error, HoldfastError) else type(error).__name__)
         raise
-    keys["job_id"] = submitted.job_id
-    span.set(span_attributes({**keys, "replayed": submitted.replayed}))
     span.end()
-    state["metrics"].accepted.labels(str(submitted.replayed).lower()).inc()
-    logger.info("job accepted", **keys, replayed=submitted.replayed, **trace_keys(span.traceparent))
     return submitted
 
 
@@ -176,7 +179,7 @@ async def _find_replay(state: State, session_id: str, request: JobRequest) -> Su
 
 
 async def _submit(state: State, session_id: str, job_id: str, request: JobRequest) -> Submitted:
-    """Reserve a queue entry that becomes visible later, accept the job in the log, then make the entry visible.
+    """Reserve a queue entry that becomes visible later, and accept the job in the log.
 
     Raises RedisError, and the errors of Queue.reserve and Sessions.submit."""
     try:
@@ -189,10 +192,6 @@ async def _submit(state: State, session_id: str, job_id: str, request: JobReques
         raise
     if submitted.replayed:
         await best_effort(state["queue"].discard(session_id, job_id, request.agent), session_id, job_id)
-    else:
-        failpoint("after_submit_before_ready")
-        await _make_ready(state["queue"], session_id, request, submitted)
-        failpoint("after_ready_before_answer")
     return submitted
 
 
@@ -208,10 +207,12 @@ async def notify_owner(queue: Queue, session_id: str, owner: str | None) -> None
 
 async def _make_ready(queue: Queue, session_id: str, request: JobRequest, submitted: Submitted) -> None:
     """Make the job visible now, or notify the owner of the job that it interrupts."""
+    failpoint("after_submit_before_ready")
     if submitted.position == 0:
         await best_effort(queue.make_ready(session_id, submitted.job_id, request.agent), session_id, submitted.job_id)
     elif request.on_busy == "interrupt":
         await best_effort(notify_owner(queue, session_id, submitted.notify), session_id, submitted.job_id)
+    failpoint("after_ready_before_answer")
 
 
 async def best_effort(call: Awaitable[None], session_id: str, job_id: str | None = None) -> None:

@@ -13,6 +13,7 @@ from holdfast.shared.offered_agents import OfferedAgents
 from holdfast.shared.queue import Queue
 from holdfast.shared.redis.errors import RedisTimeoutError
 from holdfast.shared.sessions import Sessions
+from structlog.testing import capture_logs
 
 from tests.support.served import Served, served
 
@@ -47,6 +48,22 @@ async def test_an_accepted_job_tells_its_ids_its_place_and_where_its_events_are(
     }
     assert answer.headers["location"] == answer.json()["events_url"]
     assert "idempotency-replayed" not in answer.headers
+
+
+async def test_a_job_is_logged_as_accepted_before_a_worker_can_start_it(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    make_ready = Queue.make_ready
+
+    async def watched(self: Queue, session_id: str, job_id: str, agent: str) -> None:
+        logged.extend(line["event"] for line in lines if line.get("job_id") == job_id)
+        await make_ready(self, session_id, job_id, agent)
+
+    monkeypatch.setattr(Queue, "make_ready", watched)
+    with capture_logs() as lines:
+        await post(gateway)
+    assert logged == ["job accepted"]
 
 
 async def test_further_jobs_wait_in_line(gateway: Served) -> None:
