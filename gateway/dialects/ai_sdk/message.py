@@ -18,6 +18,7 @@ Fields = dict[str, Any]
 MAX_CALLS = 256  # the calls that are remembered, since each new one copies them
 MAX_BLOCKS = 64
 MAX_TOKENS = 1 << 53  # the largest integer that JavaScript counts to
+BREAK = "\n\n"
 DELTAS = {"text.delta": "text", "reasoning.delta": "reasoning"}
 
 
@@ -169,12 +170,13 @@ def _asked(message: Message, event: Fields) -> Added:
     if prompt is None:
         return _part(message._replace(question=data), event, question)
     text_id = f"text-{message.opened + 1}"
+    text = f"{BREAK if message.opened else ''}{as_text(prompt)}{BREAK}"  # many pages join all texts of a message
     return _part(
         message._replace(question=data, opened=message.opened + 1),
         event,
         question,
         {"type": "text-start", "id": text_id, "providerMetadata": {"holdfast": {"questionId": question_id}}},
-        {"type": "text-delta", "id": text_id, "delta": as_text(prompt)},
+        {"type": "text-delta", "id": text_id, "delta": text},
         {"type": "text-end", "id": text_id},
     )
 

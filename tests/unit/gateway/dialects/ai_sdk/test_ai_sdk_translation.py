@@ -236,6 +236,16 @@ def test_a_question_without_a_prompt_has_no_text() -> None:
     assert [part["type"] for part in parts(wire(Numbered(stream()), [asked]))][2:] == ["data-question"]
 
 
+def test_a_prompt_is_a_paragraph_of_its_own_where_a_page_joins_the_texts() -> None:
+    asked = event(3, "question.asked", question_id="q1", prompt="Which color?", schema=None)
+    answer = event(4, "text.delta", text="you said red", part=0)
+    joined = "".join(str(part.get("delta", "")) for part in parts(wire(Numbered(stream()), [asked, answer])))
+    assert joined == "Which color?\n\nyou said red"
+    before = event(2, "text.delta", text="before", part=0)
+    joined = "".join(str(part.get("delta", "")) for part in parts(wire(Numbered(stream()), [before, asked, answer])))
+    assert joined == "before\n\nWhich color?\n\nyou said red"
+
+
 def test_usage_is_sent_once_behind_a_reset() -> None:
     found = parts(ai_sdk("takeover-in-the-middle")["takeover-in-the-middle.workflow.txt"])
     behind = found[[part["type"] for part in found].index("reset-step") :]
