@@ -225,7 +225,7 @@ class Keyring:
 
     async def _refresh(self) -> float:
         """Confirm the cached keys, and drop those that are unused, deleted or unconfirmed for too long."""
-        self._recent.clear()  # so that its size is bounded, and the use of a tenant's keys is noticed
+        self._recent.clear()  # so that its size is bounded, and the use of a tenant's keys is counted
         for tenant, keys in list(self._cached.items()):
             keys.idle += 1
             if keys.idle > IDLE_REFRESHES:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from holdfast.gateway.dependencies import State
 
-MOST_NAMED = 100
+MOST_IDS = 100
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -25,21 +25,22 @@ class Continuation(NamedTuple):
     first: int = 0
 
 
-async def continued(state: State, session_id: str, named: Sequence[str | None]) -> Continuation:
-    """Return how a new message continues the nearest job of the session that the messages before it name.
+async def continued(state: State, session_id: str, ids: Sequence[str | None]) -> Continuation:
+    """Return how a new message continues the nearest job of the session that a message before it is of.
 
-    A message without an answer names none. It is a part of the input, since its own job, if it has one, may have become
+    A message without an answer is of none. It is a part of the input, since its own job, if it has one, may have become
     the answer to a message that the user has edited since.
 
     Args:
-        named: what each of the messages before the new one names, the oldest first. Not all need be jobs.
+        ids: the id that each of the messages before the new one has of its job, the oldest first. Not all need be
+            those of jobs.
 
     Raises:
         RedisError: the log server does not answer.
     """
-    nearest = ((name, index) for index, name in reversed(list(enumerate(named))) if name and _JOB_ID.fullmatch(name))
+    nearest = ((found, index) for index, found in reversed(list(enumerate(ids))) if found and _JOB_ID.fullmatch(found))
     firsts: dict[str, int] = {}
-    for name, index in islice(nearest, MOST_NAMED):
-        firsts.setdefault(name, index + 1)
+    for job_id, index in islice(nearest, MOST_IDS):
+        firsts.setdefault(job_id, index + 1)
     after = await state["sessions"].nearest(session_id, list(firsts))
     return Continuation() if after is None else Continuation(after, firsts[after])

@@ -240,7 +240,7 @@ def _client(body: ClientBody | None) -> bytes:
 
 
 def _after(body: JobBody) -> str | None:
-    """Return the job to follow; empty for none, None where the body does not say."""
+    """Return the job to follow; empty for none, None where the body lacks `after`."""
     if "after" not in body.model_fields_set:
         return None
     return "" if body.after is None else known_job(body.after)

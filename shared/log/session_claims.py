@@ -136,7 +136,7 @@ class SessionClaims:
         raise_for(await self._release(session_id, (epoch,)))
 
     async def forgive(self, attempt: Attempt) -> None:
-        """Remove the strike for an attempt whose worker was taken for dead but was alive."""
+        """Remove the strike for an attempt whose worker was found dead although it lived."""
         await self._forgive(attempt.session_id, (attempt.job_id, attempt.number))
 
     async def settle(self, session_id: str, retire: Retire | None = None) -> Settled:
@@ -153,16 +153,16 @@ class SessionClaims:
             arguments = (*fixed, *limits, len(retired), *retired, *turn)
             word, counted, *rest = await self._settle(session_id, arguments)
             count = int(counted)
-            named = [job_id.decode() for job_id in rest[:count]]
+            job_ids = [job_id.decode() for job_id in rest[:count]]
             if word == b"retire":
-                retired = named
+                retired = job_ids
                 if retire is not None:
                     await retire(retired)
             elif word == b"turn":
                 job_id = rest[0].decode()
                 turn = [job_id, *await self._turn(session_id, job_id)]
             else:
-                ended += named
+                ended += job_ids
                 if word != b"more":
                     return Settled(word == b"held", ended, head_of(rest[count:]))
 

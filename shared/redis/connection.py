@@ -238,7 +238,7 @@ async def _connect(url: str, protocol: RedisConnection) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def _tls_context(url: str, period: int) -> ssl.SSLContext:
     """Load the authorities that the URL names. That takes 25 ms of the event loop, which connections that open at the
-    same time share; replaced files are noticed in the next period."""
+    same time share; replaced files are read in the next period."""
     address: dict[str, Any] = dict(parse_url(url))
     kind: type[SSLConnection] = address.pop("connection_class")
     return kind(**address).ssl_context.get()

@@ -39,7 +39,7 @@ NON_STREAMED = "non_streamed"
 
 
 class ChatOptions(BaseModel):
-    """The options of all chat agents. Unknown options are errors, so that misspelt ones are noticed."""
+    """The options of all chat agents. Unknown options are errors, so that misspelt ones are found."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

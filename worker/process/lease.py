@@ -76,7 +76,7 @@ class Lease:
         return self._beat_s
 
     async def _retake(self, entry_ids: frozenset[str]) -> None:
-        """Lease entries again that the queue lost, or made visible because this worker was considered dead. Until
+        """Lease entries again that the queue lost, or made visible because this worker was found dead. Until
         another attempt claims the session, the attempt here owns it, so the job goes on."""
         running = self._deliveries.running()
         entries = [running[entry_id] for entry_id in entry_ids if entry_id in running]

@@ -103,8 +103,8 @@ class Presence:
         # A script that returns all counters takes several times as long as this command.
         registered, counted = to_check or ((), await self._connection.execute("HGETALL", WORKERS))
         counts = {name.decode(): int(count) for name, count in _pairs(counted)}
-        named = {name.decode(): connection for name, connection in _pairs(registered)}
-        return Observation(counts, await self._closed(counts, named), bool(mistaken), first)
+        connections = {name.decode(): connection for name, connection in _pairs(registered)}
+        return Observation(counts, await self._closed(counts, connections), bool(mistaken), first)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -1,4 +1,4 @@
-"""What a webhook says: its id and its body, made from the job's record, so that every try sends the same."""
+"""Build the messages of webhooks from the records of their jobs, so that every try sends the same id and body."""
 
 from __future__ import annotations
 

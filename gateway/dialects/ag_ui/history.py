@@ -65,29 +65,29 @@ def of_session(recent: RecentMessages, job_id: str) -> History:
     """Return the stored messages of earlier jobs, and the input of this one."""
     earlier = [orjson.loads(message) for message in recent.earlier]
     asked = [(f"input-{job_id}-{n}", message) for n, message in enumerate(input_messages(recent.given, job_id))]
-    return _history([*_named(earlier), *asked])
+    return _history([*_with_ids(earlier), *asked])
 
 
 def of_all(recent: RecentMessages) -> History:
     """Return the stored messages of earlier jobs and of this one."""
-    return _history(_named([orjson.loads(message) for message in (*recent.earlier, *recent.own)]))
+    return _history(_with_ids([orjson.loads(message) for message in (*recent.earlier, *recent.own)]))
 
 
-def _history(named: Sequence[tuple[str, Message]]) -> History:
-    converted = [_converted(message_id, message) for message_id, message in named]
+def _history(messages: Sequence[tuple[str, Message]]) -> History:
+    converted = [_converted(message_id, message) for message_id, message in messages]
     return History.of([message for message in converted if message is not None])
 
 
-def _named(stored: Sequence[Message]) -> list[tuple[str, Message]]:
+def _with_ids(stored: Sequence[Message]) -> list[tuple[str, Message]]:
     """Return stored messages with their ids: counted from the end of their job, since only its oldest ones may be
     missing. No id is like those that a translation gives to the output of the job."""
     counts: Counter[str] = Counter()
-    named = []
+    found = []
     for message in reversed(stored):
         job_id = message.get("job_id", "")
-        named.append((f"message-{job_id}-{counts[job_id]}", message))
+        found.append((f"message-{job_id}-{counts[job_id]}", message))
         counts[job_id] += 1
-    return named[::-1]
+    return found[::-1]
 
 
 def _is_of(message: Message, job_id: str | None) -> bool:

@@ -74,8 +74,8 @@ def ends_with_user(body: RunInput) -> bool:
     return bool(body.messages) and body.messages[-1]["role"] == "user"
 
 
-def jobs_named(body: RunInput) -> list[str | None]:
-    """Return the job that each message before the last one names."""
+def job_ids_of(body: RunInput) -> list[str | None]:
+    """Return the job's id of each message before the last one, if it is of a job."""
     return [job_of_message(message["id"]) for message in body.messages[:-1]]
 
 

@@ -26,8 +26,8 @@ from holdfast.gateway.dialects.ag_ui.run_input import (
     Resume,
     RunInput,
     ends_with_user,
+    job_ids_of,
     job_value,
-    jobs_named,
     parse_run_input,
     without_effect,
 )
@@ -200,7 +200,7 @@ async def _started(
         with suppress(JobUnknown):
             return Found(await job_of_run(state, session_id, given.runId), again=True)
         raise RequestInvalid("messages", "the last message must be one of the user")
-    continuation = await continued(state, session_id, jobs_named(given))
+    continuation = await continued(state, session_id, job_ids_of(given))
     page = ((f"client.{name}", name) for name in CLIENT_FIELDS)
     with _named(("input", "messages"), *((name, f"forwardedProps.{name}") for name in JOB_FIELDS), *page):
         value = await state["cpu_slot"].run(body.size, job_value, given, agent, continuation)
@@ -248,7 +248,7 @@ def _without_events(stream: AgUiStream, job: JobState) -> Response:
 
 
 def _keyed(run_id: str, request: JobRequest = _NO_JOB) -> JobRequest:
-    """Return a request by which one run id names one job, whatever else a repeated request says."""
+    """Return a request by which one run id identifies one job, whatever else a repeated request has."""
     key = run_key(run_id)
     return replace(request, idempotency_key=key, digest=key)
 

@@ -67,14 +67,14 @@ def _problems(messages: list[Any]) -> Iterator[tuple[str, str]]:
             yield f"{field}.parts", "should be an array of objects"
 
 
-def jobs_named(body: ChatBody) -> list[str | None]:
-    """Return the job that each message before the new one names: an answer has the id of its job."""
+def job_ids_of(body: ChatBody) -> list[str | None]:
+    """Return the job's id of each message before the new one, which is the id of an answer."""
     return [_job_of(message) for message in body.messages[:-1]]
 
 
 def _job_of(message: Message) -> str | None:
-    name = message.get("id")
-    return name if message["role"] == "assistant" and isinstance(name, str) else None
+    job_id = message.get("id")
+    return job_id if message["role"] == "assistant" and isinstance(job_id, str) else None
 
 
 def job_value(body: ChatBody, agent: str, continuation: Continuation) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Request
 from holdfast.gateway.dependencies import State, idempotency_key, known_session
 from holdfast.gateway.dialects.ai_sdk.chat_body import (
     WITHOUT_EFFECT,
+    job_ids_of,
     job_value,
-    jobs_named,
     message_key,
     parse_chat_body,
 )
@@ -67,7 +67,7 @@ async def post_messages(request: Request, client: str, agent: str) -> ASGIApp:
         session_id = await session_id_for(state, caller, key)
     else:
         session_id = known_session(session_of(chat.id), caller, "read")
-        continuation = await continued(state, session_id, jobs_named(chat))
+        continuation = await continued(state, session_id, job_ids_of(chat))
         key = key or await state["cpu_slot"].run(body.size, message_key, chat, agent, continuation.after)
     check_room(request, session_id)
     value = await state["cpu_slot"].run(body.size, job_value, chat, agent, continuation)
@@ -109,7 +109,7 @@ async def resume_stream(request: Request, client: str, agent: str, chat_id: str)
 
 @router.post("/ai-sdk/{client}/{agent}/{chat_id:path}/stop", response_model=None)
 async def stop(request: Request, client: str, agent: str, chat_id: str) -> ASGIApp:
-    """Cancel the newest job of a chat that has not ended, or the one that `activeStreamId` names."""
+    """Cancel the newest job of a chat that has not ended, or the one with the id `activeStreamId`."""
     state, caller = _called(request, client)
     given = await _active_stream_id(request, state)
     session_id, job_id = job_of_run(chat_id) or (session_of(chat_id), None)
@@ -118,10 +118,10 @@ async def stop(request: Request, client: str, agent: str, chat_id: str) -> ASGIA
     except SessionUnknown:
         return json_response({"stopped": False})
     wanted = given if given is not None else job_id or _newest(session)
-    named = [job for job in session.backlog if wanted in (job, run_id(session.session_id, job))]
-    for job in named:
+    job_ids = [job for job in session.backlog if wanted in (job, run_id(session.session_id, job))]
+    for job in job_ids:
         await cancel(state, session.session_id, job)
-    return json_response({"stopped": bool(named)})
+    return json_response({"stopped": bool(job_ids)})
 
 
 def _called(request: Request, client: str) -> tuple[State, Principal]:

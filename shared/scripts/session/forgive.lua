@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Remove the strike for an attempt whose worker was taken for dead but was alive. ARGV: job, attempt. Returns {'ok'}.
+-- Remove the strike for an attempt whose worker was found dead although it lived. ARGV: job, attempt. Returns {'ok'}.
 local refusal = newer()
 if refusal then return refusal end
 local job = ARGV[1]
