@@ -16,7 +16,7 @@ State = Hashable
 
 
 CUT: Final[State] = "cut"
-"""The state after which the connection is cut, since a clean end would tell the client that the stream is complete."""
+"""The state after which the connection is cut, since to a client a clean end means that the stream is complete."""
 
 END: Final[State] = "end"
 """The state after which the stream ends cleanly, although its job may go on."""

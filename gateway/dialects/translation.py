@@ -47,7 +47,7 @@ class Translation(ABC):
     media_type: ClassVar[str] = "text/event-stream; charset=utf-8"
     ping: ClassVar[bytes] = b": ping\n\n"
     after_lost: ClassVar[State] = CUT
-    """How a stream ends after the events of `lost`: END if they tell the client that nothing follows."""
+    """How a stream ends after the events of `lost`: END if to a client they mean that nothing follows."""
 
     @property
     def initial(self) -> Hashable:
@@ -70,7 +70,7 @@ class Translation(ABC):
 
     @abstractmethod
     def lost(self, state: Hashable) -> Sequence[Event]:
-        """Return the events that say that a part of the job is missing in the log. They are the last ones."""
+        """Return the events for a job of which a part is missing in the log. They are the last ones."""
 
     @abstractmethod
     def frame(self, event: Event, place: Place) -> bytes: ...
@@ -160,7 +160,7 @@ class Numbered:
         return frames[0] if len(frames) == 1 else b"".join(frames), state
 
     def gap(self, state: State, gap: Gap) -> Frames:
-        """End the stream: no client could know what the later events belong to."""
+        """End the stream: later events would have no place in it."""
         if state is CUT or state is END or gap.foreign is not None:  # a foreign entry is no event of the job
             return b"", state
         assert isinstance(state, _Progress)

@@ -201,7 +201,7 @@ class FrameworkEmitter:
         return known if first else None
 
 
-_current: ContextVar[FrameworkEmitter] = ContextVar("_speaking")
+_current: ContextVar[FrameworkEmitter] = ContextVar("_current")
 
 
 def begin(run: Run) -> FrameworkEmitter:

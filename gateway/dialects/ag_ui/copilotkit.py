@@ -1,6 +1,6 @@
-"""Routes of CopilotKit's runtime, version 2: what it knows of agents, and their runs as streams of AG-UI.
+"""Routes of CopilotKit's runtime, version 2: the list of agents, and their runs as streams of AG-UI.
 
-Below one URL with paths ("rest"), and as methods of one URL ("single"), as `@copilotkit/core` asks for them.
+Below one URL with paths ("rest"), and as methods of one URL ("single"), as `@copilotkit/core` requests them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _TANSTACK = "tanstack:interruptBinding"  # without it, TanStack AI offers no `re
 
 
 def interrupted(job_id: str, run_id: str, question: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outcome of a run that asks a question (the event `question.asked`)."""
+    """Return the outcome of a run that ends with a question (the event `question.asked`)."""
     prompt, schema = question.get("prompt"), question.get("schema")
     interrupt = {"id": interrupt_id(job_id, str(question["question_id"])), "reason": "input_required"}
     interrupt["message"] = as_text(prompt)

@@ -31,7 +31,7 @@ async def post_run(request: Request, agent: str) -> ASGIApp:
 
 @router.get("/ag-ui/{agent}", response_model=None)
 async def get_run(request: Request, agent: str) -> ASGIApp:
-    """Join the run `runId`, or return the messages of the thread `threadId`, as TanStack AI asks for them."""
+    """Join the run `runId`, or return the messages of the thread `threadId`, as TanStack AI requests them."""
     query = request.query_params
     thread_id, run_id = query.get("threadId"), query.get("runId")
     if run_id is not None:

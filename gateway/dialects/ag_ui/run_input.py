@@ -1,4 +1,4 @@
-"""The request body of a run, `RunAgentInput`, and the job that it asks for.
+"""The request body of a run, `RunAgentInput`, and the job that it becomes.
 
 https://docs.ag-ui.com/concepts/agents describes it. Options of the job are in `forwardedProps`.
 """

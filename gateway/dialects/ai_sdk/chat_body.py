@@ -1,4 +1,4 @@
-"""The request body of a chat transport, and the job that it asks for.
+"""The request body of a chat transport, and the job that it becomes.
 
 `DefaultChatTransport` sends `id`, `messages`, `trigger` and `messageId`, and whatever the application adds;
 `WorkflowChatTransport` sends `messages` only.

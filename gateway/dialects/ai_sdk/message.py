@@ -149,7 +149,7 @@ def _tool_failed(message: Message, event: Fields) -> Added:
 
 
 def _output(message: Message, event: Fields, chunk: Chunk) -> Added:
-    """Add the output of a call. The SDK refuses one of a call that it does not know."""
+    """Add the output of a call. The SDK refuses one of an unknown call."""
     calls: Sequence[Chunk] = ()
     if _call(message, event["call_id"]) is None:
         calls, message = _tool_called(message, {"name": "unknown", "arguments": None, **event})

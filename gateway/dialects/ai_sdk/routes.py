@@ -1,7 +1,7 @@
 """Routes of the AI SDK's chat transports: submit messages, resume a stream, and stop a job.
 
 `DefaultChatTransport` of `ai` 6 and 7 uses `/ai-sdk/v6/{agent}` and `/ai-sdk/v7/{agent}`; `WorkflowChatTransport` of
-`@ai-sdk/workflow` uses `/ai-sdk/workflow/{agent}`. Nothing else tells them apart: no version is on the wire.
+`@ai-sdk/workflow` uses `/ai-sdk/workflow/{agent}`. Nothing else distinguishes them: no version is on the wire.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _lost(client: str) -> Response:
 async def _stream(request: Request, state: State, client: str, job: JobState, index: int = 0) -> ASGIApp:
     """Stream a job from the chunk `index` on; with a negative one, which counts from the end, from the beginning.
 
-    Nobody knows the number of the newest chunk without a translation of the whole log. So the client, which computes
+    The number of the newest chunk is not known without a translation of the whole log. So the client, which computes
     that of its first chunk as `tail + 1 + index`, receives a tail that makes it 0. Raises EventsTrimmed, RedisError."""
     discards = tuple(await state["log"].discards(job.session_id, job.job_id))
     version: Literal[6, 7] = 6 if client == "v6" else 7

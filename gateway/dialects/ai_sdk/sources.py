@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# The fields that the SDK requires of each, and those that it knows besides. All are texts.
+# The fields that the SDK requires of each, and those that it allows besides. All are texts.
 _PARTS = {
     "source-url": (("url",), ("title",)),
     "source-document": (("mediaType", "title"), ("filename",)),

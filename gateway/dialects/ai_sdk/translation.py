@@ -2,7 +2,7 @@
 
 A takeover of the whole job sends `reset-step`, which removes the parts of the step. Any other one cuts the stream, and
 the client reconnects: its replay leaves out what no longer counts. A client that counts chunks receives all of them
-again instead: those that do not count, `reset-step`, and those that do. Version 6 knows no `reset-step`, and is always
+again instead: those that do not count, `reset-step`, and those that do. Version 6 has no `reset-step`, and is always
 cut.
 
 Format: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
@@ -92,7 +92,7 @@ class UiMessageStream(Translation):
         version: the major version of the package `ai` in the client.
         counted: the client counts chunks and reconnects after a clean end, as WorkflowChatTransport does.
         discards: the takeovers of the job when the client connected, as its record has them.
-        tail: the header `x-workflow-stream-tail-index`, for a client that asked for chunks from the end.
+        tail: the header `x-workflow-stream-tail-index`, for a client that requested chunks from the end.
     """
 
     session_id: str

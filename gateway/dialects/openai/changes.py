@@ -30,7 +30,7 @@ class Changes:
     reference at https://platform.openai.com/docs/api-reference/responses-streaming.
 
     Args:
-        job: what the response's id says about it.
+        job: the id of the response without its prefix.
         size: of the event, in bytes.
     """
 

@@ -47,7 +47,7 @@ def _behind(output: Output, answered: str) -> tuple[list[Item], Usage | None]:
 
 
 def _question(item: Item, kind: str) -> str | None:
-    """Return the question that an item of this kind asks or answers."""
+    """Return the question of an item of this kind."""
     return question_of(str((item.fields or {})["call_id"])) if item.kind == kind else None
 
 

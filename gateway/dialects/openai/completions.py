@@ -28,12 +28,12 @@ class Progress(NamedTuple):
 
     Args:
         shown: the newest event that became a chunk.
-        spoken: the job has said something.
+        has_text: the job has emitted text.
         before: the question whose answer the completion begins with, until that was read: `begun`.
     """
 
     shown: EventId = ORIGIN
-    spoken: bool = False
+    has_text: bool = False
     usage: Usage | None = None
     ended: bool = False
     before: str | None = None
@@ -126,9 +126,9 @@ class CompletionTranslation(Translation):
         return (), state._replace(usage=usage)
 
     def on_completed(self, state: Progress, _: EventId, event: Json) -> Translated:
-        text = None if state.spoken else text_of_result(event.get("result"))
-        said = [self._chunk({"content": text})] if text else []
-        return [*said, *self._last(state, "stop")], state._replace(ended=True)
+        text = None if state.has_text else text_of_result(event.get("result"))
+        chunks = [self._chunk({"content": text})] if text else []
+        return [*chunks, *self._last(state, "stop")], state._replace(ended=True)
 
     def on_failed(self, state: Progress, _: EventId, event: Json) -> Translated:
         error = event.get("error") or {}
@@ -170,7 +170,7 @@ def _skipped(state: Progress, entry: Entry, event: Json) -> Progress:
     """Return the progress after an event in front of the answer with which the completion begins."""
     if entry.kind == ANSWERED and event["question_id"] == state.before:
         return state._replace(before=None, begun=entry.id)
-    return state._replace(spoken=True) if entry.kind == "text.delta" else state
+    return state._replace(has_text=True) if entry.kind == "text.delta" else state
 
 
 def _framed(event: Json) -> bytes:

@@ -24,7 +24,7 @@ def input_list(job: str, given: bytes, query: ListQuery) -> Json:
     """Return a page of the items of an input, which is JSON. Raises RequestInvalid if `after` is none of them.
 
     Args:
-        job: what the id of the response says about it, see response_ids.py.
+        job: the id of the response without its prefix, see response_ids.py.
     """
     items = list(_items(job, orjson.loads(given)))
     if query.order == "desc":

@@ -56,7 +56,7 @@ class Item:
         """Return a new item that the event `at` begins. Its id is the same wherever the log is read.
 
         Args:
-            job: what the id of the response says about it, see response_ids.py.
+            job: the id of the response without its prefix, see response_ids.py.
         """
         return cls(item_id(_PREFIXES[kind], job, at, index), kind, index, at, at, fields=fields)
 

@@ -22,7 +22,7 @@ _UNSUPPORTED = "unsupported"
 
 
 def _nothing(value: Any) -> None:
-    """Refuse any value that asks for something."""
+    """Refuse any value that has an effect."""
     if value not in (None, [], {}):
         raise PydanticCustomError(_UNSUPPORTED, "is not supported")
 
@@ -95,7 +95,7 @@ def parse(model: type[Model], value: Any) -> Model:
 
 
 def job_options(options: Mapping[str, Any], extras: Extras | None) -> dict[str, Any]:
-    """Return the options of a job. Those that were not given are left out, since an agent may not know them."""
+    """Return the options of a job. Those that were not given are left out, since not every agent has them."""
     known = {name: value for name, value in options.items() if value is not None}
     return known if extras is None else known | extras.options
 

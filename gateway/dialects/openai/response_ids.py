@@ -33,7 +33,7 @@ def completion_id(session_id: str, job_id: str) -> str:
 
 
 def call_id(completion: str, question_id: str) -> str:
-    """Return the id of the call by which a completion asks a question."""
+    """Return the id of the call that a question becomes in a completion."""
     return f"{CALL}{completion.removeprefix(COMPLETION)}:{question_id}"
 
 

@@ -48,7 +48,7 @@ class ResponseHead(NamedTuple):
 
     @property
     def job(self) -> str:
-        """What the id says about the session and the job, for the ids of items."""
+        """The part of the id that names the session and the job, for the ids of items."""
         return self.response_id.removeprefix(RESPONSE)
 
     def json(self, output: Output) -> dict[str, Any]:

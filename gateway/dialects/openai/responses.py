@@ -92,7 +92,7 @@ class ResponseTranslation(Translation):
         return data + DONE if kind in _TERMINAL else data
 
     def received(self, event: Event, place: Place, cursor: Hashable) -> bool:
-        """The last event is sent whatever the cursor: without it, a client would not know that nothing follows."""
+        """The last event is sent whatever the cursor: without it, a client would wait for more."""
         assert isinstance(cursor, int)
         return place.number <= cursor and event["type"] not in _TERMINAL
 
@@ -114,7 +114,7 @@ class ResponseTranslation(Translation):
     def _end(self, changes: Changes, kind: str, event: Json) -> None:
         name, status = _ENDS[kind]
         if kind == COMPLETED:
-            _say_result(changes, event)
+            _add_result(changes, event)
         changes.end(completed=kind == COMPLETED)
         changes.output = replace(changes.output, status=status, ending=event)
         changes.events.append(self._lifecycle(name, changes.output))
@@ -155,7 +155,7 @@ def _add_text(changes: Changes, kind: Kind, event: Json) -> None:
     changes.grow(place, event["text"])
 
 
-def _say_result(changes: Changes, event: Json) -> None:
+def _add_result(changes: Changes, event: Json) -> None:
     """Make the result of a job the text of its output, which has none."""
     text = text_of_result(event.get("result"))
     if text and all(item.kind != "message" for item in changes.output.items()):
@@ -206,7 +206,7 @@ def _tool_failed(changes: Changes, event: Json) -> None:
 
 
 def call_id_of(question_id: str, index: int) -> str:
-    """Return the call id of a question. A later attempt may ask it again, and OpenAI's clients take two calls with one
+    """Return the call id of a question. A later attempt may emit it again, and OpenAI's clients take two calls with one
     id for an error."""
     return f"{question_id}#{index}"
 

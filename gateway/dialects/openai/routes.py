@@ -64,7 +64,7 @@ router = APIRouter(
 
 
 class _Wanted(NamedTuple):
-    """How a request wants its answer. `ignored`: its parameters that have no effect."""
+    """How the answer to a request is sent. `ignored`: its parameters that have no effect."""
 
     ignored: tuple[str, ...]
     stream: bool

@@ -1,4 +1,4 @@
-"""Waits for a job in the place of a client that wants no stream."""
+"""Waits for a job in the place of a client that requested no stream."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def settled(request: Request, state: State, job: JobState, timeout_s: floa
             while job.end is None and not (questions and job.question is not None):
                 if not await _signal(request, state["hub"], job, left, questions=questions):
                     break
-                # The event alone is not enough: a question that a takeover asks again may be answered already.
+                # The event alone is not enough: a question that a takeover repeats may be answered already.
                 before, job = job, await state["sessions"].job(job.session_id, job.job_id)
                 if job.cursor == before.cursor:  # events are missing in the log
                     break
