@@ -178,8 +178,8 @@ def _tool_started(changes: Changes, event: Json) -> None:
     if _call(event) not in changes.output.open:
         _close(changes, event)
         label = event.get("agent") or "holdfast"
-        fields = {"name": event["name"], "server_label": label, "output": None, "error": None}
-        changes.begin(_call(event), "mcp_call", {**fields, "approval_request_id": None})
+        fields = {"call_id": event["call_id"], "name": event["name"], "server_label": label}
+        changes.begin(_call(event), "mcp_call", {**fields, "output": None, "error": None, "approval_request_id": None})
 
 
 def _arguments(changes: Changes, event: Json) -> None:

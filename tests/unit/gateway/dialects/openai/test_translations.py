@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 from holdfast.gateway.dialects.dialect import CUT, END
@@ -208,6 +210,14 @@ def _talk(epoch: int, seq: int) -> list[Entry]:
 
 def _event(epoch: int, seq: int, kind: str, **fields: object) -> Entry:
     return Entry(EventId(BEGUN + epoch, seq), kind, "j1", orjson.dumps({"type": kind, "job_id": "j1", **fields}), None)
+
+
+@pytest.mark.parametrize("feature", ["two-tool-calls", "takeover-of-a-tool-call"])
+def test_a_tool_call_has_the_call_id_of_its_events(feature: str) -> None:
+    log = log_of(feature)
+    response: Any = events_of(wire_of(RESPONSES, log))[-1]["response"]
+    called = {event["call_id"] for event in map(orjson.loads, (entry.body for entry in log)) if "call_id" in event}
+    assert {item["call_id"] for item in response["output"] if item["type"] == "mcp_call"} == called
 
 
 def test_states_are_shared_whoever_made_them() -> None:
