@@ -82,7 +82,9 @@ ATTEMPTS = [
     Attempt("POST", "/ai-sdk/v7/scripted/{session}/stop", {"activeStreamId": "{job}"}),
     Attempt("GET", f"/openai/v1/responses/{_RESPONSE}"),
     Attempt("GET", f"/openai/v1/responses/{_RESPONSE}?stream=true&starting_after=1", None, _STREAM),
+    Attempt("GET", f"/openai/v1/responses/{_RESPONSE}/input_items"),
     Attempt("POST", f"/openai/v1/responses/{_RESPONSE}/cancel"),
+    Attempt("DELETE", f"/openai/v1/responses/{_RESPONSE}"),
     Attempt("POST", "/openai/v1/responses", {"model": "scripted", "input": "x", "previous_response_id": _RESPONSE}),
     Attempt("POST", "/ag-ui/scripted/{session}/stop", {"runId": "{session}~{job}"}),
     Attempt(
