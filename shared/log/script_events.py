@@ -13,6 +13,7 @@ from holdfast.shared.log.events import encode
 
 _CANCELLED_BY = ("user", "interrupt", "superseded", "deleted")
 
+_JOB_ID = rb"[A-Za-z0-9_-]{1,64}"
 _ID = rb'"\d{1,20}-\d{1,20}"'
 _AT = rb',"at":\d{1,16}'
 _PREV = rb',"prev":' + _ID + rb'(?:,"log_lost":true)?'
@@ -24,12 +25,12 @@ _DETAIL = b"|".join(
     ]
 )
 # The name of an entry's field is the job's id, which may be empty, and the type: both again in the event.
-_JOB = rb'(?:,"job_id":"(?P<job>[^"\\]+)")?'
+_JOB = rb'(?:,"job_id":"(?P<job>' + _JOB_ID + rb')")?'
 _END = re.compile(
     rb'\{"type":"(?P<kind>job\.cancelled|job\.failed|session\.deleted)"'
     + (_JOB + _AT + b"(?:" + _PREV + b")?(?:" + _DETAIL + b")?(?:" + _PREV + rb")?\}")
 )
-_AFTER = rb'(?:,"after":(?:null|"[A-Za-z0-9_-]{1,64}"))?'
+_AFTER = rb'(?:,"after":(?:null|"' + _JOB_ID + rb'"))?'
 _DISCARD = rb'(?:,"discard_from":' + _ID + rb")?"
 _START = re.compile(
     rb'\{"type":"(?P<kind>job\.started)"'

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from holdfast.shared.errors import SealBroken
+from holdfast.shared.job_requests import JobRequests
 from holdfast.worker.webhooks import webhooks
 
 from tests.support.crossing_findings import Findings
 from tests.support.crossing_forgeries import Forger
+from tests.support.log import Session
 from tests.support.receiver import receiver
-from tests.support.sealed import master_keys
+from tests.support.sealed import master_keys, sealed_logs
 from tests.support.served import served
 from tests.support.workers import worker_on
 
@@ -29,3 +32,18 @@ async def test_nothing_that_was_forged_or_moved_is_opened(redis_url: str, monkey
         await Forger(gateway.client, gateway.redis, hooks, findings, headers={}).forge()
     assert findings.wrong == []
     assert findings.forgeries.total() == 23
+
+
+@pytest.mark.parametrize("models", [b"", b'["cheap"]'])
+async def test_a_job_is_repeated_with_the_agent_that_it_was_submitted_for(redis_url: str, models: bytes) -> None:
+    session = Session(sealed_logs(redis_url, "m1"), "acme/anna/s")
+    requests, jobs = JobRequests(session.logs), session.keys.jobs
+    await session.submit(models=models)
+    assert (await requests.of(session.id, "j1")).agent == "scripted"
+    await session.redis.hset(jobs, "j1:agent", "other")
+    with pytest.raises(SealBroken):
+        await requests.of(session.id, "j1")
+    await session.redis.hdel(jobs, "j1:models")
+    with pytest.raises(SealBroken):
+        await requests.of(session.id, "j1")
+    await session.aclose()

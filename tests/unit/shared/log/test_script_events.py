@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.shared.log.script_events import is_start
+from holdfast.shared.log.script_events import is_end, is_start
 
 NAME = b"j1 job.started"
 
@@ -12,6 +12,13 @@ def start(agent: str = '"scripted"', after: str = "null", discard_from: str = ""
     body = '{"type":"job.started","job_id":"j1","at":1700000000000,"prev":"0-0"'
     discard = discard_from and f',"discard_from":"{discard_from}"'
     return f'{body},"agent":{agent},"attempt":2,"after":{after}{discard},"input":'.encode()
+
+
+def end(job_id: str) -> tuple[bytes, bytes]:
+    """The name and the event of a cancellation."""
+    of = job_id and f',"job_id":"{job_id}"'
+    body = f'{{"type":"job.cancelled"{of},"at":1700000000000,"by":"user","prev":"0-0"}}'
+    return f"{job_id} job.cancelled".encode(), body.encode()
 
 
 @pytest.mark.parametrize(
@@ -41,3 +48,13 @@ def test_a_start_as_the_script_writes_it_is_one(event: bytes) -> None:
 )
 def test_a_start_with_other_texts_than_a_script_writes_is_none(event: bytes) -> None:
     assert not is_start(NAME, event)
+
+
+@pytest.mark.parametrize("job_id", ["j1", "a-job_1", "j" * 64, ""])
+def test_an_end_as_the_script_writes_it_is_one(job_id: str) -> None:
+    assert is_end(*end(job_id))
+
+
+@pytest.mark.parametrize("job_id", ["Call-555-0100:now", "a\n\ndata:b", "j" * 65])
+def test_an_end_whose_job_id_is_another_text_is_none(job_id: str) -> None:
+    assert not is_end(*end(job_id))
