@@ -38,7 +38,8 @@ async def answer(run: Run, interrupt: Interrupt, place: str, to_question: ToQues
 
 
 async def _ask(run: Run, place: str, prompt: str, schema: Json) -> Any:
-    return await run.ask(prompt, {"$comment": f"interrupt at {place}", **schema})
+    comment = f"interrupt at {place} {schema.get('$comment', '')}".rstrip()
+    return await run.ask(prompt, {**schema, "$comment": comment})
 
 
 async def _decision(run: Run, place: str, action: Json, allowed: list[str]) -> Json:

@@ -192,7 +192,8 @@ async def test_a_question_with_options_offers_them(record: Record) -> None:
     assert (asked["prompt"], asked["schema"]["enum"], got) == ("Which?", ["tea", "coffee"], "tea")
 
 
-async def test_equal_questions_of_two_nodes_are_other_questions(record: Record) -> None:
+@pytest.mark.parametrize("to_question", [None, lambda interrupt: (interrupt.value, {"$comment": "of the application"})])
+async def test_equal_questions_of_two_nodes_are_other_questions(record: Record, to_question: Any) -> None:
     """Which of them is asked first may differ after a takeover."""
 
     async def ask(state: Report) -> dict[str, Any]:
@@ -203,7 +204,7 @@ async def test_equal_questions_of_two_nodes_are_other_questions(record: Record) 
     run, notebook = a_run(record), Notebook("yes", "no")
     run.begin([], notebook)  # type: ignore[arg-type]
     compiled = graph.compile(checkpointer=InMemorySaver())
-    await langgraph.agent("asking", compiled, to_input=lambda run: {"topic": ""})(run)
+    await langgraph.agent("asking", compiled, to_input=lambda run: {"topic": ""}, to_question=to_question)(run)
 
     assert [question["prompt"] for question in notebook.asked] == ["Sure?", "Sure?"]
     assert notebook.asked[0]["schema"] != notebook.asked[1]["schema"]
