@@ -2,8 +2,8 @@
 import { DefaultChatTransport } from "ai";
 import { useEffect } from "react";
 import { createRoot } from "react-dom/client";
+import { useResumableChat } from "holdfast-client/ai-sdk";
 import { Composer } from "./composer.jsx";
-import { useResumableChat } from "./resumable-chat.js";
 import { agent, gateway, sessionId } from "./settings.js";
 
 const api = `${gateway}/ai-sdk/v7/${agent}`;
@@ -20,7 +20,7 @@ function Part({ type, text, providerMetadata }) {
 
 function Chat() {
   const chat = useResumableChat({ id: sessionId, messages: stored, transport });
-  const { messages, status, error, incomplete, sendMessage } = chat;
+  const { messages, status, error, incomplete, reconnecting, sendMessage } = chat;
   const last = messages.at(-1);
   const question = last?.parts.find(({ type, data }) => type === "data-question" && data.state === "asked");
   const answer = (value) =>
@@ -35,7 +35,7 @@ function Chat() {
               {parts.map((part, index) => <Part key={index} {...part} />)}
             </p>
           ))}
-          {error && <small>{incomplete ? "Reconnecting …" : error.message}</small>}
+          {error && <small>{reconnecting ? "Reconnecting …" : error.message}</small>}
         </div>
       </main>
       <Composer

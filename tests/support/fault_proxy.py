@@ -25,8 +25,9 @@ class FaultProxy:
     """Toxics: `latency_s` (each piece arrives so much later, however many are on their way), `delay_s` before each
     piece, which holds up those behind it, `slice_bytes` as the largest piece, `bytes_per_s`, `black_hole` (nothing
     passes, nothing closes), `refusing` (new connections are reset), `answer` (new connections get these bytes and then
-    FIN, whatever they ask), `target` (the port to which new connections go). `cut`, `reset`, `half_close` act on open
-    ones; `cuts` counts the connections that the first two ended."""
+    FIN, whatever they ask), `only_heads` (a connection is closed behind the head of a response), `target` (the port to
+    which new connections go). `cut`, `reset`, `half_close` act on open ones; `cuts` counts the connections that the
+    first two ended."""
 
     def __init__(self, port: int) -> None:
         self.target = port
@@ -40,6 +41,7 @@ class FaultProxy:
         self.bytes_per_s = 0.0
         self.refusing = False
         self.answer: bytes | None = None
+        self.only_heads = False
         self.connections = 0
         self.dropped = 0
         self.cuts = 0
@@ -184,6 +186,9 @@ class _Link:
             while data := await self._far[0].read(READ_BYTES):
                 if self._losing:
                     self.reset()
+                    return
+                if self._proxy.only_heads and b"\r\n\r\n" in data:
+                    await self._proxy.pass_on(data[: data.index(b"\r\n\r\n") + 4], self._near[1])
                     return
                 if not self._half_closed:
                     await self._proxy.pass_on(data, self._near[1])
