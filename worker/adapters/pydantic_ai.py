@@ -27,6 +27,7 @@ from pydantic_ai import (
     RunContext,
     ToolApproved,
     ToolDenied,
+    capture_run_messages,
 )
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.messages import (
@@ -76,12 +77,15 @@ def agent(
         translator = _Translator(emitter)
 
         async def until_pause() -> Stretch:
-            async with target.run_stream_events(**arguments) as events:
-                async for event in events:
-                    if isinstance(event, AgentRunResultEvent):
-                        await _count(emitter, event.result.new_messages())
-                        return _stretch(event.result)
-                    await translator.take(event)
+            counter = _Counter(emitter)
+            with capture_run_messages() as messages:
+                async with target.run_stream_events(**arguments) as events:
+                    async for event in events:
+                        if isinstance(event, AgentRunResultEvent):
+                            await counter.add(event.result.new_messages())
+                            return _stretch(event.result)
+                        await counter.watch(event, messages)
+                        await translator.take(event)
             return Stretch(None)
 
         with target.using_thread_executor(JobExecutor()):
@@ -206,7 +210,24 @@ def _json(arguments: Any) -> str:
     return as_text(arguments) if arguments else ""
 
 
-async def _count(emitter: FrameworkEmitter, messages: Sequence[ModelMessage]) -> None:
-    for message in messages:
-        if isinstance(message, ModelResponse):
-            await emitter.usage(message.usage.input_tokens, message.usage.output_tokens, message.model_name)
+class _Counter:
+    """Emits the usage of each model response once: with its first tool call, so that a budget that it exceeds ends the
+    job then, and not with the run."""
+
+    def __init__(self, emitter: FrameworkEmitter) -> None:
+        self._emitter = emitter
+        self._counted: list[ModelMessage] = []
+        self._responded = False
+
+    async def watch(self, event: AgentStreamEvent, messages: Sequence[ModelMessage]) -> None:
+        """Count the newest of a run's messages at the first call of a tool. Calls that a person has approved come
+        before any response of this run."""
+        self._responded |= isinstance(event, PartStartEvent)
+        if self._responded and isinstance(event, ToolCallEvent):
+            await self.add(messages[-1:])
+
+    async def add(self, messages: Sequence[ModelMessage]) -> None:
+        for message in messages:
+            if isinstance(message, ModelResponse) and not any(message is counted for counted in self._counted):
+                self._counted.append(message)
+                await self._emitter.usage(message.usage.input_tokens, message.usage.output_tokens, message.model_name)

@@ -30,6 +30,9 @@ def model(provider: OpenAIProvider) -> OpenAIChatModel:
     return OpenAIChatModel("gpt-5.4-mini", provider=provider)
 
 
+COUNTED = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
+
+
 class Weather(BaseModel):
     celsius: int
 
@@ -124,6 +127,24 @@ async def test_another_input_and_other_deps_can_be_given(
 
     assert await adapted(a_run(record, {"city": "Paris"})) == {"text": "18 °C"}
     assert seen == ["s"]
+
+
+async def test_the_usage_of_a_model_call_is_reported_before_the_results_of_its_tools(
+    aimock: Aimock, model: OpenAIChatModel, record: Record
+) -> None:
+    """So a budget that it exceeds does not end the job with the run only."""
+    turn = {"toolCalls": [call("call_1", "look", at="sky"), call("call_2", "look", at="sea")], "usage": COUNTED}
+    await aimock.answer(*rounds("hi", turn, {"content": "Blue", "usage": COUNTED}))
+
+    def look(at: str) -> str:
+        """Look somewhere."""
+        return "blue"
+
+    await pydantic_ai.agent("looker", Agent(model, tools=[look]))(a_run(record))
+
+    kinds = [event["type"] for event in record.of("usage", "tool.result")]
+    assert kinds == ["usage", "tool.result", "tool.result", "usage"]
+    assert [used["input_tokens"] for used in record.of("usage")] == [12, 12]
 
 
 async def test_anthropic_s_thinking_text_and_calls_stream(
