@@ -30,7 +30,7 @@ def by_signal(number: signal.Signals) -> Death:
 
 
 async def by_memory(child: Child) -> float:
-    """Let the kernel kill the process at its next page of memory, as it does for want of memory."""
+    """Let the kernel kill the process at its next page of memory, as it does when memory runs out."""
     group = MEMORY_GROUPS / f"holdfast-bench-{child.pid}"
     group.mkdir()
     try:
@@ -50,5 +50,5 @@ async def _ended(child: Child) -> None:
     deadline = time.monotonic() + DEATH_S
     while child.running:
         if time.monotonic() > deadline:
-            raise InvalidRun(f"{child.name} lives with {LIMIT_BYTES} more bytes")
+            raise InvalidRun(f"{child.name} was not killed at a limit of {LIMIT_BYTES} bytes")
         await asyncio.sleep(0.005)

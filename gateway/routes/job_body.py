@@ -258,8 +258,7 @@ def with_key(request: JobRequest, body: JobBody, idempotency_key: str) -> JobReq
 
 
 def _digested(body: JobBody) -> dict[str, Any]:
-    """Return the members of a body. One without members of later versions has the digest of
-    earlier ones."""
+    """Return the members of a body. Without those of later versions it has the digest that earlier ones compute."""
     members = dict(body)
     members.pop("after")
     added = {"webhook": members.pop("webhook"), "budget": members.pop("budget")}

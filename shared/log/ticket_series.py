@@ -1,7 +1,7 @@
 """The series of a session's tickets: a random name in the session's state, which each of its tickets carries.
 
 A ticket of another series is void. So tickets are revoked by removing a field, and end with their session. The log of a
-deleted session keeps the series for as long as it exists, with which a ticket reads `session.deleted`."""
+deleted session, which exists for a minute more, keeps the series, so that a ticket can still read `session.deleted`."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class TicketSeries:
         """Return the series of a deleted session whose log still exists; None without one, or if the id has a session
         again."""
         redis = self._connections.connection_for(session_id).redis
-        questions = ("HGET", state_key(session_id), "created"), ("XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
-        created, newest = await redis.call_all(questions)
+        commands = ("HGET", state_key(session_id), "created"), ("XREVRANGE", log_key(session_id), "+", "-", "COUNT", 1)
+        created, newest = await redis.call_all(commands)
         for reply in (created, newest):
             if isinstance(reply, RedisError) and not is_of_data(reply):
                 raise reply
