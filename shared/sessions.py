@@ -286,12 +286,15 @@ class Sessions:
         return await self._job_of(session_id, record, as_cursor(parse_id(top)))
 
     async def nearest(self, session_id: str, job_ids: Sequence[str]) -> str | None:
-        """Return the first of these ids that is that of a job of the session, if any."""
+        """Return the first of these ids that is that of a job of the session, if any. A job that was cancelled, or has
+        ended, before it started is left out: its input is in no conversation."""
         if not job_ids:
             return None
         redis = self._connections.connection_for(session_id).redis
-        found = await redis.hmget(session_keys(session_id).jobs, [f"{job_id}:status" for job_id in job_ids])
-        return next((job_id for job_id, status in zip(job_ids, found, strict=True) if status is not None), None)
+        names = [f"{job_id}:{field}" for job_id in job_ids for field in ("attempt", "end", "cancel")]
+        found = iter(await redis.hmget(session_keys(session_id).jobs, names))
+        records = zip(job_ids, found, found, found, strict=True)
+        return next((job_id for job_id, *record in records if _has_input(*record)), None)
 
     async def webhook(self, session_id: str, job_id: str) -> JobWebhook:
         """Read one job with its webhook. Raises SessionUnknown, JobUnknown."""
@@ -385,6 +388,11 @@ REFUSALS: dict[str, type[Exception]] = {
     "unknown_session": SessionUnknown,
     "unknown_job": JobUnknown,
 }
+
+
+def _has_input(attempt: bytes | None, end: bytes | None, cancel: bytes | None) -> bool:
+    """Return whether the input of a job is in the conversation, or will be. `attempt`: None for an unknown job."""
+    return attempt is not None and (attempt != b"0" or (end is None and cancel is None))
 
 
 def _submitted(reply: list[Any]) -> Submitted | None:

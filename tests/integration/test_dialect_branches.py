@@ -10,6 +10,7 @@ import pytest
 from tests.support.ag_ui import ag_ui_clients
 from tests.support.ag_ui import text_of as ag_ui_text
 from tests.support.ai_sdk import ai_chats
+from tests.support.log import Session
 from tests.support.paths import Reader, read_by
 from tests.support.served import Served
 
@@ -129,6 +130,22 @@ async def test_an_unanswered_message_is_given_with_the_next_one_behind_the_answe
     await post(gateway, [*answered, ("m2", "user", "two")])
     await post(gateway, [*answered, ("m2", "user", "two"), ("m3", "user", "three")])
     assert reader.read == ["one", "answer 1", "two\n\nthree"]
+
+
+@POSTS
+async def test_a_message_whose_job_was_stopped_before_it_started_is_given_with_the_next_one(
+    gateway: Served, reader: Reader, post: Post, open_session: Callable[..., Session]
+) -> None:
+    """A page shows the empty answer of that job, which has its id."""
+    session = open_session(session_id="c1")
+    await session.submit("never")
+    await session.sessions.cancel("c1", "never")
+    shown = [("m1", "user", "one"), ("never", "assistant", "")]
+    await post(gateway, [*shown, ("m2", "user", "two")])
+    assert reader.read == ["one\n\ntwo"]
+    assert (await gateway.client.get("/v1/sessions/c1/jobs/never")).json()["status"] == "cancelled"
+    await post(gateway, [*shown, ("m3", "user", "three")])
+    assert reader.read == ["one\n\nthree"]
 
 
 @POSTS

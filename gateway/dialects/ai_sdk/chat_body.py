@@ -113,10 +113,10 @@ def message_key(body: ChatBody, agent: str, after: str | None = None) -> str | N
 def _input(messages: list[Message]) -> Input:
     """Return a text where all messages are texts of the user, since every agent accepts that."""
     converted = [{"role": message["role"], "content": _content(message["parts"])} for message in messages]
-    contents = [message["content"] for message in converted if message["content"] or message["role"] == "user"]
-    if all(message["role"] == "user" for message in messages) and all(isinstance(one, str) for one in contents):
-        return "\n\n".join(contents)
-    return {"messages": [message for message in converted if message["content"] or message["role"] == "user"]}
+    given = [message for message in converted if message["content"] or message["role"] == "user"]
+    if all(message["role"] == "user" and isinstance(message["content"], str) for message in given):
+        return "\n\n".join(message["content"] for message in given)
+    return {"messages": given}
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
