@@ -141,3 +141,20 @@ async def test_stop_ends_the_job_in_the_middle(application: Application) -> None
         [job] = (await application.jobs.sessions.jobs(kind, None, 10)).jobs
         assert (await application.jobs.end(kind, job.job_id))["type"] == "job.cancelled"
         await page.until("!window.chat.isLoading")
+
+
+async def test_tanstack_gives_up_in_front_of_the_first_event_and_a_reload_shows_the_run(
+    application: Application,
+) -> None:
+    page, proxy = await application.page("tanstack", tokens=100, ask=False), application.proxy
+    proxy.only_heads = True
+    await page.evaluate("void window.chat.send('Plan a trip').catch(() => {})")
+    await page.until("window.chat.error && !window.chat.isLoading")
+    assert await page.evaluate("window.chat.error") == "Stream response body read failed"
+    await page.call("reload")
+    asked = "performance.getEntriesByType('resource').some(({ name }) => name.includes('threadId='))"
+    await page.until(f"{asked} && window.chat.status === 'ready' && !window.chat.isLoading")
+    assert await page.evaluate("[window.chat.messages.length, window.chat.error]") == [0, None]
+    proxy.only_heads = False
+    await page.call("reload")
+    await page.until(f"{COMPLETE} && {TEXT}.includes('w99 ')")

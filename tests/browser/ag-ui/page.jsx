@@ -9,7 +9,7 @@ const options = JSON.parse(localStorage.getItem('options') ?? '{}');
 const stop = () => fetch(`${url}/ag-ui/${agentId}/${thread}/stop`, { method: 'POST' });
 
 function TanStack() {
-  const { messages, sendMessage, isLoading, error, interrupts } = useChat({
+  const { messages, sendMessage, isLoading, status, error, interrupts } = useChat({
     threadId: thread,
     persistence: true,
     forwardedProps: { options },
@@ -18,6 +18,7 @@ function TanStack() {
   window.chat = {
     messages,
     isLoading,
+    status,
     interrupts,
     error: error?.message ?? null,
     send: sendMessage,
