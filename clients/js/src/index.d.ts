@@ -175,6 +175,7 @@ export interface GivenMessage {
   content: any;
   job_id: string;
   status?: undefined;
+  parts?: undefined;
 }
 
 /** A job, as the message with which its agent answers. */

@@ -36,6 +36,8 @@ for (const message of session.state.messages) {
   if (message.status === undefined) console.log(message.content);
   else console.log((message satisfies JobMessage).parts.map(words));
 }
+const newest: Part[] | undefined = session.state.messages.at(-1)?.parts;
+console.log(newest?.map(words));
 try {
   await client.cancel(job);
 } catch (error) {
