@@ -47,10 +47,16 @@ def pydantic_agent(url: str, http: httpx2.AsyncClient, send: Send) -> AgentFunct
 
 @pytest.fixture
 async def relay(aimock: Aimock) -> Any:
-    turn = {"content": "I send it", "toolCalls": [call("call_1", "send", to="Ada")]}
-    await aimock.answer(*rounds("hi", turn, {"content": "Done"}))
+    turn = {"content": "I send it", "toolCalls": [call("call_1", "send", to="Ada")], "usage": _used(1)}
+    await aimock.answer(*rounds("hi", turn, {"content": "Done", "usage": _used(2)}))
     async with relayed(aimock.url) as relay:
         yield relay
+
+
+def _used(tokens: int) -> dict[str, int]:
+    """The usage of a model call, as both APIs of OpenAI name it."""
+    used = {"input_tokens": tokens, "output_tokens": 1, "prompt_tokens": tokens, "completion_tokens": 1}
+    return used | {"total_tokens": tokens + 1}
 
 
 @pytest.fixture(params=[openai_agent, pydantic_agent])
@@ -120,6 +126,7 @@ async def test_another_worker_goes_on_from_the_pause(make: Make, relay: Relay, r
         assert len([event for event in events if event["type"] == kind]) == 1, kind
     texts = [(event["text"], event["part"]) for event in events if event["type"] == "text.delta"]
     assert texts == [("I send it", 0), ("Done", 1)]
+    assert [event["input_tokens"] for event in events if event["type"] == "usage"] == [1, 2]
     await client.close()
 
 
