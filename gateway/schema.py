@@ -60,6 +60,12 @@ def check(value: Any, schema: bytes, root: str) -> None:
         raise BodyInvalid([(".".join(path), allowed) for path, allowed in islice(problems, MAX_PROBLEMS)])
 
 
+def allows(value: Any, schema: bytes) -> bool:
+    """Return whether an encoded JSON schema allows a value."""
+    rules = _rules(schema)
+    return rules is None or rules.allow(Place("", rules.schema, ()), value)
+
+
 @lru_cache(KNOWN_SCHEMAS)
 def _rules(schema: bytes) -> Rules | None:
     try:

@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 import structlog
+from holdfast.gateway.agent_input import check_input
 from holdfast.gateway.dependencies import State
 from holdfast.gateway.limits import Body
 from holdfast.gateway.principal import Principal
 from holdfast.gateway.routes.job_body import job_request, parse_job_body, with_key
-from holdfast.gateway.schema import check
 from holdfast.gateway.webhooks import webhook_json
 from holdfast.shared.budget import Amounts, read_amounts, write_amounts
 from holdfast.shared.errors import (
@@ -130,7 +130,7 @@ async def _accept(state: State, caller: Principal, session_id: str, request: Job
         if submitted is None:
             await state["day_usage"].check(tenant_of(session_id))
             schema = await state["agent_catalog"].schema(request.agent)
-            await state["cpu_slot"].run(given.size, check, given.value, schema, "input")
+            await state["cpu_slot"].run(given.size, check_input, given.value, schema)
             submitted = await _submit(state, session_id, job_id, request)
     except AgentUnknown as error:
         raise state["agent_catalog"].refusal(request.agent, error) from None

@@ -15,6 +15,9 @@ CONVERSATION_BYTES = 4 * 1024 * 1024  # also in scripts/session/prelude.lua, whi
 TEXT = "text.delta"
 FOLDED = frozenset({TEXT, "tool.called", "tool.result", "tool.failed", "fallback"})
 
+# Why a message with a file, or with another part that is no text, is refused.
+NO_FILES = "this agent takes no files or images, only text"
+
 # The units of a JSON string, and the sizes of escapes such as \n and \u0000 in bytes.
 _UNITS = re.compile(rb"(?:[^\\]+|\\[^u]|\\u[0-9a-fA-F]{4})*+")
 _ESCAPE, _LONG_ESCAPE = 2, 6
@@ -204,13 +207,25 @@ def input_messages(given: Any, job_id: str) -> list[Message]:
 def joined(content: Any) -> Any:
     """Join content in text parts, `[{"type": "text", "text": "…"}, …]`, which chat APIs allow instead of a string.
     Other content is returned unchanged."""
-    if not isinstance(content, list) or not all(_is_text(part) for part in content):
+    if not isinstance(content, list) or not all(is_text(part) for part in content):
         return content
     return "".join(part["text"] for part in content)
 
 
-def _is_text(part: Any) -> bool:
+def is_text(part: Any) -> bool:
+    """Return whether a part of a message is text."""
     return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def place_of_file(given: Any) -> str | None:
+    """Return the place of the first part of an input's messages that is no text, such as `messages.0.content.1`."""
+    messages = given.get("messages") if isinstance(given, dict) else None
+    for index, message in enumerate(messages if isinstance(messages, list) else []):
+        content = message.get("content") if isinstance(message, dict) else None
+        for number, part in enumerate(content if isinstance(content, list) else []):
+            if not is_text(part):
+                return f"messages.{index}.content.{number}"
+    return None
 
 
 def content_of(value: Any) -> str:

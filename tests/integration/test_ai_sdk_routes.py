@@ -11,6 +11,7 @@ import orjson
 import pytest
 from holdfast.gateway.dialects.ai_sdk import routes
 from holdfast.gateway.principal import Principal
+from holdfast.shared.log.conversation import NO_FILES
 from holdfast.shared.redis.errors import RedisError
 from holdfast.shared.sessions import Sessions
 from starlette.types import Scope
@@ -196,7 +197,7 @@ async def test_an_error_about_the_input_names_the_messages(redis_url: str) -> No
         given = body()
         given["messages"][0]["parts"].append({"type": "file", "mediaType": "image/png", "url": "data:,"})
         response = await gateway.client.post(API, json=given)
-    assert (response.status_code, response.text) == (422, "messages: must be of type string")
+    assert (response.status_code, response.text) == (422, f"messages: {NO_FILES}")
 
 
 @pytest.mark.parametrize("index", ["x", "1.5", "", "1e3", "0&startIndex=1", "9" * 30])

@@ -2,7 +2,7 @@
 //
 //   node ai-sdk.mjs '{"sdk": "v6" | "v7" | "workflow", "api": "http://…", "id": "chat", "messages": [], "headers": {}}'
 //
-// Commands are lines of JSON on stdin: {"do": "send", "text": …}, {"do": "resume"}, {"do": "stop"},
+// Commands are lines of JSON on stdin: {"do": "send", "text": …, "files": […]}, {"do": "resume"}, {"do": "stop"},
 // {"do": "regenerate", "messageId": …}, {"do": "edit", "messageId": …, "text": …}, {"do": "ended"}: wait until no request is open. Each is answered with a line of JSON:
 // {"open": whether a request is, "status", "error", "messages"}. Further lines, {"event": …}, are sent without a command.
 import readline from 'node:readline';
@@ -59,7 +59,7 @@ const began = (promise) => {
   request = promise.finally(() => { open = false; });
 };
 const commands = {
-  send: ({ text, ...rest }) => began(chat.sendMessage({ text }, rest)),
+  send: ({ text, files, ...rest }) => began(chat.sendMessage({ text, files }, rest)),
   resume: () => began(chat.resumeStream()),
   regenerate: ({ messageId }) => began(chat.regenerate({ messageId })),
   edit: ({ text, messageId }) => began(chat.sendMessage({ text, messageId })),

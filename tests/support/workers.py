@@ -155,10 +155,12 @@ class Client:
 
 @asynccontextmanager
 async def worker_on(
-    redis_url: str, agents: Iterable[Callable[..., Any]] = (), **settings: Any
+    redis_url: str, agents: Iterable[Callable[..., Any] | Agent] = (), **settings: Any
 ) -> AsyncIterator[HoldfastWorker]:
-    """A worker that offers `scripted` and these functions, each by its name. It is stopped without grace at the end."""
-    own = [Agent(function.__name__, function, {}) for function in agents]
+    """A worker that offers `scripted`, these agents, and these functions, which take any input.
+
+    It is stopped without grace at the end."""
+    own = [one if isinstance(one, Agent) else Agent(one.__name__, one, {}) for one in agents]
     registry = Registry([*Registry.load(["holdfast.worker.agents.scripted"]).values(), *own])
     worker = HoldfastWorker(WorkerSettings(redis_url=redis_url, **settings), registry, handle_signals=False)
     task = asyncio.create_task(worker.async_run())

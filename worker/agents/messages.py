@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 import orjson
-from holdfast.shared.log.conversation import joined
+from holdfast.shared.log.conversation import NO_FILES, joined, place_of_file
 from holdfast.worker.sdk.run import AgentError, Run
 from holdfast.worker.sdk.tools import faults
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
@@ -106,7 +106,9 @@ def input_messages(given: str | dict[str, Any]) -> list[Message]:
     try:
         messages = _INPUT.validate_python(given)
     except ValidationError as error:
-        raise AgentError("input_invalid", f"The job's input is no conversation: {faults(error)}") from None
+        file = place_of_file(given)
+        reason = faults(error) if file is None else f"{file}: {NO_FILES}"
+        raise AgentError("input_invalid", f"The job's input is no conversation: {reason}") from None
     found = [Message(role="user", content=messages)] if isinstance(messages, str) else messages.messages
     if not any(message.content for message in found):
         raise AgentError("input_invalid", "The job's input says nothing")

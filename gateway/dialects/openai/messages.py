@@ -9,6 +9,7 @@ import orjson
 from holdfast.gateway.dialects.openai.errors import ParameterUnsupported
 from holdfast.gateway.limits import MAX_VALUES, ValueCount, parse_json
 from holdfast.shared.errors import RequestInvalid
+from holdfast.shared.log.conversation import is_text, joined
 
 Json = dict[str, Any]
 Input = str | Json
@@ -51,14 +52,21 @@ def answer_in(given: Any) -> tuple[str, str] | None:
     return call_id, output
 
 
-def tool_answer_in(messages: Any) -> tuple[str, str] | None:
-    """Return the call id and the text of the tool message that ends the messages of a completion, if one does."""
+def tool_answer_in(messages: Any) -> tuple[str, Any] | None:
+    """Return the call id and the content of the tool message that ends the messages of a completion, if one does."""
     last = messages[-1] if isinstance(messages, list) and messages else None
     if not isinstance(last, dict) or last.get("role") != "tool" or not isinstance(last.get("tool_call_id"), str):
         return None
-    parts = _content(last.get("content") or "", f"messages.{len(messages) - 1}")
-    text = parts if isinstance(parts, str) else "".join(str(part.get("text", "")) for part in parts)
-    return last["tool_call_id"], text
+    return last["tool_call_id"], last.get("content") or ""
+
+
+def answer_text(content: Any, field: str) -> str:
+    """Return the text of an answer. Raises RequestInvalid for one with other parts."""
+    text = joined(_content(content, field))
+    if isinstance(text, str):
+        return text
+    number = next(number for number, part in enumerate(text) if not is_text(part))
+    raise RequestInvalid(f"{field}.content.{number}", "an answer has no files or images, only text")
 
 
 def parse_values(text: str) -> Any:

@@ -24,7 +24,7 @@ from holdfast.gateway.dialects.openai.errors import (
 from holdfast.gateway.dialects.openai.input_items import ListQuery, input_list
 from holdfast.gateway.dialects.openai.job_output import outputs_of
 from holdfast.gateway.dialects.openai.known_jobs import job_of, known_to, unknown_jobs
-from holdfast.gateway.dialects.openai.messages import answer_in, tool_answer_in
+from holdfast.gateway.dialects.openai.messages import answer_in, answer_text, tool_answer_in
 from holdfast.gateway.dialects.openai.parameters import StreamQuery, parse_query
 from holdfast.gateway.dialects.openai.references import resolved
 from holdfast.gateway.dialects.openai.response_body import parse_response_body, response_job
@@ -215,11 +215,12 @@ async def _accept_completion(request: Request, state: State) -> _Accepted:
     body = await state["cpu_slot"].run(given.size, parse_completion_body, given.value)
     ignored = unknown_fields(body, given.value)
     wanted = _Wanted(ignored, bool(body.stream), include_usage=body.include_usage)
-    call_id, output = tool_answer_in(body.messages) or ("", "")
+    call_id, content = tool_answer_in(body.messages) or ("", "")
     call = parse_call_id(call_id)
     if call is not None:
         address, question_id = known_to(principal_of(request.scope), call[0], "read", "answer"), call[1]
-        await answer_question(state, address, question_id, output, f"messages.{len(body.messages) - 1}.content")
+        field = f"messages.{len(body.messages) - 1}"
+        await answer_question(state, address, question_id, answer_text(content, field), f"{field}.content")
         return _Accepted(address, True, wanted, question_id)
     session_id = await _new_session(request, state)
     job_body = await state["cpu_slot"].run(given.size, completion_job, body)
