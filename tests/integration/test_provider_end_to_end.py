@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from openai import AsyncOpenAI
 
 from tests.support.aimock import call, rounds, says
 from tests.support.provider_relay import Cut
-from tests.support.provider_stage import Stage, Viewer, stage_in
+from tests.support.provider_stage import Scene, Stage, Viewer, stage_in
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,51 @@ async def test_text_reasoning_and_two_rounds_of_tools_reach_a_viewer_while_they_
         assert len(set(viewer.ids)) == len(viewer.ids)
         assert state["status"] == "completed"
         assert state["result"] == {"text": "It is 84 🚀", "finish_reason": "stop"}
+
+
+SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+FORMAT: Any = {"type": "json_schema", "name": "person", "schema": SCHEMA, "strict": False}
+WRAPPED: Any = {"type": "json_schema", "json_schema": {"name": "person", "schema": SCHEMA, "strict": False}}
+ADA = '{"name": "Ada"}'
+
+
+@pytest.mark.parametrize("stop", ["END", ["END", "STOP"]])
+async def test_the_provider_gets_the_stop_sequences_of_an_openai_client(stage: Stage, stop: Any) -> None:
+    for agent, name in (("openai", "stop"), ("anthropic", "stop_sequences")):
+        async with stage.scene() as running, openai_sdk(running) as sdk:
+            await running.aimock.answer(says("Hello", to="hi"))
+            await sdk.chat.completions.create(model=agent, messages=[{"role": "user", "content": "hi"}], stop=stop)
+            [request] = running.relay.requests
+            assert request[name] == (stop if isinstance(stop, list) else [stop])
+
+
+@pytest.mark.parametrize("api", ["completions", "responses"])
+async def test_the_provider_gets_the_format_of_an_openai_client(stage: Stage, api: str) -> None:
+    config = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    for agent, sent in (("openai", {"response_format": WRAPPED}), ("anthropic", {"output_config": config})):
+        async with stage.scene() as running, openai_sdk(running) as sdk:
+            await running.aimock.answer(says(ADA, to="hi", chunkSize=100))  # in one: nobody views the job
+            if api == "responses":
+                await sdk.responses.create(model=agent, input="hi", text={"format": FORMAT})
+            else:
+                messages: Any = [{"role": "user", "content": "hi"}]
+                await sdk.chat.completions.create(model=agent, messages=messages, response_format=WRAPPED)
+            [request] = running.relay.requests
+            assert sent.items() <= request.items()
+
+
+async def test_a_format_that_anthropic_does_not_have_is_refused(stage: Stage) -> None:
+    async with stage.scene() as running:
+        await running.job("anthropic", response_format={"type": "json_object"})
+        error = running.viewer.end["error"]
+        assert error["code"] == "options_invalid"
+        assert "response_format: must be a json_schema with a schema" in error["message"]
+        assert running.relay.requests == []
+
+
+def openai_sdk(running: Scene) -> AsyncOpenAI:
+    base = str(running.client.base_url).rstrip("/")
+    return AsyncOpenAI(base_url=f"{base}/openai/v1", api_key="none", max_retries=0)
 
 
 @pytest.mark.parametrize("agent", ["openai", "anthropic"])

@@ -41,7 +41,8 @@ from holdfast.worker.agents.models import Model
 from holdfast.worker.agents.provider_errors import ProviderFailure, asked_to_wait_s
 from holdfast.worker.agents.tool_calls import Answer, ToolCalls
 from holdfast.worker.sdk.tools import Tool
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 _FINISH = {
     "end_turn": STOP,
@@ -63,6 +64,14 @@ class AnthropicOptions(ChatOptions):
     max_tokens: int = Field(8192, ge=1)
     temperature: float | None = Field(None, ge=0, le=1)
     thinking: Annotated[int, Field(ge=1024)] | Literal["adaptive", "disabled"] | None = None
+
+    @field_validator("response_format")
+    @classmethod
+    def _has_schema(cls, wanted: Json | None) -> Json | None:
+        if wanted is not None and _schema_of(wanted) is None:
+            allowed = "must be a json_schema with a schema: models of Anthropic have no other format"
+            raise PydanticCustomError("response_format", allowed)
+        return wanted
 
 
 def _client(model: Model, key: str, options: AnthropicOptions) -> AsyncAnthropic:
@@ -242,10 +251,23 @@ def _request(model: Model, options: AnthropicOptions, tools: dict[str, Tool], be
         # The SDK dropped the argument, since newer models accept none.
         "extra_body": None if options.temperature is None else {"temperature": options.temperature},
         "thinking": _thinking(options.thinking),
+        "stop_sequences": options.stop or None,
+        "output_config": _output_config(options.response_format),
         "tools": described or None,
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
     return {"model": model.model, "max_tokens": options.max_tokens, **asked}
+
+
+def _schema_of(wanted: Json) -> Json | None:
+    """Return the schema of a response format in OpenAI's form."""
+    described = wanted.get("json_schema")
+    schema = described.get("schema") if wanted.get("type") == "json_schema" and isinstance(described, dict) else None
+    return schema if isinstance(schema, dict) else None
+
+
+def _output_config(wanted: Json | None) -> Json | None:
+    return None if wanted is None else {"format": {"type": "json_schema", "schema": _schema_of(wanted)}}
 
 
 def _thinking(wanted: int | str | None) -> Json | None:

@@ -47,6 +47,8 @@ class ChatOptions(BaseModel):
     system: str | None = None
     tools: list[str] = Field([], max_length=64)
     max_tokens: int | None = Field(None, ge=1)
+    stop: list[str] = Field([], max_length=16, description="Texts before which the model stops")
+    response_format: dict[str, Any] | None = Field(None, description="In the form of OpenAI's Chat Completions")
     max_steps: int = Field(10, ge=1, le=100, description="Rounds of the model; the tools of the last one still run")
     idle_timeout_s: float = Field(300, gt=0, le=3600, description="How long the provider may stay silent")
     retries: int = Field(2, ge=0, le=10, description="Further tries while the model has said nothing")

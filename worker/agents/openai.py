@@ -185,6 +185,8 @@ def request_options(client: AsyncOpenAI, model: Model, options: OpenAIOptions, t
     wanted = {
         "temperature": options.temperature,
         "reasoning_effort": options.reasoning_effort,
+        "stop": options.stop or None,
+        "response_format": options.response_format,
         "max_completion_tokens" if newer else "max_tokens": options.max_tokens,
         "tools": [_described(tool) for tool in tools.values()] or None,
     }
