@@ -8,7 +8,7 @@ if connection == '' then
     if own then redis.call('HDEL', CONNECTIONS, worker) end
 elseif own ~= connection then
     redis.call('HSET', CONNECTIONS, worker, connection)
-    redis.call('HINCRBY', WORKERS, worker, 1)
+    count_heartbeat(worker)
 end
 local mistaken = redis.call('DEL', GUESSED .. worker)
 if connection == '' or not redis.call('SET', CONNECTIONS_TURN, '1', 'NX', 'PX', ARGV[3]) then return {mistaken} end

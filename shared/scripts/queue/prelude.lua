@@ -25,6 +25,12 @@ local function int(number)
     return string.format('%.0f', number)
 end
 
+-- Increment a worker's heartbeat counter. It begins with the time, so that a worker that was found dead never has one of
+-- its former counts again, with which others may have observed it.
+local function count_heartbeat(worker)
+    if redis.call('HSETNX', WORKERS, worker, int(now_us())) == 0 then redis.call('HINCRBY', WORKERS, worker, 1) end
+end
+
 -- The list of the sessions of one owner, `<tenant>/<subject>` in a complete id; nil without authentication.
 local function list_of(session)
     local owner = string.match(session, '^(.*)/')

@@ -12,7 +12,7 @@ end
 -- Wake other workers for those that this one does not take.
 if #visible > slots then wake(#visible - slots) end
 
-redis.call('HSETNX', WORKERS, worker, 0)
+redis.call('HSETNX', WORKERS, worker, int(now_us()))
 
 -- Return the member with the lowest score in these sets, one for each of the worker's lanes.
 local function lowest(prefix)
