@@ -112,10 +112,9 @@ async def test_a_cut_connection_resumes_without_a_lost_or_doubled_event(stack: S
 
 async def test_thousands_of_deltas_are_laid_out_a_few_times_and_share_a_few_rows(stack: Stack) -> None:
     await posted(stack, "tea", tokens=5000, interval_ms=0)
-    page = await opened(stack, "sessions")
-    await page.until("document.body.textContent.includes('completed')")
+    page = await opened(stack, "sessions/tea")
+    await page.until("document.body.textContent.includes('job.completed')")
     await page.call("addInitScript", {"content": COUNT_LAYOUTS})
-    await page.call("goto", f"{stack.gateway.url}/console#/sessions/tea")
     await page.call("reload")
     await page.until("document.getElementById('facts').textContent.startsWith('5002 events received')")
     await page.until("document.body.textContent.includes('job.completed')")
