@@ -40,6 +40,8 @@ export interface JobOptions extends CallOptions {
   budget?: { tokens?: number; cost_usd?: number; seconds?: number; tool_calls?: number };
   /** Options of the agent. */
   options?: Record<string, unknown>;
+  /** What the page shows and offers, which the agent reads. */
+  client?: { state?: unknown; context?: { description: string; value: string }[]; tools?: Record<string, unknown>[] };
   metadata?: Record<string, unknown>;
   webhook?: { url: string; events?: ("job.ended" | "question.asked")[] };
   /** The job that it follows, whose path its agent reads; `null`: none. By default the newest one. */

@@ -55,6 +55,7 @@ class JobOptions(TypedDict, total=False):
     session_id: str
     agent: str
     options: Mapping[str, Any]
+    client: Mapping[str, Any]
     metadata: Mapping[str, Any]
     timeout_s: int
     on_busy: OnBusy

@@ -11,6 +11,7 @@ from holdfast.client.exchange import Exchange
 from holdfast.client.replies import NoReply, Reply
 from holdfast.client.requests import Request
 from holdfast.client.retries import Retries
+from holdfast.gateway.routes.job_body import JobBody
 
 LOST = NoReply("gone", sent=True)
 UNSENT = NoReply("refused", sent=False)
@@ -81,3 +82,8 @@ def test_a_session_that_is_gone_after_a_lost_response_was_deleted() -> None:
     assert call.take(reply(404)) == reply(404)
     with pytest.raises(Refused):
         exchange(requests.delete("s")).take(reply(404))
+
+
+def test_the_options_of_a_job_are_the_fields_that_a_gateway_reads() -> None:
+    of_the_client = {"session_id", "idempotency_key"}
+    assert set(requests.JobOptions.__annotations__) - of_the_client == set(JobBody.model_fields) - {"input"}
