@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from holdfast.gateway.dependencies import State
 
@@ -44,3 +44,10 @@ async def continued(state: State, session_id: str, ids: Sequence[str | None]) ->
         firsts.setdefault(job_id, index + 1)
     after = await state["sessions"].nearest(session_id, list(firsts))
     return Continuation() if after is None else Continuation(after, firsts[after])
+
+
+def as_input(messages: list[dict[str, Any]]) -> str | dict[str, list[dict[str, Any]]]:
+    """Return a text where all messages are texts of the user, since every agent accepts that."""
+    if all(message["role"] == "user" and isinstance(message["content"], str) for message in messages):
+        return "\n\n".join(message["content"] for message in messages)
+    return {"messages": messages}

@@ -10,9 +10,10 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 from holdfast.gateway.dialects.ag_ui.ids import job_of_message
-from holdfast.gateway.dialects.following import Continuation
+from holdfast.gateway.dialects.following import Continuation, as_input
 from holdfast.gateway.errors import MAX_PROBLEMS, BodyInvalid, body_invalid
 from holdfast.gateway.routes.job_body import Objects
+from holdfast.shared.log.conversation import joined
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "activity", "reasoning")
@@ -107,23 +108,10 @@ def _is_content(content: Any) -> bool:
 
 
 def _input(messages: list[Message]) -> str | dict[str, list[Message]]:
-    """Return a text where all messages are texts of the user, since every agent accepts that."""
-    converted = [
-        {"role": _SENT_TO_AGENTS[message["role"]], "content": _content(message["content"])}
-        for message in messages
-        if message["role"] in _SENT_TO_AGENTS and (message.get("content") or message["role"] == "user")
-    ]
-    if all(message["role"] == "user" and isinstance(message["content"], str) for message in converted):
-        return "\n\n".join(message["content"] for message in converted)
-    return {"messages": converted}
-
-
-def _content(content: Any) -> Any:
-    """Return parts of text only as one text, and other content unchanged."""
-    if isinstance(content, list) and all(isinstance(part, dict) and _is_text(part) for part in content):
-        return "".join(part["text"] for part in content)
-    return content
-
-
-def _is_text(part: dict[str, Any]) -> bool:
-    return part.get("type") == "text" and isinstance(part.get("text"), str)
+    return as_input(
+        [
+            {"role": _SENT_TO_AGENTS[message["role"]], "content": joined(message["content"])}
+            for message in messages
+            if message["role"] in _SENT_TO_AGENTS and (message.get("content") or message["role"] == "user")
+        ]
+    )

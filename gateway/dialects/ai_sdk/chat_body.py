@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 import orjson
-from holdfast.gateway.dialects.following import Continuation
+from holdfast.gateway.dialects.following import Continuation, as_input
 from holdfast.gateway.errors import MAX_PROBLEMS, NOT_JSON, BodyInvalid, body_invalid
 from holdfast.shared.errors import RequestInvalid
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -111,12 +111,8 @@ def message_key(body: ChatBody, agent: str, after: str | None = None) -> str | N
 
 
 def _input(messages: list[Message]) -> Input:
-    """Return a text where all messages are texts of the user, since every agent accepts that."""
     converted = [{"role": message["role"], "content": _content(message["parts"])} for message in messages]
-    given = [message for message in converted if message["content"] or message["role"] == "user"]
-    if all(message["role"] == "user" and isinstance(message["content"], str) for message in given):
-        return "\n\n".join(message["content"] for message in given)
-    return {"messages": given}
+    return as_input([message for message in converted if message["content"] or message["role"] == "user"])
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:

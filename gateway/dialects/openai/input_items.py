@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from holdfast.gateway.dialects.openai.items import Json
 from holdfast.shared.errors import RequestInvalid
-from holdfast.shared.log.conversation import content_of, input_messages
+from holdfast.shared.log.conversation import content_of, input_messages, is_text
 from pydantic import BaseModel, Field
 
 
@@ -73,11 +73,7 @@ def _parts(content: Any, kind: str) -> list[Any]:
     """Return the parts of a content, with texts as parts of this kind."""
     if not isinstance(content, list):
         return [_text(content_of(content), kind)]
-    return [_text(part["text"], kind) if _is_text(part) else part for part in content]
-
-
-def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+    return [_text(part["text"], kind) if is_text(part) else part for part in content]
 
 
 def _text(text: str, kind: str) -> Json:
