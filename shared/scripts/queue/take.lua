@@ -3,7 +3,8 @@
 -- the tenant with the fewest running jobs, of several the one that was served or came first. Deferred ones that are visible
 -- by now become ready first. ARGV: worker, slots, limit of a tenant's running jobs or 0, lane... Returns {entry, payload, ...}.
 local worker, slots, limit, LANE = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), 4
-local visible = redis.call('ZRANGEBYSCORE', DEFERRED, '-inf', int(now_us()), 'LIMIT', 0, 256)
+local now = int(now_us())
+local visible = redis.call('ZRANGEBYSCORE', DEFERRED, '-inf', now, 'LIMIT', 0, 256)
 for _, id in ipairs(visible) do
     redis.call('ZREM', DEFERRED, id)
     local payload = redis.call('HGET', ENTRIES, id)
@@ -12,7 +13,7 @@ end
 -- Wake other workers for those that this one does not take.
 if #visible > slots then wake(#visible - slots) end
 
-redis.call('HSETNX', WORKERS, worker, int(now_us()))
+redis.call('HSETNX', WORKERS, worker, now)
 
 -- Return the member with the lowest score in these sets, one for each of the worker's lanes.
 local function lowest(prefix)
