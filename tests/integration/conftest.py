@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import uvloop
 
+from tests.support.access import Caller, key_of
 from tests.support.log import Session
+from tests.support.served import Served
 
 # asyncio's own event loop reads and calls back in another order than that of a gateway.
 ON_UVLOOP = {
@@ -44,3 +46,20 @@ async def open_session(redis_url: str) -> AsyncIterator[Callable[..., Session]]:
 @pytest.fixture
 def session(open_session: Callable[..., Session]) -> Session:
     return open_session()
+
+
+@pytest.fixture
+async def owner(gateway: Served) -> Caller:
+    """A caller with the session `s`, on the gateway of the test's file, which requires credentials."""
+    caller = await key_of(gateway, "acme")
+    await caller.job()
+    return caller
+
+
+@pytest.fixture
+async def sdk(gateway: Served) -> AsyncIterator[Any]:
+    """OpenAI's own client of the gateway of the test's file."""
+    from openai import AsyncOpenAI  # noqa: PLC0415 - most tests have no need of it
+
+    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0, timeout=60) as sdk:
+        yield sdk

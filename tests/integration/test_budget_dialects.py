@@ -9,7 +9,6 @@ from typing import Any
 import openai
 import pytest
 from holdfast.worker.sdk.run import Run
-from openai import AsyncOpenAI
 
 from tests.support.served import Served, served
 from tests.support.sse import SseStream
@@ -35,12 +34,6 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         await client.offered("spender")
         await client.close()
         yield gateway
-
-
-@pytest.fixture
-async def sdk(gateway: Served) -> AsyncIterator[Any]:
-    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0, timeout=60) as sdk:
-        yield sdk
 
 
 async def events(gateway: Served, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from holdfast.gateway.authentication.credentials import TICKET_COOKIE
 from holdfast.shared.log.ticket_series import TicketSeries
 from websockets.asyncio.client import connect
 
-from tests.support.access import JOB, Caller, guarded, key_of
+from tests.support.access import JOB, Caller, guarded
 from tests.support.log import Session
 from tests.support.served import Served
 from tests.support.sse import SseStream
@@ -22,14 +22,6 @@ RIGHTS = ["read", "submit", "stop", "answer"]
 async def gateway(redis_url: str) -> AsyncIterator[Served]:
     async with guarded(redis_url) as gateway:
         yield gateway
-
-
-@pytest.fixture
-async def owner(gateway: Served) -> Caller:
-    """A caller with the session `s`."""
-    caller = await key_of(gateway, "acme")
-    await caller.job()
-    return caller
 
 
 @pytest.fixture

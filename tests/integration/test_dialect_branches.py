@@ -98,7 +98,7 @@ async def post_chat(gateway: Served, messages: list[tuple[str, str, str]]) -> No
 
 
 async def post_thread(gateway: Served, messages: list[tuple[str, str, str]]) -> None:
-    """Send a thread with these messages in a run of its own. The id of an answer begins with that of its job."""
+    """Send a thread with these messages as a new run. The id of an answer begins with that of its job."""
     ids = [f"{name}/1" if role == "assistant" else name for name, role, _ in messages]
     sent = [{"id": name, "role": role, "content": text} for name, (_, role, text) in zip(ids, messages, strict=True)]
     body = {"threadId": "c1", "runId": f"r-{messages[-1][0]}", "messages": sent}

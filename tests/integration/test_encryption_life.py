@@ -24,7 +24,7 @@ WORKER = environment(lease_seconds=1, agents="tests.support.sealed_agents", **HO
 
 async def lived(server: RedisServer, processes: Processes, keys: str) -> dict[str, str]:
     """Everything that clients get of a life, by what they request, without what differs from run to run."""
-    for _ in range(2):  # the first attempt takes its worker along
+    for _ in range(2):  # the first attempt kills its worker
         processes.worker(server.url, **WORKER, HOLDFAST_ENCRYPTION_KEYS=keys)
     async with receiver() as hook, served(server.url, encryption_keys=keys or None, **HOOKS) as gateway:
         jobs = [await confided(gateway, hook), await failed(gateway), await cancelled(gateway)]

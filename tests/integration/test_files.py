@@ -12,7 +12,6 @@ from holdfast.worker import Run, agent
 from holdfast.worker.adapters import langchain
 from holdfast.worker.sdk.registry import Agent
 from langchain_core.runnables import RunnableLambda
-from openai import AsyncOpenAI
 
 from tests.support.ag_ui import ag_ui_clients
 from tests.support.ai_sdk import ai_chats
@@ -73,12 +72,6 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         await client.offered("reads", "hears", "looks", "travels", "asks", "adapted")
         yield gateway
     await client.close()
-
-
-@pytest.fixture
-async def sdk(gateway: Served) -> AsyncIterator[Any]:
-    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0) as sdk:
-        yield sdk
 
 
 @pytest.mark.parametrize("agent", ["reads", "hears"])

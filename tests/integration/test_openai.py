@@ -8,7 +8,6 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from openai import AsyncOpenAI
 
 from tests.support.process import until
 from tests.support.served import Served, served
@@ -29,12 +28,6 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         await client.offered("travels", "strands", "echoes", "asks")
         yield gateway
     await client.close()
-
-
-@pytest.fixture
-async def sdk(gateway: Served) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0, timeout=60) as sdk:
-        yield sdk
 
 
 def kinds(output: Any) -> list[str]:

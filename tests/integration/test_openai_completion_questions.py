@@ -9,7 +9,6 @@ from typing import Any
 import openai
 import pytest
 from holdfast.worker import Run
-from openai import AsyncOpenAI
 
 from tests.integration.test_principal import by_header
 from tests.support.served import Served, served
@@ -41,12 +40,6 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         await client.offered("books")
         yield gateway
     await client.close()
-
-
-@pytest.fixture
-async def sdk(gateway: Served) -> AsyncIterator[Any]:
-    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0, timeout=60) as sdk:
-        yield sdk
 
 
 async def complete(sdk: Any, messages: list[Any], *, stream: bool, **fields: Any) -> Any:

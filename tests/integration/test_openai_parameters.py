@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from holdfast.worker import Run
 from langchain_openai import ChatOpenAI
-from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from tests.support.served import Served, served
@@ -53,12 +52,6 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         await client.offered("echoes", "describes", "counts", "sums_up")
         yield gateway
     await client.close()
-
-
-@pytest.fixture
-async def sdk(gateway: Served) -> AsyncIterator[Any]:
-    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0) as sdk:
-        yield sdk
 
 
 @pytest.mark.parametrize("stream", [False, True])

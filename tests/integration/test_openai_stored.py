@@ -8,7 +8,6 @@ from typing import Any
 
 import openai
 import pytest
-from openai import AsyncOpenAI
 
 from tests.integration.test_principal import by_header
 from tests.support.process import until
@@ -27,12 +26,6 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         await client.offered("echoes")
         yield gateway
     await client.close()
-
-
-@pytest.fixture
-async def sdk(gateway: Served) -> AsyncIterator[Any]:
-    async with AsyncOpenAI(base_url=f"{gateway.url}/openai/v1", api_key="none", max_retries=0, timeout=60) as sdk:
-        yield sdk
 
 
 async def create(sdk: Any, given: Any = "go", **fields: Any) -> Any:

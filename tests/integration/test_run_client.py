@@ -65,7 +65,7 @@ async def test_a_job_of_the_native_api_has_a_client_too(gateway: Served) -> None
 async def test_every_attempt_and_a_retry_read_the_same(
     processes: Processes, redis_url: str, max_attempts: int, keys: str
 ) -> None:
-    """Each first attempt takes its worker along; the last one of two runs in a process of its own."""
+    """Each first attempt kills its worker; the last one of two runs in a separate process."""
     agents = environment(lease_seconds=1, agents="tests.support.page_agents", max_attempts=max_attempts)
     for _ in range(3):
         processes.worker(redis_url, **agents, HOLDFAST_ENCRYPTION_KEYS=keys)

@@ -28,14 +28,6 @@ async def gateway(redis_url: str) -> AsyncIterator[Served]:
         yield gateway
 
 
-@pytest.fixture
-async def owner(gateway: Served) -> Caller:
-    """A caller with the session `s`."""
-    caller = await key_of(gateway, "acme")
-    await caller.job()
-    return caller
-
-
 def events(gateway: Served, ticket: str) -> SseStream:
     return SseStream(f"{gateway.url}/v1/sessions/s/events?ticket={ticket}")
 

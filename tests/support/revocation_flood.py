@@ -131,7 +131,7 @@ async def used(redis: Redis, gateway: Gateway) -> Used:
 
 
 async def measure(folder: Path, *, revocations: int, calls: int, read_s: float) -> Measured:
-    """Run the flood on a server and a gateway of its own. `calls`: how many of the revocations are calls. `read_s`: how
+    """Run the flood on a new server and a new gateway. `calls`: how many of the revocations are calls. `read_s`: how
     long the other tenant reads alone, and at least beside these calls: gateways poll every 3 s."""
     server, processes = RedisServer(folder), Processes(folder)
     server.start()
